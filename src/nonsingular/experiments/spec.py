@@ -1,0 +1,60 @@
+"""What an experiment is asked to do: frozen, printable, and hashed to recognise a store of results."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nonsingular.data import DataSpec
+from nonsingular.errors import InputError
+from nonsingular.networks import NetworkSpec
+from nonsingular.training import TrainingSpec
+
+SCALES = ("smoke", "laptop", "paper")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything that decides the results of one experiment.
+
+    Attributes:
+        experiment: id, ``paper/figure``.
+        scale: ``smoke`` (seconds), ``laptop`` (minutes on two cores) or ``paper`` (the paper's own numbers).
+        runs: independent repetitions (seeds, teachers) of every network or model.
+        seed: run ``k`` uses seed ``seed + k``.
+        data: the images and what is done to them; None where nothing is trained on data.
+        networks: the networks compared; empty where there are none.
+        training: how they are trained; None where nothing is trained.
+        settings: the experiment's further numbers, by name.
+    """
+
+    experiment: str
+    scale: str
+    runs: int = 1
+    seed: int = 0
+    data: DataSpec | None = None
+    networks: tuple[NetworkSpec, ...] = ()
+    training: TrainingSpec | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.scale not in SCALES:
+            raise InputError(f"unknown scale {self.scale!r}; the scales are {', '.join(SCALES)}")
+        if self.runs < 1:
+            raise InputError(f"runs must be at least 1, got {self.runs}")
+
+    def to_json(self) -> str:
+        """The whole spec as JSON text, enough to run it again."""
+        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True)
+
+    @property
+    def digest(self) -> str:
+        """A hash of the content: equal specs, equal digests."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
