@@ -1,0 +1,1 @@
+"""The papers, one entry a figure or table: spec -> results -> figure and claims."""

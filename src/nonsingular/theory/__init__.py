@@ -1,0 +1,1 @@
+"""Small exact models: two hidden units, linear networks, binary weights."""
