@@ -25,7 +25,7 @@ class Experiment:
         id: ``paper/figure``, as ``reproduce`` takes it.
         title: one line for listings.
         specs: scale -> the spec at that scale.
-        run: (spec, workspace) -> results, a labelled data set whose dimensions are named ``network``, ``run``, ``epoch``, ...
+        run: (spec, workspace) -> results, a labelled data set with dimensions such as ``network``, ``run``, ``epoch``.
             Long runs keep what they have finished in the workspace and go on from there.
         draw: results -> figures by name; drawn from the results and nothing else.
         claims: the paper's claims about these results.

@@ -11,8 +11,7 @@ from typing import Any
 
 from nonsingular.data import DataSpec
 from nonsingular.errors import InputError
-from nonsingular.networks import NetworkSpec
-from nonsingular.training import TrainingSpec
+from nonsingular.training import Member, TrainingSpec
 
 SCALES = ("smoke", "laptop", "paper")
 
@@ -29,6 +28,8 @@ class Spec:
         data: the images and what is done to them; None where nothing is trained on data.
         networks: the networks compared; empty where there are none.
         training: how they are trained; None where nothing is trained.
+        instruments: what is measured of them (names in ``experiments.instruments``) and at which epochs:
+            every one, or the listed ones.
         settings: the experiment's further numbers, by name.
     """
 
@@ -37,8 +38,9 @@ class Spec:
     runs: int = 1
     seed: int = 0
     data: DataSpec | None = None
-    networks: tuple[NetworkSpec, ...] = ()
+    networks: tuple[Member, ...] = ()
     training: TrainingSpec | None = None
+    instruments: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

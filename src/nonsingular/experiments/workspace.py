@@ -29,10 +29,14 @@ class Silent:
         """Nothing."""
 
 
+CPU = torch.device("cpu")
+SILENT = Silent()
+
+
 @dataclass(frozen=True)
 class Workspace:
     """Folder, device and progress of one experiment's run."""
 
     folder: Path
-    device: torch.device = torch.device("cpu")
-    progress: Progress = Silent()
+    device: torch.device = CPU
+    progress: Progress = SILENT

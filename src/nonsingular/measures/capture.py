@@ -1,0 +1,80 @@
+"""Layers by name, and what passes through them: activations, and gradients with respect to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from nonsingular.errors import InputError
+
+
+@dataclass
+class Capture:
+    """What passed through the named layers during the forward passes inside a ``capture`` context.
+
+    Attributes:
+        activations: layer name -> its output in the latest pass.
+    """
+
+    activations: dict[str, Tensor] = field(default_factory=dict)
+
+
+@contextmanager
+def capture(model: nn.Module, layers: Sequence[str], offsets: Mapping[str, Tensor] | None = None) -> Iterator[Capture]:
+    """Record the outputs of ``layers`` in every forward pass inside the context; the hooks are gone afterwards.
+
+    Works under ``torch.func`` transforms: hand the recorded tensors out through the transformed function's result.
+
+    Args:
+        model: any module.
+        layers: module names as in ``model.named_modules()``.
+        offsets: added to the layers' outputs. The gradient by an offset of zeros is the gradient by the activation.
+
+    Raises:
+        InputError: a name that the model does not have.
+    """
+    modules = dict(model.named_modules())
+    missing = [name for name in layers if name not in modules]
+    if missing:
+        raise InputError(f"the model has no layer {missing[0]!r}; its layers are {', '.join(layer_names(model))}")
+    record = Capture()
+
+    def hook(name: str) -> Callable[[nn.Module, object, Tensor], Tensor]:
+        def keep(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+            if offsets is not None:
+                output = output + offsets[name]
+            record.activations[name] = output
+            return output
+
+        return keep
+
+    handles = [modules[name].register_forward_hook(hook(name)) for name in layers]
+    try:
+        yield record
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def layer_names(model: nn.Module) -> list[str]:
+    """The names of a model's hidden layers, in order: the one way the project names a layer.
+
+    The children of its ``layers`` where it has such a list (the project's own networks), otherwise every linear and
+    convolutional module except the last, which is the readout.
+    """
+    if isinstance(getattr(model, "layers", None), nn.ModuleList):
+        return [f"layers.{name}" for name, _ in model.layers.named_children()]  # type: ignore[union-attr]
+    units = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return [name for name, module in model.named_modules() if isinstance(module, units)][:-1]
+
+
+def weight_names(model: nn.Module, layers: Sequence[str]) -> dict[str, str]:
+    """Layer name -> name of the parameter that holds its units' incoming weights: its first of two or more axes."""
+    modules = dict(model.named_modules())
+    return {
+        layer: next(f"{layer}.{name}" for name, p in modules[layer].named_parameters() if p.ndim >= 2)
+        for layer in layers
+    }

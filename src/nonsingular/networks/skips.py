@@ -1,0 +1,59 @@
+"""Fixed skip matrices. Row ``i`` is the skip vector of unit ``i``: what that unit adds of the layer before."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from nonsingular.errors import InputError
+
+
+def orthogonal(n: int, generator: Generator | None = None) -> Float[Tensor, "n n"]:
+    """A dense random orthogonal matrix, uniform (Haar) over the orthogonal group.
+
+    The QR factor of a Gaussian matrix is uniform once its signs are fixed by the diagonal of R (Mezzadri 2007).
+    """
+    q, r = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))
+    return (q * r.diagonal().sign()).float()
+
+
+def copied(n: int, vectors: int, generator: Generator | None = None) -> Float[Tensor, "n n"]:
+    """``n / vectors`` copies of a set of orthonormal skip vectors (orhan2018 §2.7, Note 2).
+
+    Args:
+        n: units in a layer.
+        vectors: distinct vectors; ``n`` gives a dense orthogonal matrix, 1 the same vector for every unit.
+        generator: source of randomness.
+
+    Raises:
+        InputError: ``vectors`` does not divide ``n``.
+    """
+    if vectors < 1 or n % vectors:
+        raise InputError(f"skip vectors must divide the width {n}, got {vectors}")
+    return orthogonal(n, generator)[:vectors].repeat(n // vectors, 1)
+
+
+def equalised(n: int, tau: float, generator: Generator | None = None) -> Float[Tensor, "n n"]:
+    r"""A matrix with eigenvalues on the unit circle whose eigenvectors are correlated (orhan2018 Note 6).
+
+    :math:`S = Q\,\mathrm{diag}(e^{-\tau (i-1)})\,Q^T`, its correlation matrix :math:`R = T T^T` (Cholesky), and
+    :math:`\Sigma = T O T^{-1}` with Q and O random orthogonal. Computed in float64.
+
+    Args:
+        n: units in a layer.
+        tau: 0 gives an orthogonal matrix, larger values less orthogonal ones.
+        generator: source of randomness.
+
+    Raises:
+        InputError: ``tau`` is negative.
+    """
+    if tau < 0:
+        raise InputError(f"tau must be at least 0, got {tau}")
+    Q, O = orthogonal(n, generator).double(), orthogonal(n, generator).double()  # noqa: E741
+    Q, _ = torch.linalg.qr(Q)  # orthogonal to float64 rounding again
+    O, _ = torch.linalg.qr(O)  # noqa: E741
+    S = Q * torch.exp(-tau * torch.arange(n, dtype=torch.float64)) @ Q.T
+    scale = S.diagonal().rsqrt()
+    T = torch.linalg.cholesky(scale[:, None] * S * scale)
+    return torch.linalg.solve_triangular(T, T @ O, upper=False, left=False).float()

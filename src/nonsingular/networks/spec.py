@@ -1,0 +1,113 @@
+"""Networks by name: a frozen description, and the module it describes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor
+
+from nonsingular.errors import InputError
+from nonsingular.networks import skips
+from nonsingular.networks.fully_connected import FullyConnected
+from nonsingular.networks.initialisation import initialise
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A fully-connected network, all but its random numbers.
+
+    Attributes:
+        depth: hidden layers.
+        width: units in each.
+        skip: ``none``; ``identity``; ``orthogonal``; ``copies:N`` (N orthonormal vectors, copied);
+            ``equalised:TAU`` (orhan2018 Note 6); ``hyper`` (identity, and ``copies:WIDTH/4`` from all earlier layers).
+        activation: a name in ``networks.fully_connected.ACTIVATIONS``.
+        init: as ``networks.initialise`` takes it.
+        batch_norm: hidden layers, counted from 1, with batch normalisation.
+    """
+
+    depth: int = 20
+    width: int = 128
+    skip: str = "none"
+    activation: str = "relu"
+    init: str = "glorot"
+    batch_norm: tuple[int, ...] = ()
+
+
+NAMED: dict[str, NetworkSpec] = {
+    "plain": NetworkSpec(),
+    "residual": NetworkSpec(skip="identity"),
+    "hyper-residual": NetworkSpec(skip="hyper"),
+    "orthogonal": NetworkSpec(skip="orthogonal"),
+    "malicious": NetworkSpec(skip="identity", init="malicious"),
+}
+
+
+def named(name: str, *, depth: int | None = None, width: int | None = None) -> NetworkSpec:
+    """One of the named networks (``plain``, ``residual``, ...) at another depth or width.
+
+    Raises:
+        InputError: unknown name.
+    """
+    if name not in NAMED:
+        raise InputError(f"unknown network {name!r}; there are {', '.join(NAMED)}")
+    spec = NAMED[name]
+    return replace(spec, depth=depth or spec.depth, width=width or spec.width)
+
+
+def build(spec: NetworkSpec, inputs: int, classes: int, seed: int) -> FullyConnected:
+    """The network that ``spec`` describes, with weights and skip matrices drawn from ``seed``.
+
+    Args:
+        spec: depth, width, skips, initialisation.
+        inputs: number of inputs.
+        classes: number of outputs.
+        seed: two networks of equal spec and seed are equal to the bit.
+
+    Raises:
+        InputError: unknown skip, activation or initialisation, or sizes out of range.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    # Skips draw from a generator of their own, so that networks which differ in skips alone start from equal weights.
+    wiring = torch.Generator().manual_seed(seed ^ 0x5C1B)
+    hyper = spec.skip == "hyper"
+    network = FullyConnected(
+        inputs,
+        classes,
+        spec.depth,
+        spec.width,
+        spec.activation,
+        [_skip("identity" if hyper else spec.skip, spec.width, wiring) for _ in range(spec.depth - 1)],
+        _earlier(spec.depth, spec.width, wiring) if hyper else None,
+        spec.batch_norm,
+    )
+    initialise(network, spec.init, generator)
+    return network
+
+
+def _earlier(depth: int, width: int, generator: Generator) -> Tensor | None:
+    if depth < 3:
+        return None
+    return torch.stack([skips.copied(width, max(width // 4, 1), generator) for _ in range(depth - 2)])
+
+
+def _skip(how: str, width: int, generator: Generator) -> Tensor | str | None:
+    name, _, argument = how.partition(":")
+    try:
+        match name, argument:
+            case "none", "":
+                return None
+            case "identity", "":
+                return "identity"
+            case "orthogonal", "":
+                return skips.orthogonal(width, generator)
+            case "copies", _:
+                return skips.copied(width, int(argument), generator)
+            case "equalised", _:
+                return skips.equalised(width, float(argument), generator)
+    except InputError:
+        raise
+    except ValueError:
+        pass  # an argument that is no number: the message below says what would be right
+    raise InputError(f"unknown skip {how!r}; there are none, identity, hyper, orthogonal, copies:N, equalised:TAU")

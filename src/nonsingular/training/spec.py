@@ -1,0 +1,54 @@
+"""How networks are trained, and who is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nonsingular.errors import InputError
+from nonsingular.networks import NetworkSpec
+from nonsingular.training.regularisers import BiasPenalty
+
+PRECISIONS = ("float32", "bfloat16")
+OPTIMISERS = ("adam", "sgd")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One kind of network in a comparison: its label, its architecture and its regulariser."""
+
+    name: str
+    network: NetworkSpec
+    penalty: BiasPenalty | None = None
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """The protocol of a training run (defaults: orhan2018 §2.3).
+
+    Attributes:
+        epochs: passes through the training set.
+        batch: samples a step; a last, smaller batch is left out.
+        learning_rate: step size.
+        optimiser: ``adam`` or ``sgd``.
+        momentum: of ``sgd``.
+        precision: ``float32``, or ``bfloat16`` for automatic mixed precision.
+    """
+
+    epochs: int = 1
+    batch: int = 500
+    learning_rate: float = 5e-4
+    optimiser: str = "adam"
+    momentum: float = 0.0
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise InputError(f"epochs must be at least 1, got {self.epochs}")
+        if self.batch < 1:
+            raise InputError(f"batch must be at least 1, got {self.batch}")
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.optimiser not in OPTIMISERS:
+            raise InputError(f"unknown optimiser {self.optimiser!r}; there are {', '.join(OPTIMISERS)}")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"unknown precision {self.precision!r}; there are {', '.join(PRECISIONS)}")

@@ -1,0 +1,104 @@
+"""Results as they come: a Zarr store of labelled arrays, written region by region, and checkpoints beside it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+import zarr
+
+from nonsingular.errors import InputError
+
+EPOCHS_A_CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Store:
+    """A Zarr group in which every variable exists in full from the start, NaN where nothing is measured yet."""
+
+    path: Path
+
+    @staticmethod
+    def create(
+        path: Path,
+        coordinates: Mapping[str, np.ndarray],
+        variables: Mapping[str, tuple[str, ...]],
+        attributes: Mapping[str, Any],
+    ) -> Store:
+        """An empty store.
+
+        Args:
+            path: folder of the store, ``*.zarr``.
+            coordinates: dimension name -> its labels.
+            variables: variable name -> its dimensions; values are float64.
+            attributes: kept with the data set.
+        """
+        sizes = {name: len(values) for name, values in coordinates.items()}
+        chunks = {name: min(n, EPOCHS_A_CHUNK) if name == "epoch" else n for name, n in sizes.items()} | {"network": 1}
+        empty = xr.Dataset(
+            {name: (dims, np.full([sizes[d] for d in dims], math.nan)) for name, dims in variables.items()},
+            coords=dict(coordinates),
+            attrs=dict(attributes),
+        )
+        encoding = {name: {"chunks": tuple(chunks[d] for d in dims)} for name, dims in variables.items()}
+        empty.to_zarr(path, mode="w", encoding=encoding, consolidated=False)
+        return Store(path)
+
+    def write(self, values: Mapping[str, np.ndarray], region: Mapping[str, int | slice]) -> None:
+        """Set part of the variables.
+
+        Args:
+            values: variable name -> values of the region's shape.
+            region: dimension name -> index or slice; dimensions not named are set as a whole.
+        """
+        group = zarr.open_group(self.path, mode="r+")
+        for name, value in values.items():
+            array = group[name]
+            dims = array.metadata.dimension_names  # type: ignore[union-attr]
+            index = tuple(region.get(str(d), slice(None)) for d in dims or ())
+            array[index] = value  # type: ignore[index]
+
+    def read(self) -> xr.Dataset:
+        """Everything measured so far, in memory.
+
+        Raises:
+            InputError: there is no store at the path, or it is damaged.
+        """
+        if not self.path.exists():
+            raise InputError(f"no results at {self.path}; run nonsingular reproduce with --out first")
+        try:
+            with xr.open_zarr(self.path, consolidated=False) as data:
+                return data.load()
+        except Exception as error:
+            raise InputError(f"{self.path} is not a readable store of results: {error}") from error
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint so that a crash at any moment leaves the old one or the new one whole."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as f:
+        torch.save(dict(state), f)
+        f.flush()
+        os.fsync(f.fileno())
+    partial.replace(path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The checkpoint at ``path``, or None where there is none. Nothing in the file is executed.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"{path} is not a readable checkpoint ({error}); delete it to start its runs again") from error
