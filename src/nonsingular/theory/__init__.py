@@ -1,1 +1,8 @@
-"""Small exact models: two hidden units, linear networks, binary weights."""
+"""Small exact models: two hidden units, linear dependence, linear networks, binary weights, rescaling.
+
+Every function returns labelled arrays in float64 and needs no data. ``docs/theory.md`` says what each model shows.
+"""
+
+from nonsingular.theory import binary_weights, linear_dependence, linear_networks, rescaling, student_teacher, two_units
+
+__all__ = ["binary_weights", "linear_dependence", "linear_networks", "rescaling", "student_teacher", "two_units"]

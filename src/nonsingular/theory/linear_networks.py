@@ -1,0 +1,386 @@
+"""Deep linear networks with and without skips (Orhan & Pitkow 2018, Supplementary Note 5; Saxe et al. 2013).
+
+With whitened inputs gradient flow sees the input-output correlation only through its singular values s. In the
+basis of its modes:
+
+*Three layers, several modes.* Columns a_alpha, b_alpha of A, B (hidden unit x mode) tie mode alpha to the hidden layer;
+the network's map is (B + U)^T (A + V), with orthonormal skips U, V (0 in the plain network), and
+
+    E = |diag(s) - (B + U)^T (A + V)|^2 / 2                                                      (22, 26)
+    A' = (B + U) R,   B' = (A + V) R^T,   R = diag(s) - (B + U)^T (A + V)                        (10-11, 16-19)
+
+These are the gradients of (22) and (26). The paper's printed equations 14, 15, 18 and 19 have the last product of
+inner indices exchanged (a_1.b_2 where the gradient, and the paper's own 11, have a_2.b_1).
+
+*L layers, one mode.* Mode strengths a_1 .. a_(L-1) with E = (s - prod_l (a_l + c_l))^2 / 2, where c_l is 0 in the plain,
+1 in the residual and l in the hyper-residual network (29-31). tau = 1 throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from scipy.integrate import solve_ivp
+from scipy.optimize import root
+
+from nonsingular.errors import InputError
+from nonsingular.theory import _domain
+
+Array = np.ndarray
+NETWORKS = ("plain", "residual", "hyper-residual")
+
+
+# --- three layers, several modes ----------------------------------------------------------------------------
+
+
+def hadamard_skips() -> Float[Array, "hidden mode"]:
+    """The two orthonormal skip vectors of figure S4: [1, 1] / sqrt 2 and [1, -1] / sqrt 2, as columns."""
+    return np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2)
+
+
+def three_layer_energy(A: Array, B: Array, s: Array, U: Array | float = 0.0, V: Array | float = 0.0) -> float:
+    """Equations 22 and 26: |diag(s) - (B + U)^T (A + V)|^2 / 2.
+
+    Args:
+        A: first layer, ``[hidden, mode]``.
+        B: second layer, ``[hidden, mode]``.
+        s: singular values, ``[mode]``.
+        U: skip of the second layer, ``[hidden, mode]``; 0 in the plain network.
+        V: skip of the first layer.
+    """
+    return float(np.sum((np.diag(s) - (B + U).T @ (A + V)) ** 2)) / 2
+
+
+def three_layer_hessian(
+    A: Array, B: Array, s: Array, U: Array | float = 0.0, V: Array | float = 0.0
+) -> Float[Array, "parameter parameter"]:
+    """The whole Hessian of ``three_layer_energy``, parameters A then B, each mode by mode.
+
+    The block of one mode's a is equations 24-25 (27-28): sum_beta b_i^beta b_j^beta, with b + u for b, the same for
+    every mode; the paper leaves out the blocks between a and b, which contain the error R.
+    """
+    X, Y = A + V, B + U
+    hidden, modes = X.shape
+    R = np.diag(s) - Y.T @ X
+    eye = np.eye(modes)
+    aa = np.kron(eye, Y @ Y.T)
+    bb = np.kron(eye, X @ X.T)
+    # d2E / dA[i, alpha] dB[k, beta] = Y[i, beta] X[k, alpha] - delta_ik R[beta, alpha]
+    ab = np.einsum("ib,ka->aibk", Y, X) - np.einsum("ik,ba->aibk", np.eye(hidden), R)
+    ab = ab.reshape(modes * hidden, modes * hidden)
+    return np.block([[aa, ab], [ab.T, bb]])
+
+
+def three_layer_trajectory(
+    s: ArrayLike,
+    A: ArrayLike,
+    B: ArrayLike,
+    times: ArrayLike,
+    *,
+    U: ArrayLike | None = None,
+    V: ArrayLike | None = None,
+    tolerance: float = 1e-9,
+) -> xr.Dataset:
+    """Gradient flow of the three-layer network in the basis of its modes (equations 10-19).
+
+    Args:
+        s: singular values, above 0, ``[mode]``.
+        A: start, ``[hidden, mode]``.
+        B: start, ``[hidden, mode]``.
+        times: increasing from 0, ``[time]``, in units of tau.
+        U: skip vectors of the second layer as columns; none in the plain network.
+        V: skip vectors of the first layer.
+        tolerance: relative tolerance of the integrator.
+
+    Returns:
+        ``a``, ``b`` ``[time, hidden, mode]``; ``strength``, the diagonal of the network's map, ``[time, mode]``; ``error``,
+        |R| / |s|, ``[time]``.
+
+    Raises:
+        InputError: shapes that do not agree, singular values not above 0, times that do not increase from 0.
+    """
+    s, A, B, times = (np.asarray(x, float) for x in (s, A, B, times))
+    U = np.zeros_like(B) if U is None else np.asarray(U, float)
+    V = np.zeros_like(A) if V is None else np.asarray(V, float)
+    if s.ndim != 1 or not (s > 0).all():
+        raise InputError("s must be singular values above 0, one for each mode")
+    if A.ndim != 2 or A.shape[1] != s.size or not (A.shape == B.shape == U.shape == V.shape):
+        raise InputError(f"A, B, U and V must all be [hidden, {s.size}], got {A.shape}, {B.shape}, {U.shape}, {V.shape}")
+    _check_times(times)
+    shape = (2, *A.shape)
+
+    def flow(_: float, p: Array) -> Array:
+        X, Y = p.reshape(shape)[0] + V, p.reshape(shape)[1] + U
+        R = np.diag(s) - Y.T @ X
+        return np.stack([Y @ R, X @ R.T]).ravel()
+
+    solved = solve_ivp(
+        flow, (0, times[-1]), np.stack([A, B]).ravel(), t_eval=times, method="DOP853", rtol=tolerance, atol=1e-13
+    )
+    a, b = solved.y.T.reshape(-1, *shape).transpose(1, 0, 2, 3)
+    maps = np.einsum("thi,thj->tij", b + U, a + V)
+    error = np.linalg.norm(np.diag(s) - maps, axis=(1, 2)) / np.linalg.norm(s)
+    return xr.Dataset(
+        {
+            "a": (("time", "hidden", "mode"), a),
+            "b": (("time", "hidden", "mode"), b),
+            "strength": (("time", "mode"), np.einsum("tii->ti", maps)),
+            "error": ("time", error, {"long_name": "|diag(s) - map| / |s|"}),
+        },
+        coords={"time": ("time", times, {"units": "tau"}), "mode": np.arange(1, s.size + 1)},
+    )
+
+
+def time_to_converge(time: ArrayLike, error: ArrayLike, threshold: float = 0.01) -> float:
+    """First time after which the error stays below the threshold; infinite if it does not within the window.
+
+    Args:
+        time: ``[time]``.
+        error: ``[time]``.
+        threshold: in the error's units.
+    """
+    time, error = np.asarray(time, float), np.asarray(error, float)
+    above = np.flatnonzero(~(error < threshold))
+    if above.size == 0:
+        return float(time[0])
+    return float(time[above[-1] + 1]) if above[-1] + 1 < time.size else np.inf
+
+
+# --- L layers, one mode -------------------------------------------------------------------------------------
+
+
+def skip_strengths(network: str, layers: int) -> Float[Array, " layer"]:
+    """c_l of equations 29-31: 0 (plain), 1 (residual) or l (hyper-residual) for the layers - 1 weight matrices."""
+    _domain.one_of(NETWORKS, network=network)
+    _domain.at_least(2, layers=layers)
+    n = layers - 1
+    return {"plain": np.zeros(n), "residual": np.ones(n), "hyper-residual": np.arange(1.0, n + 1)}[network]
+
+
+def _others(x: Array) -> Array:
+    """The product of all entries but one, along the last axis, without dividing."""
+    ones = np.ones_like(x[..., :1])
+    left = np.cumprod(np.concatenate([ones, x[..., :-1]], -1), -1)
+    right = np.cumprod(np.concatenate([ones, x[..., :0:-1]], -1), -1)[..., ::-1]
+    return left * right
+
+
+def mode_gradient(a: ArrayLike, s: float, c: ArrayLike) -> Float[Array, "... layer"]:
+    """dE/da_i = -(s - u) prod_(l != i) (a_l + c_l), u = prod_l (a_l + c_l) (equation 32)."""
+    x = np.asarray(a, float) + np.asarray(c, float)
+    return -(s - np.prod(x, -1, keepdims=True)) * _others(x)
+
+
+def mode_hessian(a: ArrayLike, s: float, c: ArrayLike) -> Float[Array, "layer layer"]:
+    """Equations 33-34: (prod_(l != i) x_l)^2 on the diagonal, (2 u - s) prod_(l != i, k) x_l off it; x = a + c."""
+    x = np.asarray(a, float) + np.asarray(c, float)
+    n = x.size
+    H = np.diag(_others(x) ** 2)
+    for i in range(n):
+        for k in range(i):
+            H[i, k] = H[k, i] = (2 * np.prod(x) - s) * np.prod(np.delete(x, [i, k]))
+    return H
+
+
+def mode_trajectory(
+    network: str, s: float, a: ArrayLike, times: ArrayLike, *, tolerance: float = 1e-9
+) -> xr.Dataset:
+    """Gradient flow of the mode strengths of one mode (equations 29-31).
+
+    Args:
+        network: ``plain``, ``residual`` or ``hyper-residual``.
+        s: the mode's singular value.
+        a: start, ``[layer]`` (one entry a weight matrix).
+        times: increasing from 0, ``[time]``.
+        tolerance: relative tolerance of the integrator.
+
+    Returns:
+        ``a`` ``[time, layer]``, ``u``, the product of a_l + c_l, ``[time]``, and ``curvature``, the largest eigenvalue of the
+        Hessian, ``[time]`` (gradient descent needs a learning rate below 2 divided by it).
+    """
+    a, times = np.asarray(a, float), np.asarray(times, float)
+    if a.ndim != 1 or a.size < 1:
+        raise InputError(f"a must be a vector with one entry a layer, got shape {a.shape}")
+    _check_times(times)
+    c = skip_strengths(network, a.size + 1)
+    solved = solve_ivp(
+        lambda _, y: -mode_gradient(y, s, c),
+        (0, times[-1]),
+        a,
+        t_eval=times,
+        method="Radau",
+        jac=lambda _, y: -mode_hessian(y, s, c),
+        rtol=tolerance,
+        atol=tolerance * 1e-3,
+    )
+    path = solved.y.T
+    return xr.Dataset(
+        {
+            "a": (("time", "layer"), path),
+            "u": ("time", np.prod(path + c, axis=1)),
+            "curvature": ("time", [np.linalg.eigvalsh(mode_hessian(y, s, c))[-1] for y in path]),
+        },
+        coords={"time": ("time", times, {"units": "tau"}), "layer": np.arange(1, a.size + 1)},
+        attrs={"network": network, "s": float(s)},
+    )
+
+
+def phase_portrait(network: str, s: float, a: ArrayLike, b: ArrayLike) -> xr.Dataset:
+    """The flow of the two mode strengths of a three-layer network (figure S5a).
+
+    Args:
+        network: ``plain``, ``residual`` or ``hyper-residual``.
+        s: the mode's singular value.
+        a: grid of a_1, ``[a]``.
+        b: grid of a_2, ``[b]``.
+
+    Returns:
+        ``da``, ``db``, ``speed`` and ``energy``, each ``[b, a]``.
+    """
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    grid = np.stack(np.meshgrid(a, b), axis=-1)
+    c = skip_strengths(network, 3)
+    velocity = -mode_gradient(grid, s, c)
+    dims = ("b", "a")
+    return xr.Dataset(
+        {
+            "da": (dims, velocity[..., 0]),
+            "db": (dims, velocity[..., 1]),
+            "speed": (dims, np.linalg.norm(velocity, axis=-1)),
+            "energy": (dims, (s - np.prod(grid + c, axis=-1)) ** 2 / 2),
+        },
+        coords={"a": a, "b": b},
+    )
+
+
+def saddles(network: str, s: float, *, starts: int = 200, extent: float = 4.0, seed: int = 0) -> Float[Array, "saddle 2"]:
+    """Saddles of the three-layer network's energy, found by root search from random starts.
+
+    Args:
+        network: ``plain``, ``residual`` or ``hyper-residual``.
+        s: the mode's singular value, not 0.
+        starts: random starts.
+        extent: they are uniform in [-extent, extent]^2.
+        seed: of the starts.
+
+    Returns:
+        Distinct stationary points whose Hessian has eigenvalues of both signs.
+    """
+    _domain.at_least(1, starts=starts)
+    _domain.positive(extent=extent)
+    c = skip_strengths(network, 3)
+    found: list[Array] = []
+    for start in np.random.default_rng(seed).uniform(-extent, extent, (starts, 2)):
+        solution = root(lambda y: mode_gradient(y, s, c), start, jac=lambda y: mode_hessian(y, s, c), tol=1e-13)
+        if not solution.success:
+            continue
+        low, high = np.linalg.eigvalsh(mode_hessian(solution.x, s, c))
+        new = all(np.linalg.norm(solution.x - other) > 1e-6 for other in found)
+        if low < -1e-9 and high > 1e-9 and new:
+            found.append(solution.x)
+    return np.array(found).reshape(-1, 2)
+
+
+# --- actual matrices ----------------------------------------------------------------------------------------
+
+
+def rectangular_identity(rows: int, columns: int) -> Float[Array, "row column"]:
+    """The identity with zero padding, which joins layers of different sizes (Note 5)."""
+    return np.eye(rows, columns)
+
+
+def matrix_gradient(W: Sequence[Array], target: Array, c: Sequence[float]) -> list[Array]:
+    """Gradients of |target - prod_l (W_l + c_l I)|^2 / 2 by each W_l; W_1 acts first, I may be rectangular."""
+    X = [w + k * rectangular_identity(*w.shape) for w, k in zip(W, c, strict=True)]
+    below = [np.eye(X[0].shape[1])]
+    for x in X[:-1]:
+        below.append(x @ below[-1])
+    above = [np.eye(X[-1].shape[0])]
+    for x in X[:0:-1]:
+        above.insert(0, above[0] @ x)
+    error = target - X[-1] @ below[-1]
+    return [-a.T @ error @ b.T for a, b in zip(above, below, strict=True)]
+
+
+def matrix_descent(
+    W: Sequence[Array], target: Array, c: Sequence[float], steps: int, learning_rate: float
+) -> xr.Dataset:
+    """Gradient descent on actual weight matrices with whitened inputs.
+
+    Args:
+        W: start, W_1 first; each ``[out, in]``, sizes that chain.
+        target: the input-output correlation, ``[last out, first in]``.
+        c: weight of the (rectangular) identity added to each matrix.
+        steps: steps taken.
+        learning_rate: step size.
+
+    Returns:
+        ``map``, the network's matrix, ``[step, out, in]``, before each step and after the last; ``time`` = step x rate.
+
+    Raises:
+        InputError: matrices that do not chain or a target of another shape.
+    """
+    _domain.at_least(1, steps=steps)
+    _domain.positive(learning_rate=learning_rate)
+    W = [np.array(w, float) for w in W]
+    if any(lower.shape[0] != upper.shape[1] for lower, upper in zip(W[:-1], W[1:], strict=True)):
+        raise InputError(f"W must chain, W_1 first, got shapes {[w.shape for w in W]}")
+    if target.shape != (W[-1].shape[0], W[0].shape[1]) or len(c) != len(W):
+        raise InputError("target must be [last out, first in] and c have one entry for each matrix")
+    maps = np.empty((steps + 1, *target.shape))
+    for step in range(steps + 1):
+        product = np.eye(W[0].shape[1])
+        for w, k in zip(W, c, strict=True):
+            product = (w + k * rectangular_identity(*w.shape)) @ product
+        maps[step] = product
+        for w, g in zip(W, matrix_gradient(W, target, c), strict=True):
+            w -= learning_rate * g
+    return xr.Dataset({"map": (("step", "out", "in"), maps)}, coords={"time": ("step", learning_rate * np.arange(steps + 1))})
+
+
+def aligned_matrices(
+    strengths: Float[Array, "layer mode"], sizes: Sequence[int], s: ArrayLike, *, shared: bool, seed: int = 0
+) -> tuple[list[Array], Array]:
+    """Weight matrices whose modes are decoupled: W_l = R_(l+1) D_l R_l^T, and the target with the same modes.
+
+    Args:
+        strengths: initial a_l of each mode, ``[layer, mode]``.
+        sizes: width of each layer from input to output, each at least the number of modes.
+        s: the target's singular values, ``[mode]``.
+        shared: all R_l mix the same first coordinates alike, as R_(l+1)^T I R_l = I requires (residual networks);
+            otherwise every layer has its own random orthogonal R_l (plain networks).
+        seed: of the rotations.
+
+    Returns:
+        The matrices, W_1 first, and the target.
+    """
+    layers, modes = np.shape(strengths)
+    if len(sizes) != layers + 1 or min(sizes) < modes:
+        raise InputError(f"sizes must be {layers + 1} widths of at least {modes}, got {list(sizes)}")
+    rng = np.random.default_rng(seed)
+    common = np.linalg.qr(rng.standard_normal((modes, modes)))[0]
+
+    def rotation(size: int) -> Array:
+        if not shared:
+            return np.linalg.qr(rng.standard_normal((size, size)))[0]
+        R = np.eye(size)
+        R[:modes, :modes] = common
+        return R
+
+    def diagonal(values: Array, rows: int, columns: int) -> Array:
+        D = np.zeros((rows, columns))
+        D[range(modes), range(modes)] = values
+        return D
+
+    R = [rotation(size) for size in sizes]
+    W = [R[k + 1] @ diagonal(strengths[k], sizes[k + 1], sizes[k]) @ R[k].T for k in range(layers)]
+    return W, R[-1] @ diagonal(np.asarray(s, float), sizes[-1], sizes[0]) @ R[0].T
+
+
+def _check_times(times: Array) -> None:
+    if times.ndim != 1 or times.size < 2 or times[0] != 0 or not (np.diff(times) > 0).all():
+        raise InputError("times must increase from 0")
