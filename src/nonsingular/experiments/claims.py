@@ -60,7 +60,7 @@ POSITIVE = Region(low=0.0)
 NEGATIVE = Region(high=0.0)
 
 
-class NotMeasuredError(Exception):
+class NotMeasured(Exception):
     """Raised by a claim's effect when the results lack what it needs (a network left out, too few epochs)."""
 
 
@@ -121,7 +121,7 @@ def judge(claim: Claim, results: xr.Dataset, *, scale: str, data: str) -> Judgem
     """Measure the claim's effect in ``results`` and say whether it holds, fails or cannot be told."""
     try:
         effect = claim.effect(results)
-    except NotMeasuredError as reason:
+    except NotMeasured as reason:
         effect = Effect(math.nan, math.nan, math.nan, 0, f"not measured: {reason}")
     return Judgement(
         id=claim.id,

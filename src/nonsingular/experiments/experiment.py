@@ -1,14 +1,13 @@
-"""The shape every experiment has: spec -> results -> figures and claims; and the register of all of them."""
+"""The shape every experiment has: spec -> results -> figures and claims."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from nonsingular.errors import InputError
 from nonsingular.experiments.claims import Claim
 from nonsingular.experiments.spec import SCALES, Spec
 from nonsingular.experiments.workspace import Workspace
@@ -24,7 +23,7 @@ class Experiment:
     Attributes:
         id: ``paper/figure``, as ``reproduce`` takes it.
         title: one line for listings.
-        specs: scale -> the spec at that scale.
+        specs: scale -> the spec at that scale; ``data=NAME`` too where the experiment trains on images.
         run: (spec, workspace) -> results, a labelled data set with dimensions such as ``network``, ``run``, ``epoch``.
             Long runs keep what they have finished in the workspace and go on from there.
         draw: results -> figures by name; drawn from the results and nothing else.
@@ -34,7 +33,7 @@ class Experiment:
 
     id: str
     title: str
-    specs: Callable[[str], Spec] | None = None
+    specs: Callable[..., Spec] | None = None
     run: Callable[[Spec, Workspace], xr.Dataset] | None = None
     draw: Callable[[xr.Dataset], Mapping[str, Figure]] | None = None
     claims: tuple[Claim, ...] = ()
@@ -50,27 +49,3 @@ class Experiment:
     def paper(self) -> str:
         """The paper's prefix."""
         return self.id.split("/")[0]
-
-
-class Registry:
-    """All experiments by id, in the papers' order."""
-
-    def __init__(self, experiments: Iterable[Experiment]) -> None:
-        self._by_id = {e.id: e for e in experiments}
-
-    def __iter__(self) -> Iterable[Experiment]:  # type: ignore[override]
-        return iter(self._by_id.values())
-
-    def __getitem__(self, id: str) -> Experiment:
-        """The experiment with this id.
-
-        Raises:
-            InputError: unknown id; the message offers the nearest one.
-        """
-        if id in self._by_id:
-            return self._by_id[id]
-        import difflib
-
-        near = difflib.get_close_matches(id, self._by_id, n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f"unknown experiment {id!r}{hint} (nonsingular reproduce --list shows all)")

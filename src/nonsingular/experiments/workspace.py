@@ -12,20 +12,20 @@ import torch
 class Progress(Protocol):
     """Something that shows how far a long computation is."""
 
-    def start(self, name: str, total: int) -> None:
-        """A stretch of work of ``total`` steps begins."""
+    def start(self, name: str, total: int, unit: str = "net-steps") -> None:
+        """A stretch of work of ``total`` units begins."""
 
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        """``steps`` of it are done; ``note`` is the latest figure worth showing."""
+    def advance(self, steps: int = 1) -> None:
+        """``steps`` of it are done."""
 
 
 class Silent:
     """Progress for programs: shows nothing."""
 
-    def start(self, name: str, total: int) -> None:
+    def start(self, name: str, total: int, unit: str = "net-steps") -> None:
         """Nothing."""
 
-    def advance(self, steps: int = 1, note: str = "") -> None:
+    def advance(self, steps: int = 1) -> None:
         """Nothing."""
 
 
@@ -35,8 +35,20 @@ SILENT = Silent()
 
 @dataclass(frozen=True)
 class Workspace:
-    """Folder, device and progress of one experiment's run."""
+    """What one experiment's run is given besides its spec; none of it changes the results beyond rounding.
+
+    Attributes:
+        folder: for the store, checkpoints and figures.
+        device: where networks are trained.
+        progress: told how far the work is.
+        data_dir: local Parquet files, as ``data.load`` takes it.
+        runs_at_once: networks in one vectorised step; None takes as many as fit in memory.
+        checkpoint_seconds: a stopped run loses at most this much work and one epoch.
+    """
 
     folder: Path
     device: torch.device = CPU
     progress: Progress = SILENT
+    data_dir: Path | None = None
+    runs_at_once: int | None = None
+    checkpoint_seconds: float = 30.0

@@ -1,0 +1,213 @@
+"""The command line: options in, calls into the library, tables out. No logic of its own."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nonsingular import __version__
+from nonsingular.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from nonsingular.experiments.reproduce import Outcome, Overrides
+
+app = typer.Typer(
+    help="Why will this deep network not train, and what would make it?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+_USERS_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+
+
+class Engine(StrEnum):
+    """Where the runs of an experiment are computed."""
+
+    local = "local"
+    ray = "ray"
+
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Folder of Parquet files, one folder a data set [env: NONSINGULAR_DATA]."),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Handle options without a command."""
+    if version:
+        typer.echo(f"nonsingular {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the results; an earlier demo there is replaced.")] = Path(
+        "out/demo"
+    ),
+    device: Device = "auto",
+) -> None:
+    """Train plain, residual, hyper-residual and bias-regularised networks on digits: two minutes on two cores."""
+    from nonsingular.experiments.demo import COLUMNS
+    from nonsingular.experiments.registry import experiment
+    from nonsingular.experiments.reproduce import Overrides, discard, summary
+    from nonsingular.terminal import print_summary
+
+    discard(out, "demo")
+    outcome = _reproduce(experiment("demo").id, "laptop", Overrides(), out, None, device, resume=False)
+    print_summary(summary(outcome.results, COLUMNS), outcome.results.sizes["run"])
+    _print_outcome(outcome)
+
+
+@app.command()
+def reproduce(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID...", help="Figures and tables, as --list shows.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List every experiment with its status.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    scale: Annotated[str, typer.Option(help="smoke (seconds), laptop (minutes) or paper.")] = "laptop",
+    data: Annotated[str | None, typer.Option(help="Data set instead of the scale's own.")] = None,
+    data_dir: DataDir = None,
+    scaling: Annotated[
+        str | None, typer.Option(help="Inputs: raw, centred, standardised or unit; *FACTOR may follow.")
+    ] = None,
+    networks: Annotated[str | None, typer.Option(help="Only these networks, separated by commas.")] = None,
+    runs: Annotated[int | None, typer.Option(help="Independent runs of each network.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes through the training set.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the first run.")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32 or bfloat16 (mixed).")] = None,
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder of the results [default: out/ID].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run ended.")] = False,
+    engine: Annotated[Engine, typer.Option(help="local, or ray for a cluster.")] = Engine.local,
+) -> None:
+    """Reproduce figures and tables of the papers: results, figures, claims with verdicts, and a report."""
+    from nonsingular.experiments.registry import experiment, experiments
+    from nonsingular.experiments.reproduce import Overrides
+    from nonsingular.terminal import print_claims, print_experiments
+
+    if list_:
+        found = list(experiments())
+        if json_:
+            rows = [{"id": e.id, "title": e.title, "scales": list(e.scales), "status": e.status} for e in found]
+            typer.echo(json.dumps(rows, indent=2))
+        else:
+            print_experiments(found)
+        return
+    if not ids:
+        raise InputError("name at least one experiment, or add --list to see them all")
+    if engine is Engine.ray:
+        raise InputError("--engine ray does not work yet; --engine local does")
+    overrides = Overrides(
+        data=data,
+        scaling=scaling,
+        runs=runs,
+        epochs=epochs,
+        seed=seed,
+        networks=tuple(networks.split(",")) if networks else (),
+        precision=precision,
+    )
+    for id in ids:
+        experiment(id)  # refuse an unknown id before the first one runs
+    for id in ids:
+        folder = (out if len(ids) == 1 else out / id) if out else Path("out") / id
+        outcome = _reproduce(id, scale, overrides, folder, data_dir, device, resume)
+        if json_:
+            typer.echo(json.dumps([j.to_json() for j in outcome.judgements], indent=2))
+        else:
+            print_claims([j.to_json() for j in outcome.judgements])
+            _print_outcome(outcome)
+
+
+@app.command()
+def claims(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that reproduce has written.")],
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Show the scoreboard: each claim, the paper's value, ours with its interval, and the verdict."""
+    from nonsingular.experiments.reproduce import read_claims
+    from nonsingular.terminal import print_claims
+
+    rows = [row for folder in folders for row in read_claims(folder)]
+    if json_:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        print_claims(rows)
+
+
+def _reproduce(
+    id: str, scale: str, overrides: Overrides, out: Path, data_dir: Path | None, device: str, resume: bool
+) -> Outcome:
+    from nonsingular.experiments.registry import experiment
+    from nonsingular.experiments.reproduce import make_spec, reproduce
+    from nonsingular.experiments.workspace import Workspace
+    from nonsingular.terminal import Bar
+
+    found = experiment(id)
+    spec = make_spec(found, scale, overrides)
+    with Bar() as bar:
+        workspace = Workspace(out, _device(device), bar, data_dir)
+        return reproduce(found, spec, workspace, resume)
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"unknown device {name!r}; there are auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("no CUDA device here; use --device cpu (or auto)")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _print_outcome(outcome: Outcome) -> None:
+    figures = sorted((outcome.folder / "figures").glob("*.png"))
+    for path in [*figures, outcome.folder / "claims.json", outcome.report]:
+        typer.echo(path)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: the user's mistakes and interrupts end in one line and their exit status, not in a traceback."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0 done, 1 internal failure, 2 bad input, 130 interrupted."""
+    try:
+        result: Any = app(args=arguments, standalone_mode=False)
+    except InputError as error:
+        return _complain(str(error), 2)
+    except typer.Abort:
+        return _complain("interrupted; what was finished is kept, add --resume to go on", 130)
+    except KeyboardInterrupt:
+        return _complain("interrupted; what was finished is kept, add --resume to go on", 130)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except OSError as error:
+        if error.errno not in _USERS_DISK:
+            raise
+        return _complain(f"{error.strerror}: {error.filename or 'while writing results'}; what is complete is kept", 2)
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own usage errors
+            return _complain(error.format_message(), 2)
+        raise
+    return result if isinstance(result, int) else 0
+
+
+def _complain(message: str, status: int) -> int:
+    typer.echo(f"nonsingular: {' '.join(message.split())}", err=True)
+    return status

@@ -1,0 +1,143 @@
+"""What a study measures of a population: small instruments that share one look at the networks.
+
+An instrument names its variables with their dimensions and computes them from a ``Snapshot``, which records activations
+and gradients once, when the first instrument asks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from nonsingular import measures
+from nonsingular.training import Trainer
+
+PROBE_SAMPLES = 1000
+
+
+class Snapshot:
+    """A population at one moment of its training, seen through a fixed batch of training samples.
+
+    Args:
+        trainer: the population in training; it is left as it was.
+        samples: size of the batch (the first samples of the training set, which is in random order).
+    """
+
+    def __init__(self, trainer: Trainer, samples: int = PROBE_SAMPLES) -> None:
+        self.trainer = trainer
+        self.population = trainer.population
+        self.population.train(False)
+        self.inputs: Float[Tensor, "sample input"] = trainer.task.train_inputs[:samples]
+        self.labels: Int64[Tensor, " sample"] = trainer.task.train_labels[:samples]
+
+    @cached_property
+    def weights(self) -> list[Float[Tensor, "run unit input"]]:
+        """Incoming weights, layer by layer."""
+        names = measures.weight_names(self.population.skeleton, self.population.layers)
+        return [measures.incoming(self.population.parameters[p].detach(), stacked=True) for p in names.values()]
+
+    @cached_property
+    def activations(self) -> list[Float[Tensor, "run sample unit"]]:
+        """Activations, layer by layer."""
+        with torch.no_grad():
+            _, seen = self.population.record(self.inputs)
+        return [measures.responses(seen[name], stacked=True) for name in self.population.layers]
+
+    @cached_property
+    def gradients(self) -> list[Float[Tensor, "run sample unit"]]:
+        """Gradient of each sample's loss with respect to the activations, layer by layer."""
+        offsets = {
+            name: torch.zeros_like(activation).requires_grad_()
+            for name, activation in zip(self.population.layers, self.activations, strict=True)
+        }
+        outputs, _ = self.population.record(self.inputs, offsets)
+        labels = self.labels.repeat(len(outputs))
+        # Samples do not interact in evaluation mode: the gradient of the sum is each sample's own.
+        loss = F.cross_entropy(outputs.flatten(0, 1), labels, reduction="sum")
+        return list(torch.autograd.grad(loss, list(offsets.values())))
+
+
+Dims = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """Measured variables: their dimensions beyond network, run and epoch, and how they are computed."""
+
+    variables: Mapping[str, Dims]
+    measure: Callable[[Snapshot], Mapping[str, Float[Tensor, "run ..."]]]
+
+
+def _by_layer(name: str, of: Callable[[Snapshot], Iterable[Tensor]], measure: Callable[[Tensor], Tensor]) -> Instrument:
+    """An instrument with one number a layer."""
+    return Instrument({name: ("layer",)}, lambda s: {name: torch.stack([measure(x) for x in of(s)], dim=-1)})
+
+
+def _accuracy(split: str) -> Instrument:
+    def measure(s: Snapshot) -> dict[str, Tensor]:
+        task = s.trainer.task
+        inputs = task.train_inputs if split == "train" else task.test_inputs
+        labels = task.train_labels if split == "train" else task.test_labels
+        result = s.trainer.evaluate(inputs[:EVALUATED], labels[:EVALUATED])
+        return {f"{split}_accuracy": result.accuracy, f"{split}_loss": result.loss}
+
+    return Instrument({f"{split}_accuracy": (), f"{split}_loss": ()}, measure)
+
+
+EVALUATED = 10_000
+"""Samples on which accuracies are computed: their binomial standard error is at most half a percent."""
+
+
+def _weights(s: Snapshot) -> list[Tensor]:
+    return s.weights
+
+
+def _activations(s: Snapshot) -> list[Tensor]:
+    return s.activations
+
+
+def _gradients(s: Snapshot) -> list[Tensor]:
+    return s.gradients
+
+
+INSTRUMENTS: dict[str, Instrument] = {
+    "train_accuracy": _accuracy("train"),
+    "test_accuracy": _accuracy("test"),
+    "weight_norm": _by_layer("weight_norm", _weights, lambda w: measures.incoming_norm(w).mean(-1)),
+    "mean_overlap": _by_layer("mean_overlap", _weights, measures.mean_overlap),
+    "maximum_overlap": _by_layer("maximum_overlap", _weights, measures.maximum_overlap),
+    "linear_dependence": _by_layer("linear_dependence", _activations, measures.linear_dependence),
+    "effective_rank": _by_layer("effective_rank", _activations, measures.effective_rank),
+    "condition_number": _by_layer("condition_number", _activations, measures.condition_number),
+    "zero_response": _by_layer("zero_response", _activations, measures.zero_response),
+    "dead_units": _by_layer("dead_units", _activations, measures.dead_units),
+    "activation_norm": _by_layer("activation_norm", _activations, measures.activation_norm),
+    "gradient_norm": _by_layer("gradient_norm", _gradients, measures.gradient_norm),
+}
+
+LABELS: dict[str, str] = {
+    "train_accuracy": "training accuracy (%)",
+    "test_accuracy": "test accuracy (%)",
+    "train_loss": "training loss (nats)",
+    "test_loss": "test loss (nats)",
+    "weight_norm": "mean norm of incoming weights",
+    "mean_overlap": "mean overlap (correlation)",
+    "maximum_overlap": "largest overlap (correlation)",
+    "linear_dependence": "variance in top 3 modes (%)",
+    "effective_rank": "effective rank",
+    "condition_number": "condition number",
+    "zero_response": "probability of zero response (%)",
+    "dead_units": "dead units (%)",
+    "activation_norm": "mean norm of activations",
+    "gradient_norm": "mean gradient norm (nats per unit activation)",
+}
+"""Axis labels with units."""
+
+PERCENT = frozenset(name for name, label in LABELS.items() if label.endswith("(%)"))
+"""Variables stored as shares and shown in percent."""

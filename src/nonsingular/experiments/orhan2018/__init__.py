@@ -1,0 +1,1 @@
+"""Orhan and Pitkow: Skip Connections Eliminate Singularities (ICLR 2018)."""

@@ -1,0 +1,103 @@
+"""Figure 4: the best and the worst of many equal plain networks, and how near singularities they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from nonsingular.experiments import protocol
+from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, Region
+from nonsingular.experiments.effects import larger, speed
+from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.instruments import LABELS
+from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.study import run_study
+from nonsingular.networks import named
+from nonsingular.plots.curves import Panel, over_epochs
+from nonsingular.training import Member
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INSTRUMENTS = ("train_accuracy", "test_accuracy", "weight_norm", "mean_overlap", "linear_dependence", "gradient_norm")
+FEWEST = 3  # of the best and of the worst: fewer have no standard error worth the name
+
+
+def specs(scale: str, data: str | None = None) -> Spec:
+    """Plain networks of 30 layers and 128 units: 100 runs on CIFAR-100 in the paper, fewer on a laptop."""
+    images = protocol.images(data or {"smoke": "digits", "laptop": "cifar10", "paper": "cifar100"}[scale], scale)
+    runs, epochs = {"smoke": (8, 3), "laptop": (30, 15), "paper": (100, 100)}[scale]
+    return Spec(
+        "orhan2018/fig4",
+        scale,
+        runs=runs,
+        data=images,
+        networks=(Member("plain", named("plain", depth=30)),),
+        training=protocol.training(images, epochs),
+        instruments=dict.fromkeys(INSTRUMENTS),
+    )
+
+
+def best_and_worst(results: xr.Dataset) -> xr.Dataset:
+    """The best and worst tenth of the runs (at least three) by mean training accuracy, as two "networks"."""
+    tenth = max(FEWEST, results.sizes["run"] // 10)
+    order = np.argsort(speed(results, "plain").fillna(-1).values, kind="stable")
+    groups = {"best": order[::-1][:tenth], "worst": order[:tenth]}
+    return xr.concat(
+        [results.sel(network="plain").isel(run=rows).assign_coords(run=np.arange(tenth)) for rows in groups.values()],
+        xr.Variable("network", list(groups)),
+    )
+
+
+def draw(results: xr.Dataset) -> Mapping[str, Figure]:
+    """Panels a, c, d and e."""
+    panels = [
+        Panel("train_accuracy", LABELS["train_accuracy"], percent=True),
+        Panel("weight_norm", LABELS["weight_norm"]),
+        Panel("mean_overlap", LABELS["mean_overlap"]),
+        Panel("linear_dependence", LABELS["linear_dependence"], percent=True),
+    ]
+    title = f"Best and worst of {results.sizes['run']} plain 30-layer networks (mean over layers)"
+    return {"best-and-worst": over_epochs(best_and_worst(results), panels, title)}
+
+
+def _claim(name: str, variable: str, region: Region, statement: str, unit: str, scale: float = 1.0) -> Claim:
+    def effect(results: xr.Dataset) -> Effect:
+        return larger(best_and_worst(results), variable, "best", "worst", scale)
+
+    return Claim(
+        f"orhan2018/fig4/{name}",
+        "orhan2018 §2.4, figure 4",
+        f"{statement} (best minus worst tenth, mean over layers and epochs).",
+        effect,
+        region,
+        unit,
+    )
+
+
+CLAIMS = (
+    _claim("norms", "weight_norm", POSITIVE, "The best networks have larger incoming-weight norms", "weight norm"),
+    _claim("overlap", "mean_overlap", NEGATIVE, "The best networks have less overlap", "correlation"),
+    _claim(
+        "linear-dependence",
+        "linear_dependence",
+        NEGATIVE,
+        "The best networks are less linearly dependent",
+        "percentage points",
+        100.0,
+    ),
+)
+
+EXPERIMENTS = (
+    Experiment(
+        "orhan2018/fig4",
+        "Best and worst of equal plain 30-layer networks: norms, overlap, linear dependence",
+        specs,
+        run_study,
+        draw,
+        CLAIMS,
+    ),
+)

@@ -1,0 +1,31 @@
+"""The training protocol of the papers at the three scales."""
+
+from __future__ import annotations
+
+from nonsingular.data import DataSpec
+from nonsingular.training import TrainingSpec
+
+MIRRORED = ("cifar10", "cifar100", "cifar100-fine", "stl10")
+"""Data sets of which a mirror image is as natural as the image."""
+
+LAPTOP_IMAGES = 10_000
+SMOKE_IMAGES = 500
+
+
+def images(name: str, scale: str, **options: object) -> DataSpec:
+    """The data set at a scale: all of it for ``paper`` (and for the small digits), fewer images below.
+
+    Args:
+        name: as ``data.load`` takes it.
+        scale: ``smoke``, ``laptop`` or ``paper``.
+        **options: further fields of ``DataSpec``.
+    """
+    count = {"smoke": SMOKE_IMAGES, "laptop": LAPTOP_IMAGES, "paper": None}[scale] if name != "digits" else None
+    test = min(count, 5_000) if count else None
+    return DataSpec(name, train=count, test=test, mirror=name in MIRRORED, **options)  # type: ignore[arg-type]
+
+
+def training(data: DataSpec, epochs: int, **options: object) -> TrainingSpec:
+    """Adam with learning rate 0.0005 and batches of 500 (orhan2018 §2.3); of 100 where images are few."""
+    few = data.name == "digits" or (data.train is not None and data.train < LAPTOP_IMAGES)
+    return TrainingSpec(epochs=epochs, batch=100 if few else 500, **options)  # type: ignore[arg-type]

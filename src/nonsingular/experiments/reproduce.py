@@ -1,0 +1,190 @@
+"""From an id to a folder with results, figures, verdicts and a report."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import xarray as xr
+
+from nonsingular.errors import InputError
+from nonsingular.experiments.claims import Judgement, judge
+from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.report import write_report
+from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.workspace import Workspace
+from nonsingular.training import Member, Store
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the caller changes of an experiment's spec; None leaves the scale's own value."""
+
+    data: str | None = None
+    scaling: str | None = None
+    runs: int | None = None
+    epochs: int | None = None
+    seed: int | None = None
+    networks: tuple[str, ...] = ()
+    precision: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a reproduction left behind."""
+
+    spec: Spec
+    results: xr.Dataset
+    judgements: Sequence[Judgement]
+    folder: Path
+    report: Path
+
+
+def make_spec(experiment: Experiment, scale: str, overrides: Overrides) -> Spec:
+    """The experiment's spec at a scale, with the caller's changes.
+
+    Raises:
+        InputError: unknown scale, data set, scaling or network; numbers out of range; a change of what the experiment
+            does not have (epochs where nothing is trained).
+    """
+    Spec(experiment.id, scale)  # an unknown scale is refused with the list of scales
+    assert experiment.specs is not None
+    spec = experiment.specs(scale)
+    trains = spec.data is not None and spec.training is not None
+    asked = [n for n in ("data", "scaling", "epochs", "networks", "precision") if getattr(overrides, n)]
+    if not trains and (asked or overrides.epochs is not None):
+        raise InputError(f"{experiment.id} trains nothing on images: --{(asked or ['epochs'])[0]} does not apply")
+    if overrides.data is not None:
+        spec = experiment.specs(scale, data=overrides.data)
+    if overrides.scaling is not None and spec.data is not None:
+        spec = replace(spec, data=replace(spec.data, scaling=overrides.scaling))
+    if spec.training is not None:
+        training = {"epochs": overrides.epochs, "precision": overrides.precision}
+        spec = replace(spec, training=replace(spec.training, **_given(training)))  # type: ignore[arg-type]
+    if overrides.networks:
+        spec = replace(spec, networks=_chosen(spec, overrides.networks))
+    return replace(spec, **_given({"runs": overrides.runs, "seed": overrides.seed}))  # type: ignore[arg-type]
+
+
+def _given(fields: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _chosen(spec: Spec, names: Sequence[str]) -> tuple[Member, ...]:
+    members = {m.name: m for m in spec.networks}
+    for name in names:
+        if name not in members:
+            raise InputError(f"unknown network {name!r} in {spec.experiment}; it has {', '.join(members)}")
+    return tuple(members[name] for name in names)
+
+
+def reproduce(experiment: Experiment, spec: Spec, workspace: Workspace, resume: bool = False) -> Outcome:
+    """Run an experiment, draw its figures, judge its claims and write them all into the workspace's folder.
+
+    Args:
+        experiment: what to run.
+        spec: as ``make_spec`` gives it.
+        workspace: where.
+        resume: go on in a folder that already holds part of the same spec's results.
+
+    Raises:
+        InputError: the folder holds results and ``resume`` is False; or those of another spec.
+    """
+    assert experiment.run is not None
+    assert experiment.draw is not None
+    _claim_folder(workspace.folder, spec, resume)
+    results = experiment.run(spec, workspace)
+    store = workspace.folder / "results.zarr"
+    if not store.exists():
+        results.to_zarr(store, consolidated=False)
+    return publish(experiment, spec, results, workspace.folder)
+
+
+def publish(experiment: Experiment, spec: Spec, results: xr.Dataset, folder: Path) -> Outcome:
+    """Figures, claims and report from results."""
+    assert experiment.draw is not None
+    figures = folder / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    drawn: dict[str, Path] = {}
+    for name, figure in experiment.draw(results).items():
+        for suffix in ("png", "svg"):
+            figure.savefig(figures / f"{name}.{suffix}")
+        drawn[name] = figures / f"{name}.svg"
+    data = spec.data.name if spec.data else "none"
+    judgements = [judge(claim, results, scale=spec.scale, data=data) for claim in experiment.claims]
+    (folder / "claims.json").write_text(json.dumps([j.to_json() for j in judgements], indent=2) + "\n")
+    report = write_report(folder / "report.html", experiment, spec, judgements, drawn)
+    return Outcome(spec, results, judgements, folder, report)
+
+
+def _claim_folder(folder: Path, spec: Spec, resume: bool) -> None:
+    """Write ``spec.json``, or hold the one that is there against ``spec``."""
+    path = folder / "spec.json"
+    if path.exists():
+        if not resume:
+            raise InputError(f"{folder} already holds results; add --resume to go on there, or name another --out")
+        try:
+            same = json.loads(path.read_text()) == json.loads(spec.to_json())
+        except ValueError:
+            raise InputError(f"{path} is damaged; name another --out") from None
+        if not same:
+            raise InputError(
+                f"{folder} holds the results of another spec (see {path}); "
+                "repeat the command that began it, or name another --out"
+            )
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty and holds no spec.json; name another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(spec.to_json() + "\n")
+    partial.replace(path)
+
+
+def discard(folder: Path, experiment: str) -> None:
+    """Remove an earlier run of ``experiment`` from ``folder``, if that is what the folder holds."""
+    path = folder / "spec.json"
+    if path.exists() and json.loads(path.read_text()).get("experiment") == experiment:
+        shutil.rmtree(folder)
+
+
+def read_claims(folder: Path) -> list[dict[str, object]]:
+    """The scoreboard rows of one or more finished experiments below ``folder``.
+
+    Raises:
+        InputError: no ``claims.json`` there, or a damaged one.
+    """
+    paths = sorted(folder.rglob("claims.json")) if folder.is_dir() else []
+    if not paths:
+        raise InputError(f"no claims.json in {folder}; nonsingular reproduce ID --out {folder} writes one")
+    rows: list[dict[str, object]] = []
+    for path in paths:
+        try:
+            loaded = json.loads(path.read_text())
+            rows.extend({**row, "verdict": row["verdict"]} for row in loaded)
+        except (ValueError, TypeError, KeyError):
+            raise InputError(f"{path} is not a list of claims as nonsingular reproduce writes it") from None
+    return rows
+
+
+def store_of(folder: Path) -> xr.Dataset:
+    """The results kept in a folder."""
+    return Store(folder / "results.zarr").read()
+
+
+def summary(results: xr.Dataset, variables: Sequence[str]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Network -> variable -> (mean, standard error) over runs at the last epoch, averaged over layers."""
+    table: dict[str, dict[str, tuple[float, float]]] = {}
+    for network in results.network.values:
+        table[str(network)] = {}
+        for name in variables:
+            values = results[name].sel(network=network).isel(epoch=-1)
+            values = values.mean("layer") if "layer" in values.dims else values
+            runs = int(values.notnull().sum())
+            error = float(values.std("run", ddof=1)) / math.sqrt(runs) if runs > 1 else math.nan
+            table[str(network)][name] = (float(values.mean("run")), error)
+    return table

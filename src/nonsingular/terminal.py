@@ -1,0 +1,109 @@
+"""What the command line shows: tables and progress bars."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.instruments import LABELS, PERCENT
+
+VERDICT_STYLE = {"holds": "bold green", "fails": "bold red", "inconclusive": "yellow"}
+
+
+class Bar:
+    """A progress bar with rate and time left, on standard error."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def start(self, name: str, total: int, unit: str = "net-steps") -> None:
+        """A stretch of work begins."""
+        self._unit = unit
+        self._task = self._progress.add_task(name, total=total, rate="")
+
+    def advance(self, steps: int = 1) -> None:
+        """Part of it is done."""
+        if self._task is None:
+            return
+        self._progress.advance(self._task, steps)
+        speed = self._progress.tasks[-1].speed
+        self._progress.update(self._task, rate=f"{speed:,.0f} {self._unit}/s" if speed else "")
+
+
+def print_experiments(found: Iterable[Experiment]) -> None:
+    """The list of experiments."""
+    table = Table("id", "title", "scales", "status", box=box.SIMPLE_HEAD)
+    for e in found:
+        mark = "[green]works[/]" if e.status == "works" else "[dim]planned[/]"
+        table.add_row(e.id, escape(e.title), ", ".join(e.scales), mark)
+    Console().print(table)
+
+
+def print_claims(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The scoreboard."""
+    table = Table("paper", "claim", "paper's value", "ours", "95 % interval", "verdict", box=box.SIMPLE_HEAD)
+    for row in rows:
+        low, high = row["interval"] or (None, None)
+        verdict = str(row["verdict"])
+        table.add_row(
+            escape(str(row["paper"])),
+            f"{escape(str(row['statement']))} [dim]{escape(_measured_on(row))}[/]",
+            escape(str(row["expected"])),
+            escape(f"{_number(row['measured'])} {row['unit']}".strip()),
+            "–" if low is None and high is None else f"{_number(low)} to {_number(high)}",
+            f"[{VERDICT_STYLE.get(verdict, '')}]{escape(verdict)}[/]",
+        )
+    Console().print(table)
+
+
+def _measured_on(row: Mapping[str, Any]) -> str:
+    note = f"; {row['note']}" if row["note"] else ""
+    return f"({row['scale']}, {row['data']}, {row['runs']} runs{note})"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.3g}"
+
+
+def print_summary(table: Mapping[str, Mapping[str, tuple[float, float]]], runs: int) -> None:
+    """Mean and standard error of every variable, one row a network."""
+    variables = list(next(iter(table.values())))
+    shown = Table("network", *(LABELS[v] for v in variables), box=box.SIMPLE_HEAD)
+    for network, row in table.items():
+        shown.add_row(escape(network), *(_mean_and_error(*row[v], 100 if v in PERCENT else 1) for v in variables))
+    shown.caption = f"after the last epoch: mean over {runs} runs ± standard error; measures averaged over layers"
+    Console().print(shown)
+
+
+def _mean_and_error(mean: float, error: float, scale: float) -> str:
+    digits = 1 if scale == 100 else 3
+    return f"{scale * mean:.{digits}f} ± {scale * error:.{digits}f}"
