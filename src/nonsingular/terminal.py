@@ -95,13 +95,13 @@ def _number(value: float | None) -> str:
 
 
 def print_summary(table: Mapping[str, Mapping[str, tuple[float, float]]], runs: int) -> None:
-    """Mean and standard error of every variable, one row a network."""
-    variables = list(next(iter(table.values())))
-    shown = Table("network", *(LABELS[v] for v in variables), box=box.SIMPLE_HEAD)
-    for network, row in table.items():
-        shown.add_row(escape(network), *(_mean_and_error(*row[v], 100 if v in PERCENT else 1) for v in variables))
-    shown.caption = f"after the last epoch: mean over {runs} runs ± standard error; measures averaged over layers"
+    """Mean and standard error of every variable, one column a network."""
+    shown = Table("", *map(escape, table), box=box.SIMPLE_HEAD)
+    for variable in next(iter(table.values())):
+        scale = 100 if variable in PERCENT else 1
+        shown.add_row(LABELS[variable], *(_mean_and_error(*row[variable], scale) for row in table.values()))
     Console().print(shown)
+    Console().print(f"[dim]After the last epoch: mean of {runs} runs ± standard error; measures averaged over layers.[/]")
 
 
 def _mean_and_error(mean: float, error: float, scale: float) -> str:

@@ -44,11 +44,13 @@ class Store:
         chunks = {name: min(n, EPOCHS_A_CHUNK) if name == "epoch" else n for name, n in sizes.items()} | {"network": 1}
         empty = xr.Dataset(
             {name: (dims, np.full([sizes[d] for d in dims], math.nan)) for name, dims in variables.items()},
-            coords=dict(coordinates),
+            coords={k: v.astype(object) if v.dtype.kind == "U" else v for k, v in coordinates.items()},
             attrs=dict(attributes),
         )
         encoding = {name: {"chunks": tuple(chunks[d] for d in dims)} for name, dims in variables.items()}
-        empty.to_zarr(path, mode="w", encoding=encoding, consolidated=False)
+        partial = path.with_suffix(".partial")  # a crash now leaves no half-made store under the final name
+        empty.to_zarr(partial, mode="w", encoding=encoding, consolidated=False)
+        partial.replace(path)
         return Store(path)
 
     def write(self, values: Mapping[str, np.ndarray], region: Mapping[str, int | slice]) -> None:

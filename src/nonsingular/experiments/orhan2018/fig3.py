@@ -27,7 +27,6 @@ INSTRUMENTS = (
     "weight_norm",
     "mean_overlap",
     "linear_dependence",
-    "effective_rank",
     "zero_response",
     "activation_norm",
 )
