@@ -1,0 +1,281 @@
+"""What every curvature operator shares: products with vectors and blocks, and its other forms."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nonsingular.curvature.linearise import LinearMap, NotLinearisable, OverBudget, record
+from nonsingular.curvature.problem import (
+    Batch,
+    Loss,
+    Params,
+    Problem,
+    available_bytes,
+    culprit,
+    first_line,
+    is_out_of_memory,
+    out_of_memory,
+)
+from nonsingular.errors import InputError
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
+
+BLOCK_BYTES = 2**28  # columns are multiplied side by side while no intermediate tensor is larger than this
+MEMORY_SHARE = 0.6  # of the available memory, for what a linearised operator keeps
+
+
+class Curvature(ABC):
+    """A symmetric matrix of second derivatives, known by its products.
+
+    ``C @ v`` takes a vector ``[P]`` or a block ``[P, k]``, of the operator's dtype and on its device; entries are
+    ordered as ``model.named_parameters()`` yields the chosen parameters, each flattened row by row.
+
+    Args:
+        model: any module. It is read, never changed. Train mode means batch statistics for batch normalisation, whose
+            running statistics stay as they are; active dropout is refused.
+        loss_fn: (model output, target) -> scalar.
+        batches: (inputs, target) pairs; inputs a tensor, or a tuple or mapping of arguments. Read once.
+        params: names (or the parameters themselves) to differentiate; all that require a gradient by default.
+        reduction: ``"mean"`` weighs each batch's loss by its share of the samples, right for losses that average
+            over the batch; ``"sum"`` adds them up.
+        microbatch: split every batch into pieces of at most this many samples. Faster where intermediate results then
+            fit the processor's cache; right only for losses that average over samples which do not influence one
+            another, which is checked by comparing gradients.
+        linearise: record the part of the product that depends on the vector once per batch and replay it. Off, or
+            where it fails or memory is short, every product differentiates anew, which is slower and equally right.
+        compile: fuse the recorded operations with ``torch.compile``: half a minute once, faster products after.
+        dtype: compute in this precision; the parameters' own by default.
+        channels_last: memory order of 4-D tensors; by default channels-last where the model has 2-D convolutions.
+        memory: bytes that recordings may keep; by default 60 % of what is available.
+
+    Raises:
+        InputError: no parameters or batches, a loss that is not a finite scalar or has no second derivative, active
+            dropout, integer parameters, out of memory.
+
+    Note:
+        Piecewise linear activations (ReLU) have no second derivative at their kinks. As in every such tool, the kinks,
+        which inputs hit with probability zero, are left out: this is the curvature within the linear pieces.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: Loss,
+        batches: Iterable[tuple[Any, Any]],
+        params: Iterable[str | nn.Parameter] | None = None,
+        *,
+        reduction: str = "mean",
+        microbatch: int | None = None,
+        linearise: bool = True,
+        compile: bool = False,
+        dtype: torch.dtype | None = None,
+        channels_last: bool | None = None,
+        memory: float | None = None,
+    ) -> None:
+        self.problem = Problem(model, loss_fn, batches, params, reduction, dtype, channels_last)
+        self.problem.check()
+        if microbatch is not None:
+            self._split_batches(microbatch, reduction)
+        self._linearise, self._compile = linearise, compile
+        self._budget = MEMORY_SHARE * available_bytes(self.device) if memory is None else memory
+        self._maps: list[LinearMap | None] = []
+        self._verified = False
+
+    # --- what a kind of curvature defines -------------------------------------------------------------------
+
+    @abstractmethod
+    def _derivative(self, batch: Batch) -> Callable[..., Sequence[Tensor]]:
+        """The product with one batch's matrix as a function of tensors shaped like the parameters."""
+
+    @abstractmethod
+    def _recomputed(self, batch: Batch, direction: Params) -> Sequence[Tensor]:
+        """The same by plain automatic differentiation, every time from the start."""
+
+    # --- products -------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(P, P)``."""
+        return (self.problem.size, self.problem.size)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the products."""
+        return self.problem.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of the products."""
+        return self.problem.device
+
+    @property
+    def linearised(self) -> bool:
+        """Whether every batch is recorded (records them if that has not happened yet)."""
+        return all(m is not None for m in self._linear_maps())
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the recordings keep, bytes."""
+        return sum(m.nbytes for m in self._maps if m is not None)
+
+    def __matmul__(self, v: Float[Tensor, "P *columns"]) -> Float[Tensor, "P *columns"]:
+        if not isinstance(v, Tensor):
+            v = torch.as_tensor(v, dtype=self.dtype, device=self.device)
+        if v.dim() not in (1, 2) or v.shape[0] != self.shape[0]:
+            raise InputError(
+                f"expected a vector [{self.shape[0]}] or a block [{self.shape[0]}, k], got {list(v.shape)}"
+            )
+        v = v.detach().to(self.device, self.dtype)
+        return self._vector_product(v) if v.dim() == 1 else self._block_product(v)
+
+    def _vector_product(self, v: Tensor) -> Tensor:
+        direction = self.problem.split(v)
+        total: Tensor | None = None
+        for batch, weight, linear in zip(self.problem.batches, self.problem.weights, self._linear_maps(), strict=True):
+            parts = linear(*direction) if linear is not None else self._recompute(batch, direction)
+            product = self.problem.join(parts)
+            total = weight * product if total is None else total.add_(product, alpha=weight)
+        assert total is not None
+        return total
+
+    def _block_product(self, V: Tensor) -> Tensor:
+        maps = self._linear_maps()
+        if self.problem.convolutional or any(m is None for m in maps):
+            # Convolutions with a different kernel for every column run as grouped ones, slower than one by one.
+            return torch.stack([self._vector_product(v) for v in V.T], dim=1)
+        out = torch.zeros_like(V)
+        for weight, linear in zip(self.problem.weights, maps, strict=True):
+            assert linear is not None
+            width = max(1, BLOCK_BYTES // linear.widest)
+            for start in range(0, V.shape[1], width):
+                columns = slice(start, start + width)
+                parts = linear.stacked(*self.problem.split(V[:, columns].T.contiguous()))
+                out[:, columns].add_(self.problem.join(parts, lead=1).T, alpha=weight)
+        return out
+
+    def _recompute(self, batch: Batch, direction: Params) -> Sequence[Tensor]:
+        try:
+            with torch.enable_grad():
+                return self._recomputed(batch, direction)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise out_of_memory(batch) from error
+            raise InputError(f"the loss cannot be differentiated twice: {culprit(self.problem, batch)}") from error
+
+    def _linear_maps(self) -> list[LinearMap | None]:
+        if not self._maps:
+            if self._linearise:
+                self._record_all()
+            else:
+                self._maps = [None] * len(self.problem.batches)
+        return self._maps
+
+    def _record_all(self) -> None:
+        left = self._budget
+        for i, batch in enumerate(self.problem.batches):
+            try:
+                linear = record(self._derivative(batch), self.problem.params, left)
+                if i == 0:
+                    self._verify(linear, batch)
+            except Exception as error:  # whatever goes wrong in tracing, there is another way
+                if isinstance(error, InputError):
+                    raise
+                self._fall_back(error, i)
+                return
+            left -= linear.nbytes
+            if self._compile:
+                linear.compile(like=self._maps[0] if self._maps else None)
+            self._maps.append(linear)
+
+    def _fall_back(self, error: Exception, recorded: int) -> None:
+        rest = len(self.problem.batches) - recorded
+        self._maps += [None] * rest
+        short = isinstance(error, OverBudget) or is_out_of_memory(error)
+        cause = "memory is short" if short else "the model cannot be linearised"
+        warnings.warn(
+            f"{cause} ({first_line(error)}): products with {rest} of {len(self._maps)} batches are computed anew "
+            "each time, which is slower and equally right",
+            stacklevel=5,
+        )
+
+    def _verify(self, linear: LinearMap, batch: Batch) -> None:
+        """One replay against plain differentiation: a wrong recording must never pass for a fast one."""
+        generator = torch.Generator(device=self.device).manual_seed(0)
+        probe = torch.randn(self.shape[0], generator=generator, device=self.device, dtype=self.dtype)
+        direction = self.problem.split(probe)
+        expected = self.problem.join(self._recompute(batch, direction))
+        got = self.problem.join(linear(*direction))
+        tolerance = torch.finfo(self.dtype).eps ** 0.5 * expected.norm()
+        if not (got - expected).norm() <= tolerance:
+            raise NotLinearisable("the recording gives other products than plain differentiation")
+        if not self.problem.convolutional:
+            both = self.problem.join(linear.stacked(*self.problem.split(torch.stack([probe, -probe]))), lead=1)
+            if not (both - torch.stack([expected, -expected])).norm() <= 2 * tolerance:
+                raise NotLinearisable("the vectorised recording gives other products than plain differentiation")
+
+    # --- other forms ----------------------------------------------------------------------------------------
+
+    def dense(self) -> Float[Tensor, "P P"]:
+        """The whole matrix, symmetrised; see `nonsingular.curvature.dense`."""
+        from nonsingular.curvature.dense import dense
+
+        return dense(self)
+
+    def to_scipy(self) -> LinearOperator:
+        """A ``scipy.sparse.linalg.LinearOperator`` of the same dtype, for ``eigsh`` and the like."""
+        from scipy.sparse.linalg import LinearOperator
+
+        def product(v: np.ndarray) -> np.ndarray:
+            return (self @ torch.as_tensor(v, dtype=self.dtype, device=self.device)).cpu().numpy()
+
+        dtype = torch.empty(0, dtype=self.dtype).numpy().dtype
+        return LinearOperator(
+            self.shape, matvec=lambda v: product(v.ravel()), matmat=product, rmatvec=product, dtype=dtype
+        )
+
+    # --- micro-batches --------------------------------------------------------------------------------------
+
+    def _split_batches(self, size: int, reduction: str) -> None:
+        if size < 1:
+            raise InputError(f"microbatch must be at least 1, got {size}")
+        problem, whole = self.problem, self._gradient()
+        pieces = [(b, w, _cut(b, size)) for b, w in zip(problem.batches, problem.weights, strict=True)]
+        problem.batches = [piece for _, _, cut in pieces for piece in cut]
+        problem.weights = [
+            w * piece.samples / b.samples if reduction == "mean" else w for b, w, cut in pieces for piece in cut
+        ]
+        difference = (self._gradient() - whole).norm()
+        if not difference <= 100 * torch.finfo(self.dtype).eps ** 0.75 * whole.norm():
+            raise InputError(
+                "microbatch changes the gradient: the loss is not a mean over independent samples "
+                "(batch normalisation in train mode, or another reduction?); leave microbatch out"
+            )
+
+    def _gradient(self) -> Tensor:
+        total = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device)
+        for batch, weight in zip(self.problem.batches, self.problem.weights, strict=True):
+            gradient = torch.func.grad(lambda p, b=batch: self.problem.loss(p, b))(self.problem.params)
+            total += weight * self.problem.join(gradient)
+        return total
+
+
+def _cut(batch: Batch, size: int) -> list[Batch]:
+    from torch.utils._pytree import tree_map_only
+
+    def piece(start: int) -> Batch:
+        def take(t: Tensor) -> Tensor:
+            return t[start : start + size] if t.dim() and t.shape[0] == batch.samples else t
+
+        samples = min(size, batch.samples - start)
+        return Batch(tree_map_only(Tensor, take, batch.inputs), tree_map_only(Tensor, take, batch.target), samples)
+
+    return [piece(start) for start in range(0, batch.samples, size)]

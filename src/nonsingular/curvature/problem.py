@@ -1,0 +1,329 @@
+"""The loss as a pure function of the chosen parameters, one batch at a time; and what is wrong with a bad one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from nonsingular.errors import InputError
+
+Params = tuple[Tensor, ...]
+
+
+class Loss(Protocol):
+    """(model output, target) -> scalar."""
+
+    def __call__(self, output: Any, target: Any, /) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch: what the model takes, what the loss compares with, how much it weighs."""
+
+    inputs: Any
+    target: Any
+    samples: int
+
+
+class Problem:
+    """A model, a loss and batches, as ``loss(params, batch)`` with ``params`` a tuple of tensors.
+
+    The model is not changed: parameters and buffers are copied (cast to one dtype, 4-D tensors in channels-last order
+    when the model has convolutions), batch normalisation in train mode uses the batch's statistics without updating
+    the running ones, and attention takes its mathematical form, the only one that can be differentiated twice.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: Loss,
+        batches: Iterable[tuple[Any, Any]],
+        params: Iterable[str | nn.Parameter] | None,
+        reduction: str,
+        dtype: torch.dtype | None,
+        channels_last: bool | None,
+    ) -> None:
+        if reduction not in ("mean", "sum"):
+            raise InputError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+        self.model, self.loss_fn = model, loss_fn
+        chosen = _choose(model, params)
+        first = next(iter(chosen.values()))
+        self.dtype, self.device = dtype or first.dtype, first.device
+        self.convolutional = any(isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d) for m in model.modules())
+        self._channels_last = (
+            any(isinstance(m, nn.Conv2d) for m in model.modules()) if channels_last is None else channels_last
+        )
+        self.names = tuple(chosen)
+        self.params: Params = tuple(self._prepare(p) for p in chosen.values())
+        rest = dict(model.named_parameters()) | dict(model.named_buffers())
+        self._fixed = {k: self._prepare(t) for k, t in rest.items() if k not in chosen}
+        self.batches = [self._batch(b, i) for i, b in enumerate(_as_batches(batches))]
+        if not self.batches:
+            raise InputError("no batches: give at least one (inputs, target) pair")
+        _refuse_randomness(model)
+        total = sum(b.samples for b in self.batches)
+        self.weights = [b.samples / total if reduction == "mean" else 1.0 for b in self.batches]
+
+    @property
+    def size(self) -> int:
+        """Number of chosen parameters."""
+        return sum(p.numel() for p in self.params)
+
+    def output(self, params: Sequence[Tensor], batch: Batch) -> Any:
+        """The model's output on ``batch``."""
+        state = self._fixed | dict(zip(self.names, params, strict=True))
+        inputs = batch.inputs
+        with deterministic(self.model):
+            if isinstance(inputs, Mapping):
+                return functional_call(self.model, state, (), dict(inputs))
+            return functional_call(self.model, state, inputs if isinstance(inputs, tuple) else (inputs,))
+
+    def loss(self, params: Sequence[Tensor], batch: Batch) -> Tensor:
+        """The loss on ``batch``, a scalar."""
+        return self.loss_fn(self.output(params, batch), batch.target)
+
+    def check(self) -> None:
+        """Evaluate the first batch and refuse what has no Hessian.
+
+        Raises:
+            InputError: the loss is not a finite scalar, or does not depend on the parameters.
+        """
+        batch = self.batches[0]
+        params = [p.clone().requires_grad_() for p in self.params]
+        try:
+            with torch.enable_grad():
+                loss = self.loss(params, batch)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            if is_out_of_memory(error):
+                raise out_of_memory(batch) from error
+            raise InputError(f"the model or the loss failed on the first batch: {first_line(error)}") from error
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.dim() > 0:
+            what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise InputError(f"loss_fn must return a scalar tensor, got {what}; reduce it, for example by .mean()")
+        if not torch.isfinite(loss):
+            raise InputError(f"the loss on the first batch is {loss.item()}: {self._first_not_finite(batch)}")
+        if not loss.requires_grad:
+            raise InputError("the loss does not depend on the chosen parameters (detached, or under no_grad?)")
+        self._refuse_unused(loss, params)
+
+    def _refuse_unused(self, loss: Tensor, params: list[Tensor]) -> None:
+        try:
+            gradients = torch.autograd.grad(loss, params, allow_unused=True)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise out_of_memory(self.batches[0]) from error
+            raise InputError(
+                f"the loss has no gradient: {first_line(error)} ({culprit(self, self.batches[0])})"
+            ) from error
+        for name, g in zip(self.names, gradients, strict=True):
+            if g is not None and not torch.isfinite(g).all():
+                raise InputError(f"the gradient with respect to {name} is not finite; the Hessian is not either")
+
+    def _first_not_finite(self, batch: Batch) -> str:
+        for name, p in zip(self.names, self.params, strict=True):
+            if not torch.isfinite(p).all():
+                return f"parameter {name} has NaN or infinite entries"
+        if any(not torch.isfinite(t).all() for t in tree_leaves(batch.inputs) if _is_float(t)):
+            return "the batch's inputs have NaN or infinite entries"
+        found: list[str] = []
+
+        def look(name: str) -> Any:
+            def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+                if any(not torch.isfinite(t).all() for t in tree_leaves(output) if _is_float(t)):
+                    found.append(
+                        f"module {name or 'model'} ({type(module).__name__}) is the first to return NaN or infinity"
+                    )
+
+            return hook
+
+        handles = [m.register_forward_hook(look(n)) for n, m in self.model.named_modules()]
+        try:
+            with torch.no_grad():
+                self.output(self.params, batch)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found[0] if found else "the model's output is finite, so loss_fn makes it"
+
+    def _prepare(self, tensor: Tensor) -> Tensor:
+        tensor = tensor.detach()
+        if tensor.is_floating_point():
+            tensor = tensor.to(self.dtype)
+        return tensor.contiguous(memory_format=self._format(tensor))
+
+    def _format(self, tensor: Tensor) -> torch.memory_format:
+        return torch.channels_last if self._channels_last and tensor.dim() == 4 else torch.contiguous_format
+
+    def _batch(self, pair: Any, index: int) -> Batch:
+        if not (isinstance(pair, tuple | list) and len(pair) == 2):
+            raise InputError(f"batch {index} must be a pair (inputs, target), got {type(pair).__name__}")
+
+        def prepare(t: Tensor) -> Tensor:
+            return self._prepare(t.to(self.device))
+
+        inputs, target = (tree_map_only(Tensor, prepare, x) for x in pair)
+        tensors = [t for t in tree_leaves(inputs) if isinstance(t, Tensor)]
+        samples = tensors[0].shape[0] if tensors and tensors[0].dim() else 1
+        if samples == 0:
+            raise InputError(f"batch {index} is empty")
+        return Batch(tuple(inputs) if isinstance(inputs, list) else inputs, target, samples)
+
+    # --- flat vectors ---------------------------------------------------------------------------------------
+
+    def split(self, vector: Tensor) -> Params:
+        """A flat vector ``[P]``, or columns ``[k, P]``, as tensors of the parameters' shapes (and formats)."""
+        parts = vector.split([p.numel() for p in self.params], dim=-1)
+        lead = vector.shape[:-1]
+        shaped = (v.reshape(*lead, *p.shape) for v, p in zip(parts, self.params, strict=True))
+        return tuple(t if lead else t.contiguous(memory_format=self._format(t)) for t in shaped)
+
+    def join(self, tensors: Sequence[Tensor], lead: int = 0) -> Tensor:
+        """The inverse of `split`; the first ``lead`` axes are kept."""
+        return torch.cat([t.reshape(*t.shape[:lead], -1) for t in tensors], dim=-1)
+
+
+def _as_batches(batches: Any) -> Iterator[Any]:
+    if isinstance(batches, tuple) and len(batches) == 2 and isinstance(batches[0], Tensor):
+        return iter([batches])
+    try:
+        return iter(batches)
+    except TypeError:
+        raise InputError(f"batches must be an iterable of (inputs, target), got {type(batches).__name__}") from None
+
+
+def _choose(model: nn.Module, wanted: Iterable[str | nn.Parameter] | None) -> dict[str, Tensor]:
+    everything = dict(model.named_parameters())
+    if wanted is None:
+        chosen = {k: p for k, p in everything.items() if p.requires_grad}
+        if not chosen:
+            why = "none of them requires a gradient" if everything else "it has none at all"
+            raise InputError(f"the model has no parameters to differentiate: {why}")
+    else:
+        chosen = dict(_find(model, everything, w) for w in wanted)
+        if not chosen:
+            raise InputError("params is empty: name at least one parameter, or leave it out for all")
+    for name, p in chosen.items():
+        if not p.is_floating_point():
+            raise InputError(f"parameter {name} has dtype {p.dtype}; a Hessian needs real floating-point parameters")
+    if sum(p.numel() for p in chosen.values()) == 0:
+        raise InputError("the chosen parameters have no entries")
+    return chosen
+
+
+def _find(model: nn.Module, everything: dict[str, nn.Parameter], wanted: str | nn.Parameter) -> tuple[str, Tensor]:
+    for name, p in everything.items():
+        if wanted is p or (isinstance(wanted, str) and wanted == name):
+            return name, p
+    aliases = dict(model.named_parameters(remove_duplicate=False))  # a tied weight under its other name
+    if isinstance(wanted, str) and wanted in aliases:
+        return _find(model, everything, aliases[wanted])
+    what = repr(wanted) if isinstance(wanted, str) else f"a parameter of shape {tuple(wanted.shape)}"
+    raise InputError(f"the model has no {what}; its parameters are {', '.join(list(everything)[:8])}, ...")
+
+
+def _refuse_randomness(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        random = (isinstance(module, _DropoutNd) and module.p > 0) or isinstance(module, nn.RReLU)
+        if random and module.training:
+            kind = type(module).__name__
+            raise InputError(
+                f"module {name} ({kind}) is random in train mode, so the loss has no Hessian; call .eval() on it"
+            )
+
+
+@contextmanager
+def deterministic(model: nn.Module) -> Iterator[None]:
+    """Within: batch statistics without running updates, attention in its twice differentiable form."""
+    updating = [m for m in model.modules() if isinstance(m, _NormBase) and m.training and m.track_running_stats]
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    for m in updating:
+        m.track_running_stats = False
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fastpath)
+        for m in updating:
+            m.track_running_stats = True
+
+
+def culprit(problem: Problem, batch: Batch) -> str:
+    """Name the first leaf module that cannot be differentiated twice, each tried alone on the inputs it gets."""
+    calls: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+            calls.append((name, module, tree_map_only(Tensor, lambda t: t.detach().clone(), args)))
+
+        return hook
+
+    leaves = [(n, m) for n, m in problem.model.named_modules() if not list(m.children())]
+    handles = [m.register_forward_pre_hook(keep(n)) for n, m in leaves]
+    try:
+        with torch.no_grad():
+            problem.output(problem.params, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name, module, args in calls:
+        try:
+            _differentiate_twice(module, args)
+        except RuntimeError as error:
+            return f"module {name} ({type(module).__name__}): {first_line(error)}"
+    return "no single module fails alone; look at the code between modules and at loss_fn"
+
+
+def _differentiate_twice(module: nn.Module, args: tuple[Any, ...]) -> None:
+    args = tree_map_only(Tensor, lambda t: t.requires_grad_() if _is_float(t) else t, args)
+    with torch.enable_grad(), deterministic(module):
+        weights = [p for p in module.parameters() if p.requires_grad]
+        inputs = [t for t in tree_leaves(args) if _is_float(t)] + weights
+        # Doubling first makes the inputs non-leaves, which in-place modules may change.
+        out = module(*tree_map_only(Tensor, lambda t: t * 1 if _is_float(t) else t, args))
+        total = sum((t**2).sum() for t in tree_leaves(out) if _is_float(t))
+        gradients = torch.autograd.grad(total, inputs, create_graph=True, allow_unused=True)
+        again = sum((g**2).sum() for g in gradients if g is not None)
+        torch.autograd.grad(again, inputs, allow_unused=True)
+
+
+def _is_float(x: object) -> bool:
+    return isinstance(x, Tensor) and x.is_floating_point()
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch could not allocate (it has a class of its own for that only on GPUs)."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def out_of_memory(batch: Batch) -> InputError:
+    """The error for a batch too large for this machine."""
+    return InputError(f"out of memory on a batch of {batch.samples} samples: give smaller batches, or microbatch=")
+
+
+def available_bytes(device: torch.device) -> float:
+    """Memory that can still be allocated on ``device``; infinity where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo") as file:
+            fields = dict(line.split(":", 1) for line in file)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return math.inf

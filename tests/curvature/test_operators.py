@@ -1,0 +1,258 @@
+"""Products of the Hessian and its kin against dense references in float64."""
+
+import warnings
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import NAMES, Residual, case, dense_reference, labelled
+from torch import nn
+from torch.func import functional_call, stack_module_state
+from torch.nn import functional as F
+
+from nonsingular.curvature import GaussNewton, Hessian, PopulationHessian
+
+
+def eye(H):
+    return torch.eye(H.shape[0], dtype=H.dtype)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("linearise", [True, False])
+def test_equals_the_dense_hessian(name, linearise):
+    model, loss_fn, batches = case(name)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    H = Hessian(model, loss_fn, batches, linearise=linearise)
+    expected = dense_reference(model, loss_fn, batches)
+    assert H.linearised is linearise
+    torch.testing.assert_close(H @ eye(H), expected, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(H.dense(), expected, rtol=1e-9, atol=1e-11)
+    for k, v in model.state_dict().items():
+        assert torch.equal(v, before[k]), f"{k} was changed"
+
+
+@pytest.mark.parametrize("name", ["attention", "residual tanh", "convolutions, batch norm in train mode"])
+def test_equals_finite_differences_of_the_gradient(name):
+    model, loss_fn, batches = case(name)
+    H = Hessian(model, loss_fn, batches)
+    at = nn.utils.parameters_to_vector(model.parameters()).detach()
+    direction, step = torch.randn_like(at), 1e-5
+
+    def gradient(flat):
+        nn.utils.vector_to_parameters(flat, model.parameters())
+        (x, y), *_ = batches
+        return nn.utils.parameters_to_vector(torch.autograd.grad(loss_fn(model(x), y), list(model.parameters())))
+
+    slope = (gradient(at + step * direction) - gradient(at - step * direction)) / (2 * step)
+    torch.testing.assert_close(H @ direction, slope, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_vector_block_and_scipy_agree(name):
+    model, loss_fn, batches = case(name)
+    H = Hessian(model, loss_fn, batches)
+    V = torch.randn(H.shape[0], 3, dtype=torch.float64)
+    columns = torch.stack([H @ v for v in V.T], dim=1)
+    torch.testing.assert_close(H @ V, columns)
+    scipy_view = H.to_scipy()
+    torch.testing.assert_close(torch.as_tensor(scipy_view @ V.numpy()), columns)
+    torch.testing.assert_close(torch.as_tensor(scipy_view @ V[:, 0].numpy()), columns[:, 0])
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31), scale=st.floats(-1e3, 1e3))
+def test_linear_and_symmetric(seed, scale):
+    H = test_linear_and_symmetric.H
+    g = torch.Generator().manual_seed(seed)
+    u, v = torch.randn(2, H.shape[0], generator=g, dtype=H.dtype)
+    torch.testing.assert_close(H @ (u + scale * v), H @ u + scale * (H @ v))
+    torch.testing.assert_close(u @ (H @ v), v @ (H @ u))
+
+
+test_linear_and_symmetric.H = Hessian(*case("convolutions, batch norm in train mode"))
+
+
+@pytest.mark.parametrize("names", [["head.weight"], ["layers.1.bias", "stem.weight"]])
+def test_a_subset_of_parameters(names):
+    model, loss_fn, batches = case("residual tanh")
+    expected = dense_reference(model, loss_fn, batches, names=names)
+    parameters = dict(model.named_parameters())
+    for chosen in (names, [parameters[n] for n in names]):
+        H = Hessian(model, loss_fn, batches, params=chosen)
+        torch.testing.assert_close(H @ eye(H), expected)
+
+
+def test_frozen_parameters_are_left_out_by_default():
+    model, loss_fn, batches = case("residual tanh")
+    for p in model.layers.parameters():
+        p.requires_grad_(False)
+    kept = [n for n, p in model.named_parameters() if p.requires_grad]
+    H = Hessian(model, loss_fn, batches)
+    torch.testing.assert_close(H @ eye(H), dense_reference(model, loss_fn, batches, names=kept))
+
+
+def test_sum_reduction():
+    model, _, batches = case("several batches")
+
+    def total(z, y):
+        return F.cross_entropy(z, y, reduction="sum")
+
+    H = Hessian(model, total, batches, reduction="sum")
+    torch.testing.assert_close(H @ eye(H), dense_reference(model, total, batches, reduction="sum"))
+
+
+@pytest.mark.parametrize("piece", [1, 2, 4, 9])
+def test_microbatches_change_nothing(piece):
+    model, loss_fn, batches = case("several batches")
+    v = torch.randn(sum(p.numel() for p in model.parameters()), dtype=torch.float64)
+    torch.testing.assert_close(
+        Hessian(model, loss_fn, batches, microbatch=piece) @ v, Hessian(model, loss_fn, batches) @ v
+    )
+
+
+def test_precision_is_that_asked_for():
+    model, loss_fn, batches = case("residual")
+    model, batches = model.float(), [(x.float(), y) for x, y in batches]
+    single, double = Hessian(model, loss_fn, batches), Hessian(model, loss_fn, batches, dtype=torch.float64)
+    v = torch.randn(single.shape[0])
+    assert (single @ v).dtype == torch.float32
+    assert (double @ v).dtype == torch.float64
+    torch.testing.assert_close(single @ v, (double @ v).float(), rtol=1e-4, atol=1e-5)
+
+
+def test_inputs_as_tuple_and_mapping():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(2, 1), nn.Linear(3, 1)
+
+        def forward(self, x, z):
+            return self.a(x) * self.b(z)
+
+    model = Two().double()
+    x, z, y = torch.randn(6, 2).double(), torch.randn(6, 3).double(), torch.randn(6, 1).double()
+    v = torch.randn(7).double()
+    by_name = Hessian(model, F.mse_loss, [({"x": x, "z": z}, y)]) @ v
+    torch.testing.assert_close(Hessian(model, F.mse_loss, [((x, z), y)]) @ v, by_name)
+
+
+def test_compiled_products_agree():
+    model, loss_fn, batches = case("relu mlp")
+    v = torch.randn(sum(p.numel() for p in model.parameters()), dtype=torch.float64)
+    torch.testing.assert_close(Hessian(model, loss_fn, batches, compile=True) @ v, Hessian(model, loss_fn, batches) @ v)
+
+
+# --- Gauss-Newton -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if "batch norm" not in n])
+@pytest.mark.parametrize("linearise", [True, False])
+def test_gauss_newton_equals_its_definition(name, linearise):
+    model, loss_fn, batches = case(name)
+    G = GaussNewton(model, loss_fn, batches, linearise=linearise)
+    params = {k: p.detach() for k, p in model.named_parameters()}
+    expected = torch.zeros(G.shape, dtype=torch.float64)
+    for (x, y), weight in zip(batches, G.problem.weights, strict=True):
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            jacobian = torch.func.jacrev(lambda p, x=x: functional_call(model, p, (x,)))(params)
+        z = functional_call(model, params, (x,))
+        J = torch.cat([j.reshape(z.numel(), -1) for j in jacobian.values()], dim=1)
+        inner = torch.func.hessian(lambda z, y=y: loss_fn(z, y))(z).reshape(z.numel(), z.numel())
+        expected += weight * J.T @ inner @ J
+    torch.testing.assert_close(G @ eye(G), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_gauss_newton_is_the_hessian_of_a_linear_model():
+    model = nn.Linear(4, 3).double()
+    batches = [(torch.randn(6, 4).double(), torch.randint(3, (6,)))]
+    G, H = GaussNewton(model, F.cross_entropy, batches), Hessian(model, F.cross_entropy, batches)
+    torch.testing.assert_close(G @ eye(G), H @ eye(H))
+
+
+# --- populations --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", [torch.relu, torch.tanh])
+def test_population_equals_its_members(activation):
+    torch.manual_seed(0)
+    models = [Residual(activation).double() for _ in range(3)]
+    batches = [(x.double(), y) for x, y in (labelled(9, 6), labelled(4, 6))]
+    P = PopulationHessian(models[0], stack_module_state(models)[0], F.cross_entropy, batches)
+    V = torch.randn(3, P.shape[1], dtype=torch.float64)
+    singles = torch.stack([Hessian(m, F.cross_entropy, batches) @ v for m, v in zip(models, V, strict=True)])
+    torch.testing.assert_close(P @ V, singles)
+    torch.testing.assert_close(P.member(1) @ V[1], singles[1])
+    blocks = torch.randn(3, P.shape[1], 2, dtype=torch.float64)
+    torch.testing.assert_close((P @ blocks)[..., 1], P @ blocks[..., 1])
+
+
+# --- falling back -------------------------------------------------------------------------------------------
+
+
+def test_short_memory_falls_back_once_and_stays_right():
+    model, loss_fn, batches = case("several batches")
+    exact = Hessian(model, loss_fn, batches)
+    v = torch.randn(exact.shape[0], dtype=torch.float64)
+    exact @ v
+    one = exact._maps[0].nbytes
+    H = Hessian(model, loss_fn, batches, memory=1.2 * one)
+    with pytest.warns(UserWarning, match="memory is short") as caught:
+        product = H @ v
+    assert len(caught) == 1
+    torch.testing.assert_close(product, exact @ v)
+    assert not H.linearised
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        H @ v
+
+
+class NoForwardMode(torch.autograd.Function):
+    """Cubes; has a double backward and no forward-mode derivative."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return 3 * x**2 * g
+
+
+class Cube(nn.Module):
+    def forward(self, x):
+        return NoForwardMode.apply(x)
+
+
+def test_what_cannot_be_linearised_falls_back_once_and_stays_right():
+    class Power(nn.Module):
+        def forward(self, x):
+            return x**3
+
+    torch.manual_seed(0)
+    odd = nn.Sequential(nn.Linear(3, 4), Cube(), nn.Linear(4, 2)).double()
+    same = nn.Sequential(odd[0], Power(), odd[2])
+    batches = [(torch.randn(5, 3).double(), torch.randn(5, 2).double())]
+    H = Hessian(odd, F.mse_loss, batches)
+    with pytest.warns(UserWarning, match="cannot be linearised") as caught:
+        product = H @ eye(H)
+    assert len(caught) == 1
+    torch.testing.assert_close(product, dense_reference(same, F.mse_loss, batches))
+
+
+# --- a peer -------------------------------------------------------------------------------------------------
+
+
+def test_agrees_with_curvlinops_on_a_resnet():
+    curvlinops = pytest.importorskip("curvlinops")
+    from resnet import ResNet20
+
+    torch.manual_seed(0)
+    model = ResNet20().eval()
+    x, y = labelled(4, 3, 32, 32, classes=10)
+    peer = curvlinops.HessianLinearOperator(model, nn.CrossEntropyLoss(), list(model.parameters()), [(x, y)])
+    H = Hessian(model, F.cross_entropy, [(x, y)], microbatch=2)
+    v = torch.randn(H.shape[0])
+    torch.testing.assert_close(H @ v, peer @ v, rtol=1e-3, atol=1e-5)
