@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
 from nonsingular.errors import InputError
 
+SMALLEST_EIGENVALUE = 1e-6
+"""Of S in ``equalised``. Its root is the conditioning of the eigenvectors, which magnifies the rounding of the matrix
+to float32 in its eigenvalues: below, they leave the unit circle by more than about 1e-4."""
+
 
 def orthogonal(n: int, generator: Generator | None = None) -> Float[Tensor, "n n"]:
-    """A dense random orthogonal matrix, uniform (Haar) over the orthogonal group.
+    """A dense random orthogonal matrix, uniform (Haar) over the orthogonal group."""
+    return _haar(n, generator).float()
+
+
+def _haar(n: int, generator: Generator | None) -> Float[Tensor, "n n"]:
+    """Uniform over the orthogonal group, in float64.
 
     The QR factor of a Gaussian matrix is uniform once its signs are fixed by the diagonal of R (Mezzadri 2007).
     """
     q, r = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))
-    return (q * r.diagonal().sign()).float()
+    return q * r.diagonal().sign()
 
 
 def copied(n: int, vectors: int, generator: Generator | None = None) -> Float[Tensor, "n n"]:
@@ -46,13 +57,12 @@ def equalised(n: int, tau: float, generator: Generator | None = None) -> Float[T
         generator: source of randomness.
 
     Raises:
-        InputError: ``tau`` is negative.
+        InputError: ``tau`` is negative, or so large that S is singular to the rounding of float32.
     """
-    if tau < 0:
-        raise InputError(f"tau must be at least 0, got {tau}")
-    Q, O = orthogonal(n, generator).double(), orthogonal(n, generator).double()  # noqa: E741
-    Q, _ = torch.linalg.qr(Q)  # orthogonal to float64 rounding again
-    O, _ = torch.linalg.qr(O)  # noqa: E741
+    largest = -math.log(SMALLEST_EIGENVALUE) / max(n - 1, 1)
+    if not 0 <= tau <= largest:
+        raise InputError(f"tau must lie between 0 and {largest:.3g} for {n} units, got {tau}")
+    Q, O = _haar(n, generator), _haar(n, generator)  # noqa: E741
     S = Q * torch.exp(-tau * torch.arange(n, dtype=torch.float64)) @ Q.T
     scale = S.diagonal().rsqrt()
     T = torch.linalg.cholesky(scale[:, None] * S * scale)
