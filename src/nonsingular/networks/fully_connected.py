@@ -30,6 +30,9 @@ class Layer(nn.Module):
         activation: name of f.
         skip: the matrix S (fixed), ``"identity"``, or None.
         batch_norm: whether the pre-activation is batch-normalised (Ioffe and Szegedy 2015).
+
+    Raises:
+        InputError: unknown activation, or a skip that is neither a matrix of the layer's shape nor ``"identity"``.
     """
 
     skip: Tensor | None
@@ -43,7 +46,8 @@ class Layer(nn.Module):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.linear = nn.Linear(inputs, units)
+        # A bias before batch normalisation has no effect and no gradient but rounding; the norm brings its own.
+        self.linear = nn.Linear(inputs, units, bias=not batch_norm)
         self.norm = nn.BatchNorm1d(units) if batch_norm else None
         self.activation = activation
         self.identity = isinstance(skip, str)
@@ -81,12 +85,12 @@ class FullyConnected(nn.Module):
         depth: hidden layers.
         width: units in each.
         activation: a name in ``ACTIVATIONS``.
-        skips: skip matrices of layers 2 to ``depth``, each a matrix, ``"identity"`` or None.
+        skips: skip matrices of layers 2 to ``depth``, each a matrix, ``"identity"`` or None; missing ones are None.
         earlier: the matrices Q of a hyper-residual network, ``depth - 2`` of them.
         batch_norm: the hidden layers, counted from 1, whose pre-activation is batch-normalised.
 
     Raises:
-        InputError: unknown activation, or sizes below 1.
+        InputError: unknown activation, sizes below 1, or skips whose number or shape does not fit.
     """
 
     earlier: Tensor | None
@@ -106,8 +110,10 @@ class FullyConnected(nn.Module):
         for name, value in {"inputs": inputs, "classes": classes, "depth": depth, "width": width}.items():
             if value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}")
-        if activation not in ACTIVATIONS:
-            raise InputError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}")
+        if len(skips) > depth - 1:
+            raise InputError(f"{depth} layers have at most {depth - 1} skips, got {len(skips)}")
+        if earlier is not None and earlier.shape != (depth - 2, width, width):
+            raise InputError(f"earlier must have shape {(depth - 2, width, width)}, got {tuple(earlier.shape)}")
         if not all(1 <= layer <= depth for layer in batch_norm):
             raise InputError(f"batch_norm names layers 1 to {depth}, got {tuple(batch_norm)}")
         skips = [None, *skips, *[None] * (depth - 1 - len(skips))]
@@ -133,7 +139,7 @@ class FullyConnected(nn.Module):
         for l, layer in enumerate(self.layers):  # noqa: E741
             sender = x
             x = layer(x, None if total is None else total / (l - 1))
-            if 1 <= l <= len(Q):
+            if 1 <= l <= len(Q):  # the last layer sends nothing on
                 term = sender @ Q[l - 1].mT
                 total = term if total is None else total + term
         return x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -78,8 +79,11 @@ def initialise(model: nn.Module, how: str, generator: Generator | None = None) -
         InputError: unknown name or arguments that are not numbers.
     """
     name, *arguments = how.split(":")
-    if name not in INITIALISATIONS or (arguments and name != "replicated"):
-        raise InputError(f"unknown initialisation {how!r}; there are {', '.join(INITIALISATIONS)}")
+    if name not in INITIALISATIONS or len(arguments) > (2 if name == "replicated" else 0):
+        raise InputError(
+            f"unknown initialisation {how!r}; there are {', '.join(INITIALISATIONS)}, "
+            "and replicated takes arguments as in replicated:FEATURES:NOISE"
+        )
     options: dict[str, float] = {}
     try:
         if arguments:
@@ -88,8 +92,8 @@ def initialise(model: nn.Module, how: str, generator: Generator | None = None) -
             options["noise"] = float(arguments[1])
     except ValueError:
         raise InputError(f"{how!r}: write replicated:FEATURES[:NOISE], two numbers") from None
-    if options.get("features", 1) < 1 or options.get("noise", 0) < 0:
-        raise InputError(f"{how!r}: at least 1 feature and noise of at least 0")
+    if options.get("features", 1) < 1 or not 0 <= options.get("noise", 0) < math.inf:
+        raise InputError(f"{how!r}: at least 1 feature and finite noise of at least 0")
     for module in model.modules():
         if isinstance(module, WeightLayer):
             INITIALISATIONS[name](module, generator, **options)

@@ -25,6 +25,9 @@ class NetworkSpec:
         activation: a name in ``networks.fully_connected.ACTIVATIONS``.
         init: as ``networks.initialise`` takes it.
         batch_norm: hidden layers, counted from 1, with batch normalisation.
+
+    Raises:
+        InputError: a size below 1.
     """
 
     depth: int = 20
@@ -33,6 +36,11 @@ class NetworkSpec:
     activation: str = "relu"
     init: str = "glorot"
     batch_norm: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for what in ("depth", "width"):
+            if getattr(self, what) < 1:
+                raise InputError(f"network: {what} must be at least 1, got {getattr(self, what)}")
 
 
 NAMED: dict[str, NetworkSpec] = {
@@ -48,12 +56,12 @@ def named(name: str, *, depth: int | None = None, width: int | None = None) -> N
     """One of the named networks (``plain``, ``residual``, ...) at another depth or width.
 
     Raises:
-        InputError: unknown name.
+        InputError: unknown name, or a size below 1.
     """
     if name not in NAMED:
         raise InputError(f"unknown network {name!r}; there are {', '.join(NAMED)}")
     spec = NAMED[name]
-    return replace(spec, depth=depth or spec.depth, width=width or spec.width)
+    return replace(spec, depth=spec.depth if depth is None else depth, width=spec.width if width is None else width)
 
 
 def build(spec: NetworkSpec, inputs: int, classes: int, seed: int) -> FullyConnected:
