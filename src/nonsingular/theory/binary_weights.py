@@ -9,7 +9,7 @@ the same kind. The top layer's units are labelled, so permuting the units of the
 is the plain network's whole symmetry. S is 0 (``plain``), the identity (``residual``),
 a random matrix (``random-skip``), all ones, which commutes with every permutation (``all-ones``), or 0 with distinct
 fixed biases b on the hidden units (``biased``), a way to break the symmetry without a skip. All S have Frobenius norm
-sqrt n, so that only their structure differs.
+sqrt n (times a ``strength``, 1 unless told), so that only their structure differs.
 
 The loss is a sum over top units of terms that see the lower layers and one row of W_L, so a table of those terms gives
 all losses by broadcasting. A state's bits, most significant first, are W_1 by rows, then W_2 by rows, and so on.
@@ -98,7 +98,7 @@ class Problem:
         return h if layer == 1 else h + below @ self.skip.T
 
 
-def problem(network: str, shape: Shape, seed: int) -> Problem:
+def problem(network: str, shape: Shape, seed: int, strength: float = 1.0) -> Problem:
     """The teacher, inputs and skip drawn from ``seed``; teacher and inputs are the same for every network.
 
     The teacher is drawn until each of its units answers some input in the plain network: a dead unit's weights would
@@ -108,8 +108,10 @@ def problem(network: str, shape: Shape, seed: int) -> Problem:
         network: ``plain``, ``all-ones``, ``residual``, ``random-skip`` or ``biased``.
         shape: sizes.
         seed: of everything random.
+        strength: multiplies the skip matrix.
     """
     _domain.one_of(NETWORKS, network=network)
+    _domain.positive(strength=strength)
     rng = np.random.default_rng(seed)
     n = shape.hidden
     x = rng.standard_normal((shape.samples, shape.inputs))
@@ -120,7 +122,7 @@ def problem(network: str, shape: Shape, seed: int) -> Problem:
         "random-skip": gaussian * math.sqrt(n) / np.linalg.norm(gaussian),
         "all-ones": np.ones((n, n)) / math.sqrt(n),
     }.get(network, np.zeros((n, n)))
-    return Problem(shape, x, skip, bias if network == "biased" else np.zeros_like(bias), state)
+    return Problem(shape, x, strength * skip, bias if network == "biased" else np.zeros_like(bias), state)
 
 
 def _live_state(shape: Shape, x: Array, rng: np.random.Generator) -> int:
@@ -223,15 +225,16 @@ def landscape(problem: Problem) -> Landscape:
     bits = problem.shape.bits
     tolerance = TIE * float(loss.mean())
     best = np.full(loss.size, np.inf)
-    flip = np.zeros(loss.size, np.int64)
+    flip = np.zeros(loss.size, np.int8)
     for bit in range(bits):
-        stride = 1 << bit
-        flipped = loss.reshape(-1, 2, stride)[:, ::-1].reshape(-1)
-        better = flipped < best - tolerance  # a tie goes to the lower bit
-        best = np.where(better, flipped, best)
-        flip = np.where(better, stride, flip)
-    states = np.arange(loss.size)
-    descent = np.where(best < loss - tolerance, states ^ flip, states)
+        pairs = (-1, 2, 1 << bit)
+        flipped = loss.reshape(pairs)[:, ::-1]
+        better = flipped < best.reshape(pairs) - tolerance  # a tie goes to the lower bit
+        np.copyto(best.reshape(pairs), flipped, where=better)
+        np.copyto(flip.reshape(pairs), np.int8(bit), where=better)
+    descent = np.arange(loss.size, dtype=np.int32)
+    downhill = np.flatnonzero(best < loss - tolerance)
+    descent[downhill] ^= np.left_shift(np.int32(1), flip[downhill], dtype=np.int32)
     return Landscape(loss, best, descent, tolerance)
 
 
@@ -263,13 +266,13 @@ def annealing_success(landscape: Landscape, *, sweeps: int, chains: int, seed: i
     bits = loss.size.bit_length() - 1
     state = rng.integers(loss.size, size=chains)
     energy = loss[state]
-    solved = landscape.optimal[state]
+    solved = energy <= landscape.tolerance
     for temperature in loss.std() * np.geomspace(1, 0.01, sweeps * bits):
         proposal = state ^ (1 << rng.integers(bits, size=chains))
         proposed = loss[proposal]
         accept = proposed - energy <= temperature * rng.standard_exponential(chains)
         state, energy = np.where(accept, proposal, state), np.where(accept, proposed, energy)
-        solved |= landscape.optimal[state]
+        solved |= energy <= landscape.tolerance
     return float(solved.mean())
 
 
@@ -304,13 +307,16 @@ def permutation_gap(problem: Problem, *, samples: int = 2000, seed: int = 0) -> 
     return float(np.abs(after - before).mean() / before.mean())
 
 
-def survey(network: str, shape: Shape, seed: int, *, sweeps: int = 20, chains: int = 256) -> xr.Dataset:
+def survey(
+    network: str, shape: Shape, seed: int, *, strength: float = 1.0, sweeps: int = 20, chains: int = 256
+) -> xr.Dataset:
     """Everything measured of one network and teacher.
 
     Args:
         network: as for ``problem``.
         shape: sizes.
         seed: teacher, inputs and skip.
+        strength: of the skip, 1 for Frobenius norm sqrt n.
         sweeps: of annealing.
         chains: of annealing.
 
@@ -319,7 +325,7 @@ def survey(network: str, shape: Shape, seed: int, *, sweeps: int = 20, chains: i
         loss), ``distinct`` (distinct losses / states), ``strict_minima`` and ``minima`` (counts under single flips),
         ``greedy`` and ``annealing`` (success rates), ``permutation_gap``.
     """
-    task = problem(network, shape, seed)
+    task = problem(network, shape, seed, strength)
     scape = landscape(task)
     sizes = tie_sizes(scape)
     states = scape.loss.size

@@ -109,7 +109,9 @@ def three_layer_trajectory(
     if s.ndim != 1 or not (s > 0).all():
         raise InputError("s must be singular values above 0, one for each mode")
     if A.ndim != 2 or A.shape[1] != s.size or not (A.shape == B.shape == U.shape == V.shape):
-        raise InputError(f"A, B, U and V must all be [hidden, {s.size}], got {A.shape}, {B.shape}, {U.shape}, {V.shape}")
+        raise InputError(
+            f"A, B, U and V must all be [hidden, {s.size}], got {A.shape}, {B.shape}, {U.shape}, {V.shape}"
+        )
     _check_times(times)
     shape = (2, *A.shape)
 
@@ -175,20 +177,18 @@ def mode_gradient(a: ArrayLike, s: float, c: ArrayLike) -> Float[Array, "... lay
     return -(s - np.prod(x, -1, keepdims=True)) * _others(x)
 
 
-def mode_hessian(a: ArrayLike, s: float, c: ArrayLike) -> Float[Array, "layer layer"]:
+def mode_hessian(a: ArrayLike, s: float, c: ArrayLike) -> Float[Array, "... layer layer"]:
     """Equations 33-34: (prod_(l != i) x_l)^2 on the diagonal, (2 u - s) prod_(l != i, k) x_l off it; x = a + c."""
     x = np.asarray(a, float) + np.asarray(c, float)
-    n = x.size
-    H = np.diag(_others(x) ** 2)
-    for i in range(n):
-        for k in range(i):
-            H[i, k] = H[k, i] = (2 * np.prod(x) - s) * np.prod(np.delete(x, [i, k]))
-    return H
+    n = x.shape[-1]
+    eye = np.eye(n, dtype=bool)
+    left_out = eye[:, None] | eye[None, :]  # [i, k, l]: l is i or k
+    pairs = np.where(left_out, 1.0, x[..., None, None, :]).prod(-1)
+    u = np.prod(x, -1)[..., None, None]
+    return np.where(eye, (_others(x) ** 2)[..., None], (2 * u - s) * pairs)
 
 
-def mode_trajectory(
-    network: str, s: float, a: ArrayLike, times: ArrayLike, *, tolerance: float = 1e-9
-) -> xr.Dataset:
+def mode_trajectory(network: str, s: float, a: ArrayLike, times: ArrayLike, *, tolerance: float = 1e-9) -> xr.Dataset:
     """Gradient flow of the mode strengths of one mode (equations 29-31).
 
     Args:
@@ -222,7 +222,7 @@ def mode_trajectory(
         {
             "a": (("time", "layer"), path),
             "u": ("time", np.prod(path + c, axis=1)),
-            "curvature": ("time", [np.linalg.eigvalsh(mode_hessian(y, s, c))[-1] for y in path]),
+            "curvature": ("time", np.linalg.eigvalsh(mode_hessian(path, s, c))[:, -1]),
         },
         coords={"time": ("time", times, {"units": "tau"}), "layer": np.arange(1, a.size + 1)},
         attrs={"network": network, "s": float(s)},
@@ -257,7 +257,9 @@ def phase_portrait(network: str, s: float, a: ArrayLike, b: ArrayLike) -> xr.Dat
     )
 
 
-def saddles(network: str, s: float, *, starts: int = 200, extent: float = 4.0, seed: int = 0) -> Float[Array, "saddle 2"]:
+def saddles(
+    network: str, s: float, *, starts: int = 200, extent: float = 4.0, seed: int = 0
+) -> Float[Array, "saddle 2"]:
     """Saddles of the three-layer network's energy, found by root search from random starts.
 
     Args:
@@ -339,7 +341,9 @@ def matrix_descent(
         maps[step] = product
         for w, g in zip(W, matrix_gradient(W, target, c), strict=True):
             w -= learning_rate * g
-    return xr.Dataset({"map": (("step", "out", "in"), maps)}, coords={"time": ("step", learning_rate * np.arange(steps + 1))})
+    return xr.Dataset(
+        {"map": (("step", "out", "in"), maps)}, coords={"time": ("step", learning_rate * np.arange(steps + 1))}
+    )
 
 
 def aligned_matrices(

@@ -58,7 +58,12 @@ class ErfUnits:
     def curvature(self, a: Array, b: Array) -> Float[Array, "a b input input"]:
         """The derivative of ``gradient`` by ``a``."""
         s, alpha, beta, determinant = (x[..., None, None] for x in _products(a, b))
-        row, row_t, column, column_t = a[:, None, :, None], a[:, None, None, :], b[None, :, :, None], b[None, :, None, :]
+        row, row_t, column, column_t = (
+            a[:, None, :, None],
+            a[:, None, None, :],
+            b[None, :, :, None],
+            b[None, :, None, :],
+        )
         identity = np.eye(a.shape[1])
         bend = (column - s / alpha * row) * (beta * row_t - s * column_t) / determinant**1.5
         turn = (-row * column_t - s * identity + 2 * s / alpha * row * row_t) / (alpha * np.sqrt(determinant))
@@ -67,7 +72,12 @@ class ErfUnits:
     def mixed(self, a: Array, b: Array) -> Float[Array, "a b input input"]:
         """The derivative of ``gradient`` by ``b``."""
         s, alpha, _, determinant = (x[..., None, None] for x in _products(a, b))
-        row, row_t, column, column_t = a[:, None, :, None], a[:, None, None, :], b[None, :, :, None], b[None, :, None, :]
+        row, row_t, column, column_t = (
+            a[:, None, :, None],
+            a[:, None, None, :],
+            b[None, :, :, None],
+            b[None, :, None, :],
+        )
         identity = np.eye(a.shape[1])
         bend = (column - s / alpha * row) * (alpha * column_t - s * row_t) / determinant**1.5
         return 2 / np.pi * ((identity - row * row_t / alpha) / np.sqrt(determinant) - bend)

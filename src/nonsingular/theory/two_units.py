@@ -68,9 +68,7 @@ def from_coordinates(w: float, z: float, J: ArrayLike, u: ArrayLike) -> st.Netwo
         raise InputError("w must not be 0: z = (w1 - w2) / w would have no meaning")
     if J.shape != u.shape or J.ndim != 1:
         raise InputError(f"J and u must be vectors of one length, got shapes {J.shape} and {u.shape}")
-    return st.Network(
-        J=np.stack([J + (1 - z) / 2 * u, J - (1 + z) / 2 * u]), W=w / 2 * np.array([[1.0 + z, 1.0 - z]])
-    )
+    return st.Network(J=np.stack([J + (1 - z) / 2 * u, J - (1 + z) / 2 * u]), W=w / 2 * np.array([[1.0 + z, 1.0 - z]]))
 
 
 def to_coordinates(network: st.Network) -> tuple[float, float, Array, Array]:
@@ -316,9 +314,7 @@ def full_trajectory(
         return -np.concatenate([g.W[0] / scale, g.J.ravel()])
 
     first = np.concatenate([start.W[0] / scale, start.J.ravel()])
-    solved = solve_ivp(
-        flow, (0, times[-1]), first, t_eval=times, method="LSODA", rtol=tolerance, atol=tolerance * 1e-3
-    )
+    solved = solve_ivp(flow, (0, times[-1]), first, t_eval=times, method="LSODA", rtol=tolerance, atol=tolerance * 1e-3)
     networks = [unpack(p) for p in solved.y.T]
     coordinates = [to_coordinates(n) for n in networks]
     gradients = [st.gradient(n, teacher, units) for n in networks]
