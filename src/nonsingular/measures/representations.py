@@ -10,23 +10,23 @@ from torch import Tensor
 def linear_dependence(activations: Float[Tensor, "*run sample unit"], top: int = 3) -> Float[Tensor, "*run"]:
     """Share of the variance in the ``top`` eigenmodes of the units' covariance, in (0, 1] (orhan2018 figure 4e).
 
-    1 where nothing varies: no direction is left outside the top modes.
+    1 where nothing varies: no direction is left outside the top modes. NaN for activations that are not finite.
     """
     spectrum = _covariance_eigenvalues(activations)
     total = spectrum.sum(-1)
-    return torch.where(total > 0, spectrum[..., -top:].sum(-1) / total, 1.0)
+    return torch.where(total == 0, 1.0, spectrum.flip(-1)[..., :top].sum(-1) / total)
 
 
 def effective_rank(activations: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
     """Exponential of the entropy of the normalised covariance eigenvalues, from 1 to the number of units.
 
-    0 where nothing varies. Roy and Vetterli 2007, there with singular values instead of eigenvalues.
+    0 where nothing varies, NaN for activations that are not finite. Roy and Vetterli 2007, there with singular values
+    instead of eigenvalues.
     """
     spectrum = _covariance_eigenvalues(activations)
     total = spectrum.sum(-1, keepdim=True)
-    share = torch.where(total > 0, spectrum / total, 0.0)
-    entropy = torch.special.entr(share).sum(-1)
-    return torch.where(total[..., 0] > 0, entropy.exp(), 0.0)
+    entropy = torch.special.entr(spectrum / total).sum(-1)
+    return torch.where(total[..., 0] == 0, 0.0, entropy.exp())
 
 
 def condition_number(activations: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
@@ -46,8 +46,12 @@ def condition_number(activations: Float[Tensor, "*run sample unit"]) -> Float[Te
 
 def _covariance_eigenvalues(activations: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run mode"]:
     """Ascending, clipped at zero; NaN for a run whose activations are not finite."""
-    centred = activations - activations.mean(-2, keepdim=True)
-    covariance = (centred.mT @ centred / activations.shape[-2]).double()
+    # In float64, in whose range squares of any float32 lie; relative to the first sample, so that what does not vary
+    # is exactly zero.
+    matrix = activations.double()
+    moved = matrix - matrix[..., :1, :]
+    centred = moved - moved.mean(-2, keepdim=True)
+    covariance = centred.mT @ centred / activations.shape[-2]
     finite = torch.isfinite(covariance).flatten(-2).all(-1)
     values = torch.linalg.eigvalsh(torch.where(finite[..., None, None], covariance, 0.0)).clamp_min(0)
     return torch.where(finite[..., None], values, torch.nan)
