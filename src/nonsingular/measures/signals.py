@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
 def activation_norm(activations: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
     """Mean over samples of the Euclidean norm of a layer's activation."""
-    return activations.norm(dim=-1).mean(-1)
+    return _mean_norm(activations)
 
 
 def gradient_norm(gradients: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
@@ -17,4 +18,9 @@ def gradient_norm(gradients: Float[Tensor, "*run sample unit"]) -> Float[Tensor,
     Args:
         gradients: of each sample's own loss (multiply by the number of samples if the loss was their mean).
     """
-    return gradients.norm(dim=-1).mean(-1)
+    return _mean_norm(gradients)
+
+
+def _mean_norm(x: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
+    # In float64: the squares of a vanishing gradient leave the range of float32 long before the gradient itself does.
+    return torch.linalg.vector_norm(x, dim=-1, dtype=torch.float64).mean(-1).to(x.dtype)
