@@ -36,7 +36,8 @@ def incoming_norm(weights: Float[Tensor, "*run unit input"]) -> Float[Tensor, "*
 def mean_overlap(weights: Float[Tensor, "*run unit input"]) -> Float[Tensor, "*run"]:
     """Mean over pairs of units of the correlation of their incoming weights, in [-1, 1] (figure 4d).
 
-    Pairs with a unit whose weights are all equal have no correlation and are left out; NaN if no pair remains.
+    Pairs with a unit whose weights are all equal have no correlation and are left out; NaN if no pair remains, or for
+    weights that are not finite.
     """
     correlation, valid = _pair_correlations(weights)
     pairs = valid.sum((-2, -1))
@@ -46,7 +47,7 @@ def mean_overlap(weights: Float[Tensor, "*run unit input"]) -> Float[Tensor, "*r
 def maximum_overlap(weights: Float[Tensor, "*run unit input"]) -> Float[Tensor, "*run"]:
     """Largest correlation of the incoming weights of two units; 1 is an overlap singularity.
 
-    NaN if no pair of units has a correlation.
+    NaN if no pair of units has a correlation, or for weights that are not finite.
     """
     correlation, valid = _pair_correlations(weights)
     largest = torch.where(valid, correlation, -torch.inf).amax((-2, -1))
@@ -57,10 +58,11 @@ def _pair_correlations(
     weights: Float[Tensor, "*run unit input"],
 ) -> tuple[Float[Tensor, "*run unit unit"], Bool[Tensor, "*run unit unit"]]:
     """Pearson correlations, and which entries are pairs of two different units that both vary."""
+    weights = weights.to(torch.promote_types(weights.dtype, torch.float32))  # half precision would swamp small spreads
     centred = weights - weights.mean(-1, keepdim=True)
     norm = centred.norm(dim=-1, keepdim=True)
-    # Centring equal weights leaves rounding, not zero: below this a unit has no direction.
-    varies = norm > 1e3 * torch.finfo(weights.dtype).eps * weights.norm(dim=-1, keepdim=True)
+    # Centring equal weights leaves rounding, not zero: below this a unit has no direction. Negated, so that NaN stays.
+    varies = ~(norm <= 1e3 * torch.finfo(weights.dtype).eps * weights.norm(dim=-1, keepdim=True))
     unit = torch.where(varies, centred / norm, 0.0)
     correlation = unit @ unit.mT
     valid = (varies & varies.mT).tril(-1)
@@ -68,10 +70,15 @@ def _pair_correlations(
 
 
 def zero_response(activations: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
-    """Probability that a unit's response to a sample is exactly zero (figure 7b)."""
-    return (activations == 0).to(torch.float32).mean((-2, -1))
+    """Probability that a unit's response to a sample is exactly zero (figure 7b); NaN if a response is NaN."""
+    return _zeros(activations).mean((-2, -1))
 
 
 def dead_units(activations: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
-    """Share of units that respond with zero to every sample."""
-    return (activations == 0).all(-2).to(torch.float32).mean(-1)
+    """Share of units that respond with zero to every sample; NaN if a response is NaN."""
+    return _zeros(activations).amin(-2).mean(-1)
+
+
+def _zeros(activations: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run sample unit"]:
+    """1 where a response is zero, 0 elsewhere; a run that broke down must not look alive, so NaN stays NaN."""
+    return torch.where(activations.isnan(), torch.nan, (activations == 0).to(torch.float32))
