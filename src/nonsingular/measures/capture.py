@@ -31,27 +31,29 @@ def capture(model: nn.Module, layers: Sequence[str], offsets: Mapping[str, Tenso
     Args:
         model: any module.
         layers: module names as in ``model.named_modules()``.
-        offsets: added to the layers' outputs. The gradient by an offset of zeros is the gradient by the activation.
+        offsets: added to the outputs of the layers they name. The gradient by an offset of zeros is the gradient by
+            the activation.
 
     Raises:
-        InputError: a name that the model does not have.
+        InputError: a name that the model does not have, or an offset of a layer that is not recorded.
     """
-    modules = dict(model.named_modules())
-    missing = [name for name in layers if name not in modules]
-    if missing:
-        raise InputError(f"the model has no layer {missing[0]!r}; its layers are {', '.join(layer_names(model))}")
+    modules = _modules(model, layers)
+    offsets = offsets or {}
+    surplus = [name for name in offsets if name not in layers]
+    if surplus:
+        raise InputError(f"offset of {surplus[0]!r}, which is not recorded; recorded are {', '.join(layers)}")
     record = Capture()
 
     def hook(name: str) -> Callable[[nn.Module, object, Tensor], Tensor]:
         def keep(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-            if offsets is not None:
+            if name in offsets:
                 output = output + offsets[name]
             record.activations[name] = output
-            return output
+            return output.clone()  # what follows may work in place, as nn.ReLU(inplace=True) does
 
         return keep
 
-    handles = [modules[name].register_forward_hook(hook(name)) for name in layers]
+    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
     try:
         yield record
     finally:
@@ -72,9 +74,25 @@ def layer_names(model: nn.Module) -> list[str]:
 
 
 def weight_names(model: nn.Module, layers: Sequence[str]) -> dict[str, str]:
-    """Layer name -> name of the parameter that holds its units' incoming weights: its first of two or more axes."""
+    """Layer name -> name of the parameter that holds its units' incoming weights: its first of two or more axes.
+
+    Raises:
+        InputError: a name that the model does not have, or a layer without such a parameter.
+    """
+    names = {}
+    for layer, module in _modules(model, layers).items():
+        weights = [f"{layer}.{name}" for name, p in module.named_parameters() if p.ndim >= 2]
+        if not weights:
+            raise InputError(
+                f"layer {layer!r} ({type(module).__name__}) has no weights of units; name a layer that has"
+            )
+        names[layer] = weights[0]
+    return names
+
+
+def _modules(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module]:
     modules = dict(model.named_modules())
-    return {
-        layer: next(f"{layer}.{name}" for name, p in modules[layer].named_parameters() if p.ndim >= 2)
-        for layer in layers
-    }
+    missing = [name for name in layers if name not in modules]
+    if missing:
+        raise InputError(f"the model has no layer {missing[0]!r}; its layers are {', '.join(layer_names(model))}")
+    return {name: modules[name] for name in layers}
