@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -45,8 +46,8 @@ def load(name: str, data_dir: str | Path | None = None) -> Images:
     Args:
         name: ``digits``, ``mnist``, ``cifar10``, ``cifar100`` (its 20 coarse labels), ``cifar100-fine``,
             ``svhn``, ``stl10``.
-        data_dir: folder with one folder of Parquet files a data set (``train-*.parquet``, ``test-*.parquet``);
-            by default the environment variable ``NONSINGULAR_DATA``.
+        data_dir: folder with one folder of Parquet files a data set (``train-*.parquet``, ``test-*.parquet``, there or
+            in the folder that the hub keeps them in); by default the environment variable ``NONSINGULAR_DATA``.
 
     Raises:
         InputError: unknown name; files missing, unreadable or with other columns.
@@ -58,7 +59,7 @@ def load(name: str, data_dir: str | Path | None = None) -> Images:
     directory = data_dir or os.environ.get("NONSINGULAR_DATA")
     files = _local_files(source, Path(directory)) if directory else None
     folder = _cache_folder(name, files)
-    if not (folder / "complete").exists():
+    if not folder.exists():
         _fill_cache(folder, name, source, files)
     arrays = {part: np.load(folder / f"{part}.npy", mmap_mode="r") for part in _PARTS}
     return Images(**arrays, classes=source.classes)
@@ -82,80 +83,119 @@ def _digits() -> Images:
 
 def _local_files(source: Source, directory: Path) -> dict[str, list[str]]:
     """The Parquet files of each split, or an error that says what was looked for."""
-    for folder in (directory / source.folder, directory):
+    home = directory / source.folder
+    for folder in (home, home / source.inside, directory):
         files = {split: sorted(str(f) for f in folder.glob(f"{split}-*.parquet")) for split in SPLITS}
         if all(files.values()):
             return files
     raise InputError(
-        f"no {source.folder} data: looked for train-*.parquet and test-*.parquet in {directory / source.folder}; "
-        f"get them with: hf download {source.hub} --repo-type dataset --local-dir {directory / source.folder}"
+        f"no {source.folder} data: looked for train-*.parquet and test-*.parquet in {home}; "
+        f"get them with: {source.download(home)}"
     )
+
+
+CACHE_LAYOUT = 2
+"""Counts the ways in which images were decoded and laid out: a cache of another layout is not read."""
 
 
 def _cache_folder(name: str, files: dict[str, list[str]] | None) -> Path:
     """A folder of its own for every state of the source files."""
     root = os.environ.get("NONSINGULAR_CACHE") or Path.home() / ".cache" / "nonsingular"
     state = [(f, s.st_size, s.st_mtime_ns) for fs in (files or {}).values() for f in fs for s in [os.stat(f)]]
-    return Path(root) / f"{name}-{hashlib.sha256(repr(state).encode()).hexdigest()[:12]}"
+    return Path(root) / f"{name}-{hashlib.sha256(repr((CACHE_LAYOUT, state)).encode()).hexdigest()[:12]}"
 
 
 def _fill_cache(folder: Path, name: str, source: Source, files: dict[str, list[str]] | None) -> None:
-    tables = _tables(name, source, files)
-    folder.mkdir(parents=True, exist_ok=True)
-    for split in SPLITS:
-        images, labels = _decode(tables[split], source, name)
-        _save(folder / f"{split}.npy", images)
-        _save(folder / f"{split}_labels.npy", labels)
-    (folder / "complete").touch()
+    """Decode into a scratch folder, then rename: the cache is whole or not there."""
+    _check_installed(name)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="decoding-", ignore_cleanup_errors=True) as scratch:
+        arrays = Path(scratch) / "arrays"
+        arrays.mkdir()
+        shapes = {}
+        for split in SPLITS:
+            table = _read(files[split], scratch) if files else _download(source, split)
+            images, labels = _decode(table, source, name)
+            shapes[split] = images.shape[1:]
+            np.save(arrays / f"{split}.npy", images)
+            np.save(arrays / f"{split}_labels.npy", labels)
+        if shapes["train"] != shapes["test"]:
+            raise InputError(
+                f"the training images of {name} are {shapes['train']} (channel, height, width) and its test images "
+                f"{shapes['test']}; expected one size"
+            )
+        try:
+            arrays.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process was faster
+                raise
 
 
-def _save(path: Path, array: np.ndarray) -> None:
-    """Write under another name first: a reader never sees half a file."""
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as f:
-        np.save(f, array)
-    partial.replace(path)
-
-
-def _tables(name: str, source: Source, files: dict[str, list[str]] | None) -> dict[str, Dataset]:
+def _check_installed(name: str) -> None:
     try:
         import datasets
         import PIL  # noqa: F401
     except ImportError:
         raise MissingExtra(f"data set {name}", "data") from None
     datasets.disable_progress_bars()
+
+
+def _read(files: list[str], scratch: str) -> Dataset:
+    """The rows of Parquet files; what is unpacked on the way to memory goes to ``scratch``."""
+    import datasets
+
     try:
-        if files:
-            return dict(datasets.load_dataset("parquet", data_files=files))
-        return {s: datasets.load_dataset(source.hub, source.config, split=s) for s in SPLITS}
+        return datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=scratch)
     except Exception as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        if files:
-            raise InputError(f"cannot read {files['train'][0]} as Parquet: {reason}") from error
+        raise InputError(f"cannot read {', '.join(files)} as Parquet: {_reason(error)}; get it again") from error
+
+
+def _download(source: Source, split: str) -> Dataset:
+    import datasets
+
+    try:
+        return datasets.load_dataset(source.hub, source.config, split=split)
+    except Exception as error:
         raise InputError(
             f"no {source.folder} data: no --data-dir (or NONSINGULAR_DATA) was given and the hub did not answer "
-            f"({reason}); get it with: hf download {source.hub} --repo-type dataset --local-dir DIR/{source.folder}"
+            f"({_reason(error)}); get it with: {source.download(f'DIR/{source.folder}')} and give --data-dir DIR"
         ) from error
 
 
-def _decode(table: Any, source: Source, name: str) -> tuple[np.ndarray, np.ndarray]:
-    import datasets
+def _reason(error: Exception) -> str:
+    """The last line of an error, where libraries put the cause."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
+
+def _decode(
+    table: Dataset, source: Source, name: str
+) -> tuple[UInt8[np.ndarray, "image channel height width"], Int64[np.ndarray, " image"]]:
     for column in (source.image, source.label):
         if column not in table.column_names:
             raise InputError(
                 f"the {name} files have no column {column!r} (they have {', '.join(table.column_names)}); "
                 f"expected the columns of {source.hub}"
             )
+    if not len(table):
+        raise InputError(f"the {name} files hold no images; get them with: {source.download(f'DIR/{source.folder}')}")
     labels = np.asarray(table[source.label])
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= source.classes:
         raise InputError(f"column {source.label!r} of {name} must hold whole numbers 0 to {source.classes - 1}")
-    images = table.select_columns([source.image]).cast_column(source.image, datasets.Image())
+    return _pixels(table, source, name), labels.astype(np.int64)
+
+
+def _pixels(table: Dataset, source: Source, name: str) -> UInt8[np.ndarray, "image channel height width"]:
+    import datasets
+
     try:
-        decoded = [np.asarray(row[source.image]) for row in images]
-        stacked = np.stack(decoded)
+        rows = table.select_columns([source.image]).cast_column(source.image, datasets.Image())
+        images = np.stack([np.asarray(row[source.image]) for row in rows])
     except Exception as error:
-        raise InputError(f"column {source.image!r} of {name} does not hold images of one size: {error}") from error
-    if stacked.ndim == 3:
-        stacked = stacked[..., None]
-    return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2), np.uint8), labels.astype(np.int64)
+        raise InputError(
+            f"column {source.image!r} of {name} does not hold images of one size: {_reason(error)}"
+        ) from error
+    if images.dtype != np.uint8:  # a cast would wrap round
+        raise InputError(f"column {source.image!r} of {name} must hold 8-bit images, got {images.dtype}")
+    if images.ndim == 3:
+        images = images[..., None]
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))

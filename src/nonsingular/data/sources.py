@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from nonsingular.errors import InputError
 
@@ -17,6 +18,7 @@ class Source:
         image: column of the images.
         label: column of the labels.
         classes: number of labels.
+        inside: folder of the Parquet files inside the repository on the hub.
         config: configuration on the hub, where it has several.
     """
 
@@ -25,17 +27,22 @@ class Source:
     image: str
     label: str
     classes: int
+    inside: str
     config: str | None = None
+
+    def download(self, into: str | Path) -> str:
+        """The command that gets the files; ``t*`` are train and test, without unlabelled or extra images."""
+        return f"hf download {self.hub} --repo-type dataset --include '{self.inside}/t*' --local-dir {into}"
 
 
 SOURCES: dict[str, Source | None] = {
     "digits": None,  # scikit-learn's, bundled
-    "mnist": Source("mnist", "ylecun/mnist", "image", "label", 10),
-    "cifar10": Source("cifar10", "uoft-cs/cifar10", "img", "label", 10),
-    "cifar100": Source("cifar100", "uoft-cs/cifar100", "img", "coarse_label", 20),
-    "cifar100-fine": Source("cifar100", "uoft-cs/cifar100", "img", "fine_label", 100),
-    "svhn": Source("svhn", "ufldl-stanford/svhn", "image", "label", 10, config="cropped_digits"),
-    "stl10": Source("stl10", "tanganke/stl10", "image", "label", 10),
+    "mnist": Source("mnist", "ylecun/mnist", "image", "label", 10, "mnist"),
+    "cifar10": Source("cifar10", "uoft-cs/cifar10", "img", "label", 10, "plain_text"),
+    "cifar100": Source("cifar100", "uoft-cs/cifar100", "img", "coarse_label", 20, "cifar100"),
+    "cifar100-fine": Source("cifar100", "uoft-cs/cifar100", "img", "fine_label", 100, "cifar100"),
+    "svhn": Source("svhn", "ufldl-stanford/svhn", "image", "label", 10, "cropped_digits", config="cropped_digits"),
+    "stl10": Source("stl10", "tanganke/stl10", "image", "label", 10, "data"),
 }
 
 
