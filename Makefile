@@ -27,8 +27,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-lock:  ## write constraints.txt anew from what the environment holds
-	(echo "# Every version that \`make\` installs. Written by \`make lock\`."; $(BIN)/pip freeze --exclude-editable | sed "s/+cpu$$//") > constraints.txt
+lock:  ## pin what the environment holds now
+	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
 
 clean:
 	rm -rf $(VENV) out

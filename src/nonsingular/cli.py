@@ -31,6 +31,9 @@ app = typer.Typer(
 _USERS_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 
+INTERRUPTED = "interrupted; what was finished is kept, add --resume to go on"
+
+
 class Engine(StrEnum):
     """Where the runs of an experiment are computed."""
 
@@ -191,12 +194,10 @@ def run(arguments: list[str] | None = None) -> int:
         result: Any = app(args=arguments, standalone_mode=False)
     except InputError as error:
         return _complain(str(error), 2)
-    except typer.Abort:
-        return _complain("interrupted; what was finished is kept, add --resume to go on", 130)
-    except KeyboardInterrupt:
-        return _complain("interrupted; what was finished is kept, add --resume to go on", 130)
+    except (typer.Abort, KeyboardInterrupt):
+        return _complain(INTERRUPTED, 130)
     except typer.Exit as stop:
-        return stop.exit_code
+        return _complain(INTERRUPTED, 130) if stop.exit_code == 130 else stop.exit_code
     except OSError as error:
         if error.errno not in _USERS_DISK:
             raise
@@ -205,7 +206,8 @@ def run(arguments: list[str] | None = None) -> int:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own usage errors
             return _complain(error.format_message(), 2)
         raise
-    return result if isinstance(result, int) else 0
+    status = result if isinstance(result, int) else 0
+    return _complain(INTERRUPTED, 130) if status == 130 else status
 
 
 def _complain(message: str, status: int) -> int:

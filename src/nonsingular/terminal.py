@@ -20,9 +20,10 @@ VERDICT_STYLE = {"holds": "bold green", "fails": "bold red", "inconclusive": "ye
 
 
 class Bar:
-    """A progress bar with rate and time left, on standard error."""
+    """A progress bar with rate and time left, on standard error; silent where that is no terminal."""
 
     def __init__(self) -> None:
+        console = Console(stderr=True)
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -32,7 +33,8 @@ class Bar:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console,
+            disable=not console.is_terminal,
         )
         self._task: TaskID | None = None
 
@@ -65,12 +67,15 @@ def print_experiments(found: Iterable[Experiment]) -> None:
     for e in found:
         mark = "[green]works[/]" if e.status == "works" else "[dim]planned[/]"
         table.add_row(e.id, escape(e.title), ", ".join(e.scales), mark)
-    Console().print(table)
+    _console().print(table)
 
 
 def print_claims(rows: Sequence[Mapping[str, Any]]) -> None:
     """The scoreboard."""
-    table = Table("paper", "claim", "paper's value", "ours", "95 % interval", "verdict", box=box.SIMPLE_HEAD)
+    table = Table("paper", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("claim", min_width=22)
+    for name in ("paper's value", "ours", "interval", "verdict"):
+        table.add_column(name)
     for row in rows:
         low, high = row["interval"] or (None, None)
         verdict = str(row["verdict"])
@@ -78,16 +83,22 @@ def print_claims(rows: Sequence[Mapping[str, Any]]) -> None:
             escape(str(row["paper"])),
             f"{escape(str(row['statement']))} [dim]{escape(_measured_on(row))}[/]",
             escape(str(row["expected"])),
-            escape(f"{_number(row['measured'])} {row['unit']}".strip()),
+            _number(row["measured"]),
             "–" if low is None and high is None else f"{_number(low)} to {_number(high)}",
             f"[{VERDICT_STYLE.get(verdict, '')}]{escape(verdict)}[/]",
         )
-    Console().print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """Standard output; wide where it is a file, which does not wrap."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
 
 
 def _measured_on(row: Mapping[str, Any]) -> str:
-    note = f"; {row['note']}" if row["note"] else ""
-    return f"({row['scale']}, {row['data']}, {row['runs']} runs{note})"
+    parts = (row["unit"], row["scale"], row["data"], f"{row['runs']} runs", row["note"])
+    return f"({', '.join(str(part) for part in parts if part)})"
 
 
 def _number(value: float | None) -> str:
@@ -100,8 +111,10 @@ def print_summary(table: Mapping[str, Mapping[str, tuple[float, float]]], runs: 
     for variable in next(iter(table.values())):
         scale = 100 if variable in PERCENT else 1
         shown.add_row(LABELS[variable], *(_mean_and_error(*row[variable], scale) for row in table.values()))
-    Console().print(shown)
-    Console().print(f"[dim]After the last epoch: mean of {runs} runs ± standard error; measures averaged over layers.[/]")
+    _console().print(shown)
+    _console().print(
+        f"[dim]After the last epoch: mean of {runs} runs ± standard error; measures averaged over layers.[/]"
+    )
 
 
 def _mean_and_error(mean: float, error: float, scale: float) -> str:

@@ -25,7 +25,7 @@ SKIPS = ("all-ones", "residual", "random-skip")
 _SCALES: dict[str, tuple[int, dict[str, Any]]] = {
     # shapes: [inputs, units of a layer, layers of weights]
     "smoke": (8, {"shapes": [[3, 3, 2]], "sweeps": 20, "chains": 128, "strengths": [0.25, 1.0, 4.0]}),
-    "laptop": (12, {"shapes": [[3, 3, 2], [4, 3, 2]], "sweeps": 20, "chains": 512, "strengths": STRENGTHS}),
+    "laptop": (10, {"shapes": [[3, 3, 2], [4, 3, 2]], "sweeps": 20, "chains": 256, "strengths": STRENGTHS}),
     "paper": (
         100,
         {

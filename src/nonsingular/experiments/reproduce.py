@@ -96,8 +96,14 @@ def reproduce(experiment: Experiment, spec: Spec, workspace: Workspace, resume: 
     """
     assert experiment.run is not None
     assert experiment.draw is not None
-    _claim_folder(workspace.folder, spec, resume)
-    results = experiment.run(spec, workspace)
+    began = _claim_folder(workspace.folder, spec, resume)
+    try:
+        results = experiment.run(spec, workspace)
+    except InputError:
+        if began and not (workspace.folder / "results.zarr").exists():
+            (workspace.folder / "spec.json").unlink()  # nothing was begun: leave nothing in the way of the next try
+            workspace.folder.rmdir()
+        raise
     store = workspace.folder / "results.zarr"
     if not store.exists():
         results.to_zarr(store, consolidated=False)
@@ -121,8 +127,8 @@ def publish(experiment: Experiment, spec: Spec, results: xr.Dataset, folder: Pat
     return Outcome(spec, results, judgements, folder, report)
 
 
-def _claim_folder(folder: Path, spec: Spec, resume: bool) -> None:
-    """Write ``spec.json``, or hold the one that is there against ``spec``."""
+def _claim_folder(folder: Path, spec: Spec, resume: bool) -> bool:
+    """Write ``spec.json`` and return True, or hold the one that is there against ``spec`` and return False."""
     path = folder / "spec.json"
     if path.exists():
         if not resume:
@@ -136,13 +142,14 @@ def _claim_folder(folder: Path, spec: Spec, resume: bool) -> None:
                 f"{folder} holds the results of another spec (see {path}); "
                 "repeat the command that began it, or name another --out"
             )
-        return
+        return False
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no spec.json; name another --out")
     folder.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(spec.to_json() + "\n")
     partial.replace(path)
+    return True
 
 
 def discard(folder: Path, experiment: str) -> None:

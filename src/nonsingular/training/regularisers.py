@@ -27,12 +27,15 @@ class BiasPenalty:
             raise InputError(f"bias penalty: deviation and strength must be at least 0, got {self}")
 
     def targets(self, network: nn.Module, seed: int) -> dict[str, Float[Tensor, " unit"]]:
-        """One target a hidden unit: bias parameter name -> target values, drawn from ``seed``."""
+        """One target a hidden unit: bias parameter name -> target values, drawn from ``seed``.
+
+        The bias of a batch-normalised layer is that of its normalisation.
+        """
         generator = torch.Generator().manual_seed(seed ^ 0xB1A5)
         return {
             name: self.mean + self.deviation * torch.randn(p.shape, generator=generator)
             for name, p in network.named_parameters()
-            if name.startswith("layers.") and name.endswith("linear.bias")
+            if name.startswith("layers.") and name.endswith(".bias")
         }
 
 

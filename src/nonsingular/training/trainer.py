@@ -96,7 +96,9 @@ class Trainer:
         A fresh tensor of tens of megabytes a step costs more in page faults than the copy itself.
         """
         if self._batch is None:
-            self._batch = torch.empty(rows.numel(), *self._inputs.shape[1:], dtype=self._inputs.dtype, device=self.device)
+            self._batch = torch.empty(
+                rows.numel(), *self._inputs.shape[1:], dtype=self._inputs.dtype, device=self.device
+            )
         torch.index_select(self._inputs, 0, rows.flatten(), out=self._batch)
         return self._batch.unflatten(0, rows.shape)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from nonsingular.errors import InputError
 from nonsingular.experiments import protocol
 from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, Region
 from nonsingular.experiments.effects import larger, speed
@@ -15,6 +16,7 @@ from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.study import run_study
+from nonsingular.experiments.workspace import Workspace
 from nonsingular.networks import named
 from nonsingular.plots.curves import Panel, over_epochs
 from nonsingular.training import Member
@@ -41,9 +43,24 @@ def specs(scale: str, data: str | None = None) -> Spec:
     )
 
 
+def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
+    """Train all runs.
+
+    Raises:
+        InputError: fewer than two runs, which have no best and worst.
+    """
+    if spec.runs < 2:
+        raise InputError(f"{spec.experiment} compares its best with its worst runs: runs must be at least 2, got 1")
+    return run_study(spec, workspace)
+
+
 def best_and_worst(results: xr.Dataset) -> xr.Dataset:
-    """The best and worst tenth of the runs (at least three) by mean training accuracy, as two "networks"."""
-    tenth = max(FEWEST, results.sizes["run"] // 10)
+    """The best and worst tenth of the runs by mean training accuracy, as two "networks".
+
+    At least three of each where there are six runs or more; never the same run in both.
+    """
+    runs = results.sizes["run"]
+    tenth = min(max(FEWEST, runs // 10), runs // 2)
     order = np.argsort(speed(results, "plain").fillna(-1).values, kind="stable")
     groups = {"best": order[::-1][:tenth], "worst": order[:tenth]}
     return xr.concat(
@@ -96,7 +113,7 @@ EXPERIMENTS = (
         "orhan2018/fig4",
         "Best and worst of equal plain 30-layer networks: norms, overlap, linear dependence",
         specs,
-        run_study,
+        run,
         draw,
         CLAIMS,
     ),

@@ -1,0 +1,5 @@
+"""``python -m nonsingular``."""
+
+from nonsingular.cli import main
+
+main()

@@ -1,0 +1,35 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from nonsingular.data import Task
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_machine(tmp_path_factory):
+    """One thread a worker (tests run in parallel), and a cache of their own."""
+    torch.set_num_threads(1)
+    os.environ["NONSINGULAR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    """The folder of real Parquet files, or a skip that says what is missing."""
+    for folder in (os.environ.get("NONSINGULAR_DATA"), ROOT.parent / "shared" / "data"):
+        if folder and (Path(folder) / "cifar10").is_dir():
+            return Path(folder)
+    pytest.skip("no real data: set NONSINGULAR_DATA to a folder with cifar10/ and mnist/ Parquet files")
+
+
+@pytest.fixture
+def task():
+    """A small classification task that a network can learn: three Gaussian clusters in eight dimensions."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(3, 8, generator=generator)
+    labels = torch.arange(240) % 3
+    inputs = centres[labels] + 0.5 * torch.randn(240, 8, generator=generator)
+    return Task(inputs[:180], labels[:180], inputs[180:], labels[180:], classes=3)

@@ -1,0 +1,112 @@
+import math
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nonsingular.experiments.claims import (
+    NEGATIVE,
+    POSITIVE,
+    Claim,
+    Effect,
+    NotMeasured,
+    Region,
+    difference,
+    exactly,
+    judge,
+    mean,
+)
+
+
+def claim(effect, region=POSITIVE):
+    return Claim("paper/fig/name", "paper §1", "A statement.", effect, region)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.1, 0.3, "holds"),
+        (-0.3, -0.1, "fails"),
+        (-0.1, 0.1, "inconclusive"),
+        (0.0, 0.0, "fails"),
+        (-1.0, 0.0, "fails"),
+    ],
+)
+def test_verdict_of_a_positive_effect(low, high, verdict):
+    assert POSITIVE.verdict(Effect((low + high) / 2, low, high, 5)) == verdict
+
+
+def test_verdict_of_a_bounded_region():
+    region = Region(-1.0, 1.0)
+    assert region.verdict(exactly(0.5)) == "holds"
+    assert region.verdict(exactly(1.5)) == "fails"
+    assert region.verdict(Effect(1.0, 0.5, 1.5, 5)) == "inconclusive"
+
+
+def test_no_interval_is_inconclusive():
+    assert POSITIVE.verdict(Effect(3.0, math.nan, math.nan, 1)) == "inconclusive"
+    assert POSITIVE.verdict(mean([5.0])) == "inconclusive"
+    assert POSITIVE.verdict(mean([])) == "inconclusive"
+    assert POSITIVE.verdict(difference([5.0, 6.0], [1.0])) == "inconclusive"
+
+
+def test_what_was_not_measured_is_said():
+    def effect(_):
+        raise NotMeasured("network residual is not among the results")
+
+    row = judge(claim(effect), xr.Dataset(), scale="smoke", data="digits").to_json()
+    assert row["verdict"] == "inconclusive"
+    assert row["measured"] is None
+    assert row["note"] == "not measured: network residual is not among the results"
+
+
+def test_scoreboard_row_has_the_contracts_fields():
+    row = judge(claim(lambda _: exactly(2.0)), xr.Dataset(), scale="laptop", data="cifar10").to_json()
+    assert set(row) == {
+        "id", "paper", "source", "statement", "expected", "measured", "interval", "unit", "runs", "scale", "data",
+        "verdict", "note",
+    }  # fmt: skip
+    assert (row["paper"], row["measured"], row["interval"], row["verdict"]) == ("paper", 2.0, [2.0, 2.0], "holds")
+    assert row["expected"] == "> 0"
+
+
+def test_diverged_runs_are_left_out():
+    assert mean([1.0, 2.0, 3.0, math.nan]).runs == 3
+    assert mean([1.0, 2.0, 3.0, math.nan]).value == 2.0
+    assert difference([1.0, 2.0], [math.nan, 4.0, 5.0]).value == -3.0
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=12), st.floats(-50, 50))
+def test_intervals_shift_with_their_samples(samples, shift):
+    a, b = mean(samples), mean(np.array(samples) + shift)
+    assert a.low <= a.value + 1e-9
+    assert a.value <= a.high + 1e-9
+    np.testing.assert_allclose([b.low, b.high], [a.low + shift, a.high + shift], atol=1e-9)
+
+
+@pytest.mark.parametrize("runs", [3, 5, 10, 30])
+def test_intervals_cover_the_truth_as_often_as_they_say(runs):
+    rng = np.random.default_rng(runs)
+    truth, repeats = 0.7, 400
+    covered = np.mean([(e := mean(rng.normal(truth, 1.0, runs))).low <= truth <= e.high for _ in range(repeats)])
+    assert covered > 0.95 - 4 * math.sqrt(0.95 * 0.05 / repeats)
+    both = np.mean(
+        [
+            (e := difference(rng.normal(truth, 1.0, runs), rng.normal(0, 2.0, runs))).low <= truth <= e.high
+            for _ in range(repeats)
+        ]
+    )
+    assert both > 0.95 - 4 * math.sqrt(0.95 * 0.05 / repeats)
+
+
+def test_paired_runs_cancel_what_they_share():
+    rng = np.random.default_rng(0)
+    common = rng.normal(0, 10, 20)
+    a, b = common + 1 + rng.normal(0, 0.1, 20), common
+    paired, unpaired = difference(a, b, paired=True), difference(a, b)
+    assert POSITIVE.verdict(paired) == "holds"
+    assert POSITIVE.verdict(unpaired) == "inconclusive"
+    assert NEGATIVE.verdict(paired) == "fails"

@@ -1,0 +1,215 @@
+"""The command line as a user runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from nonsingular import cli
+from nonsingular.experiments.registry import TITLES
+
+
+def run(*arguments, cwd=None):
+    """Run in a process of its own, as a user would: exit status, standard output, standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "nonsingular", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def printed(capsys, *arguments):
+    """What a command prints, run in this process."""
+    status = cli.run([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    assert status == 0, captured.err
+    return captured.out
+
+
+def complaint(capsys, *arguments):
+    """What bad input prints, run in this process: one line, status 2, no traceback."""
+    status = cli.run([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    assert status == 2, captured.err
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+SMOKE = ("--scale", "smoke", "--runs", "2", "--epochs", "1")
+
+
+@pytest.fixture(scope="module")
+def fig3(tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "fig3"
+    status, output, error = run("reproduce", "orhan2018/fig3", *SMOKE, "--out", out)
+    assert status == 0, error
+    return out, output
+
+
+def test_reproduce_leaves_what_the_contract_names(fig3):
+    out, output = fig3
+    assert (out / "results.zarr").is_dir()
+    assert {p.suffix for p in (out / "figures").iterdir()} == {".png", ".svg"}
+    assert json.loads((out / "spec.json").read_text())["experiment"] == "orhan2018/fig3"
+    assert (out / "report.html").read_text().startswith("<!doctype html>")
+    rows = json.loads((out / "claims.json").read_text())
+    assert {row["verdict"] for row in rows} <= {"holds", "fails", "inconclusive"}
+    assert str(out / "report.html") in output
+
+
+@pytest.mark.parametrize("id", ["orhan2018/fig4", "orhan2018/fig6"])
+def test_other_figures_at_smoke_scale(capsys, tmp_path, id):
+    output = printed(capsys, "reproduce", id, *SMOKE, "--out", tmp_path / "o", "--json")
+    assert len(json.loads(output)) >= 3
+
+
+def test_claims_show_the_scoreboard(capsys, fig3):
+    out, _ = fig3
+    table = printed(capsys, "claims", out)
+    assert "Residual networks" in table
+    assert "inconclusive" in table or "holds" in table or "fails" in table
+    text = printed(capsys, "claims", out, "--json")
+    assert json.loads(text) == json.loads((out / "claims.json").read_text())
+
+
+def test_list(capsys):
+    assert cli.run(["reproduce", "--list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["id"] for row in rows] == list(TITLES)
+    assert all(set(row) == {"id", "title", "scales", "status"} for row in rows)
+    works = {row["id"] for row in rows if row["status"] == "works"}
+    assert {"orhan2018/fig3", "orhan2018/fig4", "orhan2018/fig6"} <= works
+    assert {row["status"] for row in rows} <= {"works", "planned"}
+    assert cli.run(["reproduce", "--list"]) == 0
+    assert "orhan2018/fig3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["reproduce", "orhan2018/fig33"], "did you mean orhan2018/fig3"),
+        (["reproduce"], "name at least one experiment"),
+        (["reproduce", "orhan2018/fig3", "--scale", "huge"], "smoke, laptop, paper"),
+        (["reproduce", "orhan2018/fig3", "--data", "imagenet"], "digits, mnist, cifar10"),
+        (["reproduce", "orhan2018/fig3", "--networks", "plain,resnet"], "it has plain, residual, hyper-residual"),
+        (["reproduce", "orhan2018/fig3", "--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["reproduce", "orhan2018/fig3", "--runs", "-1"], "runs must be at least 1, got -1"),
+        (["reproduce", "orhan2018/fig4", "--scale", "smoke", "--runs", "1"], "runs must be at least 2"),
+        (["reproduce", "orhan2018/fig3", "--epochs", "many"], "epochs"),
+        (["reproduce", "orhan2018/fig3", "--scaling", "whitened"], "raw, centred, standardised, unit"),
+        (["reproduce", "orhan2018/fig3", "--precision", "int8"], "float32, bfloat16"),
+        (["reproduce", "orhan2018/fig3", "--device", "tpu"], "auto, cpu, cuda"),
+        (["reproduce", "orhan2018/fig3", "--no-such-option"], "no-such-option"),
+        (["reproduce", "orhan2018/fig3", "--engine", "slurm"], "ray"),
+        (["claims", "no/such/folder"], "no claims.json in no/such/folder"),
+        (["frobnicate"], "frobnicate"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in complaint(capsys, *arguments)
+    assert not list(tmp_path.rglob("*.zarr"))
+
+
+def test_planned_experiments_say_so(capsys):
+    planned = next(id for id in reversed(TITLES) if id.startswith("oyedotun2021"))
+    assert "planned" in complaint(capsys, "reproduce", planned)
+
+
+def test_missing_data_says_where_it_looked_and_how_to_get_it(capsys, tmp_path):
+    line = complaint(
+        capsys, "reproduce", "orhan2018/fig3", "--data", "svhn", "--scale", "smoke",
+        "--data-dir", tmp_path / "d", "--out", tmp_path / "o",
+    )  # fmt: skip
+    assert str(tmp_path / "d" / "svhn") in line
+    assert "hf download ufldl-stanford/svhn" in line
+
+
+def test_results_are_not_overwritten(capsys, fig3):
+    out, _ = fig3
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
+    assert "--resume" in complaint(capsys, "reproduce", "orhan2018/fig3", *SMOKE, "--out", out)
+    message = complaint(capsys, "reproduce", "orhan2018/fig3", *SMOKE, "--seed", "1", "--resume", "--out", out)
+    assert "another spec" in message
+    assert "another spec" in complaint(capsys, "reproduce", "orhan2018/fig4", *SMOKE, "--resume", "--out", out)
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
+
+
+def test_a_foreign_folder_is_left_alone(capsys, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    assert "not empty" in complaint(capsys, "reproduce", "orhan2018/fig3", *SMOKE, "--out", tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_resume_of_a_finished_run_draws_again(capsys, fig3):
+    out, _ = fig3
+    (out / "report.html").unlink()
+    assert cli.run(["reproduce", "orhan2018/fig3", *SMOKE, "--resume", "--out", str(out)]) == 0
+    assert (out / "report.html").exists()
+
+
+def test_full_disk_is_one_line(capsys, tmp_path, monkeypatch):
+    from nonsingular.training import Store
+
+    def full(*_):
+        raise OSError(28, "No space left on device", str(tmp_path / "o/results.zarr"))
+
+    monkeypatch.setattr(Store, "write", full)
+    assert "No space left on device" in complaint(
+        capsys, "reproduce", "orhan2018/fig3", *SMOKE, "--out", tmp_path / "o"
+    )
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_resumes(tmp_path, sent):
+    out = tmp_path / "o"
+    command = ["reproduce", "orhan2018/fig3", "--scale", "smoke", "--runs", "2", "--epochs", "8", "--out", str(out)]
+    started = subprocess.Popen(
+        [sys.executable, "-m", "nonsingular", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    for _ in range(600):
+        if (out / "results.zarr" / "train_accuracy" / "c").exists():  # the first measurements are written
+            break
+        time.sleep(0.1)
+    started.send_signal(sent)
+    _, error = started.communicate(timeout=60)
+    if sent == signal.SIGINT:
+        assert started.returncode == 130
+        assert "--resume" in error
+    status, output, error = run(*command, "--resume", "--json")
+    assert status == 0, error
+    assert len(json.loads(output)) == 2
+
+
+def test_several_ids_get_folders_of_their_own(capsys, tmp_path):
+    printed(capsys, "reproduce", "orhan2018/fig3", "orhan2018/fig6", *SMOKE, "--out", tmp_path)
+    assert (tmp_path / "orhan2018" / "fig3" / "claims.json").exists()
+    assert (tmp_path / "orhan2018" / "fig6" / "claims.json").exists()
+    assert len(json.loads(printed(capsys, "claims", tmp_path, "--json"))) == 8
+
+
+def test_real_images(capsys, tmp_path, data_dir):
+    output = printed(
+        capsys, "reproduce", "orhan2018/fig3", *SMOKE, "--data", "mnist", "--data-dir", data_dir,
+        "--out", tmp_path / "o", "--json",
+    )  # fmt: skip
+    assert {row["data"] for row in json.loads(output)} == {"mnist"}
+
+
+def test_help_and_version(capsys):
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("nonsingular ")
+    assert cli.run(["reproduce", "--help"]) == 0
+    assert "--resume" in capsys.readouterr().out
