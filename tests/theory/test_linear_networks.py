@@ -110,7 +110,9 @@ def test_the_plain_escape_time_from_equal_weights_is_known():
     assert float(path.a[-1, 0]) == pytest.approx(a, rel=0.01)
 
 
-@pytest.mark.parametrize(("network", "place"), [("plain", (0, 0)), ("residual", (-1, -1)), ("hyper-residual", (-1, -2))])
+@pytest.mark.parametrize(
+    ("network", "place"), [("plain", (0, 0)), ("residual", (-1, -1)), ("hyper-residual", (-1, -2))]
+)
 def test_each_network_has_one_saddle(network, place):
     np.testing.assert_allclose(ln.saddles(network, 3.0), [place], atol=1e-9)
     flow = ln.phase_portrait(network, 3.0, [float(place[0]), 0.7], [float(place[1]), 0.9])

@@ -7,7 +7,7 @@ from nonsingular.errors import InputError
 from nonsingular.theory import student_teacher as st
 from nonsingular.theory import two_units as tu
 
-positions = some.floats(-2.5, 2.5).filter(lambda z: 0.05 < abs(z))
+positions = some.floats(-2.5, 2.5).filter(lambda z: abs(z) > 0.05)
 overlaps = some.floats(0.05, 2.0)
 
 

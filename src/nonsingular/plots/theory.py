@@ -34,8 +34,8 @@ OUTSIDE = (VERMILION, ORANGE, BLUE)  # trajectories from outside the basin, the 
 
 def _stream(ax: Axes, x: np.ndarray, y: np.ndarray, dx: np.ndarray, dy: np.ndarray, **options: Any) -> Any:
     """Streamlines coloured by log10 of the speed: dark is slow."""
-    from matplotlib.colors import ListedColormap, Normalize
     from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap, Normalize
 
     with np.errstate(divide="ignore"):
         speed = np.log10(np.hypot(dx, dy))
@@ -61,7 +61,7 @@ def _speed_bar(figure: Figure, lines: Any, ax: Any, label: str, **options: Any) 
     low, high = lines.norm.vmin, lines.norm.vmax
     bar = figure.colorbar(lines, ax=ax, label=label, **{"shrink": 0.9, "pad": 0.02, **options})
     ticks = [k + np.log10(d) for k in range(int(np.floor(low)), int(np.ceil(high))) for d in (1, 2, 5)]
-    ticks = [t for t in ticks if low <= t <= high and (high - low < 1.8 or t == round(t))]
+    ticks = [t for t in ticks if low <= t <= high and (high - low < 2.5 or t == round(t))]
     bar.set_ticks(ticks, labels=[f"{10**t:.3g}" for t in ticks])
     bar.outline.set_visible(False)
 
@@ -159,7 +159,7 @@ def _two_units(results: xr.Dataset) -> Figure:
         inset.tick_params(labelsize=7)
         _letter(right, "c", "a plateau even from outside the basin")
         figure.suptitle(
-            "Solid: gradient flow of the full two-unit network (erf units, Gaussian inputs); dotted white: reduced flow",
+            "Solid: gradient flow of the full network (two erf units, Gaussian inputs); dotted white: reduced flow",
             fontsize=8.5,
             color=GREY,
         )
@@ -425,7 +425,7 @@ def _landscape(results: xr.Dataset) -> Figure:
             bits = int(results.bits.sel(shape=shape))
             row[0].set_title(f"{shape} units, $2^{{{bits}}}$ states", loc="left")
         figure.suptitle(
-            "Every assignment of binary weights; dots: teachers, bars: mean and 95 % interval (geometric on log axes).  "
+            "Every assignment of binary weights; dots: teachers, bars: mean and 95 % interval (geometric on log axes). "
             "Permutations keep the loss of plain and all-ones, not of the other three",
             fontsize=9,
         )

@@ -157,7 +157,7 @@ def weights(shape: Shape, state: Int[Array, "..."] | int) -> list[Float[Array, "
 
 
 def outputs(problem: Problem, state: Int[Array, "..."] | int) -> Float[Array, "... sample hidden"]:
-    """y for every training input."""
+    """The network's y for every training input."""
     *lower, top = weights(problem.shape, state)
     h = problem.x
     for layer, W in enumerate(lower, start=1):
@@ -321,8 +321,8 @@ def survey(
         chains: of annealing.
 
     Returns:
-        Scalars: ``optima`` (states of zero loss), ``tied`` (mean, over states, of the number of states with exactly the same
-        loss), ``distinct`` (distinct losses / states), ``strict_minima`` and ``minima`` (counts under single flips),
+        Scalars: ``optima`` (states of zero loss), ``tied`` (mean, over states, of the number of states with exactly the
+        same loss), ``distinct`` (distinct losses / states), ``strict_minima`` and ``minima`` (counts under single flips),
         ``greedy`` and ``annealing`` (success rates), ``permutation_gap``.
     """
     task = problem(network, shape, seed, strength)

@@ -28,6 +28,7 @@ from nonsingular.theory import student_teacher as st
 
 Array = np.ndarray
 UNITS = st.ErfUnits()
+NEIGHBOURS = 1
 STATIONARY = 1e-3  # a relative gradient above this is not an optimum
 
 
@@ -97,7 +98,7 @@ def optimum(m: float, c: float, teacher: st.Network, guess: Float[Array, "3 inpu
 
     start = guess / np.linalg.norm(guess, axis=1, keepdims=True)
     start[1] = guess[1]
-    options = {"gtol": 1e-6, "maxiter": 300}
+    options = {"gtol": 1e-6, "maxiter": 150}
     x = minimize(lambda x: value(x)[:2], start.ravel(), jac=True, method="BFGS", options=options).x
     loss, gradient, slopes = value(x)
     size = np.sum((teacher.W.T @ teacher.W) * UNITS.overlap(teacher.J, teacher.J))
@@ -115,8 +116,9 @@ def _regressed(J: Array, teacher: st.Network) -> tuple[float, Array]:
 def flow(teacher: st.Network, relative: ArrayLike) -> xr.Dataset:
     """The flow of m and |Jc| around a teacher.
 
-    Each grid point starts from its solved neighbour nearest to the teacher, so the field is that of one continuous
-    branch of optima, the one the teacher lies on (permuted and sign-flipped copies lie on others).
+    Each grid point is optimised from the teacher's own weights and from its nearest solved neighbour, and the better is
+    kept: the field follows the branch of optima that the teacher lies on (permuted and sign-flipped copies of the
+    teacher lie on others), or a better one where it meets one.
 
     Args:
         teacher: three hidden units.
@@ -142,9 +144,11 @@ def flow(teacher: st.Network, relative: ArrayLike) -> xr.Dataset:
     n = grid.size
     solved: dict[tuple[int, int], Optimum] = {}
     for i, j in sorted(np.ndindex(n, n), key=lambda ij: np.hypot(grid[ij[0]] - 1, grid[ij[1]] - 1)):
-        near = min(solved, key=lambda other: (other[0] - i) ** 2 + (other[1] - j) ** 2, default=None)
-        guess = own if near is None else solved[near].combinations
-        solved[i, j] = optimum(grid[j] * m0, grid[i] * c0, teacher, guess)
+        near = sorted(solved, key=lambda other: (other[0] - i) ** 2 + (other[1] - j) ** 2)[:NEIGHBOURS]
+        guesses = [own] + [solved[other].combinations for other in near]
+        found = [optimum(grid[j] * m0, grid[i] * c0, teacher, guess) for guess in guesses]
+        proper = [f for f in found if f.stationarity <= STATIONARY] or found
+        solved[i, j] = min(proper, key=lambda f: f.loss)
 
     def field(name: str) -> Array:
         return np.array([[getattr(solved[i, j], name) for j in range(n)] for i in range(n)])

@@ -12,13 +12,14 @@ the network's map is (B + U)^T (A + V), with orthonormal skips U, V (0 in the pl
 These are the gradients of (22) and (26). The paper's printed equations 14, 15, 18 and 19 have the last product of
 inner indices exchanged (a_1.b_2 where the gradient, and the paper's own 11, have a_2.b_1).
 
-*L layers, one mode.* Mode strengths a_1 .. a_(L-1) with E = (s - prod_l (a_l + c_l))^2 / 2, where c_l is 0 in the plain,
-1 in the residual and l in the hyper-residual network (29-31). tau = 1 throughout.
+*L layers, one mode.* Mode strengths a_1 .. a_(L-1) with E = (s - prod_l (a_l + c_l))^2 / 2, where c_l is 0 in the
+plain, 1 in the residual and l in the hyper-residual network (29-31). tau = 1 throughout.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import xarray as xr
@@ -97,8 +98,8 @@ def three_layer_trajectory(
         tolerance: relative tolerance of the integrator.
 
     Returns:
-        ``a``, ``b`` ``[time, hidden, mode]``; ``strength``, the diagonal of the network's map, ``[time, mode]``; ``error``,
-        |R| / |s|, ``[time]``.
+        ``a``, ``b`` ``[time, hidden, mode]``; ``strength``, the diagonal of the network's map, ``[time, mode]``;
+        ``error``, |R| / |s|, ``[time]``.
 
     Raises:
         InputError: shapes that do not agree, singular values not above 0, times that do not increase from 0.
@@ -199,8 +200,8 @@ def mode_trajectory(network: str, s: float, a: ArrayLike, times: ArrayLike, *, t
         tolerance: relative tolerance of the integrator.
 
     Returns:
-        ``a`` ``[time, layer]``, ``u``, the product of a_l + c_l, ``[time]``, and ``curvature``, the largest eigenvalue of the
-        Hessian, ``[time]`` (gradient descent needs a learning rate below 2 divided by it).
+        ``a`` ``[time, layer]``, ``u``, the product of a_l + c_l, ``[time]``, and ``curvature``, the largest eigenvalue
+        of the Hessian, ``[time]`` (gradient descent needs a learning rate below 2 divided by it).
     """
     a, times = np.asarray(a, float), np.asarray(times, float)
     if a.ndim != 1 or a.size < 1:
@@ -295,7 +296,7 @@ def rectangular_identity(rows: int, columns: int) -> Float[Array, "row column"]:
     return np.eye(rows, columns)
 
 
-def matrix_gradient(W: Sequence[Array], target: Array, c: Sequence[float]) -> list[Array]:
+def matrix_gradient(W: Sequence[Array], target: Array, c: Sequence[float] | Array) -> list[Array]:
     """Gradients of |target - prod_l (W_l + c_l I)|^2 / 2 by each W_l; W_1 acts first, I may be rectangular."""
     X = [w + k * rectangular_identity(*w.shape) for w, k in zip(W, c, strict=True)]
     below = [np.eye(X[0].shape[1])]
@@ -309,7 +310,7 @@ def matrix_gradient(W: Sequence[Array], target: Array, c: Sequence[float]) -> li
 
 
 def matrix_descent(
-    W: Sequence[Array], target: Array, c: Sequence[float], steps: int, learning_rate: float
+    W: Sequence[Array], target: Array, c: Sequence[float] | Array, steps: int, learning_rate: float
 ) -> xr.Dataset:
     """Gradient descent on actual weight matrices with whitened inputs.
 
@@ -329,7 +330,7 @@ def matrix_descent(
     _domain.at_least(1, steps=steps)
     _domain.positive(learning_rate=learning_rate)
     W = [np.array(w, float) for w in W]
-    if any(lower.shape[0] != upper.shape[1] for lower, upper in zip(W[:-1], W[1:], strict=True)):
+    if any(lower.shape[0] != upper.shape[1] for lower, upper in pairwise(W)):
         raise InputError(f"W must chain, W_1 first, got shapes {[w.shape for w in W]}")
     if target.shape != (W[-1].shape[0], W[0].shape[1]) or len(c) != len(W):
         raise InputError("target must be [last out, first in] and c have one entry for each matrix")

@@ -84,7 +84,7 @@ class ErfUnits:
 
 
 def _products(a: Array, b: Array) -> tuple[Array, Array, Array, Array]:
-    """s = a.b, alpha = 1 + a.a, beta = 1 + b.b and alpha beta - s^2, each ``[a, b]``."""
+    """Products s = a.b, alpha = 1 + a.a, beta = 1 + b.b and alpha beta - s^2, each ``[a, b]``."""
     s = a @ b.T
     alpha = np.broadcast_to(1 + np.sum(a * a, axis=1)[:, None], s.shape)
     beta = np.broadcast_to(1 + np.sum(b * b, axis=1)[None], s.shape)
@@ -146,7 +146,7 @@ class QuadratureUnits:
 
 
 def tanh_units(inputs: int, nodes: int = 48) -> QuadratureUnits:
-    """phi = tanh, by quadrature."""
+    """Units with phi = tanh, by quadrature."""
 
     def first(t: Array) -> Array:
         return 1 - np.tanh(t) ** 2

@@ -199,10 +199,10 @@ def invariant(z: ArrayLike, eta: ArrayLike, *, narrow: bool = False) -> Array:
 
 
 def separatrix(z: ArrayLike) -> Array:
-    """eta of the level line through (|z|, eta) = (1, 0): |1 - |z|| sqrt((|z| + 2) / (3 |z|)); infinite at z = 0."""
-    z = np.abs(np.asarray(z, float))
+    """The eta of the level line through (|z|, eta) = (1, 0): |1 - |z|| sqrt((|z| + 2) / (3 |z|)), inf at 0."""
+    size = np.abs(np.asarray(z, float))
     with np.errstate(divide="ignore"):
-        return np.abs(1 - z) * np.sqrt((z + 2) / (3 * z))
+        return np.abs(1 - size) * np.sqrt((size + 2) / (3 * size))
 
 
 def in_basin(z: ArrayLike, eta: ArrayLike, *, attracting: bool = True) -> Array:
@@ -333,7 +333,7 @@ def full_trajectory(
 
 
 def start_near(single: SingleUnit, z: float, eta: float) -> st.Network:
-    """The two-unit network on the best single unit with elimination z and overlap h = eta w, along ``a``'s direction."""
+    """The two-unit network on the best single unit with elimination z and overlap eta w along ``a``'s direction."""
     return from_coordinates(single.w, z, single.J, eta * single.w * single.direction)
 
 

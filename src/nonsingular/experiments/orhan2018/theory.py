@@ -32,8 +32,8 @@ def _needs(results: xr.Dataset, *names: str) -> None:
 # --- figure 2 -----------------------------------------------------------------------------------------------
 
 _FIG2 = {
-    "smoke": (6, {"grid": 41, "plane": 7, "teachers_plane": 5, "scales": [1.0, 0.5, 0.25]}),
-    "laptop": (20, {"grid": 81, "plane": 19, "teachers_plane": 7, "scales": [2.0, 1.0, 0.5, 0.25, 0.125]}),
+    "smoke": (6, {"grid": 41, "plane": 7, "teachers_plane": 3, "scales": [1.0, 0.5, 0.25]}),
+    "laptop": (20, {"grid": 81, "plane": 15, "teachers_plane": 5, "scales": [2.0, 1.0, 0.5, 0.25, 0.125]}),
     "paper": (
         100,
         {"grid": 161, "plane": 31, "teachers_plane": 13, "scales": [4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625]},
@@ -157,7 +157,7 @@ def always_one_segment(inputs: int) -> Any:
 
 
 def plateau(results: xr.Dataset) -> Effect:
-    """Log10 of the slow-down of the loss on the trajectory nearest to, but outside, the basin; 0 if it never escapes."""
+    """Log10 of the slow-down on the trajectory nearest to, but outside, the basin; 0 if it never escapes."""
     _needs(results, "path_rate", "path_loss")
     start = min(float(s) for s in results.start if s > 1)
     path = results.sel(start=start)
@@ -195,8 +195,8 @@ _FIG2_CLAIMS = (
     Claim(
         "orhan2018/fig2/degenerate-lines",
         "Orhan & Pitkow 2018, §2.2, figure 2b",
-        "h = 0 and z = ±1 are degenerate: log10 of the Fisher information's smallest relative eigenvalue there, against "
-        "points beside the lines, is below -6",
+        "h = 0 and z = ±1 are degenerate: log10 of the Fisher information's smallest relative eigenvalue there, "
+        "against points beside the lines, is below -6",
         singular_lines_are_degenerate,
         Region(high=-6),
     ),
@@ -243,8 +243,8 @@ _FIG2_CLAIMS = (
     Claim(
         "orhan2018/fig2/slow-along-m",
         "Orhan & Pitkow 2018, figure 2e, Note 2",
-        "Learning along m is slower than along |Jc|, all else at its optimum for each (m, |Jc|): mean log10 speed ratio "
-        "below 0",
+        "Learning along m is slower than along |Jc|, all else at its optimum for each (m, |Jc|): mean log10 speed "
+        "ratio below 0",
         log_speed_ratio("optimised"),
         NEGATIVE,
         unit="log10",
@@ -369,7 +369,7 @@ def _three_layer_gap(seed: int) -> float:
 
 
 def _overlap_nullity(spec: Spec) -> Array:
-    """Log10 of the smallest over the largest |eigenvalue| of the plain network's whole Hessian, at three kinds of points.
+    """Log10 of the smallest over the largest |eigenvalue| of the plain network's whole Hessian, at three places.
 
     At a random one, at one where two hidden units have the same outgoing weights b, and at such a one where besides
     the error R is 0 (three hidden units and two modes, so that it can be).
@@ -463,8 +463,8 @@ _FIGS4_CLAIMS = (
     Claim(
         "orhan2018/figS4/overlap-singular",
         "Orhan & Pitkow 2018, Note 5",
-        "Where two hidden units have equal b for all modes the Hessian is singular: mean log10 of its relative smallest "
-        "eigenvalue below -9",
+        "Where two hidden units have equal b for all modes the Hessian is singular: mean log10 of its relative "
+        "smallest eigenvalue below -9",
         overlap_is_singular,
         Region(high=-9),
         unit="log10",
@@ -698,8 +698,8 @@ _FIGS5_CLAIMS = (
     Claim(
         "orhan2018/figS5/matrices",
         "Orhan & Pitkow 2018, Note 5 (after Saxe et al. 2013)",
-        "Modes of actual, rectangular weight matrices under gradient descent follow equations 29-31: the distance falls "
-        "with the step size, as Euler's method does, with order at least 0.9",
+        "Modes of actual, rectangular weight matrices under gradient descent follow equations 29-31: the distance "
+        "falls with the step size, as Euler's method does, with order at least 0.9",
         matrix_order,
         Region(low=0.9),
         unit="order in the step",
