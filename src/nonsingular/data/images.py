@@ -176,8 +176,6 @@ def _decode(
                 f"the {name} files have no column {column!r} (they have {', '.join(table.column_names)}); "
                 f"expected the columns of {source.hub}"
             )
-    if not len(table):
-        raise InputError(f"the {name} files hold no images; get them with: {source.download(f'DIR/{source.folder}')}")
     labels = np.asarray(table[source.label])
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= source.classes:
         raise InputError(f"column {source.label!r} of {name} must hold whole numbers 0 to {source.classes - 1}")
