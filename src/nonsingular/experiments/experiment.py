@@ -14,6 +14,7 @@ from nonsingular.experiments.workspace import Workspace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from plotly.graph_objects import Figure as PlotlyFigure
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Experiment:
     run: Callable[[Spec, Workspace], xr.Dataset] | None = None
     draw: Callable[[xr.Dataset], Mapping[str, Figure]] | None = None
     claims: tuple[Claim, ...] = ()
-    interactive: Callable[[xr.Dataset], Mapping[str, object]] | None = None
+    interactive: Callable[[xr.Dataset], Mapping[str, PlotlyFigure]] | None = None
     scales: tuple[str, ...] = field(default=SCALES)
 
     @property

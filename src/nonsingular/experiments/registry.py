@@ -10,7 +10,7 @@ from functools import cache
 from nonsingular.errors import InputError
 from nonsingular.experiments.experiment import Experiment
 
-MODULES = ("demo", "orhan2018.fig3", "orhan2018.fig4", "orhan2018.fig6")
+MODULES = ("demo", "orhan2017", "orhan2018.fig3", "orhan2018.fig4", "orhan2018.fig6", "orhan2018.theory")
 """Modules with a tuple EXPERIMENTS, in the package ``nonsingular.experiments``."""
 
 TITLES: dict[str, str] = {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import xarray as xr
 
@@ -18,6 +20,9 @@ from nonsingular.experiments.report import write_report
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.workspace import Workspace
 from nonsingular.training import Member, Store
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure as PlotlyFigure
 
 
 @dataclass(frozen=True)
@@ -123,8 +128,17 @@ def publish(experiment: Experiment, spec: Spec, results: xr.Dataset, folder: Pat
     data = spec.data.name if spec.data else "none"
     judgements = [judge(claim, results, scale=spec.scale, data=data) for claim in experiment.claims]
     (folder / "claims.json").write_text(json.dumps([j.to_json() for j in judgements], indent=2) + "\n")
-    report = write_report(folder / "report.html", experiment, spec, judgements, drawn)
+    report = write_report(
+        folder / "report.html", experiment, spec, judgements, drawn, _interactive(experiment, results)
+    )
     return Outcome(spec, results, judgements, folder, report)
+
+
+def _interactive(experiment: Experiment, results: xr.Dataset) -> Mapping[str, PlotlyFigure]:
+    """The plotly figures, or none where the optional library is missing: the report stands without them."""
+    if experiment.interactive is None or importlib.util.find_spec("plotly") is None:
+        return {}
+    return experiment.interactive(results)
 
 
 def _claim_folder(folder: Path, spec: Spec, resume: bool) -> bool:

@@ -75,7 +75,9 @@ def _empty_store(path: Path, spec: Spec, training: TrainingSpec) -> Store:
         "epoch": np.arange(training.epochs + 1),
         "layer": np.arange(1, max(m.network.depth for m in spec.networks) + 1),
     }
-    return Store.create(path, coordinates, variables, {"experiment": spec.experiment, "digest": spec.digest})
+    assert spec.data is not None
+    attributes = {"digest": spec.digest, "data": spec.data.name, "scaling": spec.data.scaling, "scale": spec.scale}
+    return Store.create(path, coordinates, variables, attributes)
 
 
 def _chunks(spec: Spec, task: Task, training: TrainingSpec, workspace: Workspace) -> list[list[Row]]:

@@ -94,5 +94,6 @@ def _finished(figure: Figure, title: str, results: xr.Dataset) -> Figure:
     figure.legend(handles, labels, loc="outside lower center", ncols=max(len(labels), 1))
     runs = results.sizes["run"]
     band = f"mean of {runs} runs; bands: ±1 standard error" if runs > 1 else "one run"
-    figure.suptitle(f"{title}\n{band}", fontsize=10)
+    images = "{data}, {scaling} inputs; ".format(**results.attrs) if "data" in results.attrs else ""
+    figure.suptitle(f"{title}\n{images}{band}", fontsize=10)
     return figure
