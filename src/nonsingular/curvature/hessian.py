@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from nonsingular.curvature.dense import NotLayered, by_layer_pairs
+from nonsingular.curvature.linearise import NotLinearisable
 from nonsingular.curvature.operator import Curvature
 from nonsingular.curvature.problem import Batch, Params
 
@@ -26,6 +29,22 @@ class Hessian(Curvature):
         >>> (H @ torch.ones(8)).shape
         torch.Size([8])
     """
+
+    def dense(self) -> Float[Tensor, "P P"]:
+        """The whole matrix: layer pair by layer pair where the model is of linear layers, else by products.
+
+        The first is checked by one product with a random vector, which a wrong matrix passes with probability zero.
+        """
+        try:
+            matrix = by_layer_pairs(self.problem)
+        except (NotLayered, NotLinearisable):
+            return super().dense()
+        generator = torch.Generator(device=self.device).manual_seed(0)
+        probe = torch.randn(self.shape[0], generator=generator, device=self.device, dtype=self.dtype)
+        expected = self.recomputed_product(probe)
+        if (matrix @ probe - expected).norm() <= torch.finfo(self.dtype).eps ** 0.5 * expected.norm():
+            return matrix
+        return super().dense()
 
     def _derivative(self, batch: Batch) -> Callable[..., Sequence[Tensor]]:
         gradient = torch.func.grad(lambda p: self.problem.loss(p, batch))

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nonsingular.curvature.dense import by_products
 from nonsingular.curvature.linearise import LinearMap, NotLinearisable, OverBudget, record
 from nonsingular.curvature.problem import (
     Batch,
@@ -137,10 +138,15 @@ class Curvature(ABC):
         v = v.detach().to(self.device, self.dtype)
         return self._vector_product(v) if v.dim() == 1 else self._block_product(v)
 
-    def _vector_product(self, v: Tensor) -> Tensor:
+    def recomputed_product(self, v: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
+        """``self @ v`` by plain differentiation from the start: what the fast ways are checked against."""
+        return self._vector_product(v, [None] * len(self.problem.batches))
+
+    def _vector_product(self, v: Tensor, maps: list[LinearMap | None] | None = None) -> Tensor:
         direction = self.problem.split(v)
         total: Tensor | None = None
-        for batch, weight, linear in zip(self.problem.batches, self.problem.weights, self._linear_maps(), strict=True):
+        maps = self._linear_maps() if maps is None else maps
+        for batch, weight, linear in zip(self.problem.batches, self.problem.weights, maps, strict=True):
             parts = linear(*direction) if linear is not None else self._recompute(batch, direction)
             product = self.problem.join(parts)
             total = weight * product if total is None else total.add_(product, alpha=weight)
@@ -225,10 +231,8 @@ class Curvature(ABC):
     # --- other forms ----------------------------------------------------------------------------------------
 
     def dense(self) -> Float[Tensor, "P P"]:
-        """The whole matrix, symmetrised; see `nonsingular.curvature.dense`."""
-        from nonsingular.curvature.dense import dense
-
-        return dense(self)
+        """The whole symmetric matrix, by products with the identity."""
+        return by_products(self)
 
     def to_scipy(self) -> LinearOperator:
         """A ``scipy.sparse.linalg.LinearOperator`` of the same dtype, for ``eigsh`` and the like."""
@@ -248,7 +252,7 @@ class Curvature(ABC):
         if size < 1:
             raise InputError(f"microbatch must be at least 1, got {size}")
         problem, whole = self.problem, self._gradient()
-        pieces = [(b, w, _cut(b, size)) for b, w in zip(problem.batches, problem.weights, strict=True)]
+        pieces = [(b, w, b.split(size)) for b, w in zip(problem.batches, problem.weights, strict=True)]
         problem.batches = [piece for _, _, cut in pieces for piece in cut]
         problem.weights = [
             w * piece.samples / b.samples if reduction == "mean" else w for b, w, cut in pieces for piece in cut
@@ -266,16 +270,3 @@ class Curvature(ABC):
             gradient = torch.func.grad(lambda p, b=batch: self.problem.loss(p, b))(self.problem.params)
             total += weight * self.problem.join(gradient)
         return total
-
-
-def _cut(batch: Batch, size: int) -> list[Batch]:
-    from torch.utils._pytree import tree_map_only
-
-    def piece(start: int) -> Batch:
-        def take(t: Tensor) -> Tensor:
-            return t[start : start + size] if t.dim() and t.shape[0] == batch.samples else t
-
-        samples = min(size, batch.samples - start)
-        return Batch(tree_map_only(Tensor, take, batch.inputs), tree_map_only(Tensor, take, batch.target), samples)
-
-    return [piece(start) for start in range(0, batch.samples, size)]

@@ -24,7 +24,8 @@ Params = tuple[Tensor, ...]
 class Loss(Protocol):
     """(model output, target) -> scalar."""
 
-    def __call__(self, output: Any, target: Any, /) -> Tensor: ...
+    def __call__(self, output: Any, target: Any, /) -> Tensor:
+        """The loss."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,18 @@ class Batch:
     inputs: Any
     target: Any
     samples: int
+
+    def split(self, size: int) -> list[Batch]:
+        """Pieces of at most ``size`` samples: slices of all tensors whose leading axis counts the samples."""
+
+        def piece(start: int) -> Batch:
+            def take(t: Tensor) -> Tensor:
+                return t[start : start + size] if t.dim() and t.shape[0] == self.samples else t
+
+            inputs, target = (tree_map_only(Tensor, take, x) for x in (self.inputs, self.target))
+            return Batch(inputs, target, min(size, self.samples - start))
+
+        return [piece(start) for start in range(0, self.samples, size)]
 
 
 class Problem:
@@ -205,12 +218,15 @@ def _as_batches(batches: Any) -> Iterator[Any]:
 def _choose(model: nn.Module, wanted: Iterable[str | nn.Parameter] | None) -> dict[str, Tensor]:
     everything = dict(model.named_parameters())
     if wanted is None:
-        chosen = {k: p for k, p in everything.items() if p.requires_grad}
+        chosen: dict[str, Tensor] = {k: p for k, p in everything.items() if p.requires_grad}
         if not chosen:
             why = "none of them requires a gradient" if everything else "it has none at all"
             raise InputError(f"the model has no parameters to differentiate: {why}")
     else:
-        chosen = dict(_find(model, everything, w) for w in wanted)
+        chosen = {}
+        for w in wanted:
+            name, found = _find(model, everything, w)
+            chosen[name] = found
         if not chosen:
             raise InputError("params is empty: name at least one parameter, or leave it out for all")
     for name, p in chosen.items():
@@ -292,9 +308,9 @@ def _differentiate_twice(module: nn.Module, args: tuple[Any, ...]) -> None:
         inputs = [t for t in tree_leaves(args) if _is_float(t)] + weights
         # Doubling first makes the inputs non-leaves, which in-place modules may change.
         out = module(*tree_map_only(Tensor, lambda t: t * 1 if _is_float(t) else t, args))
-        total = sum((t**2).sum() for t in tree_leaves(out) if _is_float(t))
+        total = torch.stack([(t**2).sum() for t in tree_leaves(out) if _is_float(t)]).sum()
         gradients = torch.autograd.grad(total, inputs, create_graph=True, allow_unused=True)
-        again = sum((g**2).sum() for g in gradients if g is not None)
+        again = torch.stack([(g**2).sum() for g in gradients if g is not None]).sum()
         torch.autograd.grad(again, inputs, allow_unused=True)
 
 

@@ -1,0 +1,196 @@
+"""The paper's estimate: four moments of the spectral density and a mixture fitted to them (orhan2018 Note 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.optimize import brentq, minimize
+from scipy.stats import norm, skewnorm
+
+from nonsingular.curvature.lanczos import SymmetricOperator
+from nonsingular.errors import InputError
+
+Array = np.ndarray
+BULK = 0.001  # deviation of the narrow Gaussian, fixed in the paper
+
+
+def skilling_moments(
+    H: SymmetricOperator, probes: int = 1, seed: int = 0, count: int = 4
+) -> Float[np.ndarray, "probe moment"]:
+    r"""Unbiased estimates of the moments :math:`\frac1P \sum_i \lambda_i^k`, k = 1 to ``count`` (Skilling 1989).
+
+    :math:`v_0 = r`, :math:`v_k = H v_{k-1}`; :math:`m_{2k} = v_k^T v_k / P`, :math:`m_{2k+1} = v_k^T v_{k+1} / P`
+    (orhan2018 equations 3 and 4), with r standard normal: two products give four moments.
+
+    Args:
+        H: the operator.
+        probes: independent vectors r.
+        seed: of the vectors.
+        count: moments.
+    """
+    n = H.shape[0]
+    generator = torch.Generator().manual_seed(seed)
+    moments = np.empty((probes, count))
+    for row in moments:
+        v = torch.randn(n, generator=generator, dtype=torch.float64).to(H.device, H.dtype)
+        for k in range(1, count + 1):
+            if k % 2:
+                previous, v = v, H @ v
+                row[k - 1] = float(previous.double() @ v.double()) / n
+            else:
+                row[k - 1] = float(v.double() @ v.double()) / n
+    return moments
+
+
+@dataclass(frozen=True)
+class Mixture:
+    r""":math:`q(\lambda) = w\,SN(\lambda; \xi, \omega, \alpha) + (1 - w)\,N(\lambda; 0, 0.001^2)` (orhan2018 equation 5).
+
+    Attributes:
+        w: weight of the skew normal.
+        xi: its location.
+        omega: its scale, positive.
+        alpha: its shape.
+        mismatch: sum over the moments of |fitted - wanted| / |wanted| (equation 6).
+    """
+
+    w: float
+    xi: float
+    omega: float
+    alpha: float
+    mismatch: float = float("nan")
+
+    def pdf(self, x: Array) -> Array:
+        """Density at ``x``."""
+        tails = skewnorm.pdf(x, self.alpha, self.xi, self.omega)
+        return self.w * tails + (1 - self.w) * norm.pdf(x, scale=BULK)
+
+    def cdf(self, x: float) -> float:
+        """Part of the spectrum below ``x``."""
+        tails = skewnorm.cdf(x, self.alpha, self.xi, self.omega)
+        return float(self.w * tails + (1 - self.w) * norm.cdf(x, scale=BULK))
+
+
+def mixture_moments(w: Array, xi: Array, omega: Array, alpha: Array) -> Float[np.ndarray, "4 ..."]:
+    """The first four non-central moments of the mixture, in closed form (Azzalini 1985 for the skew normal's)."""
+    delta = alpha / np.sqrt(1 + alpha**2)
+    # SN = xi + omega (delta |u| + sqrt(1 - delta^2) v) with standard normal u, v; z has the moments:
+    b = np.sqrt(2 / np.pi)
+    z1, z2, z3, z4 = b * delta, 1.0, b * (3 * delta - delta**3), 3.0
+    tails = (
+        xi + omega * z1,
+        xi**2 + 2 * xi * omega * z1 + omega**2 * z2,
+        xi**3 + 3 * xi**2 * omega * z1 + 3 * xi * omega**2 * z2 + omega**3 * z3,
+        xi**4 + 4 * xi**3 * omega * z1 + 6 * xi**2 * omega**2 * z2 + 4 * xi * omega**3 * z3 + omega**4 * z4,
+    )
+    bulk = (0.0, BULK**2, 0.0, 3 * BULK**4)
+    return np.stack([w * t + (1 - w) * g for t, g in zip(tails, bulk, strict=True)])
+
+
+def mismatch(wanted: Float[np.ndarray, " 4"], got: Float[np.ndarray, "4 ..."]) -> Array:
+    """Sum over the moments of |got - wanted| / |wanted| (orhan2018 equation 6)."""
+    wanted = np.asarray(wanted).reshape(4, *[1] * (got.ndim - 1))
+    return (np.abs(got - wanted) / np.abs(wanted)).sum(axis=0)
+
+
+def paper_grid(points: int) -> tuple[Array, Array, Array, Array]:
+    """The paper's search grid, with ``points`` values a parameter (100 there): w, xi, omega, alpha."""
+    axes = (
+        np.logspace(-9, -3, points),
+        np.linspace(-10, 10, points),
+        np.logspace(-1, 3, points),
+        np.linspace(-50, 50, points),
+    )
+    w, xi, omega, alpha = np.meshgrid(*axes, indexing="ij", sparse=True)
+    return w, xi, omega, alpha
+
+
+def fit_mixture(moments: Float[np.ndarray, " 4"], weights: int = 4000) -> Mixture:
+    """The mixture whose moments are nearest, by `mismatch`.
+
+    The paper searched a grid of 10^8 points. But for a given weight w, the skew normal that matches the first three
+    moments has a closed form, so that one unknown and one equation are left: roots of the fourth moment's difference in
+    w. Where there is none (the moments lie outside of what the mixture can have), Nelder and Mead's simplex goes on
+    from the best weights. Of several exact solutions the one of smallest weight is taken.
+
+    Args:
+        moments: the first four, none of them zero.
+        weights: values of w, from 1e-9 to 1 in equal ratios, between which roots are looked for.
+
+    Raises:
+        InputError: a moment is zero or not finite.
+    """
+    moments = np.asarray(moments, float)
+    if not (np.isfinite(moments).all() and np.all(moments != 0)):
+        raise InputError(f"the four moments must be finite and not zero, got {moments}")
+    exact = exact_mixtures(moments, weights)
+    if exact:
+        return exact[0]
+    candidates = _three_matched(moments, np.geomspace(1e-9, 1, weights))
+    values = mismatch(moments, mixture_moments(*candidates))
+    starts = np.argsort(values)[:: max(1, weights // 400)][:4]
+    return min((_polish(moments, [c[i] for c in candidates]) for i in starts), key=lambda fit: fit.mismatch)
+
+
+def exact_mixtures(moments: Float[np.ndarray, " 4"], weights: int = 4000) -> list[Mixture]:
+    """All mixtures with exactly these moments, by rising weight: often none, and sometimes more than one.
+
+    Args:
+        moments: the first four, none of them zero.
+        weights: values of w between which roots are looked for.
+    """
+    logs = np.linspace(np.log(1e-9), 0.0, weights)
+    candidates = _three_matched(moments, np.exp(logs))
+    fourth = mixture_moments(*candidates)[3] - moments[3]
+    found = [_root_between(moments, logs[i], logs[i + 1]) for i in np.flatnonzero(fourth[:-1] * fourth[1:] < 0)]
+    return [fit for fit in found if fit.mismatch < 1e-6]
+
+
+STEEPEST = 0.9999  # of delta = alpha / sqrt(1 + alpha^2): alpha up to 70
+
+
+def _three_matched(moments: Array, w: Array) -> tuple[Array, Array, Array, Array]:
+    """For every weight the parameters that match the first three moments, as nearly as a skew normal can."""
+    m1, m2, m3 = moments[0] / w, (moments[1] - (1 - w) * BULK**2) / w, moments[2] / w
+    variance = np.maximum(m2 - m1**2, 1e-12 * np.abs(m2))
+    skewness = (m3 - 3 * m1 * variance - m1**3) / variance**1.5
+    # The skew normal's skewness as a function of delta, inverted (Azzalini 1985).
+    part = np.abs(skewness) ** (2 / 3)
+    delta = np.sqrt(np.pi / 2 * part / (part + ((4 - np.pi) / 2) ** (2 / 3)))
+    delta = np.sign(skewness) * np.minimum(delta, STEEPEST)
+    omega = np.sqrt(variance / (1 - 2 * delta**2 / np.pi))
+    return w, m1 - omega * delta * np.sqrt(2 / np.pi), omega, delta / np.sqrt(1 - delta**2)
+
+
+def _mixture(moments: Array, parameters: Sequence[float | Array]) -> Mixture:
+    w, xi, omega, alpha = (float(p) for p in parameters)
+    value = float(mismatch(moments, mixture_moments(*map(np.float64, (w, xi, omega, alpha)))))
+    return Mixture(w, xi, omega, alpha, value)
+
+
+def _root_between(moments: Array, low: float, high: float) -> Mixture:
+    def fourth(log: float) -> float:
+        matched = _three_matched(moments, np.exp(np.float64(log)))
+        return float(mixture_moments(*matched)[3] / moments[3] - 1)
+
+    return _mixture(moments, _three_matched(moments, np.exp(np.float64(brentq(fourth, low, high, xtol=1e-14)))))
+
+
+def _polish(moments: Array, start: Sequence[float]) -> Mixture:
+    def unpack(x: Array) -> tuple[Array, Array, Array, Array]:
+        return np.minimum(np.exp(x[0]), 1.0), x[1] * start[2], np.exp(x[2]), np.sinh(x[3])
+
+    x = np.array([np.log(start[0]), start[1] / start[2], np.log(start[2]), np.arcsinh(start[3])])
+    options = {"maxiter": 3000, "maxfev": 3000, "xatol": 1e-9, "fatol": 1e-10}
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = minimize(
+            lambda y: np.nan_to_num(mismatch(moments, mixture_moments(*unpack(y))), nan=np.inf),
+            x,
+            method="Nelder-Mead",
+            options=options,
+        )
+    return _mixture(moments, unpack(found.x))

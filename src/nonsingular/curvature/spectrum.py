@@ -1,0 +1,261 @@
+"""How many eigenvalues are degenerate, negative and positive; one result type for three methods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy import stats
+from torch import Tensor
+
+from nonsingular.curvature.inertia import window_counts
+from nonsingular.curvature.lanczos import SymmetricOperator, lanczos_counts
+from nonsingular.curvature.moments import fit_mixture, skilling_moments
+from nonsingular.curvature.operator import Curvature
+from nonsingular.errors import InputError
+
+Array = np.ndarray
+METHODS = ("exact", "lanczos", "moments")
+EXACT_LIMIT = 30_000  # parameters: the dense matrix takes 7 GiB in float64
+
+
+@dataclass(frozen=True)
+class Count:
+    """A number of eigenvalues with its 95 % interval, and both as parts of all eigenvalues.
+
+    Attributes:
+        count: the number; not an integer where it is estimated.
+        interval: (low, high); equal to the count where it is exact.
+        parameters: how many eigenvalues there are.
+    """
+
+    count: float
+    interval: tuple[float, float]
+    parameters: int
+
+    @property
+    def fraction(self) -> float:
+        """Part of all eigenvalues."""
+        return self.count / self.parameters
+
+    @property
+    def fraction_interval(self) -> tuple[float, float]:
+        """Likewise."""
+        return self.interval[0] / self.parameters, self.interval[1] / self.parameters
+
+    def to_json(self) -> dict[str, object]:
+        """``{"count", "fraction", "interval"}``, NaN as null; the interval is the count's."""
+        interval = [None if math.isnan(x) else x for x in self.interval]
+        return {"count": self.count, "fraction": self.fraction, "interval": interval}
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Where a matrix's eigenvalues lie.
+
+    Attributes:
+        parameters: number of eigenvalues, P.
+        window: half the width of the window around zero.
+        method: ``exact``, ``lanczos`` or ``moments``.
+        degenerate: eigenvalues in [-window, window].
+        negative: below it.
+        positive: above it.
+        how: in a sentence, how the numbers were got.
+        extremes: smallest and largest eigenvalue; NaN where the method does not give them.
+        trace: sum of the eigenvalues, with its 95 % interval.
+        products: products with the operator that it took.
+    """
+
+    parameters: int
+    window: float
+    method: str
+    degenerate: Count
+    negative: Count
+    positive: Count
+    how: str
+    extremes: tuple[float, float] = (math.nan, math.nan)
+    trace: tuple[float, float, float] = (math.nan, math.nan, math.nan)
+    products: int = 0
+    _density: Callable[[Array, float], Array] | None = field(default=None, repr=False)
+
+    def density(self, grid: Float[np.ndarray, " point"], width: float = 0.05) -> Float[np.ndarray, " point"]:
+        """Density of the eigenvalues on a grid, per unit of eigenvalue; it integrates to 1.
+
+        Args:
+            grid: eigenvalues.
+            width: of the Gaussian that smooths discrete eigenvalues, in units of asinh(eigenvalue / window): of the
+                window's own width near zero, relative far away. Mixtures are smooth already and take no account of it.
+
+        Raises:
+            InputError: only counts were computed.
+        """
+        if self._density is None:
+            raise InputError("only counts were computed: ask for spectrum(..., eigenvalues=True)")
+        return self._density(np.asarray(grid, float), width)
+
+    def to_json(self) -> dict[str, object]:
+        """The object that ``nonsingular spectrum --json`` prints."""
+        return {
+            "parameters": self.parameters,
+            "window": self.window,
+            "method": self.method,
+            "degenerate": self.degenerate.to_json(),
+            "negative": self.negative.to_json(),
+            "positive": self.positive.to_json(),
+        }
+
+
+def spectrum(
+    H: SymmetricOperator | Tensor,
+    window: float = 0.1,
+    method: str = "exact",
+    *,
+    eigenvalues: bool = False,
+    tolerance: float = 0.05,
+    max_steps: int = 1000,
+    max_probes: int = 16,
+    seed: int = 0,
+) -> Spectrum:
+    """Count the eigenvalues inside, below and above a window around zero (orhan2018 Note 4: 0.1 either way).
+
+    Args:
+        H: a curvature operator, any symmetric operator on tensors with ``@``, ``shape``, ``dtype`` and ``device``, or a
+            symmetric matrix.
+        window: half the window's width, positive.
+        method: ``exact`` forms the matrix and counts by its inertia, up to some 10 000 parameters; ``lanczos`` needs
+            products only, and its intervals hold both for chance and for what it has not resolved; ``moments`` is the
+            paper's estimate from four moments, whose interval holds for chance only, not for the mixture's misfit.
+        eigenvalues: of ``exact``: compute them all, for `Spectrum.density`.
+        tolerance: of ``lanczos``: half the width of the 95 % interval of the number outside, relative to it.
+        max_steps: of ``lanczos``: products per random vector.
+        max_probes: random vectors, beyond the first of ``lanczos``.
+        seed: of the random vectors.
+
+    Raises:
+        InputError: unknown method, a window that is not positive, or a matrix too large for ``exact``.
+    """
+    if method not in METHODS:
+        raise InputError(f"unknown method {method!r}; there are {', '.join(METHODS)}")
+    if not 0 < window < math.inf:
+        raise InputError(f"window must be positive and finite, got {window}")
+    if len(H.shape) != 2 or H.shape[0] != H.shape[1]:
+        raise InputError(f"expected a square symmetric operator, got shape {tuple(H.shape)}")
+    if method == "exact":
+        return _exact(H, window, eigenvalues)
+    if method == "lanczos":
+        return _lanczos(H, window, tolerance, max_steps, max_probes, seed)
+    return _moments(H, window, max_probes, seed)
+
+
+def _exact(H: SymmetricOperator | Tensor, window: float, eigenvalues: bool) -> Spectrum:
+    n = H.shape[0]
+    if n > EXACT_LIMIT:
+        gigabytes = 8 * n**2 / 2**30
+        raise InputError(f"{n} parameters need a matrix of {gigabytes:.0f} GiB: use method='lanczos'")
+    A = _matrix(H)
+    if not torch.isfinite(A).all():
+        raise InputError("the matrix has NaN or infinite entries")
+    trace = float(A.double().diagonal().sum())
+    if eigenvalues:
+        values = torch.linalg.eigvalsh(A.double()).cpu().numpy()
+        below, above = int((values < -window).sum()), int((values > window).sum())
+        extremes, density = (float(values[0]), float(values[-1])), _quadrature(values, np.full(n, 1 / n), window)
+        how = "all eigenvalues of the dense matrix in float64"
+    else:
+        below, _, above = window_counts(A, window)
+        extremes, density = (math.nan, math.nan), None
+        how = "dense matrix; counts by symmetric indefinite factorisation at both edges in float64 (Sylvester)"
+
+    def certain(k: int) -> Count:
+        return Count(k, (k, k), n)
+
+    return Spectrum(
+        n, window, "exact", certain(n - below - above), certain(below), certain(above), how, extremes,
+        (trace, trace, trace), _density=density,
+    )  # fmt: skip
+
+
+def _matrix(H: SymmetricOperator | Tensor) -> Tensor:
+    if isinstance(H, Tensor):
+        return (H + H.mT) / 2
+    if isinstance(H, Curvature):
+        return H.dense()
+    A = H @ torch.eye(H.shape[0], dtype=H.dtype, device=H.device)
+    return (A + A.mT) / 2
+
+
+def _lanczos(
+    H: SymmetricOperator, window: float, tolerance: float, max_steps: int, max_probes: int, seed: int
+) -> Spectrum:
+    if not (tolerance > 0 and max_steps >= 1 and max_probes >= 1):
+        raise InputError("tolerance must be positive, max_steps and max_probes at least 1")
+    n = H.shape[0]
+    found = lanczos_counts(H, window, tolerance=tolerance, max_steps=max_steps, max_probes=max_probes, seed=seed)
+
+    def count(estimate: tuple[float, float, float]) -> Count:
+        return Count(estimate[0], estimate[1:], n)
+
+    outside, low, high = found.outside
+    how = (
+        f"Lanczos with full reorthogonalisation, {found.products} products: {found.exact} eigenvalues outside the window "
+        f"converged and counted one by one, the rest by quadrature from {found.probes} random vectors"
+    )
+    return Spectrum(
+        n, window, "lanczos", count((n - outside, n - high, n - low)), count(found.below), count(found.above), how,
+        found.extremes, found.trace, found.products, _quadrature(found.nodes, found.weights, window),
+    )  # fmt: skip
+
+
+def _moments(H: SymmetricOperator, window: float, probes: int, seed: int) -> Spectrum:
+    n = H.shape[0]
+    samples = skilling_moments(H, probes, seed)
+    if not np.isfinite(samples).all():
+        raise InputError("the moments are not finite: the operator's products have NaN or infinite entries")
+
+    def parts(moments: Array) -> Array:
+        fit = fit_mixture(moments)
+        below, above = fit.cdf(-window), 1 - fit.cdf(window)
+        return np.array([1 - below - above, below, above])
+
+    if not np.all(samples.mean(axis=0)):
+        raise InputError("a moment is zero: a mixture cannot be fitted to it; use method='exact' or 'lanczos'")
+    fit, best = fit_mixture(samples.mean(axis=0)), parts(samples.mean(axis=0))
+    half = np.full(3, math.nan)
+    if probes > 1:
+        spread = np.std([parts(m) for m in samples], axis=0, ddof=1) / math.sqrt(probes)
+        half = stats.t.ppf(0.975, probes - 1) * spread
+
+    def count(i: int) -> Count:
+        low, high = max(0.0, best[i] - half[i]), min(1.0, best[i] + half[i])
+        return Count(float(n * best[i]), (float(n * low), float(n * high)), n)
+
+    mean = float(samples[:, 0].mean())
+    error = float(np.std(samples[:, 0], ddof=min(1, probes - 1))) / math.sqrt(probes)
+    how = (
+        f"four Skilling moments from {probes} random vectors; fitted w = {fit.w:.3g}, xi = {fit.xi:.3g}, "
+        f"omega = {fit.omega:.3g}, alpha = {fit.alpha:.3g}, relative mismatch {fit.mismatch:.2g}; "
+        "the intervals hold for chance, not for the mixture's misfit"
+    )
+    return Spectrum(
+        n, window, "moments", count(0), count(1), count(2), how,
+        trace=(n * mean, n * (mean - 1.96 * error), n * (mean + 1.96 * error)), products=2 * probes,
+        _density=lambda grid, width: fit.pdf(grid),
+    )  # fmt: skip
+
+
+def _quadrature(nodes: Array, weights: Array, window: float) -> Callable[[Array, float], Array]:
+    """Density of weighted points, smoothed on the scale asinh(x / window), which is linear near 0 and logarithmic far off."""
+
+    def density(grid: Array, width: float) -> Array:
+        centres, at = np.arcsinh(nodes / window), np.arcsinh(grid / window)
+        out = np.zeros_like(at)
+        for part in range(0, len(centres), 1024):
+            c, w = centres[part : part + 1024], weights[part : part + 1024]
+            out += stats.norm.pdf(at[:, None], c, width) @ w
+        return out / np.hypot(grid, window)
+
+    return density

@@ -1,0 +1,294 @@
+"""Counts of eigenvalues by three methods, against matrices whose eigenvalues are known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from models import case
+from scipy import stats
+
+from nonsingular.curvature import (
+    Hessian,
+    Lanczos,
+    fit_mixture,
+    inertia,
+    skilling_moments,
+    spectrum,
+    window_counts,
+)
+from nonsingular.curvature.dense import NotLayered, by_layer_pairs, by_products
+from nonsingular.curvature.lanczos import count_interval
+from nonsingular.curvature.moments import exact_mixtures, mismatch, mixture_moments, paper_grid
+
+
+def symmetric(eigenvalues, seed=0, dtype=torch.float64):
+    """A dense matrix with these eigenvalues."""
+    generator = torch.Generator().manual_seed(seed)
+    n = len(eigenvalues)
+    Q, _ = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))
+    return (Q * torch.as_tensor(eigenvalues, dtype=torch.float64) @ Q.T).to(dtype)
+
+
+def network_like(n=400, outside=40, seed=0):
+    """Most eigenvalues near zero, a heavy tail outside the window, as trained networks have."""
+    rng = np.random.default_rng(seed)
+    bulk = 0.02 * rng.standard_cauchy(n - outside).clip(-4, 4)
+    tail = 0.1 * (1 + rng.pareto(0.7, outside)).clip(1.02, 1000) * np.where(rng.random(outside) < 0.2, -1, 1)
+    return np.concatenate([bulk, tail])
+
+
+def counts(eigenvalues, window=0.1):
+    e = np.asarray(eigenvalues)
+    return int((e < -window).sum()), int((np.abs(e) <= window).sum()), int((e > window).sum())
+
+
+# --- dense matrices and inertia -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["relu mlp", "residual", "residual tanh", "several batches"])
+def test_layer_pairs_equal_products(name):
+    H = Hessian(*case(name))
+    torch.testing.assert_close(by_layer_pairs(H.problem), by_products(H), rtol=1e-9, atol=1e-12)
+
+
+def test_layer_pairs_of_a_subset_of_parameters():
+    model, loss_fn, batches = case("residual tanh")
+    H = Hessian(model, loss_fn, batches, params=["layers.1.bias", "stem.weight", "head.weight", "head.bias"])
+    torch.testing.assert_close(by_layer_pairs(H.problem), by_products(H), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["shared layer", "attention", "convolutions, batch norm in eval mode"])
+def test_layer_pairs_refuse_what_they_cannot_do(name):
+    with pytest.raises(NotLayered):
+        by_layer_pairs(Hessian(*case(name)).problem)
+
+
+def test_layer_pairs_that_are_wrong_are_not_used():
+    model, loss_fn, batches = case("relu mlp")
+    model = torch.nn.Sequential(
+        model[0], torch.nn.BatchNorm1d(5, affine=False).double(), *model[1:]
+    )  # samples interact
+    H = Hessian(model, loss_fn, batches)
+    torch.testing.assert_close(H.dense(), by_products(H))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hnp.arrays(float, st.integers(1, 12), elements=st.floats(-5, 5).filter(lambda x: abs(x) > 1e-3)), st.integers(0, 99)
+)
+def test_inertia_counts_signs(eigenvalues, seed):
+    below, zero, above = inertia(symmetric(eigenvalues, seed))
+    assert (below, zero, above) == (int((eigenvalues < 0).sum()), 0, int((eigenvalues > 0).sum()))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        (torch.zeros(3, 3), (0, 3, 0)),
+        (torch.diag(torch.tensor([0.0, -2.0, 3.0, 0.0])), (1, 2, 1)),
+        (torch.tensor([[0.0, 1.0], [1.0, 0.0]]), (1, 0, 1)),
+        (torch.zeros(0, 0), (0, 0, 0)),
+    ],
+)
+def test_inertia_of_singular_and_small_matrices(matrix, expected):
+    assert inertia(matrix) == expected
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**16), window=st.floats(0.01, 3), dead=st.integers(0, 5))
+def test_window_counts_equal_counted_eigenvalues(seed, window, dead):
+    A = torch.block_diag(symmetric(network_like(60, 20, seed), seed), torch.zeros(dead, dead))
+    below, _, above = (int(x) for x in counts(torch.linalg.eigvalsh(A).numpy(), window))
+    assert window_counts(A, window) == (below, 60 + dead - below - above, above)
+
+
+@pytest.mark.parametrize("name", ["residual", "convolutions, batch norm in eval mode", "tied weights"])
+def test_exact_spectrum_of_networks(name):
+    H = Hessian(*case(name))
+    expected = counts(torch.linalg.eigvalsh(by_products(H)).numpy(), 0.05)
+    for eigenvalues in (False, True):
+        s = spectrum(H, 0.05, "exact", eigenvalues=eigenvalues)
+        assert (s.negative.count, s.degenerate.count, s.positive.count) == expected
+        assert s.degenerate.interval == (s.degenerate.count,) * 2
+        assert s.trace[0] == pytest.approx(float(by_products(H).trace()))
+
+
+# --- Lanczos ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [5, 20, 60])
+def test_quadrature_has_the_moments_of_its_measure(steps):
+    A = symmetric(network_like(80, 12))
+    z = torch.randn(80, dtype=torch.float64)
+    process = Lanczos(A, z)
+    process.extend(steps)
+    nodes, weights, _ = process.ritz()
+    z /= z.norm()
+    for k in range(min(2 * steps, 8)):
+        assert nodes**k @ weights == pytest.approx(float(z @ torch.linalg.matrix_power(A, k) @ z), rel=1e-8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**16), steps=st.integers(2, 80), window=st.floats(0.02, 2))
+def test_radau_bounds_enclose_the_true_shares(seed, steps, window):
+    eigenvalues = network_like(80, 20, seed)
+    A = symmetric(eigenvalues, seed)
+    z = torch.randn(80, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    process = Lanczos(A, z)
+    process.extend(steps)
+    values, vectors = torch.linalg.eigh(A)
+    seen = (vectors.T @ z / z.norm()) ** 2
+    shares = process.shares(window)
+    for (low, high), true in (
+        (shares.below, seen[values < -window].sum()),
+        (shares.above, seen[values > window].sum()),
+    ):
+        assert low - 1e-9 <= float(true) <= high + 1e-9
+
+
+def test_residual_bounds_hold():
+    A = symmetric(network_like(200, 30))
+    process = Lanczos(A, torch.randn(200, dtype=torch.float64))
+    process.extend(50)
+    values, _, residuals = process.ritz()
+    eigenvalues = torch.linalg.eigvalsh(A).numpy()
+    for value, residual in zip(values, residuals, strict=True):
+        assert np.abs(eigenvalues - value).min() <= residual + 1e-9
+
+
+def test_all_eigenvalues_when_run_to_the_end():
+    eigenvalues = np.linspace(-1, 1, 50) ** 3 + 0.01
+    process = Lanczos(symmetric(eigenvalues), torch.randn(50, dtype=torch.float64))
+    process.extend(100)
+    assert process.exhausted
+    np.testing.assert_allclose(process.ritz()[0], np.sort(eigenvalues), atol=1e-9)
+
+
+def test_low_rank_operators_exhaust_the_process():
+    eigenvalues = np.zeros(60)
+    eigenvalues[:3] = 1, -2, 5
+    s = spectrum(symmetric(eigenvalues), 0.1, "lanczos")
+    assert (s.negative.count, s.positive.count) == pytest.approx((1, 2), abs=1e-6)
+
+
+def test_repeated_eigenvalues_are_not_counted_once():
+    # One vector sees a repeated eigenvalue as one; the probes of the complement find the others.
+    eigenvalues = np.concatenate([np.full(30, 4.0), np.full(12, -3.0), np.linspace(-0.05, 0.05, 258)])
+    s = spectrum(symmetric(eigenvalues), 0.1, "lanczos", tolerance=0.02, max_probes=64)
+    assert s.positive.interval[0] <= 30 <= s.positive.interval[1]
+    assert s.negative.interval[0] <= 12 <= s.negative.interval[1]
+    assert s.positive.interval[1] - s.positive.interval[0] < 12
+
+
+COVERAGE = {
+    "one unresolved probe": {"max_steps": 20, "max_probes": 1, "tolerance": 0.5},
+    "few probes": {"max_steps": 30, "max_probes": 3, "tolerance": 0.01},
+    "resolved": {"max_steps": 80, "max_probes": 2, "tolerance": 0.05},
+}
+
+
+@pytest.mark.parametrize("how", COVERAGE)
+@pytest.mark.parametrize("source", ["synthetic", "network"])
+def test_intervals_cover_the_exact_count(how, source):
+    if source == "synthetic":
+        A, window = symmetric(network_like(150, 25, seed=1)), 0.1
+    else:
+        A, window = by_products(Hessian(*case("convolutions, batch norm in train mode"))), 0.02
+    exact = spectrum(A, window, "exact")
+    repeats = 100
+    covered = {"negative": 0, "degenerate": 0, "positive": 0}
+    for seed in range(repeats):
+        s = spectrum(A, window, "lanczos", seed=seed, **COVERAGE[how])
+        for part in covered:
+            low, high = getattr(s, part).interval
+            covered[part] += low <= getattr(exact, part).count <= high
+    # 95 % is promised; 100 repeats of exactly that fall below 89 with probability 0.4 %.
+    for part, times in covered.items():
+        assert times >= stats.binom.ppf(0.004, repeats, 0.95), (part, times)
+
+
+@settings(max_examples=30, deadline=None)
+@given(k=st.integers(1, 400), n=st.integers(401, 10**6), probes=st.integers(1, 20), seed=st.integers(0, 2**16))
+def test_count_interval_contains_the_estimate_and_shrinks_with_probes(k, n, probes, seed):
+    share = float(np.random.default_rng(seed).beta(probes * k / 2, probes * (n - k) / 2))
+    low, high = count_interval((share, share), n, probes)
+    assert low <= n * share <= high
+    wider = count_interval((share * 0.9, min(1, share * 1.1)), n, probes)
+    assert wider[0] <= low
+    assert high <= wider[1]
+
+
+def test_extremes_and_trace():
+    eigenvalues = network_like(300, 40)
+    s = spectrum(symmetric(eigenvalues), 0.1, "lanczos")
+    assert s.extremes == pytest.approx((eigenvalues.min(), eigenvalues.max()), rel=1e-6)
+    assert s.trace[1] <= eigenvalues.sum() <= s.trace[2]
+
+
+# --- moments ------------------------------------------------------------------------------------------------
+
+
+def test_moments_are_unbiased():
+    eigenvalues = np.linspace(-1, 2, 30)
+    samples = skilling_moments(symmetric(eigenvalues), probes=4000)
+    expected = [np.mean(eigenvalues**k) for k in range(1, 5)]
+    error = samples.std(axis=0, ddof=1) / math.sqrt(len(samples))
+    assert np.all(np.abs(samples.mean(axis=0) - expected) < 4 * error)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    w=st.floats(1e-4, 1), xi=st.floats(-10, 10), omega=st.floats(0.1, 100), alpha=st.floats(-50, 50)
+)  # fmt: skip
+def test_closed_form_moments_equal_scipys(w, xi, omega, alpha):
+    expected = [
+        w * stats.skewnorm.moment(k, alpha, xi, omega) + (1 - w) * stats.norm.moment(k, scale=0.001)
+        for k in range(1, 5)
+    ]
+    got = mixture_moments(*(np.float64(p) for p in (w, xi, omega, alpha)))
+    scale = [w * (abs(xi) + omega) ** k for k in range(1, 5)]
+    np.testing.assert_allclose(got / scale, np.array(expected) / scale, atol=1e-6)
+
+
+@pytest.mark.parametrize("parameters", [(1e-3, 1.0, 20.0, 3.0), (0.05, -0.5, 2.0, 10.0), (1e-6, 2.0, 50.0, -4.0)])
+def test_fit_recovers_a_mixture_from_its_moments(parameters):
+    moments = mixture_moments(*map(np.float64, parameters))
+    assert fit_mixture(moments).mismatch < 1e-6
+    # Four moments can have two exact solutions; the true one must be among them.
+    fits = np.array([(m.w, m.xi, m.omega, m.alpha) for m in exact_mixtures(moments)])
+    assert np.abs(fits / parameters - 1).max(axis=1).min() < 1e-3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fit_is_no_worse_than_the_papers_grid(seed):
+    # Moments of a real network's kind, for which the mixture need not have an exact solution.
+    moments = np.array([np.mean(network_like(3000, 3, seed) ** k) for k in range(1, 5)])
+    w, xi, omega, alpha = paper_grid(30)
+    best = mismatch(moments, mixture_moments(*np.broadcast_arrays(w, xi, omega, alpha))).min()
+    assert fit_mixture(moments).mismatch <= best + 1e-9
+
+
+# --- what all share -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["exact", "lanczos", "moments"])
+def test_every_method_answers_in_the_same_form(method):
+    s = spectrum(symmetric(network_like(200, 20)), 0.1, method, eigenvalues=True)
+    parts = s.negative.count, s.degenerate.count, s.positive.count
+    assert sum(parts) == pytest.approx(200, abs=1e-6)
+    assert set(s.to_json()) == {"parameters", "window", "method", "degenerate", "negative", "positive"}
+    assert set(s.to_json()["negative"]) == {"count", "fraction", "interval"}
+    grid = 0.1 * np.sinh(np.linspace(-12, 12, 40_001))
+    mass = np.trapezoid(s.density(grid), grid)
+    assert mass == pytest.approx(1, abs=0.02)
+
+
+def test_spectrum_is_invariant_to_rotation_and_scales_with_the_window():
+    eigenvalues = network_like(120, 30)
+    a, b = (spectrum(symmetric(eigenvalues, seed), 0.1) for seed in (1, 2))
+    c = spectrum(10 * symmetric(eigenvalues, 3), 1.0)
+    assert a.degenerate == b.degenerate == c.degenerate
