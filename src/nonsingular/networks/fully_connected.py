@@ -46,6 +46,12 @@ class Layer(nn.Module):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
+        if activation not in ACTIVATIONS:
+            raise InputError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}")
+        if isinstance(skip, str) and (skip != "identity" or inputs != units):
+            raise InputError(f"a skip to {units} units from {inputs} is a matrix, or 'identity' if equal; got {skip!r}")
+        if isinstance(skip, Tensor) and skip.shape != (units, inputs):
+            raise InputError(f"a skip matrix must have shape {(units, inputs)} here, got {tuple(skip.shape)}")
         # A bias before batch normalisation has no effect and no gradient but rounding; the norm brings its own.
         self.linear = nn.Linear(inputs, units, bias=not batch_norm)
         self.norm = nn.BatchNorm1d(units) if batch_norm else None
