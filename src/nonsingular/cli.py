@@ -126,14 +126,17 @@ def reproduce(
     )
     for id in ids:
         experiment(id)  # refuse an unknown id before the first one runs
+    rows: list[dict[str, object]] = []
     for id in ids:
         folder = (out if len(ids) == 1 else out / id) if out else Path("out") / id
         outcome = _reproduce(id, scale, overrides, folder, data_dir, device, resume)
-        if json_:
-            typer.echo(json.dumps([j.to_json() for j in outcome.judgements], indent=2))
-        else:
-            print_claims([j.to_json() for j in outcome.judgements])
+        judged = [j.to_json() for j in outcome.judgements]
+        rows.extend(judged)
+        if not json_:
+            print_claims(judged)
             _print_outcome(outcome)
+    if json_:
+        typer.echo(json.dumps(rows, indent=2))
 
 
 @app.command()
