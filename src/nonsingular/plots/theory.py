@@ -264,7 +264,7 @@ def _modes(results: xr.Dataset) -> Figure:
             for ax in row:
                 ax.set(xlim=(0, until[start]), xlabel="time  ($\\tau$)")
             _letter(row[0], letter, title)
-        axes[0, 2].legend(*axes[0, 0].get_legend_handles_labels(), loc="lower left")
+        axes[0, 2].legend(*axes[0, 0].get_legend_handles_labels(), loc="lower center")
         stuck = float(results.error.sel(start="equal norms", network="plain")[-1])
         if stuck > 0.01:
             axes[1, 2].annotate(
@@ -382,7 +382,7 @@ def _ten_layers(results: xr.Dataset) -> Figure:
 
 # --- orhan2017/binary ---------------------------------------------------------------------------------------
 
-_BINARY = {
+BINARY_COLOURS = {
     "plain": colour("plain"),
     "all-ones": GREY,
     "residual": colour("residual"),
@@ -404,7 +404,7 @@ def _landscape(results: xr.Dataset) -> Figure:
         "greedy": ("greedy descent: starts that\nend at zero loss (%)", False),
         "annealing": ("annealing: chains that\nreach zero loss (%)", False),
     }
-    names = [n for n in _BINARY if n in results.network.values]
+    names = [n for n in BINARY_COLOURS if n in results.network.values]
     with style():
         rows = results["shape"].size
         figure = new_figure(13.0, 0.6 + 2.7 * rows)
@@ -415,7 +415,7 @@ def _landscape(results: xr.Dataset) -> Figure:
                 groups = [values.sel(network=n).values * (1 if log else 100) for n in names]
                 if log:
                     groups = [np.maximum(g, 0.5) for g in groups]  # none at all is drawn at 0.5
-                _strip(ax, groups, [_BINARY[n] for n in names], log=log)
+                _strip(ax, groups, [BINARY_COLOURS[n] for n in names], log=log)
                 if log:
                     _plain_log(ax.yaxis)
                 ax.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
@@ -442,14 +442,14 @@ def _strength(results: xr.Dataset) -> Figure:
         figure = new_figure(10.5, 3.5)
         for ax, (variable, (label, scale)) in zip(figure.subplots(1, 3), panels.items(), strict=True):
             plain = scale * float(results[variable].isel(shape=0).sel(network="plain").mean())
-            ax.axhline(plain, color=_BINARY["plain"], ls="--", label="plain (no skip)")
+            ax.axhline(plain, color=BINARY_COLOURS["plain"], ls="--", label="plain (no skip)")
             for skip in results["skip"].values:
                 values = scale * results[f"strength_{variable}"].sel(skip=skip)
                 middle = values.mean("teacher")
                 error = values.std("teacher", ddof=1) / np.sqrt(values.sizes["teacher"])
-                ax.plot(results.strength, middle, "o-", color=_BINARY[str(skip)], label=str(skip), ms=4)
+                ax.plot(results.strength, middle, "o-", color=BINARY_COLOURS[str(skip)], label=str(skip), ms=4)
                 ax.fill_between(
-                    results.strength, middle - error, middle + error, color=_BINARY[str(skip)], alpha=0.2, lw=0
+                    results.strength, middle - error, middle + error, color=BINARY_COLOURS[str(skip)], alpha=0.2, lw=0
                 )
             ax.set(xscale="log", xlabel="strength of the skip  ($\\|S\\|_F/\\sqrt{n}$)", ylabel=label)
             ax.set_xticks(results.strength.values, [f"{s:g}" for s in results.strength.values])

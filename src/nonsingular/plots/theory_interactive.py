@@ -9,6 +9,7 @@ import xarray as xr
 
 from nonsingular.errors import MissingExtra
 from nonsingular.plots.style import BLACK, BLUE, GREY, ORANGE, PURPLE, SEQUENTIAL, VERMILION, colour
+from nonsingular.plots.theory import BINARY_COLOURS
 
 
 def _plotly() -> Any:
@@ -24,6 +25,8 @@ def _field(
 ) -> list[Any]:
     """Speed as a heat map with the velocity in the hover text, and arrows of equal length."""
     go = _plotly()
+    from plotly.colors import sample_colorscale
+
     with np.errstate(divide="ignore"):
         speed = np.log10(np.hypot(dx, dy))
     hover = (
@@ -36,7 +39,7 @@ def _field(
         z=np.where(np.isfinite(speed), speed, np.nan),
         customdata=np.stack([dx, dy], axis=-1),
         hovertemplate=hover,
-        colorscale=SEQUENTIAL,
+        colorscale=sample_colorscale(SEQUENTIAL, list(np.linspace(0, 0.75, 16))),  # white arrows stay visible
         zmin=float(np.nanquantile(speed[np.isfinite(speed)], 0.03)),
         colorbar={"title": "log10 speed"},
         **options,
@@ -93,18 +96,10 @@ def fig2(results: xr.Dataset) -> dict[str, Any]:
     go = _plotly()
     z, eta = results.z.values, results.eta.values
     flow = go.Figure(_field(z, eta, results.dz.values, results.deta.values, ("z", "h/w")))
-    flow.add_trace(
-        go.Contour(
-            x=z,
-            y=eta,
-            z=results.basin.values,
-            contours={"start": 0.5, "end": 0.5, "coloring": "none"},
-            line={"color": "white", "width": 3},
-            name="edge of the basin",
-            showlegend=True,
-            hoverinfo="skip",
-        )
-    )
+    edge = np.where(results.edge_eta <= eta[-1], results.edge_eta, np.nan)
+    for side in (-1, 1):
+        shown: dict[str, Any] = {"legendgroup": "edge", "showlegend": side == 1, "line": {"width": 3, "dash": "dot"}}
+        flow.add_trace(_line(results.edge_z, side * edge, "edge of the basin (white)", "white", **shown))
     flow.add_trace(_line([-1, 1], [0, 0], "stable segment", BLACK, line={"width": 6}))
     for side in (-1, 1):
         flow.add_trace(_line([side, side], eta[[0, -1]], f"elimination z = {side}", PURPLE))
@@ -161,7 +156,7 @@ def figs5(results: xr.Dataset) -> dict[str, Any]:
                 x=[a], y=[b], name="saddle", mode="markers", marker={"color": VERMILION, "size": 12, "symbol": "x"}
             )
         )
-        _layout(portrait, f"Three-layer {network} network, s = 3", "a", "b", yaxis_scaleanchor="x")
+        _layout(portrait, f"Three-layer {network} network, s = 3", "a", "b", yaxis_scaleanchor="x", showlegend=False)
         figures[f"portrait-{network}"] = portrait
     growth = go.Figure()
     for network in results.network.values:
@@ -170,7 +165,14 @@ def figs5(results: xr.Dataset) -> dict[str, Any]:
             _line(results.time[1:], u[1:], str(network), colour(str(network)), "t = %{x:.3g}<br>u = %{y:.4g}")
         )
     growth.add_hline(y=3.0, line={"color": GREY, "dash": "dot"})
-    _layout(growth, f"{results.attrs['layers']} layers, median of the starts", "time (tau)", "u", xaxis_type="log")
+    _layout(
+        growth,
+        f"{results.attrs['layers']} layers, median of the starts",
+        "time (tau)",
+        "u (plain: below the axis)",
+        xaxis_type="log",
+    )
+    growth.update_yaxes(type="log", range=[-0.5, 6])
     return {**figures, "u": growth}
 
 
@@ -178,17 +180,26 @@ def binary(results: xr.Dataset) -> dict[str, Any]:
     """Search success of every teacher, and the loss under rescaling."""
     go = _plotly()
     figures = {}
-    for measure in ("greedy", "annealing", "strict_minima"):
+    titles = {
+        "greedy": "greedy descent: share of starts that end at zero loss",
+        "annealing": "annealing: share of chains that reach zero loss",
+        "strict_minima": "strict local minima under single flips",
+    }
+    for measure, title in titles.items():
         figure = go.Figure()
         for network in results.network.values:
             values = results[measure].sel(network=network).stack(all=("shape", "teacher"))
             text = [f"{s}, teacher {t}" for s, t in values["all"].values]
             figure.add_trace(
                 go.Box(
-                    y=values.values, name=str(network), boxpoints="all", text=text, marker_color=colour(str(network))
+                    y=values.values,
+                    name=str(network),
+                    boxpoints="all",
+                    text=text,
+                    marker_color=BINARY_COLOURS[str(network)],
                 )
             )
-        _layout(figure, f"Binary weights: {measure.replace('_', ' ')}", "", measure.replace("_", " "), showlegend=False)
+        _layout(figure, f"Binary weights, {title}", "", measure.replace("_", " "), showlegend=False)
         figures[measure.replace("_", "-")] = figure
     rescaling = go.Figure()
     for wiring in results.wiring.values:

@@ -322,8 +322,8 @@ def survey(
 
     Returns:
         Scalars: ``optima`` (states of zero loss), ``tied`` (mean, over states, of the number of states with exactly the
-        same loss), ``distinct`` (distinct losses / states), ``strict_minima`` and ``minima`` (counts under single flips),
-        ``greedy`` and ``annealing`` (success rates), ``permutation_gap``.
+        same loss), ``distinct`` (distinct losses / states), ``strict_minima`` and ``minima`` (counts under single
+        flips), ``greedy`` and ``annealing`` (success rates), ``permutation_gap``.
     """
     task = problem(network, shape, seed, strength)
     scape = landscape(task)

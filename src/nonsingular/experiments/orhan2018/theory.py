@@ -127,7 +127,7 @@ def singular_lines_are_degenerate(results: xr.Dataset) -> Effect:
     fisher = np.abs(results.fisher)
     on = float(fisher.sel(line=["overlap", "elimination"]).max())
     beside = float(fisher.sel(line="regular").median())
-    return exactly(np.log10(max(on, 1e-18) / beside), f"median beside the lines {beside:.1e}")
+    return exactly(float(np.log10(max(on, 1e-18) / beside)), f"median beside the lines {beside:.1e}")
 
 
 def one_segment_is_stable(results: xr.Dataset) -> Effect:
