@@ -123,8 +123,9 @@ def test_resumed_training_is_uninterrupted_training_to_the_bit(task, optimiser):
         assert torch.equal(second.population.parameters[name], parameter)
 
 
-def test_half_precision_learns_the_same_task(task):
-    t = trainer(task, range(3), TrainingSpec(epochs=1, batch=30, learning_rate=1e-2, precision="bfloat16"))
+@pytest.mark.parametrize("net", [NET, NetworkSpec(depth=3, width=8, batch_norm=(2,))], ids=["plain", "bn"])
+def test_half_precision_learns_the_same_task(task, net):
+    t = trainer(task, range(3), TrainingSpec(epochs=1, batch=30, learning_rate=1e-2, precision="bfloat16"), net)
     for _ in range(20):
         t.train_epoch()
     assert (t.evaluate(task.train_inputs, task.train_labels).accuracy > 0.9).all()

@@ -65,7 +65,7 @@ class Layer(nn.Module):
         """The layer's activation; ``more`` is what skip connections from earlier layers bring."""
         h = self.linear(x)
         if self.norm is not None:
-            h = self.norm(h)
+            h = self.norm(h.to(self.norm.weight.dtype))  # under autocast and vmap together it takes no mixed types
         y = ACTIVATIONS[self.activation](h)
         if self.identity:
             y = y + x
