@@ -105,8 +105,8 @@ def case(name):
 def dense_reference(model, loss_fn, batches, names=None, reduction="mean") -> Tensor:
     """``torch.func.hessian``, batch by batch.
 
-    Layer normalisation and batch normalisation in train mode are exceptions: there ``torch.func.hessian`` (torch 2.13) is
-    wrong, as finite differences show (see the tests), and ``torch.autograd.functional.hessian`` takes its place.
+    Layer normalisation and batch normalisation in train mode are exceptions: there ``torch.func.hessian`` (torch 2.13)
+    is wrong, as finite differences show (see the tests), and ``torch.autograd.functional.hessian`` takes its place.
     """
     hessian = torch.func.hessian
     if any(isinstance(m, nn.LayerNorm) or (isinstance(m, nn.BatchNorm2d) and m.training) for m in model.modules()):

@@ -1,13 +1,14 @@
 r"""Dense Hessians: by products with the identity in vectorised blocks, and layer pair by layer pair.
 
 The second way is for models whose chosen parameters belong to linear layers that act on one vector a sample, whatever
-lies between them. Add :math:`\delta_l` to the output of layer l, :math:`h_l = W_l x_l + b_l + \delta_l`, and call the loss
-as a function of all of these :math:`\Psi`. Layer l's parameters act through :math:`\delta_l = \Delta_l \tilde x_l` only, where
-:math:`\tilde x_l` is the input with a 1 for the bias, so for l before m, and summed over samples,
+lies between them. Add :math:`\delta_l` to the output of layer l, :math:`h_l = W_l x_l + b_l + \delta_l`, and call the
+loss as a function of all of these :math:`\Psi`. A change of layer l's parameters is :math:`\delta_l = \Delta_l
+\tilde x_l`, with :math:`\tilde x_l` the input and a 1 for the bias. So for l before m, summed over samples,
 
 .. math::
-    H_{(l,ab),(m,ij)} = \tilde x_{l,b}\, \tilde x_{m,j}\, \frac{\partial^2 \Psi}{\partial\delta_{l,a}\,\partial\delta_{m,i}}
-      + \tilde x_{l,b}\, \frac{\partial \Psi}{\partial\delta_{m,i}}\, \frac{\partial x_{m,j}}{\partial\delta_{l,a}} .
+    H_{(l,ab),(m,ij)} = \tilde x_{l,b}\, \tilde x_{m,j}\, \frac{\partial^2 \Psi}
+    {\partial\delta_{l,a}\,\partial\delta_{m,i}} + \tilde x_{l,b}\, \frac{\partial \Psi}{\partial\delta_{m,i}}\,
+    \frac{\partial x_{m,j}}{\partial\delta_{l,a}} .
 
 Both derivatives need one direction a unit instead of one a parameter, and the sums are matrix products.
 """
@@ -141,7 +142,7 @@ def _add_row(
     l: int,  # noqa: E741
     weight: float,
 ) -> None:
-    """Add one batch to ``blocks[l, m]``, of shape [unit of l, input of l and 1, unit of m, input of m and 1], m >= l."""
+    """Add one batch to ``blocks[l, m]``, m >= l, of shape [unit of l, its input and 1, unit of m, its input and 1]."""
     zeros = tuple(
         torch.zeros(batch.samples, layer.units, dtype=problem.dtype, device=problem.device) for layer in layers
     )
@@ -180,7 +181,7 @@ def _add_row(
 def _add_products(
     block: Tensor, weight: float, first: Tensor, second: Tensor, curved: Tensor, moving: tuple[Tensor, Tensor] | None
 ) -> None:
-    """Add the sum over samples of ``first[b] (second[j] curved[a, i] + slope[i] moved[a, j])`` to ``block[a, b, i, j]``."""
+    """Add to ``block[a, b, i, j]`` the samples' sum of ``first[b] (second[j] curved[a, i] + slope[i] moved[a, j])``."""
     a, b, i, j = block.shape
     for start in range(0, len(first), SAMPLES):
         part = slice(start, start + SAMPLES)
@@ -194,7 +195,7 @@ def _add_products(
 
 def _assemble(problem: Problem, layers: Sequence[_Layer], blocks: dict[tuple[int, int], Tensor]) -> Tensor:
     matrix = torch.empty(problem.size, problem.size, dtype=problem.dtype, device=problem.device)
-    for (l, m), block in blocks.items():
+    for (l, m), block in blocks.items():  # noqa: E741
         for rows, row_positions, row_shape in layers[l].pieces():
             for columns, column_positions, column_shape in layers[m].pieces():
                 part = block[:, rows, :, columns]

@@ -27,7 +27,7 @@ class GaussNewton(Curvature):
             return self.problem.output(p, batch)
 
         def along(*direction: Tensor) -> Sequence[Tensor]:
-            z, dz = torch.func.jvp(outputs, (params,), (direction,))
+            z, dz = torch.func.jvp(outputs, (params,), (direction,))  # type: ignore[misc]
             curved = torch.func.jvp(slope, (z,), (dz,))[1]
             return torch.func.vjp(outputs, params)[1](curved)[0]
 

@@ -11,7 +11,7 @@ def inertia(A: Float[Tensor, "n n"]) -> tuple[int, int, int]:
     """Numbers of negative, zero and positive eigenvalues of a symmetric matrix.
 
     Sylvester's law of inertia: A and the block-diagonal D of its factorisation P A P^T = L D L^T (Bunch and Kaufman
-    1977) have equally many of each sign. It takes a sixth of the arithmetic of the eigenvalues themselves, and in blocks.
+    1977) have equally many of each sign. That takes a quarter of the arithmetic of the eigenvalues, and runs in blocks.
 
     Args:
         A: symmetric; the factorisation is in float64.

@@ -2,8 +2,8 @@
 
 A Hessian-vector product by ``jvp(grad(loss))`` spends half its time on what does not depend on the vector: the
 forward pass, the gradient, and the bookkeeping of both. `record` runs such a function once, keeps only the ATen calls
-that the vector reaches, and takes everything else as constants. `torch.func.linearize` has the same aim; it traces
-all calls symbolically, which took 20 s for a ResNet-20 where recording takes about one (benchmarks/test_hessian_products.py).
+that the vector reaches, and takes everything else as constants. `torch.func.linearize` has the same aim, but traces
+all calls symbolically: ten times slower to build for a ResNet-20 (benchmarks/test_hessian_products.py).
 """
 
 from __future__ import annotations

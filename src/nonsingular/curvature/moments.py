@@ -48,7 +48,9 @@ def skilling_moments(
 
 @dataclass(frozen=True)
 class Mixture:
-    r""":math:`q(\lambda) = w\,SN(\lambda; \xi, \omega, \alpha) + (1 - w)\,N(\lambda; 0, 0.001^2)` (orhan2018 equation 5).
+    r""":math:`q(\lambda) = w\,SN(\lambda; \xi, \omega, \alpha) + (1 - w)\,N(\lambda; 0, 0.001^2)`.
+
+    SN is the skew normal (orhan2018 equation 5).
 
     Attributes:
         w: weight of the skew normal.
@@ -168,7 +170,7 @@ def _three_matched(moments: Array, w: Array) -> tuple[Array, Array, Array, Array
 
 def _mixture(moments: Array, parameters: Sequence[float | Array]) -> Mixture:
     w, xi, omega, alpha = (float(p) for p in parameters)
-    value = float(mismatch(moments, mixture_moments(*map(np.float64, (w, xi, omega, alpha)))))
+    value = float(mismatch(moments, mixture_moments(*(np.asarray(p) for p in (w, xi, omega, alpha)))))
     return Mixture(w, xi, omega, alpha, value)
 
 

@@ -183,7 +183,23 @@ class Curvature(ABC):
                 self._record_all()
             else:
                 self._maps = [None] * len(self.problem.batches)
+            self._check_symmetry()
         return self._maps
+
+    def _check_symmetry(self) -> None:
+        """Second derivatives that PyTorch silently leaves out (``once_differentiable``) make products asymmetric."""
+        batch, linear = self.problem.batches[0], self._maps[0]
+        generator = torch.Generator(device=self.device).manual_seed(1)
+        pair = torch.randn(2, self.shape[0], generator=generator, device=self.device, dtype=self.dtype)
+        directions = [self.problem.split(v) for v in pair]
+        Hu, Hv = (
+            self.problem.join(linear(*d) if linear is not None else self._recompute(batch, d)) for d in directions
+        )
+        difference = (pair[1] @ Hu - pair[0] @ Hv).abs()
+        if not difference <= 10 * torch.finfo(self.dtype).eps ** 0.5 * (Hu.norm() + Hv.norm()):
+            self._maps = []
+            where = culprit(self.problem, batch)
+            raise InputError(f"the loss is not twice differentiable, its Hessian comes out asymmetric: {where}")
 
     def _record_all(self) -> None:
         left = self._budget

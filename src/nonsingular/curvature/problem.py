@@ -302,16 +302,43 @@ def culprit(problem: Problem, batch: Batch) -> str:
 
 
 def _differentiate_twice(module: nn.Module, args: tuple[Any, ...]) -> None:
-    args = tree_map_only(Tensor, lambda t: t.requires_grad_() if _is_float(t) else t, args)
+    """Differentiate a module's squared output twice, and compare with finite differences of its gradient."""
+    inputs = [t for t in tree_leaves(args) if _is_float(t)] + [p.detach() for p in module.parameters() if _is_float(p)]
+    generator = torch.Generator().manual_seed(0)
+    direction = [torch.randn(t.shape, generator=generator).to(t) for t in inputs]
+    step = 1e-3
+    ahead, behind = (_gradients(module, args, direction, sign * step)[0] for sign in (1, -1))
+    expected = [(a - b) / (2 * step) for a, b in zip(ahead, behind, strict=True)]
+    gradients, at = _gradients(module, args, direction, 0.0)
+    slope = torch.stack([(g * d).sum() for g, d in zip(gradients, direction, strict=True)]).sum()
+    got = torch.autograd.grad(slope, at, materialize_grads=True) if slope.requires_grad else [0 * t for t in at]
+    difference = [e - g for e, g in zip(expected, got, strict=True)]
+    if _length(difference) > 0.3 * _length(expected):  # rounding and kinks are far below that
+        raise RuntimeError("its second derivative is wrong; is the backward of a function marked once_differentiable?")
+
+
+def _gradients(
+    module: nn.Module, args: tuple[Any, ...], direction: Sequence[Tensor], step: float
+) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+    """Gradients of the squared output, moved by ``step`` in ``direction``; and what they are taken with respect to."""
+    moves = iter(direction)
+
+    def moved(t: Tensor) -> Tensor:
+        return (t.detach() + step * next(moves)).requires_grad_() if _is_float(t) else t
+
+    inputs = tree_map_only(Tensor, moved, args)
+    state = {name: moved(p) for name, p in module.named_parameters()}
+    at = [t for t in (*tree_leaves(inputs), *state.values()) if _is_float(t)]
     with torch.enable_grad(), deterministic(module):
-        weights = [p for p in module.parameters() if p.requires_grad]
-        inputs = [t for t in tree_leaves(args) if _is_float(t)] + weights
-        # Doubling first makes the inputs non-leaves, which in-place modules may change.
-        out = module(*tree_map_only(Tensor, lambda t: t * 1 if _is_float(t) else t, args))
+        # Times one, because modules that work in place may not overwrite a leaf.
+        used = tree_map_only(Tensor, lambda t: t * 1 if _is_float(t) else t, inputs)
+        out = functional_call(module, state, used)
         total = torch.stack([(t**2).sum() for t in tree_leaves(out) if _is_float(t)]).sum()
-        gradients = torch.autograd.grad(total, inputs, create_graph=True, allow_unused=True)
-        again = torch.stack([(g**2).sum() for g in gradients if g is not None]).sum()
-        torch.autograd.grad(again, inputs, allow_unused=True)
+        return torch.autograd.grad(total, at, create_graph=True, materialize_grads=True), at
+
+
+def _length(tensors: Sequence[Tensor]) -> float:
+    return math.sqrt(sum(float(t.detach().double().square().sum()) for t in tensors))
 
 
 def _is_float(x: object) -> bool:

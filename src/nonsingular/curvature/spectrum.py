@@ -201,8 +201,8 @@ def _lanczos(
 
     outside, low, high = found.outside
     how = (
-        f"Lanczos with full reorthogonalisation, {found.products} products: {found.exact} eigenvalues outside the window "
-        f"converged and counted one by one, the rest by quadrature from {found.probes} random vectors"
+        f"Lanczos with full reorthogonalisation, {found.products} products: {found.exact} eigenvalues outside the "
+        f"window converged and counted one by one, the rest by quadrature from {found.probes} random vectors"
     )
     return Spectrum(
         n, window, "lanczos", count((n - outside, n - high, n - low)), count(found.below), count(found.above), how,
@@ -248,7 +248,7 @@ def _moments(H: SymmetricOperator, window: float, probes: int, seed: int) -> Spe
 
 
 def _quadrature(nodes: Array, weights: Array, window: float) -> Callable[[Array, float], Array]:
-    """Density of weighted points, smoothed on the scale asinh(x / window), which is linear near 0 and logarithmic far off."""
+    """Density of weighted points, smoothed on the scale asinh(x / window): linear near 0 and logarithmic far off."""
 
     def density(grid: Array, width: float) -> Array:
         centres, at = np.arcsinh(nodes / window), np.arcsinh(grid / window)
