@@ -446,7 +446,7 @@ def _strength(results: xr.Dataset) -> Figure:
             for skip in results["skip"].values:
                 values = scale * results[f"strength_{variable}"].sel(skip=skip)
                 middle = values.mean("teacher")
-                error = values.std("teacher", ddof=1) / np.sqrt(values.sizes["teacher"])
+                error = values.std("teacher") / np.sqrt(max(values.sizes["teacher"] - 1, 1))
                 ax.plot(results.strength, middle, "o-", color=BINARY_COLOURS[str(skip)], label=str(skip), ms=4)
                 ax.fill_between(
                     results.strength, middle - error, middle + error, color=BINARY_COLOURS[str(skip)], alpha=0.2, lw=0

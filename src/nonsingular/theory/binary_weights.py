@@ -8,7 +8,7 @@ with W_1 in {-1, +1}^(n x d) and the others in {-1, +1}^(n x n), trained on Gaus
 the same kind. The top layer's units are labelled, so permuting the units of the L - 1 hidden layers, (n!)^(L-1) ways,
 is the plain network's whole symmetry. S is 0 (``plain``), the identity (``residual``),
 a random matrix (``random-skip``), all ones, which commutes with every permutation (``all-ones``), or 0 with distinct
-fixed biases b on the hidden units (``biased``), a way to break the symmetry without a skip. All S have Frobenius norm
+fixed biases b (evenly spaced in [-1, 1], in random order) on the hidden units (``biased``), a way to break the symmetry without a skip. All S have Frobenius norm
 sqrt n (times a ``strength``, 1 unless told), so that only their structure differs.
 
 The loss is a sum over top units of terms that see the lower layers and one row of W_L, so a table of those terms gives
@@ -116,7 +116,8 @@ def problem(network: str, shape: Shape, seed: int, strength: float = 1.0) -> Pro
     n = shape.hidden
     x = rng.standard_normal((shape.samples, shape.inputs))
     state = _live_state(shape, x, rng)
-    gaussian, bias = rng.standard_normal((n, n)), rng.standard_normal((shape.layers - 1, n))
+    gaussian = rng.standard_normal((n, n))
+    bias = np.stack([rng.permutation(np.linspace(-1, 1, n)) for _ in range(shape.layers - 1)])
     skip = {
         "residual": np.eye(n),
         "random-skip": gaussian * math.sqrt(n) / np.linalg.norm(gaussian),

@@ -101,16 +101,23 @@ def optimum(m: float, c: float, teacher: st.Network, guess: Float[Array, "3 inpu
     options = {"gtol": 1e-6, "maxiter": 150}
     x = minimize(lambda x: value(x)[:2], start.ravel(), jac=True, method="BFGS", options=options).x
     loss, gradient, slopes = value(x)
-    size = np.sum((teacher.W.T @ teacher.W) * UNITS.overlap(teacher.J, teacher.J))
-    return Optimum(loss=loss, stationarity=float(np.linalg.norm(gradient) / np.sqrt(size)), **slopes)
+    return Optimum(loss=loss, stationarity=float(np.linalg.norm(gradient) / np.sqrt(_size(teacher))), **slopes)
 
 
 def _regressed(J: Array, teacher: st.Network) -> tuple[float, Array]:
     """Loss with W at its optimum for J, and its gradient by J (which, W being optimal, is the one at fixed W)."""
     own, cross = UNITS.overlap(J, J), UNITS.overlap(J, teacher.J)
-    W = np.linalg.lstsq(own, cross @ teacher.W.T, rcond=1e-12)[0].T
-    student = st.Network(J, W)
-    return st.loss(student, teacher, UNITS), st.gradient(student, teacher, UNITS).J
+    wanted = cross @ teacher.W.T
+    W = np.linalg.lstsq(own, wanted, rcond=1e-12)[0].T
+    loss = (_size(teacher) - np.sum(W.T * wanted)) / 2
+    dJ = np.einsum("ij,ijd->id", W.T @ W, UNITS.gradient(J, J))
+    dJ -= np.einsum("ik,ikd->id", W.T @ teacher.W, UNITS.gradient(J, teacher.J))
+    return float(loss), dJ
+
+
+def _size(teacher: st.Network) -> float:
+    """E[|teacher(x)|^2]."""
+    return float(np.sum((teacher.W.T @ teacher.W) * UNITS.overlap(teacher.J, teacher.J)))
 
 
 def flow(teacher: st.Network, relative: ArrayLike) -> xr.Dataset:

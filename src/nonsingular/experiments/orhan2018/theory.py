@@ -546,7 +546,7 @@ def _paths(network: str) -> Array:
     times = np.concatenate([[0], np.geomspace(1e-3, 30, 200)])
     angles = np.linspace(0, 2 * np.pi, 9)[:-1] + 0.2
     starts = 0.3 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    return np.stack([linear_networks.mode_trajectory(network, 3.0, a, times).a for a in starts])
+    return np.stack([linear_networks.mode_trajectory(network, 3.0, a, times, tolerance=1e-6).a for a in starts])
 
 
 def _mode_gaps(spec: Spec) -> Array:
