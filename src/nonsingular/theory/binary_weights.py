@@ -6,10 +6,10 @@ The abstract names "a toy model with binary weights"; the model itself is not in
 
 with W_1 in {-1, +1}^(n x d) and the others in {-1, +1}^(n x n), trained on Gaussian inputs x to reproduce a teacher of
 the same kind. The top layer's units are labelled, so permuting the units of the L - 1 hidden layers, (n!)^(L-1) ways,
-is the plain network's whole symmetry. S is 0 (``plain``), the identity (``residual``),
-a random matrix (``random-skip``), all ones, which commutes with every permutation (``all-ones``), or 0 with distinct
-fixed biases b (evenly spaced in [-1, 1], in random order) on the hidden units (``biased``), a way to break the symmetry without a skip. All S have Frobenius norm
-sqrt n (times a ``strength``, 1 unless told), so that only their structure differs.
+is the plain network's whole symmetry. S is 0 (``plain``), the identity (``residual``), a random matrix
+(``random-skip``) or all ones (``all-ones``), which commutes with every permutation. All S have Frobenius norm sqrt n
+(times a ``strength``, 1 unless told), so that only their structure differs. ``biased`` has no skip but distinct fixed
+biases b, evenly spaced in [-1, 1] in random order: a way to break the symmetry without a skip.
 
 The loss is a sum over top units of terms that see the lower layers and one row of W_L, so a table of those terms gives
 all losses by broadcasting. A state's bits, most significant first, are W_1 by rows, then W_2 by rows, and so on.
