@@ -67,11 +67,12 @@ def demo(
     from nonsingular.experiments.demo import COLUMNS
     from nonsingular.experiments.registry import experiment
     from nonsingular.experiments.reproduce import Overrides, discard, summary
-    from nonsingular.terminal import print_summary
+    from nonsingular.terminal import print_claims, print_summary
 
     discard(out, "demo")
     outcome = _reproduce(experiment("demo").id, "laptop", Overrides(), out, None, device, resume=False)
     print_summary(summary(outcome.results, COLUMNS), outcome.results.sizes["run"])
+    print_claims([j.to_json() for j in outcome.judgements])
     _print_outcome(outcome)
 
 

@@ -91,6 +91,19 @@ def test_batch_norm_updates_every_runs_own_statistics():
         torch.testing.assert_close(population.buffers[name][k], network.state_dict()[name])
 
 
+def test_recording_in_training_mode_uses_the_batch_and_changes_nothing():
+    network = build(NetworkSpec(depth=3, width=8, batch_norm=(2,)), 5, 3, 0)
+    population = Population([network])
+    before = {k: v.clone() for k, v in population.buffers.items()}
+    x = torch.randn(16, 5)
+    training, _ = population.record(x, training=True)
+    evaluation, _ = population.record(x)
+    assert all(torch.equal(before[k], v) for k, v in population.buffers.items())
+    network.train()
+    torch.testing.assert_close(training[0], network(x))
+    assert not torch.allclose(training, evaluation)
+
+
 def test_different_structures_are_refused():
     with pytest.raises(InputError, match="equal structure"):
         Population([build(SPECS[0], 5, 3, 0), build(SPECS[1], 5, 3, 0)])

@@ -24,6 +24,8 @@ PROBE_SAMPLES = 1000
 class Snapshot:
     """A population at one moment of its training, seen through a fixed batch of training samples.
 
+    Activations and gradients are those that training sees: batch normalisation uses the batch's own statistics.
+
     Args:
         trainer: the population in training; it is left as it was.
         samples: size of the batch (the first samples of the training set, which is in random order).
@@ -32,7 +34,6 @@ class Snapshot:
     def __init__(self, trainer: Trainer, samples: int = PROBE_SAMPLES) -> None:
         self.trainer = trainer
         self.population = trainer.population
-        self.population.train(False)
         self.inputs: Float[Tensor, "sample input"] = trainer.task.train_inputs[:samples]
         self.labels: Int64[Tensor, " sample"] = trainer.task.train_labels[:samples]
 
@@ -46,7 +47,7 @@ class Snapshot:
     def activations(self) -> list[Float[Tensor, "run sample unit"]]:
         """Activations, layer by layer."""
         with torch.no_grad():
-            _, seen = self.population.record(self.inputs)
+            _, seen = self.population.record(self.inputs, training=True)
         return [measures.responses(seen[name], stacked=True) for name in self.population.layers]
 
     @cached_property
@@ -56,9 +57,9 @@ class Snapshot:
             name: torch.zeros_like(activation).requires_grad_()
             for name, activation in zip(self.population.layers, self.activations, strict=True)
         }
-        outputs, _ = self.population.record(self.inputs, offsets)
+        outputs, _ = self.population.record(self.inputs, offsets, training=True)
         labels = self.labels.repeat(len(outputs))
-        # Samples do not interact in evaluation mode: the gradient of the sum is each sample's own.
+        # Without batch normalisation samples do not interact, and the gradient of the sum is each sample's own.
         loss = F.cross_entropy(outputs.flatten(0, 1), labels, reduction="sum")
         return list(torch.autograd.grad(loss, list(offsets.values())))
 
@@ -135,7 +136,7 @@ LABELS: dict[str, str] = {
     "zero_response": "probability of zero response (%)",
     "dead_units": "dead units (%)",
     "activation_norm": "mean norm of activations",
-    "gradient_norm": "mean gradient norm (nats per unit activation)",
+    "gradient_norm": "mean gradient norm (nats)",
 }
 """Axis labels with units."""
 

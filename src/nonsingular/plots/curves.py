@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from nonsingular.plots.style import colour, new_figure, style
+from nonsingular.plots.style import colour, line, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,6 +61,8 @@ def over_layers(results: xr.Dataset, panel: Panel, epochs: Sequence[int], title:
         for ax, epoch in zip(axes, epochs, strict=True):
             _curves(ax, results[panel.variable].sel(epoch=epoch), "layer", panel, group)
             ax.set_xlabel("layer")
+            if epoch != epochs[0]:
+                ax.set_ylabel("")
             ax.set_title("at the start" if epoch == 0 else f"after epoch {epoch}")
         return _finished(figure, title, results)
 
@@ -77,7 +79,7 @@ def _curves(ax: Axes, values: xr.DataArray, along: str, panel: Panel, group: str
         if not runs.sizes["run"]:
             continue
         mean = runs.mean("run")
-        ax.plot(values[along], mean, color=colour(str(name)), label=str(name))
+        ax.plot(values[along], mean, color=colour(str(name)), linestyle=line(str(name)), label=str(name))
         if runs.sizes["run"] > 1:
             error = runs.std("run", ddof=1) / np.sqrt(runs.notnull().sum("run"))
             low, high = mean - error, mean + error
@@ -87,6 +89,7 @@ def _curves(ax: Axes, values: xr.DataArray, along: str, panel: Panel, group: str
     if panel.log:
         ax.set_yscale("log")
     ax.set_ylabel(panel.label)
+    ax.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _finished(figure: Figure, title: str, results: xr.Dataset) -> Figure:

@@ -36,6 +36,17 @@ def colour(network: str) -> str:
     return _COLOURS.get(network) or _SPARE[sum(map(ord, network)) % len(_SPARE)]
 
 
+def line(network: str) -> str | tuple[float, tuple[float, ...]]:
+    """The line style of a network's curve: variants of one architecture often lie on each other."""
+    return _LINES.get(network, "-")
+
+
+_LINES: dict[str, str | tuple[float, tuple[float, ...]]] = {
+    "bias-regularised": "--",
+    "bias-regularised+bn": (0, (1, 1.5)),
+    "bias-l2": "-.",
+}
+
 _RC: dict[Any, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 160,

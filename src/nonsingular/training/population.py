@@ -71,13 +71,15 @@ class Population:
         )
 
     def record(
-        self, inputs: Float[Tensor, "sample ..."], offsets: dict[str, Tensor] | None = None
+        self, inputs: Float[Tensor, "sample ..."], offsets: dict[str, Tensor] | None = None, training: bool = False
     ) -> tuple[Float[Tensor, "run sample out"], dict[str, Float[Tensor, "run sample ..."]]]:
         """Outputs and hidden activations on one batch shared by all runs.
 
         Args:
             inputs: the batch.
             offsets: added to the activations, layer by layer; the gradient by them is the gradient by the activations.
+            training: normalise with the statistics of this batch, as training does, instead of the running ones.
+                The networks' own buffers stay as they are.
         """
 
         def one(
@@ -87,8 +89,10 @@ class Population:
                 output = functional_call(self.skeleton, (parameters, buffers), (inputs,))
             return output, seen.activations
 
+        self.train(training)
+        buffers = {k: v.clone() for k, v in self.buffers.items()} if training else self.buffers
         return vmap(one, in_dims=(0, 0, None if offsets is None else 0), randomness="different")(
-            self.parameters, self.buffers, offsets
+            self.parameters, buffers, offsets
         )
 
     def train(self, mode: bool = True) -> None:
