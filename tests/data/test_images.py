@@ -200,6 +200,16 @@ def test_changed_files_are_decoded_again(tmp_path):
     np.testing.assert_array_equal(load("mnist", tmp_path).train, pictures("mnist", "train", seed=1))
 
 
+def test_files_of_equal_size_and_another_time_are_decoded_again(tmp_path):
+    write_set(tmp_path, "mnist")
+    load("mnist", tmp_path)
+    path = tmp_path / "mnist" / "test-00000-of-00001.parquet"
+    state = path.stat()
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 1_000_000_000))
+    load("mnist", tmp_path)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError(28, "No space left on device")])
 @pytest.mark.parametrize("saved", [0, 1, 3])
 def test_interrupted_decoding_leaves_no_half_cache(tmp_path, monkeypatch, stop, saved):
