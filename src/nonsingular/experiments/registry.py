@@ -10,7 +10,17 @@ from functools import cache
 from nonsingular.errors import InputError
 from nonsingular.experiments.experiment import Experiment
 
-MODULES = ("demo", "orhan2017", "orhan2018.fig3", "orhan2018.fig4", "orhan2018.fig6", "orhan2018.theory")
+MODULES = (
+    "demo",
+    "orhan2017",
+    "orhan2018.curvature",
+    "orhan2018.fig3",
+    "orhan2018.fig4",
+    "orhan2018.fig6",
+    "orhan2018.fig2",
+    "orhan2018.figS4",
+    "orhan2018.figS5",
+)
 """Modules with a tuple EXPERIMENTS, in the package ``nonsingular.experiments``."""
 
 TITLES: dict[str, str] = {
