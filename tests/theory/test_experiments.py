@@ -10,10 +10,11 @@ import xarray as xr
 from nonsingular.errors import InputError, MissingExtra
 from nonsingular.experiments import orhan2017
 from nonsingular.experiments.claims import judge
-from nonsingular.experiments.orhan2018 import theory
+from nonsingular.experiments.orhan2018 import fig2, fig_s4, fig_s5
 from nonsingular.experiments.workspace import Workspace
+from nonsingular.training import Store
 
-EXPERIMENTS = {e.id: e for e in (*theory.EXPERIMENTS, *orhan2017.EXPERIMENTS)}
+EXPERIMENTS = {e.id: e for e in (*fig2.EXPERIMENTS, *fig_s4.EXPERIMENTS, *fig_s5.EXPERIMENTS, *orhan2017.EXPERIMENTS)}
 TINY = {
     "orhan2018/fig2": (3, {"grid": 21, "plane": 3, "teachers_plane": 2, "scales": [0.5, 0.25]}),
     "orhan2018/figS4": (3, {"window": 30.0, "points": 301}),
@@ -30,8 +31,8 @@ def results(tmp_path_factory):
         folder = tmp_path_factory.mktemp("run")
         spec = EXPERIMENTS[id].specs("smoke")
         spec = dataclasses.replace(spec, runs=runs, settings={**spec.settings, **settings})
-        EXPERIMENTS[id].run(spec, Workspace(folder)).to_zarr(folder / "r.zarr", consolidated=False)
-        found[id] = xr.open_zarr(folder / "r.zarr", consolidated=False).load()
+        results = EXPERIMENTS[id].run(spec, Workspace(folder))
+        found[id] = Store.save(folder / "r.zarr", results).read()
     return found
 
 

@@ -5,7 +5,21 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from nonsingular.experiments.claims import Effect, NotMeasured, difference
+from nonsingular.experiments.claims import Effect, NotMeasured, difference, exactly
+
+ROUNDING = 1e-9
+"""Identities between float64 numbers of order one hold to better than this."""
+
+
+def require(results: xr.Dataset, *names: str) -> None:
+    """Refuse results that lack a variable.
+
+    Raises:
+        NotMeasured: one of the names is not among the results.
+    """
+    for name in names:
+        if name not in results:
+            raise NotMeasured(f"{name} is not among the results")
 
 
 def per_run(results: xr.Dataset, variable: str, network: str) -> xr.DataArray:
@@ -14,8 +28,7 @@ def per_run(results: xr.Dataset, variable: str, network: str) -> xr.DataArray:
     Raises:
         NotMeasured: the results lack the network or the variable, or hold nothing but NaN for it.
     """
-    if variable not in results:
-        raise NotMeasured(f"{variable} is not among the results")
+    require(results, variable)
     if network not in results.network.values:
         raise NotMeasured(f"network {network} is not among the results")
     values = results[variable].sel(network=network)
@@ -45,3 +58,9 @@ def larger(results: xr.Dataset, variable: str, first: str, second: str, scale: f
 
 def _layer(results: xr.Dataset, variable: str) -> list[str]:
     return ["layer"] if "layer" in results[variable].dims else []
+
+
+def hessian_gap(results: xr.Dataset) -> Effect:
+    """The largest relative distance over the random points."""
+    require(results, "hessian_gap")
+    return exactly(float(results.hessian_gap.max()))

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from nonsingular.errors import InputError
 from nonsingular.experiments.claims import Claim, Effect, NotMeasured, Region, exactly, mean
 from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.workspace import Workspace
 from nonsingular.plots import theory as plots
 from nonsingular.plots import theory_interactive as interactive
@@ -40,9 +39,7 @@ _SCALES: dict[str, tuple[int, dict[str, Any]]] = {
 
 def specs(scale: str) -> Spec:
     """The toy at a scale; ``runs`` teachers for each shape."""
-    if scale not in _SCALES:
-        raise InputError(f"unknown scale {scale!r}; the scales are {', '.join(_SCALES)}")
-    runs, settings = _SCALES[scale]
+    runs, settings = at_scale(_SCALES, scale)
     return Spec("orhan2017/binary", scale, runs=runs, settings=settings)
 
 

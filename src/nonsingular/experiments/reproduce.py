@@ -111,7 +111,7 @@ def reproduce(experiment: Experiment, spec: Spec, workspace: Workspace, resume: 
         raise
     store = workspace.folder / "results.zarr"
     if not store.exists():
-        results.to_zarr(store, consolidated=False)
+        Store.save(store, results)
     return publish(experiment, spec, results, workspace.folder)
 
 

@@ -7,13 +7,27 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from nonsingular.data import DataSpec
 from nonsingular.errors import InputError
 from nonsingular.training import Member, TrainingSpec
 
 SCALES = ("smoke", "laptop", "paper")
+
+
+Row = TypeVar("Row")
+
+
+def at_scale(table: Mapping[str, Row], scale: str) -> Row:
+    """The row of a table by scale.
+
+    Raises:
+        InputError: unknown scale.
+    """
+    if scale not in table:
+        raise InputError(f"unknown scale {scale!r}; the scales are {', '.join(SCALES)}")
+    return table[scale]
 
 
 @dataclass(frozen=True)
@@ -44,8 +58,7 @@ class Spec:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.scale not in SCALES:
-            raise InputError(f"unknown scale {self.scale!r}; the scales are {', '.join(SCALES)}")
+        at_scale(dict.fromkeys(SCALES), self.scale)
         if self.runs < 1:
             raise InputError(f"runs must be at least 1, got {self.runs}")
 

@@ -44,12 +44,19 @@ class Store:
         chunks = {name: min(n, EPOCHS_A_CHUNK) if name == "epoch" else n for name, n in sizes.items()} | {"network": 1}
         empty = xr.Dataset(
             {name: (dims, np.full([sizes[d] for d in dims], math.nan)) for name, dims in variables.items()},
-            coords={k: v.astype(object) if v.dtype.kind == "U" else v for k, v in coordinates.items()},
+            coords=dict(coordinates),
             attrs=dict(attributes),
         )
         encoding = {name: {"chunks": tuple(chunks[d] for d in dims)} for name, dims in variables.items()}
+        return Store.save(path, empty, encoding)
+
+    @staticmethod
+    def save(path: Path, data: xr.Dataset, encoding: Mapping[str, Any] | None = None) -> Store:
+        """A store of results that are complete already."""
+        # Zarr has a standard for strings of any length, none for numpy's of fixed length.
+        fixed = {name: array.astype(object) for name, array in data.variables.items() if array.dtype.kind == "U"}
         partial = path.with_suffix(".partial")  # a crash now leaves no half-made store under the final name
-        empty.to_zarr(partial, mode="w", encoding=encoding, consolidated=False)
+        data.assign(fixed).to_zarr(partial, mode="w", encoding=encoding, consolidated=False)
         partial.replace(path)
         return Store(path)
 
