@@ -18,8 +18,8 @@ MODULES = (
     "orhan2018.fig4",
     "orhan2018.fig6",
     "orhan2018.fig2",
-    "orhan2018.figS4",
-    "orhan2018.figS5",
+    "orhan2018.fig_s4",
+    "orhan2018.fig_s5",
 )
 """Modules with a tuple EXPERIMENTS, in the package ``nonsingular.experiments``."""
 
