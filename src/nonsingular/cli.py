@@ -34,6 +34,9 @@ _USERS_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROF
 INTERRUPTED = "interrupted; what was finished is kept, add --resume to go on"
 
 
+EXACT_BY_DEFAULT = 3000  # parameters: some seconds
+
+
 class Engine(StrEnum):
     """Where the runs of an experiment are computed."""
 
@@ -154,6 +157,44 @@ def claims(
         typer.echo(json.dumps(rows, indent=2))
     else:
         print_claims(rows)
+
+
+@app.command()
+def spectrum(
+    target: Annotated[str, typer.Argument(help="package.module:factory or file.py:factory; it returns a model.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights: safetensors, or a file of torch.save.")] = None,
+    data: Annotated[str | None, typer.Option(help="Data set [default: digits].")] = None,
+    batches: Annotated[Path | None, typer.Option(help="File of torch.save: a list of (inputs, targets).")] = None,
+    data_dir: DataDir = None,
+    scaling: Annotated[str, typer.Option(help="Inputs: raw, centred, standardised or unit.")] = "unit",
+    samples: Annotated[int, typer.Option(help="Training images of the data set to use.")] = 1000,
+    method: Annotated[str | None, typer.Option(help="exact, lanczos or moments [default: by size].")] = None,
+    window: Annotated[float, typer.Option(help="Eigenvalues within this of zero are degenerate.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Of the random vectors.")] = 0,
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="Folder of the figure and spectrum.json.")] = Path("out/spectrum"),
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Count the degenerate, negative and positive eigenvalues of a model's Hessian, and draw their density."""
+    from nonsingular import curvature, targets
+    from nonsingular.plots.spectra import density
+    from nonsingular.terminal import print_spectrum
+
+    model, loss_fn = targets.load_target(target, checkpoint)
+    pairs = targets.load_batches(model, data, batches, data_dir, scaling, samples)
+    H = curvature.Hessian(model.to(_device(device)), loss_fn, pairs)
+    method = method or ("exact" if H.shape[0] <= EXACT_BY_DEFAULT else "lanczos")
+    found = curvature.spectrum(H, window, method, eigenvalues=True, seed=seed)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "spectrum.json").write_text(json.dumps(found.to_json(), indent=2))
+    figure = density({target: found}, f"Hessian spectrum of {target}")
+    for suffix in ("png", "svg"):
+        figure.savefig(out / f"spectrum.{suffix}")
+    if json_:
+        typer.echo(json.dumps(found.to_json(), indent=2))
+    else:
+        print_spectrum(found)
+        typer.echo(out / "spectrum.png")
 
 
 def _reproduce(

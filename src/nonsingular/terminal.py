@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from nonsingular.curvature import Spectrum
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS, PERCENT
 
@@ -120,3 +121,24 @@ def print_summary(table: Mapping[str, Mapping[str, tuple[float, float]]], runs: 
 def _mean_and_error(mean: float, error: float, scale: float) -> str:
     digits = 1 if scale == 100 else 3
     return f"{scale * mean:.{digits}f} ± {scale * error:.{digits}f}"
+
+
+def print_spectrum(found: Spectrum) -> None:
+    """Counts of eigenvalues with their intervals, and how they were got."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("eigenvalues")
+    for heading in ("count", "95 % interval", "%"):
+        table.add_column(heading, justify="right")
+    where = {
+        "degenerate": f"degenerate, within ±{found.window:g}",
+        "negative": f"negative, below -{found.window:g}",
+        "positive": f"positive, above {found.window:g}",
+    }
+    for name, words in where.items():
+        count = getattr(found, name)
+        low, high = count.interval
+        interval = "not known" if math.isnan(low) else "exact" if low == high else f"{low:,.0f} to {high:,.0f}"
+        table.add_row(words, f"{count.count:,.0f}", interval, f"{100 * count.fraction:.4g}")
+    console = Console()
+    console.print(table)
+    console.print(f"{found.parameters:,} parameters; {found.how}.", highlight=False)

@@ -196,10 +196,15 @@ class Problem:
 
     def split(self, vector: Tensor) -> Params:
         """A flat vector ``[P]``, or columns ``[k, P]``, as tensors of the parameters' shapes (and formats)."""
-        parts = vector.split([p.numel() for p in self.params], dim=-1)
         lead = vector.shape[:-1]
-        shaped = (v.reshape(*lead, *p.shape) for v, p in zip(parts, self.params, strict=True))
-        return tuple(t if lead else t.contiguous(memory_format=self._format(t)) for t in shaped)
+        tensors = []
+        for part, p in zip(vector.split([p.numel() for p in self.params], dim=-1), self.params, strict=True):
+            tensor = part.reshape(*lead, *p.shape)
+            if not lead and tensor.stride() != p.stride():
+                # Recordings hold for one memory order, to the stride.
+                tensor = torch.empty_strided(p.shape, p.stride(), dtype=p.dtype, device=p.device).copy_(tensor)
+            tensors.append(tensor)
+        return tuple(tensors)
 
     def join(self, tensors: Sequence[Tensor], lead: int = 0) -> Tensor:
         """The inverse of `split`; the first ``lead`` axes are kept."""
