@@ -66,6 +66,14 @@ def test_malicious_leaves_convolutions_and_other_shapes_alone():
     assert all(torch.equal(a, b) for a, b in zip(glorot.parameters(), malicious.parameters(), strict=True))
 
 
+def test_malicious_start_touches_only_layers_that_have_a_skip():
+    specs = [NetworkSpec(depth=3, width=8, skip="identity", init=how) for how in ("glorot", "malicious")]
+    glorot, malicious = (build(spec, 8, 8, seed=1) for spec in specs)
+    for name, weight in glorot.named_parameters():
+        shift = torch.eye(8) if name in ("layers.1.linear.weight", "layers.2.linear.weight") else 0.0
+        assert torch.equal(malicious.get_parameter(name), weight - shift), name
+
+
 def test_malicious_network_is_the_residual_one_with_its_skips_cancelled():
     """W - I with an identity skip: for states where every unit is active, the layer computes W x."""
     spec = NetworkSpec(depth=3, width=8, skip="identity", activation="linear", init="malicious")

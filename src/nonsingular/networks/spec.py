@@ -90,7 +90,10 @@ def build(spec: NetworkSpec, inputs: int, classes: int, seed: int) -> FullyConne
         _earlier(spec.depth, spec.width, wiring) if hyper else None,
         spec.batch_norm,
     )
-    initialise(network, spec.init, generator)
+    # The malicious start cancels skips, which the first layer and the readout do not have, even where they are square.
+    ends = "glorot" if spec.init == "malicious" else spec.init
+    for part, how in ((network.layers[:1], ends), (network.layers[1:], spec.init), (network.readout, ends)):
+        initialise(part, how, generator)
     return network
 
 
