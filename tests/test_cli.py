@@ -172,7 +172,20 @@ def test_full_disk_is_one_line(capsys, tmp_path, monkeypatch):
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_resumes(tmp_path, sent):
     out = tmp_path / "o"
-    command = ["reproduce", "orhan2018/fig3", "--scale", "smoke", "--runs", "2", "--epochs", "8", "--out", str(out)]
+    command = [
+        "reproduce",
+        "orhan2018/fig3",
+        "--scale",
+        "smoke",
+        "--runs",
+        "2",
+        "--epochs",
+        "8",
+        "--networks",
+        "plain",
+        "--out",
+        str(out),
+    ]
     started = subprocess.Popen(
         [sys.executable, "-m", "nonsingular", *command],
         stderr=subprocess.PIPE,
