@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,7 +84,10 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
 
 def _claim(name: str, variable: str, region: Region, statement: str, unit: str, scale: float = 1.0) -> Claim:
     def effect(results: xr.Dataset) -> Effect:
-        return larger(best_and_worst(results), variable, "best", "worst", scale)
+        groups = best_and_worst(results)
+        reached = {name: float(speed(groups, name).mean()) for name in ("best", "worst")}
+        note = "mean training accuracy {best:.1f} % and {worst:.1f} %".format(**reached)
+        return replace(larger(groups, variable, "best", "worst", scale), note=note)
 
     return Claim(
         f"orhan2018/fig4/{name}",
