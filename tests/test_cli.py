@@ -144,6 +144,13 @@ def test_results_are_not_overwritten(capsys, fig3):
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_a_damaged_spec_is_named(capsys, tmp_path, text):
+    (tmp_path / "spec.json").write_text(text)
+    assert "is damaged" in complaint(capsys, "reproduce", "orhan2018/fig3", *SMOKE, "--resume", "--out", tmp_path)
+    assert "is damaged" in complaint(capsys, "demo", "--out", tmp_path)
+
+
 def test_a_foreign_folder_is_left_alone(capsys, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     assert "not empty" in complaint(capsys, "reproduce", "orhan2018/fig3", *SMOKE, "--out", tmp_path)

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -147,11 +147,7 @@ def _claim_folder(folder: Path, spec: Spec, resume: bool) -> bool:
     if path.exists():
         if not resume:
             raise InputError(f"{folder} already holds results; add --resume to go on there, or name another --out")
-        try:
-            same = json.loads(path.read_text()) == json.loads(spec.to_json())
-        except ValueError:
-            raise InputError(f"{path} is damaged; name another --out") from None
-        if not same:
+        if _kept_spec(path) != json.loads(spec.to_json()):
             raise InputError(
                 f"{folder} holds the results of another spec (see {path}); "
                 "repeat the command that began it, or name another --out"
@@ -169,8 +165,17 @@ def _claim_folder(folder: Path, spec: Spec, resume: bool) -> bool:
 def discard(folder: Path, experiment: str) -> None:
     """Remove an earlier run of ``experiment`` from ``folder``, if that is what the folder holds."""
     path = folder / "spec.json"
-    if path.exists() and json.loads(path.read_text()).get("experiment") == experiment:
+    if path.exists() and _kept_spec(path)["experiment"] == experiment:
         shutil.rmtree(folder)
+
+
+def _kept_spec(path: Path) -> dict[str, Any]:
+    try:
+        spec: dict[str, Any] = json.loads(path.read_text())
+        spec["experiment"]
+    except (ValueError, TypeError, KeyError):
+        raise InputError(f"{path} is damaged; name another --out") from None
+    return spec
 
 
 def read_claims(folder: Path) -> list[dict[str, object]]:
