@@ -19,7 +19,7 @@ def results(values, noise, seed=0):
         stacked = np.stack([np.broadcast_to(by_network[n], (RUNS, EPOCHS, LAYERS)) for n in networks]).astype(float)
         stacked = stacked + noise * rng.normal(size=(len(networks), RUNS, 1, 1))
         dims = ("network", "run", "epoch", "layer")
-        if name.endswith("accuracy"):
+        if name.endswith(("accuracy", "moments")):
             stacked, dims = stacked[..., 0], dims[:3]
         data[name] = (dims, stacked)
     coordinates = {"network": networks, "run": range(RUNS), "epoch": range(EPOCHS), "layer": range(1, LAYERS + 1)}
@@ -108,6 +108,18 @@ def test_fig6_in_doubt(seed):
     data["train_accuracy"] += rng.normal(0, 1, size=(len(NETWORKS), RUNS, 1))
     found = verdicts("orhan2018/fig6", data)
     assert list(found.values()).count("inconclusive") >= len(found) - 1, found  # intervals miss 1 time in 20
+
+
+def test_fig5():
+    speed = {"residual": 0.7, "malicious": 0.68, "bias-regularised": 0.6, "bias-l2": 0.45, "plain": 0.5}
+    degenerate = {"residual": 0.1, "malicious": 0.1, "bias-regularised": 0.5, "bias-l2": 0.5, "plain": 0.9}
+    agree = {"train_accuracy": speed, "degenerate_moments": degenerate}
+    contradict = {"train_accuracy": reverse(speed) | {"malicious": -0.9}, "degenerate_moments": reverse(degenerate)}
+    only("holds", verdicts("orhan2018/fig5", results(agree, 1e-3)))
+    only("fails", verdicts("orhan2018/fig5", results(contradict, 1e-3)))
+    even = {k: dict.fromkeys(v, 0.5) for k, v in agree.items()}
+    found = list(verdicts("orhan2018/fig5", results(even, 5.0)).values())
+    assert found.count("inconclusive") >= len(found) - 1, found  # intervals miss 1 time in 20
 
 
 def test_demo():

@@ -16,6 +16,7 @@ MODULES = (
     "orhan2018.curvature",
     "orhan2018.fig3",
     "orhan2018.fig4",
+    "orhan2018.fig5",
     "orhan2018.fig6",
     "orhan2018.fig2",
     "orhan2018.fig_s4",
