@@ -242,8 +242,11 @@ def test_moments_are_unbiased():
 
 @settings(max_examples=30, deadline=None)
 @given(
-    w=st.floats(1e-4, 1), xi=st.floats(-10, 10), omega=st.floats(0.1, 100), alpha=st.floats(-50, 50)
-)  # fmt: skip
+    w=st.floats(1e-4, 1),
+    xi=st.floats(-10, 10),
+    omega=st.floats(0.1, 100),
+    alpha=st.floats(-50, 50).filter(lambda a: abs(a) > 1e-3),  # scipy gives NaN at 0
+)
 def test_closed_form_moments_equal_scipys(w, xi, omega, alpha):
     expected = [
         w * stats.skewnorm.moment(k, alpha, xi, omega) + (1 - w) * stats.norm.moment(k, scale=0.001)
