@@ -66,13 +66,19 @@ MATRIX_FLOPS = 2 * 2000**3
 def test_small_networks() -> None:
     """100 networks of 10 layers and 16 units on 128 inputs: at least 10 times the loop's rate is the aim."""
     task, spec, runs = a_task(128, 20), NetworkSpec(10, 16), 100
-    timings = interleaved({"loop": loop_step(task, spec, runs), "population": population_step(task, spec, runs)})
+    timings = interleaved(
+        {
+            "loop": loop_step(task, spec, runs),
+            "population": population_step(task, spec, runs),
+            "population, bfloat16": population_step(task, spec, runs, "bfloat16"),
+        }
+    )
     rate = {name: 2 * runs * multiply_adds(spec, 128, 20) / t.median / 1e9 for name, t in timings.items()}
     show(
         "100 networks, 10 layers x 16 units, batch 500",
         {
             **{n: f"{1e3 * t.median / runs:.3f} ms a net-step, {rate[n]:.0f} GFLOP/s" for n, t in timings.items()},
-            "loop / population": f"{ratio(timings['loop'], timings['population']):.1f}",
+            **{f"loop / {n}": f"{ratio(timings['loop'], t):.1f}" for n, t in timings.items() if n != "loop"},
         },
     )
     assert ratio(timings["loop"], timings["population"]) > 1
