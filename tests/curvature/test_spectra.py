@@ -243,7 +243,7 @@ def test_moments_are_unbiased():
 @settings(max_examples=30, deadline=None)
 @given(
     w=st.floats(1e-4, 1),
-    xi=st.floats(-10, 10),
+    xi=st.floats(-10, 10).map(lambda x: round(x, 3)),  # scipy's own powers underflow to NaN
     omega=st.floats(0.1, 100),
     alpha=st.floats(-50, 50).filter(lambda a: abs(a) > 1e-3),  # scipy gives NaN at 0
 )

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import xarray as xr
 from torch import Tensor
 
 from nonsingular.curvature import Hessian, Spectrum, spectrum
+from nonsingular.experiments.claims import Effect, difference
+from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.instruments import INSTRUMENTS, LABELS, Instrument, Snapshot
+from nonsingular.plots.curves import Panel, over_epochs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WINDOW = 0.1  # orhan2018 Note 4: degenerate eigenvalues are those within 0.1 of zero
 PARTS = ("degenerate", "negative", "positive")
@@ -75,3 +83,16 @@ INSTRUMENTS["hessian_moments"] = Instrument({f"{part}_moments": () for part in P
 for _method, _label in {"exact": "", "lanczos": ", Lanczos", "moments": ", four moments"}.items():
     for _part in PARTS:
         LABELS[f"{_part}_{_method}"] = f"{_part} eigenvalues{_label} (%)"
+
+
+def larger_share(results: xr.Dataset, variable: str, first: str, second: str) -> Effect:
+    """First minus second network's share, averaged over the measured epochs after the start, in percentage points."""
+    a, b = (100 * per_run(results, variable, name).isel(epoch=slice(1, None)).mean("epoch") for name in (first, second))
+    return difference(a, b)
+
+
+def spectra_over_epochs(results: xr.Dataset, title: str, method: str = "moments") -> Figure:
+    """Shares of degenerate and negative eigenvalues over the epochs at which they were measured."""
+    names = [f"{part}_{method}" for part in ("degenerate", "negative")]
+    measured = results.dropna("epoch", how="all", subset=names[:1])
+    return over_epochs(measured, [Panel(n, LABELS[n], percent=True) for n in names], title)

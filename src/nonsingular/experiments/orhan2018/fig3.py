@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from nonsingular.experiments import protocol
-from nonsingular.experiments.claims import Claim
+from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim
 from nonsingular.experiments.effects import faster
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS
 from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.spectra import larger_share, spectra_over_epochs
 from nonsingular.experiments.study import run_study
 from nonsingular.networks import named
 from nonsingular.plots.curves import Panel, over_epochs
@@ -31,6 +32,9 @@ INSTRUMENTS = (
     "activation_norm",
 )
 
+SPECTRA = {"smoke": (0, 1), "laptop": (0, 1, 3, 10, 25), "paper": (0, 1, 2, 3, 5, 10, 20, 30, 50, 75, 100)}
+"""Epochs at which the Hessian's spectrum is estimated from four moments, as in the paper."""
+
 
 def specs(scale: str, data: str | None = None) -> Spec:
     """Networks of 20 layers and 128 units on CIFAR-100 with 50 runs in the paper; CIFAR-10 on a laptop."""
@@ -43,7 +47,7 @@ def specs(scale: str, data: str | None = None) -> Spec:
         data=images,
         networks=tuple(Member(name, named(name, depth=20)) for name in ("plain", "residual", "hyper-residual")),
         training=protocol.training(images, epochs),
-        instruments=dict.fromkeys(INSTRUMENTS),
+        instruments=dict.fromkeys(INSTRUMENTS) | {"hessian_moments": SPECTRA[scale]},
     )
 
 
@@ -61,6 +65,7 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
     ]
     return {
         "accuracy": over_epochs(results, accuracy, "20-layer networks"),
+        "spectra": spectra_over_epochs(results, "Hessian spectra estimated from four moments, 20 layers"),
         "units": over_epochs(results, units, "Distance from singularities, 20-layer networks (mean over layers)"),
     }
 
@@ -81,6 +86,22 @@ CLAIMS = (
         f"Hyper-residual networks train faster than residual ones ({SPEED}: hyper-residual minus residual).",
         lambda r: faster(r, "hyper-residual", "residual"),
         unit="percentage points",
+    ),
+    *(
+        Claim(
+            f"orhan2018/fig3/{part}-{first}-{second}",
+            "orhan2018 §2.3, figure 3b and c",
+            f"{first.capitalize()} networks have {words} eigenvalues than {second} ones, estimated from four moments "
+            f"as in the paper ({first} minus {second}, mean over the epochs after the start).",
+            lambda r, part=part, first=first, second=second: larger_share(r, f"{part}_moments", first, second),  # type: ignore[misc]
+            region,
+            "percentage points",
+        )
+        for part, words, region in (
+            ("degenerate", "more degenerate", POSITIVE),
+            ("negative", "fewer negative", NEGATIVE),
+        )
+        for first, second in (("plain", "residual"), ("residual", "hyper-residual"))
     ),
 )
 

@@ -16,6 +16,7 @@ from nonsingular.experiments.effects import larger, speed
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS
 from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.spectra import spectra_over_epochs
 from nonsingular.experiments.study import run_study
 from nonsingular.experiments.workspace import Workspace
 from nonsingular.networks import named
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 INSTRUMENTS = ("train_accuracy", "test_accuracy", "weight_norm", "mean_overlap", "linear_dependence", "gradient_norm")
 FEWEST = 3  # of the best and of the worst: fewer have no standard error worth the name
+
+SPECTRA = {"smoke": (0, 1), "laptop": (3, 15), "paper": (1, 3, 10, 30, 100)}
+"""Epochs at which the Hessian's spectrum is estimated from four moments, as in the paper."""
 
 
 def specs(scale: str, data: str | None = None) -> Spec:
@@ -40,7 +44,7 @@ def specs(scale: str, data: str | None = None) -> Spec:
         data=images,
         networks=(Member("plain", named("plain", depth=30)),),
         training=protocol.training(images, epochs),
-        instruments=dict.fromkeys(INSTRUMENTS),
+        instruments=dict.fromkeys(INSTRUMENTS) | {"hessian_moments": SPECTRA[scale]},
     )
 
 
@@ -79,7 +83,11 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
         Panel("linear_dependence", LABELS["linear_dependence"], percent=True),
     ]
     title = f"Best and worst of {results.sizes['run']} plain 30-layer networks (mean over layers)"
-    return {"best-and-worst": over_epochs(best_and_worst(results), panels, title)}
+    groups = best_and_worst(results)
+    return {
+        "best-and-worst": over_epochs(groups, panels, title),
+        "spectra": spectra_over_epochs(groups, "Hessian spectra of the same, estimated from four moments"),
+    }
 
 
 def _claim(name: str, variable: str, region: Region, statement: str, unit: str, scale: float = 1.0) -> Claim:
@@ -107,6 +115,14 @@ CLAIMS = (
         "linear_dependence",
         NEGATIVE,
         "The best networks are less linearly dependent",
+        "percentage points",
+        100.0,
+    ),
+    _claim(
+        "degenerate",
+        "degenerate_moments",
+        NEGATIVE,
+        "The best networks are less degenerate, by the paper's four moments",
         "percentage points",
         100.0,
     ),
