@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from nonsingular.experiments.claims import (
     NEGATIVE,
@@ -17,6 +18,7 @@ from nonsingular.experiments.claims import (
     exactly,
     judge,
     mean,
+    rank_correlation,
 )
 
 
@@ -100,6 +102,19 @@ def test_intervals_cover_the_truth_as_often_as_they_say(runs):
         ]
     )
     assert both > 0.95 - 4 * math.sqrt(0.95 * 0.05 / repeats)
+
+
+def test_rank_correlation_is_scipys_and_ignores_monotone_changes():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 15))
+    found = rank_correlation(a, b)
+    assert math.isclose(found.value, stats.spearmanr(a, b).statistic)
+    assert rank_correlation(np.exp(a), b**3) == found
+    assert rank_correlation(a, -b).value == -found.value
+    assert POSITIVE.verdict(rank_correlation(a, a + 0.1 * b)) == "holds"
+    assert POSITIVE.verdict(rank_correlation(a, -a + 0.1 * b)) == "fails"
+    assert rank_correlation([1, 2, 3, math.nan, 5], [1, 2, 3, 4, 5]).runs == 4
+    assert POSITIVE.verdict(rank_correlation([1, 2, 3], [1, 2, 3])) == "inconclusive"
 
 
 def test_paired_runs_cancel_what_they_share():

@@ -42,10 +42,19 @@ def reverse(by_network):
     return {name: -value for name, value in by_network.items()}
 
 
+def fig3_results(sign, noise):
+    """Accuracy, degeneracy and negative shares in the paper's order (or the opposite), crossing at the last epoch."""
+    order = {name: sign * SPEED[name] for name in ("plain", "residual", "hyper-residual")}
+    data = results({"train_accuracy": order, "degenerate_moments": reverse(order), "negative_moments": order}, noise)
+    data["degenerate_moments"][{"epoch": -1}] *= -0.1
+    return data
+
+
 def test_fig3():
-    only("holds", verdicts("orhan2018/fig3", results({"train_accuracy": SPEED}, 0.01)))
-    only("fails", verdicts("orhan2018/fig3", results({"train_accuracy": reverse(SPEED)}, 0.01)))
-    only("inconclusive", verdicts("orhan2018/fig3", results({"train_accuracy": dict.fromkeys(SPEED, 0.5)}, 5.0)))
+    only("holds", verdicts("orhan2018/fig3", fig3_results(+1, 0.001)))
+    only("fails", verdicts("orhan2018/fig3", fig3_results(-1, 0.001)))
+    found = list(verdicts("orhan2018/fig3", fig3_results(0, 5.0)).values())
+    assert found.count("inconclusive") >= len(found) - 1, found  # intervals miss 1 time in 20
 
 
 def fig4_results(sign, noise):
@@ -66,19 +75,17 @@ def fig4_results(sign, noise):
             "weight_norm": follow(1.0),
             "mean_overlap": follow(-1.0),
             "linear_dependence": follow(-1.0),
+            "degenerate_moments": (follow(-1.0)[0][:3], follow(-1.0)[1][..., 0]),
         },
         {"network": ["plain"], "run": range(runs), "epoch": range(EPOCHS), "layer": range(1, LAYERS + 1)},
     )
 
 
-def fig4_claims(found):
-    return {k: v for k, v in found.items() if k in ("norms", "overlap", "linear-dependence")}
-
-
 def test_fig4():
-    only("holds", fig4_claims(verdicts("orhan2018/fig4", fig4_results(+1, 0.01))))
-    only("fails", fig4_claims(verdicts("orhan2018/fig4", fig4_results(-1, 0.01))))
-    only("inconclusive", fig4_claims(verdicts("orhan2018/fig4", fig4_results(0, 1.0))))
+    only("holds", verdicts("orhan2018/fig4", fig4_results(+1, 0.01)))
+    only("fails", verdicts("orhan2018/fig4", fig4_results(-1, 0.01)))
+    found = list(verdicts("orhan2018/fig4", fig4_results(0, 1.0)).values())
+    assert found.count("inconclusive") >= len(found) - 1, found
 
 
 LOG = np.linspace(-4, 0, LAYERS)  # a gradient that falls by 10^4 from the last to the first layer
@@ -132,4 +139,5 @@ def test_demo():
 def test_a_network_left_out_is_not_measured():
     data = results({"train_accuracy": {"plain": 0.5, "residual": 0.6}}, 0.01)
     found = verdicts("orhan2018/fig3", data)
-    assert found == {"residual-faster-than-plain": "holds", "hyper-faster-than-residual": "inconclusive"}
+    assert found.pop("residual-faster-than-plain") == "holds"
+    only("inconclusive", found)

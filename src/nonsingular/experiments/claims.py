@@ -175,6 +175,37 @@ def difference(a: ArrayLike, b: ArrayLike, *, paired: bool = False, note: str = 
     return _effect(_bootstrap(x, seed=0) - _bootstrap(y, seed=1), value, min(x.size, y.size), note)
 
 
+def rank_correlation(a: ArrayLike, b: ArrayLike, *, note: str = "") -> Effect:
+    """Spearman's rank correlation over runs, in [-1, 1], with its 95 % bootstrap interval.
+
+    Args:
+        a: shape ``[run]``.
+        b: shape ``[run]``; a run that is not finite in both is left out.
+        note: kept with the verdict.
+    """
+    pairs = np.stack([np.asarray(a, float).ravel(), np.asarray(b, float).ravel()])
+    pairs = pairs[:, np.isfinite(pairs).all(0)]
+    n = pairs.shape[1]
+    if n < FEWEST_PAIRS:
+        return Effect(math.nan, math.nan, math.nan, n, note or f"{n} runs give no rank correlation")
+    draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
+    # A resample of one run again and again has no correlation: 0 is the honest stand-in.
+    resamples = np.nan_to_num(_spearman(pairs[0][draws], pairs[1][draws]))
+    value = float(_spearman(pairs[:1], pairs[1:])[0])
+    return _effect(resamples, value, n, note)
+
+
+FEWEST_PAIRS = 5
+
+
+def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Row by row."""
+    ranks = [stats.rankdata(x, axis=1) for x in (a, b)]
+    x, y = (r - r.mean(axis=1, keepdims=True) for r in ranks)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1)))
+
+
 RESAMPLES = 10_000
 
 

@@ -11,8 +11,8 @@ import xarray as xr
 
 from nonsingular.errors import InputError
 from nonsingular.experiments import protocol
-from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, Region
-from nonsingular.experiments.effects import larger, speed
+from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, Region, rank_correlation
+from nonsingular.experiments.effects import larger, per_run, speed
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS
 from nonsingular.experiments.spec import Spec
@@ -107,6 +107,20 @@ def _claim(name: str, variable: str, region: Region, statement: str, unit: str, 
     )
 
 
+def _correlated(name: str, variable: str, region: Region, statement: str) -> Claim:
+    def effect(results: xr.Dataset) -> Effect:
+        measured = per_run(results, variable, "plain").isel(epoch=slice(1, None)).mean(["epoch", "layer"])
+        return rank_correlation(speed(results, "plain"), measured)
+
+    return Claim(
+        f"orhan2018/fig4/{name}-correlation",
+        "orhan2018 §2.4, figure 4",
+        f"{statement} (rank correlation with the mean training accuracy over all runs).",
+        effect,
+        region,
+    )
+
+
 CLAIMS = (
     _claim("norms", "weight_norm", POSITIVE, "The best networks have larger incoming-weight norms", "weight norm"),
     _claim("overlap", "mean_overlap", NEGATIVE, "The best networks have less overlap", "correlation"),
@@ -126,6 +140,9 @@ CLAIMS = (
         "percentage points",
         100.0,
     ),
+    _correlated("norms", "weight_norm", POSITIVE, "Networks that train better have larger incoming-weight norms"),
+    _correlated("overlap", "mean_overlap", NEGATIVE, "Networks that train better have less overlap"),
+    _correlated("linear-dependence", "linear_dependence", NEGATIVE, "Networks that train better are less dependent"),
 )
 
 EXPERIMENTS = (

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from nonsingular.experiments import protocol
-from nonsingular.experiments.claims import Claim, Effect, Region, difference, mean
-from nonsingular.experiments.effects import faster, per_run, speed
+from nonsingular.experiments.claims import Claim, Effect, Region, mean
+from nonsingular.experiments.effects import faster, speed
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS
 from nonsingular.experiments.orhan2018.fig6 import STRENGTH, bias_penalty
 from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.experiments.spectra import larger_share
 from nonsingular.experiments.study import run_study
 from nonsingular.networks import named
 from nonsingular.plots.curves import Panel, over_epochs
@@ -66,11 +67,6 @@ def _share_of_gap(results: xr.Dataset) -> Effect:
     return mean(residual - malicious - (residual - plain) / 2)
 
 
-def _more_degenerate(results: xr.Dataset, first: str, second: str) -> Effect:
-    a, b = (100 * per_run(results, "degenerate_moments", name).mean("epoch") for name in (first, second))
-    return difference(a, b)
-
-
 def _speed_claim(name: str, statement: str, first: str, second: str, region: Region) -> Claim:
     return Claim(
         f"orhan2018/fig5/{name}",
@@ -114,7 +110,7 @@ CLAIMS = (
             "orhan2018 §2.6, figure 5c",
             f"The Hessian of {first} networks is more degenerate than that of {second} ones "
             "(share of eigenvalues within 0.1 of zero, by the paper's moments).",
-            lambda r, first=first, second=second: _more_degenerate(r, first, second),  # type: ignore[misc]
+            lambda r, first=first, second=second: larger_share(r, "degenerate_moments", first, second),  # type: ignore[misc]
             MORE,
             "percentage points",
         )
