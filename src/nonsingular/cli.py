@@ -110,8 +110,8 @@ def reproduce(
     if list_:
         found = list(experiments())
         if json_:
-            rows = [{"id": e.id, "title": e.title, "scales": list(e.scales), "status": e.status} for e in found]
-            typer.echo(json.dumps(rows, indent=2))
+            listed = [{"id": e.id, "title": e.title, "scales": list(e.scales), "status": e.status} for e in found]
+            typer.echo(json.dumps(listed, indent=2))
         else:
             print_experiments(found)
         return

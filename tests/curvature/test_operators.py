@@ -12,6 +12,8 @@ from torch.func import functional_call, stack_module_state
 from torch.nn import functional as F
 
 from nonsingular.curvature import GaussNewton, Hessian, PopulationHessian
+from nonsingular.errors import InputError
+from nonsingular.networks import NetworkSpec, build
 
 
 def eye(H):
@@ -185,6 +187,22 @@ def test_population_equals_its_members(activation):
     torch.testing.assert_close(P.member(1) @ V[1], singles[1])
     blocks = torch.randn(3, P.shape[1], 2, dtype=torch.float64)
     torch.testing.assert_close((P @ blocks)[..., 1], P @ blocks[..., 1])
+
+
+def test_population_of_different_skip_matrices_equals_its_members():
+    models = [build(NetworkSpec(3, 6, "orthogonal", "tanh"), 6, 3, seed).double() for seed in range(3)]
+    parameters, buffers = stack_module_state(models)
+    batches = [(x.double(), y) for x, y in (labelled(9, 6),)]
+    P = PopulationHessian(models[0], parameters, F.cross_entropy, batches, buffers=buffers)
+    V = torch.randn(3, P.shape[1], dtype=torch.float64)
+    singles = torch.stack([Hessian(m, F.cross_entropy, batches) @ v for m, v in zip(models, V, strict=True)])
+    torch.testing.assert_close(P @ V, singles)
+    torch.testing.assert_close(P.member(2) @ V[2], singles[2])
+    with pytest.raises(InputError, match=r"no buffer 'skip'; its buffers are layers\.1\.skip"):
+        PopulationHessian(models[0], parameters, F.cross_entropy, batches, buffers={"skip": buffers["layers.1.skip"]})
+    wrong = {"layers.1.skip": buffers["layers.1.skip"][:2]}
+    with pytest.raises(InputError, match=r"must have shape \(3, 6, 6\), got \(2, 6, 6\)"):
+        PopulationHessian(models[0], parameters, F.cross_entropy, batches, buffers=wrong)
 
 
 # --- falling back -------------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ class PopulationHessian:
             returns them.
         loss_fn: (model output, target) -> scalar, of one network.
         batches: (inputs, target) pairs that all networks see.
+        buffers: buffer name -> values of all runs, stacked likewise (skip matrices, running statistics); buffers that
+            are not named have the model's own values in every run.
         reduction: as for `Hessian`.
         dtype: compute in this precision; the parameters' own by default.
 
@@ -43,6 +45,7 @@ class PopulationHessian:
         loss_fn: Loss,
         batches: Iterable[tuple[Any, Any]],
         *,
+        buffers: Mapping[str, Tensor] | None = None,
         reduction: str = "mean",
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -51,6 +54,7 @@ class PopulationHessian:
         self.problem = Problem(model, loss_fn, batches, None, reduction, dtype, channels_last=False)
         self.problem.check()
         self.stacked = self._match(stacked)
+        self.buffers = self._match_buffers(buffers or {})
         self.runs = self.stacked[0].shape[0]
         self._maps: list[LinearMap] = []
 
@@ -85,6 +89,9 @@ class PopulationHessian:
         parameters = dict(model.named_parameters())
         for name, values in zip(self.problem.names, self.stacked, strict=True):
             parameters[name].data = values[run].clone()
+        own = dict(model.named_buffers())
+        for name, values in self.buffers.items():
+            own[name].data = values[run].clone()
         pairs = [(b.inputs, b.target) for b in self.problem.batches]
         return Hessian(model, self._loss_fn, pairs, **self._arguments)
 
@@ -109,12 +116,25 @@ class PopulationHessian:
     def _derivative(self, batch: Batch) -> Callable[..., Sequence[Tensor]]:
         def total(stacked: Params) -> Tensor:
             # Networks do not influence one another, so the Hessian of the sum is all of theirs side by side.
-            return torch.vmap(lambda p: self.problem.loss(p, batch))(stacked).sum()
+            return torch.vmap(lambda p, b: self.problem.loss(p, batch, b))(stacked, self.buffers).sum()
 
         def along(*direction: Tensor) -> Sequence[Tensor]:
             return torch.func.jvp(torch.func.grad(total), (self.stacked,), (direction,))[1]
 
         return along
+
+    def _match_buffers(self, buffers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        own = dict(self._model.named_buffers())
+        for name, values in buffers.items():
+            expected = (len(self.stacked[0]), *own[name].shape) if name in own else None
+            if tuple(values.shape) != expected:
+                raise InputError(
+                    f"stacked buffer {name} must have shape {expected}, got {tuple(values.shape)}"
+                    if expected
+                    else f"the model has no buffer {name!r}; its buffers are {', '.join(own) or 'none'}"
+                )
+        cast = {k: v.to(self.dtype) if v.is_floating_point() else v for k, v in buffers.items()}
+        return {k: v.detach().to(self.device) for k, v in cast.items()}
 
     def _match(self, stacked: Mapping[str, Tensor]) -> Params:
         matched = []

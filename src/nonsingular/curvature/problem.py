@@ -93,18 +93,18 @@ class Problem:
         """Number of chosen parameters."""
         return sum(p.numel() for p in self.params)
 
-    def output(self, params: Sequence[Tensor], batch: Batch) -> Any:
-        """The model's output on ``batch``."""
-        state = self._fixed | dict(zip(self.names, params, strict=True))
+    def output(self, params: Sequence[Tensor], batch: Batch, buffers: Mapping[str, Tensor] | None = None) -> Any:
+        """The model's output on ``batch``, with other values for some buffers if given."""
+        state = self._fixed | dict(buffers or {}) | dict(zip(self.names, params, strict=True))
         inputs = batch.inputs
         with deterministic(self.model):
             if isinstance(inputs, Mapping):
                 return functional_call(self.model, state, (), dict(inputs))
             return functional_call(self.model, state, inputs if isinstance(inputs, tuple) else (inputs,))
 
-    def loss(self, params: Sequence[Tensor], batch: Batch) -> Tensor:
+    def loss(self, params: Sequence[Tensor], batch: Batch, buffers: Mapping[str, Tensor] | None = None) -> Tensor:
         """The loss on ``batch``, a scalar."""
-        return self.loss_fn(self.output(params, batch), batch.target)
+        return self.loss_fn(self.output(params, batch, buffers), batch.target)
 
     def check(self) -> None:
         """Evaluate the first batch and refuse what has no Hessian.

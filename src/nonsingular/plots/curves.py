@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
+from matplotlib.ticker import MaxNLocator
 
 from nonsingular.plots.style import colour, line, new_figure, style
 
@@ -89,7 +90,7 @@ def _curves(ax: Axes, values: xr.DataArray, along: str, panel: Panel, group: str
     if panel.log:
         ax.set_yscale("log")
     ax.set_ylabel(panel.label)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _finished(figure: Figure, title: str, results: xr.Dataset) -> Figure:
