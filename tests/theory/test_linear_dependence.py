@@ -80,3 +80,14 @@ def test_parameters_outside_their_domain_are_named():
         ld.flow(st.Network(teacher.J[:2], teacher.W[:, :2]), [0.5, 1.0])
     with pytest.raises(InputError, match="m must be"):
         ld.optimum(-1.0, 1.0, teacher, teacher.J)
+
+
+@pytest.mark.parametrize("far", [1e3, 1e6, 1e100])
+@pytest.mark.filterwarnings("error")
+def test_a_search_that_goes_too_far_is_no_optimum(far):
+    teacher = ld.random_teacher(4)
+    M, D, C = ld.to_combinations(teacher.J)
+    found = ld.optimum(np.linalg.norm(M), np.linalg.norm(C), teacher, np.stack([M, far * D, C]))
+    assert np.isfinite(found.loss) or found.stationarity == np.inf
+    loss, _ = ld._regressed(ld.from_combinations(M, far * D, C), teacher)
+    assert np.isfinite(loss) == (far < 1e4)

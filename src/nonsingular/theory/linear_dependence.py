@@ -101,11 +101,17 @@ def optimum(m: float, c: float, teacher: st.Network, guess: Float[Array, "3 inpu
     options = {"gtol": 1e-6, "maxiter": 150}
     x = minimize(lambda x: value(x)[:2], start.ravel(), jac=True, method="BFGS", options=options).x
     loss, gradient, slopes = value(x)
-    return Optimum(loss=loss, stationarity=float(np.linalg.norm(gradient) / np.sqrt(_size(teacher))), **slopes)
+    stationarity = float(np.linalg.norm(gradient) / np.sqrt(_size(teacher))) if np.isfinite(loss) else np.inf
+    return Optimum(loss=loss, stationarity=stationarity, **slopes)
+
+
+STEP = 1e4  # incoming weights beyond this make a step function of a unit, whose integrals lose all digits
 
 
 def _regressed(J: Array, teacher: st.Network) -> tuple[float, Array]:
     """Loss with W at its optimum for J, and its gradient by J (which, W being optimal, is the one at fixed W)."""
+    if not np.abs(J).max() < STEP:
+        return np.inf, np.zeros_like(J)  # a line search that went too far turns back from an infinite loss
     own, cross = UNITS.overlap(J, J), UNITS.overlap(J, teacher.J)
     wanted = cross @ teacher.W.T
     W = np.linalg.lstsq(own, wanted, rcond=1e-12)[0].T
