@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nonsingular.data import DataSpec, load, prepare
-from nonsingular.errors import InputError
+from nonsingular.errors import InputError, MissingExtra
 
 FORM = "package.module:factory or file.py:factory"
 Batches = list[tuple[Any, Any]]
@@ -106,7 +106,7 @@ def _load_weights(model: nn.Module, path: Path) -> None:
         try:
             from safetensors.torch import load_file
         except ImportError:
-            raise InputError("safetensors files need a package: pip install safetensors") from None
+            raise MissingExtra("a safetensors checkpoint", "checkpoints") from None
         read: Callable[[], Any] = lambda: load_file(path)  # noqa: E731
     else:
         read = lambda: torch.load(path, map_location="cpu", weights_only=True)  # noqa: E731

@@ -153,3 +153,16 @@ def test_spectrum_command_complains_in_one_line(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "nowhere.py" in error
+
+
+def test_safetensors_checkpoints_load(source, tmp_path):
+    from safetensors.torch import save_file
+
+    model, _ = load_target(f"{source}:flat")
+    shifted = {name: tensor + 1 for name, tensor in model.state_dict().items()}
+    save_file(shifted, tmp_path / "model.safetensors")
+    loaded, _ = load_target(f"{source}:flat", tmp_path / "model.safetensors")
+    assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in shifted.items())
+    (tmp_path / "model.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(InputError, match="not a readable checkpoint"):
+        load_target(f"{source}:flat", tmp_path / "model.safetensors")
