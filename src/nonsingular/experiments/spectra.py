@@ -80,9 +80,9 @@ INSTRUMENTS["hessian_lanczos"] = Instrument(
     {f"{part}_lanczos{end}": () for end in ("", "_low", "_high") for part in PARTS}, _lanczos
 )
 INSTRUMENTS["hessian_moments"] = Instrument({f"{part}_moments": () for part in PARTS}, _moments)
-for _method, _label in {"exact": "", "lanczos": ", Lanczos", "moments": ", four moments"}.items():
+for _method in ("exact", "lanczos", "moments"):
     for _part in PARTS:
-        LABELS[f"{_part}_{_method}"] = f"{_part} eigenvalues{_label} (%)"
+        LABELS[f"{_part}_{_method}"] = f"{_part} eigenvalues (%)"
 
 
 def larger_share(results: xr.Dataset, variable: str, first: str, second: str) -> Effect:

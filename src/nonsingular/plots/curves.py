@@ -89,6 +89,8 @@ def _curves(ax: Axes, values: xr.DataArray, along: str, panel: Panel, group: str
             ax.fill_between(values[along], low, high, color=colour(str(name)), alpha=0.2, linewidth=0)
     if panel.log:
         ax.set_yscale("log")
+    else:
+        ax.ticklabel_format(axis="y", useOffset=False)
     ax.set_ylabel(panel.label)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
