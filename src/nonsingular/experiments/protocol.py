@@ -12,14 +12,19 @@ LAPTOP_IMAGES = 10_000
 SMOKE_IMAGES = 500
 
 
-def images(name: str, scale: str, **options: object) -> DataSpec:
+DATA = {"smoke": "digits", "laptop": "cifar10", "paper": "cifar100"}
+"""The data set that the papers' networks are trained on at each scale, unless another is asked for."""
+
+
+def images(name: str | None, scale: str, **options: object) -> DataSpec:
     """The data set at a scale: all of it for ``paper`` (and for the small digits), fewer images below.
 
     Args:
-        name: as ``data.load`` takes it.
+        name: as ``data.load`` takes it; None takes the scale's own.
         scale: ``smoke``, ``laptop`` or ``paper``.
         **options: further fields of ``DataSpec``.
     """
+    name = name or DATA[scale]
     count = {"smoke": SMOKE_IMAGES, "laptop": LAPTOP_IMAGES, "paper": None}[scale] if name != "digits" else None
     test = min(count, 5_000) if count else None
     return DataSpec(name, train=count, test=test, mirror=name in MIRRORED, **options)  # type: ignore[arg-type]

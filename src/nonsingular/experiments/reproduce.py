@@ -197,11 +197,6 @@ def read_claims(folder: Path) -> list[dict[str, object]]:
     return rows
 
 
-def store_of(folder: Path) -> xr.Dataset:
-    """The results kept in a folder."""
-    return Store(folder / "results.zarr").read()
-
-
 def summary(results: xr.Dataset, variables: Sequence[str]) -> dict[str, dict[str, tuple[float, float]]]:
     """Network -> variable -> (mean, standard error) over runs at the last epoch, averaged over layers."""
     table: dict[str, dict[str, tuple[float, float]]] = {}

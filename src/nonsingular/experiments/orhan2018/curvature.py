@@ -135,9 +135,7 @@ FIG1_CLAIMS = tuple(claim for name, words in SINGULARITIES.items() for claim in 
 
 
 def _small(figure: str, scale: str, data: str | None, names: tuple[str, ...], width: int, sizes: object) -> Spec:
-    images = protocol.images(
-        data or {"smoke": "digits", "laptop": "cifar10", "paper": "cifar100"}[scale], scale, pca=PCA
-    )
+    images = protocol.images(data, scale, pca=PCA)
     if images.name == "digits":  # 64 pixels have no 128 components
         images = protocol.images(images.name, scale)
     runs, epochs, exact, others = sizes[scale]  # type: ignore[index]

@@ -38,7 +38,7 @@ SPECTRA = {"smoke": (0, 1), "laptop": (0, 1, 3, 10, 25), "paper": (0, 1, 2, 3, 5
 
 def specs(scale: str, data: str | None = None) -> Spec:
     """Networks of 20 layers and 128 units on CIFAR-100 with 50 runs in the paper; CIFAR-10 on a laptop."""
-    images = protocol.images(data or {"smoke": "digits", "laptop": "cifar10", "paper": "cifar100"}[scale], scale)
+    images = protocol.images(data, scale)
     runs, epochs = {"smoke": (3, 2), "laptop": (8, 25), "paper": (50, 100)}[scale]
     return Spec(
         "orhan2018/fig3",

@@ -35,7 +35,7 @@ SPECTRA = {"smoke": (0, 1), "laptop": (3, 15), "paper": (1, 3, 10, 30, 100)}
 
 def specs(scale: str, data: str | None = None) -> Spec:
     """Plain networks of 30 layers and 128 units: 100 runs on CIFAR-100 in the paper, fewer on a laptop."""
-    images = protocol.images(data or {"smoke": "digits", "laptop": "cifar10", "paper": "cifar100"}[scale], scale)
+    images = protocol.images(data, scale)
     runs, epochs = {"smoke": (8, 3), "laptop": (30, 15), "paper": (100, 100)}[scale]
     return Spec(
         "orhan2018/fig4",

@@ -23,14 +23,13 @@ from nonsingular.training import BiasPenalty, Member
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DATA = {"smoke": "digits", "laptop": "cifar10", "paper": "cifar100"}
 SIZES = {"smoke": (2, 2, (2,)), "laptop": (5, 12, (2, 6, 12)), "paper": (50, 100, (1, 3, 10, 30, 100))}
 """Scale -> runs, epochs, and the epochs after which the Hessian's spectrum is estimated."""
 
 
 def specs(scale: str, data: str | None = None) -> Spec:
     """30-layer networks, 50 runs on CIFAR-10 and CIFAR-100 in the paper."""
-    images = protocol.images(data or at_scale(DATA, scale), scale)
+    images = protocol.images(data, scale)
     runs, epochs, spectra = at_scale(SIZES, scale)
     plain, residual, malicious = (named(name, depth=30) for name in ("plain", "residual", "malicious"))
     return Spec(

@@ -35,7 +35,7 @@ def bias_penalty(data: str) -> BiasPenalty:
 
 def specs(scale: str, data: str | None = None) -> Spec:
     """30-layer networks, 50 runs on CIFAR-100 in the paper."""
-    images = protocol.images(data or {"smoke": "digits", "laptop": "cifar10", "paper": "cifar100"}[scale], scale)
+    images = protocol.images(data, scale)
     runs, epochs = {"smoke": (3, 2), "laptop": (5, 12), "paper": (50, 100)}[scale]
     penalty = bias_penalty(images.name)
     return Spec(
