@@ -47,9 +47,12 @@ def test_scalings_against_the_definition(colour, mirror):
     centred = train - train.mean(0)
     spread = train.std(0)
     norm = np.sqrt((((centred / spread) ** 2).sum(1)).mean())
+    channels = train.reshape(-1, 3, 20)
+    mean, deviation = (np.repeat(f(channels, axis=(0, 2)), 20) for f in (np.mean, np.std))
     expected = {
         "raw": (train, test),
         "centred": (centred, test - train.mean(0)),
+        "channels": ((train - mean) / deviation, (test - mean) / deviation),
         "standardised": (centred / spread, (test - train.mean(0)) / spread),
         "unit": (centred / spread / norm, (test - train.mean(0)) / spread / norm),
     }
@@ -72,6 +75,34 @@ def test_properties_of_the_scaled_training_images(colour):
     torch.testing.assert_close(inputs("raw*3"), inputs("raw") * 3, rtol=1e-5, atol=0)
     # The convention behind "x 0.01": 60 standardised pixels have norm sqrt(60).
     assert abs(inputs("standardised*0.01").square().sum(1).mean() - 60e-4) < 1e-6
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_image_layout_holds_the_same_numbers(colour, scaling):
+    flat_task, task = (prepare(DataSpec("digits", scaling=scaling, layout=layout)) for layout in ("flat", "image"))
+    assert (flat_task.shape, task.shape, task.inputs) == ((60,), (3, 4, 5), 60)
+    assert torch.equal(task.train_inputs.flatten(1), flat_task.train_inputs)
+    assert torch.equal(task.test_inputs.flatten(1), flat_task.test_inputs)
+
+
+def test_reduced_images_are_means_over_areas():
+    task = prepare(DataSpec("digits", scaling="raw", layout="image", size=4))
+    areas = (FULL.train.astype(np.float64) / 255).reshape(-1, 1, 4, 2, 4, 2).mean((3, 5))
+    np.testing.assert_allclose(task.train_inputs, areas, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: DataSpec(layout="cube"), "unknown layout 'cube'; there are flat, image"),
+        (lambda: DataSpec(layout="image", pca=3), "principal components are no images"),
+        (lambda: prepare(DataSpec("digits", size=9)), "8 x 8 pixels cannot be reduced to 9"),
+        (lambda: DataSpec(size=0), "size must be at least 1"),
+    ],
+)
+def test_wrong_layouts_and_sizes_are_refused(wrong, message):
+    with pytest.raises(InputError, match=message):
+        wrong()
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
@@ -170,7 +201,7 @@ def test_scalings_are_read_as_written(name, factor):
     "scaling", ["", "whitened", "unit*", "unit*x", "unit*0", "unit*-1", "unit*nan", "raw*inf", "2"]
 )
 def test_unknown_scalings_are_refused(scaling):
-    with pytest.raises(InputError, match=r"raw, centred, standardised, unit.*standardised\*0\.01"):
+    with pytest.raises(InputError, match=r"raw, centred, standardised, channels, unit.*standardised\*0\.01"):
         DataSpec(scaling=scaling)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -14,7 +16,8 @@ from nonsingular.data.images import load
 from nonsingular.data.sources import known
 from nonsingular.errors import InputError
 
-SCALINGS = ("raw", "centred", "standardised", "unit")
+SCALINGS = ("raw", "centred", "standardised", "channels", "unit")
+LAYOUTS = ("flat", "image")
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,12 @@ class DataSpec:
         test: likewise.
         mirror: add the mirror image of every training image (orhan2018 Note 2).
         scaling: ``raw`` (grey levels in [0, 1]), ``centred`` (mean image 0), ``standardised`` (each pixel mean 0,
-            deviation 1) or ``unit`` (standardised, then divided so that the mean squared norm of an image is 1);
+            deviation 1), ``channels`` (each channel mean 0, deviation 1) or ``unit`` (standardised, then divided so
+            that the mean squared norm of an image is 1);
             ``*FACTOR`` may follow, as in ``standardised*0.01``. All statistics come from the training images.
         pca: project on so many principal components of the scaled training images; None keeps the pixels.
+        layout: ``flat``, one axis of inputs, or ``image``: channel, height and width.
+        size: images are reduced to so many pixels in height and width, by the mean over areas; None keeps them.
     """
 
     name: str = "digits"
@@ -38,11 +44,17 @@ class DataSpec:
     mirror: bool = False
     scaling: str = "unit"
     pca: int | None = None
+    layout: str = "flat"
+    size: int | None = None
 
     def __post_init__(self) -> None:
         known(self.name)
         parse_scaling(self.scaling)
-        for what in ("train", "test", "pca"):
+        if self.layout not in LAYOUTS:
+            raise InputError(f"unknown layout {self.layout!r}; there are {', '.join(LAYOUTS)}")
+        if self.layout == "image" and self.pca is not None:
+            raise InputError("data: principal components are no images; leave out pca or take layout flat")
+        for what in ("train", "test", "pca", "size"):
             value = getattr(self, what)
             if value is not None and value < 1:
                 raise InputError(f"data: {what} must be at least 1, got {value}")
@@ -53,23 +65,28 @@ class Task:
     """What a network is trained on: inputs and labels as tensors.
 
     Attributes:
-        train_inputs: float32.
+        train_inputs: float32, each sample one axis of numbers or an image ``[channel, height, width]``.
         train_labels: class numbers.
         test_inputs: float32.
         test_labels: class numbers.
         classes: number of classes.
     """
 
-    train_inputs: Float[Tensor, "sample input"]
+    train_inputs: Float[Tensor, "sample ..."]
     train_labels: Int64[Tensor, " sample"]
-    test_inputs: Float[Tensor, "sample input"]
+    test_inputs: Float[Tensor, "sample ..."]
     test_labels: Int64[Tensor, " sample"]
     classes: int
 
     @property
     def inputs(self) -> int:
         """Number of inputs."""
-        return self.train_inputs.shape[1]
+        return math.prod(self.shape)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.train_inputs.shape[1:])
 
     def to(self, device: torch.device) -> Task:
         """The same on another device."""
@@ -117,7 +134,9 @@ def prepare(spec: DataSpec, data_dir: str | Path | None = None) -> Task:
     if spec.mirror:
         train = np.concatenate([train, train[..., ::-1]])
         train_labels = np.concatenate([train_labels, train_labels])
-    train_inputs, test_inputs = _scale(_flat(train), _flat(test), spec)
+    train, test = _levels(train, spec.size), _levels(test, spec.size)
+    shape = train.shape[1:] if spec.layout == "image" else (-1,)
+    train_inputs, test_inputs = (x.reshape(len(x), *shape) for x in _scale(train, test, spec))
     return Task(
         torch.from_numpy(train_inputs),
         torch.from_numpy(np.array(train_labels)),
@@ -138,21 +157,33 @@ def _subset(
     return images[rows], labels[rows]
 
 
-def _flat(images: np.ndarray) -> np.ndarray:
-    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+def _levels(images: np.ndarray, size: int | None) -> Float[np.ndarray, "image channel height width"]:
+    """Grey levels in [0, 1], at the size asked for."""
+    levels = images.astype(np.float32) / np.float32(255)
+    if size is None or images.shape[-2:] == (size, size):
+        return levels
+    if size > min(images.shape[-2:]):
+        raise InputError(f"data: images of {images.shape[-2]} x {images.shape[-1]} pixels cannot be reduced to {size}")
+    return F.adaptive_avg_pool2d(torch.from_numpy(levels), size).numpy()
 
 
-def _scale(train: np.ndarray, test: np.ndarray, spec: DataSpec) -> tuple[np.ndarray, np.ndarray]:
+def _scale(
+    train: Float[np.ndarray, "image channel height width"], test: np.ndarray, spec: DataSpec
+) -> tuple[np.ndarray, np.ndarray]:
     name, factor = parse_scaling(spec.scaling)
+    # Statistics over images, and for ``channels`` over the pixels of a channel too.
+    axes = (0, 2, 3) if name == "channels" else (0,)
     if name != "raw":
-        centre = train.mean(axis=0, dtype=np.float64).astype(np.float32)
+        centre = train.mean(axis=axes, dtype=np.float64, keepdims=True).astype(np.float32)
         train -= centre
         test -= centre
-    if name in ("standardised", "unit"):
+    if name in ("standardised", "channels", "unit"):
+        spread = np.sqrt(np.mean(train**2, axis=axes, dtype=np.float64, keepdims=True))
         # A pixel that varies by less than one grey level carries no signal: do not blow it up.
-        spread = np.maximum(np.sqrt(np.mean(train**2, axis=0, dtype=np.float64)), 1 / 255).astype(np.float32)
+        spread = np.maximum(spread, 1 / 255).astype(np.float32)
         train /= spread
         test /= spread
+    train, test = train.reshape(len(train), -1), test.reshape(len(test), -1)
     if spec.pca is not None:
         train, test = _project(train, test, spec.pca)
     if name == "unit":

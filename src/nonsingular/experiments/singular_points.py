@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from nonsingular.curvature import Hessian
-from nonsingular.networks import FullyConnected, NetworkSpec, build
+from nonsingular.networks import FullyConnected, NetworkSpec
 
 INPUTS, WIDTH, OUTPUTS, SAMPLES = 6, 5, 3, 400
 LAYER = 1  # the second hidden layer, the first with a skip connection
@@ -110,7 +110,7 @@ def singular_points(seed: int) -> xr.Dataset:
 
 def _measure(kind: Singularity, skip: str, seed: int) -> dict[str, float]:
     spec = NetworkSpec(depth=3, width=WIDTH, skip=skip, activation=kind.activation)
-    network = build(spec, INPUTS, OUTPUTS, seed).double()
+    network = spec.build((INPUTS,), OUTPUTS, seed).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in network.parameters():

@@ -91,7 +91,7 @@ def _chunks(spec: Spec, task: Task, training: TrainingSpec, workspace: Workspace
     kinds: dict[object, list[Row]] = {}
     sizes: dict[object, int] = {}
     for n, member in enumerate(spec.networks):
-        network = build(member.network, task.inputs, task.classes, spec.seed)
+        network = build(member.network, task.shape, task.classes, spec.seed)
         kind = structure(network)
         kinds.setdefault(kind, []).extend(Row(n, r) for r in range(spec.runs))
         sizes[kind] = workspace.runs_at_once or runs_that_fit(network, task, training, workspace.device)
@@ -127,7 +127,7 @@ def _trainer(rows: list[Row], spec: Spec, task: Task, workspace: Workspace) -> T
     assert spec.training is not None
     members = [spec.networks[row.network] for row in rows]
     seeds = [spec.seed + row.run for row in rows]
-    networks = [build(m.network, task.inputs, task.classes, s) for m, s in zip(members, seeds, strict=True)]
+    networks = [build(m.network, task.shape, task.classes, s) for m, s in zip(members, seeds, strict=True)]
     return Trainer(networks, seeds, task, spec.training, [m.penalty for m in members], workspace.device)
 
 

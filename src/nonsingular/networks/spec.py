@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from nonsingular.errors import InputError
 from nonsingular.networks import skips
 from nonsingular.networks.fully_connected import FullyConnected
 from nonsingular.networks.initialisation import initialise
+
+
+class Architecture(Protocol):
+    """A frozen description of a network, all but its random numbers: what ``build`` takes."""
+
+    @property
+    def depth(self) -> int:
+        """Number of hidden layers, as ``measures.layer_names`` counts them."""
+
+    def build(self, shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
+        """The module for inputs of ``shape`` (one sample's), with all that is random drawn from ``seed``."""
+
+
+def build(spec: Architecture, inputs: int | tuple[int, ...], classes: int, seed: int) -> nn.Module:
+    """The network that ``spec`` describes, with weights and skip matrices drawn from ``seed``.
+
+    Args:
+        spec: depth, width, skips, initialisation.
+        inputs: number of inputs, or the shape of one sample.
+        classes: number of outputs.
+        seed: two networks of equal spec and seed are equal to the bit.
+
+    Raises:
+        InputError: unknown skip, activation or initialisation, sizes out of range, or inputs of a shape that the
+            network does not take.
+    """
+    return spec.build((inputs,) if isinstance(inputs, int) else inputs, classes, seed)
 
 
 @dataclass(frozen=True)
@@ -42,6 +71,28 @@ class NetworkSpec:
             if getattr(self, what) < 1:
                 raise InputError(f"network: {what} must be at least 1, got {getattr(self, what)}")
 
+    def build(self, shape: tuple[int, ...], classes: int, seed: int) -> FullyConnected:
+        """The network, as ``networks.build`` gives it; samples of any shape are flattened."""
+        generator = torch.Generator().manual_seed(seed)
+        # Skips draw from a generator of their own: networks which differ in skips alone start from equal weights.
+        wiring = torch.Generator().manual_seed(seed ^ 0x5C1B)
+        hyper = self.skip == "hyper"
+        network = FullyConnected(
+            math.prod(shape),
+            classes,
+            self.depth,
+            self.width,
+            self.activation,
+            [_skip("identity" if hyper else self.skip, self.width, wiring) for _ in range(self.depth - 1)],
+            _earlier(self.depth, self.width, wiring) if hyper else None,
+            self.batch_norm,
+        )
+        # The malicious start cancels skips, which first layer and readout do not have, even where they are square.
+        ends = "glorot" if self.init == "malicious" else self.init
+        for part, how in ((network.layers[:1], ends), (network.layers[1:], self.init), (network.readout, ends)):
+            initialise(part, how, generator)
+        return network
+
 
 NAMED: dict[str, NetworkSpec] = {
     "plain": NetworkSpec(),
@@ -62,39 +113,6 @@ def named(name: str, *, depth: int | None = None, width: int | None = None) -> N
         raise InputError(f"unknown network {name!r}; there are {', '.join(NAMED)}")
     spec = NAMED[name]
     return replace(spec, depth=spec.depth if depth is None else depth, width=spec.width if width is None else width)
-
-
-def build(spec: NetworkSpec, inputs: int, classes: int, seed: int) -> FullyConnected:
-    """The network that ``spec`` describes, with weights and skip matrices drawn from ``seed``.
-
-    Args:
-        spec: depth, width, skips, initialisation.
-        inputs: number of inputs.
-        classes: number of outputs.
-        seed: two networks of equal spec and seed are equal to the bit.
-
-    Raises:
-        InputError: unknown skip, activation or initialisation, or sizes out of range.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    # Skips draw from a generator of their own, so that networks which differ in skips alone start from equal weights.
-    wiring = torch.Generator().manual_seed(seed ^ 0x5C1B)
-    hyper = spec.skip == "hyper"
-    network = FullyConnected(
-        inputs,
-        classes,
-        spec.depth,
-        spec.width,
-        spec.activation,
-        [_skip("identity" if hyper else spec.skip, spec.width, wiring) for _ in range(spec.depth - 1)],
-        _earlier(spec.depth, spec.width, wiring) if hyper else None,
-        spec.batch_norm,
-    )
-    # The malicious start cancels skips, which the first layer and the readout do not have, even where they are square.
-    ends = "glorot" if spec.init == "malicious" else spec.init
-    for part, how in ((network.layers[:1], ends), (network.layers[1:], spec.init), (network.readout, ends)):
-        initialise(part, how, generator)
-    return network
 
 
 def _earlier(depth: int, width: int, generator: Generator) -> Tensor | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,22 @@ def structure(network: nn.Module) -> tuple[object, ...]:
     return (repr(network), *((name, tuple(t.shape)) for name, t in network.state_dict().items()))
 
 
+def replaced(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of a module that holds ``tensors`` (by name) for its own; tied parameters stay tied."""
+    own = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    memo = {id(t): tensors[name] for name, t in own.items()}
+    return copy.deepcopy(network, memo)
+
+
+def _abstract(network: nn.Module) -> nn.Module:
+    """A copy without numbers (device ``meta``)."""
+    shapes: dict[str, Tensor] = {
+        name: nn.Parameter(p.detach().to("meta"), requires_grad=p.requires_grad)
+        for name, p in network.named_parameters()
+    }
+    return replaced(network, shapes | {name: b.to("meta") for name, b in network.named_buffers()})
+
+
 class Population:
     """R networks of equal structure whose parameters are stacked.
 
@@ -27,16 +43,24 @@ class Population:
     Args:
         networks: the members; they are copied.
         device: where the stacked tensors live.
+        vectorised: compute all members in one vectorised call (True), or one after another (False). By default
+            networks with convolutions go one after another on a CPU, where a grouped convolution is slower than its
+            groups.
 
     Attributes:
-        parameters: name -> stacked parameter, a leaf that an optimiser can take.
+        parameters: name -> stacked parameter, a leaf that an optimiser can take. Weights of two-dimensional
+            convolutions lie channels-last in memory.
         buffers: name -> stacked buffer.
+        skeleton: a member without numbers.
+        layers: names of the hidden layers.
 
     Raises:
         InputError: no networks, or networks of different structure.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, networks: Sequence[nn.Module], device: torch.device | str = "cpu", vectorised: bool | None = None
+    ) -> None:
         if not networks:
             raise InputError("a population needs at least one network")
         kinds = {structure(n) for n in networks}
@@ -44,11 +68,15 @@ class Population:
             raise InputError(f"a population needs networks of equal structure, got {len(kinds)} kinds")
         parameters, buffers = stack_module_state(list(networks))
         self.parameters: dict[str, Tensor] = {
-            k: nn.Parameter(v.detach().to(device), requires_grad=v.requires_grad) for k, v in parameters.items()
+            k: nn.Parameter(_channels_last(v.detach().to(device)), requires_grad=v.requires_grad)
+            for k, v in parameters.items()
         }
         self.buffers: dict[str, Tensor] = {k: v.detach().to(device) for k, v in buffers.items()}
-        self.skeleton = copy.deepcopy(networks[0]).to("meta")
+        self.skeleton = _abstract(networks[0])
         self.layers = layer_names(self.skeleton)
+        convolves = any(isinstance(m, CONVOLUTIONS) for m in self.skeleton.modules())
+        on_cpu = torch.device(device).type != "cuda"
+        self.vectorised = not (convolves and on_cpu) if vectorised is None else vectorised
 
     def __len__(self) -> int:
         return len(next(iter(self.parameters.values())))
@@ -62,6 +90,9 @@ class Population:
             inputs: a batch of its own for each run; with ``shared`` one batch for all, without the run axis.
             shared: whether all runs see the same batch.
         """
+        if not self.vectorised:
+            members = zip(self.members(), [inputs] * len(self) if shared else inputs, strict=True)
+            return torch.stack([functional_call(self.skeleton, member, (x,)) for member, x in members])
 
         def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
             return functional_call(self.skeleton, (parameters, buffers), (x,))
@@ -69,6 +100,13 @@ class Population:
         return vmap(one, in_dims=(0, 0, None if shared else 0), randomness="different")(
             self.parameters, self.buffers, inputs
         )
+
+    def members(self) -> Iterator[dict[str, Tensor]]:
+        """Member by member its parameters and buffers by name: views of the stacked tensors."""
+        stacked = {**self.parameters, **self.buffers}
+        unbound = {name: tensor.unbind() for name, tensor in stacked.items()}
+        for run in range(len(self)):
+            yield {name: tensors[run] for name, tensors in unbound.items()}
 
     def record(
         self, inputs: Float[Tensor, "sample ..."], offsets: dict[str, Tensor] | None = None, training: bool = False
@@ -91,6 +129,13 @@ class Population:
 
         self.train(training)
         buffers = {k: v.clone() for k, v in self.buffers.items()} if training else self.buffers
+        if not self.vectorised:
+            every = [
+                one(_run(self.parameters, r), _run(buffers, r), None if offsets is None else _run(offsets, r))
+                for r in range(len(self))
+            ]
+            outputs = torch.stack([output for output, _ in every])
+            return outputs, {name: torch.stack([seen[name] for _, seen in every]) for name in every[0][1]}
         return vmap(one, in_dims=(0, 0, None if offsets is None else 0), randomness="different")(
             self.parameters, buffers, offsets
         )
@@ -101,10 +146,10 @@ class Population:
 
     def network(self, run: int) -> nn.Module:
         """A copy of one member as an ordinary module on the CPU."""
-        network = copy.deepcopy(self.skeleton).to_empty(device="cpu")
-        state = {**self.parameters, **self.buffers}
-        network.load_state_dict({k: state[k][run].detach().cpu() for k in network.state_dict()})
-        return network
+        numbers: dict[str, Tensor] = {
+            name: nn.Parameter(_copy(p[run]), requires_grad=p.requires_grad) for name, p in self.parameters.items()
+        }
+        return replaced(self.skeleton, numbers | {name: _copy(b[run]) for name, b in self.buffers.items()})
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """All numbers of the population, for a checkpoint."""
@@ -116,3 +161,21 @@ class Population:
         for mine, theirs in ((self.parameters, state["parameters"]), (self.buffers, state["buffers"])):
             for name, tensor in mine.items():
                 tensor.copy_(theirs[name])
+
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def _channels_last(stacked: Tensor) -> Tensor:
+    """Weights of two-dimensional convolutions with the channels innermost in memory, the layout fast kernels want."""
+    if stacked.ndim != 5:
+        return stacked
+    return stacked.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+
+
+def _run(stacked: Mapping[str, Tensor], run: int) -> dict[str, Tensor]:
+    return {name: tensor[run] for name, tensor in stacked.items()}
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nonsingular.errors import InputError
-from nonsingular.networks import NetworkSpec
+from nonsingular.networks import Architecture
 from nonsingular.training.regularisers import BiasPenalty
 
 PRECISIONS = ("float32", "bfloat16")
 OPTIMISERS = ("adam", "sgd")
+AUGMENTATIONS = ("none", "crop+mirror")
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Member:
     """One kind of network in a comparison: its label, its architecture and its regulariser."""
 
     name: str
-    network: NetworkSpec
+    network: Architecture
     penalty: BiasPenalty | None = None
 
 
@@ -32,6 +33,11 @@ class TrainingSpec:
         optimiser: ``adam`` or ``sgd``.
         momentum: of ``sgd``.
         precision: ``float32``, or ``bfloat16`` for automatic mixed precision.
+        weight_decay: of all parameters (of ``sgd`` the L2 penalty; of ``adam`` decoupled, as in AdamW).
+        milestones: epochs after which the learning rate is multiplied by ``decay``.
+        decay: see there.
+        augment: ``none``, or ``crop+mirror``: images padded by 4 zero pixels, cropped and mirrored at random in every
+            step (He et al. 2016, section 4.2).
     """
 
     epochs: int = 1
@@ -40,6 +46,10 @@ class TrainingSpec:
     optimiser: str = "adam"
     momentum: float = 0.0
     precision: str = "float32"
+    weight_decay: float = 0.0
+    milestones: tuple[int, ...] = ()
+    decay: float = 0.1
+    augment: str = "none"
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -50,5 +60,13 @@ class TrainingSpec:
             raise InputError(f"learning_rate must be positive, got {self.learning_rate}")
         if self.optimiser not in OPTIMISERS:
             raise InputError(f"unknown optimiser {self.optimiser!r}; there are {', '.join(OPTIMISERS)}")
+        if self.augment not in AUGMENTATIONS:
+            raise InputError(f"unknown augmentation {self.augment!r}; there are {', '.join(AUGMENTATIONS)}")
+        if self.weight_decay < 0:
+            raise InputError(f"weight_decay must be at least 0, got {self.weight_decay}")
         if self.precision not in PRECISIONS:
             raise InputError(f"unknown precision {self.precision!r}; there are {', '.join(PRECISIONS)}")
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0."""
+        return self.learning_rate * self.decay ** sum(epoch >= m for m in self.milestones)

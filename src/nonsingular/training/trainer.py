@@ -11,17 +11,22 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from nonsingular.data import Task
 from nonsingular.errors import InputError
+from nonsingular.training.augmentation import crop_and_mirror
 from nonsingular.training.population import Population
 from nonsingular.training.regularisers import BiasPenalty, penalty
 from nonsingular.training.spec import TrainingSpec
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Outputs and labels of one network's batch -> their mean loss."""
+
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Means over samples, one number a run."""
+    """Means over samples, one number a run; the accuracy is NaN where labels are not class numbers."""
 
     accuracy: Float[Tensor, " run"]
     loss: Float[Tensor, " run"]
@@ -31,7 +36,8 @@ class Trainer:
     """Trains the networks of a population side by side, each with mini-batches in an order of its own.
 
     The order of run ``k`` in an epoch follows from its seed and the epoch alone, so run ``k`` of a population and run
-    ``k`` alone see the same batches, and a resumed run goes on as if it had not stopped.
+    ``k`` alone see the same batches, and a resumed run goes on as if it had not stopped. (Dropout too follows from the
+    seeds; in a vectorised population from those of all runs together.)
 
     Args:
         networks: one network a run, of equal structure.
@@ -40,13 +46,15 @@ class Trainer:
         spec: protocol.
         penalties: a bias penalty or None for each run.
         device: where to train.
+        loss: what is minimised; cross-entropy unless another is given.
+        vectorised: as ``Population`` takes it.
 
     Attributes:
         population: the networks.
         epoch: finished epochs.
 
     Raises:
-        InputError: a batch larger than the training set.
+        InputError: a batch larger than the training set, or augmentation of inputs that are no images.
     """
 
     def __init__(
@@ -57,15 +65,19 @@ class Trainer:
         spec: TrainingSpec,
         penalties: Sequence[BiasPenalty | None] = (),
         device: torch.device | str = "cpu",
+        loss: Loss = F.cross_entropy,
+        vectorised: bool | None = None,
     ) -> None:
         if spec.batch > len(task.train_labels):
             raise InputError(f"batch {spec.batch} is larger than the training set of {len(task.train_labels)} images")
-        self.spec, self.seeds, self.device = spec, list(seeds), torch.device(device)
+        self._images = len(task.shape) == 3
+        if spec.augment != "none" and not self._images:
+            raise InputError(f"augmentation {spec.augment} needs images; these inputs have shape {task.shape}")
+        self.spec, self.seeds, self.device, self.loss = spec, list(seeds), torch.device(device), loss
         self.task = task.to(self.device)
-        # Converted once, not in every step.
-        self._inputs = self.task.train_inputs.to(torch.bfloat16 if spec.precision == "bfloat16" else torch.float32)
+        self._inputs = self._stored(self.task.train_inputs)
         self._batch: Tensor | None = None
-        self.population = Population(networks, self.device)
+        self.population = Population(networks, self.device, vectorised)
         self.optimiser = _optimiser(spec, list(self.population.parameters.values()))
         self.epoch = 0
         penalties = list(penalties) or [None] * len(networks)
@@ -80,9 +92,14 @@ class Trainer:
     def train_epoch(self, on_step: Callable[[], None] = lambda: None) -> None:
         """One pass through the training set; ``on_step`` is called after every step of all networks."""
         self.population.train()
-        for rows in self._batches():
-            self._step(self._gather(rows), self.task.train_labels[rows])
-            on_step()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.spec.rate(self.epoch)
+        augmentation = [_generator(seed, self.epoch, 1) for seed in self.seeds]
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(_number(*self.seeds, self.epoch))
+            for number, rows in enumerate(self._batches()):
+                self._step(number, self._gather(rows, augmentation), self.task.train_labels[rows])
+                on_step()
         self.epoch += 1
 
     def _batches(self) -> list[Int64[Tensor, "run sample"]]:
@@ -90,43 +107,90 @@ class Trainer:
         orders = torch.stack([_permutation(count, seed, self.epoch) for seed in self.seeds]).to(self.device)
         return [orders[:, i * batch : (i + 1) * batch] for i in range(self.steps)]
 
-    def _gather(self, rows: Int64[Tensor, "run sample"]) -> Float[Tensor, "run sample input"]:
+    def _stored(self, inputs: Float[Tensor, "sample ..."]) -> Float[Tensor, "sample ..."]:
+        """The inputs as steps gather them, converted once: images channels-last, numbers in the precision asked for."""
+        if inputs.is_floating_point() and self.spec.precision == "bfloat16":
+            inputs = inputs.to(torch.bfloat16)
+        return inputs.permute(0, 2, 3, 1).contiguous() if self._images else inputs.contiguous()
+
+    def _gather(
+        self, rows: Int64[Tensor, "run sample"], augmentation: Sequence[torch.Generator]
+    ) -> Float[Tensor, "run sample ..."]:
         """The rows' inputs, in one buffer that every step uses again.
 
         A fresh tensor of tens of megabytes a step costs more in page faults than the copy itself.
         """
         if self._batch is None:
-            self._batch = torch.empty(
-                rows.numel(), *self._inputs.shape[1:], dtype=self._inputs.dtype, device=self.device
-            )
+            self._batch = self._inputs.new_empty(rows.numel(), *self._inputs.shape[1:])
         torch.index_select(self._inputs, 0, rows.flatten(), out=self._batch)
-        return self._batch.unflatten(0, rows.shape)
+        batch = self._batch.unflatten(0, rows.shape)
+        if self.spec.augment != "none":
+            batch = torch.stack([crop_and_mirror(x, g) for x, g in zip(batch, augmentation, strict=True)])
+        return batch.permute(0, 1, 4, 2, 3) if self._images else batch
 
-    def _step(self, inputs: Float[Tensor, "run sample input"], labels: Int64[Tensor, "run sample"]) -> None:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.precision == "bfloat16"):
-            outputs = self.population(inputs)
-        # Runs share no parameters: the gradient of the sum over runs is every run's own gradient.
-        loss = F.cross_entropy(outputs.flatten(0, 1).float(), labels.flatten(), reduction="sum") / labels.shape[1]
+    def _step(self, number: int, inputs: Float[Tensor, "run sample ..."], labels: Tensor) -> None:
+        """One step of every run: ``labels`` are ``[run, sample]`` class numbers, or what the loss takes."""
+        self.optimiser.zero_grad(set_to_none=self.population.vectorised)
+        if self.population.vectorised:
+            with self._autocast():
+                outputs = self.population(inputs)
+            # Runs share no parameters: the gradient of the sum over runs is every run's own gradient.
+            self._losses(outputs, labels).sum().backward()
+        else:
+            for run, (x, y) in enumerate(zip(inputs, labels, strict=True)):
+                torch.manual_seed(_number(self.seeds[run], self.epoch, number))
+                self._differentiate(run, x, y)
         if self._targets:
-            loss = loss + penalty(self.population.parameters, self._targets, self._strength).sum()
-        self.optimiser.zero_grad()
-        loss.backward()
+            penalty(self.population.parameters, self._targets, self._strength).sum().backward()
         self.optimiser.step()
 
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.precision == "bfloat16")
+
+    def _differentiate(self, run: int, x: Float[Tensor, "sample ..."], y: Tensor) -> None:
+        """Set one run's part of the gradients; what its forward pass kept is free again before the next run's."""
+        stacked = {name: p for name, p in self.population.parameters.items() if p.requires_grad}
+        # Leaves that share memory with the run's part of the stacked parameters.
+        leaves = {name: p.detach()[run].requires_grad_() for name, p in stacked.items()}
+        rest = {k: v[run] for k, v in (self.population.parameters | self.population.buffers).items() if k not in leaves}
+        with self._autocast():
+            output = functional_call(self.population.skeleton, leaves | rest, (x,))
+        gradients = torch.autograd.grad(self.loss(_full(output), y), list(leaves.values()), allow_unused=True)
+        for p, gradient in zip(stacked.values(), gradients, strict=True):
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+            if gradient is not None:
+                p.grad[run] = gradient
+
+    def _losses(self, outputs: Float[Tensor, "run sample ..."], labels: Tensor) -> Float[Tensor, " run"]:
+        if self.loss is F.cross_entropy and outputs.ndim == 3 and labels.ndim == 2:
+            each = F.cross_entropy(_full(outputs).flatten(0, 1), labels.flatten(), reduction="none")
+            return each.view(labels.shape).mean(1)
+        return torch.stack([self.loss(_full(o), y) for o, y in zip(outputs, labels, strict=True)])
+
     @torch.no_grad()
-    def evaluate(
-        self, inputs: Float[Tensor, "sample input"], labels: Int64[Tensor, " sample"], batch: int = 2000
-    ) -> Accuracy:
-        """Accuracy and mean cross-entropy of every run; NaN for runs whose outputs are not finite."""
+    def evaluate(self, inputs: Float[Tensor, "sample ..."], labels: Tensor, batch: int | None = None) -> Accuracy:
+        """Accuracy and mean loss of every run; NaN for runs whose outputs are not finite.
+
+        Args:
+            inputs: samples.
+            labels: their class numbers, or what the loss takes.
+            batch: samples at a time; by default few where they are images.
+        """
         self.population.train(False)
         correct = torch.zeros(len(self.population), device=self.device)
         loss = torch.zeros_like(correct)
+        batch = batch or (500 if self._images else 2000)
         for x, y in zip(inputs.split(batch), labels.split(batch), strict=True):
-            outputs = self.population(x.to(self.device), shared=True)
-            y = y.to(self.device)
-            correct += (outputs.argmax(-1) == y).sum(-1)
-            losses = F.cross_entropy(outputs.flatten(0, 1), y.repeat(len(outputs)), reduction="none")
-            loss += losses.view(len(outputs), -1).sum(-1)
+            x, y = x.to(self.device), y.to(self.device)
+            if self._images:
+                x = x.contiguous(memory_format=torch.channels_last)
+            outputs = self.population(x, shared=True)
+            if outputs.ndim == 3 and not y.is_floating_point():
+                correct += (outputs.argmax(-1) == y).sum(-1)
+            else:
+                correct += torch.nan
+            loss += self._losses(outputs, y.expand(len(outputs), *y.shape)) * len(y)
         alive = torch.isfinite(loss) & self.finite()
         mean_loss = torch.where(alive, loss / len(labels), torch.nan)
         return Accuracy(torch.where(alive, correct / len(labels), torch.nan), mean_loss)
@@ -148,14 +212,31 @@ class Trainer:
 
 
 def _optimiser(spec: TrainingSpec, parameters: list[Tensor]) -> torch.optim.Optimizer:
-    if spec.optimiser == "adam":
-        return torch.optim.Adam(parameters, lr=spec.learning_rate, fused=True)
-    return torch.optim.SGD(parameters, lr=spec.learning_rate, momentum=spec.momentum, fused=True)
+    trained = [p for p in parameters if p.requires_grad]
+    rate, decay = spec.learning_rate, spec.weight_decay
+    if spec.optimiser == "sgd":
+        return torch.optim.SGD(trained, lr=rate, momentum=spec.momentum, weight_decay=decay, fused=True)
+    if decay:
+        return torch.optim.AdamW(trained, lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.Adam(trained, lr=rate, fused=True)
+
+
+def _full(outputs: Tensor) -> Tensor:
+    """Losses are computed in single precision at least."""
+    return outputs.float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs
+
+
+def _number(*key: int) -> int:
+    """A seed that follows from the numbers of ``key``."""
+    return int(np.random.SeedSequence(list(key)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _generator(*key: int) -> torch.Generator:
+    return torch.Generator().manual_seed(_number(*key))
 
 
 def _permutation(count: int, seed: int, epoch: int) -> Int64[Tensor, " sample"]:
-    state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
-    return torch.randperm(count, generator=torch.Generator().manual_seed(int(state >> 1)))
+    return torch.randperm(count, generator=_generator(seed, epoch))
 
 
 def _stacked_targets(
@@ -183,7 +264,7 @@ def runs_that_fit(network: nn.Module, task: Task, spec: TrainingSpec, device: to
         kept[id(t.untyped_storage())] = t.untyped_storage().nbytes()
         return t
 
-    inputs = torch.empty(1, spec.batch, task.inputs, device="meta")
+    inputs = torch.empty(1, spec.batch, *task.shape, device="meta")
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         skeleton(inputs)
     parameters = sum(p.numel() * p.element_size() for p in skeleton.parameters.values())
