@@ -10,11 +10,14 @@ import numpy as np
 import xarray as xr
 from matplotlib.ticker import MaxNLocator
 
-from nonsingular.plots.style import colour, line, new_figure, style
+from nonsingular.plots.style import colour, heading, legend_below, line, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+NARROWEST = 5.0  # inches: room for a title and a legend
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def over_epochs(results: xr.Dataset, panels: Sequence[Panel], title: str, group:
         group: the dimension whose labels are the curves.
     """
     with style():
-        figure = new_figure(3.6 * len(panels), 3.2)
+        figure = new_figure(max(3.6 * len(panels), NARROWEST), 3.2)
         for ax, panel in zip(_axes(figure, len(panels)), panels, strict=True):
             values = results[panel.variable]
             if "layer" in values.dims:
@@ -57,7 +60,7 @@ def over_epochs(results: xr.Dataset, panels: Sequence[Panel], title: str, group:
 def over_layers(results: xr.Dataset, panel: Panel, epochs: Sequence[int], title: str, group: str = "network") -> Figure:
     """One panel an epoch, a variable against the layer, one curve a network."""
     with style():
-        figure = new_figure(3.6 * len(epochs), 3.2)
+        figure = new_figure(max(3.6 * len(epochs), NARROWEST), 3.2)
         axes = _axes(figure, len(epochs), sharey=True)
         for ax, epoch in zip(axes, epochs, strict=True):
             _curves(ax, results[panel.variable].sel(epoch=epoch), "layer", panel, group)
@@ -96,10 +99,9 @@ def _curves(ax: Axes, values: xr.DataArray, along: str, panel: Panel, group: str
 
 
 def _finished(figure: Figure, title: str, results: xr.Dataset) -> Figure:
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=max(len(labels), 1))
+    legend_below(figure)
     runs = results.sizes["run"]
     band = f"mean of {runs} runs; bands: ±1 standard error" if runs > 1 else "one run"
     images = "{data}, {scaling} inputs; ".format(**results.attrs) if "data" in results.attrs else ""
-    figure.suptitle(f"{title}\n{images}{band}", fontsize=10)
+    heading(figure, title, images + band)
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,14 @@ _COLOURS = {
     "best": BLUE,
     "worst": VERMILION,
 }
+# Skip matrices, the less orthogonal the lighter, as in orhan2018 figures 7 and 8.
+_SERIES = (
+    ("orthogonal", "64-vectors", "32-vectors", "16-vectors", "8-vectors", "4-vectors", "2-vectors", "1-vector"),
+    ("tau=0", "tau=0.005", "tau=0.01", "tau=0.015", "tau=0.02", "tau=0.025"),
+)
+for _names in _SERIES:
+    _levels = [round(0xC8 * i / (len(_names) - 1)) for i in range(len(_names))]
+    _COLOURS |= {_name: f"#{_level:02X}{_level:02X}{_level:02X}" for _name, _level in zip(_names, _levels, strict=True)}
 _SPARE = (PURPLE, SKY, YELLOW, GREY, ORANGE, BLACK)
 
 
@@ -76,3 +85,17 @@ def new_figure(width: float = 7.0, height: float = 4.0) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def legend_below(figure: Figure) -> None:
+    """One legend under the axes, for the curves of the first, in as many columns as the figure is wide."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    widest = max((len(label) for label in labels), default=1)
+    columns = int(figure.get_figwidth() / (0.45 + 0.075 * widest))  # inches: the line, and the letters
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(max(columns, 1), max(len(labels), 1)))
+
+
+def heading(figure: Figure, *lines: str) -> None:
+    """A title above all axes, its lines broken where the figure ends."""
+    letters = int(13.5 * figure.get_figwidth())
+    figure.suptitle("\n".join(part for text in lines for part in textwrap.wrap(text, letters)), fontsize=10)

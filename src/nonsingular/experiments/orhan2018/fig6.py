@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
 import xarray as xr
 
 from nonsingular.experiments import protocol
-from nonsingular.experiments.claims import Claim, Effect, NotMeasured, Region, difference, mean
-from nonsingular.experiments.effects import faster, per_run
+from nonsingular.experiments.claims import Claim, Effect, Region, difference, mean
+from nonsingular.experiments.effects import HALF, NO_DECAY, faster, gradient_decay, log_gradient
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS
 from nonsingular.experiments.spec import Spec
@@ -67,33 +66,17 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
     }
 
 
-def _log_gradient(results: xr.Dataset, network: str, epoch: int) -> xr.DataArray:
-    norms = per_run(results, "gradient_norm", network)
-    if epoch not in norms.epoch:
-        raise NotMeasured(f"needs {epoch} epochs")
-    norms = norms.sel(epoch=epoch)
-    return xr.apply_ufunc(np.log10, norms.where(norms > 0))
-
-
-def _decay(results: xr.Dataset, network: str) -> Effect:
-    """log10 of the gradient at the first over that at the last hidden layer, at the start."""
-    log = _log_gradient(results, network, 0)
-    return mean(log.isel(layer=0) - log.isel(layer=-1))
-
-
-HALF = float(np.log10(0.5))
-NO_DECAY = Region(low=HALF)
 RATIO = "log10 of gradient norm, first over last hidden layer, at the start"
 
 
 def _close(results: xr.Dataset) -> Effect:
-    a, b = (_log_gradient(results, name, 0).mean("layer") for name in ("bias-regularised", "plain"))
+    a, b = (log_gradient(results, name, 0).mean("layer") for name in ("bias-regularised", "plain"))
     return mean(a - b)
 
 
 def _larger_later(results: xr.Dataset) -> Effect:
     a, b = (
-        (_log_gradient(results, name, 1).mean("layer") + _log_gradient(results, name, 2).mean("layer")) / 2
+        (log_gradient(results, name, 1).mean("layer") + log_gradient(results, name, 2).mean("layer")) / 2
         for name in ("residual", "plain")
     )
     return difference(a, b)
@@ -107,21 +90,21 @@ CLAIMS = (
     _fig6(
         "residual-no-decay",
         f"Gradients do not decay toward early layers in residual networks ({RATIO}; at least half).",
-        lambda r: _decay(r, "residual"),
+        lambda r: mean(gradient_decay(r, "residual")),
         NO_DECAY,
         "log10",
     ),
     _fig6(
         "malicious-no-decay",
         f"Nor do they after the malicious start ({RATIO}; at least half).",
-        lambda r: _decay(r, "malicious"),
+        lambda r: mean(gradient_decay(r, "malicious")),
         NO_DECAY,
         "log10",
     ),
     _fig6(
         "plain-decay",
         f"Gradients decay toward early layers in plain networks ({RATIO}; less than half).",
-        lambda r: _decay(r, "plain"),
+        lambda r: mean(gradient_decay(r, "plain")),
         Region(high=HALF),
         "log10",
     ),

@@ -1,0 +1,161 @@
+"""Figure 7: skip matrices of fewer and fewer orthonormal vectors, and how often units are silent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from nonsingular.experiments import protocol
+from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Region, mean
+from nonsingular.experiments.effects import HALF, faster, gradient_decay, larger, slope, speed
+from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.instruments import LABELS
+from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.experiments.study import run_study
+from nonsingular.networks import NetworkSpec, named
+from nonsingular.plots.curves import Panel, over_epochs, over_layers
+from nonsingular.plots.scans import Scan, over_numbers
+from nonsingular.training import Member
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTH = 128
+DEPTH = 30
+VECTORS = {
+    "orthogonal": 128,
+    "64-vectors": 64,
+    "32-vectors": 32,
+    "16-vectors": 16,
+    "8-vectors": 8,
+    "4-vectors": 4,
+    "2-vectors": 2,
+    "1-vector": 1,
+}
+"""Network -> orthonormal skip vectors, each copied to as many units as it takes (128 of them: dense orthogonal)."""
+
+SIZES = {"smoke": (2, 2), "laptop": (4, 8), "paper": (10, 100)}
+"""Scale -> runs (10 in the paper) and epochs."""
+
+
+def specs(scale: str, data: str | None = None) -> Spec:
+    """30 layers of 128 units; CIFAR-100 and CIFAR-10 in the paper."""
+    images = protocol.images(data, scale)
+    runs, epochs = at_scale(SIZES, scale)
+    copies = (Member(name, NetworkSpec(DEPTH, WIDTH, f"copies:{count}")) for name, count in VECTORS.items())
+    return Spec(
+        "orhan2018/fig7",
+        scale,
+        runs=runs,
+        data=images,
+        networks=(Member("residual", named("residual", depth=DEPTH, width=WIDTH)), *copies),
+        training=protocol.training(images, epochs),
+        instruments={"train_accuracy": None, "zero_response": None, "gradient_norm": (0,)},
+    )
+
+
+def draw(results: xr.Dataset) -> Mapping[str, Figure]:
+    """Panels a and b; the training speed against the number of vectors; the gradients at the start."""
+    title = "Skip matrices of copied orthonormal vectors, 30 layers"
+    dense = results.sel(network=[n for n in ("residual", "orthogonal") if n in results.network])
+    figures = {
+        "accuracy": over_epochs(results, [Panel("train_accuracy", LABELS["train_accuracy"], percent=True)], title),
+        "gradients": over_layers(results, Panel("gradient_norm", LABELS["gradient_norm"], log=True), [0], title),
+    }
+    if dense.sizes["network"]:
+        silent = Panel("zero_response", LABELS["zero_response"], percent=True)
+        figures["zero-responses"] = over_epochs(dense, [silent], "Identity and dense orthogonal skips, 30 layers")
+    counts = {name: count for name, count in VECTORS.items() if name in results.network}
+    if counts:
+        figures["vectors"] = over_numbers(
+            [Scan(_speeds(results, counts), "mean training accuracy (%)", levels=_identity(results))],
+            "vectors",
+            "orthonormal skip vectors (of 128 units)",
+            title,
+            base=2,
+            attributes=results.attrs,
+        )
+    return figures
+
+
+def _speeds(results: xr.Dataset, counts: Mapping[str, int]) -> xr.DataArray:
+    """The speeds of the series, as one curve."""
+    series = xr.concat([speed(results, name).drop_vars("network") for name in counts], "vectors")
+    return series.assign_coords(vectors=list(counts.values())).expand_dims(network=["orthogonal"])
+
+
+def _identity(results: xr.Dataset) -> dict[str, xr.DataArray]:
+    return {"residual": speed(results, "residual")} if "residual" in results.network else {}
+
+
+SLIGHTLY = 1.0  # percentage points
+DOUBLINGS = {name: float(np.log2(count)) for name, count in VECTORS.items()}
+
+
+def _claim(
+    name: str, statement: str, effect: object, region: Region = POSITIVE, unit: str = "percentage points"
+) -> Claim:
+    return Claim(f"orhan2018/fig7/{name}", "orhan2018 §2.7, figure 7", statement, effect, region, unit)  # type: ignore[arg-type]
+
+
+def _halving(more: str, fewer: str) -> Claim:
+    return _claim(
+        f"{VECTORS[more]}-above-{VECTORS[fewer]}",
+        f"{VECTORS[more]} orthonormal skip vectors train better than {VECTORS[fewer]} "
+        "(mean training accuracy over the epochs).",
+        lambda r: faster(r, more, fewer),
+    )
+
+
+CLAIMS = (
+    _claim(
+        "fewer-vectors-slower",
+        "Training accuracy falls with fewer orthonormal skip vectors "
+        "(mean over the epochs: slope over all eight counts).",
+        lambda r: slope(r, DOUBLINGS),
+        unit="percentage points a doubling",
+    ),
+    *(_halving(more, fewer) for more, fewer in zip(list(VECTORS)[:-1], list(VECTORS)[1:], strict=True)),
+    _claim(
+        "orthogonal-better",
+        "Dense orthogonal skips work slightly better than identity skips "
+        "(mean training accuracy over the epochs: orthogonal minus identity).",
+        lambda r: faster(r, "orthogonal", "residual"),
+    ),
+    _claim(
+        "orthogonal-no-worse",
+        f"Dense orthogonal skips work at least as well as identity skips, to within {SLIGHTLY:g} point "
+        "(mean training accuracy over the epochs: orthogonal minus identity).",
+        lambda r: faster(r, "orthogonal", "residual"),
+        Region(low=-SLIGHTLY),
+    ),
+    _claim(
+        "zero-responses",
+        "Dense orthogonal skips leave units silent less often than identity skips "
+        "(probability of a zero response, mean over layers and epochs: orthogonal minus identity).",
+        lambda r: larger(r, "zero_response", "orthogonal", "residual", 100.0),
+        NEGATIVE,
+    ),
+    _claim(
+        "one-vector-vanishes",
+        "The least orthogonal matrix suffers from vanishing gradients too "
+        "(log10 of gradient norm, first over last hidden layer, at the start; less than half).",
+        lambda r: mean(gradient_decay(r, "1-vector")),
+        Region(high=HALF),
+        "log10",
+    ),
+)
+
+EXPERIMENTS = (
+    Experiment(
+        "orhan2018/fig7",
+        "Skip matrices of fewer and fewer orthonormal vectors",
+        specs,
+        run_study,
+        draw,
+        CLAIMS,
+    ),
+)
