@@ -39,3 +39,22 @@ def test_stacked_are_one_by_one_and_nan_stays_in_its_run(measure):
     x[1, 0, 0] = torch.nan
     assert torch.equal(measure(x)[[0, 2]], healthy[[0, 2]])
     assert measure(x)[1].isnan()
+
+
+def test_share_of_gradients_below_adams_epsilon():
+    gradients = torch.tensor([[[0.0, 1e-9, -1e-9, 1e-7], [1.0, -1.0, 2e-8, -2e-8]], [[1.0] * 4] * 2])
+    assert measures.below_epsilon(gradients).tolist() == [3 / 8, 0.0]
+    assert torch.isnan(measures.below_epsilon(torch.full((2, 2), torch.nan)))
+    # The same steps as Adam's where its epsilon is nothing, and none where it is everything.
+    for size, step in ((1e-4, 1.0), (1e-12, 1e-4)):
+        weight = torch.nn.Parameter(torch.zeros(3, 3))
+        weight.grad = torch.full((3, 3), size)
+        torch.optim.Adam([weight], lr=1.0).step()
+        assert abs(weight.abs().mean().item() - step) < 1e-3
+        assert measures.below_epsilon(weight.grad) == float(size < 1e-8)
+
+
+def test_root_mean_square_of_gradients_too_small_to_be_squared():
+    assert abs(measures.root_mean_square(torch.full((2, 3), -1e-30)).item() / 1e-30 - 1) < 1e-6
+    stacked = torch.randn(4, 5, 6)
+    torch.testing.assert_close(measures.root_mean_square(stacked), stacked.square().mean((1, 2)).sqrt())

@@ -2,7 +2,9 @@
 
 from nonsingular.measures.capture import Capture, capture, layer_names, weight_names
 from nonsingular.measures.representations import condition_number, effective_rank, linear_dependence
-from nonsingular.measures.signals import activation_norm, gradient_norm
+from nonsingular.measures.signals import activation_norm, below_epsilon, gradient_norm, root_mean_square
+from nonsingular.measures.skips import eigenvector_correlations, row_correlations
+from nonsingular.measures.skips import eigenvalues as skip_eigenvalues
 from nonsingular.measures.units import (
     dead_units,
     incoming,
@@ -16,10 +18,12 @@ from nonsingular.measures.units import (
 __all__ = [
     "Capture",
     "activation_norm",
+    "below_epsilon",
     "capture",
     "condition_number",
     "dead_units",
     "effective_rank",
+    "eigenvector_correlations",
     "gradient_norm",
     "incoming",
     "incoming_norm",
@@ -28,6 +32,9 @@ __all__ = [
     "maximum_overlap",
     "mean_overlap",
     "responses",
+    "root_mean_square",
+    "row_correlations",
+    "skip_eigenvalues",
     "weight_names",
     "zero_response",
 ]

@@ -21,6 +21,22 @@ def gradient_norm(gradients: Float[Tensor, "*run sample unit"]) -> Float[Tensor,
     return _mean_norm(gradients)
 
 
+ADAM_EPSILON = 1e-8
+"""What Adam adds to the root of a gradient's second moment (Kingma and Ba 2015): smaller gradients are damped."""
+
+
+def below_epsilon(gradients: Float[Tensor, "*run unit input"], epsilon: float = ADAM_EPSILON) -> Float[Tensor, "*run"]:
+    """Share of weights whose gradient is smaller than Adam's epsilon, so that Adam no longer rescales its step."""
+    # A run that broke down is not one without gradients, so NaN stays NaN.
+    small = torch.where(gradients.isnan(), torch.nan, (gradients.abs() < epsilon).to(gradients.dtype))
+    return small.mean((-2, -1))
+
+
+def root_mean_square(gradients: Float[Tensor, "*run unit input"]) -> Float[Tensor, "*run"]:
+    """Root of the mean squared gradient of a layer's weights."""
+    return gradients.double().square().mean((-2, -1)).sqrt().to(gradients.dtype)
+
+
 def _mean_norm(x: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
     # In float64: the squares of a vanishing gradient leave the range of float32 long before the gradient itself does.
     return torch.linalg.vector_norm(x, dim=-1, dtype=torch.float64).mean(-1).to(x.dtype)
