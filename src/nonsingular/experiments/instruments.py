@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from nonsingular import measures
+from nonsingular.experiments import hessian_instruments as hessian
 from nonsingular.training import Trainer
 
 PROBE_SAMPLES = 1000
@@ -120,6 +121,9 @@ INSTRUMENTS: dict[str, Instrument] = {
     "dead_units": _by_layer("dead_units", _activations, measures.dead_units),
     "activation_norm": _by_layer("activation_norm", _activations, measures.activation_norm),
     "gradient_norm": _by_layer("gradient_norm", _gradients, measures.gradient_norm),
+    "hessian_exact": Instrument(dict.fromkeys(hessian.EXACT, ()), hessian.exact),
+    "hessian_lanczos": Instrument(dict.fromkeys(hessian.LANCZOS, ()), hessian.lanczos),
+    "hessian_moments": Instrument(dict.fromkeys(hessian.MOMENTS, ()), hessian.moments),
 }
 
 LABELS: dict[str, str] = {
@@ -137,6 +141,7 @@ LABELS: dict[str, str] = {
     "dead_units": "dead units (%)",
     "activation_norm": "mean norm of activations",
     "gradient_norm": "mean gradient norm (nats)",
+    **hessian.LABELS,
 }
 """Axis labels with units."""
 

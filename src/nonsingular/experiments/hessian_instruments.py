@@ -1,0 +1,76 @@
+"""Eigenvalues of each network's Hessian counted for a study: exactly, by Lanczos, and by four moments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nonsingular.curvature import Hessian, Spectrum, spectrum
+
+if TYPE_CHECKING:
+    from nonsingular.experiments.instruments import Snapshot
+
+WINDOW = 0.1  # orhan2018 Note 4: degenerate eigenvalues are those within 0.1 of zero
+PARTS = ("degenerate", "negative", "positive")
+SEED = 2018  # of the random vectors, the same for all networks
+LANCZOS_STEPS = 150
+MOMENT_PROBES = 4
+
+EXACT = tuple(f"{part}_exact" for part in PARTS)
+LANCZOS = tuple(f"{part}_lanczos{end}" for end in ("", "_low", "_high") for part in PARTS)
+MOMENTS = tuple(f"{part}_moments" for part in PARTS)
+LABELS = {name: f"{name.split('_')[0]} eigenvalues (%)" for name in (*EXACT, *LANCZOS, *MOMENTS)}
+
+
+def exact(snapshot: Snapshot) -> dict[str, Tensor]:
+    """Exact fractions of degenerate, negative and positive eigenvalues."""
+    return _each_run(snapshot, EXACT, lambda H: _fractions(spectrum(H, WINDOW, "exact")))
+
+
+def lanczos(snapshot: Snapshot) -> dict[str, Tensor]:
+    """The same by Lanczos, with the ends of their 95 % intervals."""
+
+    def measure(H: Hessian) -> list[float]:
+        s = spectrum(H, WINDOW, "lanczos", tolerance=0.1, max_steps=LANCZOS_STEPS, max_probes=2, seed=SEED)
+        intervals = np.array([getattr(s, part).fraction_interval for part in PARTS])
+        return [*_fractions(s), *intervals[:, 0], *intervals[:, 1]]
+
+    return _each_run(snapshot, LANCZOS, measure)
+
+
+def moments(snapshot: Snapshot) -> dict[str, Tensor]:
+    """The same by the paper's four moments and mixture; NaN where the moments vanish."""
+
+    def measure(H: Hessian) -> list[float]:
+        try:
+            return _fractions(spectrum(H, WINDOW, "moments", max_probes=MOMENT_PROBES, seed=SEED))
+        except ValueError:  # a vanished gradient leaves no moments to fit
+            return [math.nan] * len(MOMENTS)
+
+    return _each_run(snapshot, MOMENTS, measure)
+
+
+def hessian_of(snapshot: Snapshot, run: int) -> Hessian:
+    """The Hessian of one network's cross-entropy on the snapshot's samples."""
+    network = snapshot.population.network(run).eval()
+    batches = [(snapshot.inputs.cpu(), snapshot.labels.cpu())]
+    return Hessian(network, F.cross_entropy, batches)
+
+
+def _each_run(
+    snapshot: Snapshot, names: tuple[str, ...], measure: Callable[[Hessian], list[float]]
+) -> dict[str, Tensor]:
+    """The measure of every network; NaN for those that have diverged."""
+    finite = snapshot.trainer.finite().tolist()
+    rows = [measure(hessian_of(snapshot, r)) if ok else [math.nan] * len(names) for r, ok in enumerate(finite)]
+    return dict(zip(names, torch.tensor(rows, dtype=torch.float64).T, strict=True))
+
+
+def _fractions(result: Spectrum) -> list[float]:
+    return [getattr(result, part).fraction for part in PARTS]
