@@ -8,7 +8,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_MODULES = ("curvature", "data", "experiments", "measures", "networks", "plots", "theory", "training")
+_MODULES = ("curvature", "data", "experiments", "landscape", "measures", "networks", "plots", "theory", "training")
 _NAMES = {"Population": "training", "Trainer": "training", "TrainingSpec": "training", "InputError": "errors"}
 
 __all__ = [*_MODULES, *_NAMES]

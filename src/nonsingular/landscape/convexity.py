@@ -1,0 +1,91 @@
+"""Where a surface is convex in all of weight space, not only in the plane that is drawn (li2018 section 6)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import nn
+
+from nonsingular.curvature import Hessian, Lanczos
+from nonsingular.curvature.problem import Loss
+from nonsingular.errors import InputError
+from nonsingular.landscape.directions import Direction
+from nonsingular.landscape.surface import UNIT, Span, _axis
+
+
+def convexity(
+    model: nn.Module,
+    loss_fn: Loss,
+    batches: Iterable[tuple[Any, Any]],
+    x: Direction,
+    y: Direction,
+    *,
+    span: Span = UNIT,
+    grid: int = 9,
+    steps: int = 30,
+    seed: int = 0,
+    on_points: Callable[[int], None] = lambda count: None,
+) -> xr.Dataset:
+    """Extreme eigenvalues of the Hessian over a plane, by the Lanczos process.
+
+    Ritz values lie inside the spectrum: the smallest is an upper bound, the largest a lower one. ``residual`` bounds
+    how far each is from some eigenvalue.
+
+    Args:
+        model: any module; a copy of it is moved over the plane, in evaluation mode.
+        loss_fn: (model output, target) -> scalar.
+        batches: (inputs, target) pairs.
+        x: first direction.
+        y: second direction.
+        span: coordinates of the first and last column and row.
+        grid: points along each axis.
+        steps: products of the Hessian at each point.
+        seed: of the start vector, the same everywhere.
+        on_points: called with 1 as each point is done.
+
+    Returns:
+        Dimensions ``y`` and ``x``; ``smallest``, ``largest``, ``residual`` (the larger of both ends' bounds), and
+        ``ratio`` = abs(smallest / largest), 0 where the smallest is not negative: near 0 the loss is nearly convex.
+
+    Raises:
+        InputError: as ``curvature.Hessian`` (a point where the loss is not finite is NaN, the centre is refused).
+    """
+    axis = _axis(span, grid)
+    moved = copy.deepcopy(model).eval()
+    centre = {n: t.detach().clone() for n, t in moved.state_dict().items()}
+    pairs = list(batches)
+    found = np.full((3, grid, grid), np.nan)
+    for i, j in sorted(np.ndindex(grid, grid), key=lambda ij: abs(axis[ij[0]]) + abs(axis[ij[1]])):
+        state = dict(centre)
+        for c, direction in ((axis[j], x), (axis[i], y)):
+            for name, d in direction.items():
+                state[name] = state[name] + c * d
+        moved.load_state_dict(state)
+        try:
+            found[:, i, j] = _extremes(Hessian(moved, loss_fn, pairs), steps, seed)
+        except InputError:
+            if np.isnan(found).all():  # the centre, which comes first: the model or the data are at fault
+                raise
+        on_points(1)
+    smallest, largest, residual = found
+    ratio = np.where(smallest < 0, np.abs(smallest / largest), 0.0)
+    return xr.Dataset(
+        {
+            name: (("y", "x"), np.where(np.isfinite(smallest), values, np.nan))
+            for name, values in (("smallest", smallest), ("largest", largest), ("residual", residual), ("ratio", ratio))
+        },
+        coords={"y": axis, "x": axis},
+        attrs={"products": steps},
+    )
+
+
+def _extremes(H: Hessian, steps: int, seed: int) -> tuple[float, float, float]:
+    process = Lanczos(H, torch.randn(H.shape[0], generator=torch.Generator().manual_seed(seed)))
+    process.extend(steps)
+    values, _, residuals = process.ritz()
+    return values[0], values[-1], max(residuals[0], residuals[-1])
