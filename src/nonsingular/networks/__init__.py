@@ -2,20 +2,30 @@
 
 from nonsingular.networks.fully_connected import FullyConnected, Layer
 from nonsingular.networks.initialisation import INITIALISATIONS, initialise
+from nonsingular.networks.residual import Residual, ResidualSpec, plainnet, resnet, resnext, wide_resnet
 from nonsingular.networks.skips import copied, equalised, orthogonal
 from nonsingular.networks.spec import NAMED, Architecture, NetworkSpec, build, named
+from nonsingular.networks.vgg import VGG, VGGSpec
 
 __all__ = [
     "INITIALISATIONS",
     "NAMED",
+    "VGG",
     "Architecture",
     "FullyConnected",
     "Layer",
     "NetworkSpec",
+    "Residual",
+    "ResidualSpec",
+    "VGGSpec",
     "build",
     "copied",
     "equalised",
     "initialise",
     "named",
     "orthogonal",
+    "plainnet",
+    "resnet",
+    "resnext",
+    "wide_resnet",
 ]

@@ -52,6 +52,7 @@ class Population:
             convolutions lie channels-last in memory.
         buffers: name -> stacked buffer.
         skeleton: a member without numbers.
+        convolves: whether the networks have convolutions.
         layers: names of the hidden layers.
 
     Raises:
@@ -74,9 +75,9 @@ class Population:
         self.buffers: dict[str, Tensor] = {k: v.detach().to(device) for k, v in buffers.items()}
         self.skeleton = _abstract(networks[0])
         self.layers = layer_names(self.skeleton)
-        convolves = any(isinstance(m, CONVOLUTIONS) for m in self.skeleton.modules())
+        self.convolves = any(isinstance(m, CONVOLUTIONS) for m in self.skeleton.modules())
         on_cpu = torch.device(device).type != "cuda"
-        self.vectorised = not (convolves and on_cpu) if vectorised is None else vectorised
+        self.vectorised = not (self.convolves and on_cpu) if vectorised is None else vectorised
 
     def __len__(self) -> int:
         return len(next(iter(self.parameters.values())))

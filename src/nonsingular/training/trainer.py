@@ -54,7 +54,8 @@ class Trainer:
         epoch: finished epochs.
 
     Raises:
-        InputError: a batch larger than the training set, or augmentation of inputs that are no images.
+        InputError: a batch larger than the training set, augmentation of inputs that are no images, or vectorised
+            convolutions in bfloat16 on a CPU, where torch's automatic casts do not reach them.
     """
 
     def __init__(
@@ -78,6 +79,9 @@ class Trainer:
         self._inputs = self._stored(self.task.train_inputs)
         self._batch: Tensor | None = None
         self.population = Population(networks, self.device, vectorised)
+        mixed = spec.precision == "bfloat16" and self.device.type == "cpu"
+        if mixed and self.population.vectorised and self.population.convolves:
+            raise InputError("vectorised convolutions know no bfloat16 on a CPU; leave vectorised out, or take float32")
         self.optimiser = _optimiser(spec, list(self.population.parameters.values()))
         self.epoch = 0
         penalties = list(penalties) or [None] * len(networks)
