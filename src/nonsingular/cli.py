@@ -100,7 +100,9 @@ def reproduce(
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder of the results [default: out/ID].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run ended.")] = False,
-    engine: Annotated[Engine, typer.Option(help="local, or ray for a cluster.")] = Engine.local,
+    engine: Annotated[
+        Engine, typer.Option(help="Where networks are trained: local, or ray for a cluster.")
+    ] = Engine.local,
 ) -> None:
     """Reproduce figures and tables of the papers: results, figures, claims with verdicts, and a report."""
     from nonsingular.experiments.registry import experiment, experiments
@@ -117,8 +119,6 @@ def reproduce(
         return
     if not ids:
         raise InputError("name at least one experiment, or add --list to see them all")
-    if engine is Engine.ray:
-        raise InputError("--engine ray does not work yet; --engine local does")
     overrides = Overrides(
         data=data,
         scaling=scaling,
@@ -133,7 +133,7 @@ def reproduce(
     rows: list[dict[str, object]] = []
     for id in ids:
         folder = (out if len(ids) == 1 else out / id) if out else Path("out") / id
-        outcome = _reproduce(id, scale, overrides, folder, data_dir, device, resume)
+        outcome = _reproduce(id, scale, overrides, folder, data_dir, device, resume, engine.value)
         judged = [j.to_json() for j in outcome.judgements]
         rows.extend(judged)
         if not json_:
@@ -157,6 +157,55 @@ def claims(
         typer.echo(json.dumps(rows, indent=2))
     else:
         print_claims(rows)
+
+
+@app.command()
+def search(
+    numbers: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NUMBER...",
+            help="What is searched: NAME, NAME=LOW:HIGH, or NAME=VALUE for one that stays "
+            "(mu, sigma, lambda, learning-rate, depth, width) [default: mu sigma lambda].",
+        ),
+    ] = None,
+    network: Annotated[str, typer.Option(help="The network whose numbers are searched, at 30 layers.")] = "plain",
+    scale: Annotated[str, typer.Option(help="smoke (seconds), laptop (minutes) or paper.")] = "laptop",
+    data: Annotated[str | None, typer.Option(help="Data set instead of the scale's own.")] = None,
+    data_dir: DataDir = None,
+    scaling: Annotated[
+        str | None, typer.Option(help="Inputs: raw, centred, standardised or unit; *FACTOR may follow.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials in all; more may be asked for with --resume.")] = None,
+    at_once: Annotated[int | None, typer.Option(help="Trials trained as one population.")] = None,
+    sampler: Annotated[str, typer.Option(help="Optuna's: random, tpe, cmaes or gp.")] = "random",
+    runs: Annotated[int | None, typer.Option(help="Networks of each trial, one a seed.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes through the training set.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the sampler, and of each trial's first network.")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32 or bfloat16 (mixed).")] = None,
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="Folder of the study and its figure.")] = Path("out/search"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped search ended.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Search the numbers that a paper found by search, such as mu, sigma and lambda of bias regularisation."""
+    from nonsingular import search as searching
+    from nonsingular.experiments.reproduce import Overrides
+    from nonsingular.experiments.workspace import Workspace
+    from nonsingular.terminal import Bar, print_search
+
+    overrides = Overrides(data=data, scaling=scaling, runs=runs, epochs=epochs, seed=seed, precision=precision)
+    found = searching.ranges(numbers or searching.BIAS_REGULARISATION)
+    spec = searching.make_spec(scale, found, network, sampler, overrides)
+    with Bar() as bar:
+        workspace = Workspace(out, _device(device), bar, data_dir)
+        results = searching.search(spec, workspace, trials, at_once, resume)
+    if json_:
+        typer.echo(json.dumps(searching.summary(results), indent=2))
+    else:
+        print_search(searching.summary(results))
+        for path in (out / "figures" / "search.png", out / "search.json", out / "study.db"):
+            typer.echo(path)
 
 
 @app.command()
@@ -198,7 +247,14 @@ def spectrum(
 
 
 def _reproduce(
-    id: str, scale: str, overrides: Overrides, out: Path, data_dir: Path | None, device: str, resume: bool
+    id: str,
+    scale: str,
+    overrides: Overrides,
+    out: Path,
+    data_dir: Path | None,
+    device: str,
+    resume: bool,
+    engine: str = "local",
 ) -> Outcome:
     from nonsingular.experiments.registry import experiment
     from nonsingular.experiments.reproduce import make_spec, reproduce
@@ -208,7 +264,7 @@ def _reproduce(
     found = experiment(id)
     spec = make_spec(found, scale, overrides)
     with Bar() as bar:
-        workspace = Workspace(out, _device(device), bar, data_dir)
+        workspace = Workspace(out, _device(device), bar, data_dir, engine=engine)
         return reproduce(found, spec, workspace, resume)
 
 

@@ -142,3 +142,19 @@ def print_spectrum(found: Spectrum) -> None:
     console = Console()
     console.print(table)
     console.print(f"{found.parameters:,} parameters; {found.how}.", highlight=False)
+
+
+def print_search(found: Mapping[str, Any]) -> None:
+    """The best trial beside the paper's values and the network without any of the numbers."""
+    best, paper = found["best"], found["paper"]
+    table = Table("", "best trial", *(["the paper's"] if paper else []), box=box.SIMPLE_HEAD)
+    for name in found["searched"]:
+        table.add_row(name, _number(best and best[name]), *([_number(paper.get(name))] if paper else []))
+    table.add_row("accuracy (%)", _number(best and best["accuracy"]))
+    table.add_row("without them (%)", _number(found["reference"]))
+    _console().print(table)
+    failed = f", {found['failed']} of them diverged" if found["failed"] else ""
+    _console().print(
+        f"[dim]Accuracy: {found['objective'].removesuffix(' (%)')}. {len(found['trials'])} trials{failed}. The best of "
+        "many trials is an optimistic estimate: other seeds will do somewhat worse.[/]"
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report import write_report
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.workspace import Workspace
+from nonsingular.files import clear, held, is_empty, write_whole
 from nonsingular.training import Member, Store
 
 if TYPE_CHECKING:
@@ -65,6 +65,15 @@ def make_spec(experiment: Experiment, scale: str, overrides: Overrides) -> Spec:
         raise InputError(f"{experiment.id} trains nothing on images: --{(asked or ['epochs'])[0]} does not apply")
     if overrides.data is not None:
         spec = experiment.specs(scale, data=overrides.data)
+    return override(spec, overrides)
+
+
+def override(spec: Spec, overrides: Overrides) -> Spec:
+    """``spec`` with the caller's changes of everything but the data set.
+
+    Raises:
+        InputError: unknown scaling or network; numbers out of range.
+    """
     if overrides.scaling is not None and spec.data is not None:
         spec = replace(spec, data=replace(spec.data, scaling=overrides.scaling))
     if spec.training is not None:
@@ -97,22 +106,23 @@ def reproduce(experiment: Experiment, spec: Spec, workspace: Workspace, resume: 
         resume: go on in a folder that already holds part of the same spec's results.
 
     Raises:
-        InputError: the folder holds results and ``resume`` is False; or those of another spec.
+        InputError: the folder holds results and ``resume`` is False, or those of another spec; another process writes
+            to it.
     """
     assert experiment.run is not None
     assert experiment.draw is not None
-    began = _claim_folder(workspace.folder, spec, resume)
-    try:
-        results = experiment.run(spec, workspace)
-    except InputError:
-        if began and not (workspace.folder / "results.zarr").exists():
-            (workspace.folder / "spec.json").unlink()  # nothing was begun: leave nothing in the way of the next try
-            workspace.folder.rmdir()
-        raise
     store = workspace.folder / "results.zarr"
-    if not store.exists():
-        Store.save(store, results)
-    return publish(experiment, spec, results, workspace.folder)
+    with held(workspace.folder):
+        began = claim_folder(workspace.folder, spec, resume)
+        try:
+            results = experiment.run(spec, workspace)
+        except InputError:
+            if began and not store.exists():  # nothing was begun: leave nothing in the way of the next try
+                (workspace.folder / "spec.json").unlink()
+            raise
+        if not store.exists():
+            Store.save(store, results)
+        return publish(experiment, spec, results, workspace.folder)
 
 
 def publish(experiment: Experiment, spec: Spec, results: xr.Dataset, folder: Path) -> Outcome:
@@ -127,7 +137,7 @@ def publish(experiment: Experiment, spec: Spec, results: xr.Dataset, folder: Pat
         drawn[name] = figures / f"{name}.svg"
     data = spec.data.name if spec.data else "none"
     judgements = [judge(claim, results, scale=spec.scale, data=data) for claim in experiment.claims]
-    (folder / "claims.json").write_text(json.dumps([j.to_json() for j in judgements], indent=2) + "\n")
+    write_whole(folder / "claims.json", json.dumps([j.to_json() for j in judgements], indent=2) + "\n")
     report = write_report(
         folder / "report.html", experiment, spec, judgements, drawn, _interactive(experiment, results)
     )
@@ -141,8 +151,12 @@ def _interactive(experiment: Experiment, results: xr.Dataset) -> Mapping[str, Pl
     return experiment.interactive(results)
 
 
-def _claim_folder(folder: Path, spec: Spec, resume: bool) -> bool:
-    """Write ``spec.json`` and return True, or hold the one that is there against ``spec`` and return False."""
+def claim_folder(folder: Path, spec: Spec, resume: bool) -> bool:
+    """Write ``spec.json`` and return True, or hold the one that is there against ``spec`` and return False.
+
+    Raises:
+        InputError: the folder holds results and ``resume`` is False; those of another spec; or other files.
+    """
     path = folder / "spec.json"
     if path.exists():
         if not resume:
@@ -153,12 +167,10 @@ def _claim_folder(folder: Path, spec: Spec, resume: bool) -> bool:
                 "repeat the command that began it, or name another --out"
             )
         return False
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and not is_empty(folder):
         raise InputError(f"{folder} is not empty and holds no spec.json; name another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(spec.to_json() + "\n")
-    partial.replace(path)
+    write_whole(path, spec.to_json() + "\n")
     return True
 
 
@@ -166,7 +178,8 @@ def discard(folder: Path, experiment: str) -> None:
     """Remove an earlier run of ``experiment`` from ``folder``, if that is what the folder holds."""
     path = folder / "spec.json"
     if path.exists() and _kept_spec(path)["experiment"] == experiment:
-        shutil.rmtree(folder)
+        with held(folder):
+            clear(folder)
 
 
 def _kept_spec(path: Path) -> dict[str, Any]:

@@ -1,0 +1,156 @@
+"""Optuna's side of a search: its samplers by name, its study in SQLite, trials asked for and told about in rounds.
+
+A trial belongs to a *round*: those that are trained together. Its number is kept with the trial, so that a search
+stopped at any moment trains the trials of its last round again under the same folder and tells the study once.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nonsingular.errors import InputError, MissingExtra
+from nonsingular.search.numbers import NUMBERS, Range, searched
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+SAMPLERS = ("random", "tpe", "cmaes", "gp")
+STUDY = "search"
+ROUND = "round"
+
+
+@dataclass
+class Proposals:
+    """The trials of a search.
+
+    Args:
+        path: SQLite file of the study; made where there is none.
+        found: what is searched.
+        sampler: a name in ``SAMPLERS``.
+        seed: with it, trial ``k`` of the random sampler is decided, however the trials are cut into rounds and
+            however often the search is stopped.
+
+    Raises:
+        MissingExtra: Optuna, or the package that the sampler needs, is not installed.
+        InputError: unknown sampler, one that cannot search a single number, or a damaged file.
+    """
+
+    path: Path
+    found: Sequence[Range]
+    sampler: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        check(self.sampler, self.found)
+        optuna = _optuna()
+        try:
+            storage = optuna.storages.RDBStorage(f"sqlite:///{self.path}")
+            self.study: Study = optuna.create_study(
+                storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True
+            )
+            self._abandon_half_made()
+        except Exception as error:
+            if type(error).__module__.split(".")[0] not in ("sqlalchemy", "sqlite3", "alembic", "optuna"):
+                raise
+            raise InputError(f"{self.path} is not a readable Optuna study; name another --out") from error
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """All trials that were fully proposed, in their order."""
+        return [t for t in self.study.get_trials(deepcopy=False) if ROUND in t.user_attrs]
+
+    def unfinished(self) -> int | None:
+        """The round that was stopped before the study was told about all of it, or None."""
+        return next((t.user_attrs[ROUND] for t in self.trials if not t.state.is_finished()), None)
+
+    def round(self, number: int) -> list[FrozenTrial]:
+        """The trials of a round."""
+        return [t for t in self.trials if t.user_attrs[ROUND] == number]
+
+    def ask(self, count: int) -> int:
+        """Have the sampler propose ``count`` trials; the number of their round."""
+        number = max((t.user_attrs[ROUND] for t in self.trials), default=-1) + 1
+        space = {r.name: _distribution(r) for r in searched(self.found)}
+        for _ in range(count):
+            # Optuna does not keep a sampler's random state: a stopped search would propose its first trials again.
+            seed = int(np.random.SeedSequence([self.seed, len(self.trials)]).generate_state(1)[0])
+            self.study.sampler = _sampler(self.sampler, seed)
+            self.study.ask(space).set_user_attr(ROUND, number)
+        return number
+
+    def tell(self, trial: FrozenTrial, value: float | None) -> None:
+        """Tell the study a trial's value; None marks it as failed. A trial that was told before stays as it is."""
+        from optuna.trial import TrialState
+
+        if not trial.state.is_finished():
+            self.study.tell(trial.number, value, state=TrialState.FAIL if value is None else None)
+
+    def values(self, trial: FrozenTrial) -> dict[str, float]:
+        """The numbers of a trial, the fixed ones among them."""
+        return {r.name: r.low if r.fixed else trial.params[r.name] for r in self.found}
+
+    def _abandon_half_made(self) -> None:
+        """A trial killed while it was proposed has no round: it is told as failed, and another takes its place."""
+        from optuna.trial import TrialState
+
+        for trial in self.study.get_trials(deepcopy=False):
+            if ROUND not in trial.user_attrs and not trial.state.is_finished():
+                self.study.tell(trial.number, state=TrialState.FAIL)
+
+
+def check(sampler: str, found: Sequence[Range]) -> None:
+    """Refuse what cannot be searched before anything is written.
+
+    Raises:
+        MissingExtra: Optuna, or the package that the sampler needs, is not installed.
+        InputError: unknown sampler, or one that cannot search a single number.
+    """
+    if sampler not in SAMPLERS:
+        raise InputError(f"unknown sampler {sampler!r}; there are {', '.join(SAMPLERS)}")
+    if sampler == "cmaes" and len(searched(found)) < 2:
+        raise InputError("the sampler cmaes needs at least two numbers to search; random, tpe and gp search one")
+    _optuna()
+    if sampler == "cmaes" and importlib.util.find_spec("cmaes") is None:
+        raise MissingExtra("the sampler cmaes", "search")
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise MissingExtra("nonsingular search", "search") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    from optuna import samplers
+
+    with warnings.catch_warnings():  # Optuna calls some of these experimental whenever they are made
+        warnings.simplefilter("ignore")
+        made: Mapping[str, Any] = {
+            "random": samplers.RandomSampler,
+            # Trials of one round must not crowd where nothing is known yet about the others of it.
+            "tpe": lambda seed: samplers.TPESampler(seed=seed, constant_liar=True),
+            "cmaes": samplers.CmaEsSampler,
+            "gp": samplers.GPSampler,
+        }
+        return made[name](seed=seed)
+
+
+def _distribution(found: Range) -> optuna.distributions.BaseDistribution:
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    number = NUMBERS[found.name]
+    if number.whole:
+        return IntDistribution(int(found.low), int(found.high), log=number.log)
+    return FloatDistribution(found.low, found.high, log=number.log)
