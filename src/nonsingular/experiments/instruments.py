@@ -45,10 +45,19 @@ class Snapshot:
         return [measures.incoming(self.population.parameters[p].detach(), stacked=True) for p in names.values()]
 
     @cached_property
+    def _recorded(self) -> tuple[Tensor, dict[str, Tensor]]:
+        with torch.no_grad():
+            return self.population.record(self.inputs, training=True)
+
+    @property
+    def outputs(self) -> Float[Tensor, "run sample class"]:
+        """Logits."""
+        return self._recorded[0]
+
+    @cached_property
     def activations(self) -> list[Float[Tensor, "run sample unit"]]:
         """Activations, layer by layer."""
-        with torch.no_grad():
-            _, seen = self.population.record(self.inputs, training=True)
+        seen = self._recorded[1]
         return [measures.responses(seen[name], stacked=True) for name in self.population.layers]
 
     @cached_property
@@ -58,11 +67,25 @@ class Snapshot:
             name: torch.zeros_like(activation).requires_grad_()
             for name, activation in zip(self.population.layers, self.activations, strict=True)
         }
-        outputs, _ = self.population.record(self.inputs, offsets, training=True)
-        labels = self.labels.repeat(len(outputs))
         # Without batch normalisation samples do not interact, and the gradient of the sum is each sample's own.
-        loss = F.cross_entropy(outputs.flatten(0, 1), labels, reduction="sum")
-        return list(torch.autograd.grad(loss, list(offsets.values())))
+        return list(torch.autograd.grad(self._summed_loss(offsets), list(offsets.values())))
+
+    @cached_property
+    def weight_gradients(self) -> list[Float[Tensor, "run unit input"]]:
+        """Gradient of the samples' mean loss with respect to the incoming weights, layer by layer."""
+        names = measures.weight_names(self.population.skeleton, self.population.layers)
+        weights = [self.population.parameters[name] for name in names.values()]
+        gradients = torch.autograd.grad(self._summed_loss() / len(self.labels), weights)
+        return [measures.incoming(g, stacked=True) for g in gradients]
+
+    @cached_property
+    def skips(self) -> list[Float[Tensor, "run unit unit"] | None]:
+        """Fixed skip matrices into the layers; None where there is none, or the identity."""
+        return [self.population.buffers.get(f"{name}.skip") for name in self.population.layers]
+
+    def _summed_loss(self, offsets: dict[str, Tensor] | None = None) -> Tensor:
+        outputs, _ = self.population.record(self.inputs, offsets, training=True)
+        return F.cross_entropy(outputs.flatten(0, 1), self.labels.repeat(len(outputs)), reduction="sum")
 
 
 Dims = tuple[str, ...]
@@ -108,6 +131,28 @@ def _gradients(s: Snapshot) -> list[Tensor]:
     return s.gradients
 
 
+def _weight_gradients(s: Snapshot) -> list[Tensor]:
+    return s.weight_gradients
+
+
+def _skip_matrices(s: Snapshot) -> dict[str, Tensor]:
+    """Layers without a skip matrix are NaN."""
+    none = torch.full((len(s.population), s.weights[-1].shape[-2]), torch.nan, dtype=torch.float64)
+    rows: dict[str, list[Tensor]] = {name: [] for name in SKIP_MATRIX}
+    for skip in s.skips:
+        values = none if skip is None else measures.skip_eigenvalues(skip)
+        rows["skip_modulus"].append(values.abs())
+        rows["skip_angle"].append(none if skip is None else values.angle())
+        rows["eigenvector_correlation"].append(none if skip is None else measures.eigenvector_correlations(skip))
+        rows["skip_correlation"].append(none if skip is None else measures.row_correlations(skip))
+    return {name: torch.stack([x.cpu() for x in by_layer], dim=1) for name, by_layer in rows.items()}
+
+
+SKIP_MATRIX: dict[str, Dims] = dict.fromkeys(
+    ("skip_modulus", "skip_angle", "eigenvector_correlation", "skip_correlation"), ("layer", "mode")
+)
+
+
 INSTRUMENTS: dict[str, Instrument] = {
     "train_accuracy": _accuracy("train"),
     "test_accuracy": _accuracy("test"),
@@ -121,6 +166,10 @@ INSTRUMENTS: dict[str, Instrument] = {
     "dead_units": _by_layer("dead_units", _activations, measures.dead_units),
     "activation_norm": _by_layer("activation_norm", _activations, measures.activation_norm),
     "gradient_norm": _by_layer("gradient_norm", _gradients, measures.gradient_norm),
+    "weight_gradient": _by_layer("weight_gradient", _weight_gradients, measures.root_mean_square),
+    "below_epsilon": _by_layer("below_epsilon", _weight_gradients, measures.below_epsilon),
+    "logit_norm": Instrument({"logit_norm": ()}, lambda s: {"logit_norm": measures.activation_norm(s.outputs)}),
+    "skip_matrix": Instrument(SKIP_MATRIX, _skip_matrices),
     "hessian_exact": Instrument(dict.fromkeys(hessian.EXACT, ()), hessian.exact),
     "hessian_lanczos": Instrument(dict.fromkeys(hessian.LANCZOS, ()), hessian.lanczos),
     "hessian_moments": Instrument(dict.fromkeys(hessian.MOMENTS, ()), hessian.moments),
@@ -141,6 +190,13 @@ LABELS: dict[str, str] = {
     "dead_units": "dead units (%)",
     "activation_norm": "mean norm of activations",
     "gradient_norm": "mean gradient norm (nats)",
+    "weight_gradient": "root mean square weight gradient (nats)",
+    "below_epsilon": "weights with gradient below Adam's epsilon (%)",
+    "logit_norm": "mean norm of the logits",
+    "skip_modulus": "modulus of skip eigenvalues",
+    "skip_angle": "angle of skip eigenvalues (radians)",
+    "eigenvector_correlation": "eigenvalues of the eigenvectors' correlations",
+    "skip_correlation": "eigenvalues of the skip vectors' correlations",
     **hessian.LABELS,
 }
 """Axis labels with units."""

@@ -3,8 +3,8 @@
 from nonsingular.measures.capture import Capture, capture, layer_names, weight_names
 from nonsingular.measures.representations import condition_number, effective_rank, linear_dependence
 from nonsingular.measures.signals import activation_norm, below_epsilon, gradient_norm, root_mean_square
-from nonsingular.measures.skips import eigenvector_correlations, row_correlations
 from nonsingular.measures.skips import eigenvalues as skip_eigenvalues
+from nonsingular.measures.skips import eigenvector_correlations, row_correlations
 from nonsingular.measures.units import (
     dead_units,
     incoming,
