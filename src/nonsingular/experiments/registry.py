@@ -22,6 +22,7 @@ MODULES = (
     "orhan2018.fig5",
     "orhan2018.fig6",
     "orhan2018.fig7",
+    "orhan2018.fig8",
     "orhan2018.fig2",
     "orhan2018.fig_s4",
     "orhan2018.fig_s5",

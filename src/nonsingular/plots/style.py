@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, which readers with any of the common colour deficiencies can tell apart.
@@ -87,9 +88,9 @@ def new_figure(width: float = 7.0, height: float = 4.0) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def legend_below(figure: Figure) -> None:
-    """One legend under the axes, for the curves of the first, in as many columns as the figure is wide."""
-    handles, labels = figure.axes[0].get_legend_handles_labels()
+def legend_below(figure: Figure, ax: Axes | None = None) -> None:
+    """One legend under all axes, for the curves of ``ax`` (else of the first), in columns as the figure is wide."""
+    handles, labels = (ax or figure.axes[0]).get_legend_handles_labels()
     widest = max((len(label) for label in labels), default=1)
     columns = int(figure.get_figwidth() / (0.45 + 0.075 * widest))  # inches: the line, and the letters
     figure.legend(handles, labels, loc="outside lower center", ncols=min(max(columns, 1), max(len(labels), 1)))

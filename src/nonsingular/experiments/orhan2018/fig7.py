@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 128
-DEPTH = 30
 VECTORS = {
     "orthogonal": 128,
     "64-vectors": 64,
@@ -37,21 +36,21 @@ VECTORS = {
 }
 """Network -> orthonormal skip vectors, each copied to as many units as it takes (128 of them: dense orthogonal)."""
 
-SIZES = {"smoke": (2, 2), "laptop": (4, 8), "paper": (10, 100)}
-"""Scale -> runs (10 in the paper) and epochs."""
+SIZES = {"smoke": (10, 2, 2), "laptop": (30, 4, 8), "paper": (30, 10, 100)}
+"""Scale -> layers, runs (10 in the paper) and epochs."""
 
 
 def specs(scale: str, data: str | None = None) -> Spec:
-    """30 layers of 128 units; CIFAR-100 and CIFAR-10 in the paper."""
+    """Networks of 128 units; 30 layers on CIFAR-100 and CIFAR-10 in the paper."""
     images = protocol.images(data, scale)
-    runs, epochs = at_scale(SIZES, scale)
-    copies = (Member(name, NetworkSpec(DEPTH, WIDTH, f"copies:{count}")) for name, count in VECTORS.items())
+    depth, runs, epochs = at_scale(SIZES, scale)
+    copies = (Member(name, NetworkSpec(depth, WIDTH, f"copies:{count}")) for name, count in VECTORS.items())
     return Spec(
         "orhan2018/fig7",
         scale,
         runs=runs,
         data=images,
-        networks=(Member("residual", named("residual", depth=DEPTH, width=WIDTH)), *copies),
+        networks=(Member("residual", named("residual", depth=depth, width=WIDTH)), *copies),
         training=protocol.training(images, epochs),
         instruments={"train_accuracy": None, "zero_response": None, "gradient_norm": (0,)},
     )
@@ -59,7 +58,7 @@ def specs(scale: str, data: str | None = None) -> Spec:
 
 def draw(results: xr.Dataset) -> Mapping[str, Figure]:
     """Panels a and b; the training speed against the number of vectors; the gradients at the start."""
-    title = "Skip matrices of copied orthonormal vectors, 30 layers"
+    title = "Skip matrices of copied orthonormal vectors"
     dense = results.sel(network=[n for n in ("residual", "orthogonal") if n in results.network])
     figures = {
         "accuracy": over_epochs(results, [Panel("train_accuracy", LABELS["train_accuracy"], percent=True)], title),
@@ -67,7 +66,7 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
     }
     if dense.sizes["network"]:
         silent = Panel("zero_response", LABELS["zero_response"], percent=True)
-        figures["zero-responses"] = over_epochs(dense, [silent], "Identity and dense orthogonal skips, 30 layers")
+        figures["zero-responses"] = over_epochs(dense, [silent], "Identity and dense orthogonal skips")
     counts = {name: count for name, count in VECTORS.items() if name in results.network}
     if counts:
         figures["vectors"] = over_numbers(
