@@ -16,8 +16,10 @@ from nonsingular.errors import InputError
 
 if TYPE_CHECKING:
     import torch
+    import xarray as xr
 
-    from nonsingular.experiments.reproduce import Outcome, Overrides
+    from nonsingular.experiments.overrides import Overrides
+    from nonsingular.experiments.reproduce import Outcome
 
 app = typer.Typer(
     help="Why will this deep network not train, and what would make it?",
@@ -68,8 +70,9 @@ def demo(
 ) -> None:
     """Train plain, residual, hyper-residual and bias-regularised networks on digits: two minutes on two cores."""
     from nonsingular.experiments.demo import COLUMNS
+    from nonsingular.experiments.overrides import Overrides
     from nonsingular.experiments.registry import experiment
-    from nonsingular.experiments.reproduce import Overrides, discard, summary
+    from nonsingular.experiments.reproduce import discard, summary
     from nonsingular.terminal import print_claims, print_summary
 
     discard(out, "demo")
@@ -105,8 +108,8 @@ def reproduce(
     ] = Engine.local,
 ) -> None:
     """Reproduce figures and tables of the papers: results, figures, claims with verdicts, and a report."""
+    from nonsingular.experiments.overrides import Overrides
     from nonsingular.experiments.registry import experiment, experiments
-    from nonsingular.experiments.reproduce import Overrides
     from nonsingular.terminal import print_claims, print_experiments
 
     if list_:
@@ -190,7 +193,7 @@ def search(
 ) -> None:
     """Search the numbers that a paper found by search, such as mu, sigma and lambda of bias regularisation."""
     from nonsingular import search as searching
-    from nonsingular.experiments.reproduce import Overrides
+    from nonsingular.experiments.overrides import Overrides
     from nonsingular.experiments.workspace import Workspace
     from nonsingular.terminal import Bar, print_search
 
@@ -246,6 +249,81 @@ def spectrum(
         typer.echo(out / "spectrum.png")
 
 
+@app.command()
+def landscape(
+    target: Annotated[str, typer.Argument(help="package.module:factory or file.py:factory; it returns a model.")],
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(help="Weights; twice for the line between two solutions, more for the path of a training run."),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Data set [default: digits].")] = None,
+    batches: Annotated[Path | None, typer.Option(help="File of torch.save: a list of (inputs, targets).")] = None,
+    data_dir: DataDir = None,
+    scaling: Annotated[str, typer.Option(help="Inputs: raw, centred, standardised, channels or unit.")] = "unit",
+    samples: Annotated[int, typer.Option(help="Training images of the data set to use.")] = 1000,
+    grid: Annotated[int, typer.Option(help="Points along each axis.")] = 51,
+    directions: Annotated[
+        str, typer.Option(help="Random, normalised by filter, layer or none; or hessian eigenvectors.")
+    ] = "filter",
+    keep: Annotated[str, typer.Option(help="Move these too: bias, norm, or bias,norm.")] = "",
+    span: Annotated[float | None, typer.Option(help="Planes reach from -SPAN to SPAN [default: 1].")] = None,
+    planes: Annotated[int, typer.Option(help="Pairs of random directions.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the first pair.")] = 0,
+    exact: Annotated[bool, typer.Option("--exact", help="Evaluate every point, interpolate none.")] = False,
+    tolerance: Annotated[float, typer.Option(help="Error of interpolated points, as a share of the range.")] = 0.005,
+    subset: Annotated[int | None, typer.Option(help="Random samples used at every point [default: all].")] = None,
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16 (mixed), or auto: whichever is faster.")
+    ] = "float32",
+    convexity: Annotated[int, typer.Option(help="Points along each axis of a map of the Hessian's extremes.")] = 0,
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("out/landscape"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run ended.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Draw the loss surface of a model: around a solution, between two, or along a training run."""
+    from nonsingular import landscape as surfaces
+    from nonsingular import targets
+    from nonsingular.terminal import Bar, print_landscape
+
+    look = surfaces.Look(directions, tuple(filter(None, keep.split(","))), seed, planes, grid, span, convexity)
+    settings = surfaces.Settings(0.0 if exact else tolerance, subset, precision, seed)
+    model, loss_fn = targets.load_target(target)
+    states = [targets.read_weights(path) for path in checkpoint or []]
+    pairs = targets.load_batches(model, data, batches, data_dir, scaling, samples)
+    surfaces.begin(out, resume)
+    with Bar() as bar:
+        bar.start("points", look.planes * grid ** (1 if len(states) == 2 else 2), "points")
+        found = surfaces.explore(model.to(_device(device)), loss_fn, pairs, states, look, settings, out, bar.advance)
+    surfaces.save(out, found, target, look, settings)
+    figures = _draw_landscape(out, found, target)
+    if json_:
+        typer.echo(json.dumps(surfaces.summary(found), indent=2))
+    else:
+        print_landscape(surfaces.summary(found))
+        for path in figures:
+            typer.echo(path)
+
+
+def _draw_landscape(out: Path, found: xr.Dataset, title: str) -> list[Path]:
+    import importlib.util
+
+    from nonsingular.plots import landscape as plots
+
+    written = []
+    for name, figure in plots.draw(found, title).items():
+        for suffix in ("png", "svg"):
+            figure.savefig(out / f"{name}.{suffix}")
+        written.append(out / f"{name}.png")
+    if "y" in found.dims and importlib.util.find_spec("plotly") is not None:
+        from nonsingular.plots.landscape_interactive import surface
+
+        first = found.isel(plane=0) if "plane" in found.dims else found
+        surface(first, title).write_html(out / "surface.html", include_plotlyjs=True)
+        written.append(out / "surface.html")
+    return written
+
+
 def _reproduce(
     id: str,
     scale: str,
@@ -256,8 +334,9 @@ def _reproduce(
     resume: bool,
     engine: str = "local",
 ) -> Outcome:
+    from nonsingular.experiments.overrides import make_spec
     from nonsingular.experiments.registry import experiment
-    from nonsingular.experiments.reproduce import make_spec, reproduce
+    from nonsingular.experiments.reproduce import reproduce
     from nonsingular.experiments.workspace import Workspace
     from nonsingular.terminal import Bar
 

@@ -20,10 +20,12 @@ from nonsingular.errors import InputError
 from nonsingular.experiments import protocol
 from nonsingular.experiments.effects import speed
 from nonsingular.experiments.orhan2018.fig6 import bias_penalty
-from nonsingular.experiments.reproduce import Overrides, claim_folder, override
+from nonsingular.experiments.overrides import Overrides, override
+from nonsingular.experiments.reproduce import claim_folder
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.study import run_study
 from nonsingular.experiments.workspace import Progress, Workspace
+from nonsingular.files import held, write_whole
 from nonsingular.networks import named
 from nonsingular.plots.search import draw
 from nonsingular.search.numbers import NUMBERS, Range, applied
@@ -112,15 +114,20 @@ def search(
         applied(
             {name: ends[end] for name, ends in spec.settings["ranges"].items()}, "", spec.networks[0], spec.training
         )
-    task = prepare(spec.data, workspace.data_dir)
-    claim_folder(workspace.folder, spec, resume)
-    proposals = Proposals(workspace.folder / "study.db", found, spec.settings["sampler"], spec.seed)
+    task = prepare(spec.data, workspace.data_dir)  # missing data, likewise
     steps = spec.runs * spec.training.epochs * (len(task.train_labels) // spec.training.batch)
-    workspace.progress.start("search", (max(trials, len(proposals.trials)) + 1) * steps)
-    workspace = replace(workspace, progress=_Within(workspace.progress))
-    reference = _train({REFERENCE: {}}, spec, workspace, REFERENCE)[REFERENCE]
-    finished = sum(t.state.is_finished() for t in proposals.trials)
-    workspace.progress.advance(finished * steps)
+    with held(workspace.folder):
+        claim_folder(workspace.folder, spec, resume)
+        proposals = Proposals(workspace.folder / "study.db", found, spec.settings["sampler"], spec.seed)
+        workspace.progress.start("search", (max(trials, len(proposals.trials)) + 1) * steps)
+        inner = replace(workspace, progress=_Within(workspace.progress))
+        reference = _train({REFERENCE: {}}, spec, inner, REFERENCE)[REFERENCE]
+        workspace.progress.advance(steps * sum(t.state.is_finished() for t in proposals.trials))
+        _run_rounds(proposals, spec, inner, trials, together)
+        return _publish(_results(proposals, spec, reference), workspace.folder)
+
+
+def _run_rounds(proposals: Proposals, spec: Spec, workspace: Workspace, trials: int, together: int) -> None:
     while (number := proposals.unfinished()) is not None or len(proposals.trials) < trials:
         if number is None:
             number = proposals.ask(min(together, trials - len(proposals.trials)))
@@ -128,7 +135,6 @@ def search(
         values = {name: proposals.values(t) for name, t in asked.items()}
         for name, value in _train(values, spec, workspace, f"{number:04d}").items():
             proposals.tell(asked[name], value)
-    return _publish(_results(proposals, spec, reference), workspace.folder)
 
 
 class _Within:
@@ -236,7 +242,5 @@ def _publish(results: xr.Dataset, folder: Path) -> xr.Dataset:
     figure = draw(results)
     for suffix in ("png", "svg"):
         figure.savefig(figures / f"search.{suffix}")
-    partial = folder / "search.partial"
-    partial.write_text(json.dumps(summary(results), indent=2) + "\n")
-    partial.replace(folder / "search.json")
+    write_whole(folder / "search.json", json.dumps(summary(results), indent=2) + "\n")
     return results
