@@ -28,6 +28,7 @@ class Scan:
         log: logarithmic axis.
         levels: networks outside the series, drawn as horizontal lines: name -> one value a run.
         marks: further horizontal lines without a network: label -> value.
+        ends: vertical lines, name of a network -> (place, low, high) of its interval.
     """
 
     values: xr.DataArray
@@ -35,6 +36,7 @@ class Scan:
     log: bool = False
     levels: Mapping[str, xr.DataArray] = field(default_factory=dict)
     marks: Mapping[str, float] = field(default_factory=dict)
+    ends: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
 
 
 def over_numbers(
@@ -43,6 +45,7 @@ def over_numbers(
     label: str,
     title: str,
     base: int = 10,
+    ticks: Sequence[str] = (),
     attributes: Mapping[str, str] | None = None,
 ) -> Figure:
     """One panel a scan: mean over runs with one standard error, and every run as a point.
@@ -53,14 +56,15 @@ def over_numbers(
         label: its axis label with unit.
         title: above all panels.
         base: of the logarithmic axis of the varied number; 0 makes it linear.
+        ticks: names of the numbers, where they stand for something that has a name.
         attributes: of the results, for the line that says what the networks were trained on.
     """
     with style():
-        figure = new_figure(max(4.0 * len(scans), 5.0), 3.4)
+        figure = new_figure(max((4.8 if ticks else 4.0) * len(scans), 5.0), 4.0)
         axes = list(np.atleast_1d(figure.subplots(1, len(scans))))
         for ax, scan in zip(axes, scans, strict=True):
             _curves(ax, scan, along)
-            _finish(ax, scan, along, label, base)
+            _finish(ax, scan, along, label, base, ticks)
         legend_below(figure)
         runs = scans[0].values.sizes["run"]
         spread = f"mean of {runs} runs ±1 standard error; points: runs" if runs > 1 else "one run"
@@ -88,6 +92,9 @@ def _curves(ax: Axes, scan: Scan, along: str) -> None:
     for name, value in scan.marks.items():
         ax.axhline(value, color=GREY, linestyle=":", linewidth=1)
         ax.annotate(name, (0.02, value), xycoords=("axes fraction", "data"), fontsize=7.5, va="bottom")
+    for name, (place, low, high) in scan.ends.items():
+        ax.axvline(place, color=colour(name), linestyle="--", linewidth=1)
+        ax.axvspan(low, high, color=colour(name), alpha=0.12, linewidth=0)
 
 
 def _mean_and_error(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -99,13 +106,15 @@ def _mean_and_error(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.where(count > 1, np.sqrt(square / np.maximum(count, 1)), np.nan)
 
 
-def _finish(ax: Axes, scan: Scan, along: str, label: str, base: int) -> None:
+def _finish(ax: Axes, scan: Scan, along: str, label: str, base: int, ticks: Sequence[str]) -> None:
     if base:
         ax.set_xscale("log", base=base)
     if base == 2:  # few numbers, each worth its tick
         x = scan.values[along].values
         ax.set_xticks(x, [f"{v:g}" for v in x])
         ax.minorticks_off()
+    if ticks:
+        ax.set_xticks(scan.values[along].values, ticks, fontsize=7)
     if scan.log:
         ax.set_yscale("log")
     else:
