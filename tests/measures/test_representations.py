@@ -165,3 +165,66 @@ def test_ranges(samples, units, seed, top):
     if rank > 0:
         assert dependence >= min(top / units, 1) - 1e-9  # the top modes hold at least their share
     assert measures.condition_number(x) >= 1
+
+
+STREAMED = ["linear_dependence", "effective_rank", "condition_number", "singular_values"]
+
+
+def streamed(batches):
+    stream = measures.StreamedRepresentation()
+    for batch in batches:
+        stream.update(batch)
+    return stream
+
+
+@settings(deadline=None, max_examples=40)
+@given(samples=st.integers(1, 60), units=st.integers(1, 7), batch=st.integers(1, 60), seed=SEEDS)
+def test_streamed_measures_are_those_of_all_samples_together(samples, units, batch, seed):
+    x = normal(samples, units, seed=seed) + 3 * normal(units, seed=seed + 1)
+    stream = streamed(x.split(batch))
+    torch.testing.assert_close(stream.mean, x.mean(0))
+    for name in STREAMED:
+        torch.testing.assert_close(getattr(stream, name)(), getattr(measures, name)(x), rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("ratio", [1e4, 1e8, 1e12])
+def test_streams_resolve_condition_numbers_that_a_covariance_cannot(ratio):
+    q, _ = torch.linalg.qr(normal(300, 4))
+    x = q * torch.tensor([ratio, 1.0, 10.0, 2.0], dtype=torch.float64) @ rotation(4)
+    assert streamed(x.split(64)).condition_number().item() == pytest.approx(ratio, rel=1e-3)
+    if ratio > 1e8:
+        gram = torch.linalg.eigvalsh(x.mT @ x).clamp_min(0)
+        assert (gram[-1] / gram[0]).sqrt().item() != pytest.approx(ratio, rel=1e-3)
+
+
+def test_streams_find_deficient_ranks():
+    x = normal(400, 5)
+    duplicate, dead = x.clone(), x.clone()
+    duplicate[:, 3] = duplicate[:, 1]
+    dead[:, 2] = 0
+    low = normal(400, 3) @ normal(3, 5, seed=1)
+    assert streamed(x.split(64)).condition_number().isfinite()
+    for deficient in (duplicate, dead, low, torch.zeros(400, 5)):
+        assert streamed(deficient.split(64)).condition_number().item() == math.inf
+    only_later = x.clone()
+    only_later[:128, 2] = 0  # silent in the first batches is not silent
+    assert streamed(only_later.split(64)).condition_number().isfinite()
+
+
+def test_a_stream_keeps_no_samples():
+    def held(samples):
+        stream = streamed(normal(samples, 6).split(50))
+        return sum(v.numel() for v in vars(stream).values() if isinstance(v, torch.Tensor))
+
+    assert held(5_000) == held(100)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_streamed_run_that_is_not_finite_leaves_its_neighbours_alone(bad):
+    x = normal(3, 90, 5)
+    healthy = streamed(x.split(30, dim=1))
+    x[1, 40, 2] = bad
+    found = streamed(x.split(30, dim=1))
+    for name in STREAMED:
+        torch.testing.assert_close(getattr(found, name)()[[0, 2]], getattr(healthy, name)()[[0, 2]])
+        assert getattr(found, name)()[1].isnan().all()

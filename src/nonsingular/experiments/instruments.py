@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nonsingular import measures
 from nonsingular.experiments import hessian_instruments as hessian
+from nonsingular.experiments import representation_instruments as representation
 from nonsingular.training import Trainer
 
 PROBE_SAMPLES = 1000
@@ -64,11 +65,11 @@ class Snapshot:
     def gradients(self) -> list[Float[Tensor, "run sample unit"]]:
         """Gradient of each sample's loss with respect to the activations, layer by layer."""
         offsets = {
-            name: torch.zeros_like(activation).requires_grad_()
-            for name, activation in zip(self.population.layers, self.activations, strict=True)
+            name: torch.zeros_like(self._recorded[1][name]).requires_grad_() for name in self.population.layers
         }
         # Without batch normalisation samples do not interact, and the gradient of the sum is each sample's own.
-        return list(torch.autograd.grad(self._summed_loss(offsets), list(offsets.values())))
+        gradients = torch.autograd.grad(self._summed_loss(offsets), list(offsets.values()))
+        return [g.flatten(2) for g in gradients]  # of a convolution: all channels at all places
 
     @cached_property
     def weight_gradients(self) -> list[Float[Tensor, "run unit input"]]:
@@ -170,6 +171,10 @@ INSTRUMENTS: dict[str, Instrument] = {
     "below_epsilon": _by_layer("below_epsilon", _weight_gradients, measures.below_epsilon),
     "logit_norm": Instrument({"logit_norm": ()}, lambda s: {"logit_norm": measures.activation_norm(s.outputs)}),
     "skip_matrix": Instrument(SKIP_MATRIX, _skip_matrices),
+    "representations": Instrument(dict.fromkeys(representation.VARIABLES, ("layer",)), representation.representations),
+    "weight_quantiles": Instrument(
+        dict.fromkeys(representation.WEIGHT_QUANTILES, ("layer",)), representation.weight_quantiles
+    ),
     "hessian_exact": Instrument(dict.fromkeys(hessian.EXACT, ()), hessian.exact),
     "hessian_lanczos": Instrument(dict.fromkeys(hessian.LANCZOS, ()), hessian.lanczos),
     "hessian_moments": Instrument(dict.fromkeys(hessian.MOMENTS, ()), hessian.moments),
@@ -197,6 +202,7 @@ LABELS: dict[str, str] = {
     "skip_angle": "angle of skip eigenvalues (radians)",
     "eigenvector_correlation": "eigenvalues of the eigenvectors' correlations",
     "skip_correlation": "eigenvalues of the skip vectors' correlations",
+    **representation.LABELS,
     **hessian.LABELS,
 }
 """Axis labels with units."""

@@ -16,14 +16,20 @@ class Capture:
     """What passed through the named layers during the forward passes inside a ``capture`` context.
 
     Attributes:
-        activations: layer name -> its output in the latest pass.
+        activations: layer name -> its output in the latest pass; empty where a ``visit`` takes them instead.
     """
 
     activations: dict[str, Tensor] = field(default_factory=dict)
 
 
+Visit = Callable[[str, Tensor], None]
+"""Takes a layer's name and its output as the pass reaches it."""
+
+
 @contextmanager
-def capture(model: nn.Module, layers: Sequence[str], offsets: Mapping[str, Tensor] | None = None) -> Iterator[Capture]:
+def capture(
+    model: nn.Module, layers: Sequence[str], offsets: Mapping[str, Tensor] | None = None, visit: Visit | None = None
+) -> Iterator[Capture]:
     """Record the outputs of ``layers`` in every forward pass inside the context; the hooks are gone afterwards.
 
     Works under ``torch.func`` transforms: hand the recorded tensors out through the transformed function's result.
@@ -33,6 +39,7 @@ def capture(model: nn.Module, layers: Sequence[str], offsets: Mapping[str, Tenso
         layers: module names as in ``model.named_modules()``.
         offsets: added to the outputs of the layers they name. The gradient by an offset of zeros is the gradient by
             the activation.
+        visit: called with each output instead of keeping it, so that no more than one need be in memory.
 
     Raises:
         InputError: a name that the model does not have, or an offset of a layer that is not recorded.
@@ -48,7 +55,10 @@ def capture(model: nn.Module, layers: Sequence[str], offsets: Mapping[str, Tenso
         def keep(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
             if name in offsets:
                 output = output + offsets[name]
-            record.activations[name] = output
+            if visit is None:
+                record.activations[name] = output
+            else:
+                visit(name, output)
             return output.clone()  # what follows may work in place, as nn.ReLU(inplace=True) does
 
         return keep

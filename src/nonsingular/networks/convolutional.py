@@ -65,7 +65,8 @@ def normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d | None, x: Tensor) -> Tensor
     """``norm(x)``. Under autocast and vmap together batch normalisation takes no mixed types: there ``x`` is cast."""
     if norm is None:
         return x
-    return norm(x.to(norm.weight.dtype) if torch._C._functorch.is_batchedtensor(x) else x)
+    batched = isinstance(x, Tensor) and torch._C._functorch.is_batchedtensor(x)  # when torch.fx traces, x is a proxy
+    return norm(x.to(norm.weight.dtype) if batched else x)
 
 
 def pooled(x: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample channel"]:
