@@ -212,6 +212,91 @@ def search(
 
 
 @app.command()
+def diagnose(
+    target: Annotated[str, typer.Argument(help="package.module:factory or file.py:factory; it returns a model.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights: safetensors, or a file of torch.save.")] = None,
+    data: Annotated[str | None, typer.Option(help="Data set [default: digits].")] = None,
+    batches: Annotated[Path | None, typer.Option(help="File of torch.save: a list of (inputs, targets).")] = None,
+    data_dir: DataDir = None,
+    scaling: Annotated[str, typer.Option(help="Inputs: raw, centred, standardised or unit.")] = "standardised",
+    samples: Annotated[int, typer.Option(help="Training images of the data set to use.")] = 2000,
+    steps: Annotated[int, typer.Option(help="Train copies for so many steps to prove the treatments.")] = 0,
+    seeds: Annotated[int, typer.Option(help="Runs of each copy.")] = 5,
+    batch: Annotated[int, typer.Option(help="Samples a step.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Of the copies' training.")] = 1e-3,
+    optimiser: Annotated[str, typer.Option(help="Of the copies' training: adam or sgd.")] = "adam",
+    seed: Annotated[int, typer.Option(help="The random state in which the factory is called.")] = 0,
+    seconds: Annotated[float, typer.Option(help="Look at no further batch after so long.")] = 60.0,
+    curvature: Annotated[
+        bool | None, typer.Option("--curvature/--no-curvature", help="Count flat directions [default: small networks].")
+    ] = None,
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="Folder of report.html and diagnosis.json.")] = Path("out/diagnose"),
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Tell why your own network will not train; with --steps, prove what would make it."""
+    import torch
+
+    from nonsingular import diagnosis, targets
+    from nonsingular.terminal import Bar, print_diagnosis
+
+    if steps < 0:
+        raise InputError(f"steps must be at least 0, got {steps}")
+    place = _device(device)
+    protocol = diagnosis.Protocol(max(steps, 1), seeds, batch, learning_rate, optimiser)
+
+    def build(number: int) -> torch.nn.Module:
+        torch.manual_seed(seed + number)
+        return targets.load_target(target, checkpoint)[0].to(place)
+
+    torch.manual_seed(seed)
+    model, loss_fn = targets.load_target(target, checkpoint)
+    pairs = targets.load_batches(model, data, batches, data_dir, scaling, samples)
+    with Bar() as bar:
+        found = diagnosis.diagnose(
+            model.to(place), loss_fn, pairs, steps=steps, protocol=protocol, build=build, curvature=curvature,
+            budget=diagnosis.Budget(seconds=seconds), on_progress=bar.note,
+        )  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "diagnosis.json").write_text(json.dumps(found.to_json(), indent=2), encoding="utf-8")
+    report = found.report(out / "report.html", target)
+    if json_:
+        typer.echo(json.dumps(found.to_json(), indent=2))
+    else:
+        print_diagnosis(found)
+        typer.echo(report)
+
+
+@app.command("bench-diagnosis")
+def bench_diagnosis(
+    seeds: Annotated[int, typer.Option(help="Networks of each kind, from seeds no threshold has seen.")] = 2,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Measure the healthy networks' limits instead, into this file.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Measure how often the diagnosis is right: sick and healthy networks with known answers."""
+    from nonsingular.diagnosis import bench
+    from nonsingular.terminal import Bar, print_bench
+
+    if seeds < 1:
+        raise InputError(f"seeds must be at least 1, got {seeds}")
+    with Bar() as bar:
+        if calibrate is not None:
+            first = bench.CALIBRATION_SEED
+            table = bench.calibrate(range(first, first + seeds), lambda case: bar.note(case.name))
+            bench.write_table(calibrate, table)
+            typer.echo(calibrate)
+            return
+        first = bench.FRESH_SEED
+        outcome = bench.bench(range(first, first + seeds), lambda case: bar.note(case.name))
+    if json_:
+        typer.echo(json.dumps(outcome.to_json(), indent=2))
+    else:
+        print_bench(outcome)
+
+
+@app.command()
 def spectrum(
     target: Annotated[str, typer.Argument(help="package.module:factory or file.py:factory; it returns a model.")],
     checkpoint: Annotated[Path | None, typer.Option(help="Weights: safetensors, or a file of torch.save.")] = None,

@@ -99,7 +99,12 @@ def _call(factory: Callable[[], object], target: str) -> object:
         raise InputError(f"{target} failed: {type(error).__name__}: {error}") from error
 
 
-def _load_weights(model: nn.Module, path: Path) -> None:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dictionary in a checkpoint: safetensors, or a file of ``torch.load(weights_only=True)``.
+
+    Raises:
+        InputError: no such file, or one that is not a readable checkpoint of tensors.
+    """
     if not path.is_file():
         raise InputError(f"no checkpoint at {path}")
     if path.suffix == ".safetensors":
@@ -117,9 +122,15 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
+    if not (isinstance(state, dict) and all(isinstance(t, Tensor) for t in state.values())):
+        raise InputError(f"{path} does not hold a dictionary of tensors, as model.state_dict() gives it")
+    return state
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
     try:
-        model.load_state_dict(state)
-    except Exception as error:
+        model.load_state_dict(read_weights(path))
+    except (RuntimeError, IndexError) as error:
         raise InputError(f"{path} does not fit the model: {' '.join(str(error).split())[:300]}") from error
 
 

@@ -14,6 +14,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from nonsingular.curvature import Spectrum
+from nonsingular.diagnosis import Diagnosis
+from nonsingular.diagnosis.bench import Outcome
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS, PERCENT
 
@@ -60,6 +62,11 @@ class Bar:
         self._progress.advance(self._task, steps)
         speed = self._progress.tasks[-1].speed
         self._progress.update(self._task, rate=f"{speed:,.0f} {self._unit}/s" if speed else "")
+
+    def note(self, what: str) -> None:
+        """A line above the bar, where there is a terminal."""
+        if not self._progress.disable:
+            self._progress.console.print(f"[dim]{escape(what)}[/]", highlight=False)
 
 
 def print_experiments(found: Iterable[Experiment]) -> None:
@@ -158,3 +165,129 @@ def print_search(found: Mapping[str, Any]) -> None:
         f"[dim]Accuracy: {found['objective'].removesuffix(' (%)')}. {len(found['trials'])} trials{failed}. The best of "
         "many trials is an optimistic estimate: other seeds will do somewhat worse.[/]"
     )
+
+
+def print_landscape(numbers: Mapping[str, Any]) -> None:
+    """What was evaluated, with what error, and how rough the surface is."""
+    console = _console()
+    console.print(f"loss from {numbers['smallest_loss']:.4g} to {numbers['largest_loss']:.4g}", highlight=False)
+    for done, error, span in zip(
+        *(_as_list(numbers[name]) for name in ("evaluated", "interpolation_error", "range")), strict=True
+    ):
+        share = f", {100 * error / span:.2g} % of the range" if span > 0 else ""
+        scale = "log loss" if numbers["scale"] == "log" else "loss"
+        rest = f"; error of the others {error:.2g} in {scale}{share}" if done < numbers["points"] else ""
+        console.print(f"{done:,} of {numbers['points']:,} points evaluated{rest}", highlight=False)
+    console.print(f"[dim]{numbers['samples']:,} of {numbers['total_samples']:,} samples; {escape(numbers['how'])}[/]")
+    if "explained" in numbers:
+        console.print(f"variance of the path: {', '.join(f'{100 * e:.1f} %' for e in numbers['explained'])}")
+    if "roughness" in numbers:
+        table = Table("roughness", "mean", "deviation over planes", box=box.SIMPLE_HEAD)
+        for name, row in numbers["roughness"].items():
+            table.add_row(name.replace("_", " "), _number(row["mean"]), _number(row["deviation"]))
+        console.print(table)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def print_diagnosis(found: Diagnosis) -> None:
+    """Findings with their evidence, what the treatments did, and one row a layer."""
+    console, look = _console(), found.look
+    size = sum(p.size for p in look.parameters)
+    console.print(
+        f"{size:,} parameters, {len(found.layers)} layers; looked at {look.samples} samples in {look.seconds:.1f} s"
+        + ("" if look.complete else " (time was up before all were seen)"),
+        highlight=False,
+    )
+    if not found.findings:
+        console.print("[bold green]nothing wrong found[/]")
+    for number, finding in enumerate(found.findings, 1):
+        because = f" [dim](probably because of {finding.because})[/]" if finding.because else ""
+        console.print(f"\n[bold]{number}. {finding.kind}[/]  severity {finding.severity:.2f}{because}", highlight=False)
+        if finding.layers:
+            console.print(f"   in {escape(_some(finding.layers))}", highlight=False)
+        for e in finding.evidence:
+            where = f" of {e['layer']}" if "layer" in e else ""
+            limit = f", healthy networks: up to {_number(e['healthy'])}" if "healthy" in e else ""
+            console.print(f"   {escape(e['measure'] + where)}: {_number(e['value'])}{limit}", highlight=False)
+        console.print(f"   {finding.mechanism} [dim]({finding.source})[/]", highlight=False)
+        if finding.remark:
+            console.print(f"   {escape(finding.remark)}", highlight=False)
+        if finding.treatments:
+            what = "what helped" if found.proof else "may help"
+            console.print(f"   {what}: {', '.join(finding.treatments)}", highlight=False)
+        elif found.proof:
+            console.print("   nothing that was tried helped", highlight=False)
+    _print_proof(console, found)
+    _print_layers(console, found)
+    for note in look.notes:
+        console.print(f"[dim]{escape(note)}[/]", highlight=False)
+
+
+def _print_proof(console: Console, found: Diagnosis) -> None:
+    if found.proof is None:
+        return
+    p = found.proof.protocol
+    table = Table("treatment", "held-out loss", "difference", "95 % interval", "verdict", "what it did", box=box.SIMPLE_HEAD)
+    before = [x for x in found.proof.untreated.loss if math.isfinite(x)]
+    table.add_row("none", _mean_of(before, p.seeds))
+    for t in found.proof.trials:
+        style = {"helps": "bold green", "hurts": "bold red"}.get(t.verdict, "yellow")
+        reached = "" if t.treated is None else _mean_of([x for x in t.treated.loss if math.isfinite(x)], p.seeds)
+        interval = f"{_number(t.effect.low)} to {_number(t.effect.high)}" if t.effect.runs else ""
+        value = _number(t.effect.value) if t.effect.runs else ""
+        table.add_row(t.treatment, reached, value, interval, f"[{style}]{t.verdict}[/]", escape(t.what))
+    console.print()
+    console.print(table)
+    console.print(
+        f"[dim]{p.seeds} runs of each, {p.steps} steps of {p.optimiser} at {p.learning_rate:g}, batches of {p.batch}; "
+        "differences paired by seed, on samples not trained on.[/]"
+    )
+
+
+def _mean_of(values: Sequence[float], runs: int) -> str:
+    diverged = f" ({runs - len(values)} of {runs} diverged)" if len(values) < runs else ""
+    return (f"{sum(values) / len(values):.3g}" if values else "–") + diverged
+
+
+def _print_layers(console: Console, found: Diagnosis) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("layer", "kind"):
+        table.add_column(heading)
+    for heading in ("units", "signal", "spread", "gradient", "dead %", "twins %", "eff. rank", "condition", "around"):
+        table.add_column(heading, justify="right")
+    for l in found.layers:  # noqa: E741
+        around = "–" if l.bypassed is None else "yes" if l.bypassed else "no"
+        table.add_row(
+            escape(l.name), escape(l.kind), str(l.units), _number(l.signal), _number(l.spread), _number(l.gradient),
+            _number(100 * l.dead), _number(100 * l.twins), _number(l.effective_rank), _number(l.condition_number), around,
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        "[dim]signal: root mean square passed on; spread: the part that tells samples apart; gradient: of one sample's "
+        "loss by the output; around: whether a connection leads around the layer.[/]"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:6])
+    return f"{len(names)} layers: {shown}, ..." if len(names) > 6 else shown
+
+
+def print_bench(found: Outcome) -> None:
+    """Both rates with their intervals, and every wrong answer."""
+    console = _console()
+    table = Table("", "", "95 % interval", "networks", box=box.SIMPLE_HEAD)
+    for name, rate in (("sensitivity", found.sensitivity), ("false alarms", found.false_alarms)):
+        low, high = rate.interval
+        table.add_row(
+            name, f"{100 * rate.value:.1f} %", f"{100 * low:.1f} to {100 * high:.1f} %", f"{rate.successes}/{rate.trials}"
+        )
+    console.print(table)
+    for a in (a for a in found.answers if not a.right):
+        state = ", trained" if a.trained else ""
+        wanted = " or ".join(a.expected) or "nothing"
+        said = ", ".join(a.found) or "nothing"
+        console.print(f"{a.case} (seed {a.seed}{state}): expected {wanted}, found {said}", highlight=False)

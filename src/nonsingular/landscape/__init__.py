@@ -12,28 +12,35 @@ from nonsingular.landscape.directions import (
     normalised,
     principal,
 )
+from nonsingular.landscape.explore import DIRECTIONS, Look, begin, explore, save, summary
 from nonsingular.landscape.losses import PRECISIONS, Losses
 from nonsingular.landscape.roughness import compare, roughness
 from nonsingular.landscape.surface import EXACT, Settings, line, surface, trajectory
 
 __all__ = [
+    "DIRECTIONS",
     "EXACT",
     "NORMALISATIONS",
     "PRECISIONS",
     "Direction",
+    "Look",
     "Losses",
     "Path",
     "Settings",
+    "begin",
     "between",
     "compare",
     "convexity",
     "cosine",
     "eigenvectors",
+    "explore",
     "gaussian",
     "line",
     "normalised",
     "principal",
     "roughness",
+    "save",
+    "summary",
     "surface",
     "trajectory",
 ]

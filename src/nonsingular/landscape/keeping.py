@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 import zipfile
 from collections.abc import Iterable
@@ -37,7 +38,8 @@ class Kept:
     def __init__(self, shape: tuple[int, ...], path: Path | None = None, digest: str = "") -> None:
         self.loss, self.error = np.full(shape, np.nan), np.full(shape, np.nan)
         self.done = np.zeros(shape, bool)
-        self._path, self._digest, self._saved = path, digest, time.monotonic()
+        self._path, self._digest = path, digest
+        self._saved = -math.inf  # the first point is written at once: a folder that cannot be written to shows early
         if path is not None and path.exists():
             self._load(path)
 

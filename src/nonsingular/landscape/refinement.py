@@ -85,7 +85,7 @@ def refine(
             worst = float(errors.max()) if share else 0.0
             return Refined(values, grid.known, error, worst, len(drawn))
         # Surprises found by the check count in full in the next descent, on every level.
-        suspicion = np.maximum(suspicion, _around(_on(shape, drawn, errors), (SPACING,) * len(shape)))
+        suspicion = np.maximum(suspicion, _around(_on(shape, drawn, errors), (SPACING // 2,) * len(shape)))
 
 
 class _Grid:

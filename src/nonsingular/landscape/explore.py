@@ -1,0 +1,182 @@
+"""What ``nonsingular landscape`` looks at: planes around one solution, the line between two, the plane of a run."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from torch import nn
+
+from nonsingular.curvature.problem import Loss
+from nonsingular.errors import InputError
+from nonsingular.landscape.convexity import convexity
+from nonsingular.landscape.directions import NORMALISATIONS, Direction, State, between, eigenvectors, gaussian
+from nonsingular.landscape.roughness import MEASURES, compare
+from nonsingular.landscape.surface import Settings, line, surface, trajectory
+from nonsingular.training import Store
+
+DIRECTIONS = (*NORMALISATIONS, "hessian")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What to look at.
+
+    Attributes:
+        directions: of planes: random ones, normalised by ``filter``, by ``layer`` or ``none``; or ``hessian``, the two
+            eigenvectors of largest absolute curvature.
+        keep: ``bias`` and ``norm`` to move biases and normalisation parameters too.
+        seed: of the first pair of random directions; pair ``k`` has the seeds ``seed + 2 k`` and the next.
+        planes: pairs of random directions.
+        grid: points along each axis.
+        span: planes reach from ``-span`` to ``span``; None takes 1 for normalised directions, and for the others the
+            multiple of a direction that is a tenth of the weights' norm.
+        convexity: points along each axis of a map of the Hessian's extreme eigenvalues; 0 for none.
+
+    Raises:
+        InputError: unknown directions, numbers out of range.
+    """
+
+    directions: str = "filter"
+    keep: tuple[str, ...] = ()
+    seed: int = 0
+    planes: int = 1
+    grid: int = 51
+    span: float | None = None
+    convexity: int = 0
+
+    def __post_init__(self) -> None:
+        if self.directions not in DIRECTIONS:
+            raise InputError(f"unknown directions {self.directions!r}; there are {', '.join(DIRECTIONS)}")
+        if self.planes < 1:
+            raise InputError(f"planes must be at least 1, got {self.planes}")
+        if self.planes > 1 and self.directions == "hessian":
+            raise InputError("there is one plane of the Hessian's eigenvectors; leave out planes")
+        if self.span is not None and not 0 < self.span < float("inf"):
+            raise InputError(f"span must be positive, got {self.span}")
+        if self.convexity < 0:
+            raise InputError(f"convexity must be at least 0, got {self.convexity}")
+
+
+def explore(
+    model: nn.Module,
+    loss_fn: Loss,
+    batches: Sequence[tuple[Any, Any]],
+    states: Sequence[State],
+    look: Look,
+    settings: Settings,
+    folder: Path,
+    on_points: Callable[[int], None] = lambda count: None,
+) -> xr.Dataset:
+    """Planes around a solution, the line between two, or the plane of a run.
+
+    Args:
+        model: the architecture, and the solution where ``states`` is empty.
+        loss_fn: (model output, target) -> scalar.
+        batches: (inputs, target) pairs.
+        states: none or one: planes around that solution (dimensions ``plane``, ``y``, ``x``). Two: the line from the
+            first (0) to the second (1). More: the plane of the run they are checkpoints of.
+        look: what to look at.
+        settings: exactness and speed.
+        folder: where points are kept as they come.
+        on_points: called with the number of points just done.
+
+    Raises:
+        InputError: as ``line``, ``surface`` and ``trajectory``.
+    """
+    here = copy.deepcopy(model)
+    if states:
+        try:
+            here.load_state_dict(dict(states[-1] if len(states) > 2 else states[0]))
+        except (RuntimeError, IndexError) as error:
+            raise InputError(f"the checkpoint does not fit the model: {' '.join(str(error).split())[:300]}") from error
+    common: dict[str, Any] = {"grid": look.grid, "settings": settings, "on_points": on_points}
+    if len(states) > 2:
+        kept = folder / "points-path.npz"
+        return trajectory(here, loss_fn, batches, states, keep=kept, **common).assign_attrs(kind="trajectory")
+    if len(states) == 2:
+        direction = between(*states)
+        kept = folder / "points-line.npz"
+        found = line(here, loss_fn, batches, direction, span=(-0.5, 1.5), keep=kept, **common)
+        return found.assign_attrs(kind="line")
+    planes = []
+    for k in range(look.planes):
+        x, y = _pair(here, loss_fn, batches, look, k)
+        if k == 0:
+            reach = look.span or (1.0 if look.directions in ("filter", "layer") else _tenth(here, x))
+        span, kept = (-reach, reach), folder / f"points-{k}.npz"
+        planes.append(surface(here, loss_fn, batches, x, y, span=span, keep=kept, **common))
+        if k == 0 and look.convexity:
+            curved = convexity(here, loss_fn, batches, x, y, span=span, grid=look.convexity, seed=look.seed)
+    found = xr.concat(planes, "plane", combine_attrs="drop_conflicts", join="exact")
+    each = {name: ("plane", [p.attrs[name] for p in planes]) for name in VARYING}
+    found = found.rename(evaluated="was_evaluated").assign(each).assign_attrs(kind="planes", directions=look.directions)
+    if look.convexity:
+        curved = curved.rename(x="curvature_x", y="curvature_y")
+        found = found.assign({f"hessian_{name}": curved[name] for name in curved})
+    return found
+
+
+VARYING = ("evaluated", "interpolation_error", "interpolation_worst", "interpolation_checked", "range", "cosine")
+"""Attributes of a surface that become variables over planes."""
+
+
+def summary(found: xr.Dataset) -> dict[str, Any]:
+    """The numbers of a result, for a table or JSON: what was evaluated, with what error, and how rough it is."""
+    numbers: dict[str, Any] = {k: v for k, v in found.attrs.items() if k not in VARYING}
+    numbers |= {k: found.attrs[k] for k in VARYING if k in found.attrs}
+    if found.attrs["kind"] == "planes":
+        numbers |= {name: [v.item() for v in found[name].values] for name in VARYING}
+        if (found.loss > 0).all() and min(found.sizes["x"], found.sizes["y"]) >= 3:
+            spread = compare([found.isel(plane=k) for k in range(found.sizes["plane"])])
+            numbers["roughness"] = {n: {"mean": spread[n][0], "deviation": spread[n][1]} for n in MEASURES}
+    if "explained" in found:
+        numbers["explained"] = found.explained.values.tolist()
+    if "hessian_ratio" in found:
+        numbers["largest_hessian_ratio"] = float(found.hessian_ratio.max())
+    numbers["smallest_loss"], numbers["largest_loss"] = float(found.loss.min()), float(found.loss.max())
+    return numbers
+
+
+def begin(folder: Path, resume: bool) -> None:
+    """Make the folder of the results.
+
+    Raises:
+        InputError: it already holds results, or points of some, and ``resume`` is False.
+    """
+    if not resume and folder.is_dir() and (any(folder.glob("points-*.npz")) or (folder / "landscape.json").exists()):
+        raise InputError(f"{folder} already holds results; add --resume to go on there, or name another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def save(folder: Path, found: xr.Dataset, target: str, look: Look, settings: Settings) -> None:
+    """Write ``results.zarr``, and ``landscape.json`` with the numbers and all that is needed to get them again."""
+    store = folder / "results.zarr"
+    if store.exists():
+        shutil.rmtree(store)
+    Store.save(store, found)
+    numbers = {"target": target, "look": asdict(look), "settings": asdict(settings), "results": summary(found)}
+    (folder / "landscape.json").write_text(json.dumps(numbers, indent=2) + "\n")
+
+
+def _pair(model: nn.Module, loss_fn: Loss, batches: Any, look: Look, plane: int) -> tuple[Direction, Direction]:
+    if look.directions == "hessian":
+        x, y = eigenvectors(model.eval(), loss_fn, batches, seed=look.seed)[0]
+        return x, y
+    seed = look.seed + 2 * plane
+    x, y = (gaussian(model, s, normalise=look.directions, keep=look.keep) for s in (seed, seed + 1))
+    return x, y
+
+
+def _tenth(model: nn.Module, direction: Direction) -> float:
+    """The multiple of a direction whose length is a tenth of that of the weights it moves."""
+    parameters = dict(model.named_parameters())
+    weights = sum(float(parameters[n].detach().double().square().sum()) for n in direction if n in parameters) ** 0.5
+    length = sum(float(d.double().square().sum()) for d in direction.values()) ** 0.5
+    return 0.1 * weights / length if weights > 0 else 1.0

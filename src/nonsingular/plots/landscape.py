@@ -1,0 +1,237 @@
+"""Loss surfaces (matplotlib): contours, surfaces in three dimensions, lines, and the paths of training runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from nonsingular.plots.style import BLACK, BLUE, GREY, SEQUENTIAL, VERMILION, new_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LEVELS = 24
+_RADIUS = "multiple of the direction"
+
+
+def draw(found: xr.Dataset, title: str) -> Mapping[str, Figure]:
+    """The figures of what ``nonsingular landscape`` found, by name.
+
+    Args:
+        found: from ``landscape.explore``.
+        title: of each.
+    """
+    kind = found.attrs["kind"]
+    if kind == "line":
+        return {"line": line(found, title)}
+    if kind == "trajectory":
+        return {"trajectory": trajectories([found], [""], title), "surface": relief([found], [""], title)}
+    planes = [found.isel(plane=k) for k in range(found.sizes["plane"])]
+    names = [f"directions {k + 1}" if len(planes) > 1 else "" for k in range(len(planes))]
+    figures = {"contours": contours(planes, names, title), "surface": relief(planes, names, title)}
+    if "hessian_ratio" in found:
+        figures["convexity"] = convexity(found, title)
+    return figures
+
+
+def contours(surfaces: Sequence[xr.Dataset], names: Sequence[str], title: str, columns: int = 0) -> Figure:
+    """Filled contours of each surface, all on one logarithmic scale of colours.
+
+    Args:
+        surfaces: each with ``loss`` over ``y`` and ``x``.
+        names: above the panels.
+        title: above all.
+        columns: panels in a row; 0 for at most four.
+    """
+    with style():
+        figure, axes, low, high = _panels(surfaces, columns)
+        for number, (ax, surface, name) in enumerate(zip(axes, surfaces, names, strict=False)):
+            drawn = _filled(ax, surface, low, high)
+            ax.plot(0, 0, "+", color="white", ms=9, mew=1.8)
+            ax.set_title(name)
+            ax.set_xlabel(f"first direction ({_RADIUS})" if len(surfaces) == 1 else "first direction")
+            if number % _columns(len(surfaces), columns) == 0:
+                ax.set_ylabel(f"second direction ({_RADIUS})" if len(surfaces) == 1 else "second direction")
+        _bar(figure, drawn, axes)
+        figure.suptitle(f"{title}\n{_how(surfaces)}", fontsize=10)
+        return figure
+
+
+def relief(surfaces: Sequence[xr.Dataset], names: Sequence[str], title: str, columns: int = 0) -> Figure:
+    """Surfaces in three dimensions; height and colour are the logarithm of the loss, on one scale for all."""
+    from matplotlib.ticker import MaxNLocator
+
+    with style():
+        low, high = _range(surfaces)
+        width = _columns(len(surfaces), columns)
+        rows = -(-len(surfaces) // width)
+        figure = new_figure(4.4 * width, 3.8 * rows + 0.5)
+        for number, (surface, name) in enumerate(zip(surfaces, names, strict=True), 1):
+            ax: Any = figure.add_subplot(rows, width, number, projection="3d")
+            X, Y = np.meshgrid(surface.x, surface.y)
+            Z = np.clip(_log10(surface), low, high)
+            ax.plot_surface(
+                X, Y, Z, cmap=SEQUENTIAL, vmin=low, vmax=high, rcount=120, ccount=120, linewidth=0, antialiased=True
+            )
+            ax.set_zlim(low, high)
+            ticks = np.linspace(low, high, 5)
+            ax.set_zticks(ticks, labels=_numbers(ticks))
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.set_major_locator(MaxNLocator(4))
+            ax.set_xlabel("first direction", labelpad=-2)
+            ax.set_ylabel("second direction", labelpad=-2)
+            ax.set_zlabel("loss", labelpad=2)
+            ax.tick_params(pad=0, labelsize=7)
+            ax.view_init(elev=32, azim=-58)
+            ax.set_box_aspect(None, zoom=0.88)
+            ax.set_title(name, y=0.98)
+        figure.suptitle(f"{title}\n{_how(surfaces)}", fontsize=10)
+        return figure
+
+
+def line(found: xr.Dataset, title: str) -> Figure:
+    """The loss along a line; the two solutions are marked."""
+    with style():
+        figure = new_figure(5.6, 3.4)
+        ax = figure.subplots()
+        ax.plot(found.x, found.loss, color=BLUE)
+        error = found.standard_error.fillna(0)
+        if float(error.max()) > 0:
+            ax.fill_between(found.x, found.loss - error, found.loss + error, color=BLUE, alpha=0.25, lw=0)
+        for at, name in ((0, "first"), (1, "second")):
+            ax.axvline(at, color=GREY, lw=1, ls="--")
+            ax.text(at, 0.97, f" {name}", transform=ax.get_xaxis_transform(), color=GREY, fontsize=8, va="top")
+        if float(found.loss.min()) > 0:
+            ax.set_yscale("log")
+        ax.set_xlabel("from the first solution (0) to the second (1)")
+        ax.set_ylabel("loss")
+        figure.suptitle(f"{title}\n{_how([found])}", fontsize=10)
+        return figure
+
+
+def trajectories(surfaces: Sequence[xr.Dataset], names: Sequence[str], title: str, columns: int = 0) -> Figure:
+    """Paths of training runs over the planes of their first two principal components.
+
+    Args:
+        surfaces: from ``landscape.trajectory``.
+        names: above the panels.
+        title: above all.
+        columns: panels in a row; 0 for at most four.
+    """
+    with style():
+        figure, axes, low, high = _panels(surfaces, columns, shared=False)
+        for ax, surface, name in zip(axes, surfaces, names, strict=False):
+            drawn = _filled(ax, surface, low, high)
+            ax.plot(surface.path_x, surface.path_y, "-", color="white", lw=2.6)
+            ax.plot(surface.path_x, surface.path_y, "o-", color=VERMILION, lw=1.3, ms=3)
+            ax.plot(surface.path_x[0], surface.path_y[0], "o", color="white", mec=BLACK, ms=6)
+            ax.plot(surface.path_x[-1], surface.path_y[-1], "*", color="white", mec=BLACK, ms=10)
+            first, second = 100 * surface.explained.values[:2]
+            ax.set_xlabel(f"1st component ({first:.1f} % of variance)")
+            ax.set_ylabel(f"2nd component ({second:.1f} %)")
+            ax.set_title(name)
+        _bar(figure, drawn, axes)
+        figure.suptitle(f"{title}\ncircle: start, star: end, dots: epochs; {_how(surfaces)}", fontsize=10)
+        return figure
+
+
+def convexity(found: xr.Dataset, title: str) -> Figure:
+    """The map of abs(smallest / largest eigenvalue): dark is convex."""
+    with style():
+        figure = new_figure(4.6, 3.9)
+        ax = figure.subplots()
+        ax.grid(False)
+        drawn = ax.pcolormesh(
+            found.curvature_x, found.curvature_y, found.hessian_ratio, cmap=SEQUENTIAL, vmin=0, shading="nearest"
+        )
+        ax.set_xlabel(f"first direction ({_RADIUS})")
+        ax.set_ylabel(f"second direction ({_RADIUS})")
+        bar = figure.colorbar(drawn, ax=ax, label=r"$|\lambda_{\min} / \lambda_{\max}|$ of the Hessian, 0: convex")
+        bar.outline.set_visible(False)
+        figure.suptitle(title, fontsize=10)
+        return figure
+
+
+# --- shared pieces ------------------------------------------------------------------------------------------
+
+
+def _columns(count: int, columns: int) -> int:
+    return columns or min(count, 4)
+
+
+def _panels(
+    surfaces: Sequence[xr.Dataset], columns: int, shared: bool = True
+) -> tuple[Figure, list[Axes], float, float]:
+    width = _columns(len(surfaces), columns)
+    rows = -(-len(surfaces) // width)
+    single = len(surfaces) == 1
+    figure = new_figure((4.6 if single else 2.9) * width + 0.9, (3.9 if single else 2.7) * rows + 0.6)
+    grid = np.atleast_1d(figure.subplots(rows, width, sharex=shared, sharey=shared)).ravel()
+    for ax in grid[len(surfaces) :]:
+        ax.set_visible(False)
+    low, high = _range(surfaces)
+    return figure, list(grid[: len(surfaces)]), low, high
+
+
+def _log10(surface: xr.Dataset) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log10(surface.loss.transpose("y", "x").values)
+
+
+def _range(surfaces: Sequence[xr.Dataset]) -> tuple[float, float]:
+    """Of the logarithm of all losses; peaks that would leave the rest no colours are cut off."""
+    values = np.concatenate([_log10(s).ravel() for s in surfaces])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
+    low, most, high = (float(q) for q in np.quantile(values, [0, 0.99, 1]))
+    if high - low > 1.5 * (most - low):
+        high = most
+    return low, max(high, low + 1e-3)
+
+
+def _numbers(logs: np.ndarray) -> list[str]:
+    """Tick labels of a logarithmic scale, with as many digits as tell them apart."""
+    for digits in range(2, 7):
+        labels = [f"{10**t:.{digits}g}" for t in logs]
+        if len(set(labels)) == len(labels):
+            break
+    return labels
+
+
+def _filled(ax: Axes, surface: xr.Dataset, low: float, high: float) -> Any:
+    ax.grid(False)
+    Z = np.clip(np.nan_to_num(_log10(surface), nan=high, posinf=high, neginf=low), low, high)
+    levels = np.linspace(low, high, LEVELS)
+    drawn = ax.contourf(
+        surface.x,
+        surface.y,
+        Z,
+        levels=levels,
+        cmap=SEQUENTIAL,
+        extend="max" if Z.max() < _log10(surface).max() else "neither",
+    )
+    drawn.set_edgecolor("face")  # no hairlines between levels in vector formats
+    ax.contour(surface.x, surface.y, Z, levels=levels[1:-1:2], colors="white", linewidths=0.5, alpha=0.7)
+    return drawn
+
+
+def _bar(figure: Figure, drawn: Any, axes: Sequence[Axes]) -> None:
+    low, high = drawn.levels[0], drawn.levels[-1]
+    bar = figure.colorbar(drawn, ax=list(axes), label="loss", pad=0.02, shrink=0.92)
+    ticks = np.linspace(low, high, 6)
+    bar.set_ticks(list(ticks), labels=_numbers(ticks))
+    bar.outline.set_visible(False)
+
+
+def _how(surfaces: Sequence[xr.Dataset]) -> str:
+    """What was computed: images, and interpolation if any."""
+    attrs = surfaces[0].attrs
+    samples = f"{attrs['samples']:,} samples" if "samples" in attrs else ""
+    if "total_samples" in attrs and attrs["samples"] < attrs["total_samples"]:
+        samples += f" of {attrs['total_samples']:,}"
+    return samples

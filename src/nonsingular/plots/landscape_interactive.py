@@ -1,0 +1,56 @@
+"""Loss surfaces to turn with the mouse (plotly, loaded only here and only when asked for)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from nonsingular.errors import MissingExtra
+from nonsingular.plots.style import SEQUENTIAL, VERMILION
+
+
+def surface(found: xr.Dataset, title: str) -> Any:
+    """One surface, its height the logarithm of the loss; with the path of a training run if it has one.
+
+    Args:
+        found: ``loss`` over ``y`` and ``x``; perhaps ``path_x`` and ``path_y``.
+        title: of the figure.
+
+    Raises:
+        MissingExtra: plotly is not installed.
+    """
+    try:
+        import plotly.graph_objects as go
+    except ImportError:
+        raise MissingExtra("interactive surfaces", "interactive") from None
+    loss = found.loss.transpose("y", "x").values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        height = np.where(np.isfinite(loss) & (loss > 0), np.log10(loss), np.nan)
+    figure = go.Figure(
+        go.Surface(
+            x=found.x.values,
+            y=found.y.values,
+            z=height,
+            customdata=loss,
+            hovertemplate="x = %{x:.3g}<br>y = %{y:.3g}<br>loss = %{customdata:.4g}<extra></extra>",
+            colorscale=SEQUENTIAL.capitalize(),
+            colorbar={"title": "log10 loss"},
+            contours={"z": {"show": True, "usecolormap": True, "project": {"z": True}}},
+        )
+    )
+    if "path_x" in found:
+        x, y = found.path_x.values, found.path_y.values
+        over = found.assign(log=(("y", "x"), height)).log.interp(
+            x=xr.DataArray(x, dims="checkpoint"), y=xr.DataArray(y, dims="checkpoint")
+        )
+        figure.add_trace(
+            go.Scatter3d(
+                x=x, y=y, z=over.values + 0.01 * float(np.nanmax(height) - np.nanmin(height)), mode="lines+markers",
+                line={"color": VERMILION, "width": 5}, marker={"size": 3, "color": VERMILION}, name="training",
+                text=[f"checkpoint {k}" for k in range(len(x))], hovertemplate="%{text}<extra></extra>",
+            )
+        )  # fmt: skip
+    axes = {"xaxis_title": "first direction", "yaxis_title": "second direction", "zaxis_title": "log10 loss"}
+    return figure.update_layout(title=title, scene=axes, template="plotly_white", margin={"l": 0, "r": 0, "b": 0})

@@ -1,0 +1,152 @@
+"""``nonsingular landscape`` as a user runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from nonsingular import cli
+from nonsingular.training import Store
+
+MODEL = """
+import torch
+from torch import nn
+
+def mlp():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 10))
+
+def conv():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+
+def slow():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(),
+                         nn.Flatten(), nn.Linear(4096, 10))
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MODEL)
+    return tmp_path
+
+
+def landscape(capsys, *arguments, status=0):
+    found = cli.run(["landscape", *map(str, arguments)])
+    captured = capsys.readouterr()
+    assert found == status, captured.err
+    return captured.out if status == 0 else captured.err
+
+
+def weights(path, seed):
+    torch.manual_seed(seed)
+    state = {"0.weight": torch.randn(12, 64), "0.bias": torch.zeros(12), "2.weight": torch.randn(12, 12),
+             "2.bias": torch.zeros(12), "4.weight": torch.randn(10, 12), "4.bias": torch.zeros(10)}  # fmt: skip
+    torch.save(state, path)
+    return path
+
+
+def test_a_surface_leaves_results_figures_and_numbers(capsys, here):
+    shown = landscape(capsys, "mine.py:conv", "--samples", 100, "--grid", 17, "--planes", 2)
+    out = here / "out" / "landscape"
+    assert {p.name for p in out.glob("*.png")} == {"contours.png", "surface.png"}
+    assert "points evaluated" in shown
+    assert "deviation over planes" in shown
+    results = Store(out / "results.zarr").read()
+    assert dict(results.sizes) == {"plane": 2, "y": 17, "x": 17}
+    numbers = json.loads((out / "landscape.json").read_text())
+    assert numbers["look"]["grid"] == 17
+    assert numbers["results"]["evaluated"] == results.was_evaluated.sum(["x", "y"]).values.tolist()
+    assert "<html" in (out / "surface.html").read_text()[:200].lower()
+
+
+def test_json_is_for_programs(capsys, here):
+    numbers = json.loads(landscape(capsys, "mine.py:mlp", "--samples", 50, "--grid", 5, "--json", "--exact"))
+    assert numbers["evaluated"] == [25]
+    assert numbers["how"].startswith("float32")
+    assert set(numbers["roughness"]) == {"nonconvex", "total_variation", "excess_variation", "sharpness"}
+
+
+def test_two_checkpoints_are_a_line_and_more_a_path(capsys, here):
+    files = [weights(here / f"{k}.pt", k) for k in range(4)]
+    given = [option for file in files for option in ("--checkpoint", file)]
+    common = ("mine.py:mlp", "--samples", 50, "--json")
+    landscape(capsys, *common, *given[:4], "--grid", 9, "--out", "line")
+    line = Store(here / "line" / "results.zarr").read()
+    assert float(line.x[0]) == -0.5
+    assert (here / "line" / "line.png").exists()
+    numbers = json.loads(landscape(capsys, *common, *given, "--grid", 9, "--out", "path"))
+    assert 0 < sum(numbers["explained"]) <= 1
+    assert Store(here / "path" / "results.zarr").read().sizes["checkpoint"] == 4
+    assert {p.name for p in (here / "path").glob("*.png")} == {"trajectory.png", "surface.png"}
+
+
+def test_hessian_directions_and_the_map_of_convexity(capsys, here):
+    arguments = ("mine.py:mlp", "--samples", 50, "--grid", 5, "--directions", "hessian", "--convexity", 3)
+    numbers = json.loads(landscape(capsys, *arguments, "--json"))
+    assert numbers["largest_hessian_ratio"] > 0
+    assert (here / "out" / "landscape" / "convexity.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--grid", 1], "grid must be at least 2"),
+        (["--directions", "pca"], "filter, layer, none, hessian"),
+        (["--keep", "biases"], "bias, norm"),
+        (["--tolerance", 2], "tolerance must be at least 0 and below 1"),
+        (["--span", 0], "span must be positive"),
+        (["--subset", 5000], "between 1 and the 50 given"),
+        (["--precision", "half"], "float32, bfloat16, auto"),
+        (["--planes", 2, "--directions", "hessian"], "leave out planes"),
+        (["--checkpoint", "none.pt"], "no checkpoint at none.pt"),
+        (["--checkpoint", "mine.py"], "not a readable checkpoint"),
+        (["--checkpoint", "other.pt"], "does not fit the model"),
+        (["--checkpoint", "numbers.pt"], "dictionary of tensors"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(capsys, here, arguments, message):
+    torch.save({"9.weight": torch.zeros(2)}, here / "other.pt")
+    torch.save([1.0, 2.0], here / "numbers.pt")
+    error = landscape(capsys, "mine.py:mlp", "--samples", 50, *arguments, status=2)
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(here.rglob("results.zarr"))
+
+
+def test_results_are_not_overwritten_and_resume_draws_again(capsys, here):
+    common = ("mine.py:mlp", "--samples", 50, "--grid", 9, "--json")
+    first = landscape(capsys, *common)
+    assert "--resume" in landscape(capsys, *common, status=2)
+    assert "another surface" in landscape(capsys, *common[:-3], "--grid", 7, "--resume", status=2)
+    (here / "out" / "landscape" / "contours.png").unlink()
+    assert landscape(capsys, *common, "--resume") == first
+    assert (here / "out" / "landscape" / "contours.png").exists()
+
+
+def test_an_interrupted_surface_goes_on(here):
+    command = [sys.executable, "-m", "nonsingular", "landscape", "mine.py:slow", "--exact", "--grid", "11",
+               "--samples", "100", "--json"]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    points = here / "out" / "landscape" / "points-0.npz"
+    for _ in range(1200):
+        if points.exists() or started.poll() is not None:
+            break
+        time.sleep(0.05)
+    started.send_signal(signal.SIGINT)
+    _, error = started.communicate(timeout=60)
+    assert started.returncode == 130, error
+    assert "--resume" in error
+    assert not (here / "out" / "landscape" / "landscape.json").exists()
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["evaluated"] == [121]
