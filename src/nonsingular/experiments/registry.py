@@ -25,6 +25,8 @@ MODULES = (
     "orhan2018.fig8",
     "orhan2018.depth",
     "orhan2018.input_scale",
+    "orhan2018.fig_s6",
+    "orhan2018.fig_s7",
     "orhan2018.fig2",
     "orhan2018.fig_s4",
     "orhan2018.fig_s5",

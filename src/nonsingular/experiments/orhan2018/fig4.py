@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, Re
 from nonsingular.experiments.effects import larger, per_run, speed
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS
-from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.spectra import spectra_over_epochs
 from nonsingular.experiments.study import run_study
 from nonsingular.experiments.workspace import Workspace
@@ -29,16 +30,31 @@ if TYPE_CHECKING:
 INSTRUMENTS = ("train_accuracy", "test_accuracy", "weight_norm", "mean_overlap", "linear_dependence", "gradient_norm")
 FEWEST = 3  # of the best and of the worst: fewer have no standard error worth the name
 
-SPECTRA = {"smoke": (0, 1), "laptop": (3, 15), "paper": (1, 3, 10, 30, 100)}
+SIZES = {"smoke": (6, 2), "laptop": (30, 15), "paper": (100, 100)}
+"""Scale -> runs and epochs."""
+
+SPECTRA = {"smoke": (1,), "laptop": (3, 15), "paper": (1, 3, 10, 30, 50, 100)}
 """Epochs at which the Hessian's spectrum is estimated from four moments, as in the paper."""
 
 
 def specs(scale: str, data: str | None = None) -> Spec:
     """Plain networks of 30 layers and 128 units: 100 runs on CIFAR-100 in the paper, fewer on a laptop."""
+    return study("orhan2018/fig4", scale, data, SIZES)
+
+
+def study(experiment: str, scale: str, data: str | None, sizes: Mapping[str, tuple[int, int]]) -> Spec:
+    """The spec of figure 4 or of its replication on other images.
+
+    Args:
+        experiment: id.
+        scale: ``smoke``, ``laptop`` or ``paper``.
+        data: the data set; None takes the scale's own.
+        sizes: scale -> runs and epochs.
+    """
     images = protocol.images(data, scale)
-    runs, epochs = {"smoke": (8, 3), "laptop": (30, 15), "paper": (100, 100)}[scale]
+    runs, epochs = at_scale(sizes, scale)
     return Spec(
-        "orhan2018/fig4",
+        experiment,
         scale,
         runs=runs,
         data=images,
@@ -90,60 +106,82 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
     }
 
 
-def _claim(name: str, variable: str, region: Region, statement: str, unit: str, scale: float = 1.0) -> Claim:
-    def effect(results: xr.Dataset) -> Effect:
-        groups = best_and_worst(results)
-        reached = {name: float(speed(groups, name).mean()) for name in ("best", "worst")}
-        note = "mean training accuracy {best:.1f} % and {worst:.1f} %".format(**reached)
-        return replace(larger(groups, variable, "best", "worst", scale), note=note)
-
-    return Claim(
-        f"orhan2018/fig4/{name}",
-        "orhan2018 §2.4, figure 4",
-        f"{statement} (best minus worst tenth, mean over layers and epochs).",
-        effect,
-        region,
-        unit,
-    )
+def _best_minus_worst(results: xr.Dataset, variable: str, scale: float) -> Effect:
+    groups = best_and_worst(results)
+    reached = {name: float(speed(groups, name).mean()) for name in ("best", "worst")}
+    note = "mean training accuracy {best:.1f} % and {worst:.1f} %".format(**reached)
+    return replace(larger(groups, variable, "best", "worst", scale), note=note)
 
 
-def _correlated(name: str, variable: str, region: Region, statement: str) -> Claim:
-    def effect(results: xr.Dataset) -> Effect:
-        measured = per_run(results, variable, "plain").isel(epoch=slice(1, None)).mean(["epoch", "layer"])
-        return rank_correlation(speed(results, "plain"), measured)
-
-    return Claim(
-        f"orhan2018/fig4/{name}-correlation",
-        "orhan2018 §2.4, figure 4",
-        f"{statement} (rank correlation with the mean training accuracy over all runs).",
-        effect,
-        region,
-    )
+def _correlation(results: xr.Dataset, variable: str) -> Effect:
+    measured = per_run(results, variable, "plain").isel(epoch=slice(1, None)).mean(["epoch", "layer"])
+    return rank_correlation(speed(results, "plain"), measured)
 
 
-CLAIMS = (
-    _claim("norms", "weight_norm", POSITIVE, "The best networks have larger incoming-weight norms", "weight norm"),
-    _claim("overlap", "mean_overlap", NEGATIVE, "The best networks have less overlap", "correlation"),
-    _claim(
+POINTS = "percentage points"
+GROUPS = (
+    ("norms", "weight_norm", POSITIVE, "The best networks have larger incoming-weight norms", "weight norm", 1.0),
+    ("overlap", "mean_overlap", NEGATIVE, "The best networks have less overlap", "correlation", 1.0),
+    (
         "linear-dependence",
         "linear_dependence",
         NEGATIVE,
         "The best networks are less linearly dependent",
-        "percentage points",
+        POINTS,
         100.0,
     ),
-    _claim(
+    (
         "degenerate",
         "degenerate_moments",
         NEGATIVE,
         "The best networks are less degenerate, by the paper's four moments",
-        "percentage points",
+        POINTS,
         100.0,
     ),
-    _correlated("norms", "weight_norm", POSITIVE, "Networks that train better have larger incoming-weight norms"),
-    _correlated("overlap", "mean_overlap", NEGATIVE, "Networks that train better have less overlap"),
-    _correlated("linear-dependence", "linear_dependence", NEGATIVE, "Networks that train better are less dependent"),
 )
+CORRELATED = (
+    ("norms", "weight_norm", POSITIVE, "Networks that train better have larger incoming-weight norms"),
+    ("overlap", "mean_overlap", NEGATIVE, "Networks that train better have less overlap"),
+    ("linear-dependence", "linear_dependence", NEGATIVE, "Networks that train better are less dependent"),
+)
+
+
+def claims(item: str, figure: str) -> tuple[Claim, ...]:
+    """The claims of figure 4, for it and for its replication.
+
+    Args:
+        item: the experiment's id without the paper.
+        figure: the paper's figure, in words.
+    """
+
+    def claim(name: str, statement: str, how: str, effect: object, region: Region, unit: str) -> Claim:
+        source = f"orhan2018 §2.4, {figure}"
+        return Claim(f"orhan2018/{item}/{name}", source, f"{statement} ({how}).", effect, region, unit)  # type: ignore[arg-type]
+
+    groups = (
+        claim(
+            name,
+            statement,
+            "best minus worst tenth, mean over layers and epochs",
+            partial(_best_minus_worst, variable=variable, scale=scale),
+            region,
+            unit,
+        )
+        for name, variable, region, statement, unit, scale in GROUPS
+    )
+    correlated = (
+        claim(
+            f"{name}-correlation",
+            statement,
+            "rank correlation with the mean training accuracy over all runs",
+            partial(_correlation, variable=variable),
+            region,
+            "",
+        )
+        for name, variable, region, statement in CORRELATED
+    )
+    return (*groups, *correlated)
+
 
 EXPERIMENTS = (
     Experiment(
@@ -152,6 +190,6 @@ EXPERIMENTS = (
         specs,
         run,
         draw,
-        CLAIMS,
+        claims("fig4", "figure 4"),
     ),
 )
