@@ -15,9 +15,12 @@ from nonsingular import __version__
 from nonsingular.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
     import xarray as xr
 
+    from nonsingular.experiments.finished import Finished
     from nonsingular.experiments.overrides import Overrides
     from nonsingular.experiments.reproduce import Outcome
 
@@ -108,6 +111,7 @@ def reproduce(
     ] = Engine.local,
 ) -> None:
     """Reproduce figures and tables of the papers: results, figures, claims with verdicts, and a report."""
+    from nonsingular.experiments.finished import read
     from nonsingular.experiments.overrides import Overrides
     from nonsingular.experiments.registry import experiment, experiments
     from nonsingular.terminal import print_claims, print_experiments
@@ -134,6 +138,7 @@ def reproduce(
     for id in ids:
         experiment(id)  # refuse an unknown id before the first one runs
     rows: list[dict[str, object]] = []
+    finished: list[Finished] = []
     for id in ids:
         folder = (out if len(ids) == 1 else out / id) if out else Path("out") / id
         outcome = _reproduce(id, scale, overrides, folder, data_dir, device, resume, engine.value)
@@ -142,8 +147,11 @@ def reproduce(
         if not json_:
             print_claims(judged)
             _print_outcome(outcome)
+        finished.append(read(folder))
     if json_:
         typer.echo(json.dumps(rows, indent=2))
+    elif len(ids) > 1:
+        _report(finished)
 
 
 @app.command()
@@ -152,14 +160,38 @@ def claims(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Show the scoreboard: each claim, the paper's value, ours with its interval, and the verdict."""
-    from nonsingular.experiments.reproduce import read_claims
-    from nonsingular.terminal import print_claims
+    from nonsingular.experiments.finished import read_claims
+    from nonsingular.terminal import print_claims, print_counts
 
     rows = [row for folder in folders for row in read_claims(folder)]
     if json_:
         typer.echo(json.dumps(rows, indent=2))
     else:
         print_claims(rows)
+        print_counts(rows)
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that reproduce has written.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="One page of all [default: report.html for each paper, in the folder of its experiments]."),
+    ] = None,
+) -> None:
+    """Gather finished experiments into one HTML page a paper: scoreboard, figures beside claims, protocol."""
+    from nonsingular.experiments.finished import find
+
+    _report(find(folders), out)
+
+
+def _report(found: Sequence[Finished], out: Path | None = None) -> None:
+    from nonsingular.experiments.registry import experiments
+    from nonsingular.experiments.report import pages, write_report
+
+    known = {e.id: e for e in experiments()}
+    for path, gathered in ({out: found} if out else pages(found)).items():
+        typer.echo(write_report(path, gathered, known))
 
 
 @app.command()
@@ -238,7 +270,8 @@ def diagnose(
     import torch
 
     from nonsingular import diagnosis, targets
-    from nonsingular.terminal import Bar, print_diagnosis
+    from nonsingular.terminal import Bar
+    from nonsingular.terminal_diagnosis import print_diagnosis
 
     if steps < 0:
         raise InputError(f"steps must be at least 0, got {steps}")
@@ -277,7 +310,8 @@ def bench_diagnosis(
 ) -> None:
     """Measure how often the diagnosis is right: sick and healthy networks with known answers."""
     from nonsingular.diagnosis import bench
-    from nonsingular.terminal import Bar, print_bench
+    from nonsingular.terminal import Bar
+    from nonsingular.terminal_diagnosis import print_bench
 
     if seeds < 1:
         raise InputError(f"seeds must be at least 1, got {seeds}")

@@ -15,6 +15,7 @@ import xarray as xr
 from nonsingular.errors import InputError
 from nonsingular.experiments.claims import Judgement, judge
 from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.finished import read, write_machine
 from nonsingular.experiments.report import write_report
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.workspace import Workspace
@@ -62,6 +63,7 @@ def reproduce(experiment: Experiment, spec: Spec, workspace: Workspace, resume: 
             raise
         if not store.exists():
             Store.save(store, results)
+        write_machine(workspace.folder, workspace.device)
         return publish(experiment, spec, results, workspace.folder)
 
 
@@ -70,16 +72,14 @@ def publish(experiment: Experiment, spec: Spec, results: xr.Dataset, folder: Pat
     assert experiment.draw is not None
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    drawn: dict[str, Path] = {}
     for name, figure in experiment.draw(results).items():
         for suffix in ("png", "svg"):
             figure.savefig(figures / f"{name}.{suffix}")
-        drawn[name] = figures / f"{name}.svg"
     data = spec.data.name if spec.data else "none"
     judgements = [judge(claim, results, scale=spec.scale, data=data) for claim in experiment.claims]
     write_whole(folder / "claims.json", json.dumps([j.to_json() for j in judgements], indent=2) + "\n")
     report = write_report(
-        folder / "report.html", experiment, spec, judgements, drawn, _interactive(experiment, results)
+        folder / "report.html", [read(folder)], {experiment.id: experiment}, _interactive(experiment, results)
     )
     return Outcome(spec, results, judgements, folder, report)
 
@@ -129,25 +129,6 @@ def _kept_spec(path: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError):
         raise InputError(f"{path} is damaged; name another --out") from None
     return spec
-
-
-def read_claims(folder: Path) -> list[dict[str, object]]:
-    """The scoreboard rows of one or more finished experiments below ``folder``.
-
-    Raises:
-        InputError: no ``claims.json`` there, or a damaged one.
-    """
-    paths = sorted(folder.rglob("claims.json")) if folder.is_dir() else []
-    if not paths:
-        raise InputError(f"no claims.json in {folder}; nonsingular reproduce ID --out {folder} writes one")
-    rows: list[dict[str, object]] = []
-    for path in paths:
-        try:
-            loaded = json.loads(path.read_text())
-            rows.extend({**row, "verdict": row["verdict"]} for row in loaded)
-        except (ValueError, TypeError, KeyError):
-            raise InputError(f"{path} is not a list of claims as nonsingular reproduce writes it") from None
-    return rows
 
 
 def summary(results: xr.Dataset, variables: Sequence[str]) -> dict[str, dict[str, tuple[float, float]]]:

@@ -7,31 +7,24 @@ that was stopped at any moment goes on from its last checkpoint and ends with th
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 import xarray as xr
 
 from nonsingular.data import Task, prepare
 from nonsingular.errors import InputError
-from nonsingular.experiments.instruments import INSTRUMENTS, Snapshot
+from nonsingular.experiments import engines
+from nonsingular.experiments.chunk import Measured, Row
+from nonsingular.experiments.instruments import INSTRUMENTS
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.workspace import Workspace
+from nonsingular.files import write_whole
 from nonsingular.networks import build
-from nonsingular.training import Store, Trainer, TrainingSpec, runs_that_fit
+from nonsingular.training import Store, TrainingSpec, runs_that_fit
 from nonsingular.training.population import structure
-from nonsingular.training.store import load_checkpoint, save_checkpoint
-
-
-@dataclass(frozen=True)
-class Row:
-    """One run of one network: its place in the results."""
-
-    network: int
-    run: int
 
 
 def run_study(spec: Spec, workspace: Workspace) -> xr.Dataset:
@@ -50,17 +43,19 @@ def run_study(spec: Spec, workspace: Workspace) -> xr.Dataset:
     store = Store(workspace.folder / "results.zarr")
     if not store.path.exists():
         store = _empty_store(store.path, spec, spec.training)
-    chunks = _chunks(spec, task, spec.training, workspace)
-    workspace.progress.start(
-        spec.experiment, len(spec.networks) * spec.runs * spec.training.epochs * _steps(task, spec.training)
-    )
-    for number, rows in enumerate(chunks):
-        _run_chunk(rows, workspace.folder / "checkpoints" / f"{number}.pt", spec, task, store, workspace)
+    with engines.open_engine(workspace) as engine:
+        chunks = _chunks(spec, task, spec.training, workspace, engine.workers)
+        a_run = spec.training.epochs * (len(task.train_labels) // spec.training.batch)
+        workspace.progress.start(spec.experiment, len(spec.networks) * spec.runs * a_run)
+        jobs = [
+            engines.Job(rows, workspace.folder / "checkpoints" / f"{number}.pt") for number, rows in enumerate(chunks)
+        ]
+
+        def deliver(job: engines.Job, epoch: int, measured: Measured) -> None:
+            _write(store, spec, job.rows, epoch, measured)
+
+        engine.run(jobs, spec, task, workspace, deliver)
     return store.read()
-
-
-def _steps(task: Task, training: TrainingSpec) -> int:
-    return len(task.train_labels) // training.batch
 
 
 def _empty_store(path: Path, spec: Spec, training: TrainingSpec) -> Store:
@@ -75,15 +70,18 @@ def _empty_store(path: Path, spec: Spec, training: TrainingSpec) -> Store:
         "epoch": np.arange(training.epochs + 1),
         "layer": np.arange(1, max(m.network.depth for m in spec.networks) + 1),
     }
+    if any("mode" in dims for dims in variables.values()):  # of matrices between hidden layers
+        coordinates["mode"] = np.arange(1, max(getattr(m.network, "width", 1) for m in spec.networks) + 1)
     assert spec.data is not None
     attributes = {"digest": spec.digest, "data": spec.data.name, "scaling": spec.data.scaling, "scale": spec.scale}
     return Store.create(path, coordinates, variables, attributes)
 
 
-def _chunks(spec: Spec, task: Task, training: TrainingSpec, workspace: Workspace) -> list[list[Row]]:
+def _chunks(spec: Spec, task: Task, training: TrainingSpec, workspace: Workspace, workers: int) -> list[list[Row]]:
     """Rows that are trained in one vectorised program: equal structure, and no more than memory holds.
 
-    Decided once and kept beside the checkpoints: a resumed study must cut where the first one did.
+    Where there are several workers, every kind of network is cut into a chunk for each of them at least. Decided once
+    and kept beside the checkpoints: a resumed study must cut where the first one did.
     """
     plan = workspace.folder / "checkpoints" / "plan.json"
     if plan.exists():
@@ -94,59 +92,24 @@ def _chunks(spec: Spec, task: Task, training: TrainingSpec, workspace: Workspace
         network = build(member.network, task.shape, task.classes, spec.seed)
         kind = structure(network)
         kinds.setdefault(kind, []).extend(Row(n, r) for r in range(spec.runs))
-        sizes[kind] = workspace.runs_at_once or runs_that_fit(network, task, training, workspace.device)
+        fit = workspace.runs_at_once or runs_that_fit(network, task, training, workspace.device)
+        sizes[kind] = min(fit, math.ceil(len(kinds[kind]) / workers))
     chunks = [rows[i : i + sizes[kind]] for kind, rows in kinds.items() for i in range(0, len(rows), sizes[kind])]
     plan.parent.mkdir(parents=True, exist_ok=True)
-    plan.write_text(json.dumps([[(row.network, row.run) for row in chunk] for chunk in chunks]))
+    write_whole(plan, json.dumps([[(row.network, row.run) for row in chunk] for chunk in chunks]))
     return chunks
 
 
-def _run_chunk(rows: list[Row], checkpoint: Path, spec: Spec, task: Task, store: Store, workspace: Workspace) -> None:
-    assert spec.training is not None
-    state = load_checkpoint(checkpoint)
-    if state is not None and state["epoch"] == spec.training.epochs:  # finished earlier
-        workspace.progress.advance(len(rows) * spec.training.epochs * _steps(task, spec.training))
-        return
-    trainer = _trainer(rows, spec, task, workspace)
-    if state is None:
-        _measure(trainer, rows, spec, store)
-    else:
-        trainer.load(state)
-        workspace.progress.advance(len(rows) * trainer.epoch * trainer.steps)
-    saved = time.monotonic()
-    while trainer.epoch < spec.training.epochs:
-        trainer.train_epoch(lambda: workspace.progress.advance(len(rows)))
-        _measure(trainer, rows, spec, store)
-        if time.monotonic() - saved > workspace.checkpoint_seconds:
-            save_checkpoint(checkpoint, trainer.state())
-            saved = time.monotonic()
-    save_checkpoint(checkpoint, {"epoch": trainer.epoch})
-
-
-def _trainer(rows: list[Row], spec: Spec, task: Task, workspace: Workspace) -> Trainer:
-    assert spec.training is not None
-    members = [spec.networks[row.network] for row in rows]
-    seeds = [spec.seed + row.run for row in rows]
-    networks = [build(m.network, task.shape, task.classes, s) for m, s in zip(members, seeds, strict=True)]
-    return Trainer(networks, seeds, task, spec.training, [m.penalty for m in members], workspace.device)
-
-
-def _measure(trainer: Trainer, rows: list[Row], spec: Spec, store: Store) -> None:
-    """All instruments that are due at this epoch, written to the rows' places; NaN for runs that have diverged."""
-    snapshot = Snapshot(trainer)
-    diverged = ~trainer.finite().cpu().numpy()
-    measured: dict[str, np.ndarray] = {}
-    for name, epochs in spec.instruments.items():
-        if epochs is not None and trainer.epoch not in epochs:
-            continue
-        for variable, values in INSTRUMENTS[name].measure(snapshot).items():
-            measured[variable] = values.detach().to("cpu", torch.float64).numpy()
-            measured[variable][diverged] = np.nan
-    depth = len(trainer.population.layers)
+def _write(store: Store, spec: Spec, rows: Sequence[Row], epoch: int, measured: Measured) -> None:
+    """Put what was measured of ``rows`` into their places of the store."""
     for network in sorted({row.network for row in rows}):
         mine = [i for i, row in enumerate(rows) if row.network == network]
-        runs = slice(rows[mine[0]].run, rows[mine[-1]].run + 1)
         store.write(
             {name: values[mine] for name, values in measured.items()},
-            {"network": network, "run": runs, "epoch": trainer.epoch, "layer": slice(0, depth)},
+            {
+                "network": network,
+                "run": slice(rows[mine[0]].run, rows[mine[-1]].run + 1),
+                "epoch": epoch,
+                "layer": slice(0, spec.networks[network].network.depth),
+            },
         )

@@ -43,6 +43,7 @@ class Workspace:
         progress: told how far the work is.
         data_dir: local Parquet files, as ``data.load`` takes it.
         runs_at_once: networks in one vectorised step; None takes as many as fit in memory.
+        engine: where the chunks of a study are computed: ``local`` or ``ray``.
         checkpoint_seconds: a stopped run loses at most this much work and one epoch.
     """
 
@@ -51,4 +52,5 @@ class Workspace:
     progress: Progress = SILENT
     data_dir: Path | None = None
     runs_at_once: int | None = None
+    engine: str = "local"
     checkpoint_seconds: float = 30.0

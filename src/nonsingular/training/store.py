@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import xarray as xr
 import zarr
 
 from nonsingular.errors import InputError
+from nonsingular.files import write_whole
 
 EPOCHS_A_CHUNK = 16
 
@@ -89,18 +90,26 @@ class Store:
             raise InputError(f"{self.path} is not a readable store of results: {error}") from error
 
 
+def encode(state: Mapping[str, Any]) -> bytes:
+    """The bytes of a checkpoint."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    return buffer.getvalue()
+
+
+def decode(checkpoint: bytes) -> dict[str, Any]:
+    """The state that ``encode`` was given, on the CPU. Nothing in the bytes is executed."""
+    state: dict[str, Any] = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
+    return state
+
+
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write a checkpoint so that a crash at any moment leaves the old one or the new one whole."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as f:
-        torch.save(dict(state), f)
-        f.flush()
-        os.fsync(f.fileno())
-    partial.replace(path)
+    write_whole(path, encode(state))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The checkpoint at ``path``, or None where there is none. Nothing in the file is executed.
+    """The checkpoint at ``path``, or None where there is none.
 
     Raises:
         InputError: the file is damaged.
@@ -108,6 +117,6 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return decode(path.read_bytes())
     except Exception as error:
         raise InputError(f"{path} is not a readable checkpoint ({error}); delete it to start its runs again") from error

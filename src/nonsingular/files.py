@@ -1,0 +1,80 @@
+"""Files that are whole or not there, and folders that one process at a time writes to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from nonsingular.errors import InputError
+
+LOCK = ".lock"
+"""Name of the file by which a process holds a folder."""
+
+PARTIAL = ".partial"
+"""Ending of a file that is not yet whole."""
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write a file so that a crash at any moment leaves the old one or the new one."""
+    partial = path.with_name(path.name + PARTIAL)
+    with partial.open("wb") as f:
+        f.write(content.encode() if isinstance(content, str) else content)
+        f.flush()
+        os.fsync(f.fileno())
+    partial.replace(path)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` for this process alone; it is made where there is none, and gone again if it stays empty.
+
+    The system lets go of the lock when the process dies, however it dies.
+
+    Raises:
+        InputError: another process holds it; the message says which.
+    """
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"{folder} is being written by {_holder(path)}; wait until it is done, or name another --out"
+        ) from None
+    try:
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        if new and [p.name for p in folder.iterdir()] == [LOCK]:
+            path.unlink()
+            folder.rmdir()
+        lock.release()
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but, perhaps, its lock and files that a crash left half written."""
+    return all(p.name == LOCK or p.suffix == PARTIAL for p in folder.iterdir())
+
+
+def clear(folder: Path) -> None:
+    """Remove all that a folder holds, but its lock."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text() or "another process"
+    except OSError:
+        return "another process"

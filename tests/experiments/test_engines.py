@@ -1,0 +1,180 @@
+"""The same study computed in this process, in several processes, and on a Ray cluster that loses a node."""
+
+import logging
+import os
+import threading
+
+import pytest
+import xarray as xr
+
+from nonsingular import cli
+from nonsingular.data import DataSpec
+from nonsingular.errors import InputError
+from nonsingular.experiments import engines, study
+from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.study import run_study
+from nonsingular.experiments.workspace import Workspace
+from nonsingular.networks import NetworkSpec
+from nonsingular.training import Member, Trainer, TrainingSpec
+
+SPEC = Spec(
+    "test/engines",
+    "smoke",
+    runs=4,
+    data=DataSpec("digits", train=200, test=50),
+    networks=(Member("plain", NetworkSpec(3, 8)), Member("residual", NetworkSpec(3, 8, skip="identity"))),
+    training=TrainingSpec(epochs=6, batch=50, learning_rate=1e-2),
+    instruments={"train_accuracy": None, "weight_norm": None},
+)
+TWO_AT_ONCE = {"runs_at_once": 2, "checkpoint_seconds": 0.0}  # four chunks, and a stretch is one epoch
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return run_study(SPEC, Workspace(tmp_path_factory.mktemp("whole"), **TWO_AT_ONCE))
+
+
+class Counter:
+    def __init__(self):
+        self.total = self.done = 0
+
+    def start(self, name, total, unit=""):
+        self.total += total
+
+    def advance(self, steps=1):
+        self.done += steps
+
+
+@pytest.fixture
+def delivered(monkeypatch):
+    """What arrived in the store, in order: (rows, epoch)."""
+    seen = []
+    write = study._write
+
+    def note(store, spec, rows, epoch, measured):
+        seen.append((tuple(rows), epoch))
+        write(store, spec, rows, epoch, measured)
+
+    monkeypatch.setattr(study, "_write", note)
+    return seen
+
+
+def assert_everything_once(delivered):
+    assert len(delivered) == len(set(delivered)) == 4 * (SPEC.training.epochs + 1)
+
+
+def test_several_devices(whole, tmp_path, monkeypatch, delivered):
+    monkeypatch.setattr(engines, "open_engine", lambda _: engines.devices(["cpu", "cpu"]))
+    progress = Counter()
+    results = run_study(SPEC, Workspace(tmp_path, progress=progress, **TWO_AT_ONCE))
+    xr.testing.assert_identical(results, whole)
+    assert_everything_once(delivered)
+    assert progress.done == progress.total > 0
+
+
+def test_another_engine_finishes_what_one_began(whole, tmp_path, monkeypatch):
+    step = Trainer._step
+    left = iter(range(30))
+
+    def mortal(self, *arguments):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        step(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_step", mortal)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(SPEC, Workspace(tmp_path, **TWO_AT_ONCE))
+    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(engines, "open_engine", lambda _: engines.devices(["cpu"]))
+    xr.testing.assert_identical(run_study(SPEC, Workspace(tmp_path, **TWO_AT_ONCE)), whole)
+
+
+def test_work_is_cut_for_all_workers(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "open_engine", lambda _: engines.devices(["cpu"] * 3))
+    monkeypatch.setattr(engines.Elsewhere, "run", lambda self, jobs, *_: sizes.extend(len(j.rows) for j in jobs))
+    sizes = []
+    run_study(SPEC, Workspace(tmp_path))
+    assert sizes == [2, 2, 2, 2]  # four rows a kind in three chunks or more
+
+
+def test_a_damaged_checkpoint_is_done_without(whole, tmp_path):
+    workspace = Workspace(tmp_path, **TWO_AT_ONCE)
+    run_study(SPEC, workspace)
+    path = tmp_path / "checkpoints" / "1.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.warns(UserWarning, match=r"1\.pt is not a readable checkpoint.*started again now"):
+        xr.testing.assert_identical(run_study(SPEC, workspace), whole)
+
+
+def test_unknown_engines_are_refused(tmp_path):
+    with pytest.raises(InputError, match="unknown engine 'slurm'; there are local, ray"):
+        run_study(SPEC, Workspace(tmp_path, engine="slurm"))
+
+
+# --- Ray ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Two nodes with one core each, and a head that computes nothing."""
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's own switch to the loopback address
+    ray = pytest.importorskip("ray", reason="the extra ray is not installed")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    cluster.wait_for_nodes()
+    yield cluster, nodes
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_a_node_dies_and_nothing_is_lost_or_done_twice(whole, tmp_path, cluster, delivered):
+    cluster, nodes = cluster
+    progress = Counter()
+
+    def kill():
+        while len(delivered) < 6:
+            done.wait(0.05)
+        cluster.remove_node(nodes[0], allow_graceful=False)
+
+    done = threading.Event()
+    killer = threading.Thread(target=kill)
+    killer.start()
+    results = run_study(SPEC, Workspace(tmp_path, progress=progress, engine="ray", **TWO_AT_ONCE))
+    killer.join()
+    xr.testing.assert_identical(results, whole)
+    assert_everything_once(delivered)
+    assert progress.done == progress.total
+
+
+def test_ray_on_the_command_line(capsys, tmp_path, cluster):
+    arguments = [
+        "reproduce",
+        "orhan2018/fig3",
+        "--scale",
+        "smoke",
+        "--runs",
+        "2",
+        "--epochs",
+        "1",
+        "--networks",
+        "plain",
+    ]
+    for engine in ("local", "ray"):
+        status = cli.run([*arguments, "--engine", engine, "--out", str(tmp_path / engine)])
+        assert status == 0, capsys.readouterr().err
+    local, ray = ((tmp_path / engine / "claims.json").read_text() for engine in ("local", "ray"))
+    assert local == ray
+
+
+def test_without_ray_one_line_names_the_extra(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    status = cli.run(
+        ["reproduce", "orhan2018/fig3", "--scale", "smoke", "--engine", "ray", "--out", str(tmp_path / "o")]
+    )
+    error = capsys.readouterr().err
+    assert status == 2
+    assert "nonsingular[ray]" in error
+    assert error.count("\n") == 1
