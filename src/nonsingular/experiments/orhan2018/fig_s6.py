@@ -15,7 +15,7 @@ import xarray as xr
 from scipy import stats
 
 from nonsingular.experiments import protocol
-from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, Region, difference, mean
+from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, NotMeasured, Region, difference, mean
 from nonsingular.experiments.effects import HALF, NO_DECAY, faster, gradient_decay, larger, log_gradient, per_run
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.orhan2018.small_networks import PCA, measured_epochs, panels
@@ -112,7 +112,7 @@ def log_gradients(results: xr.Dataset, network: str) -> xr.DataArray:
 def _rank_correlation(a: xr.DataArray, b: xr.DataArray) -> float:
     a, b = xr.align(a, b.dropna("epoch"), join="inner")
     if a.size < FEWEST_EPOCHS:
-        return float("nan")
+        raise NotMeasured(f"needs {FEWEST_EPOCHS} epochs after the start, got {a.size}")
     return float(stats.spearmanr(a, b).statistic)
 
 
