@@ -161,6 +161,16 @@ def test_cardinality_one_is_a_bottleneck_and_more_is_as_many_paths():
     torch.testing.assert_close(middle.conv(first(x))[:, :2], alone)
 
 
+def test_projections_are_strided_convolutions():
+    network = build(resnet(14, width=8, shortcut="projected"), SHAPE, 10, 0)
+    for shortcut in network.shortcuts:
+        if list(shortcut.parameters()):
+            x = torch.randn(2, shortcut.conv.in_channels, 7, 8)
+            expected = nn.functional.conv2d(x, shortcut.conv.weight, stride=shortcut.stride)
+            torch.testing.assert_close(shortcut(x), shortcut.norm(expected))
+    assert sorted({m.stride for m in network.shortcuts if list(m.parameters())}) == [2]
+
+
 def test_equal_seeds_equal_networks():
     for spec in KINDS.values():
         a, b, c = (build(spec, SHAPE, 10, seed).state_dict() for seed in (0, 0, 1))

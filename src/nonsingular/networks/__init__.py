@@ -1,10 +1,13 @@
 """What is studied: networks, skip matrices and initialisations. Nothing here knows of training or measuring."""
 
+from nonsingular.networks.constnet import ConstNet, ConstNetSpec
 from nonsingular.networks.fully_connected import FullyConnected, Layer
 from nonsingular.networks.initialisation import INITIALISATIONS, initialise
+from nonsingular.networks.leakynet import LeakyNet, LeakyNetSpec
 from nonsingular.networks.residual import Residual, ResidualSpec, plainnet, resnet, resnext, wide_resnet
 from nonsingular.networks.skips import copied, equalised, orthogonal
 from nonsingular.networks.spec import NAMED, Architecture, NetworkSpec, build, named
+from nonsingular.networks.stacks import Stack, StackSpec
 from nonsingular.networks.vgg import VGG, VGGSpec
 
 __all__ = [
@@ -12,11 +15,17 @@ __all__ = [
     "NAMED",
     "VGG",
     "Architecture",
+    "ConstNet",
+    "ConstNetSpec",
     "FullyConnected",
     "Layer",
+    "LeakyNet",
+    "LeakyNetSpec",
     "NetworkSpec",
     "Residual",
     "ResidualSpec",
+    "Stack",
+    "StackSpec",
     "VGGSpec",
     "build",
     "copied",

@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Generator, nn
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
 
 from nonsingular.errors import InputError
+from nonsingular.networks.skips import orthogonal
 
 WeightLayer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
@@ -37,21 +39,84 @@ def malicious(layer: WeightLayer, generator: Generator | None = None) -> None:
 def replicated(
     layer: WeightLayer, generator: Generator | None = None, *, features: int = 1, noise: float = 0.0
 ) -> None:
-    """Glorot-normal rows of which only ``features`` differ, copied to all units (blumenfeld2020 §2).
+    """He-normal rows of which only ``features`` differ, copied to all units (blumenfeld2020 §2.1, appendix E).
 
     Args:
-        layer: what is initialised.
+        layer: what is initialised; not the readout, whose weights the paper leaves independent.
         generator: source of randomness.
         features: unique incoming weight vectors; 1 makes all units identical.
         noise: standard deviation of what is added to every weight, in units of the weights' own.
     """
-    glorot(layer, generator)
+    he(layer, generator)
     with torch.no_grad():
         spread = layer.weight.std()
         units = layer.weight.shape[0]
         layer.weight.copy_(layer.weight[torch.arange(units) % min(features, units)])
         if noise:
             layer.weight.add_(torch.randn(layer.weight.shape, generator=generator), alpha=float(noise * spread))
+
+
+def zero(layer: WeightLayer, generator: Generator | None = None) -> None:
+    """All weights and biases 0: the "0" start of what a skip bypasses (blumenfeld2020 appendix A)."""
+    nn.init.zeros_(layer.weight)
+    _zero_bias(layer)
+
+
+def average(layer: WeightLayer, generator: Generator | None = None, *, gain: float = 1.0) -> None:
+    """Every output is ``gain`` times the mean of all inputs: the "1" start (blumenfeld2020 §5.1, appendix G).
+
+    Of a convolution only the weights at the kernel's centre differ from 0, so that pixels are not mixed. Biases 0.
+    """
+    _set_centre(layer, torch.full(layer.weight.shape[:2], gain / layer.weight.shape[1]))
+
+
+def identity(layer: WeightLayer, generator: Generator | None = None, *, gain: float = 1.0) -> None:
+    """Output ``i`` is ``gain`` times input ``i mod inputs``: the "I" start (blumenfeld2020 §5.1, appendix G).
+
+    Further outputs are copies, so that widening keeps features apart that are apart. Biases 0.
+
+    Raises:
+        InputError: fewer outputs than inputs.
+    """
+    outputs, inputs = layer.weight.shape[:2]
+    if outputs < inputs:
+        raise InputError(f"identity: at least as many outputs as inputs, got {outputs} of {inputs}")
+    _set_centre(layer, gain * torch.eye(inputs).repeat(-(-outputs // inputs), 1)[:outputs])
+
+
+def delta_orthogonal(layer: WeightLayer, generator: Generator | None = None, *, gain: float = 1.0) -> None:
+    """A random matrix with orthonormal rows or columns at the kernel's centre, 0 elsewhere (Xiao et al. 2018).
+
+    With at least as many outputs as inputs the norm of a signal is multiplied by ``gain``. Biases 0.
+    """
+    outputs, inputs = layer.weight.shape[:2]
+    square = orthogonal(max(outputs, inputs), generator)
+    _set_centre(layer, gain * square[:outputs, :inputs])
+
+
+def isometric(layer: WeightLayer, generator: Generator | None = None) -> None:
+    r"""Delta-orthogonal blocks :math:`[[O, -O], [-O, O]]`, isometric through rectifiers (blumenfeld2020 appendix B).
+
+    Pre-activations of the form :math:`(u, -u)` become :math:`(O u, -O u)`, since
+    :math:`O\,\mathrm{relu}(u) - O\,\mathrm{relu}(-u) = O u`: norms and angles stay as they are at any width. Biases 0.
+
+    Raises:
+        InputError: an odd number of inputs or outputs, or fewer outputs than inputs.
+    """
+    outputs, inputs = layer.weight.shape[:2]
+    if outputs % 2 or inputs % 2 or outputs < inputs:
+        raise InputError(f"isometric: even numbers, outputs at least inputs; got {outputs} of {inputs}")
+    block = orthogonal(outputs // 2, generator)[:, : inputs // 2]
+    _set_centre(layer, torch.cat([torch.cat([block, -block], 1), torch.cat([-block, block], 1)]))
+
+
+def _set_centre(layer: WeightLayer, matrix: Float[Tensor, "output input"]) -> None:
+    """The kernel that applies a matrix to every pixel and mixes none; a linear layer's weights are the matrix."""
+    nn.init.zeros_(layer.weight)
+    middle = tuple(size // 2 for size in layer.weight.shape[2:])
+    with torch.no_grad():
+        layer.weight[(slice(None), slice(None), *middle)] = matrix.to(layer.weight)
+    _zero_bias(layer)
 
 
 def _zero_bias(layer: WeightLayer) -> None:
@@ -64,6 +129,11 @@ INITIALISATIONS: dict[str, Callable[..., None]] = {
     "he": he,
     "malicious": malicious,
     "replicated": replicated,
+    "zero": zero,
+    "average": average,
+    "identity": identity,
+    "delta-orthogonal": delta_orthogonal,
+    "isometric": isometric,
 }
 
 
@@ -72,7 +142,7 @@ def initialise(model: nn.Module, how: str, generator: Generator | None = None) -
 
     Args:
         model: any module.
-        how: ``glorot``, ``he``, ``malicious``, or ``replicated:FEATURES[:NOISE]``.
+        how: ``replicated:FEATURES[:NOISE]``, or another name in ``INITIALISATIONS``.
         generator: source of randomness.
 
     Raises:

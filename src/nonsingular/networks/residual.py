@@ -189,9 +189,26 @@ def _shortcut(spec: ResidualSpec, inputs: int, channels: int, stride: int) -> nn
     if spec.shortcut == "padded" and channels >= inputs:
         return Padded(inputs, channels, stride)
     # In the order ``pre`` the skip stays free of normalisation, as the identity skips are.
-    normalised = spec.batch_norm and spec.order == "post"
-    conv = nn.Conv2d(inputs, channels, 1, stride, bias=not spec.batch_norm)
-    return nn.Sequential(conv, nn.BatchNorm2d(channels)) if normalised else conv
+    return Projected(inputs, channels, stride, spec.batch_norm, normalised=spec.batch_norm and spec.order == "post")
+
+
+class Projected(nn.Module):
+    """A skip by a 1 x 1 convolution of every ``stride``-th pixel."""
+
+    def __init__(self, inputs: int, channels: int, stride: int, batch_norm: bool, normalised: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, channels, 1, bias=not batch_norm)
+        self.norm = nn.BatchNorm2d(channels) if normalised else None
+        self.stride = stride
+
+    def forward(self, x: Float[Tensor, "sample inputs height width"]) -> Float[Tensor, "sample channels row column"]:
+        """The projection."""
+        # Pixels are picked first, and not by the convolution's own stride: torch 2.13 on a CPU corrupts memory in the
+        # gradient of a strided 1 x 1 convolution of fewer than eight channels that lie channels-last.
+        return normalise(self.norm, self.conv(x[:, :, :: self.stride, :: self.stride]))
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"stride={self.stride}"
 
 
 def resnet(layers: int, **options: object) -> ResidualSpec:
