@@ -1,8 +1,24 @@
-"""Small exact models: two hidden units, linear dependence, linear networks, binary weights, rescaling.
+"""Small exact models: two units, linear dependence, linear networks, binary weights, rescaling, sub-networks.
 
 Every function returns labelled arrays in float64 and needs no data. ``docs/theory.md`` says what each model shows.
 """
 
-from nonsingular.theory import binary_weights, linear_dependence, linear_networks, rescaling, student_teacher, two_units
+from nonsingular.theory import (
+    binary_weights,
+    linear_dependence,
+    linear_networks,
+    rescaling,
+    student_teacher,
+    subnetworks,
+    two_units,
+)
 
-__all__ = ["binary_weights", "linear_dependence", "linear_networks", "rescaling", "student_teacher", "two_units"]
+__all__ = [
+    "binary_weights",
+    "linear_dependence",
+    "linear_networks",
+    "rescaling",
+    "student_teacher",
+    "subnetworks",
+    "two_units",
+]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nonsingular.errors import InputError
 from nonsingular.networks import Architecture
+from nonsingular.training.breakers import Breaker
 from nonsingular.training.regularisers import BiasPenalty
 
 PRECISIONS = ("float32", "bfloat16")
@@ -15,11 +16,12 @@ AUGMENTATIONS = ("none", "crop+mirror")
 
 @dataclass(frozen=True)
 class Member:
-    """One kind of network in a comparison: its label, its architecture and its regulariser."""
+    """One kind of network in a comparison: its label, its architecture, its regulariser, what breaks its symmetry."""
 
     name: str
     network: Architecture
     penalty: BiasPenalty | None = None
+    breaker: Breaker | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class TrainingSpec:
         decay: see there.
         augment: ``none``, or ``crop+mirror``: images padded by 4 zero pixels, cropped and mirrored at random in every
             step (He et al. 2016, section 4.2).
+        mixup: alpha of mixup (Zhang et al. 2017); 0 mixes nothing.
     """
 
     epochs: int = 1
@@ -50,6 +53,7 @@ class TrainingSpec:
     milestones: tuple[int, ...] = ()
     decay: float = 0.1
     augment: str = "none"
+    mixup: float = 0.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -64,6 +68,8 @@ class TrainingSpec:
             raise InputError(f"unknown augmentation {self.augment!r}; there are {', '.join(AUGMENTATIONS)}")
         if self.weight_decay < 0:
             raise InputError(f"weight_decay must be at least 0, got {self.weight_decay}")
+        if not 0 <= self.mixup < float("inf"):
+            raise InputError(f"mixup must be finite and at least 0, got {self.mixup}")
         if self.precision not in PRECISIONS:
             raise InputError(f"unknown precision {self.precision!r}; there are {', '.join(PRECISIONS)}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,10 @@ from torch.func import functional_call
 
 from nonsingular.data import Task
 from nonsingular.errors import InputError
+from nonsingular.training.arithmetic import OrderFree
 from nonsingular.training.augmentation import crop_and_mirror
+from nonsingular.training.breakers import Breaker
+from nonsingular.training.mixup import mix, partners
 from nonsingular.training.population import Population
 from nonsingular.training.regularisers import BiasPenalty, penalty
 from nonsingular.training.spec import TrainingSpec
@@ -48,6 +52,8 @@ class Trainer:
         device: where to train.
         loss: what is minimised; cross-entropy unless another is given.
         vectorised: as ``Population`` takes it.
+        breakers: what breaks the symmetry of each run's features, or None. With an arithmetic other than the library's
+            the networks go one after another.
 
     Attributes:
         population: the networks.
@@ -68,6 +74,7 @@ class Trainer:
         device: torch.device | str = "cpu",
         loss: Loss = F.cross_entropy,
         vectorised: bool | None = None,
+        breakers: Sequence[Breaker | None] = (),
     ) -> None:
         if spec.batch > len(task.train_labels):
             raise InputError(f"batch {spec.batch} is larger than the training set of {len(task.train_labels)} images")
@@ -78,11 +85,17 @@ class Trainer:
         self.task = task.to(self.device)
         self._inputs = self._stored(self.task.train_inputs)
         self._batch: Tensor | None = None
-        self.population = Population(networks, self.device, vectorised)
+        self._breakers = [b or Breaker() for b in breakers] or [Breaker()] * len(networks)
+        networks = [b.started(n, seed) for n, seed, b in zip(networks, seeds, self._breakers, strict=True)]
+        arithmetics = {breaker.arithmetic for breaker in self._breakers}
+        self.population = Population(networks, self.device, vectorised if arithmetics == {"library"} else False)
         mixed = spec.precision == "bfloat16" and self.device.type == "cpu"
         if mixed and self.population.vectorised and self.population.convolves:
             raise InputError("vectorised convolutions know no bfloat16 on a CPU; leave vectorised out, or take float32")
-        self.optimiser = _optimiser(spec, list(self.population.parameters.values()))
+        # A fused step rounds by place in memory; of the plain one every operation rounds once.
+        self._update: AbstractContextManager[object] = OrderFree() if "order-free" in arithmetics else nullcontext()
+        trained = list(self.population.parameters.values())
+        self.optimiser = _optimiser(spec, trained, fused="order-free" not in arithmetics)
         self.epoch = 0
         penalties = list(penalties) or [None] * len(networks)
         self._targets = _stacked_targets(networks, seeds, penalties, self.device)
@@ -135,31 +148,56 @@ class Trainer:
     def _step(self, number: int, inputs: Float[Tensor, "run sample ..."], labels: Tensor) -> None:
         """One step of every run: ``labels`` are ``[run, sample]`` class numbers, or what the loss takes."""
         self.optimiser.zero_grad(set_to_none=self.population.vectorised)
+        targets = _Targets(labels)
+        if self.spec.mixup:
+            inputs, targets = self._mixed(number, inputs, labels)
         if self.population.vectorised:
             with self._autocast():
                 outputs = self.population(inputs)
             # Runs share no parameters: the gradient of the sum over runs is every run's own gradient.
-            self._losses(outputs, labels).sum().backward()
+            targets.loss(self._losses, outputs).sum().backward()
         else:
-            for run, (x, y) in enumerate(zip(inputs, labels, strict=True)):
+            for run, x in enumerate(inputs):
                 torch.manual_seed(_number(self.seeds[run], self.epoch, number))
-                self._differentiate(run, x, y)
+                self._differentiate(run, x, targets.of(run))
+        self._perturb(number)
         if self._targets:
             penalty(self.population.parameters, self._targets, self._strength).sum().backward()
-        self.optimiser.step()
+        with self._update:
+            self.optimiser.step()
+
+    def _mixed(self, number: int, inputs: Tensor, labels: Tensor) -> tuple[Tensor, _Targets]:
+        """Inputs mixed with those of the same batch, and the labels of both."""
+        keys = [np.random.SeedSequence([seed, self.epoch, number, 2]) for seed in self.seeds]
+        partner, share = partners(*labels.shape[:2], self.spec.mixup, keys)
+        partner, share = partner.to(self.device), share.to(self.device)
+        others = torch.stack([y[p] for y, p in zip(labels, partner, strict=True)])
+        return mix(inputs, partner, share), _Targets(labels, others, share)
+
+    def _perturb(self, number: int) -> None:
+        """Add the breakers' noise to the gradients."""
+        precision = torch.bfloat16 if self.spec.precision == "bfloat16" else torch.float32
+        for run, breaker in enumerate(self._breakers):
+            if breaker.gradient_noise:
+                generator = _generator(self.seeds[run], self.epoch, number, 3)
+                for p in self.population.parameters.values():
+                    if p.grad is not None:
+                        p.grad[run] = breaker.perturb(p.grad[run], precision, generator)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.precision == "bfloat16")
 
-    def _differentiate(self, run: int, x: Float[Tensor, "sample ..."], y: Tensor) -> None:
+    def _differentiate(self, run: int, x: Float[Tensor, "sample ..."], targets: _Targets) -> None:
         """Set one run's part of the gradients; what its forward pass kept is free again before the next run's."""
         stacked = {name: p for name, p in self.population.parameters.items() if p.requires_grad}
         # Leaves that share memory with the run's part of the stacked parameters.
         leaves = {name: p.detach()[run].requires_grad_() for name, p in stacked.items()}
         rest = {k: v[run] for k, v in (self.population.parameters | self.population.buffers).items() if k not in leaves}
-        with self._autocast():
-            output = functional_call(self.population.skeleton, leaves | rest, (x,))
-        gradients = torch.autograd.grad(self.loss(_full(output), y), list(leaves.values()), allow_unused=True)
+        with self._breakers[run].mode():
+            with self._autocast():
+                output = functional_call(self.population.skeleton, leaves | rest, (x,))
+            loss = targets.loss(self.loss, _full(output))
+            gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         for p, gradient in zip(stacked.values(), gradients, strict=True):
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
@@ -215,14 +253,37 @@ class Trainer:
         self.epoch = int(state["epoch"])  # type: ignore[call-overload]
 
 
-def _optimiser(spec: TrainingSpec, parameters: list[Tensor]) -> torch.optim.Optimizer:
+@dataclass(frozen=True)
+class _Targets:
+    """Labels; of mixed samples those of both, and the share of the first."""
+
+    labels: Tensor
+    others: Tensor | None = None
+    share: Tensor | None = None
+
+    def of(self, run: int) -> _Targets:
+        """One run's."""
+        if self.others is None or self.share is None:
+            return _Targets(self.labels[run])
+        return _Targets(self.labels[run], self.others[run], self.share[run])
+
+    def loss(self, loss: Loss, outputs: Tensor) -> Tensor:
+        """``loss``, of mixed samples the mean of both labels' losses by their shares."""
+        first = loss(outputs, self.labels)
+        if self.others is None or self.share is None:
+            return first
+        return self.share * first + (1 - self.share) * loss(outputs, self.others)
+
+
+def _optimiser(spec: TrainingSpec, parameters: list[Tensor], fused: bool) -> torch.optim.Optimizer:
     trained = [p for p in parameters if p.requires_grad]
     rate, decay = spec.learning_rate, spec.weight_decay
+    how: dict[str, bool] = {"fused": True} if fused else {"foreach": False}
     if spec.optimiser == "sgd":
-        return torch.optim.SGD(trained, lr=rate, momentum=spec.momentum, weight_decay=decay, fused=True)
+        return torch.optim.SGD(trained, lr=rate, momentum=spec.momentum, weight_decay=decay, **how)
     if decay:
-        return torch.optim.AdamW(trained, lr=rate, weight_decay=decay, fused=True)
-    return torch.optim.Adam(trained, lr=rate, fused=True)
+        return torch.optim.AdamW(trained, lr=rate, weight_decay=decay, **how)
+    return torch.optim.Adam(trained, lr=rate, **how)
 
 
 def _full(outputs: Tensor) -> Tensor:
