@@ -5,7 +5,7 @@ import pytest
 from nonsingular.errors import InputError
 from nonsingular.theory import subnetworks
 
-SIZES = [(w, l) for w in range(1, 6) for l in range(1, 5) if w * l <= 12]
+SIZES = [(width, layers) for width in range(1, 6) for layers in range(1, 5) if width * layers <= 12]
 
 
 @pytest.mark.parametrize("symmetry", subnetworks.SYMMETRIES)

@@ -211,7 +211,7 @@ def test_wrong_breakers_are_refused(wrong, message):
 
 def test_partners_are_permutations_and_shares_follow_beta():
     keys = [np.random.SeedSequence([s]) for s in range(4000)]
-    partner, share = partners(4000, 5, 0.4, keys)
+    partner, share = partners(5, 0.4, keys)
     assert (partner.sort(1).values == torch.arange(5)).all()
     assert share.mean() == pytest.approx(0.5, abs=0.02)
     assert share.var() == pytest.approx(0.25 / (2 * 0.4 + 1), rel=0.05)
@@ -226,7 +226,7 @@ def test_a_mixed_step_is_the_slow_one(pictures, vectorised):
     for run, (network, seed) in enumerate(zip(networks, (5, 6), strict=True)):
         rows = _permutation(64, seed, 0)
         x, y = pictures.train_inputs[rows], pictures.train_labels[rows]
-        partner, share = partners(1, 64, 0.5, [np.random.SeedSequence([seed, 0, 0, 2])])
+        partner, share = partners(64, 0.5, [np.random.SeedSequence([seed, 0, 0, 2])])
         output = network(mix(x[None], partner, share)[0])
         loss = share[0] * F.cross_entropy(output, y) + (1 - share[0]) * F.cross_entropy(output, y[partner[0]])
         expected = network[1].weight - 0.1 * torch.autograd.grad(loss, network[1].weight)[0]

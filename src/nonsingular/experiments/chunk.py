@@ -66,7 +66,8 @@ def train(
     members = [spec.networks[row.network] for row in rows]
     seeds = [spec.seed + row.run for row in rows]
     networks = [build(m.network, task.shape, task.classes, s) for m, s in zip(members, seeds, strict=True)]
-    trainer = Trainer(networks, seeds, task, spec.training, [m.penalty for m in members], device)
+    penalties, breakers = [m.penalty for m in members], [m.breaker for m in members]
+    trainer = Trainer(networks, seeds, task, spec.training, penalties, device, breakers=breakers)
     if state is None:
         yield trainer, _measure(trainer, spec)
     else:

@@ -18,6 +18,7 @@ from torch import Tensor
 from nonsingular import measures
 from nonsingular.experiments import hessian_instruments as hessian
 from nonsingular.experiments import representation_instruments as representation
+from nonsingular.experiments import symmetry_instruments as symmetry
 from nonsingular.training import Trainer
 
 PROBE_SAMPLES = 1000
@@ -175,6 +176,8 @@ INSTRUMENTS: dict[str, Instrument] = {
     "weight_quantiles": Instrument(
         dict.fromkeys(representation.WEIGHT_QUANTILES, ("layer",)), representation.weight_quantiles
     ),
+    "correlations": Instrument(dict.fromkeys(symmetry.CORRELATIONS, ("layer",)), symmetry.correlations),
+    "symmetry_breaking": Instrument(dict.fromkeys(symmetry.BREAKING, ("layer",)), symmetry.breaking),
     "hessian_exact": Instrument(dict.fromkeys(hessian.EXACT, ()), hessian.exact),
     "hessian_lanczos": Instrument(dict.fromkeys(hessian.LANCZOS, ()), hessian.lanczos),
     "hessian_moments": Instrument(dict.fromkeys(hessian.MOMENTS, ()), hessian.moments),
@@ -203,6 +206,7 @@ LABELS: dict[str, str] = {
     "eigenvector_correlation": "eigenvalues of the eigenvectors' correlations",
     "skip_correlation": "eigenvalues of the skip vectors' correlations",
     **representation.LABELS,
+    **symmetry.LABELS,
     **hessian.LABELS,
 }
 """Axis labels with units."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -143,10 +143,12 @@ class ConstNet(nn.Module):
 
     def __init__(self, spec: ConstNetSpec, channels: int, classes: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [InputLayer(channels, spec.width, spec.dropout if spec.dropout_on == "all" else 0.0)]
+        layers: list[InputLayer | Skippable] = [
+            InputLayer(channels, spec.width, spec.dropout if spec.dropout_on == "all" else 0.0)
+        ]
         for inputs, outputs, stride in staged(spec.depth, spec.width, spec.widening):
             layers.append(Skippable(inputs, outputs, stride, spec.batch_norm, spec.dropout))
-        self.layers = nn.ModuleList(layers)
+        self.layers: Iterable[InputLayer | Skippable] = nn.ModuleList(layers)  # type: ignore[assignment]
         self.readout = nn.Linear(outputs, classes)
 
     def forward(self, x: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample classes"]:

@@ -113,9 +113,9 @@ def isometric(layer: WeightLayer, generator: Generator | None = None) -> None:
 def _set_centre(layer: WeightLayer, matrix: Float[Tensor, "output input"]) -> None:
     """The kernel that applies a matrix to every pixel and mixes none; a linear layer's weights are the matrix."""
     nn.init.zeros_(layer.weight)
-    middle = tuple(size // 2 for size in layer.weight.shape[2:])
     with torch.no_grad():
-        layer.weight[(slice(None), slice(None), *middle)] = matrix.to(layer.weight)
+        kernels = layer.weight.view(*matrix.shape, -1)
+        kernels[..., kernels.shape[-1] // 2] = matrix.to(kernels)  # of odd sizes the centre is the middle place
     _zero_bias(layer)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -127,7 +128,7 @@ class LeakyNet(nn.Module):
             layers.append(
                 LeakyLayer(inputs, outputs, stride, spec.slope, spec.batch_norm and last_of_pair, spec.dropout)
             )
-        self.layers = nn.ModuleList(layers)
+        self.layers: Iterable[LeakyLayer] = nn.ModuleList(layers)  # type: ignore[assignment]
         self.readout = nn.Linear(outputs, classes)
 
     def forward(self, x: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample classes"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -132,7 +133,7 @@ class Stack(nn.Module):
         super().__init__()
         self.augmented = spec.kind == "isometric"  # the input u is taken as (u, -u)
         inputs = 2 * channels if self.augmented else channels
-        self.layers = nn.ModuleList(
+        self.layers: Iterable[StackLayer] = nn.ModuleList(  # type: ignore[assignment]
             StackLayer(spec.width if number else inputs, spec.width, spec.kind, first=number == 0)
             for number in range(spec.depth)
         )

@@ -11,19 +11,18 @@ from torch import Tensor
 
 
 def partners(
-    runs: int, samples: int, alpha: float, keys: Sequence[np.random.SeedSequence]
+    samples: int, alpha: float, keys: Sequence[np.random.SeedSequence]
 ) -> tuple[Int64[Tensor, "run sample"], Float[Tensor, " run"]]:
     """Each sample's partner in its batch, and the share that the sample keeps, Beta(alpha, alpha), one for a batch.
 
     Args:
-        runs: batches, one a run.
-        samples: of each batch.
+        samples: of a batch.
         alpha: strength; near 0 samples stay nearly whole, 1 mixes uniformly.
         keys: what each run's numbers follow from.
     """
     drawn = [np.random.default_rng(key) for key in keys]
     share = torch.tensor([rng.beta(alpha, alpha) for rng in drawn], dtype=torch.float32)
-    return torch.stack([torch.from_numpy(rng.permutation(samples)) for rng in drawn]).view(runs, samples), share
+    return torch.stack([torch.from_numpy(rng.permutation(samples)) for rng in drawn]), share
 
 
 def mix(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -169,7 +170,7 @@ class Trainer:
     def _mixed(self, number: int, inputs: Tensor, labels: Tensor) -> tuple[Tensor, _Targets]:
         """Inputs mixed with those of the same batch, and the labels of both."""
         keys = [np.random.SeedSequence([seed, self.epoch, number, 2]) for seed in self.seeds]
-        partner, share = partners(*labels.shape[:2], self.spec.mixup, keys)
+        partner, share = partners(labels.shape[1], self.spec.mixup, keys)
         partner, share = partner.to(self.device), share.to(self.device)
         others = torch.stack([y[p] for y, p in zip(labels, partner, strict=True)])
         return mix(inputs, partner, share), _Targets(labels, others, share)
@@ -278,7 +279,7 @@ class _Targets:
 def _optimiser(spec: TrainingSpec, parameters: list[Tensor], fused: bool) -> torch.optim.Optimizer:
     trained = [p for p in parameters if p.requires_grad]
     rate, decay = spec.learning_rate, spec.weight_decay
-    how: dict[str, bool] = {"fused": True} if fused else {"foreach": False}
+    how: dict[str, Any] = {"fused": True} if fused else {"foreach": False}
     if spec.optimiser == "sgd":
         return torch.optim.SGD(trained, lr=rate, momentum=spec.momentum, weight_decay=decay, **how)
     if decay:
