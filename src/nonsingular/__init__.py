@@ -8,8 +8,27 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_MODULES = ("curvature", "data", "experiments", "landscape", "measures", "networks", "plots", "theory", "training")
-_NAMES = {"Population": "training", "Trainer": "training", "TrainingSpec": "training", "InputError": "errors"}
+_MODULES = (
+    "curvature",
+    "data",
+    "diagnosis",
+    "experiments",
+    "landscape",
+    "measures",
+    "networks",
+    "plots",
+    "theory",
+    "training",
+)
+_NAMES = {
+    "Population": "training",
+    "Trainer": "training",
+    "TrainingSpec": "training",
+    "InputError": "errors",
+    "Monitor": "diagnosis",
+    "diagnose": "diagnosis",
+    "treatments": "diagnosis",
+}
 
 __all__ = [*_MODULES, *_NAMES]
 

@@ -251,7 +251,9 @@ def diagnose(
     batches: Annotated[Path | None, typer.Option(help="File of torch.save: a list of (inputs, targets).")] = None,
     data_dir: DataDir = None,
     scaling: Annotated[str, typer.Option(help="Inputs: raw, centred, standardised or unit.")] = "standardised",
-    samples: Annotated[int, typer.Option(help="Training images of the data set to use.")] = 2000,
+    samples: Annotated[
+        int | None, typer.Option(help="Training images of the data set to use [default: 2000, more with --steps].")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Train copies for so many steps to prove the treatments.")] = 0,
     seeds: Annotated[int, typer.Option(help="Runs of each copy.")] = 5,
     batch: Annotated[int, typer.Option(help="Samples a step.")] = 64,
@@ -264,12 +266,14 @@ def diagnose(
     ] = None,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder of report.html and diagnosis.json.")] = Path("out/diagnose"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run ended.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Tell why your own network will not train; with --steps, prove what would make it."""
     import torch
 
     from nonsingular import diagnosis, targets
+    from nonsingular.files import held, write_whole
     from nonsingular.terminal import Bar
     from nonsingular.terminal_diagnosis import print_diagnosis
 
@@ -284,15 +288,19 @@ def diagnose(
 
     torch.manual_seed(seed)
     model, loss_fn = targets.load_target(target, checkpoint)
+    if samples is None:
+        samples = diagnosis.samples_for(data, data_dir, steps, batch) if batches is None else 0
     pairs = targets.load_batches(model, data, batches, data_dir, scaling, samples)
-    with Bar() as bar:
+    model = model.to(place)
+    settings = {"data": data, "batches": batches and str(batches), "scaling": scaling, "samples": samples, "seed": seed}
+    with held(out), Bar() as bar:
+        kept = diagnosis.Kept(out, diagnosis.plan(target, model, protocol, **settings), resume) if steps else None
         found = diagnosis.diagnose(
-            model.to(place), loss_fn, pairs, steps=steps, protocol=protocol, build=build, curvature=curvature,
+            model, loss_fn, pairs, steps=steps, protocol=protocol, build=build, curvature=curvature, kept=kept,
             budget=diagnosis.Budget(seconds=seconds), on_progress=bar.note,
         )  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "diagnosis.json").write_text(json.dumps(found.to_json(), indent=2), encoding="utf-8")
-    report = found.report(out / "report.html", target)
+        write_whole(out / "diagnosis.json", json.dumps(found.to_json(), indent=2))
+        report = found.report(out / "report.html", target)
     if json_:
         typer.echo(json.dumps(found.to_json(), indent=2))
     else:

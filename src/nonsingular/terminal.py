@@ -14,10 +14,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from nonsingular.curvature import Spectrum
-from nonsingular.diagnosis import Diagnosis
-from nonsingular.diagnosis.bench import Outcome
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS, PERCENT
+from nonsingular.experiments.report import count
 
 VERDICT_STYLE = {"holds": "bold green", "fails": "bold red", "inconclusive": "yellow"}
 
@@ -96,6 +95,15 @@ def print_claims(rows: Sequence[Mapping[str, Any]]) -> None:
             f"[{VERDICT_STYLE.get(verdict, '')}]{escape(verdict)}[/]",
         )
     _console().print(table)
+
+
+def print_counts(rows: Sequence[Mapping[str, Any]]) -> None:
+    """How many claims have which verdict."""
+    found = count(rows)
+    _console().print(", ".join(f"[{VERDICT_STYLE[name]}]{found[name]} {COUNTED.get(name, name)}[/]" for name in found))
+
+
+COUNTED = {"holds": "hold", "fails": "fail"}
 
 
 def _console() -> Console:
@@ -190,104 +198,3 @@ def print_landscape(numbers: Mapping[str, Any]) -> None:
 
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-def print_diagnosis(found: Diagnosis) -> None:
-    """Findings with their evidence, what the treatments did, and one row a layer."""
-    console, look = _console(), found.look
-    size = sum(p.size for p in look.parameters)
-    console.print(
-        f"{size:,} parameters, {len(found.layers)} layers; looked at {look.samples} samples in {look.seconds:.1f} s"
-        + ("" if look.complete else " (time was up before all were seen)"),
-        highlight=False,
-    )
-    if not found.findings:
-        console.print("[bold green]nothing wrong found[/]")
-    for number, finding in enumerate(found.findings, 1):
-        because = f" [dim](probably because of {finding.because})[/]" if finding.because else ""
-        console.print(f"\n[bold]{number}. {finding.kind}[/]  severity {finding.severity:.2f}{because}", highlight=False)
-        if finding.layers:
-            console.print(f"   in {escape(_some(finding.layers))}", highlight=False)
-        for e in finding.evidence:
-            where = f" of {e['layer']}" if "layer" in e else ""
-            limit = f", healthy networks: up to {_number(e['healthy'])}" if "healthy" in e else ""
-            console.print(f"   {escape(e['measure'] + where)}: {_number(e['value'])}{limit}", highlight=False)
-        console.print(f"   {finding.mechanism} [dim]({finding.source})[/]", highlight=False)
-        if finding.remark:
-            console.print(f"   {escape(finding.remark)}", highlight=False)
-        if finding.treatments:
-            what = "what helped" if found.proof else "may help"
-            console.print(f"   {what}: {', '.join(finding.treatments)}", highlight=False)
-        elif found.proof:
-            console.print("   nothing that was tried helped", highlight=False)
-    _print_proof(console, found)
-    _print_layers(console, found)
-    for note in look.notes:
-        console.print(f"[dim]{escape(note)}[/]", highlight=False)
-
-
-def _print_proof(console: Console, found: Diagnosis) -> None:
-    if found.proof is None:
-        return
-    p = found.proof.protocol
-    table = Table("treatment", "held-out loss", "difference", "95 % interval", "verdict", "what it did", box=box.SIMPLE_HEAD)
-    before = [x for x in found.proof.untreated.loss if math.isfinite(x)]
-    table.add_row("none", _mean_of(before, p.seeds))
-    for t in found.proof.trials:
-        style = {"helps": "bold green", "hurts": "bold red"}.get(t.verdict, "yellow")
-        reached = "" if t.treated is None else _mean_of([x for x in t.treated.loss if math.isfinite(x)], p.seeds)
-        interval = f"{_number(t.effect.low)} to {_number(t.effect.high)}" if t.effect.runs else ""
-        value = _number(t.effect.value) if t.effect.runs else ""
-        table.add_row(t.treatment, reached, value, interval, f"[{style}]{t.verdict}[/]", escape(t.what))
-    console.print()
-    console.print(table)
-    console.print(
-        f"[dim]{p.seeds} runs of each, {p.steps} steps of {p.optimiser} at {p.learning_rate:g}, batches of {p.batch}; "
-        "differences paired by seed, on samples not trained on.[/]"
-    )
-
-
-def _mean_of(values: Sequence[float], runs: int) -> str:
-    diverged = f" ({runs - len(values)} of {runs} diverged)" if len(values) < runs else ""
-    return (f"{sum(values) / len(values):.3g}" if values else "–") + diverged
-
-
-def _print_layers(console: Console, found: Diagnosis) -> None:
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("layer", "kind"):
-        table.add_column(heading)
-    for heading in ("units", "signal", "spread", "gradient", "dead %", "twins %", "eff. rank", "condition", "around"):
-        table.add_column(heading, justify="right")
-    for l in found.layers:  # noqa: E741
-        around = "–" if l.bypassed is None else "yes" if l.bypassed else "no"
-        table.add_row(
-            escape(l.name), escape(l.kind), str(l.units), _number(l.signal), _number(l.spread), _number(l.gradient),
-            _number(100 * l.dead), _number(100 * l.twins), _number(l.effective_rank), _number(l.condition_number), around,
-        )  # fmt: skip
-    console.print(table)
-    console.print(
-        "[dim]signal: root mean square passed on; spread: the part that tells samples apart; gradient: of one sample's "
-        "loss by the output; around: whether a connection leads around the layer.[/]"
-    )
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:6])
-    return f"{len(names)} layers: {shown}, ..." if len(names) > 6 else shown
-
-
-def print_bench(found: Outcome) -> None:
-    """Both rates with their intervals, and every wrong answer."""
-    console = _console()
-    table = Table("", "", "95 % interval", "networks", box=box.SIMPLE_HEAD)
-    for name, rate in (("sensitivity", found.sensitivity), ("false alarms", found.false_alarms)):
-        low, high = rate.interval
-        table.add_row(
-            name, f"{100 * rate.value:.1f} %", f"{100 * low:.1f} to {100 * high:.1f} %", f"{rate.successes}/{rate.trials}"
-        )
-    console.print(table)
-    for a in (a for a in found.answers if not a.right):
-        state = ", trained" if a.trained else ""
-        wanted = " or ".join(a.expected) or "nothing"
-        said = ", ".join(a.found) or "nothing"
-        console.print(f"{a.case} (seed {a.seed}{state}): expected {wanted}, found {said}", highlight=False)

@@ -1,0 +1,29 @@
+"""Why a user's own network will not train: look, say, treat, prove, report, monitor."""
+
+from nonsingular.diagnosis import treatments
+from nonsingular.diagnosis.batches import samples_for
+from nonsingular.diagnosis.diagnosis import Diagnosis, diagnose
+from nonsingular.diagnosis.findings import Finding
+from nonsingular.diagnosis.keeping import Kept, plan
+from nonsingular.diagnosis.look import Budget, Layer, Look, look
+from nonsingular.diagnosis.monitor import Monitor
+from nonsingular.diagnosis.prove import Proof, Protocol, Trial, prove
+
+__all__ = [
+    "Budget",
+    "Diagnosis",
+    "Finding",
+    "Kept",
+    "Layer",
+    "Look",
+    "Monitor",
+    "Proof",
+    "Protocol",
+    "Trial",
+    "diagnose",
+    "look",
+    "plan",
+    "prove",
+    "samples_for",
+    "treatments",
+]

@@ -1,0 +1,161 @@
+"""What the user's batches are: checked once, moved to the model's device, cut into pieces that fit the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from nonsingular.curvature.problem import Batch, first_line, is_out_of_memory, out_of_memory
+from nonsingular.data import load
+from nonsingular.errors import InputError
+
+LossFn = Callable[[Any, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A model, its loss and the batches it is looked at with.
+
+    Attributes:
+        model: the user's, as it is.
+        loss_fn: (output, target) -> scalar.
+        batches: checked, on the model's device.
+    """
+
+    model: nn.Module
+    loss_fn: LossFn
+    batches: list[Batch]
+
+    @property
+    def samples(self) -> int:
+        """Over all batches."""
+        return sum(b.samples for b in self.batches)
+
+    def output(self, batch: Batch) -> Any:
+        """What the model returns.
+
+        Raises:
+            InputError: the model fails on it.
+        """
+        try:
+            if isinstance(batch.inputs, Mapping):
+                return self.model(**batch.inputs)
+            return self.model(*batch.inputs) if isinstance(batch.inputs, tuple) else self.model(batch.inputs)
+        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError) as error:
+            if is_out_of_memory(error):
+                raise out_of_memory(batch) from error
+            shapes = ", ".join(str(tuple(t.shape)) for t in tree_leaves(batch.inputs) if isinstance(t, Tensor))
+            raise InputError(f"the model fails on inputs of shape {shapes}: {first_line(error)}") from error
+
+    def loss(self, output: Any, batch: Batch) -> Tensor:
+        """The loss, a scalar that depends on parameters.
+
+        Raises:
+            InputError: loss_fn fails, or returns something else.
+        """
+        try:
+            loss = self.loss_fn(output, batch.target)
+        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError) as error:
+            raise InputError(
+                f"loss_fn fails on the model's output and the target ({_shape(output)}, {_shape(batch.target)}): "
+                f"{first_line(error)}"
+            ) from error
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise InputError(f"loss_fn must return a scalar tensor, got {what}; reduce it, for example by .mean()")
+        return loss.squeeze()
+
+    def pieces(self, size: int) -> Iterator[Batch]:
+        """The batches, cut into pieces of at most ``size`` samples; a rest of one sample is left out."""
+        for batch in self.batches:
+            if len(tree_leaves(batch.inputs)) and batch.samples > size:
+                yield from (p for p in batch.split(size) if p.samples > 1)
+            else:
+                yield batch
+
+
+def problem(model: nn.Module, loss_fn: LossFn, batches: Iterable[tuple[Any, Any]], samples: int) -> Problem:
+    """Check what the user brings.
+
+    Args:
+        model: with parameters, all on one device.
+        loss_fn: (output, target) -> scalar.
+        batches: pairs (inputs, target), read until there are ``samples``; inputs are a tensor, a tuple or a dictionary.
+        samples: at least 2.
+
+    Raises:
+        InputError: anything about them that cannot be used.
+    """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if not callable(loss_fn):
+        raise InputError(f"loss_fn must be callable as loss_fn(output, target), got {type(loss_fn).__name__}")
+    parameters = dict(model.named_parameters())
+    if not sum(p.numel() for p in parameters.values()):
+        raise InputError("the model has no parameters: there is nothing to train")
+    devices = {p.device for p in parameters.values()}
+    if len(devices) > 1 or next(iter(devices)).type == "meta":
+        raise InputError(
+            f"the model's parameters are on {' and '.join(sorted(map(str, devices)))}; move it to one device"
+        )
+    for name, p in parameters.items():
+        if not torch.isfinite(p).all():
+            raise InputError(f"parameter {name} has NaN or infinite entries: diagnose weights from before that")
+    found = list(_read(batches, samples, next(iter(devices))))
+    if sum(b.samples for b in found) < 2:
+        raise InputError("at least 2 samples are needed: give batches of (inputs, target) with more samples")
+    return Problem(model, loss_fn, found)
+
+
+def _read(batches: Any, samples: int, device: torch.device) -> Iterator[Batch]:
+    if isinstance(batches, tuple) and len(batches) == 2 and isinstance(batches[0], Tensor):
+        batches = [batches]
+    try:
+        pairs = iter(batches)
+    except TypeError:
+        raise InputError(f"batches must be an iterable of (inputs, target), got {type(batches).__name__}") from None
+    seen = 0
+    for index, pair in enumerate(pairs):
+        batch = _batch(pair, index, device)
+        if seen + batch.samples > samples:
+            batch = batch.split(samples - seen)[0]
+        yield batch
+        seen += batch.samples
+        if seen >= samples:
+            return
+
+
+def _batch(pair: Any, index: int, device: torch.device) -> Batch:
+    if not (isinstance(pair, tuple | list) and len(pair) == 2):
+        raise InputError(f"batch {index} must be a pair (inputs, target), got {type(pair).__name__}")
+    inputs, target = (tree_map_only(Tensor, lambda t: t.detach().to(device), x) for x in pair)
+    tensors = [t for t in tree_leaves(inputs) if isinstance(t, Tensor)]
+    if not tensors:
+        raise InputError(f"batch {index} has no tensor among its inputs")
+    for what, leaves in (("inputs", tensors), ("target", tree_leaves(target))):
+        for t in leaves:
+            if isinstance(t, Tensor) and t.is_floating_point() and not torch.isfinite(t).all():
+                raise InputError(f"the {what} of batch {index} have NaN or infinite entries")
+    counts = {t.shape[0] for t in tensors if t.ndim}
+    rows = tensors[0].shape[0] if tensors[0].ndim else 1
+    if not rows:
+        raise InputError(f"batch {index} is empty")
+    if isinstance(target, Tensor) and target.ndim and target.shape[0] != rows and len(counts) == 1:
+        raise InputError(f"batch {index} has {rows} inputs but {target.shape[0]} targets")
+    return Batch(tuple(inputs) if isinstance(inputs, list) else inputs, target, rows)
+
+
+def _shape(x: Any) -> str:
+    return f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+
+
+def samples_for(name: str | None, data_dir: Path | None, steps: int, batch: int) -> int:
+    """Training images of a named data set that a diagnosis needs: more where copies are trained, at most 20 000."""
+    available = len(load(name or "digits", data_dir).train)
+    return min(available, 20_000, max(2000, 2 * steps * batch))

@@ -1,0 +1,177 @@
+"""How good the diagnosis is: thresholds measured on healthy networks, sensitivity and false alarms on fresh seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from scipy import stats
+from torch import nn
+
+from nonsingular.data import Task
+from nonsingular.diagnosis import healthy as table
+from nonsingular.diagnosis.findings import Finding, findings
+from nonsingular.diagnosis.flatness import with_spectrum
+from nonsingular.diagnosis.look import Budget, Look, look
+from nonsingular.diagnosis.patients import Case, healthy, sick
+from nonsingular.diagnosis.statistics import statistics
+from nonsingular.training import Trainer, TrainingSpec
+
+CALIBRATION_SEED, FRESH_SEED = 0, 10_000
+TRAINED_EPOCHS = 6
+TRAINED_SAMPLES = 384
+BUDGET = Budget(samples=256)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the diagnosis said of one network.
+
+    Attributes:
+        case, seed, trained: which.
+        expected: kinds that are right in the first place; none for a healthy one.
+        found: kinds found, worst first.
+    """
+
+    case: str
+    seed: int
+    trained: bool
+    expected: tuple[str, ...]
+    found: tuple[str, ...]
+
+    @property
+    def right(self) -> bool:
+        """Whether the first finding is the planted illness, or nothing was found in a healthy network."""
+        return self.found[0] in self.expected if self.expected and self.found else not (self.expected or self.found)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Successes of so many trials with Wilson's 95 % interval."""
+
+    successes: int
+    trials: int
+
+    @property
+    def value(self) -> float:
+        """Part of the trials."""
+        return self.successes / self.trials if self.trials else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson 1927."""
+        if not self.trials:
+            return math.nan, math.nan
+        found = stats.binomtest(self.successes, self.trials).proportion_ci(method="wilson")
+        return float(found.low), float(found.high)
+
+    def to_json(self) -> dict[str, object]:
+        """``{"successes", "trials", "value", "interval"}``."""
+        return {
+            "successes": self.successes, "trials": self.trials, "value": self.value, "interval": list(self.interval),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All answers and the two rates."""
+
+    answers: tuple[Answer, ...]
+
+    @property
+    def sensitivity(self) -> Rate:
+        """Sick networks whose first finding is the planted illness."""
+        return self._rate(True, right=True)
+
+    @property
+    def false_alarms(self) -> Rate:
+        """Healthy networks with a finding."""
+        return self._rate(False, right=False)
+
+    def _rate(self, ill: bool, right: bool) -> Rate:
+        kept = [a for a in self.answers if bool(a.expected) == ill]
+        return Rate(sum(a.right == right for a in kept), len(kept))
+
+    def to_json(self) -> dict[str, object]:
+        """Rates and what went wrong."""
+        wrong = [a for a in self.answers if not a.right]
+        return {
+            "sensitivity": self.sensitivity.to_json(),
+            "false_alarms": self.false_alarms.to_json(),
+            "wrong": [
+                {
+                    "case": a.case,
+                    "seed": a.seed,
+                    "trained": a.trained,
+                    "expected": list(a.expected),
+                    "found": list(a.found),
+                }
+                for a in wrong
+            ],
+        }
+
+
+def trained(case: Case, network: nn.Module, seed: int) -> nn.Module:
+    """The network after some epochs, when most of what there is to learn is learnt."""
+    [(inputs, labels)] = case.data(seed, TRAINED_SAMPLES)
+    task = Task(inputs, labels, inputs[:2], labels[:2], classes=0)
+    spec = TrainingSpec(epochs=TRAINED_EPOCHS, batch=64, learning_rate=2e-3)
+    trainer = Trainer([network], [seed], task, spec, loss=case.loss, vectorised=False)
+    for _ in range(spec.epochs):
+        trainer.train_epoch()
+    return trainer.population.network(0)
+
+
+def bench(seeds: Sequence[int], on_case: Callable[[Case], None] = lambda case: None) -> Outcome:
+    """Diagnose every sick network, and every healthy one before and after training, for each seed."""
+    answers = []
+    for case in (*healthy(), *sick()):
+        for seed in seeds:
+            network = case.network(seed)
+            answers.append(_answer(case, network, seed, False))
+            if not case.expected:
+                answers.append(_answer(case, trained(case, network, seed), seed, True))
+        on_case(case)
+    return Outcome(tuple(answers))
+
+
+def calibrate(seeds: Sequence[int], on_case: Callable[[Case], None] = lambda case: None) -> dict[str, object]:
+    """Measure the healthy networks' statistics, before and after training: the table that the limits come from."""
+    values: dict[str, list[float]] = {}
+    for case in healthy():
+        for seed in seeds:
+            network = case.network(seed)
+            for one in (network, trained(case, network, seed)):
+                for name, statistic in statistics(_look(case, one, seed)).items():
+                    values.setdefault(name, []).append(statistic.value)
+        on_case(case)
+    return {
+        "networks": [c.name for c in healthy()],
+        "seeds": [min(seeds), max(seeds)],
+        "states": ["at the start", f"after {TRAINED_EPOCHS} epochs"],
+        "torch": torch.__version__.partition("+")[0],
+        "quantiles": table.quantiles(values),
+    }
+
+
+def write_table(path: Path, measured: Mapping[str, object]) -> None:
+    """Keep a calibration."""
+    path.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+
+
+def diagnose_case(case: Case, network: nn.Module, seed: int) -> list[Finding]:
+    """Findings of one network of the bench."""
+    seen = _look(case, network, seed)
+    return findings(seen, statistics(seen), table.limits())
+
+
+def _look(case: Case, network: nn.Module, seed: int) -> Look:
+    return with_spectrum(look(network, case.loss, case.data(seed), BUDGET), network, case.loss, case.data(seed))
+
+
+def _answer(case: Case, network: nn.Module, seed: int, after: bool) -> Answer:
+    return Answer(case.name, seed, after, case.expected, tuple(f.kind for f in diagnose_case(case, network, seed)))

@@ -1,0 +1,163 @@
+"""The whole: look at a network, say what is wrong, try what may help."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from nonsingular.diagnosis import healthy
+from nonsingular.diagnosis.batches import LossFn
+from nonsingular.diagnosis.findings import Finding, findings
+from nonsingular.diagnosis.flatness import with_spectrum
+from nonsingular.diagnosis.look import Budget, Layer, Look, look
+from nonsingular.diagnosis.prove import Build, Curve, Proof, Protocol, prove
+from nonsingular.diagnosis.statistics import Statistic, statistics
+from nonsingular.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_TREATMENTS = 6
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found.
+
+    Attributes:
+        findings: worst first; empty for a network without anything wrong.
+        look: all measures.
+        numbers: the statistics that findings come from.
+        proof: of the treatments, where it was asked for. Findings then advise only what helped.
+    """
+
+    findings: tuple[Finding, ...]
+    look: Look
+    numbers: Mapping[str, Statistic]
+    proof: Proof | None = None
+
+    @property
+    def layers(self) -> list[Layer]:
+        """One row a layer, in the order in which they were called."""
+        return self.look.layers
+
+    @property
+    def treatments(self) -> tuple[str, ...]:
+        """All treatments advised, best first."""
+        named = [t for f in sorted(self.findings, key=lambda f: bool(f.because)) for t in f.treatments]
+        return tuple(dict.fromkeys(named))
+
+    def frame(self) -> pd.DataFrame:
+        """The layers as a pandas frame."""
+        return self.look.frame()
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``nonsingular diagnose --json`` prints."""
+        out = self.look.outputs
+        shown = {
+            "task": out.task, "outputs": out.outputs, "loss": out.loss, "excess": out.excess,
+            "confidence": out.confidence, "accuracy": out.accuracy, "samples": self.look.samples,
+ "complete": self.look.complete,
+            "parameters": sum(p.size for p in self.look.parameters),
+        }  # fmt: skip
+        found: dict[str, Any] = {
+            "findings": [f.to_json() for f in self.findings],
+            "layers": [layer.to_json() for layer in self.layers],
+            "network": {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in shown.items()},
+        }
+        if self.look.spectrum is not None:
+            found["spectrum"] = self.look.spectrum.to_json()
+        if self.proof is not None:
+            found["proof"] = self.proof.to_json()
+        return found
+
+    def report(self, path: str | Path, title: str = "network") -> Path:
+        """Write a self-contained HTML page and return its path."""
+        from nonsingular.diagnosis.report import write_report
+
+        return write_report(Path(path), self, title)
+
+    def __str__(self) -> str:
+        if not self.findings:
+            return "nothing wrong found"
+        return "\n".join(f"{f.severity:.2f}  {f.kind}  {', '.join(f.layers[:4])}" for f in self.findings)
+
+
+def diagnose(
+    model: nn.Module,
+    loss_fn: LossFn,
+    batches: Iterable[tuple[Any, Any]],
+    *,
+    steps: int = 0,
+    protocol: Protocol | None = None,
+    build: Build | None = None,
+    budget: Budget | None = None,
+    curvature: bool | None = None,
+    kept: MutableMapping[str, Curve] | None = None,
+    on_progress: Callable[[str], None] = lambda what: None,
+) -> Diagnosis:
+    """Tell why a network will not train, and with ``steps`` prove what would make it.
+
+    The model is looked at as training sees it (normalisations by the batch's statistics, dropout off), and is exactly
+    as before afterwards.
+
+    Args:
+        model: any PyTorch classifier or regressor.
+        loss_fn: (output, target) -> scalar, a mean over samples.
+        batches: pairs (inputs, target); inputs are a tensor, or a tuple or dictionary of what the model takes.
+        steps: of training for each copy, untreated and treated; 0 tries nothing.
+        protocol: how copies are trained; ``steps`` comes first.
+        build: seed -> network, so that copies differ in their first weights too.
+        budget: bounds of memory and time of the look.
+        curvature: count the Hessian's degenerate and negative eigenvalues; by default where the network has at most
+            1500 parameters.
+        kept: trained copies of an earlier, stopped call, as ``prove`` takes them.
+        on_progress: called with a line of what has been done.
+
+    Raises:
+        InputError: a model, loss or batches that cannot be used.
+    """
+    budget = budget or Budget()
+    if not isinstance(batches, list | tuple):
+        batches = list(_needed(batches, None if steps else budget.samples))
+    seen = look(model, loss_fn, batches, budget)
+    if curvature is not False:
+        seen = with_spectrum(seen, model, loss_fn, batches, curvature)
+    on_progress(f"looked at {len(seen.layers)} layers on {seen.samples} samples")
+    numbers = statistics(seen)
+    found = tuple(findings(seen, numbers, healthy.limits()))
+    diagnosis = Diagnosis(found, seen, numbers)
+    if not (steps and found):
+        return diagnosis
+    protocol = replace(protocol or Protocol(), steps=steps)
+    names = diagnosis.treatments[:MOST_TREATMENTS]
+    proof = prove(build or model, loss_fn, batches, names, protocol, on_progress, kept)
+    return replace(diagnosis, proof=proof, findings=tuple(_advised(f, proof) for f in found))
+
+
+def _needed(batches: Any, samples: int | None) -> Iterator[Any]:
+    """Pairs of an iterable that may be read only once, until there are enough samples."""
+    try:
+        pairs = iter(batches)
+    except TypeError:
+        raise InputError(f"batches must be an iterable of (inputs, target), got {type(batches).__name__}") from None
+    seen = 0
+    for pair in pairs:
+        yield pair
+        first = next((t for t in tree_leaves(pair) if isinstance(t, Tensor) and t.ndim), None)
+        seen += len(first) if first is not None else 1
+        if samples is not None and seen >= samples:
+            return
+
+
+def _advised(finding: Finding, proof: Proof) -> Finding:
+    """The finding with the advice that helped, the largest gain first."""
+    gains = {t.treatment: t.effect.value for t in proof.trials if t.verdict == "helps"}
+    kept = sorted((t for t in finding.treatments if t in gains), key=lambda t: gains[t])
+    return replace(finding, treatments=tuple(kept))

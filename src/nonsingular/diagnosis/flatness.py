@@ -1,0 +1,48 @@
+"""The Hessian's degenerate and negative fraction, where a network is small enough or time is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from nonsingular.curvature import Hessian, spectrum
+from nonsingular.diagnosis.batches import LossFn, problem
+from nonsingular.diagnosis.look import Look
+from nonsingular.diagnosis.untouched import as_training, untouched
+from nonsingular.errors import InputError
+
+EXACT = 1500  # parameters
+SAMPLES = 256
+
+
+def with_spectrum(
+    look: Look, model: nn.Module, loss_fn: LossFn, batches: Sequence[tuple[Any, Any]], wanted: bool | None = None
+) -> Look:
+    """The look with the counts of the Hessian's eigenvalues.
+
+    Args:
+        look: without them.
+        model: that was looked at.
+        loss_fn: of that look.
+        batches: of that look; at most 256 samples are used.
+        wanted: whether they are; by default where there are at most 1500 parameters. Up to there the counts are exact,
+            beyond they come with intervals from a few hundred products with the Hessian.
+    """
+    size = sum(p.size for p in look.parameters if not p.frozen)
+    overflow = any(not layer.finite for layer in look.layers)
+    if wanted is False or (wanted is None and size > EXACT) or not size or overflow:
+        return look
+    task = problem(model, loss_fn, batches, SAMPLES)
+    try:
+        with untouched(model), as_training(model):
+            H = Hessian(model, loss_fn, [(b.inputs, b.target) for b in task.batches])
+            if size <= EXACT:
+                found = spectrum(H, method="exact")
+            else:
+                found = spectrum(H, method="lanczos", max_steps=100, max_probes=4, tolerance=0.2)
+    except InputError as reason:  # no second derivatives: what was measured stays worth telling
+        return replace(look, notes=(*look.notes, f"no Hessian: {reason}"))
+    return replace(look, spectrum=found)

@@ -1,0 +1,87 @@
+"""Trained copies kept in a folder, so that a diagnosis that was stopped goes on where it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, MutableMapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nonsingular.diagnosis.prove import Curve, Protocol
+from nonsingular.errors import InputError
+from nonsingular.files import write_whole
+
+FILE = "trials.json"
+
+
+class Kept(MutableMapping[str, Curve]):
+    """Curves by name, on disk as soon as they are set.
+
+    Args:
+        folder: where the file is.
+        plan: what the curves depend on; curves of another plan are not used.
+        resume: whether to go on; otherwise the file starts anew.
+
+    Raises:
+        InputError: the folder holds curves of another plan, or a damaged file, and is to be gone on with.
+    """
+
+    def __init__(self, folder: Path, plan: dict[str, Any], resume: bool) -> None:
+        self._path, self._plan = folder / FILE, json.loads(json.dumps(plan))
+        self._curves: dict[str, Curve] = {}
+        if resume and self._path.exists():
+            self._curves = self._read()
+        else:
+            self._path.unlink(missing_ok=True)
+
+    def __getitem__(self, name: str) -> Curve:
+        return self._curves[name]
+
+    def __setitem__(self, name: str, curve: Curve) -> None:
+        self._curves[name] = curve
+        content = {"plan": self._plan, "curves": {k: asdict(c) for k, c in self._curves.items()}}
+        write_whole(self._path, json.dumps(content))  # with Infinity, which Python reads back
+
+    def __delitem__(self, name: str) -> None:
+        del self._curves[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._curves)
+
+    def __len__(self) -> int:
+        return len(self._curves)
+
+    def _read(self) -> dict[str, Curve]:
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+            plan = found["plan"]
+            curves = {
+                name: Curve(
+                    tuple(c["loss"]), tuple(c["held_out"]), tuple(c["accuracy"]),
+                    tuple(map(tuple, c["path"])), tuple(c["points"]),
+                )
+                for name, c in found["curves"].items()
+            }  # fmt: skip
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self._path} is damaged ({error}); delete it, or leave out --resume") from error
+        if plan != self._plan:
+            wrong = sorted(k for k in {*plan, *self._plan} if plan.get(k) != self._plan.get(k))
+            raise InputError(
+                f"{self._path} is of a diagnosis with other {', '.join(wrong)}; "
+                "name another --out, or leave out --resume"
+            )
+        return curves
+
+
+def plan(target: str, model: nn.Module, protocol: Protocol, **settings: Any) -> dict[str, Any]:
+    """What the trained copies depend on: the network's numbers, the protocol and what else is given."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(repr((tuple(tensor.shape), tensor.dtype)).encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(-1).double().numpy().tobytes())
+    return {"target": target, "network": digest.hexdigest(), "protocol": asdict(protocol), **settings}

@@ -1,0 +1,388 @@
+"""One look at a network on the user's own batches: every measure, layer by layer, in bounded memory and time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from nonsingular import measures
+from nonsingular.curvature.problem import Batch
+from nonsingular.diagnosis import weights
+from nonsingular.diagnosis.batches import LossFn, Problem, problem
+from nonsingular.diagnosis.outputs import Outputs, OutputStatistics
+from nonsingular.diagnosis.paths import bypassed
+from nonsingular.diagnosis.untouched import as_training, untouched
+from nonsingular.diagnosis.watch import Watch, Watched, evenly
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+SMALL_DIRECTION = 1e-3
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a look may cost.
+
+    Attributes:
+        samples: of the batches, at most.
+        seconds: after which no further piece of the batches is begun.
+        memory: bytes that autograd may keep of one piece; a piece has two samples at least.
+        rows: responses kept per layer, over all pieces.
+        units: of a layer, spread evenly, whose responses and weights are compared with each other.
+    """
+
+    samples: int = 512
+    seconds: float = 60.0
+    memory: int = 1 << 30
+    rows: int = 512
+    units: int = 128
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the table: what was measured of a layer. NaN where a measure has no value there.
+
+    Attributes:
+        name: as in ``model.named_modules()``.
+        kind: class of the module.
+        units: of its output.
+        activation: that follows; "" where none was seen.
+        normalised: whether a normalisation follows it directly.
+        bypassed: whether a connection leads around it; None where nothing flows back through it.
+        signal: root mean square of what it passes on.
+        output: root mean square of its output, before normalisation and activation.
+        spread: root mean square over units of the standard deviation over samples, of what it passes on.
+        gradient: mean over samples of the norm of the gradient of a sample's loss by its output.
+        dead: share of units whose largest response to any sample is zero (to 1e-6 of the layer's largest).
+        zero_response: share of responses that are zero after a rectifier.
+        saturated: share of responses of tanh or sigmoid within 1 % of a bound.
+        eliminated: share of units without incoming weights that get no gradient either, or whose response nobody uses.
+        twins: share of units with the same incoming weights and bias as another.
+        distinct: different units, as a share of all with incoming weights.
+        mean_overlap: mean correlation of two units' incoming weights.
+        missing_rank: missing directions of the incoming weights, as a share of those that their shape allows.
+        linear_dependence: share of the responses' variance in three directions.
+        effective_rank: of the responses' covariance, in directions.
+        directions: number of singular values of the centred responses above 1e-3 of the largest.
+        condition_number: of the sampled responses.
+        weight_norm: mean norm of a unit's incoming weights.
+        update: norm of the weights' gradient over the weights' norm.
+        finite: whether all responses were.
+    """
+
+    name: str
+    kind: str
+    units: int
+    activation: str = ""
+    normalised: bool = False
+    bypassed: bool | None = None
+    signal: float = math.nan
+    output: float = math.nan
+    spread: float = math.nan
+    gradient: float = math.nan
+    dead: float = math.nan
+    zero_response: float = math.nan
+    saturated: float = math.nan
+    eliminated: float = math.nan
+    twins: float = math.nan
+    distinct: float = math.nan
+    mean_overlap: float = math.nan
+    missing_rank: float = math.nan
+    linear_dependence: float = math.nan
+    effective_rank: float = math.nan
+    directions: float = math.nan
+    condition_number: float = math.nan
+    weight_norm: float = math.nan
+    update: float = math.nan
+    finite: bool = True
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values; NaN and infinities, which JSON lacks, as null."""
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What one look says of a parameter.
+
+    Attributes:
+        name: the first, where it has several.
+        size: entries.
+        frozen: does not require a gradient.
+        unused: the loss does not depend on it.
+        zero_gradient: the loss depends on it, and its gradient is zero in every entry.
+        zero: all its entries are.
+        tied: other names of the same tensor.
+    """
+
+    name: str
+    size: int
+    frozen: bool
+    unused: bool
+    zero_gradient: bool
+    zero: bool
+    tied: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Look:
+    """Everything measured of a network.
+
+    Attributes:
+        layers: in the order in which they were called.
+        norms: of the normalisation modules: name -> (spread before, spread after, layers called before it).
+        parameters: all of them.
+        outputs: the network's outputs against its targets.
+        input_norm: root mean square of the inputs, NaN for tokens.
+        input_rank: effective rank of the inputs, NaN for tokens.
+        samples, seconds, piece: what was looked at, how long it took, samples that passed at a time.
+        kept_bytes: of one piece by autograd.
+        complete: whether all samples asked for were seen within the time.
+        profiles: layer -> singular values of its responses over the largest, at most 24 of them.
+        spectrum: counts of the Hessian's eigenvalues, where asked for.
+    """
+
+    layers: list[Layer]
+    norms: dict[str, tuple[float, float, int]]
+    parameters: list[Parameter]
+    outputs: OutputStatistics
+    input_norm: float
+    input_rank: float
+    samples: int
+    seconds: float
+    piece: int
+    kept_bytes: int
+    complete: bool
+    profiles: dict[str, list[float]] = field(default_factory=dict)
+    spectrum: Any = None
+    notes: tuple[str, ...] = field(default=())
+
+    def frame(self) -> pd.DataFrame:
+        """The layers as a pandas frame, one row each, named by layer."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(layer) for layer in self.layers]).set_index("name")
+
+
+def look(
+    model: nn.Module,
+    loss_fn: LossFn,
+    batches: Iterable[tuple[Any, Any]],
+    budget: Budget | None = None,
+    on_piece: Callable[[int], None] = lambda samples: None,
+) -> Look:
+    """Measure a network as training sees it: normalisations by the batch's statistics, dropout off.
+
+    The model's modes, buffers, hooks, ``.grad`` and ``requires_grad``, and the random states, are as before afterwards.
+
+    Args:
+        model: any module with parameters on one device.
+        loss_fn: (output, target) -> scalar, a mean over samples.
+        batches: pairs (inputs, target); inputs are a tensor, or a tuple or dictionary of what the model takes.
+        budget: bounds of memory and time.
+        on_piece: called with the number of samples after each piece.
+
+    Raises:
+        InputError: a model, loss or batches that cannot be used; see ``batches.problem``.
+    """
+    budget = budget or Budget()
+    model = getattr(model, "_orig_mod", model)  # compiled modules compute elsewhere than where hooks see it
+    task = problem(model, loss_fn, batches, budget.samples)
+    began = time.perf_counter()
+    with untouched(model), as_training(model):
+        piece, kept = _piece_size(task, budget.memory)
+        rows = max(1, budget.rows * min(piece, task.samples) // task.samples)
+        watch, passes = Watch(model, rows, budget.units), _Passes(task)
+        with torch.enable_grad(), watch:
+            for batch in task.pieces(piece):
+                watch.start(batch.samples)
+                passes.add(batch, watch)
+                on_piece(batch.samples)
+                if time.perf_counter() - began > budget.seconds:
+                    break
+    layers = _waiting([_layer(seen, passes, budget) for seen in watch.watched.values()])
+    norm, rank = _inputs(task, budget)
+    return Look(
+        layers=layers,
+        norms={n.name: (n.before.spread, n.after.spread, n.position) for n in watch.norms.values()},
+        parameters=passes.parameters(),
+        outputs=passes.outputs.statistics(),
+        input_norm=norm,
+        input_rank=rank,
+        samples=passes.samples,
+        seconds=time.perf_counter() - began,
+        piece=piece,
+        kept_bytes=kept,
+        profiles={name: profile(torch.cat(list(seen.rows.values()))) for name, seen in watch.watched.items()},
+        complete=passes.samples >= task.samples - 1,
+    )
+
+
+class _Passes:
+    """The forward and backward passes, and what they say of parameters and outputs."""
+
+    def __init__(self, task: Problem) -> None:
+        self._task = task
+        self._named = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
+        self._norms = dict.fromkeys(self._named, 0.0)
+        self._reached: set[str] = set()
+        self.unit_gradients: dict[int, Tensor] = {}  # of squares, by id of the parameter
+        self.outputs = Outputs()
+        self.around: dict[str, bool] = {}
+        self.samples = 0
+
+    def add(self, batch: Batch, watch: Watch) -> None:
+        output = self._task.output(batch)
+        loss = self._task.loss(output, batch)
+        self.outputs.add(output, batch, loss)
+        if not self.samples and loss.grad_fn is not None:
+            self.around = bypassed(loss.grad_fn, {name: seen.node for name, seen in watch.watched.items()})
+            for seen in watch.watched.values():
+                seen.node = None
+        if loss.requires_grad:
+            self._differentiate(loss, batch.samples)
+        self.samples += batch.samples
+
+    def _differentiate(self, loss: Tensor, samples: int) -> None:
+        gradients = torch.autograd.grad(loss, list(self._named.values()), allow_unused=True)
+        for (name, p), g in zip(self._named.items(), gradients, strict=True):
+            if g is None:
+                continue
+            self._reached.add(name)
+            self._norms[name] += samples * float(torch.linalg.vector_norm(g, dtype=torch.float64))
+            if p.ndim >= 2:
+                total = self.unit_gradients.get(id(p))
+                # Only whether anything arrived matters, so one byte an entry is enough.
+                arrived = g != 0
+                self.unit_gradients[id(p)] = arrived if total is None else total | arrived
+
+    def gradient_norm(self, p: Tensor) -> float:
+        """Mean over pieces of the norm of a parameter's gradient, NaN where it has none."""
+        names = [name for name, q in self._named.items() if q is p]
+        return self._norms[names[0]] / max(self.samples, 1) if names and names[0] in self._reached else math.nan
+
+    def parameters(self) -> list[Parameter]:
+        aliases: dict[int, list[str]] = {}
+        for name, p in self._task.model.named_parameters(remove_duplicate=False):
+            aliases.setdefault(id(p), []).append(name)
+        return [
+            Parameter(
+                name,
+                p.numel(),
+                frozen=not p.requires_grad,
+                unused=p.requires_grad and name not in self._reached,
+                zero_gradient=name in self._reached and self._norms[name] == 0,
+                zero=not bool(p.detach().any()),
+                tied=tuple(aliases[id(p)][1:]),
+            )
+            for name, p in self._task.model.named_parameters()
+        ]
+
+
+def _layer(seen: Watched, passes: _Passes, budget: Budget) -> Layer:
+    peak = torch.stack(list(seen.peaks.values())).amax(0)
+    samples = seen.output.samples
+    responses = torch.cat(list(seen.rows.values()))
+    rectified = seen.activation in ("relu", "relu6", "threshold")
+    measured = weights.compare(seen.module, seen.units, passes.unit_gradients, budget.units)
+    weight = measured.pop("weight", None)
+    gradient = passes.gradient_norm(weight) if isinstance(weight, Tensor) else math.nan
+    size = float(weight.detach().norm()) if isinstance(weight, Tensor) else math.nan
+    finite = seen.finite and bool(torch.isfinite(responses).all())
+    return Layer(
+        name=seen.name,
+        kind=type(seen.module).__name__,
+        units=seen.units,
+        activation=seen.activation or "",
+        normalised=seen.normalised,
+        bypassed=passes.around.get(seen.name),
+        signal=seen.through.norm,
+        output=seen.output.norm,
+        spread=seen.through.spread,
+        gradient=seen.gradient_norm,
+        dead=float((peak <= 1e-6 * peak.max()).float().mean()) if seen.activation and finite else math.nan,
+        zero_response=seen.zeros / samples if rectified else math.nan,
+        saturated=seen.saturated / samples if seen.activation in ("tanh", "sigmoid") else math.nan,
+        update=gradient / size if size else math.nan,
+        finite=finite,
+        **(_representation(responses) if finite else {}),
+        **measured,
+    )
+
+
+def _waiting(layers: list[Layer]) -> list[Layer]:
+    """Zero weights that wait for a later layer of zero weights to make its first step are not eliminated."""
+    learning = [i for i, layer in enumerate(layers) if layer.weight_norm == 0 and layer.eliminated == 0]
+    last = max(learning, default=-1)
+    return [
+        replace(layer, eliminated=math.nan) if i < last and layer.gradient == 0 and layer.eliminated > 0 else layer
+        for i, layer in enumerate(layers)
+    ]
+
+
+def _representation(rows: Tensor) -> dict[str, float]:
+    if rows.shape[1] < 2 or len(rows) < 3:
+        return {}
+    return {
+        "linear_dependence": float(measures.linear_dependence(rows)),
+        "effective_rank": float(measures.effective_rank(rows)),
+        "directions": _directions(rows),
+        "condition_number": float(measures.condition_number(rows)),
+    }
+
+
+def profile(rows: Tensor, points: int = 24) -> list[float]:
+    """How fast a representation's directions get small: singular values of the centred responses over the largest."""
+    if not torch.isfinite(rows).all() or rows.shape[1] < 2:
+        return []
+    values = torch.linalg.svdvals((rows - rows.mean(0)).double())
+    if not values[0] > 0:
+        return []
+    return (values / values[0])[evenly(len(values), points)].tolist()
+
+
+def _directions(rows: Tensor) -> float:
+    values = torch.linalg.svdvals((rows - rows.mean(0)).double())
+    return float((values > SMALL_DIRECTION * values[0]).sum())
+
+
+def _inputs(task: Problem, budget: Budget) -> tuple[float, float]:
+    """Root mean square and effective rank; NaN for tokens."""
+    first = [t for t in tree_leaves(task.batches[0].inputs) if isinstance(t, Tensor)]
+    if not first[0].is_floating_point():
+        return math.nan, math.nan
+    size = first[0][0].numel()
+    picked = evenly(size, 4 * budget.units)
+    tensors = [tree_leaves(b.inputs)[0] for b in task.batches]
+    rows = torch.cat([t.flatten(1)[:, picked.to(t.device)].float().cpu() for t in tensors if t.ndim > 1])
+    if not rows.numel():
+        return math.nan, math.nan
+    norm = float(torch.cat([t.double().square().flatten() for t in tensors]).mean().sqrt())
+    return norm, float(measures.effective_rank(rows))
+
+
+def _piece_size(task: Problem, memory: int) -> tuple[int, int]:
+    """How many samples may pass at a time, by what autograd keeps of two; and the bytes it will keep."""
+    two = next(iter(task.batches)).split(2)[0]
+    kept: dict[int, int] = {}
+    own = {p.untyped_storage().data_ptr() for p in task.model.parameters()}
+
+    def keep(t: Tensor) -> Tensor:
+        if t.untyped_storage().data_ptr() not in own:
+            kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        return t
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        task.loss(task.output(two), two)
+    a_sample = max(1, sum(kept.values()) // max(two.samples, 1))
+    size = max(2, min(task.samples, memory // a_sample))
+    return size, size * a_sample

@@ -1,0 +1,41 @@
+"""Which layers every path from input to loss must pass: read off the autograd graph, whatever the code looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def bypassed(loss_node: Any, nodes: Mapping[str, Any]) -> dict[str, bool]:
+    """Whether some connection leads around a layer.
+
+    A layer is bypassed when, with it taken out of the graph, earlier layers still reach the loss: through a skip
+    connection, a concatenation, or a parallel branch. A plain network is a chain of layers that are not bypassed.
+
+    Args:
+        loss_node: ``loss.grad_fn``.
+        nodes: layer name -> ``grad_fn`` of its output, in the order of the forward pass.
+
+    Returns:
+        Layer name -> bypassed, for every layer with a node; the first has nothing before it and is never bypassed.
+    """
+    known = {name: node for name, node in nodes.items() if node is not None}
+    found: dict[str, bool] = {}
+    earlier: list[Any] = []
+    for name, node in known.items():
+        found[name] = bool(earlier) and _reaches(loss_node, earlier, without=node)
+        earlier.append(node)
+    return found
+
+
+def _reaches(start: Any, goals: Sequence[Any], without: Any) -> bool:
+    wanted, seen, stack = set(goals), {without}, [start]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        if node in wanted:
+            return True
+        seen.add(node)
+        stack.extend(following for following, _ in node.next_functions)
+    return False

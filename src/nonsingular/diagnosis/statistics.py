@@ -1,0 +1,158 @@
+"""What a look comes down to: a few numbers a network, each with the layers it was read from; larger is worse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nonsingular.diagnosis.look import Layer, Look
+
+PRECISION = 1e-6
+"""Part of the signal below which a spread is float32's rounding."""
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One number.
+
+    Attributes:
+        value: larger is worse; NaN where the network has nothing to measure it by.
+        layers: where it is worst.
+        words: what the number is, for the user.
+    """
+
+    value: float
+    layers: tuple[str, ...]
+    words: str
+
+
+def statistics(look: Look) -> dict[str, Statistic]:
+    """Every statistic of a look, by name."""
+    return {
+        "signal-decades": _decades(look, lambda layer: layer.spread),
+        "gradient-decades": _decades(look, lambda layer: layer.gradient),
+        "overflow": _overflow(look),
+        "blind": _blind(look),
+        "dead": _worst(look, lambda layer: layer.dead, "share of units that respond to no sample"),
+        "saturated": _worst(look, lambda layer: layer.saturated, "share of responses at the activation's bound"),
+        "eliminated": _worst(
+            look, lambda layer: layer.eliminated, "share of units without incoming weights or gradient"
+        ),
+        "twins": _worst(look, lambda layer: layer.twins, "share of units with the same incoming weights as another"),
+        "copies": _worst(
+            look, lambda layer: 1 / layer.distinct if layer.distinct else math.nan, "copies of each different unit"
+        ),
+        "missing-rank": _worst(look, lambda layer: layer.missing_rank, "missing directions of the incoming weights"),
+        "collapse": _collapse(look),
+        "output": _output(look, "classifier", "decades by which the loss is above that of equal odds"),
+        "output-scale": _output(look, "regressor", "decades by which the outputs' spread is above the targets'"),
+        "untrained": _untrained(look),
+        "flat": _flat(look),
+    }
+
+
+def learning_zeros(look: Look) -> set[str]:
+    """Layers whose incoming weights are zero but get a gradient: a first step makes them alive (Fixup starts so)."""
+    return {layer.name for layer in look.layers if layer.weight_norm == 0 and not layer.eliminated > 0}
+
+
+def _decades(look: Look, measure: Callable[[Layer], float]) -> Statistic:
+    """Decades by which the last quarter of the layers differs from the first; positive is growth towards the loss.
+
+    The largest value of each quarter stands for it, because parallel branches (an attention's queries, a gate) may
+    carry little without anything being wrong. Zeros behind layers that are zero but learn say nothing.
+    """
+    zeros = learning_zeros(look)
+    known = [layer for layer in look.layers if layer.name not in zeros and measure(layer) >= 0]
+    if zeros:
+        known = [layer for layer in known if measure(layer) > 0]
+    if len(known) < 2:
+        return Statistic(math.nan, (), "")
+    quarter = max(1, len(known) // 4)
+    first, last = (max(part, key=measure) for part in (known[:quarter], known[-quarter:]))
+    value = max(-LIMIT, min(LIMIT, _log(measure(last)) - _log(measure(first))))
+    return Statistic(
+        value, tuple(layer.name for layer in known), "decades from the first quarter of the layers to the last"
+    )
+
+
+LIMIT = 40.0  # decades between the smallest and the largest number that float32 has, and a rest
+
+
+def _log(x: float) -> float:
+    if math.isnan(x):
+        return math.nan
+    return LIMIT if math.isinf(x) else math.log10(max(x, 10**-LIMIT))
+
+
+def _overflow(look: Look) -> Statistic:
+    broken = tuple(layer.name for layer in look.layers if not layer.finite)
+    bad = bool(broken) or not math.isfinite(look.outputs.loss)
+    return Statistic(float(bad), broken, "layers return infinity or NaN")
+
+
+def _blind(look: Look) -> Statistic:
+    """By how much the spread over samples is below the signal, in that layer of the last quarter that sees most."""
+    zeros = learning_zeros(look)
+    known = [layer for layer in look.layers if layer.name not in zeros and layer.signal > 0]
+    words = "decades by which what tells samples apart is below the signal"
+    if not known:
+        return Statistic(math.nan, (), words)
+    last = known[-max(1, len(known) // 4) :]
+    value = min(_log(layer.signal) - _log(layer.spread) for layer in last)
+    return Statistic(value, tuple(layer.name for layer in last), words)
+
+
+def _worst(look: Look, measure: Callable[[Layer], float], words: str) -> Statistic:
+    known = [(measure(layer), layer.name) for layer in look.layers if not math.isnan(measure(layer))]
+    if not known:
+        return Statistic(math.nan, (), words)
+    value = max(v for v, _ in known)
+    return Statistic(value, tuple(name for v, name in known if v >= 0.5 * value), words)
+
+
+def _output(look: Look, task: str, words: str) -> Statistic:
+    layers = (look.layers[-1].name,) if look.layers else ()
+    return Statistic(_log(look.outputs.excess) if look.outputs.task == task else math.nan, layers, words)
+
+
+def _untrained(look: Look) -> Statistic:
+    """Share of the parameters that no gradient will move; behind zero layers that learn, zero gradients will pass."""
+    waits = bool(learning_zeros(look))
+    stuck = [p for p in look.parameters if p.frozen or p.unused or (p.zero_gradient and not waits)]
+    total = sum(p.size for p in look.parameters)
+    names = tuple(dict.fromkeys(p.name.rpartition(".")[0] or p.name for p in stuck))
+    return Statistic(sum(p.size for p in stuck) / total, names, "share of the parameters that no gradient moves")
+
+
+def _flat(look: Look) -> Statistic:
+    words = "share of the Hessian's eigenvalues within 0.1 of zero"
+    return Statistic(look.spectrum.degenerate.fraction if look.spectrum is not None else math.nan, (), words)
+
+
+def directions_needed(look: Look) -> float:
+    """Directions that a classifier's targets need and the inputs have: what no layer should fall far below.
+
+    A regressor's bottleneck may be its purpose, as an autoencoder's is: 0.
+    """
+    if look.outputs.task != "classifier":
+        return 0.0
+    return min([look.outputs.outputs - 1.0, *([look.input_rank] if look.input_rank >= 1 else [])])
+
+
+def _collapse(look: Look) -> Statistic:
+    needed = directions_needed(look)
+    words = "decades by which the directions of a representation are fewer than inputs have and targets need"
+    if needed < 1:
+        return Statistic(math.nan, (), words)
+    return _worst(
+        look,
+        lambda layer: _log(needed / layer.directions) if resolved(layer) and layer.directions > 0 else math.nan,
+        words,
+    )
+
+
+def resolved(layer: Layer) -> bool:
+    """Whether the spread is more than rounding, so that its directions mean something."""
+    return layer.spread > PRECISION * layer.signal and layer.units > 1

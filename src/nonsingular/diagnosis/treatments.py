@@ -1,0 +1,350 @@
+"""Treatments: each takes a model and returns a changed copy, and says what it changed.
+
+The model that is given is never touched. What a treatment does not name stays as it is, to the bit; wrapped layers keep
+their parameters under ``.module`` of their old name. Inputs, where a treatment asks for them, are one batch of what the
+model takes: a tensor, or a tuple or dictionary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nonsingular.diagnosis.layers import is_normalisation, layers
+from nonsingular.diagnosis.surgery import Normalised, Rescaled, Skip, blocks, copied, replace_module
+from nonsingular.errors import InputError
+from nonsingular.measures import incoming, incoming_norm
+from nonsingular.networks import initialise, orthogonal
+
+INITIALISED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@dataclass(frozen=True)
+class Treated:
+    """A treated copy.
+
+    Attributes:
+        model: the copy.
+        what: what was done, in a sentence.
+        layers: names of the layers that changed, as in the model that was given.
+    """
+
+    model: nn.Module
+    what: str
+    layers: tuple[str, ...]
+
+
+def add_skips(
+    model: nn.Module, inputs: Any, kind: str = "identity", scale: float | None = None, seed: int = 0
+) -> Treated:
+    r"""Lead connections around all blocks whose shapes allow it: :math:`y = S x + \alpha F(x)` (orhan2018 §2.3, §2.7).
+
+    A block is the largest module of at most six layers whose output has the shape of its input, as long as no
+    connection leads around it already.
+
+    Args:
+        model: any model.
+        inputs: one batch, to see shapes and connections.
+        kind: ``identity``, or ``orthogonal``: a fixed random orthogonal matrix, which for fully-connected layers breaks
+            the symmetries better (figure 7).
+        scale: alpha; by default one over the root of the number of blocks, so that the sum stays of one size at any
+            depth. The paper's own networks have 1.
+        seed: of the matrices.
+
+    Raises:
+        InputError: unknown kind, or no block whose shapes allow a skip.
+    """
+    if kind not in ("identity", "orthogonal"):
+        raise InputError(f"unknown kind of skip {kind!r}; there are identity, orthogonal")
+    found = [b for b in blocks(model, inputs) if not b.bypassed]
+    if not found:
+        raise InputError("no block of the model takes and returns tensors of one shape: skips need a projection here")
+    alpha = len(found) ** -0.5 if scale is None else scale
+    treated, generator = copied(model), torch.Generator().manual_seed(seed)
+    for block in found:
+        matrix = orthogonal(block.units, generator) if kind == "orthogonal" else None
+        replace_module(treated, block.name, _skipping(alpha, matrix, block.axis))
+    names = tuple(b.name for b in found)
+    return Treated(treated, f"{kind} skips around {_names(names)}, whose outputs are scaled by {alpha:.3g}", names)
+
+
+def bias_targets(model: nn.Module, mean: float = 0.5, deviation: float = 1.0, seed: int = 0) -> Treated:
+    """Draw the hidden layers' biases from N(mean, deviation): units of different thresholds do not overlap.
+
+    The paper (orhan2018 §2.6; it found 0.51 and 0.96 on CIFAR-10) holds them there with a penalty on the squared
+    distance; add ``bias_penalty`` to your loss for that. Biases are drawn in units of each layer's weights' norm.
+    """
+    treated, generator = copied(model), torch.Generator().manual_seed(seed)
+    names = []
+    with torch.no_grad():
+        for name, module in _hidden(treated).items():
+            bias = getattr(module, "bias", None)
+            if isinstance(bias, Tensor):
+                weight = _weight(module)
+                scale = 1.0 if weight is None else float(incoming_norm(incoming(weight)).mean())
+                drawn = mean + deviation * torch.randn(bias.shape, generator=generator)
+                bias.copy_(scale * drawn.to(bias))
+                names.append(name)
+    if not names:
+        raise InputError("no hidden layer has a bias to set")
+    return Treated(treated, f"biases of {_names(names)} drawn from N({mean:g}, {deviation:g}) times the weights' norm",
+                   tuple(names))  # fmt: skip
+
+
+def bias_penalty(treated: nn.Module, reference: nn.Module, strength: float = 0.03) -> Tensor:
+    """Squared distance of a network's biases from a reference's (as ``bias_targets`` drew them), times strength."""
+    targets = dict(reference.named_parameters())
+    terms = [
+        (p - targets[name].detach()).square().sum() for name, p in treated.named_parameters() if name.endswith("bias")
+    ]
+    return strength * torch.stack(terms).sum()
+
+
+def reinitialise(model: nn.Module, how: str = "he", seed: int = 0, only: Iterable[str] = ()) -> Treated:
+    """Draw the hidden layers' weights anew and set their biases to zero.
+
+    Args:
+        model: any model.
+        how: as ``networks.initialise`` takes it: ``he``, ``glorot``, and what else it knows.
+        seed: of the draw.
+        only: layers to initialise; by default all linear and convolutional ones but the readout. Weights shared with
+            embeddings stay.
+
+    Raises:
+        InputError: unknown name, or a model without such layers.
+    """
+    treated, generator = copied(model), torch.Generator().manual_seed(seed)
+    only = tuple(only)
+    tables = {id(m.weight) for m in treated.modules() if isinstance(m, nn.Embedding)}
+    names = [
+        name for name, m in (layers(treated) if only else _hidden(treated)).items()
+        if isinstance(m, INITIALISED) and id(m.weight) not in tables and (not only or name in only)
+    ]  # fmt: skip
+    if not names:
+        raise InputError("the model has no hidden linear or convolutional layers to initialise")
+    for name in names:
+        initialise(treated.get_submodule(name), how, generator)
+    return Treated(treated, f"{how} initialisation of {_names(names)}, biases zero", tuple(names))
+
+
+def revive_units(model: nn.Module, seed: int = 0) -> Treated:
+    """Draw incoming weights (He) for the units that have none, and set their biases to zero; the others stay."""
+    treated, generator = copied(model), torch.Generator().manual_seed(seed)
+    names, count = [], 0
+    with torch.no_grad():
+        for name, module in _hidden(treated).items():
+            weight, bias = _weight(module), getattr(module, "bias", None)
+            if weight is None:
+                continue
+            rows = incoming(weight)
+            norms = incoming_norm(rows)
+            empty = norms <= 1e-6 * norms.max()
+            if empty.any():
+                drawn = torch.randn(weight[empty].shape, generator=generator) * (2 / rows.shape[1]) ** 0.5
+                weight[empty] = drawn.to(weight)
+                if isinstance(bias, Tensor):
+                    bias[empty] = 0.0
+                names.append(name)
+                count += int(empty.sum())
+    if not names:
+        raise InputError("every unit has incoming weights: there is none to revive")
+    return Treated(treated, f"{count} units of {_names(names)} drawn anew", tuple(names))
+
+
+def reset_biases(model: nn.Module) -> Treated:
+    """Set the biases of hidden layers and of normalisations to zero."""
+    treated = copied(model)
+    modules = {**_hidden(treated), **{n: m for n, m in treated.named_modules() if is_normalisation(m)}}
+    names = []
+    with torch.no_grad():
+        for name, module in modules.items():
+            bias = getattr(module, "bias", None)
+            if isinstance(bias, Tensor) and bool(bias.any()):
+                bias.zero_()
+                names.append(name)
+    if not names:
+        raise InputError("all hidden biases are zero already")
+    return Treated(treated, f"biases of {_names(names)} set to zero", tuple(names))
+
+
+def insert_normalisation(model: nn.Module, kind: str | None = None) -> Treated:
+    """Normalise what every hidden layer returns, before its activation.
+
+    Args:
+        model: any model.
+        kind: ``batch`` or ``layer``; by default batch normalisation behind convolutions and layer normalisation behind
+            others. Layers behind which a normalisation of the same module follows keep theirs.
+
+    Raises:
+        InputError: unknown kind, or no layer to normalise.
+    """
+    if kind not in (None, "batch", "layer"):
+        raise InputError(f"unknown normalisation {kind!r}; there are batch, layer")
+    treated = copied(model)
+    names = []
+    for name, module in _hidden(treated).items():
+        if isinstance(module, INITIALISED) and not _normalised_next(treated, name):
+            replace_module(treated, name, lambda m: Normalised(m, kind))
+            names.append(name)
+    if not names:
+        raise InputError("every hidden layer is normalised already")
+    return Treated(treated, f"normalisation behind {_names(names)}", tuple(names))
+
+
+def rescale_input(model: nn.Module, inputs: Any) -> Treated:
+    """Standardise the inputs: each channel of images, each number of vectors, by the mean and spread of this batch.
+
+    Raises:
+        InputError: inputs that are not one floating-point tensor (tokens have no scale).
+    """
+    if not (isinstance(inputs, Tensor) and inputs.is_floating_point() and inputs.ndim > 1):
+        raise InputError("only inputs that are one floating-point tensor can be rescaled")
+    return Treated(Rescaled(copied(model), inputs), "inputs shifted and scaled to mean 0 and deviation 1", ())
+
+
+def shrink_branches(model: nn.Module, inputs: Any, factor: float | None = None) -> Treated:
+    """Scale the output of every block that a connection leads around, so that the sum of all is of the size of one.
+
+    Args:
+        model: any model with skip connections.
+        inputs: one batch, to see shapes and connections.
+        factor: of the weights and bias of each block's last layer; by default one over the root of the number of
+            blocks. Zero is how Fixup starts (Zhang et al. 2019); not for blocks that end in a rectifier, which never
+            leave it.
+
+    Raises:
+        InputError: no such block.
+    """
+    found = [b for b in blocks(model, inputs) if b.bypassed and b.layers]
+    if not found:
+        raise InputError("no block with a connection around it was found")
+    factor = len(found) ** -0.5 if factor is None else factor
+    treated = copied(model)
+    names = tuple(b.layers[-1] for b in found)
+    with torch.no_grad():
+        for name in names:
+            for p in treated.get_submodule(name).parameters(recurse=False):
+                p.mul_(factor)
+    return Treated(treated, f"weights of {_names(names)}, the last of their blocks, times {factor:.3g}", names)
+
+
+def zero_readout(model: nn.Module) -> Treated:
+    """Set the last layer to zero, so that training starts at equal odds (or at zero); its gradient is not zero."""
+    treated = copied(model)
+    name, module = list(layers(treated).items())[-1]
+    with torch.no_grad():
+        for p in module.parameters():
+            p.zero_()
+    return Treated(treated, f"readout {name} set to zero", (name,))
+
+
+def break_symmetry(model: nn.Module, noise: float = 0.3, seed: int = 0) -> Treated:
+    """Add noise to the hidden weights, so that units that were the same become different (blumenfeld2020 §2, figure 1).
+
+    Args:
+        model: any model.
+        noise: its standard deviation, in units of the root mean square of each layer's weights.
+        seed: of the noise.
+    """
+    treated, generator = copied(model), torch.Generator().manual_seed(seed)
+    names = []
+    with torch.no_grad():
+        for name, module in _hidden(treated).items():
+            for p in module.parameters(recurse=False):
+                if p.ndim >= 2 and bool(p.any()):
+                    size = noise * float(p.square().mean().sqrt())
+                    p.add_(torch.randn(p.shape, generator=generator).to(p), alpha=size)
+                    names.append(name)
+    if not names:
+        raise InputError("the model has no hidden weights that are not zero: use reinitialise")
+    names = list(dict.fromkeys(names))
+    return Treated(treated, f"noise of {noise:g} times the weights' size added to {_names(names)}", tuple(names))
+
+
+def unfreeze(model: nn.Module) -> Treated:
+    """Let every parameter train."""
+    treated = copied(model)
+    names = []
+    for name, p in treated.named_parameters():
+        if not p.requires_grad and p.is_floating_point():
+            p.requires_grad_(True)
+            names.append(name)
+    if not names:
+        raise InputError("no parameter is frozen")
+    return Treated(treated, f"{_names(names)} made to train", tuple(names))
+
+
+def warm_start(model: nn.Module, donor: nn.Module | Mapping[str, Tensor]) -> Treated:
+    """Take over a trained network's weights wherever shapes fit (oyedotun2021: VGG-16 from a trained VGG-11).
+
+    First by name; what is left over, in order, among parameters of equal shape.
+
+    Args:
+        model: the network to start.
+        donor: a trained network, or its state dictionary.
+
+    Raises:
+        InputError: nothing fits.
+    """
+    state = dict(donor.state_dict() if isinstance(donor, nn.Module) else donor)
+    treated = copied(model)
+    own = treated.state_dict()
+    taken = {name: state.pop(name) for name in list(own) if name in state and state[name].shape == own[name].shape}
+    for name, tensor in own.items():
+        if name not in taken:
+            match = next((k for k, v in state.items() if v.shape == tensor.shape and v.ndim >= 2), None)
+            if match is not None:
+                taken[name] = state.pop(match)
+    if not taken:
+        raise InputError("no tensor of the donor has the shape of one of the model's")
+    treated.load_state_dict({**own, **taken})
+    return Treated(treated, f"{len(taken)} of {len(own)} tensors taken over from the donor", tuple(taken))
+
+
+def _skipping(scale: float, matrix: Tensor | None, axis: int) -> Callable[[nn.Module], nn.Module]:
+    return lambda module: Skip(module, scale, matrix, axis)
+
+
+Prescription = Callable[[nn.Module, Any, int], Treated]
+
+PRESCRIPTIONS: dict[str, Prescription] = {
+    "add_skips": lambda model, inputs, seed: add_skips(model, inputs, seed=seed),
+    "bias_targets": lambda model, inputs, seed: bias_targets(model, seed=seed),
+    "reinitialise": lambda model, inputs, seed: reinitialise(model, seed=seed),
+    "revive_units": lambda model, inputs, seed: revive_units(model, seed=seed),
+    "reset_biases": lambda model, inputs, seed: reset_biases(model),
+    "insert_normalisation": lambda model, inputs, seed: insert_normalisation(model),
+    "rescale_input": lambda model, inputs, seed: rescale_input(model, inputs),
+    "shrink_branches": lambda model, inputs, seed: shrink_branches(model, inputs),
+    "zero_readout": lambda model, inputs, seed: zero_readout(model),
+    "break_symmetry": lambda model, inputs, seed: break_symmetry(model, seed=seed),
+    "unfreeze": lambda model, inputs, seed: unfreeze(model),
+}
+"""Treatments that need nothing but the model and a batch: name -> (model, inputs, seed) -> treated copy."""
+
+
+def _hidden(model: nn.Module) -> dict[str, nn.Module]:
+    """All layers but the last, which is the readout."""
+    return dict(list(layers(model).items())[:-1])
+
+
+def _weight(module: nn.Module) -> Tensor | None:
+    """Weights ``[unit, input, ...]`` of a linear or convolutional layer."""
+    return module.weight if isinstance(module, INITIALISED) else None
+
+
+def _normalised_next(model: nn.Module, name: str) -> bool:
+    """Whether the module after this one, in the order of definition, is a normalisation."""
+    leaves = [(n, m) for n, m in model.named_modules() if not list(m.children())]
+    index = [n for n, _ in leaves].index(name)
+    return index + 1 < len(leaves) and is_normalisation(leaves[index + 1][1])
+
+
+def _names(names: Iterable[str]) -> str:
+    listed = list(names)
+    shown = ", ".join(listed[:3])
+    return f"{len(listed)} layers ({shown}, ...)" if len(listed) > 4 else ", ".join(listed)

@@ -1,0 +1,100 @@
+"""Pictures of a diagnosis: signals and gradients through depth, and what treatments did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nonsingular.plots.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    YELLOW,
+    new_figure,
+    style,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, YELLOW)  # the untreated copies are black
+
+
+def through_depth(names: Sequence[str], measures: Mapping[str, Sequence[float]]) -> Figure:
+    """Measures of every layer on a logarithmic axis, from the input to the output.
+
+    Args:
+        names: of the layers.
+        measures: label -> one number a layer; what is not positive and finite is left out.
+    """
+    with style():
+        figure = new_figure(7, 3.2)
+        axes = figure.subplots()
+        for (label, values), colour in zip(measures.items(), COLOURS, strict=False):
+            shown = [v if v > 0 and math.isfinite(v) else math.nan for v in values]
+            axes.plot(range(1, len(shown) + 1), shown, "o-", ms=3, color=colour, label=label)
+        axes.set_yscale("log")
+        axes.set_xlabel("layer, in the order of the forward pass")
+        axes.set_ylabel("size (activation and loss units)")
+        step = max(1, len(names) // 12)
+        ticks = range(0, len(names), step)
+        axes.set_xticks([i + 1 for i in ticks], [_short(names[i]) for i in ticks], rotation=40, ha="right", fontsize=7)
+        axes.legend()
+        return figure
+
+
+def training(points: Sequence[int], paths: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
+    """Training loss on the way: the mean of all runs, and the range between the best and the worst as a band.
+
+    Args:
+        points: steps.
+        paths: copy -> [point, run].
+    """
+    with style():
+        figure = new_figure(7, 3.4)
+        axes = figure.subplots()
+        for i, (label, path) in enumerate(paths.items()):
+            values = np.array(path, float)
+            values[~np.isfinite(values)] = np.nan
+            colour = BLACK if i == 0 else COLOURS[(i - 1) % len(COLOURS)]
+            seen = np.isfinite(values).any(1)
+            at = np.array(points[: len(values)])[seen]
+            if not len(at):
+                continue
+            axes.plot(at, np.nanmean(values[seen], 1), "o-", ms=3, color=colour, label=label)
+            axes.fill_between(
+                at, np.nanmin(values[seen], 1), np.nanmax(values[seen], 1), color=colour, alpha=0.15, lw=0
+            )
+        axes.set_xlabel("steps")
+        axes.set_ylabel("training loss (mean; band: all runs)")
+        axes.legend(fontsize=8)
+        return figure
+
+
+def gains(names: Sequence[str], effects: Sequence[tuple[float, float, float]]) -> Figure:
+    """Final training loss, treated minus untreated, with its 95 % interval; left of zero is better."""
+    with style():
+        figure = new_figure(7, 0.9 + 0.36 * len(names))
+        axes = figure.subplots()
+        for y, (value, low, high) in enumerate(effects):
+            known = all(math.isfinite(x) for x in (value, low, high))
+            colour = COLOURS[2] if known and high < 0 else COLOURS[1] if known and low > 0 else GREY
+            if known:
+                axes.errorbar(value, y, xerr=[[value - low], [high - value]], fmt="o", color=colour, capsize=3)
+        axes.axvline(0, color=BLACK, lw=0.8)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlabel("training loss, treated minus untreated (95 % interval)")
+        return figure
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 18 else f"…{name[-17:]}"

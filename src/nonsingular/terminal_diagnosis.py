@@ -1,0 +1,133 @@
+"""What ``nonsingular diagnose`` and ``bench-diagnosis`` show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from nonsingular.diagnosis import Diagnosis
+from nonsingular.diagnosis.bench import Outcome
+
+
+def _console() -> Console:
+    """The terminal's width; 140 columns where it is a file, which does not wrap."""
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.3g}"
+
+
+def print_diagnosis(found: Diagnosis) -> None:
+    """Findings with their evidence, what the treatments did, and one row a layer."""
+    console, look = _console(), found.look
+    size = sum(p.size for p in look.parameters)
+    console.print(
+        f"{size:,} parameters, {len(found.layers)} layers; looked at {look.samples} samples in {look.seconds:.1f} s"
+        + ("" if look.complete else " (time was up before all were seen)"),
+        highlight=False,
+    )
+    if not found.findings:
+        console.print("[bold green]nothing wrong found[/]")
+    for number, finding in enumerate(found.findings, 1):
+        because = f" [dim](probably because of {finding.because})[/]" if finding.because else ""
+        console.print(f"\n[bold]{number}. {finding.kind}[/]  severity {finding.severity:.2f}{because}", highlight=False)
+        if finding.layers:
+            console.print(f"   in {escape(_some(finding.layers))}", highlight=False)
+        for e in finding.evidence:
+            where = f" of {e['layer']}" if "layer" in e else ""
+            limit = f", healthy networks: up to {_number(e['healthy'])}" if "healthy" in e else ""
+            console.print(f"   {escape(e['measure'] + where)}: {_number(e['value'])}{limit}", highlight=False)
+        console.print(f"   {finding.mechanism} [dim]({finding.source})[/]", highlight=False)
+        if finding.remark:
+            console.print(f"   {escape(finding.remark)}", highlight=False)
+        if finding.treatments:
+            what = "what helped" if found.proof else "may help"
+            console.print(f"   {what}: {', '.join(finding.treatments)}", highlight=False)
+        elif found.proof:
+            console.print("   nothing that was tried helped", highlight=False)
+    _print_proof(console, found)
+    _print_layers(console, found)
+    for note in look.notes:
+        console.print(f"[dim]{escape(note)}[/]", highlight=False)
+
+
+def _print_proof(console: Console, found: Diagnosis) -> None:
+    if found.proof is None:
+        return
+    p = found.proof.protocol
+    table = Table(
+        "treatment", "training loss", "difference", "95 % interval", "held-out accuracy", "verdict", "what it did",
+        box=box.SIMPLE_HEAD,
+    )  # fmt: skip
+    before = [x for x in found.proof.untreated.loss if math.isfinite(x)]
+    table.add_row("none", _mean_of(before, p.seeds))
+    for t in found.proof.trials:
+        style = {"helps": "bold green", "hurts": "bold red"}.get(t.verdict, "yellow")
+        reached = "" if t.treated is None else _mean_of([x for x in t.treated.loss if math.isfinite(x)], p.seeds)
+        interval = f"{_number(t.effect.low)} to {_number(t.effect.high)}" if t.effect.runs else ""
+        value = _number(t.effect.value) if t.effect.runs else ""
+        points = f"{t.accuracy.value:+.1f} points" if t.accuracy.runs and math.isfinite(t.accuracy.value) else ""
+        table.add_row(t.treatment, reached, value, interval, points, f"[{style}]{t.verdict}[/]", escape(t.what))
+    console.print()
+    console.print(table)
+    console.print(
+        f"[dim]{p.seeds} runs of each, {p.steps} steps of {p.optimiser} at {p.learning_rate:g}, batches of {p.batch}; "
+        "differences paired by seed; accuracies on samples not trained on.[/]"
+    )
+
+
+def _mean_of(values: Sequence[float], runs: int) -> str:
+    diverged = f" ({runs - len(values)} of {runs} diverged)" if len(values) < runs else ""
+    return (f"{sum(values) / len(values):.3g}" if values else "–") + diverged
+
+
+def _print_layers(console: Console, found: Diagnosis) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("layer", "kind"):
+        table.add_column(heading)
+    for heading in ("units", "signal", "spread", "gradient", "dead %", "twins %", "eff. rank", "condition", "around"):
+        table.add_column(heading, justify="right")
+    for l in found.layers:  # noqa: E741
+        around = "–" if l.bypassed is None else "yes" if l.bypassed else "no"
+        table.add_row(
+            escape(l.name), escape(l.kind), str(l.units), _number(l.signal), _number(l.spread), _number(l.gradient),
+            _number(100 * l.dead), _number(100 * l.twins), _number(l.effective_rank), _number(l.condition_number),
+            around,
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        "[dim]signal: root mean square passed on; spread: the part that tells samples apart; gradient: of one sample's "
+        "loss by the output; around: whether a connection leads around the layer.[/]"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:6])
+    return f"{len(names)} layers: {shown}, ..." if len(names) > 6 else shown
+
+
+def print_bench(found: Outcome) -> None:
+    """Both rates with their intervals, and every wrong answer."""
+    console = _console()
+    table = Table("", "", "95 % interval", "networks", box=box.SIMPLE_HEAD)
+    for name, rate in (("sensitivity", found.sensitivity), ("false alarms", found.false_alarms)):
+        low, high = rate.interval
+        table.add_row(
+            name,
+            f"{100 * rate.value:.1f} %",
+            f"{100 * low:.1f} to {100 * high:.1f} %",
+            f"{rate.successes}/{rate.trials}",
+        )
+    console.print(table)
+    for a in (a for a in found.answers if not a.right):
+        state = ", trained" if a.trained else ""
+        wanted = " or ".join(a.expected) or "nothing"
+        said = ", ".join(a.found) or "nothing"
+        console.print(f"{a.case} (seed {a.seed}{state}): expected {wanted}, found {said}", highlight=False)
