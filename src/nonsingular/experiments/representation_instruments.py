@@ -2,8 +2,8 @@
 
 Samples come in batches of the size that training uses, each normalised by its own statistics. Of a layer nothing is
 kept but what ``StreamedRepresentation`` and a few sums need, so memory does not grow with the data. A convolution's
-places count as further samples of its channels, which are the units. The prefix ``streamed_`` tells these variables from
-those of the instruments that look at one batch in float32.
+places count as further samples of its channels, which are the units. The prefix ``streamed_`` tells these variables
+from those of the instruments that look at one batch in float32.
 """
 
 from __future__ import annotations

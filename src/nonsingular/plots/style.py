@@ -27,6 +27,12 @@ _COLOURS = {
     "bias-regularised": ORANGE,
     "bias-regularised+bn": YELLOW,
     "bias-l2": PURPLE,
+    "plainnet": GREEN,
+    "resnet": BLUE,
+    "resnext": VERMILION,
+    "densenet": ORANGE,
+    "highway": PURPLE,
+    "fractalnet": SKY,
     "best": BLUE,
     "worst": VERMILION,
 }

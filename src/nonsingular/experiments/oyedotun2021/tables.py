@@ -1,0 +1,135 @@
+"""Tables 1 to 3: training and test accuracy of 164-layer PlainNet, ResNet and ResNeXt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from nonsingular.data import SOURCES
+from nonsingular.experiments.claims import POSITIVE, Claim, Effect, Region, difference, mean
+from nonsingular.experiments.effects import per_run
+from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.instruments import LABELS
+from nonsingular.experiments.oyedotun2021 import protocol
+from nonsingular.experiments.sharing import run_shared
+from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.plots.curves import Panel, over_epochs
+from nonsingular.plots.depth import accuracies
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DATA = {"table1": "mnist", "table2": "cifar10", "table3": "cifar100-fine"}
+TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cifar100-fine": "CIFAR-100"}
+
+
+def study(id: str, name: str, scale: str, data: str | None = None) -> Spec:
+    """The study behind tables 1 to 3 and figures 5 to 8: equal but for the data, so that it need be trained once.
+
+    Args:
+        id: of the experiment.
+        name: the data set that the paper has here.
+        scale: ``smoke`` trains on the bundled digits.
+        data: another data set, if asked for.
+    """
+    epochs = at_scale(protocol.EPOCHS, scale)
+    images = protocol.images(data or ("digits" if scale == "smoke" else name), scale)
+    looks = (0, 1, epochs) if scale != "paper" else (0, 1, 10, 50, epochs)
+    return Spec(
+        id,
+        scale,
+        runs=protocol.RUNS[scale],
+        data=images,
+        networks=protocol.networks(scale),
+        training=protocol.training(images, scale, epochs),
+        instruments={
+            "train_accuracy": None,
+            "test_accuracy": None,
+            "representations": looks,
+            "weight_quantiles": looks,
+        },
+    )
+
+
+def fitted(results: xr.Dataset, network: str, split: str = "train") -> np.ndarray:
+    """How far each run came from chance (0) to no error (100) at the end, in percent; a run that diverged came nowhere.
+
+    Raises:
+        NotMeasured: the network was left out.
+    """
+    accuracy = per_run(results, f"{split}_accuracy", network)
+    chance = 1 / classes(results)
+    last, began = accuracy.isel(epoch=-1), accuracy.isel(epoch=0).notnull()
+    return np.asarray((100 * (last - chance) / (1 - chance)).where(last.notnull() | ~began, 0.0))
+
+
+def classes(results: xr.Dataset) -> int:
+    """Of the data set that was trained on."""
+    source = SOURCES[results.attrs.get("data", "digits")]
+    return 10 if source is None else source.classes
+
+
+def diverged(results: xr.Dataset, *networks: str) -> str:
+    """Which runs left the range of numbers, for a note."""
+    lost = {n: int(per_run(results, "train_loss", n).isel(epoch=-1).isnull().sum()) for n in networks}
+    return "; ".join(f"{count} of {results.sizes['run']} {name} runs diverged" for name, count in lost.items() if count)
+
+
+def _reached(network: str) -> Callable[[xr.Dataset], Effect]:
+    return lambda r: mean(fitted(r, network), note=diverged(r, network))
+
+
+def _gap(network: str) -> Callable[[xr.Dataset], Effect]:
+    def effect(results: xr.Dataset) -> Effect:
+        a, b = (fitted(results, name, "test") for name in (network, "plainnet"))
+        return difference(a, b, note=diverged(results, network, "plainnet"))
+
+    return effect
+
+
+def _claims(table: str) -> tuple[Claim, ...]:
+    source = f"Oyedotun et al. 2021 (article), {table[:-1]} {table[-1]}"
+    way = "training accuracy at the end, on the way from chance = 0 to no error = 100"
+    better = "at the end (test accuracy on the same scale, {} minus PlainNet)."
+    unit = "percent of the way"
+    rows = (
+        ("plainnet-does-not-fit", f"PlainNet does not fit even its training set ({way}: less than half).",
+         _reached("plainnet"), Region(high=50.0)),
+        ("resnet-trains", f"ResNet of the same depth trains ({way}: more than half).",
+         _reached("resnet"), Region(low=50.0)),
+        ("resnext-trains", f"ResNeXt of the same depth trains ({way}: more than half).",
+         _reached("resnext"), Region(low=50.0)),
+        ("resnet-generalises", f"ResNet classifies new images better {better.format('ResNet')}",
+         _gap("resnet"), POSITIVE),
+        ("resnext-generalises", f"ResNeXt classifies new images better {better.format('ResNeXt')}",
+         _gap("resnext"), POSITIVE),
+    )  # fmt: skip
+    return tuple(
+        Claim(f"oyedotun2021/{table}/{name}", source, statement, effect, region, unit)
+        for name, statement, effect, region in rows
+    )
+
+
+def draw(results: xr.Dataset, name: str) -> Mapping[str, Figure]:
+    """Accuracies over training, and at its end."""
+    depth = int(results.sizes["layer"]) + 1
+    panels = [Panel(f"{s}_accuracy", LABELS[f"{s}_accuracy"], percent=True) for s in ("train", "test")]
+    title = f"PlainNet, ResNet and ResNeXt with {depth} layers"
+    return {"accuracy": over_epochs(results, panels, title), name: accuracies(results, f"{title} at the end")}
+
+
+EXPERIMENTS = tuple(
+    Experiment(
+        f"oyedotun2021/{table}",
+        f"164-layer PlainNet, ResNet and ResNeXt on {TITLES[data]}",
+        partial(study, f"oyedotun2021/{table}", data),
+        run_shared,
+        partial(draw, name=table),
+        _claims(table),
+    )
+    for table, data in DATA.items()
+)
