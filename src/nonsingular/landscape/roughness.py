@@ -90,7 +90,9 @@ def _variation(f: np.ndarray) -> float:
 
 def _excess(f: np.ndarray) -> float:
     """Variation beyond that of a line which falls to its lowest point and rises from it."""
-    return max(0.0, _variation(f) - float(f[0] - f.min() + f[-1] - f.min()))
+    variation = _variation(f)
+    excess = variation - float(f[0] - f.min() + f[-1] - f.min())
+    return excess if not excess <= 1e-9 * variation else 0.0  # rounding; NaN stays NaN
 
 
 def _sharpness(loss: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:

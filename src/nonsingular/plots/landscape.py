@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from nonsingular.plots.style import BLACK, BLUE, GREY, SEQUENTIAL, VERMILION, new_figure, style
+from nonsingular.plots.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    ORANGE,
+    SEQUENTIAL,
+    SKY,
+    VERMILION,
+    colour,
+    new_figure,
+    style,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -154,6 +165,120 @@ def convexity(found: xr.Dataset, title: str) -> Figure:
         bar.outline.set_visible(False)
         figure.suptitle(title, fontsize=10)
         return figure
+
+
+# --- experiments: several networks and runs -----------------------------------------------------------------
+
+
+def caption(title: str, results: xr.Dataset) -> str:
+    """A title with the data set."""
+    return f"{title}; {results.attrs['data']}" if "data" in results.attrs else title
+
+
+def panels(results: xr.Dataset, by_kind: bool = False) -> tuple[list[xr.Dataset], list[str]]:
+    """Every run of every network as a surface of its own, and what stands above its panel.
+
+    Args:
+        results: ``loss`` over ``network``, ``run``, ``y`` and ``x``.
+        by_kind: all networks with skips first, then those without.
+    """
+    names = [str(n) for n in results.network.values]
+    if by_kind:
+        names.sort(key=lambda name: name.startswith("plainnet"))
+    several = results.sizes["run"] > 1
+    found, titles = [], []
+    for name in names:
+        for run in results.run.values:
+            one = results.sel(network=name, run=run)
+            error = f"\ntest error {float(one.test_error):.1f} %" if "test_error" in one else ""
+            found.append(one)
+            titles.append(_called(name) + (f", run {run}" if several else "") + error)
+    return found, titles
+
+
+def roughness(results: xr.Dataset, labels: Mapping[str, str], title: str) -> Figure:
+    """Each measure of roughness: one dot a run, with the mean and the 95 % interval of its t distribution."""
+    from scipy import stats
+
+    names = [str(n) for n in results.network.values]
+    with style():
+        figure = new_figure(2.9 * len(labels), 3.6)
+        for ax, (variable, label) in zip(figure.subplots(1, len(labels)), labels.items(), strict=True):
+            for k, name in enumerate(names):
+                values = results[variable].sel(network=name).values
+                values = values[np.isfinite(values)]
+                ax.plot(np.full(len(values), k - 0.12), values, "o", color=_colour(name), ms=4, alpha=0.6, mew=0)
+                if len(values) > 1:
+                    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+                    ax.errorbar(k + 0.12, values.mean(), half, fmt="_", color=_colour(name), ms=10, mew=2, capsize=3)
+            finite = results[variable].values[np.isfinite(results[variable].values)]
+            if finite.size and finite.min() > 0 and finite.max() > 30 * finite.min():
+                ax.set_yscale("log")
+            ax.set_xticks(range(len(names)), labels=[_called(n) for n in names], rotation=45, ha="right")
+            ax.set_xlim(-0.6, len(names) - 0.4)
+            ax.set_ylabel(label)
+        runs = results.sizes["run"]
+        figure.suptitle(f"{title}\n{runs} runs each; bars: mean and 95 % interval", fontsize=10)
+        return figure
+
+
+def flatness(results: xr.Dataset, label: str, title: str) -> Figure:
+    """Sharpness against test error, one dot a trained network."""
+    with style():
+        figure = new_figure(5.0, 3.6)
+        ax = figure.subplots()
+        markers = "osD^v"
+        seen: dict[str, int] = {}
+        for name in map(str, results.network.values):
+            kind = name.split("-")[0]
+            seen[kind] = seen.get(kind, -1) + 1
+            one = results.sel(network=name)
+            ax.plot(one.sharpness, one.test_error, markers[seen[kind] % len(markers)], color=_colour(name),
+                    label=_called(name), ms=6, alpha=0.8, mew=0)  # fmt: skip
+        positive = results.sharpness.values[np.isfinite(results.sharpness.values)]
+        if positive.size and positive.min() > 0 and positive.max() > 10 * positive.min():
+            ax.set_xscale("log")
+        ax.set_xlabel(label)
+        ax.set_ylabel("test error (%)")
+        figure.legend(loc="outside right center")
+        figure.suptitle(title, fontsize=10)
+        return figure
+
+
+def crossing(results: xr.Dataset, title: str) -> Figure:
+    """How steeply the steps of each path cross the isocurves, over training; mean and standard error of the runs."""
+    colours = dict(zip(map(str, results.network.values), (BLUE, VERMILION, SKY, ORANGE), strict=False))
+    with style():
+        figure = new_figure(6.4, 3.6)
+        ax = figure.subplots()
+        steps = np.arange(results.sizes["step"]) + 0.5
+        for name, c in colours.items():
+            values = results.crossing.sel(network=name).transpose("run", "step").values
+            mean = np.nanmean(values, axis=0)
+            ax.plot(steps, mean, color=c, label=name.replace("-", " ").replace("decay", "weight decay"))
+            if len(values) > 1:
+                error = np.nanstd(values, axis=0, ddof=1) / np.sqrt(len(values))
+                ax.fill_between(steps, mean - error, mean + error, color=c, alpha=0.2, lw=0)
+        ax.axhline(2 / np.pi, color=GREY, ls="--", lw=1)
+        ax.text(0.99, 2 / np.pi, "random direction", color=GREY, fontsize=8, va="bottom", ha="right",
+                transform=ax.get_yaxis_transform())  # fmt: skip
+        ax.set_xlabel("epoch")
+        ax.set_ylabel("|cos| of step and gradient\n(1: across isocurves, 0: along)")
+        ax.set_ylim(0, 1)
+        figure.legend(loc="outside lower center", ncols=2)
+        figure.suptitle(f"{title}\nmean of {results.sizes['run']} runs; bands: ±1 standard error", fontsize=10)
+        return figure
+
+
+def _called(name: str) -> str:
+    """How a network is called in a figure."""
+    kind, _, rest = name.partition("-")
+    label = rest.replace("k", "k = ") if rest.startswith("k") else rest
+    return {"resnet": f"skips, {label}", "plainnet": f"no skips, {label}"}.get(kind, name)
+
+
+def _colour(name: str) -> str:
+    return colour({"resnet": "residual", "plainnet": "plain"}.get(name.split("-")[0], name))
 
 
 # --- shared pieces ------------------------------------------------------------------------------------------
