@@ -30,6 +30,12 @@ MODULES = (
     "orhan2018.fig2",
     "orhan2018.fig_s4",
     "orhan2018.fig_s5",
+    "oyedotun2021.tables",
+    "oyedotun2021.figures",
+    "li2018.fig1",
+    "li2018.fig5",
+    "li2018.fig6",
+    "li2018.fig9",
 )
 """Modules with a tuple EXPERIMENTS, in the package ``nonsingular.experiments``."""
 
@@ -56,10 +62,10 @@ TITLES: dict[str, str] = {
     "oyedotun2021/table2": "164-layer PlainNet, ResNet and ResNeXt on CIFAR-10",
     "oyedotun2021/table3": "164-layer PlainNet, ResNet and ResNeXt on CIFAR-100",
     "oyedotun2021/table4": "Depth sweep with and without skips",
-    "oyedotun2021/fig5": "Activations through depth",
-    "oyedotun2021/fig6": "Weights through depth",
-    "oyedotun2021/fig7": "Condition numbers of hidden representations, CIFAR-10",
-    "oyedotun2021/fig8": "Condition numbers of hidden representations, CIFAR-100",
+    "oyedotun2021/fig5": "PlainNet's activations through its depth, and condition numbers",
+    "oyedotun2021/fig6": "PlainNet's weights through its depth",
+    "oyedotun2021/fig7": "ResNet's activations through its depth, and condition numbers",
+    "oyedotun2021/fig8": "ResNet's weights through its depth",
     "oyedotun2021/vgg-warm-start": "VGG-13 and VGG-16 started from a trained VGG-11",
     "li2018/fig1": "3D loss surface of ResNet-56 with and without skips",
     "li2018/fig5": "Filter-normalised surfaces of ResNet-20, -56, -110",
