@@ -1,5 +1,6 @@
 """Counts of eigenvalues by three methods, against matrices whose eigenvalues are known."""
 
+import importlib
 import math
 
 import numpy as np
@@ -21,6 +22,7 @@ from nonsingular.curvature import (
     window_counts,
 )
 from nonsingular.curvature.dense import NotLayered, by_layer_pairs, by_products
+from nonsingular.curvature.inertia import subspace_counts
 from nonsingular.curvature.lanczos import count_interval
 from nonsingular.curvature.moments import exact_mixtures, mismatch, mixture_moments, paper_grid
 
@@ -104,6 +106,35 @@ def test_window_counts_equal_counted_eigenvalues(seed, window, dead):
     A = torch.block_diag(symmetric(network_like(60, 20, seed), seed), torch.zeros(dead, dead))
     below, _, above = (int(x) for x in counts(torch.linalg.eigvalsh(A).numpy(), window))
     assert window_counts(A, window) == (below, 60 + dead - below - above, above)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**16), window=st.floats(0.05, 3), bulk=st.floats(1e-6, 0.02), outside=st.integers(0, 12))
+def test_subspaces_count_as_eigenvalues_do_or_decline(seed, window, bulk, outside):
+    rng = np.random.default_rng(seed)
+    eigenvalues = np.concatenate([bulk * rng.standard_normal(150), 3 * rng.standard_normal(outside)])
+    found = subspace_counts(symmetric(eigenvalues, seed), window, block=5)
+    below, _, above = counts(eigenvalues, window)
+    assert found in (None, (below, above))
+    if bulk < 1e-3:
+        assert found is not None
+
+
+def test_subspaces_decline_where_nothing_is_proven():
+    # Beyond the subspace there is more than the window allows, though the subspace itself sees nothing outside.
+    assert subspace_counts(symmetric(np.full(150, 0.09)), 0.1, block=5) is None
+    assert subspace_counts(symmetric(np.linspace(-1, 1, 150)), 0.1, block=5) is None
+
+
+def test_large_matrices_are_counted_alike_from_a_subspace_and_by_factorisation(monkeypatch):
+    for eigenvalues in (network_like(300, 10), np.concatenate([np.full(280, 1e-4), np.linspace(-2, 2, 20)])):
+        A = symmetric(eigenvalues)
+        by_factorisation = window_counts(A, 0.1)
+        module = importlib.import_module("nonsingular.curvature.inertia")  # the package has a function of that name
+        monkeypatch.setattr(module, "LARGE", 100)
+        monkeypatch.setattr(module, "BLOCK", 8)
+        assert window_counts(A, 0.1) == by_factorisation == counts(eigenvalues)
+        monkeypatch.undo()
 
 
 @pytest.mark.parametrize("name", ["residual", "convolutions, batch norm in eval mode", "tied weights"])
@@ -273,6 +304,21 @@ def test_fit_is_no_worse_than_the_papers_grid(seed):
     w, xi, omega, alpha = paper_grid(30)
     best = mismatch(moments, mixture_moments(*np.broadcast_arrays(w, xi, omega, alpha))).min()
     assert fit_mixture(moments).mismatch <= best + 1e-9
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "moments",
+    [  # of trained networks: no mixture has exactly these, and the nearest skew normals are as steep as they get
+        (1.23406661e-02, 4.12464638e00, 2.03311343e03, 1.03023840e06),
+        (8.48587370e-05, 1.45376045e-02, 4.51975236e-01, 2.68523882e01),
+        (-1e-12, 1e-20, -1e-30, 1e-38),
+    ],
+)
+def test_fit_is_silent_and_finite(moments):
+    fit = fit_mixture(np.array(moments))
+    assert np.isfinite([fit.w, fit.xi, fit.omega, fit.alpha, fit.mismatch]).all()
+    assert 0 <= fit.cdf(-0.1) <= fit.cdf(0.1) <= 1 + 1e-12
 
 
 # --- what all share -----------------------------------------------------------------------------------------

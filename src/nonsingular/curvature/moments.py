@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from nonsingular.errors import InputError
 
 Array = np.ndarray
 BULK = 0.001  # deviation of the narrow Gaussian, fixed in the paper
+SMALLEST = 1e-9  # weight of the skew normal: the paper's grid starts there
 
 
 def skilling_moments(
@@ -79,7 +81,7 @@ class Mixture:
 
 def mixture_moments(w: Array, xi: Array, omega: Array, alpha: Array) -> Float[np.ndarray, "4 ..."]:
     """The first four non-central moments of the mixture, in closed form (Azzalini 1985 for the skew normal's)."""
-    delta = alpha / np.sqrt(1 + alpha**2)
+    delta = alpha / np.hypot(1, alpha)
     # SN = xi + omega (delta |u| + sqrt(1 - delta^2) v) with standard normal u, v; z has the moments:
     b = np.sqrt(2 / np.pi)
     z1, z2, z3, z4 = b * delta, 1.0, b * (3 * delta - delta**3), 3.0
@@ -116,8 +118,8 @@ def fit_mixture(moments: Float[np.ndarray, " 4"], weights: int = 4000) -> Mixtur
 
     The paper searched a grid of 10^8 points. But for a given weight w, the skew normal that matches the first three
     moments has a closed form, so that one unknown and one equation are left: roots of the fourth moment's difference in
-    w. Where there is none (the moments lie outside of what the mixture can have), Nelder and Mead's simplex goes on
-    from the best weights. Of several exact solutions the one of smallest weight is taken.
+    w. Where there is none (the moments lie outside of what the mixture can have), sequential quadratic programming goes
+    on from the best weights. Of several exact solutions the one of smallest weight is taken.
 
     Args:
         moments: the first four, none of them zero.
@@ -132,10 +134,14 @@ def fit_mixture(moments: Float[np.ndarray, " 4"], weights: int = 4000) -> Mixtur
     exact = exact_mixtures(moments, weights)
     if exact:
         return exact[0]
-    candidates = _three_matched(moments, np.geomspace(1e-9, 1, weights))
-    values = mismatch(moments, mixture_moments(*candidates))
-    starts = np.argsort(values)[:: max(1, weights // 400)][:4]
-    return min((_polish(moments, [c[i] for c in candidates]) for i in starts), key=lambda fit: fit.mismatch)
+    w, xi, omega, alpha = _three_matched(moments, np.geomspace(SMALLEST, 1, weights))
+    values = mismatch(moments, mixture_moments(w, xi, omega, alpha))
+    best = np.argsort(values)[:: max(1, weights // 400)][:4]
+    # The matched skew normals are often the steepest there are; the best ones of all need not be.
+    starts = [(w[i], xi[i], omega[i], steep * alpha[i]) for i in best for steep in (1.0, 0.02)]
+    wide = math.sqrt(moments[3] / moments[1] / 3)  # a normal at zero with the second and fourth moments
+    starts += [(min(1.0, moments[1] / wide**2), 0.0, wide, sign) for sign in (-1.0, 1.0)]
+    return min((_polish(moments, start) for start in starts), key=lambda fit: fit.mismatch)
 
 
 def exact_mixtures(moments: Float[np.ndarray, " 4"], weights: int = 4000) -> list[Mixture]:
@@ -145,7 +151,7 @@ def exact_mixtures(moments: Float[np.ndarray, " 4"], weights: int = 4000) -> lis
         moments: the first four, none of them zero.
         weights: values of w between which roots are looked for.
     """
-    logs = np.linspace(np.log(1e-9), 0.0, weights)
+    logs = np.linspace(np.log(SMALLEST), 0.0, weights)
     candidates = _three_matched(moments, np.exp(logs))
     fourth = mixture_moments(*candidates)[3] - moments[3]
     found = [_root_between(moments, logs[i], logs[i + 1]) for i in np.flatnonzero(fourth[:-1] * fourth[1:] < 0)]
@@ -182,17 +188,44 @@ def _root_between(moments: Array, low: float, high: float) -> Mixture:
     return _mixture(moments, _three_matched(moments, np.exp(np.float64(brentq(fourth, low, high, xtol=1e-14)))))
 
 
+STEEPEST_ANGLE = math.atanh(STEEPEST)  # alpha = sinh(angle), delta = tanh(angle): nothing overflows
+FAR = 20.0  # from its start, of the location in scales and of the scale in logarithms
+
+
 def _polish(moments: Array, start: Sequence[float]) -> Mixture:
+    """A local minimum of the mismatch by sequential quadratic programming.
+
+    The sum of absolute values has kinks wherever a moment is matched, as the best mixtures do. With four bounds
+    t_k >= |relative error of moment k|, whose sum is minimised, all functions are smooth.
+    """
+
     def unpack(x: Array) -> tuple[Array, Array, Array, Array]:
-        return np.minimum(np.exp(x[0]), 1.0), x[1] * start[2], np.exp(x[2]), np.sinh(x[3])
+        return np.exp(x[0]), x[1] * start[2], np.exp(x[2]), np.sinh(x[3])
+
+    def errors(x: Array) -> Array:
+        return mixture_moments(*unpack(x)) / moments - 1
+
+    def room(z: Array) -> Array:
+        r = errors(z[:4])
+        return np.concatenate([z[4:] - r, z[4:] + r])
 
     x = np.array([np.log(start[0]), start[1] / start[2], np.log(start[2]), np.arcsinh(start[3])])
-    options = {"maxiter": 3000, "maxfev": 3000, "xatol": 1e-9, "fatol": 1e-10}
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = minimize(
-            lambda y: np.nan_to_num(mismatch(moments, mixture_moments(*unpack(y))), nan=np.inf),
-            x,
-            method="Nelder-Mead",
-            options=options,
-        )
-    return _mixture(moments, unpack(found.x))
+    found = minimize(
+        lambda z: z[4:].sum(),
+        np.concatenate([x, np.abs(errors(x))]),
+        jac=lambda z: np.repeat([0.0, 1.0], 4),
+        constraints={"type": "ineq", "fun": room},
+        bounds=[
+            (np.log(SMALLEST), 0.0),
+            (-FAR, FAR),
+            (x[2] - FAR, x[2] + FAR),
+            (-STEEPEST_ANGLE, STEEPEST_ANGLE),
+            *[(0.0, None)] * 4,
+        ],
+        method="SLSQP",
+        options={"maxiter": 200, "ftol": 1e-10},
+    )
+    return min(
+        (_mixture(moments, unpack(y)) for y in (x, found.x[:4])),
+        key=lambda fit: np.nan_to_num(fit.mismatch, nan=np.inf),
+    )

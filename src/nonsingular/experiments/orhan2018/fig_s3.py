@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,17 +27,22 @@ FEWEST = 8  # points: fewer say nothing about a linear relation
 
 SIZES = {
     "smoke": Size(3, 2, spectra=(0, 1, 2)),
-    "laptop": Size(6, 4, spectra=(0, 1, 2, 3, 4)),
+    "laptop": Size(5, 3, spectra=(0, 1, 3)),
     "paper": Size(50, 100, spectra=tuple(range(0, 101, 10))),
 }
+LAPTOP_IMAGES = 5_000  # with their mirror images 20 steps an epoch
 
 
 def specs(scale: str, data: str | None = None) -> Spec:
     """Plain networks of 10 layers and 32 units, 14 292 parameters with 20 classes."""
     estimators = ("hessian_exact", "hessian_moments", "hessian_lanczos")
-    return small_networks(
+    spec = small_networks(
         "orhan2018/figS3", scale, at_scale(SIZES, scale), ("plain",), width=32, data=data, spectra=estimators
     )
+    if scale == "laptop" and spec.data is not None and spec.data.train is not None:
+        # Epochs of 20 steps: in longer ones all networks leave the range that the claims are about in the first.
+        return replace(spec, data=replace(spec.data, train=LAPTOP_IMAGES))
+    return spec
 
 
 def points(results: xr.Dataset, at_least: float = 0.0) -> xr.Dataset:
