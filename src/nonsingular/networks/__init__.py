@@ -1,7 +1,10 @@
 """What is studied: networks, skip matrices and initialisations. Nothing here knows of training or measuring."""
 
 from nonsingular.networks.constnet import ConstNet, ConstNetSpec
+from nonsingular.networks.densenet import Dense, DenseSpec
+from nonsingular.networks.fractal import Fractal, FractalSpec
 from nonsingular.networks.fully_connected import FullyConnected, Layer
+from nonsingular.networks.highway import Highway, HighwaySpec
 from nonsingular.networks.initialisation import INITIALISATIONS, initialise
 from nonsingular.networks.leakynet import LeakyNet, LeakyNetSpec
 from nonsingular.networks.residual import Residual, ResidualSpec, plainnet, resnet, resnext, wide_resnet
@@ -17,7 +20,13 @@ __all__ = [
     "Architecture",
     "ConstNet",
     "ConstNetSpec",
+    "Dense",
+    "DenseSpec",
+    "Fractal",
+    "FractalSpec",
     "FullyConnected",
+    "Highway",
+    "HighwaySpec",
     "Layer",
     "LeakyNet",
     "LeakyNetSpec",
