@@ -38,7 +38,7 @@ def layers(model: nn.Module) -> dict[str, nn.Module]:
     found: dict[str, nn.Module] = {}
     attention: list[str] = []
     for name, module in model.named_modules():
-        if any(name.startswith(f"{outer}.") for outer in attention):
+        if any(name.startswith(f"{outer}.") for outer in attention) or "parametrizations" in name.split("."):
             continue
         if isinstance(module, nn.MultiheadAttention):
             attention.append(name)

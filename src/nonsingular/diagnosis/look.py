@@ -377,8 +377,8 @@ def _piece_size(task: Problem, memory: int) -> tuple[int, int]:
     own = {p.untyped_storage().data_ptr() for p in task.model.parameters()}
 
     def keep(t: Tensor) -> Tensor:
-        if t.untyped_storage().data_ptr() not in own:
-            kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        if t.untyped_storage().data_ptr() not in own:  # by its own size: inputs are slices of larger storages
+            kept[t.data_ptr()] = max(kept.get(t.data_ptr(), 0), t.numel() * t.element_size())
         return t
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):

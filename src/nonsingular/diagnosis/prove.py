@@ -23,7 +23,9 @@ from nonsingular.training.trainer import Accuracy
 
 UNTREATED = "untreated"
 MOST_SAMPLES = 1_000_000
-MOST_EVALUATED = 1024  # training samples on which the training loss is measured
+MOST_EVALUATED = 512  # training samples on which the training loss is measured
+POINTS = 10  # of the way at which it is
+BATCH = 256  # samples evaluated at a time
 Build = Callable[[int], nn.Module]
 
 
@@ -262,21 +264,32 @@ class _Course:
         return self._train_steps(trainer)
 
     def _train_steps(self, trainer: Trainer) -> Curve:
-        p, path, points, steps = self._protocol, [], [], _Steps(self._protocol.steps)
-        every = max(1, math.ceil(p.steps / 20 / trainer.steps))
-        task = trainer.task
-        seen, wanted = task.train_inputs[:MOST_EVALUATED], task.train_labels[:MOST_EVALUATED]
-        while steps.left:
-            try:
-                trainer.train_epoch(steps.count)
-            except _Enough:
-                break
-            if steps.left and trainer.epoch % every == 0:
-                path.append(_loss(trainer.evaluate(seen, wanted, 256)))
-                points.append(steps.done)
-        final = _loss(trainer.evaluate(seen, wanted, 256))
-        rest = trainer.evaluate(task.test_inputs, task.test_labels, 256)
-        return Curve(final, _loss(rest), tuple(rest.accuracy.tolist()), (*path, final), (*points, steps.done))
+        task, steps = trainer.task, self._protocol.steps
+        inputs, target = task.train_inputs[:MOST_EVALUATED], task.train_labels[:MOST_EVALUATED]
+        points = sorted({round(i * steps / POINTS) for i in range(POINTS + 1)})
+        path: list[tuple[float, ...]] = []
+        done = 0
+
+        def measure() -> None:
+            if done in points:
+                path.append(_loss(trainer.evaluate(inputs, target, BATCH)))
+                trainer.population.train()
+
+        def count() -> None:
+            nonlocal done
+            done += 1
+            measure()
+            if done == steps:
+                raise _Enough
+
+        measure()
+        try:
+            while True:
+                trainer.train_epoch(count)
+        except _Enough:
+            pass
+        rest = trainer.evaluate(task.test_inputs, task.test_labels, BATCH)
+        return Curve(path[-1], _loss(rest), tuple(rest.accuracy.tolist()), tuple(path), tuple(points))
 
     def _is_plain(self, network: nn.Module) -> bool:
         if not (isinstance(self._samples.inputs, Tensor) and isinstance(self._samples.target, Tensor)):
@@ -308,22 +321,6 @@ def _loss(found: Accuracy) -> tuple[float, ...]:
 
 class _Enough(Exception):
     """All steps are done."""
-
-
-class _Steps:
-    """Counts steps; stops the epoch in which the last one falls."""
-
-    def __init__(self, wanted: int) -> None:
-        self._wanted, self.done = wanted, 0
-
-    @property
-    def left(self) -> int:
-        return self._wanted - self.done
-
-    def count(self) -> None:
-        self.done += 1
-        if not self.left:
-            raise _Enough
 
 
 class _Samples:

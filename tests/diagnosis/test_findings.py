@@ -1,0 +1,200 @@
+"""Sick networks get the right finding first, healthy ones none; limits come from healthy networks alone."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import nonsingular as ns
+from nonsingular.diagnosis import bench, healthy, zoo
+from nonsingular.diagnosis.findings import EXPLAINS, RULES, Finding, _ranked
+from nonsingular.diagnosis.patients import healthy as healthy_cases
+from nonsingular.diagnosis.patients import sick as sick_cases
+from nonsingular.diagnosis.statistics import statistics
+
+SEED = 31_415  # none that the limits were measured on
+FIELDS = {"kind", "severity", "layers", "evidence", "mechanism", "source", "treatments"}
+SMALLEST = list({case.name.split(",")[0]: case for case in reversed(sick_cases())}.values())
+SLOW = ("resnet 20", "vgg 13", "gpt", "fixup", "mobile net", "encoder, pre-norm", "vit")
+
+
+@pytest.mark.parametrize("case", SMALLEST, ids=lambda case: case.name)
+def test_the_planted_illness_is_found_first(case):
+    found = bench.diagnose_case(case, case.network(SEED), SEED)
+    assert found, "nothing was found"
+    assert found[0].kind in case.expected, [(f.kind, f.severity) for f in found]
+    assert all(0 < f.severity <= 1 for f in found)
+    assert [f.severity for f in found] == sorted((f.severity for f in found), reverse=True)
+
+
+@pytest.mark.parametrize("case", healthy_cases(), ids=lambda case: case.name)
+def test_nothing_is_found_in_healthy_networks(case):
+    assert [(f.kind, f.evidence) for f in bench.diagnose_case(case, case.network(SEED), SEED)] == []
+
+
+@pytest.mark.parametrize("case", [c for c in healthy_cases() if not c.name.startswith(SLOW)][::3], ids=lambda c: c.name)
+def test_nothing_is_found_in_healthy_networks_after_training(case):
+    network = bench.trained(case, case.network(SEED), SEED)
+    assert [(f.kind, f.evidence) for f in bench.diagnose_case(case, network, SEED)] == []
+
+
+def test_the_bench_is_as_large_as_it_should_be():
+    illnesses = {case.name.rpartition(",")[0] for case in sick_cases()}
+    assert len(illnesses) >= 15
+    assert len(healthy_cases()) >= 10
+    assert {kind for case in sick_cases() for kind in case.expected} <= {rule.kind for rule in RULES}
+
+
+def test_every_rule_has_a_limit_that_was_measured():
+    limits = healthy.limits()
+    assert {rule.statistic for rule in RULES} == set(limits) == set(healthy.MATERIAL)
+    assert all(limit.low <= limit.high for limit in limits.values())
+
+
+def test_limits_are_the_quantiles_and_a_margin():
+    values = [-4.0, 0.0, 4.0]
+    [limit] = healthy.from_table({"signal-decades": healthy.quantiles({"x": values})["x"]}).values()
+    low, high = -4 + 0.02 * 2, 4 - 0.02 * 2  # quantiles 0.005 and 0.995 of three values, linearly interpolated
+    assert limit.low == pytest.approx(low * 1.25)
+    assert limit.high == pytest.approx(high * 1.25)
+
+
+def test_narrow_healthy_ranges_do_not_make_trifles_findings():
+    [limit] = healthy.from_table({"dead": {"q0.005": 0.0, "q0.5": 0.0, "q0.995": 0.0}}).values()
+    assert limit.high == healthy.MATERIAL["dead"]
+
+
+def test_wilson_intervals_hold_the_rate():
+    rate = bench.Rate(19, 20)
+    low, high = rate.interval
+    assert low < 0.95 < high <= 1
+    assert math.isnan(bench.Rate(0, 0).value)
+
+
+def answer(expected, found):
+    return bench.Answer("x", 0, False, expected, found)
+
+
+def test_rates_count_what_they_say():
+    outcome = bench.Outcome(
+        (
+            answer(("a",), ("a", "b")), answer(("a",), ("b", "a")), answer(("a", "b"), ("b",)), answer(("a",), ()),
+            answer((), ()), answer((), ("a",)),
+        )
+    )  # fmt: skip
+    assert (outcome.sensitivity.successes, outcome.sensitivity.trials) == (2, 4)
+    assert (outcome.false_alarms.successes, outcome.false_alarms.trials) == (1, 2)
+    assert len(outcome.to_json()["wrong"]) == 3
+
+
+def finding(kind, severity):
+    return Finding(kind, severity, (), (), "", "", ())
+
+
+def test_what_another_finding_explains_comes_behind_it():
+    ranked = _ranked([finding("singular-representation", 0.9), finding("identical-features", 0.8)])
+    assert [f.kind for f in ranked] == ["identical-features", "singular-representation"]
+    assert ranked[1].because == "identical-features"
+    ranked = _ranked([finding("singular-representation", 0.9), finding("overlap", 0.05)])
+    assert ranked[0].kind == "singular-representation"  # what is far milder explains nothing
+    assert set(EXPLAINS) <= {rule.kind for rule in RULES}
+
+
+def test_roots_are_named_not_links():
+    ranked = _ranked([finding("identical-features", 1.0), finding("overlap", 0.9), finding("linear-dependence", 0.8)])
+    assert [f.because for f in ranked] == ["", "identical-features", "identical-features"]
+
+
+def test_a_forward_pass_that_overflows_is_a_finding_not_an_error():
+    torch.manual_seed(0)
+    model = zoo.scaled(zoo.he(zoo.mlp(8, 3, 30, 32)), 100.0)
+    found = ns.diagnose(model, F.cross_entropy, [(torch.randn(64, 8), torch.randint(3, (64,)))])
+    assert found.findings[0].kind == "exploding-signal"
+    assert found.findings[0].layers
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_json_has_the_contracted_fields():
+    torch.manual_seed(0)
+    found = ns.diagnose(
+        zoo.glorot(zoo.mlp(8, 3, 40, 16)), F.cross_entropy, [(torch.randn(64, 8), torch.randint(3, (64,)))]
+    )
+    document = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert document["findings"]
+    assert all(set(f) >= FIELDS and 0 <= f["severity"] <= 1 for f in document["findings"])
+    assert [layer["name"] for layer in document["layers"]] == [layer.name for layer in found.layers]
+    evidence = document["findings"][0]["evidence"][0]
+    assert evidence["value"] > evidence["healthy"]
+
+
+def test_small_networks_get_their_hessian_counted():
+    torch.manual_seed(0)
+    model = zoo.mlp(8, 3, 2, 8)
+    pairs = [(torch.randn(64, 8), torch.randint(3, (64,)))]
+    seen = ns.diagnose(model, F.cross_entropy, pairs).look
+    H = ns.curvature.Hessian(model, F.cross_entropy, pairs)
+    exact = ns.curvature.spectrum(H)
+    assert seen.spectrum.degenerate.count == exact.degenerate.count
+    assert statistics(seen)["flat"].value == exact.degenerate.fraction
+    assert ns.diagnose(model, F.cross_entropy, pairs, curvature=False).look.spectrum is None
+
+
+def test_a_flat_loss_is_degenerate_curvature():
+    torch.manual_seed(0)
+    model = zoo.scaled(zoo.mlp(8, 3, 1, 8), 0.05)
+    with torch.no_grad():
+        model[-1].weight.mul_(0.01)
+    found = ns.diagnose(
+        model, lambda output, y: 0.01 * F.cross_entropy(output, y), [(torch.randn(64, 8), torch.randint(3, (64,)))]
+    )
+    assert "degenerate-curvature" in [f.kind for f in found.findings]
+
+
+def test_severity_grows_with_the_damage():
+    def share(dead):
+        torch.manual_seed(0)
+        model = zoo.dead(zoo.he(zoo.mlp(8, 3, 3, 64)), dead)
+        found = ns.diagnose(model, F.cross_entropy, [(torch.randn(64, 8), torch.randint(3, (64,)))])
+        return next(f.severity for f in found.findings if f.kind == "dead-units")
+
+    assert share(0.6) < share(0.8) < share(0.95)
+
+
+def test_evidence_is_what_the_layer_rows_say():
+    torch.manual_seed(0)
+    model = zoo.dead(zoo.he(zoo.mlp(8, 3, 3, 64)), 0.8)
+    found = ns.diagnose(model, F.cross_entropy, [(torch.randn(64, 8), torch.randint(3, (64,)))])
+    rows = {layer.name: layer for layer in found.layers}
+    dead = found.findings[0]
+    assert all(e["value"] == rows[e["layer"]].dead for e in dead.evidence if "layer" in e)
+    assert dead.evidence[0]["value"] == max(layer.dead for layer in found.layers if layer.dead >= 0)
+
+
+def test_scaling_the_loss_changes_no_finding_but_curvature():
+    """Findings compare layers with each other: they must not depend on the unit of the loss."""
+    case = next(c for c in sick_cases() if c.name.startswith("plain mlp"))
+    other = dataclasses.replace(case, loss=lambda output, y: 1000 * F.cross_entropy(output, y))
+    one, two = (bench.diagnose_case(c, c.network(0), 0) for c in (case, other))
+    assert [f.kind for f in one] == [f.kind for f in two]
+    assert [f.severity for f in one] == pytest.approx([f.severity for f in two], rel=1e-4)
+
+
+def test_permuting_units_changes_nothing():
+    torch.manual_seed(0)
+    model = zoo.dead(zoo.he(zoo.mlp(8, 3, 2, 32)), 0.6)
+    order = torch.randperm(32)
+    permuted = nn.Sequential(
+        *(type(m)(m.in_features, m.out_features) if isinstance(m, nn.Linear) else m for m in model)
+    )
+    permuted.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        permuted[0].weight.copy_(model[0].weight[order])
+        permuted[0].bias.copy_(model[0].bias[order])
+        permuted[2].weight.copy_(model[2].weight[:, order])
+    pairs = [(torch.randn(64, 8), torch.randint(3, (64,)))]
+    a, b = (ns.diagnose(m, F.cross_entropy, pairs) for m in (model, permuted))
+    assert [(f.kind, f.severity) for f in a.findings] == [(f.kind, pytest.approx(f.severity)) for f in b.findings]

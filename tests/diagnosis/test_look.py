@@ -1,0 +1,230 @@
+"""The look: what hooks see against the slow, obvious way; nothing of the user's changes."""
+
+import copy
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nonsingular import measures
+from nonsingular.diagnosis import Budget, look
+from nonsingular.diagnosis.layers import layers, unit_weights
+from nonsingular.diagnosis.zoo import Detached, Fixup, Recurrent, ResNet, ViT, mlp
+
+
+def batch(*shape, classes=10, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator), torch.randint(classes, shape[:1], generator=generator)
+
+
+@pytest.fixture
+def plain():
+    torch.manual_seed(0)
+    return mlp(12, 10, 3, 16)
+
+
+def test_numbers_equal_those_of_a_pass_by_hand(plain):
+    x, y = batch(40, 12)
+    seen = look(plain, F.cross_entropy, [(x, y)])
+    h, hidden = x, []
+    for module in plain:
+        h = module(h)
+        h.retain_grad()
+        hidden.append(h)
+    F.cross_entropy(h, y).backward()
+    gradients = [h.grad for h in hidden[::2]]
+    hidden = [h.detach() for h in hidden]
+    for layer, gradient, after in zip(seen.layers, gradients, [*hidden[1::2], hidden[-1]], strict=True):
+        assert layer.signal == pytest.approx(float(after.square().mean().sqrt()), rel=1e-5)
+        assert layer.spread == pytest.approx(float(after.var(0, correction=0).mean().sqrt()), rel=1e-5)
+        gradient = float(measures.gradient_norm(len(x) * gradient))
+        assert layer.gradient == pytest.approx(gradient, rel=1e-5)
+        if layer.activation:
+            assert layer.activation == "relu"
+            assert layer.dead == pytest.approx(float(measures.dead_units(after)))
+            assert layer.zero_response == pytest.approx(float(measures.zero_response(after)))
+    assert seen.outputs.loss == pytest.approx(float(F.cross_entropy(h.detach(), y)), rel=1e-5)
+    assert seen.outputs.accuracy == pytest.approx(float((h.argmax(1) == y).double().mean()))
+
+
+def test_pieces_give_the_numbers_of_the_whole(plain):
+    """Memory is bounded by cutting batches; without batch normalisation means over samples do not notice."""
+    x, y = batch(64, 12)
+    whole = look(plain, F.cross_entropy, [(x, y)])
+    cut = look(plain, F.cross_entropy, [(x, y)], Budget(memory=whole.kept_bytes // 4))
+    assert cut.piece < whole.piece == 64
+    for a, b in zip(whole.layers, cut.layers, strict=True):
+        assert a.signal == pytest.approx(b.signal, rel=1e-6)
+        assert a.gradient == pytest.approx(b.gradient, rel=1e-4)
+        assert a.dead == pytest.approx(b.dead, nan_ok=True)
+        assert a.spread == pytest.approx(b.spread, rel=0.2)  # within pieces, whose means differ
+
+
+def test_kept_bytes_do_not_count_the_rest_of_the_data(plain):
+    x, y = batch(50_000, 12)
+    assert look(plain, F.cross_entropy, [(x, y)], Budget(samples=64)).piece == 64
+
+
+def test_convolutions_count_channels_and_functional_activations_are_seen():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(2, 6, 3), nn.Linear(6, 10)
+
+        def forward(self, x):
+            return self.head(F.relu(self.conv(x)).mean((2, 3)))
+
+    model = Net()
+    with torch.no_grad():
+        model.conv.bias[:2] = -100.0
+    [conv, head] = look(model, F.cross_entropy, [batch(20, 2, 6, 6)]).layers
+    assert (conv.units, conv.activation, conv.dead) == (6, "relu", pytest.approx(2 / 6))
+    assert (head.activation, math.isnan(head.dead)) == ("", True)
+
+
+def test_in_place_activations_do_not_change_what_was_seen():
+    def net(inplace):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 5, 3), nn.BatchNorm2d(5), nn.ReLU(inplace), nn.Flatten(), nn.Linear(20, 10))
+
+    one, two = (look(net(flag), F.cross_entropy, [batch(20, 1, 4, 4)]).layers for flag in (False, True))
+    assert [a.to_json() for a in one] == [b.to_json() for b in two]
+    assert one[0].normalised
+
+
+@pytest.mark.parametrize(
+    ("build", "shape", "plain_layers"),
+    [
+        (lambda: mlp(12, 10, 4, 12), (8, 12), {"0", "2", "4", "6", "8"}),
+        (lambda: ResNet(1), (8, 1, 8, 8), {"stem.0", "head"}),
+        (lambda: ViT(2), (8, 1, 8, 8), {"patch", "head"}),
+        (lambda: Fixup(1), (8, 1, 8, 8), {"stem", "head"}),
+    ],
+)
+def test_layers_that_every_path_passes(build, shape, plain_layers):
+    seen = look(build(), F.cross_entropy, [batch(*shape)])
+    assert {layer.name for layer in seen.layers if layer.bypassed is False} == plain_layers
+
+
+def test_names_are_those_of_named_modules_and_cover_all_kinds():
+    model = nn.ModuleDict(
+        {
+            "a": nn.MultiheadAttention(8, 2),
+            "l": nn.LSTM(3, 5),
+            "e": nn.Embedding(4, 8),
+            "c": nn.ConvTranspose2d(2, 4, 2),
+            "n": nn.LayerNorm(8),
+            "w": torch.nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)),
+        }
+    )
+    assert set(layers(model)) == {"a", "l", "c", "w"}
+    assert unit_weights(model["l"], 5).shape == (5, 4 * 3 + 4 * 5)
+    assert unit_weights(model["c"], 4).shape == (4, 2 * 4)
+    assert torch.allclose(unit_weights(model["w"], 4), model["w"].weight)
+
+
+def test_recurrent_attention_and_token_models_are_looked_at():
+    [lstm, head] = look(Recurrent(), F.cross_entropy, [batch(12, 8, 8)]).layers
+    assert (lstm.kind, lstm.units, head.units) == ("LSTM", 48, 10)
+    assert lstm.eliminated == 0
+    assert lstm.gradient > 0
+
+
+def state_of(model):
+    return (
+        {k: v.clone() for k, v in model.state_dict().items()},
+        [m.training for m in model.modules()],
+        [(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in model.modules()],
+        [p.requires_grad for p in model.parameters()],
+        [None if p.grad is None else p.grad.clone() for p in model.parameters()],
+        torch.get_rng_state(),
+        random.getstate(),
+        np.random.get_state()[1].copy(),  # noqa: NPY002
+    )
+
+
+def same(a, b):
+    assert all(torch.equal(a[0][k], b[0][k]) for k in a[0])
+    assert a[1:4] == b[1:4]
+    assert all(x is y is None or torch.equal(x, y) for x, y in zip(a[4], b[4], strict=True))
+    assert torch.equal(a[5], b[5])
+    assert a[6] == b[6]
+    assert (a[7] == b[7]).all()
+
+
+class Noisy(nn.Module):
+    """Uses every random state, dropout and running statistics, and fails when told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Linear(12, 8), nn.BatchNorm1d(8)
+        self.dropout, self.head = nn.Dropout(0.5), nn.Linear(8, 10)
+        self.first.bias.requires_grad_(False)
+        self.fail_in = 10**6
+
+    def forward(self, x):
+        random.random()
+        np.random.rand()  # noqa: NPY002
+        self.fail_in -= 1
+        if self.fail_in < 0:
+            raise RuntimeError("told to")
+        return self.head(self.dropout(torch.relu(self.norm(self.first(x)))) + 0 * torch.randn(8))
+
+
+@pytest.mark.parametrize("fail_in", [10**6, 0, 1])
+def test_the_model_is_as_before_whatever_happens(fail_in):
+    model = Noisy()
+    model.norm.eval()
+    F.cross_entropy(model.train()(batch(20, 12)[0]), batch(20, 12)[1]).backward()
+    model.head.eval()
+    model.fail_in = fail_in
+    before = state_of(model)
+    if fail_in < 10:
+        with pytest.raises(ValueError, match="told to"):
+            look(model, F.cross_entropy, [batch(20, 12)])
+    else:
+        look(model, F.cross_entropy, [batch(20, 12)])
+    same(before, state_of(model))
+
+
+def test_a_look_is_repeatable_and_dropout_is_off(plain):
+    model = nn.Sequential(nn.Dropout(0.9), copy.deepcopy(plain))
+    a, b = (look(m, F.cross_entropy, [batch(30, 12)]).layers for m in (model, nn.Sequential(nn.Identity(), plain)))
+    assert [x.signal for x in a] == [x.signal for x in b]
+
+
+def test_parameters_are_told_apart():
+    model = Detached(8)
+    model.head.bias.requires_grad_(False)
+    seen = {p.name: p for p in look(model, F.cross_entropy, [batch(20, 64)]).parameters}
+    assert seen["head.bias"].frozen
+    assert seen["right.0.weight"].unused
+    assert not seen["left.0.weight"].unused
+
+
+def test_zero_weights_that_learn_are_not_eliminated():
+    seen = look(Fixup(1), F.cross_entropy, [batch(16, 1, 8, 8)])
+    assert not [layer.name for layer in seen.layers if layer.eliminated > 0]
+
+
+def test_frame_and_json(plain):
+    pd = pytest.importorskip("pandas")
+    seen = look(plain, F.cross_entropy, [batch(30, 12)])
+    frame = seen.frame()
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame.index) == ["0", "2", "4", "6"]
+    assert frame.loc["2", "signal"] == seen.layers[1].signal
+    assert seen.layers[3].to_json()["dead"] is None
+
+
+def test_large_layers_are_sampled_and_twins_found_among_all_units():
+    model = nn.Sequential(nn.Linear(32, 600), nn.ReLU(), nn.Linear(600, 10))
+    with torch.no_grad():
+        model[0].weight[599], model[0].bias[599] = model[0].weight[1], model[0].bias[1]
+    seen = look(model, F.cross_entropy, [batch(30, 32)], Budget(units=16))
+    assert seen.layers[0].twins == pytest.approx(2 / 600)
+    assert seen.layers[0].effective_rank <= 16
