@@ -1,18 +1,28 @@
-"""The report in a real browser: everything drawn, nothing fetched, no error in the console."""
+"""The report in a real browser: everything drawn, nothing fetched, no error in the console, fit for a phone."""
 
+import json
 import shutil
 
 import pytest
 import xarray as xr
 
-from nonsingular.experiments.claims import Claim, exactly
+from conftest import ROOT
+from nonsingular import cli
+from nonsingular.experiments import differences
+from nonsingular.experiments.claims import Claim, Region, exactly
 from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.registry import experiment
+from nonsingular.experiments.finished import find, read, read_claims
+from nonsingular.experiments.overrides import Overrides, make_spec
+from nonsingular.experiments.registry import experiment, experiments
+from nonsingular.experiments.report import count, pages, write_report
 from nonsingular.experiments.reproduce import publish
 from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.strip import WIDTH, parse_region, strip
 from nonsingular.plots.style import new_figure
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+RESULTS = ROOT / "results"
+ATTACK = "<script>window.hacked = true</script>\"'><img src=x onerror='window.hacked = true'>"
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +38,9 @@ def browser():
         browser.close()
 
 
-def opened(browser, report):
+def opened(browser, report, **options):
     """The page, the errors it logged and the addresses it asked for."""
-    page = browser.new_page()
+    page = browser.new_page(**options)
     errors, requests = [], []
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda e: errors.append(str(e)))
@@ -39,31 +49,326 @@ def opened(browser, report):
     return page, errors, requests
 
 
-def test_every_figure_is_drawn_offline(browser, tmp_path):
-    found = experiment("orhan2018/figS5")
-    spec = found.specs("smoke")
+def drawn(page):
+    """Whether every picture has been decoded and every interval has a size."""
+    return page.evaluate(
+        """() => [...document.images].every(i => i.complete && i.naturalWidth > 0)
+                && [...document.querySelectorAll('svg.strip')].every(s => s.getBoundingClientRect().width > 50)"""
+    )
+
+
+def overflow(page):
+    return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+
+
+@pytest.fixture(scope="module")
+def figure_s5(tmp_path_factory):
     from nonsingular.experiments.workspace import Workspace
 
-    outcome = publish(found, spec, found.run(spec, Workspace(tmp_path)), tmp_path)
-    page, errors, requests = opened(browser, outcome.report)
-    images = page.locator("figure img")
-    assert images.count() == len(list((tmp_path / "figures").glob("*.svg"))) > 0
-    assert all(images.nth(i).evaluate("e => e.complete && e.naturalWidth > 0") for i in range(images.count()))
+    folder = tmp_path_factory.mktemp("figS5")
+    found = experiment("orhan2018/figS5")
+    spec = found.specs("smoke")
+    (folder / "spec.json").write_text(spec.to_json())
+    return publish(found, spec, found.run(spec, Workspace(folder)), folder)
+
+
+def test_every_figure_of_one_experiment_is_drawn_offline(browser, figure_s5):
+    page, errors, requests = opened(browser, figure_s5.report)
+    assert page.locator("figure img").count() == len(list((figure_s5.folder / "figures").glob("*.svg"))) > 0
+    assert drawn(page)
     page.wait_for_selector(".js-plotly-plot .main-svg")
-    assert page.locator(".js-plotly-plot").count() == len(found.interactive(outcome.results))
-    assert page.locator("#claims tbody tr").count() == len(found.claims)
+    found = experiment("orhan2018/figS5")
+    assert page.locator(".js-plotly-plot").count() == len(found.interactive(figure_s5.results))
+    assert page.locator(".claims tbody tr").count() == len(found.claims)
+    assert "nonsingular reproduce orhan2018/figS5 --scale smoke" in page.locator("pre").first.inner_text()
     assert errors == []
-    assert requests == [outcome.report.as_uri()]
+    assert requests == [figure_s5.report.as_uri()]
 
 
-def test_strings_are_escaped(browser, tmp_path):
-    attack = "<script>window.hacked = true</script>"
-    claim = Claim(f"x/y/{attack}", attack, attack, lambda _: exactly(1.0, note=attack), unit=attack)
+# --- the whole paper ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The page of everything that the repository keeps, as a user makes it."""
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    assert cli.run(["report", str(RESULTS), "--out", str(path)]) == 0
+    return path
+
+
+def test_the_page_of_kept_results_opens_offline(browser, whole):
+    page, errors, requests = opened(browser, whole)
+    kept = find([RESULTS])
+    assert page.locator("article").count() == len(kept) >= 10
+    assert page.locator("article figure img").count() == sum(len(f.figures) for f in kept)
+    assert page.locator(".scoreboard svg.strip").count() == sum(
+        strip(row) is not None for f in kept for row in f.claims
+    )
+    assert drawn(page)
+    assert errors == []
+    assert requests == [whole.as_uri()]
+
+
+def test_the_scoreboard_counts_what_claims_counts(browser, whole, capsys):
+    page, _, _ = opened(browser, whole)
+    rows = read_claims(RESULTS)
+    assert page.locator(".scoreboard tbody tr:not(.group)").count() == len(rows)
+    for verdict, number in count(rows).items():
+        shown = page.locator(f".counts b.{verdict}").all_inner_texts()
+        assert sum(map(int, shown)) == number == page.locator(f".scoreboard .verdict.{verdict}").count()
+    assert cli.run(["claims", str(RESULTS)]) == 0
+    assert "{holds} hold, {fails} fail, {inconclusive} inconclusive".format(**count(rows)) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_window(browser, whole, width):
+    page, _, _ = opened(browser, whole, viewport={"width": width, "height": 900})
+    assert overflow(page) <= 0
+
+
+def test_every_link_of_the_scoreboard_has_a_target(browser, whole):
+    page, _, _ = opened(browser, whole)
+    targets = page.eval_on_selector_all(".scoreboard a", "links => links.map(a => a.getAttribute('href'))")
+    assert targets
+    assert all(page.locator(target).count() == 1 for target in targets)
+
+
+def test_pictures_and_intervals_are_described(browser, whole):
+    page, _, _ = opened(browser, whole)
+    pictures = page.eval_on_selector_all("img", "found => found.map(i => i.alt)")
+    intervals = page.eval_on_selector_all("svg.strip", "found => found.map(s => s.getAttribute('aria-label'))")
+    assert all(len(words) > 20 for words in pictures + intervals)
+    assert page.evaluate("document.documentElement.lang") == "en"
+
+
+LUMINANCE = """selector => {
+  const probe = document.createElement('div'); probe.style.backgroundColor = 'inherit';
+  const light = colour => {
+    const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map(x => x / 255)
+      .map(x => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const paper = light(getComputedStyle(document.body).backgroundColor);
+  return [...document.querySelectorAll(selector)].map(e => {
+    const ink = light(getComputedStyle(e).color);
+    return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+  });
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_the_page(browser, whole, scheme):
+    """WCAG 2.2, criterion 1.4.3: at least 4.5 to 1."""
+    page, _, _ = opened(browser, whole, color_scheme=scheme)
+    contrasts = page.evaluate(LUMINANCE, "body, a, .quiet, .verdict, caption, dt, figcaption")
+    assert min(contrasts) >= 4.5
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+    assert dark == (scheme == "dark")
+
+
+# --- what users write is text ------------------------------------------------------------------------------------
+
+
+def hostile(folder):
+    """A finished experiment all of whose strings are an attack."""
+    row = dict.fromkeys(("id", "paper", "source", "statement", "expected", "unit", "scale", "data", "note"), ATTACK)
+    row |= {"measured": 1.0, "interval": [0.0, 2.0], "runs": 3, "verdict": "holds"}
+    spec = {"experiment": ATTACK, "scale": ATTACK, "runs": 3, "settings": {ATTACK: ATTACK}}
+    spec["data"] = {"name": ATTACK, "scaling": ATTACK, "train": None, "test": None}
+    spec["networks"] = [{"name": ATTACK}]
+    folder.mkdir()
+    (folder / "claims.json").write_text(json.dumps([row]))
+    (folder / "spec.json").write_text(json.dumps(spec))
+    (folder / "machine.json").write_text(json.dumps({"machine": ATTACK}))
+    (folder / "figures").mkdir()
     figure = new_figure()
     figure.subplots().plot([1, 2])
-    found = Experiment("x/y", attack, draw=lambda _: {"curve": figure}, claims=(claim,))
-    outcome = publish(found, Spec("x/y", "smoke", settings={"note": attack}), xr.Dataset(), tmp_path)
+    figure.savefig(folder / "figures" / "\"'><script>window.hacked = true<script>.png")
+    return folder
+
+
+def test_strings_of_finished_experiments_are_escaped(browser, tmp_path):
+    report = write_report(tmp_path / "r.html", [read(hostile(tmp_path / "a"))], {})
+    page, errors, requests = opened(browser, report)
+    assert page.evaluate("window.hacked") is None
+    assert ATTACK in page.locator(".claims").inner_text()
+    assert ATTACK in page.locator("dl").inner_text()
+    assert drawn(page)
+    assert errors == []
+    assert requests == [report.as_uri()]
+
+
+def test_strings_of_an_experiment_are_escaped(browser, tmp_path):
+    claim = Claim(f"x/y/{ATTACK}", ATTACK, ATTACK, lambda _: exactly(1.0, note=ATTACK), unit=ATTACK)
+    figure = new_figure()
+    figure.subplots().plot([1, 2])
+    found = Experiment("x/y", ATTACK, draw=lambda _: {"curve": figure}, claims=(claim,), differs=(ATTACK,))
+    spec = Spec("x/y", "smoke", settings={"note": ATTACK})
+    (tmp_path / "spec.json").write_text(spec.to_json())
+    outcome = publish(found, spec, xr.Dataset(), tmp_path)
     page, errors, _ = opened(browser, outcome.report)
     assert page.evaluate("window.hacked") is None
-    assert attack in page.locator("#claims").inner_text()
+    assert ATTACK in page.locator(".claims").inner_text()
+    assert ATTACK in page.locator("h3").inner_text()
     assert errors == []
+
+
+# --- where pages go, and bad input -------------------------------------------------------------------------------
+
+
+def kept(folder, id="orhan2018/fig3", verdict="holds", **spec):
+    """A finished experiment without figures."""
+    row = dict.fromkeys(("source", "statement", "expected", "unit", "scale", "data", "note"), "x")
+    row |= {"id": f"{id}/x", "paper": id.split("/")[0], "verdict": verdict, "runs": 2}
+    folder.mkdir(parents=True)
+    (folder / "claims.json").write_text(json.dumps([row | {"measured": 1.0, "interval": [0.0, 2.0]}]))
+    (folder / "spec.json").write_text(json.dumps({"experiment": id, "scale": "laptop", "runs": 2, **spec}))
+    return folder
+
+
+def test_each_paper_gets_its_page(tmp_path, capsys):
+    for id in ("orhan2018/fig3", "orhan2018/fig4", "li2018/fig1"):
+        kept(tmp_path / id, id)
+    assert cli.run(["report", str(tmp_path)]) == 0
+    written = {tmp_path / "orhan2018" / "report.html", tmp_path / "li2018" / "report.html"}
+    assert {tmp_path.joinpath(line) for line in capsys.readouterr().out.split()} == written
+    assert set(tmp_path.rglob("report.html")) == written
+
+
+def test_papers_that_share_a_folder_get_names(tmp_path):
+    found = [read(kept(tmp_path / "a", "orhan2018/fig3")), read(kept(tmp_path / "b", "li2018/fig1"))]
+    assert {p.name for p in pages(found)} == {"report-orhan2018.html", "report-li2018.html"}
+
+
+def test_one_page_of_all_where_it_is_asked_for(tmp_path):
+    kept(tmp_path / "a", "orhan2018/fig3")
+    kept(tmp_path / "b", "li2018/fig1")
+    assert cli.run(["report", str(tmp_path), "--out", str(tmp_path / "all.html")]) == 0
+    html = (tmp_path / "all.html").read_text()
+    assert "Skip Connections Eliminate Singularities" in html
+    assert "Visualizing the Loss Landscape" in html
+
+
+def test_folders_named_twice_are_shown_once(tmp_path):
+    kept(tmp_path / "a")
+    assert len(find([tmp_path, tmp_path / "a", tmp_path / "." / "a"])) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("claims.json", "[", "is not a list of claims"),
+        ("claims.json", '[{"id": "x"}]', "is not a list of claims"),
+        ("claims.json", '[{"id": "x", "measured": "many"}]', "is not a list of claims"),
+        ("spec.json", "{}", "spec.json is damaged"),
+        ("spec.json", "[]", "spec.json is damaged"),
+        ("spec.json", None, "no spec.json"),
+        ("claims.json", None, "no claims.json"),
+    ],
+)
+def test_damaged_results_are_one_line(tmp_path, capsys, name, text, message):
+    folder = kept(tmp_path / "a")
+    (folder / name).unlink() if text is None else (folder / name).write_text(text)
+    assert cli.run(["report", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.rglob("report*.html"))
+
+
+# --- what differs, and the command that repeats a run ------------------------------------------------------------
+
+CHANGES = [
+    Overrides(),
+    Overrides(runs=3, epochs=4, seed=7),
+    Overrides(data="mnist", scaling="standardised*0.01", precision="bfloat16"),
+    Overrides(networks=("residual", "plain")),
+]
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+@pytest.mark.parametrize("changes", CHANGES)
+def test_the_command_repeats_the_run(scale, changes):
+    """Parsed back by the command line's own rules, it asks for the same spec to the letter."""
+    found = experiment("orhan2018/fig3")
+    spec = make_spec(found, scale, changes)
+    command, changed = differences.command(found, json.loads(spec.to_json()))
+    assert changed == []
+    words = command.split()
+    assert words[:3] == ["nonsingular", "reproduce", found.id]
+    options = {name.removeprefix("--"): value.strip("'") for name, value in zip(words[3::2], words[4::2], strict=True)}
+    scale = options.pop("scale")
+    numbers = {name: int(options.pop(name)) for name in ("runs", "epochs", "seed") if name in options}
+    networks = tuple(options.pop("networks").split(",")) if "networks" in options else ()
+    assert make_spec(found, scale, Overrides(**options, **numbers, networks=networks)) == spec
+
+
+def test_every_experiment_that_works_has_a_command():
+    for found in experiments():
+        if found.status == "works":
+            for scale in found.scales:
+                command, changed = differences.command(
+                    found, json.loads(make_spec(found, scale, Overrides()).to_json())
+                )
+                assert command == f"nonsingular reproduce {found.id} --scale {scale}"
+                assert changed == []
+
+
+def test_differences_name_both_values():
+    found = experiment("orhan2018/fig3")
+    paper = json.loads(make_spec(found, "paper", Overrides()).to_json())
+    assert differences.from_paper(found, paper) == []
+    changed = make_spec(found, "paper", Overrides(runs=7, epochs=9, networks=("plain", "residual")))
+    assert set(differences.from_paper(found, json.loads(changed.to_json()))) == {
+        f"independent runs: 7, not {paper['runs']}",
+        f"epochs: 9, not {paper['training']['epochs']}",
+        "networks: plain, residual, not plain, residual, hyper-residual",
+    }
+
+
+def test_an_experiment_that_has_changed_since_says_so():
+    found = experiment("orhan2018/fig3")
+    old = json.loads(make_spec(found, "laptop", Overrides()).to_json())
+    old["training"]["learning_rate"] = 0.25
+    del old["training"]["momentum"]  # a field that did not exist then is passed over
+    _, changed = differences.command(found, old)
+    assert changed == [f"learning rate: {make_spec(found, 'laptop', Overrides()).training.learning_rate}, then 0.25"]
+
+
+# --- intervals ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("region", [Region(low=0.0), Region(high=-1e-9), Region(-0.30103, 12.0), Region(low=2.5e6)])
+def test_regions_are_read_as_they_are_written(region):
+    read = parse_region(str(region))
+    assert (read.low, read.high) == pytest.approx((region.low, region.high))
+
+
+def test_a_papers_own_words_have_no_region():
+    assert parse_region("24.8 %") is None
+    assert parse_region("about > 3") is None
+
+
+def row(measured, interval, expected):
+    return {"measured": measured, "interval": interval, "expected": expected}
+
+
+def test_positions_keep_the_order_of_values():
+    found = strip(row(20.0, [17.0, 22.0], "> 0"))
+    assert 0 < found.edges[0] < found.interval[0] < found.value < found.interval[1] < WIDTH
+    assert found.allowed == (found.edges[0], WIDTH)
+    assert found.words == "measured 20, interval 17 to 22; the claim: > 0"
+
+
+def test_an_interval_across_the_edge_is_drawn_across_it():
+    found = strip(row(0.1, [-0.5, 0.7], "< 0"))
+    assert found.interval[0] < found.edges[0] < found.interval[1]
+    assert found.allowed == (0.0, found.edges[0])
+
+
+def test_what_was_not_measured_is_not_drawn():
+    assert strip(row(None, None, "> 0")) is None
+    one = strip(row(0.0, [None, None], "> 0"))
+    assert one.interval is None
+    assert one.value == one.edges[0]
+    assert "no interval" in one.words

@@ -30,6 +30,9 @@ class Experiment:
         draw: results -> figures by name; drawn from the results and nothing else.
         claims: the paper's claims about these results.
         interactive: results -> plotly figures by name, for those that have one (extra ``interactive``).
+        scales: those it runs at.
+        differs: what it does otherwise than the paper at every scale, or chooses where the paper is silent, each in a
+            sentence. What a scale changes of the paper's numbers is told from the specs.
     """
 
     id: str
@@ -40,6 +43,7 @@ class Experiment:
     claims: tuple[Claim, ...] = ()
     interactive: Callable[[xr.Dataset], Mapping[str, PlotlyFigure]] | None = None
     scales: tuple[str, ...] = field(default=SCALES)
+    differs: tuple[str, ...] = ()
 
     @property
     def status(self) -> str:

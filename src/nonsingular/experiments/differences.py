@@ -1,0 +1,165 @@
+"""How a run differs from the same experiment at the paper's scale, and the command that makes it again.
+
+Both follow from specs alone. A field that a kept spec lacks did not exist when it was written and is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.overrides import Overrides, make_spec
+from nonsingular.experiments.spec import Spec
+
+Kept = Mapping[str, Any]
+"""A spec as ``spec.json`` holds it."""
+
+WORDS = {
+    "runs": "independent runs",
+    "seed": "first seed",
+    "data.name": "data set",
+    "data.train": "training images, before mirroring",
+    "data.test": "test images",
+    "data.mirror": "mirror images added",
+    "data.scaling": "input scaling",
+    "data.pca": "principal components",
+    "data.size": "pixels a side",
+    "networks": "networks",
+    "training.epochs": "epochs",
+    "training.batch": "images a batch",
+    "training.learning_rate": "learning rate",
+    "training.optimiser": "optimiser",
+    "training.momentum": "momentum",
+    "training.precision": "arithmetic",
+    "training.weight_decay": "weight decay",
+}
+
+
+def from_paper(experiment: Experiment, kept: Kept) -> list[str]:
+    """What the run did otherwise than the experiment at the paper's scale, a phrase each: ``epochs: 12, not 100``."""
+    if experiment.specs is None or "paper" not in experiment.scales:
+        return []
+    paper = make_spec(experiment, "paper", Overrides())
+    return [
+        f"{_words(name)}: {_shown(name, ours)}, not {_shown(name, theirs)}"
+        for name, ours, theirs in _unequal(kept, _as_kept(paper))
+        if name not in ("scale", "seed")
+    ]
+
+
+def command(experiment: Experiment, kept: Kept) -> tuple[str, list[str]]:
+    """The command that repeats a run, and what it would do otherwise because the experiment has changed since.
+
+    Raises:
+        InputError: the experiment no longer takes what the run was asked for.
+    """
+    overrides = _overrides(experiment, kept)
+    words = ["nonsingular", "reproduce", experiment.id, "--scale", str(kept["scale"])]
+    for name, value in vars(overrides).items():
+        if value not in (None, ()):
+            words += [f"--{name}", ",".join(value) if isinstance(value, tuple) else str(value)]
+    again = _as_kept(make_spec(experiment, str(kept["scale"]), overrides))
+    changed = [
+        f"{_words(name)}: {_shown(name, theirs)}, then {_shown(name, ours)}"
+        for name, ours, theirs in _unequal(kept, again)
+    ]
+    return shlex.join(words), changed
+
+
+def _overrides(experiment: Experiment, kept: Kept) -> Overrides:
+    """What has to be asked for to get from the scale's own spec to ``kept``."""
+    scale = str(kept["scale"])
+    data, training = kept.get("data") or {}, kept.get("training") or {}
+    own = make_spec(experiment, scale, Overrides())
+    trains = own.data is not None and own.training is not None
+    name = data.get("name") if trains and own.data is not None and data.get("name") != own.data.name else None
+    own = make_spec(experiment, scale, Overrides(data=name))  # another data set has batches and scalings of its own
+    assert own.data is not None or not trains
+
+    def other(value: Any, default: Any) -> Any:
+        return value if value is not None and value != default else None
+
+    members = tuple(str(m["name"]) for m in kept.get("networks") or ())
+    return Overrides(
+        data=name,
+        scaling=other(data.get("scaling"), own.data.scaling) if trains and own.data else None,
+        runs=other(kept["runs"], own.runs),
+        epochs=other(training.get("epochs"), own.training.epochs) if trains and own.training else None,
+        seed=other(kept.get("seed"), own.seed),
+        networks=members if trains and members != tuple(m.name for m in own.networks) else (),
+        precision=other(training.get("precision"), own.training.precision) if trains and own.training else None,
+    )
+
+
+def _as_kept(spec: Spec) -> dict[str, Any]:
+    kept: dict[str, Any] = json.loads(spec.to_json())
+    return kept
+
+
+def _unequal(ours: Kept, theirs: Kept) -> Iterator[tuple[str, Any, Any]]:
+    """Dotted name, our value and theirs, for all that both specs hold and hold unequal."""
+    a, b = dict(_flat(ours)), dict(_flat(theirs))
+    for name, value in a.items():
+        if name in b and b[name] != value:
+            yield name, value, b[name]
+
+
+def _flat(kept: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values; of the networks the list of names, and then each under its own."""
+    if name == "networks" and kept:
+        yield name, [m["name"] for m in kept]
+        kept = {m["name"]: {k: v for k, v in m.items() if k != "name"} for m in kept}
+    if isinstance(kept, Mapping):
+        for key, value in kept.items():
+            yield from _flat(value, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, kept
+
+
+def _words(name: str) -> str:
+    if name in WORDS:
+        return WORDS[name]
+    part, _, rest = name.partition(".")
+    prefix = {"instruments": "epochs with ", "settings": "", "networks": "", "training": ""}.get(part, f"{part} ")
+    return prefix + rest.replace("_", " ").replace(".network.", ", ").replace(".", ", ")
+
+
+def _shown(name: str, value: Any) -> str:
+    if value is None:
+        return "all" if name.startswith(("data.", "instruments.")) else "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_shown("", v) for v in value) or "none"
+    return f"{value:,}".replace(",", " ") if isinstance(value, int) else str(value)
+
+
+def protocol(kept: Kept) -> list[tuple[str, str]]:
+    """The protocol of a run as label and words, for readers; ``spec.json`` has all of it."""
+    data, training = kept.get("data"), kept.get("training")
+    first, runs = int(kept.get("seed", 0)), int(kept["runs"])
+    seeds = f"seeds {first} to {first + runs - 1}" if runs > 1 else f"seed {first}"
+    told = [("Scale", str(kept["scale"])), ("Runs", f"{runs} ({seeds})")]
+    if data:
+        mirror = " and their mirror images" if data.get("mirror") else ""
+        train, test = (_shown("data.", data.get(part)) for part in ("train", "test"))
+        told.append(("Data", f"{data['name']}: {train} training images{mirror}, {test} test images"))
+        pca = f", {data['pca']} principal components" if data.get("pca") else ""
+        told.append(("Input scaling", f"{data['scaling']}{pca}"))
+    if kept.get("networks"):
+        told.append(("Networks", ", ".join(str(m["name"]) for m in kept["networks"])))
+    if training:
+        told.append(("Epochs", str(training["epochs"])))
+        momentum = f", momentum {training['momentum']}" if training.get("momentum") else ""
+        told.append(
+            (
+                "Optimiser",
+                f"{training['optimiser']}{momentum}, learning rate {training['learning_rate']}, "
+                f"batches of {training['batch']}, {training['precision']}",
+            )
+        )
+    told += [(_words(f"settings.{key}").capitalize(), _shown("", value)) for key, value in _flat(kept.get("settings"))]
+    return [(label, words) for label, words in told if label]

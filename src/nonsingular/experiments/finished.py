@@ -1,0 +1,143 @@
+"""Finished experiments, read back from the folders that they left: claims, spec, figures, machine."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nonsingular.errors import InputError
+from nonsingular.files import write_whole
+
+MACHINE = "machine.json"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a finished experiment left in its folder.
+
+    Attributes:
+        folder: where.
+        spec: ``spec.json``.
+        claims: the rows of ``claims.json``.
+        figures: name -> the picture, the SVG where there is one.
+        machine: where it ran, or None where that was not recorded.
+    """
+
+    folder: Path
+    spec: dict[str, Any]
+    claims: list[dict[str, Any]]
+    figures: dict[str, Path]
+    machine: str | None
+
+    @property
+    def id(self) -> str:
+        """The experiment."""
+        return str(self.spec["experiment"])
+
+    @property
+    def spec_text(self) -> str:
+        """``spec.json`` as it is printed for readers."""
+        return json.dumps(self.spec, indent=2, sort_keys=True)
+
+    @property
+    def paper(self) -> str:
+        """The paper's prefix."""
+        return self.id.split("/")[0]
+
+
+def find(folders: Iterable[Path]) -> list[Finished]:
+    """All finished experiments in ``folders`` and below, each once, in the order of their ids.
+
+    Raises:
+        InputError: a folder without any, or with a damaged file.
+    """
+    found: dict[Path, Finished] = {}
+    for folder in folders:
+        paths = claim_files(folder)
+        found |= {path.parent.resolve(): read(path.parent) for path in paths}
+    return sorted(found.values(), key=lambda f: (f.id, str(f.folder)))
+
+
+def claim_files(folder: Path) -> list[Path]:
+    """Every ``claims.json`` in a folder and below.
+
+    Raises:
+        InputError: there is none.
+    """
+    paths = sorted(folder.rglob("claims.json")) if folder.is_dir() else []
+    if not paths:
+        raise InputError(f"no claims.json in {folder}; nonsingular reproduce ID --out {folder} writes one")
+    return paths
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a ``claims.json``.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        rows = [dict(row) for row in json.loads(path.read_text())]
+        for row in rows:
+            for field in ("id", "paper", "source", "statement", "expected", "unit", "scale", "data", "verdict", "note"):
+                str(row[field])
+            for number in (row["measured"], *(row["interval"] or ())):
+                float(number if number is not None else "nan")
+    except (ValueError, TypeError, KeyError):
+        raise InputError(f"{path} is not a list of claims as nonsingular reproduce writes it") from None
+    return rows
+
+
+def read_claims(folder: Path) -> list[dict[str, Any]]:
+    """The scoreboard rows of all finished experiments in ``folder`` and below.
+
+    Raises:
+        InputError: no ``claims.json`` there, or a damaged one.
+    """
+    return [row for path in claim_files(folder) for row in read_rows(path)]
+
+
+def read(folder: Path) -> Finished:
+    """What the experiment in ``folder`` left.
+
+    Raises:
+        InputError: ``claims.json`` or ``spec.json`` is missing or damaged.
+    """
+    path = folder / "spec.json"
+    try:
+        spec = dict(json.loads(path.read_text()))
+        str(spec["experiment"]), str(spec["scale"]), int(spec["runs"])
+    except FileNotFoundError:
+        raise InputError(f"{folder} holds claims.json but no spec.json; copy both from where it was run") from None
+    except (ValueError, TypeError, KeyError):
+        raise InputError(f"{path} is damaged; run the experiment again") from None
+    figures = {p.stem: p for suffix in ("png", "svg") for p in sorted((folder / "figures").glob(f"*.{suffix}"))}
+    return Finished(folder, spec, read_rows(folder / "claims.json"), dict(sorted(figures.items())), _machine(folder))
+
+
+def write_machine(folder: Path, device: torch.device) -> None:
+    """Keep on which machine the experiment of a folder ran."""
+    processor = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    described = f"{processor}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}"
+    write_whole(folder / MACHINE, json.dumps({"machine": described}) + "\n")
+
+
+def _machine(folder: Path) -> str | None:
+    try:
+        return str(json.loads((folder / MACHINE).read_text())["machine"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,80 @@
+"""A claim's interval drawn small: where it lies, and where the paper says it should."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nonsingular.experiments.claims import Region
+
+WIDTH = 140.0
+MARGIN = 8.0
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Positions along a line of ``WIDTH`` units; None for what was not measured or not said.
+
+    Attributes:
+        value: the measured effect.
+        interval: ends of its interval.
+        allowed: ends of the region in which the claim holds.
+        edges: where that region ends.
+        words: the same for those who do not see it.
+        width: of the whole line.
+    """
+
+    value: float | None
+    interval: tuple[float, float] | None
+    allowed: tuple[float, float] | None
+    edges: tuple[float, ...]
+    words: str
+    width: float = WIDTH
+
+
+def strip(row: Mapping[str, Any]) -> Strip | None:
+    """The drawing of a row of ``claims.json``; None where nothing was measured."""
+    value = _number(row["measured"])
+    low, high = (_number(x) for x in (row["interval"] or (None, None)))
+    measured = [x for x in (value, low, high) if x is not None]
+    if not measured:
+        return None
+    region = parse_region(str(row["expected"]))
+    ends = [x for x in (region.low, region.high) if math.isfinite(x)] if region else []
+    least, most = min(measured + ends), max(measured + ends)
+    room = most - least or abs(most) or 1.0
+
+    def place(x: float) -> float:
+        scaled = MARGIN + (x - least) / room * (WIDTH - 2 * MARGIN)
+        return round(min(max(scaled, 0.0), WIDTH), 2)
+
+    interval = None if low is None or high is None else (place(low), place(high))
+    words = f"measured {value:.3g}" if value is not None else "not measured"
+    words += f", interval {low:.3g} to {high:.3g}" if low is not None and high is not None else ", no interval"
+    return Strip(
+        None if value is None else place(value),
+        interval,
+        (place(region.low), place(region.high)) if region else None,
+        tuple(place(x) for x in ends),
+        f"{words}; the claim: {row['expected']}",
+    )
+
+
+_NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?)"
+
+
+def parse_region(expected: str) -> Region | None:
+    """The region that a row's ``expected`` states, as ``str(Region)`` writes it; None for a paper's own words."""
+    for pattern, bounds in ((rf"> {_NUMBER}", ("low",)), (rf"< {_NUMBER}", ("high",))):
+        if found := re.fullmatch(pattern, expected):
+            return Region(**{bounds[0]: float(found[1])})
+    if found := re.fullmatch(rf"{_NUMBER} to {_NUMBER}", expected):
+        return Region(float(found[1]), float(found[2]))
+    return None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
