@@ -1,0 +1,159 @@
+"""Killed at random moments and resumed, every command ends with the results of an uninterrupted run, to the bit."""
+
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import xarray as xr
+
+from nonsingular import cli
+from nonsingular.errors import InputError
+from nonsingular.files import LOCK, held, is_empty, write_whole
+
+KILLS = 5  # of each command: 20 in all
+
+COMMANDS = {
+    "reproduce": ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--runs", "2", "--networks", "plain,residual"],
+    "search": ["search", "--scale", "smoke", "--trials", "4", "--at-once", "2", "--epochs", "1"],
+    "landscape": ["landscape", "TARGET", "--grid", "9", "--samples", "200"],
+    "diagnose": ["diagnose", "TARGET", "--samples", "200", "--steps", "4", "--seeds", "2", "--no-curvature"],
+}
+
+TARGET = """
+import torch
+from torch import nn
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+"""
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Starts processes that have all libraries loaded, so that a kill hits the work and not the imports."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["nonsingular.cli", "nonsingular.experiments.study", "matplotlib.figure", __name__])
+    return context
+
+
+def _run(arguments, folder):
+    torch.set_num_threads(1)
+    sys.stdout = sys.stderr = folder.with_suffix(".log").open("a", buffering=1)
+    os._exit(cli.run([*arguments, "--out", str(folder)]))
+
+
+def started(server, arguments, folder):
+    process = server.Process(target=_run, args=(arguments, folder))
+    process.start()
+    return process
+
+
+def finished(server, arguments, folder):
+    """Seconds that a run took to its end."""
+    began = time.monotonic()
+    process = started(server, arguments, folder)
+    process.join(200)
+    assert process.exitcode == 0, folder.with_suffix(".log").read_text()
+    return time.monotonic() - began
+
+
+def numbers(folder: Path):
+    """All that a command measured."""
+    stores = sorted(folder.rglob("*.zarr"))
+    found = {p.name: xr.open_zarr(p, consolidated=False).load().to_dict() for p in stores}
+    return json.dumps(
+        found | {p.name: json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))}, default=str, sort_keys=True
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_killed_at_random_moments_and_resumed(command, server, tmp_path):
+    target = tmp_path / "model.py"
+    target.write_text(TARGET)
+    arguments = [f"{target}:build" if a == "TARGET" else a for a in COMMANDS[command]]
+    takes = finished(server, arguments, tmp_path / "whole")
+    draw = random.Random(command)
+    names = (tmp_path / f"killed-{i}" for i in itertools.count())
+    folder, killed, begun = next(names), 0, False
+    while killed < KILLS:
+        resume = ["--resume"] if begun else []
+        process = started(server, [*arguments, *resume], folder)
+        process.join(draw.uniform(0.05, 0.8 * takes))
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            killed += 1
+        assert process.exitcode in (0, -signal.SIGKILL), folder.with_suffix(".log").read_text()
+        begun = folder.exists() and not is_empty(folder)
+        if process.exitcode == 0:  # it was done before the kill came: begin another
+            assert numbers(folder) == numbers(tmp_path / "whole")
+            folder, begun = next(names), False
+    finished(server, [*arguments, *(["--resume"] if begun else [])], folder)
+    assert numbers(folder) == numbers(tmp_path / "whole")
+
+
+def test_interrupt_ends_soon_and_keeps_what_is_done(server, tmp_path):
+    arguments = ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--runs", "2", "--epochs", "400"]
+    process = started(server, arguments, tmp_path / "o")
+    while not (tmp_path / "o" / "results.zarr" / "train_accuracy" / "c").exists():
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == 130
+    kept = xr.open_zarr(tmp_path / "o" / "results.zarr", consolidated=False).load()
+    assert kept.train_accuracy.isel(epoch=0).notnull().any()
+
+
+# --- one writer a folder ------------------------------------------------------------------------------------
+
+
+def test_the_second_process_says_who_holds_the_folder(capsys, tmp_path):
+    out = tmp_path / "o"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import sys, time; from pathlib import Path; from nonsingular.files import held\n"
+         "with held(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)", str(out)],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert holder.stdout.readline() == "held\n"
+    arguments = ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--runs", "2", "--epochs", "1", "--out", str(out)]
+    assert cli.run(arguments) == 2
+    error = capsys.readouterr().err
+    assert f"{out} is being written by process {holder.pid} on " in error
+    assert error.count("\n") == 1
+    holder.kill()
+    holder.wait()
+    assert [p.name for p in out.iterdir()] == [LOCK]
+    assert cli.run(arguments) == 0  # the system let go of the lock with its holder
+
+
+def test_a_folder_that_stays_empty_is_gone_again(tmp_path):
+    with held(tmp_path / "a" / "b"):
+        assert is_empty(tmp_path / "a" / "b")
+    assert not (tmp_path / "a" / "b").exists()
+    (tmp_path / "c").mkdir()
+    with pytest.raises(InputError, match="is being written by process"), held(tmp_path / "c"), held(tmp_path / "c"):
+        pass
+    assert (tmp_path / "c").exists()
+
+
+def test_a_file_is_whole_or_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "claims.json"
+    write_whole(path, "old")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_whole(path, b"new")
+    assert path.read_text() == "old"
