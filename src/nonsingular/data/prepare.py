@@ -194,10 +194,17 @@ def _scale(
     return train, test
 
 
+LARGEST_COVARIANCE = 4096  # pixels
+
+
 def _project(train: np.ndarray, test: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.decomposition import PCA
 
     if components > min(train.shape):
         raise InputError(f"pca: at most {min(train.shape)} components here, {components} were asked for")
-    pca = PCA(components, svd_solver="covariance_eigh").fit(train)
+    # The covariance of STL-10's 27 648 pixels would fill the memory: a randomised range finder with enough iterations
+    # gives the leading components to rounding.
+    exact = train.shape[1] <= LARGEST_COVARIANCE
+    pca = PCA(components, svd_solver="covariance_eigh" if exact else "randomized", iterated_power=7, random_state=0)
+    pca.fit(train)
     return np.ascontiguousarray(pca.transform(train)), np.ascontiguousarray(pca.transform(test))

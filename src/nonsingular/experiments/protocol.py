@@ -10,14 +10,15 @@ MIRRORED = ("cifar10", "cifar100", "cifar100-fine", "stl10")
 
 LAPTOP_IMAGES = 10_000
 SMOKE_IMAGES = 500
-
+SMALL = {"digits": 1_500, "stl10": 5_000}
+"""Training images of the data sets that have no more than a laptop takes."""
 
 DATA = {"smoke": "digits", "laptop": "cifar10", "paper": "cifar100"}
 """The data set that the papers' networks are trained on at each scale, unless another is asked for."""
 
 
 def images(name: str | None, scale: str, **options: object) -> DataSpec:
-    """The data set at a scale: all of it for ``paper`` (and for the small digits), fewer images below.
+    """The data set at a scale: all of it for ``paper`` (and of the digits), fewer images below where it has more.
 
     Args:
         name: as ``data.load`` takes it; None takes the scale's own.
@@ -27,6 +28,8 @@ def images(name: str | None, scale: str, **options: object) -> DataSpec:
     name = name or DATA[scale]
     count = {"smoke": SMOKE_IMAGES, "laptop": LAPTOP_IMAGES, "paper": None}[scale] if name != "digits" else None
     test = min(count, 5_000) if count else None
+    if count and count > SMALL.get(name, count):
+        count = None
     return DataSpec(name, train=count, test=test, mirror=name in MIRRORED, **options)  # type: ignore[arg-type]
 
 
