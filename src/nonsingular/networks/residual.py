@@ -154,12 +154,20 @@ class Residual(nn.Module):
     def forward(self, x: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample classes"]:
         """Logits."""
         x = self.layers[0](x)
-        for number, shortcut in enumerate(self.shortcuts):
+        for (*first, last), shortcut in zip(self.blocks(), self.shortcuts, strict=True):
             skip = shortcut(x) if self.skips else None
-            *first, last = self.layers[1 + number * self.block : 1 + (number + 1) * self.block]
             for layer in first:
                 x = layer(x)
             x = last(x, skip)
+        return self.classify(x)
+
+    def blocks(self) -> list[list[nn.Module]]:
+        """The layers of each block; the last one of a block takes what the skip brings as its second argument."""
+        layers = list(self.layers)[1:]
+        return [layers[i : i + self.block] for i in range(0, len(layers), self.block)]
+
+    def classify(self, x: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample classes"]:
+        """Logits from the last block's activation."""
         if self.order == "pre":
             x = F.relu(normalise(self.norm, x))
         return self.readout(pooled(x))

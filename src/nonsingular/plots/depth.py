@@ -9,11 +9,13 @@ import numpy as np
 import xarray as xr
 from matplotlib.ticker import MaxNLocator
 
-from nonsingular.plots.style import GREY, colour, line, new_figure, style
+from nonsingular.plots.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, colour, line, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+KIND_COLOURS = (BLUE, ORANGE, PURPLE, GREEN)
 
 
 def accuracies(results: xr.Dataset, title: str) -> Figure:
@@ -159,6 +161,76 @@ def over_depth(
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
         figure.suptitle(f"{title}\n{_images(results)}points: runs, lines: their mean", fontsize=10)
+        return figure
+
+
+def changes(results: xr.Dataset, categories: Mapping[str, str], baseline: str, title: str) -> Figure:
+    """Training accuracy at the end for each change of a baseline, one row a change: points are runs, bars their mean.
+
+    Args:
+        results: of a study with one network a change.
+        categories: change -> what kind of change it is.
+        baseline: the network without any change; its mean is the vertical line.
+        title: above the panel.
+    """
+    with style():
+        rows = [n for n in (baseline, *categories) if n in results.network.values]
+        figure = new_figure(6.4, 0.27 * len(rows) + 1.4)
+        ax = figure.subplots()
+        kinds = list(dict.fromkeys(categories.values()))
+        for place, name in enumerate(rows):
+            values = 100 * results.train_accuracy.sel(network=name).isel(epoch=-1)
+            tone = GREY if name == baseline else KIND_COLOURS[kinds.index(categories[name]) % len(KIND_COLOURS)]
+            ax.plot(values, np.full(len(values), place), "o", color=tone, markersize=4, alpha=0.7)
+            ax.vlines(values.mean(), place - 0.35, place + 0.35, tone, linewidth=2)
+            lost = int(results.train_loss.sel(network=name).isel(epoch=-1).isnull().sum())
+            if lost:
+                ax.annotate(f"{lost} of {len(values)} diverged", (1, place), va="center", fontsize=7, color=GREY)
+        if baseline in rows:
+            ax.axvline(
+                float(100 * results.train_accuracy.sel(network=baseline).isel(epoch=-1).mean()), color=GREY, lw=0.8
+            )
+        ax.set_yticks(range(len(rows)), rows)
+        ax.invert_yaxis()
+        ax.set_xlim(0, 100)
+        ax.set_xlabel("training accuracy at the end (%)")
+        for kind in kinds:
+            ax.plot([], [], "o", color=KIND_COLOURS[kinds.index(kind) % len(KIND_COLOURS)], label=kind)
+        figure.legend(loc="outside lower center", ncols=len(kinds), fontsize=8)
+        figure.suptitle(f"{title}\n{_images(results)}points: runs, bars: their mean", fontsize=10)
+        return figure
+
+
+def backward_identity(results: xr.Dataset) -> Figure:
+    """Norm of the gradient at each block's input and of its two parts, one network a panel: mean over runs ±1 SE."""
+    parts = {
+        "whole": ("dL/dx by autograd", BLACK, "-"),
+        "through_skip": ("dL/dh, through the skip", BLUE, "--"),
+        "through_block": ("dL/dh dF/dx, through the block", VERMILION, ":"),
+    }
+    with style():
+        names = [str(n) for n in results.network.values]
+        figure = new_figure(3.8 * len(names), 3.4)
+        for ax, name in zip(np.atleast_1d(figure.subplots(1, len(names), sharey=True)), names, strict=True):
+            for part, (label, tone, dashes) in parts.items():
+                values = results[part].sel(network=name)
+                values = values.where(values > 0)  # without skips nothing comes through them
+                mean = values.mean("run")
+                ax.plot(results.block, mean, color=tone, linestyle=dashes, label=label)
+                if values.sizes["run"] > 1:
+                    error = values.std("run", ddof=1) / np.sqrt(values.sizes["run"])
+                    low = (mean - error).where(mean > error, mean)
+                    ax.fill_between(results.block, low, mean + error, color=tone, alpha=0.15, linewidth=0)
+            ax.set_yscale("log")
+            ax.set_xlabel("block")
+            ax.set_title(f"{name}, {results.attrs['layers']} layers")
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.axes[0].set_ylabel("gradient norm (nats)")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+        runs = results.sizes["run"]
+        figure.suptitle(
+            f"Gradients at the inputs of blocks\n{_images(results)}mean of {runs} networks ±1 SE", fontsize=10
+        )
         return figure
 
 

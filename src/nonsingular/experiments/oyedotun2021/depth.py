@@ -1,0 +1,184 @@
+"""Table 4 and the depth sweep: how accuracy changes with depth, without skips and with skips of four kinds.
+
+The article shows a fourth table without saying what is in it; its text compares depths. Here table 4 holds PlainNet and
+ResNet at several depths, and the depth sweep adds the other skip systems that the article and its paper name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, NotMeasured, Region, difference, mean
+from nonsingular.experiments.effects import slope
+from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.oyedotun2021 import protocol
+from nonsingular.experiments.oyedotun2021.tables import diverged, fitted
+from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.experiments.study import run_study
+from nonsingular.networks import Architecture, DenseSpec, FractalSpec, HighwaySpec, plainnet, resnet
+from nonsingular.plots.depth import over_depth
+from nonsingular.training import Member
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DEPTHS = {"smoke": (8, 14), "laptop": (8, 14, 20, 32, 56, 110), "paper": (8, 14, 20, 32, 56, 110, 164)}
+DOUBLINGS = {"smoke": (1, 2), "laptop": (1, 2, 3, 4), "paper": (1, 2, 3, 4, 5)}  # of a FractalNet's longest path
+WIDTH = {"smoke": 4, "laptop": 8, "paper": 16}
+EPOCHS = {"smoke": 2, "laptop": 24, "paper": 200}
+RUIN = 20  # layers: "from about 10 to 20 layers on"
+
+
+def plain_and_residual(scale: str) -> tuple[Member, ...]:
+    """PlainNet and ResNet at every depth, with basic blocks."""
+    width, depths = WIDTH[scale], at_scale(DEPTHS, scale)
+    return tuple(Member(f"{n}-{d}", make(d, width=width)) for n, make in SUMMED.items() for d in depths)
+
+
+SUMMED = {"plainnet": plainnet, "resnet": resnet}
+
+
+def every_system(scale: str) -> tuple[Member, ...]:
+    """None, summed, concatenated, gated and fractal skips at depths that agree to one layer."""
+    width = WIDTH[scale]
+    members: list[tuple[str, Architecture, int]] = []
+    for k in at_scale(DOUBLINGS, scale):
+        n = 2**k
+        fractal = FractalSpec(k + 1, width)
+        members += [(name, make(6 * (n // 2) + 2, width=width), 6 * (n // 2) + 2) for name, make in SUMMED.items()]
+        members += [
+            ("densenet", DenseSpec(3 * n + 1, growth=max(width // 2, 1), width=width), 3 * n + 1),
+            ("highway", HighwaySpec(3 * n + 1, width), 3 * n + 1),
+            ("fractalnet", fractal, fractal.layers),
+        ]
+    return tuple(Member(f"{name}-{layers}", network) for name, network, layers in members)
+
+
+def specs(scale: str, data: str | None = None, *, id: str, members: Callable[[str], tuple[Member, ...]]) -> Spec:
+    """CIFAR-10 and the protocol of the tables."""
+    epochs = at_scale(EPOCHS, scale)
+    images = protocol.images(data or ("digits" if scale == "smoke" else "cifar10"), scale)
+    return Spec(
+        id,
+        scale,
+        runs=protocol.RUNS[scale],
+        data=images,
+        networks=members(scale),
+        training=protocol.training(images, scale, epochs),
+        instruments=dict.fromkeys(("train_accuracy", "test_accuracy")),
+    )
+
+
+def families(results: xr.Dataset) -> dict[str, dict[str, int]]:
+    """Skip system -> network -> its layers, by rising depth."""
+    found: dict[str, dict[str, int]] = {}
+    for name in map(str, results.network.values):
+        family, _, layers = name.rpartition("-")
+        found.setdefault(family, {})[name] = int(layers)
+    return {family: dict(sorted(members.items(), key=lambda m: m[1])) for family, members in found.items()}
+
+
+def _family(results: xr.Dataset, name: str) -> dict[str, int]:
+    members = families(results).get(name, {})
+    if len(members) < 2:
+        raise NotMeasured(f"needs {name} at two depths or more")
+    return members
+
+
+def _slope(results: xr.Dataset, family: str, from_layers: int = 0) -> Effect:
+    """Change of the way from chance to no error (training images) with each doubling of the depth."""
+    members = {n: float(np.log2(d)) for n, d in _family(results, family).items() if d >= from_layers}
+    if len(members) < 2:
+        raise NotMeasured(f"needs {family} at two depths of at least {from_layers} layers")
+    measure = lambda r, name: xr.DataArray(fitted(r, name), dims="run")  # noqa: E731
+    return slope(results, members, measure)
+
+
+def _best_depth(results: xr.Dataset) -> Effect:
+    members = _family(results, "plainnet")
+    reached = np.stack([fitted(results, name) for name in members])
+    return mean(np.array(list(members.values()))[reached.argmax(0)])
+
+
+def _deepest(results: xr.Dataset, family: str) -> Effect:
+    a, b = (list(_family(results, name))[-1] for name in (family, "plainnet"))
+    note = f"{a} and {b}" + (f"; {lost}" if (lost := diverged(results, a, b)) else "")
+    return difference(fitted(results, a), fitted(results, b), note=note)
+
+
+SOURCE = "Oyedotun et al. 2021 (article), introduction and tables"
+WAY = "training accuracy, on the way from chance = 0 to no error = 100"
+UNIT = "percent of the way"
+KINDS = {"resnet": "summed", "densenet": "concatenated", "highway": "gated", "fractalnet": "fractal"}
+
+
+def _helps(id: str, family: str) -> tuple[Claim, ...]:
+    kind = KINDS[family]
+    return (
+        Claim(
+            f"{id}/{family}-deeper",
+            SOURCE,
+            f"Depth helps networks with {kind} skips ({WAY}: change with each doubling of the depth).",
+            lambda r: _slope(r, family),
+            POSITIVE,
+            f"{UNIT} a doubling",
+        ),
+        Claim(
+            f"{id}/{family}-deepest",
+            SOURCE,
+            f"The deepest network with {kind} skips trains better than the deepest without ({WAY}: difference).",
+            lambda r: _deepest(r, family),
+            POSITIVE,
+            UNIT,
+        ),
+    )
+
+
+def _ruins(id: str) -> tuple[Claim, ...]:
+    return (
+        Claim(
+            f"{id}/plainnet-best-depth",
+            SOURCE,
+            "Without skips training becomes difficult beyond about 10 to 20 layers (layers of the PlainNet that fits "
+            "its training set best).",
+            _best_depth,
+            Region(high=RUIN + 0.5),
+            "layers",
+        ),
+        Claim(
+            f"{id}/plainnet-ruined",
+            SOURCE,
+            f"From {RUIN} layers on PlainNets get worse with depth ({WAY}: change with each doubling of the depth).",
+            lambda r: _slope(r, "plainnet", RUIN),
+            NEGATIVE,
+            f"{UNIT} a doubling",
+        ),
+    )
+
+
+def draw(results: xr.Dataset, title: str) -> Mapping[str, Figure]:
+    """Accuracy against depth."""
+    return {"depth": over_depth(results, families(results), title)}
+
+
+def _experiment(
+    id: str, title: str, members: Callable[[str], tuple[Member, ...]], helped: tuple[str, ...]
+) -> Experiment:
+    claims = (*_ruins(id), *(claim for family in helped for claim in _helps(id, family)))
+    return Experiment(id, title, partial(specs, id=id, members=members), run_study, partial(draw, title=title), claims)
+
+
+EXPERIMENTS = (
+    _experiment(
+        "oyedotun2021/table4", "PlainNet and ResNet from 8 to 110 layers and more", plain_and_residual, ("resnet",)
+    ),
+    _experiment(
+        "oyedotun2021/depth-sweep", "Depth with summed, concatenated, gated, fractal and no skips", every_system,
+        tuple(KINDS),
+    ),
+)  # fmt: skip
