@@ -1,5 +1,6 @@
 """The Hessian as a linear operator; exact spectra, counts and densities, with error estimates."""
 
+from nonsingular.curvature.distributed import Distributed
 from nonsingular.curvature.gauss_newton import GaussNewton
 from nonsingular.curvature.hessian import Hessian
 from nonsingular.curvature.inertia import inertia, window_counts
@@ -13,6 +14,7 @@ __all__ = [
     "METHODS",
     "Count",
     "Curvature",
+    "Distributed",
     "GaussNewton",
     "Hessian",
     "Lanczos",

@@ -1,0 +1,69 @@
+"""Curvature over data that are spread over processes (``torch.distributed``, as ``torchrun`` starts them)."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+
+from nonsingular.curvature.operator import Curvature
+from nonsingular.errors import InputError
+
+
+class Distributed:
+    """The curvature of the loss over all processes' data, from an operator over this process's own.
+
+    Every process makes it, with its own part of the batches, and takes part in every product; all get the same
+    numbers to the bit, so algorithms that are run in each of them (``spectrum``, Lanczos) take the same decisions.
+    What a process keeps, its recordings foremost, is that of its own part.
+
+    Args:
+        local: a ``Hessian`` or ``GaussNewton`` of the same model, loss and parameters in every process.
+        reduction: as ``local`` was given it: ``"mean"`` weighs the processes by their samples, ``"sum"`` adds up.
+        group: of processes; all of them by default.
+
+    Raises:
+        InputError: no process group has been initialised, another reduction, or operators of different size.
+
+    Example:
+        >>> dist.init_process_group("gloo")                                    # doctest: +SKIP
+        >>> H = Distributed(Hessian(model, loss_fn, my_batches))               # doctest: +SKIP
+        >>> spectrum(H, method="lanczos").degenerate                           # doctest: +SKIP
+    """
+
+    def __init__(self, local: Curvature, reduction: str = "mean", group: dist.ProcessGroup | None = None) -> None:
+        if not (dist.is_available() and dist.is_initialized()):
+            raise InputError("no process group: call torch.distributed.init_process_group first (torchrun sets it up)")
+        if reduction not in ("mean", "sum"):
+            raise InputError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+        self.local, self.group = local, group
+        samples = sum(batch.samples for batch in local.problem.batches)
+        mine = torch.tensor([samples, local.shape[0]], dtype=torch.int64, device=local.device)
+        everyone = [torch.zeros_like(mine) for _ in range(dist.get_world_size(group))]
+        dist.all_gather(everyone, mine, group=group)
+        sizes = {int(size) for _, size in everyone}
+        if len(sizes) > 1:
+            raise InputError(f"the processes' operators differ in size: {', '.join(map(str, sorted(sizes)))}")
+        total = sum(int(n) for n, _ in everyone)
+        self.weight = samples / total if reduction == "mean" else 1.0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(P, P)``."""
+        return self.local.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the products."""
+        return self.local.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of the products."""
+        return self.local.device
+
+    def __matmul__(self, v: Float[Tensor, "P *columns"]) -> Float[Tensor, "P *columns"]:
+        product = self.weight * (self.local @ v)
+        dist.all_reduce(product, group=self.group)
+        return product

@@ -1,0 +1,99 @@
+"""Two processes, each with a part of the data, against one with all of it."""
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+import torch.nn.functional as F
+from torch import nn
+
+from nonsingular.curvature import Distributed, GaussNewton, Hessian, spectrum
+from nonsingular.errors import InputError
+
+WORLD = 2
+
+
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 4)).double()
+
+
+def batches():
+    generator = torch.Generator().manual_seed(1)
+    sizes = (20, 12, 30)  # the processes' shares differ
+    return [(torch.randn(n, 6, generator=generator).double(), torch.arange(n) % 4) for n in sizes]
+
+
+def vectors():
+    return torch.randn(136, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+
+def everything(operators):
+    """All that is compared, from a Hessian, one of a summed loss, and a Gauss-Newton matrix."""
+    mean, total, gauss = operators
+    found = [mean @ vectors(), mean @ vectors()[:, 0], total @ vectors(), gauss @ vectors()]
+    counts = [spectrum(mean, 0.01, "exact"), spectrum(mean, 0.01, "lanczos"), spectrum(mean, 0.01, "moments")]
+    return found, [(s.degenerate.count, s.negative.count, s.positive.count, *s.degenerate.interval) for s in counts]
+
+
+def summed(output, target):
+    return F.cross_entropy(output, target, reduction="sum")
+
+
+def operators(data, wrap=lambda operator, reduction: operator):
+    return (
+        wrap(Hessian(model(), F.cross_entropy, data), "mean"),
+        wrap(Hessian(model(), summed, data, reduction="sum"), "sum"),
+        wrap(GaussNewton(model(), F.cross_entropy, data), "mean"),
+    )
+
+
+def _process(rank, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
+    mine = operators(batches()[rank::WORLD], Distributed)
+    kept = sum(len(operator.local.problem.batches) for operator in mine)
+    torch.save((everything(mine), kept), f"{folder}/{rank}.pt")
+    try:
+        Distributed(Hessian(model()[: 1 + 2 * rank], lambda o, t: o.square().mean(), batches()[:1]))
+    except InputError as error:
+        torch.save(str(error), f"{folder}/error-{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gloo")
+    mp.spawn(_process, (str(folder),), WORLD)
+    return folder
+
+
+def test_the_numbers_are_those_of_one_process(folder):
+    products, counts = everything(operators(batches()))
+    for rank in range(WORLD):
+        (found, found_counts), _ = torch.load(folder / f"{rank}.pt")
+        torch.testing.assert_close(found, products, rtol=1e-12, atol=1e-14)
+        for one, other in zip(found_counts, counts, strict=True):
+            assert one == pytest.approx(other, rel=1e-6)
+
+
+def test_all_processes_get_the_same_bits(folder):
+    (first, counts), _ = torch.load(folder / "0.pt")
+    (second, others), _ = torch.load(folder / "1.pt")
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert counts == others
+
+
+def test_a_process_keeps_its_own_batches_only(folder):
+    kept = [torch.load(folder / f"{rank}.pt")[1] for rank in range(WORLD)]
+    assert kept == [6, 3]  # three operators over two batches and over one
+
+
+def test_different_models_are_refused(folder):
+    for rank in range(WORLD):
+        assert "differ in size" in torch.load(folder / f"error-{rank}.pt")
+
+
+def test_without_a_process_group_the_message_says_what_is_missing():
+    with pytest.raises(InputError, match="init_process_group"):
+        Distributed(Hessian(model(), F.cross_entropy, batches()))
