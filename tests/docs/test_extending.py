@@ -1,0 +1,47 @@
+"""What the documentation tells a reader to type works."""
+
+import json
+import re
+
+from conftest import ROOT
+from nonsingular import cli
+
+
+def blocks(page):
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.M | re.S)
+
+
+def test_an_experiment_of_your_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks("extending.md"):
+        exec(compile(block, "docs/extending.md", "exec"), names)
+    assert names["outcome"].results.sizes["run"] == 4
+    folder = tmp_path / "out" / "mine" / "half"
+    assert {"results.zarr", "figures", "claims.json", "spec.json", "report.html"} <= {p.name for p in folder.iterdir()}
+    (row,) = json.loads((folder / "claims.json").read_text())
+    assert capsys.readouterr().out.startswith(row["verdict"])
+    assert cli.run(["claims", "out"]) == 0
+    assert "Five layers train faster" in capsys.readouterr().out
+    assert cli.run(["report", "out"]) == 0
+    page = tmp_path / capsys.readouterr().out.strip()
+    assert "The images are scikit-learn" not in page.read_text()  # not in the registry: this page knows its files alone
+    assert "The images are scikit-learn" in (folder / "report.html").read_text()
+
+
+def test_the_table_names_what_is_there():
+    text = (ROOT / "docs" / "extending.md").read_text()
+    for path in re.findall(r"`((?:experiments|plots|tests|orhan2018|measures)/[\w./]*)`", text):
+        places = [ROOT, ROOT / "src" / "nonsingular", ROOT / "src" / "nonsingular" / "experiments"]
+        assert any((place / path).exists() for place in places), path
+
+
+def test_searches_of_the_documentation_are_understood():
+    """Every command of docs/search.md is parsed; only its training is left out."""
+    from nonsingular.search import ranges
+
+    commands = re.findall(r"^nonsingular search (.*?)(?:#.*)?$", (ROOT / "docs" / "search.md").read_text(), re.M)
+    assert len(commands) >= 4
+    for command in commands:
+        numbers = re.split(r"\s--", " " + command)[0].split()
+        assert not numbers or ranges(numbers)
