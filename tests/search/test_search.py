@@ -145,7 +145,33 @@ def test_a_trial_killed_while_it_was_proposed_is_told_as_failed(finished, capsys
     result = found(capsys, *command, "--trials", 4, "--resume")
     states = {t.number: t.state.name for t in study.get_trials()}
     assert states[half_made] == "FAIL"
-    assert proposals(result) == proposals(kept(finished))[:4]  # another trial, the same proposal
+    assert result["trials"] == kept(finished)["trials"][:4]  # another trial, the same proposal
+
+
+def test_a_round_killed_while_it_was_proposed_is_completed(finished, tmp_path):
+    """Its trials must be trained in the same population as if nothing had happened."""
+
+    class Killed(Exception):
+        pass
+
+    numbers = ranges(["mu", "sigma", "lambda", *SHALLOW])
+    stopped = Proposals(tmp_path / "study.db", numbers, "random", seed=0)
+    ask, asked = stopped.study.ask, 0
+
+    def mortal(space):
+        nonlocal asked
+        asked += 1
+        if asked == 4:
+            raise Killed
+        return ask(space)
+
+    stopped.study.ask = mortal
+    with pytest.raises(Killed):
+        stopped.ask(5)
+    resumed = Proposals(tmp_path / "study.db", numbers, "random", seed=0)
+    assert resumed.unfinished() == 0
+    values = [resumed.values(t) for t in resumed.round(0).values()]
+    assert [[v[name] for name in ("mu", "sigma", "lambda")] for v in values] == proposals(kept(finished))
 
 
 def test_a_diverged_trial_is_told_as_failed(capsys, tmp_path):
@@ -161,12 +187,12 @@ def test_a_diverged_trial_is_told_as_failed(capsys, tmp_path):
     assert "2 of them diverged" in output
 
 
-def distances(sampler, seed, rounds=10, together=4):
+def distances(sampler, seed, path, rounds=10, together=4):
     """A search of a known objective without training: each round's mean squared distance from its peak."""
-    proposals = Proposals(":memory:", ranges(["mu", "lambda"]), sampler, seed)
+    proposals = Proposals(path, ranges(["mu", "lambda"]), sampler, seed)
     means = []
     for _ in range(rounds):
-        asked = proposals.round(proposals.ask(together))
+        asked = list(proposals.round(proposals.ask(together)).values())
         squared = [(t.params["mu"] / 1.5 - 0.5) ** 2 + (np.log10(t.params["lambda"]) / 5 + 0.7) ** 2 for t in asked]
         for trial, value in zip(asked, squared, strict=True):
             proposals.tell(trial, -value)
@@ -175,12 +201,12 @@ def distances(sampler, seed, rounds=10, together=4):
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes", "gp"])
-def test_samplers_that_learn_do_and_are_determined_by_their_seed(sampler):
+def test_samplers_that_learn_do_and_are_determined_by_their_seed(tmp_path, sampler):
     if sampler == "cmaes":
         pytest.importorskip("cmaes")
-    first = distances(sampler, 0)
-    assert first[:4] == distances(sampler, 0, rounds=4)
-    assert first[0] != distances(sampler, 1, rounds=1)[0]
+    first = distances(sampler, 0, tmp_path / "a.db")
+    assert first[:3] == distances(sampler, 0, tmp_path / "b.db", rounds=3)
+    assert first[0] != distances(sampler, 1, tmp_path / "c.db", rounds=1)[0]
     uniform = 2 / 12  # the mean over the square: what proposals that do not learn are away from its centre
     assert np.mean(first[-4:]) < 0.6 * uniform
 

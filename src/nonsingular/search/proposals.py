@@ -1,7 +1,8 @@
 """Optuna's side of a search: its samplers by name, its study in SQLite, trials asked for and told about in rounds.
 
-A trial belongs to a *round*: those that are trained together. Its number is kept with the trial, so that a search
-stopped at any moment trains the trials of its last round again under the same folder and tells the study once.
+A trial belongs to a *round*: those that are trained together. The round's number and size are kept with the trial, so
+that a search stopped at any moment completes its last round, goes on with it in the same folder, and ends with the same
+numbers as one that was not stopped.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nonsingular.errors import InputError, MissingExtra
+from nonsingular.files import PARTIAL
 from nonsingular.search.numbers import NUMBERS, Range, searched
 
 if TYPE_CHECKING:
@@ -51,12 +53,8 @@ class Proposals:
 
     def __post_init__(self) -> None:
         check(self.sampler, self.found)
-        optuna = _optuna()
         try:
-            storage = optuna.storages.RDBStorage(f"sqlite:///{self.path}")
-            self.study: Study = optuna.create_study(
-                storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True
-            )
+            self.study = _study(self.path)
             self._abandon_half_made()
         except Exception as error:
             if type(error).__module__.split(".")[0] not in ("sqlalchemy", "sqlite3", "alembic", "optuna"):
@@ -69,23 +67,31 @@ class Proposals:
         return [t for t in self.study.get_trials(deepcopy=False) if ROUND in t.user_attrs]
 
     def unfinished(self) -> int | None:
-        """The round that was stopped before the study was told about all of it, or None."""
-        return next((t.user_attrs[ROUND] for t in self.trials if not t.state.is_finished()), None)
+        """The round that was stopped before the study was told about all of it, or None; it is completed here."""
+        for trial in self.trials:
+            if not trial.state.is_finished():
+                number, size = trial.user_attrs[ROUND]
+                self._ask(number, size)
+                return int(number)
+        return None
 
-    def round(self, number: int) -> list[FrozenTrial]:
-        """The trials of a round."""
-        return [t for t in self.trials if t.user_attrs[ROUND] == number]
+    def round(self, number: int) -> dict[int, FrozenTrial]:
+        """The trials of a round by their place among all (Optuna counts those too that were never fully proposed)."""
+        return {place: t for place, t in enumerate(self.trials) if t.user_attrs[ROUND][0] == number}
 
     def ask(self, count: int) -> int:
         """Have the sampler propose ``count`` trials; the number of their round."""
-        number = max((t.user_attrs[ROUND] for t in self.trials), default=-1) + 1
+        number = max((t.user_attrs[ROUND][0] for t in self.trials), default=-1) + 1
+        self._ask(number, count)
+        return number
+
+    def _ask(self, number: int, size: int) -> None:
         space = {r.name: _distribution(r) for r in searched(self.found)}
-        for _ in range(count):
+        for _ in range(size - len(self.round(number))):
             # Optuna does not keep a sampler's random state: a stopped search would propose its first trials again.
             seed = int(np.random.SeedSequence([self.seed, len(self.trials)]).generate_state(1)[0])
             self.study.sampler = _sampler(self.sampler, seed)
-            self.study.ask(space).set_user_attr(ROUND, number)
-        return number
+            self.study.ask(space).set_user_attr(ROUND, [number, size])
 
     def tell(self, trial: FrozenTrial, value: float | None) -> None:
         """Tell the study a trial's value; None marks it as failed. A trial that was told before stays as it is."""
@@ -121,6 +127,20 @@ def check(sampler: str, found: Sequence[Range]) -> None:
     _optuna()
     if sampler == "cmaes" and importlib.util.find_spec("cmaes") is None:
         raise MissingExtra("the sampler cmaes", "search")
+
+
+def _study(path: Path) -> Study:
+    """The study kept in a file, which is whole or not there."""
+    optuna = _optuna()
+    if not path.exists():
+        partial = path.with_name(path.name + PARTIAL)
+        partial.unlink(missing_ok=True)
+        storage = optuna.storages.RDBStorage(f"sqlite:///{partial}")
+        optuna.create_study(storage=storage, study_name=STUDY, direction="maximize")
+        storage.remove_session()
+        storage.engine.dispose()
+        partial.replace(path)
+    return optuna.load_study(study_name=STUDY, storage=f"sqlite:///{path}")
 
 
 def _optuna() -> Any:

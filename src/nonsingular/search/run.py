@@ -131,7 +131,7 @@ def _run_rounds(proposals: Proposals, spec: Spec, workspace: Workspace, trials: 
     while (number := proposals.unfinished()) is not None or len(proposals.trials) < trials:
         if number is None:
             number = proposals.ask(min(together, trials - len(proposals.trials)))
-        asked = {str(t.number): t for t in proposals.round(number)}
+        asked = {str(place): t for place, t in proposals.round(number).items()}
         values = {name: proposals.values(t) for name, t in asked.items()}
         for name, value in _train(values, spec, workspace, f"{number:04d}").items():
             proposals.tell(asked[name], value)
@@ -191,7 +191,7 @@ def _results(proposals: Proposals, spec: Spec, reference: float | None) -> xr.Da
                 for name, (low, high) in spec.settings["ranges"].items()
             },
         },
-        coords={"trial": [t.number for t in trials]},
+        coords={"trial": np.arange(len(trials))},
         attrs={
             "data": spec.data.name,
             "scaling": spec.data.scaling,
