@@ -36,7 +36,7 @@ def test_nothing_is_found_in_healthy_networks(case):
     assert [(f.kind, f.evidence) for f in bench.diagnose_case(case, case.network(SEED), SEED)] == []
 
 
-@pytest.mark.parametrize("case", [c for c in healthy_cases() if not c.name.startswith(SLOW)][::3], ids=lambda c: c.name)
+@pytest.mark.parametrize("case", [c for c in healthy_cases() if not c.name.startswith(SLOW)][::4], ids=lambda c: c.name)
 def test_nothing_is_found_in_healthy_networks_after_training(case):
     network = bench.trained(case, case.network(SEED), SEED)
     assert [(f.kind, f.evidence) for f in bench.diagnose_case(case, network, SEED)] == []

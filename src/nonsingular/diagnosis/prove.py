@@ -56,6 +56,15 @@ class Protocol:
             raise InputError(f"at least 2 seeds are needed for an interval, got {self.seeds}")
         if not 0 < self.held_out < 1:
             raise InputError(f"held_out must lie between 0 and 1, got {self.held_out}")
+        self.training(self.batch)
+
+    def training(self, batch: int) -> TrainingSpec:
+        """As the project's trainer takes it.
+
+        Raises:
+            InputError: an unknown optimiser, a learning rate or batch that is not positive.
+        """
+        return TrainingSpec(batch=batch, learning_rate=self.learning_rate, optimiser=self.optimiser)
 
 
 @dataclass(frozen=True)
@@ -248,8 +257,7 @@ class _Course:
     def run(self, networks: Sequence[nn.Module]) -> Curve:
         """Train copies side by side."""
         p, plain = self._protocol, self._is_plain(networks[0])
-        batch = min(p.batch, len(self._train))
-        spec = TrainingSpec(batch=batch, learning_rate=p.learning_rate, optimiser=p.optimiser)
+        spec = p.training(min(p.batch, len(self._train)))
         members = list(networks) if plain else [_Lookup(n, self._loss, self._samples) for n in networks]
         inputs: Any = (
             self._samples.inputs if plain else torch.arange(self._samples.samples, device=self._device)[:, None]

@@ -1,0 +1,170 @@
+"""The proof: what helps is said to help, what does not is withdrawn, and stopped proofs go on."""
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import nonsingular as ns
+from nonsingular.diagnosis import Kept, Protocol, plan, prove, zoo
+from nonsingular.diagnosis.patients import flat
+from nonsingular.diagnosis.prove import compare
+from nonsingular.diagnosis.treatments import Treated
+from nonsingular.errors import InputError
+
+QUICK = Protocol(steps=25, seeds=3, batch=32)
+DATA = flat(0, 400)
+
+
+def deep(seed):
+    torch.manual_seed(seed)
+    return zoo.glorot(zoo.mlp(64, 10, 16, 24))
+
+
+def keep(model, inputs, seed):
+    return Treated(copy.deepcopy(model), "nothing", ())
+
+
+def ruin(model, inputs, seed):
+    treated = copy.deepcopy(model)
+    with torch.no_grad():
+        for p in treated[0].parameters():
+            p.zero_()
+    return Treated(treated, "the first layer set to zero", ())
+
+
+def diverge(model, inputs, seed):
+    treated = copy.deepcopy(model)
+    with torch.no_grad():
+        treated[0].weight.mul_(1e38)
+    return Treated(treated, "too large", ())
+
+
+def test_skips_help_a_deep_plain_network():
+    proof = prove(deep, F.cross_entropy, DATA, ["add_skips"], QUICK)
+    [trial] = proof.trials
+    assert trial.verdict == "helps"
+    assert proof.helps("add_skips")
+    assert trial.effect.high < 0
+    assert trial.accuracy.value > 0
+    assert len(proof.untreated.loss) == len(trial.treated.loss) == 3
+
+
+def test_no_treatment_is_no_difference_to_the_bit():
+    """The copies see the same batches in the same order: an untouched copy ends with the same numbers."""
+    proof = prove(lambda seed: zoo.mlp(64, 10, 2, 16), F.cross_entropy, DATA, {"keep": keep}, QUICK)
+    fixed = prove(zoo.mlp(64, 10, 2, 16), F.cross_entropy, DATA, {"keep": keep}, QUICK)
+    for p in (proof, fixed):
+        assert p.trials[0].treated == p.untreated or all(map(math.isnan, p.untreated.accuracy))
+        assert p.trials[0].verdict == "no difference shown"
+
+
+def test_harm_is_called_harm():
+    proof = prove(lambda seed: zoo.mlp(64, 10, 2, 32), F.cross_entropy, DATA, {"ruin": ruin, "diverge": diverge}, QUICK)
+    assert [t.verdict for t in proof.trials] == ["hurts", "hurts"]
+
+
+def test_what_does_not_apply_says_why():
+    proof = prove(lambda seed: zoo.mlp(64, 10, 2, 16), F.cross_entropy, DATA, ["unfreeze"], QUICK)
+    assert proof.trials[0].verdict == "does not apply"
+    assert "no parameter is frozen" in proof.trials[0].what
+
+
+@pytest.mark.parametrize(
+    ("treated", "untreated", "verdict"),
+    [
+        ((1.0, 1.1, 0.9), (2.0, 2.1, 1.9), "helps"),
+        ((2.0, 2.1, 1.9), (1.0, 1.1, 0.9), "hurts"),
+        ((1.0, 2.0, 0.5), (1.2, 1.1, 1.0), "no difference shown"),
+        ((1.0, 1.1, math.inf), (2.0, 2.1, 1.9), "hurts"),
+        ((1.0, 1.1, 0.9), (math.inf, math.inf, 0.1), "helps"),
+        ((math.inf,) * 3, (math.inf,) * 3, "no difference shown"),
+    ],
+)
+def test_verdicts(treated, untreated, verdict):
+    assert compare(treated, untreated)[1] == verdict
+
+
+def test_advice_that_did_not_help_is_withdrawn():
+    found = ns.diagnose(deep(0), F.cross_entropy, DATA, steps=25, protocol=QUICK, build=deep)
+    tried = {t.treatment: t.verdict for t in found.proof.trials}
+    for finding in found.findings:
+        assert all(tried[t] == "helps" for t in finding.treatments)
+    assert "add_skips" in found.findings[0].treatments
+
+
+class Pairs(nn.Module):
+    """Takes a dictionary, returns one; looks at its own numbers, so that it cannot be vectorised."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 16), nn.Linear(16, 1)
+
+    def forward(self, left, right):
+        h = torch.relu(self.one(left + right))
+        return {"y": self.two(h) if h.max() > 0 else self.two(-h)}
+
+
+def test_dictionaries_in_and_out():
+    torch.manual_seed(0)
+    left, right = torch.randn(90, 4), torch.randn(90, 4)
+    pairs = [({"left": left[i : i + 30], "right": right[i : i + 30]}, left[i : i + 30, :1]) for i in (0, 30, 60)]
+    proof = prove(Pairs(), lambda out, y: F.mse_loss(out["y"], y), pairs, {"keep": keep}, QUICK)
+    assert proof.untreated.path[-1][0] < proof.untreated.path[0][0]
+    assert proof.trials[0].treated.loss == proof.untreated.loss
+
+
+def test_the_users_model_is_not_trained():
+    model = zoo.mlp(64, 10, 2, 16)
+    before = copy.deepcopy(model.state_dict())
+    prove(model, F.cross_entropy, DATA, {"keep": keep}, QUICK)
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in before.items())
+
+
+def test_a_stopped_proof_goes_on_to_the_same_numbers(tmp_path):
+    names, runs = ["add_skips", "reinitialise"], []
+    network = deep(0)
+    whole = prove(deep, F.cross_entropy, DATA, names, QUICK)
+
+    def stop(name):
+        runs.append(name)
+        if name == "add_skips":
+            raise KeyboardInterrupt
+
+    made = plan("x", network, QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        prove(deep, F.cross_entropy, DATA, names, QUICK, stop, Kept(tmp_path, made, resume=False))
+    kept = Kept(tmp_path, made, resume=True)
+    assert sorted(kept) == ["add_skips", "untreated"]
+    assert prove(deep, F.cross_entropy, DATA, names, QUICK, kept=kept).to_json() == whole.to_json()
+    with pytest.raises(InputError, match="other protocol"):
+        Kept(tmp_path, plan("x", network, Protocol(steps=26)), resume=True)
+    with pytest.raises(InputError, match="other network"):
+        Kept(tmp_path, plan("x", deep(1), QUICK), resume=True)
+    (tmp_path / "trials.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        Kept(tmp_path, made, resume=True)
+    assert len(Kept(tmp_path, made, resume=False)) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"seeds": 1}, "at least 2 seeds"),
+        ({"held_out": 1.0}, "held_out"),
+    ],
+)
+def test_bad_protocols(change, message):
+    with pytest.raises(InputError, match=message):
+        Protocol(**change)
+
+
+def test_bad_input():
+    with pytest.raises(InputError, match="unknown treatment 'pray'"):
+        prove(zoo.mlp(64, 10, 1, 8), F.cross_entropy, DATA, ["pray"], QUICK)
+    with pytest.raises(InputError, match="too few"):
+        prove(zoo.mlp(64, 10, 1, 8), F.cross_entropy, [(DATA[0][0][:2], DATA[0][1][:2])], [], QUICK)
