@@ -1,5 +1,6 @@
 """Products of the Hessian and its kin against dense references in float64."""
 
+import functools
 import warnings
 
 import pytest
@@ -139,10 +140,15 @@ def test_inputs_as_tuple_and_mapping():
     torch.testing.assert_close(Hessian(model, F.mse_loss, [((x, z), y)]) @ v, by_name)
 
 
-def test_compiled_products_agree():
-    model, loss_fn, batches = case("relu mlp")
+def test_compiled_products_agree(monkeypatch):
+    # Without the half minute of generating machine code, which the benchmarks do.
+    calls = []
+    traced = functools.partial(torch.compile, backend="aot_eager")
+    monkeypatch.setattr(torch, "compile", lambda *args, **kwargs: calls.append(args) or traced(*args, **kwargs))
+    model, loss_fn, batches = case("several batches")
     v = torch.randn(sum(p.numel() for p in model.parameters()), dtype=torch.float64)
     torch.testing.assert_close(Hessian(model, loss_fn, batches, compile=True) @ v, Hessian(model, loss_fn, batches) @ v)
+    assert len(calls) >= 1
 
 
 # --- Gauss-Newton -------------------------------------------------------------------------------------------
@@ -258,6 +264,28 @@ def test_what_cannot_be_linearised_falls_back_once_and_stays_right():
         product = H @ eye(H)
     assert len(caught) == 1
     torch.testing.assert_close(product, dense_reference(same, F.mse_loss, batches))
+
+
+@pytest.mark.parametrize("why", ["memory is short", "cannot be linearised"])
+def test_populations_fall_back_once_and_stay_right(why):
+    torch.manual_seed(0)
+    models = [
+        nn.Sequential(nn.Linear(3, 4), Cube() if "cannot" in why else nn.Tanh(), nn.Linear(4, 2)).double()
+        for _ in range(3)
+    ]
+    batches = [(torch.randn(n, 3).double(), torch.randn(n, 2).double()) for n in (5, 2)]
+    memory = 1.0 if "memory" in why else None
+    P = PopulationHessian(models[0], stack_module_state(models)[0], F.mse_loss, batches, memory=memory)
+    V = torch.randn(3, P.shape[1], 2, dtype=torch.float64)
+    with pytest.warns(UserWarning, match=why) as caught:
+        product = P @ V
+    assert len(caught) == 1
+    assert not P.linearised
+    singles = [Hessian(m, F.mse_loss, batches, linearise=False) @ v for m, v in zip(models, V, strict=True)]
+    torch.testing.assert_close(product, torch.stack(singles))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.testing.assert_close(P @ V[:, :, 0], product[:, :, 0])
 
 
 # --- a peer -------------------------------------------------------------------------------------------------

@@ -56,9 +56,13 @@ class Hessian(Curvature):
 
     def _recomputed(self, batch: Batch, direction: Params) -> Sequence[Tensor]:
         params = tuple(p.clone().requires_grad_() for p in self.problem.params)
-        loss = self.problem.loss(params, batch)
-        gradient = torch.autograd.grad(loss, params, create_graph=True, materialize_grads=True)
-        slope = sum((g * d).sum() for g, d in zip(gradient, direction, strict=True))
-        if not isinstance(slope, Tensor) or not slope.requires_grad:  # a loss linear in the parameters
-            return [torch.zeros_like(p) for p in params]
-        return torch.autograd.grad(slope, params, materialize_grads=True)
+        return double_backward(self.problem.loss(params, batch), params, direction)
+
+
+def double_backward(loss: Tensor, params: Params, direction: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The Hessian's product with ``direction``: the gradient of the gradient's slope along it."""
+    gradient = torch.autograd.grad(loss, params, create_graph=True, materialize_grads=True)
+    slope = sum((g * d).sum() for g, d in zip(gradient, direction, strict=True))
+    if not isinstance(slope, Tensor) or not slope.requires_grad:  # a loss linear in the parameters
+        return [torch.zeros_like(p) for p in params]
+    return torch.autograd.grad(slope, params, materialize_grads=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,28 +12,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nonsingular.curvature.dense import by_products
-from nonsingular.curvature.linearise import LinearMap, NotLinearisable, OverBudget, record
-from nonsingular.curvature.problem import (
-    Batch,
-    Loss,
-    Params,
-    Problem,
-    available_bytes,
-    culprit,
-    first_line,
-    is_out_of_memory,
-    out_of_memory,
-)
+from nonsingular.curvature.linearise import LinearMap
+from nonsingular.curvature.problem import Batch, Loss, Params, Problem, culprit
+from nonsingular.curvature.recorded import BLOCK_BYTES, Recorded, refuse_difference
 from nonsingular.errors import InputError
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
-BLOCK_BYTES = 2**28  # columns are multiplied side by side while no intermediate tensor is larger than this
-MEMORY_SHARE = 0.6  # of the available memory, for what a linearised operator keeps
 
-
-class Curvature(ABC):
+class Curvature(Recorded):
     """A symmetric matrix of second derivatives, known by its products.
 
     ``C @ v`` takes a vector ``[P]`` or a block ``[P, k]``, of the operator's dtype and on its device; entries are
@@ -82,24 +69,17 @@ class Curvature(ABC):
         channels_last: bool | None = None,
         memory: float | None = None,
     ) -> None:
-        self.problem = Problem(model, loss_fn, batches, params, reduction, dtype, channels_last)
-        self.problem.check()
+        problem = Problem(model, loss_fn, batches, params, reduction, dtype, channels_last)
+        super().__init__(problem, linearise, compile, memory)
+        problem.check()
         if microbatch is not None:
             self._split_batches(microbatch, reduction)
-        self._linearise, self._compile = linearise, compile
-        self._budget = MEMORY_SHARE * available_bytes(self.device) if memory is None else memory
-        self._maps: list[LinearMap | None] = []
-        self._verified = False
 
     # --- what a kind of curvature defines -------------------------------------------------------------------
 
     @abstractmethod
-    def _derivative(self, batch: Batch) -> Callable[..., Sequence[Tensor]]:
-        """The product with one batch's matrix as a function of tensors shaped like the parameters."""
-
-    @abstractmethod
     def _recomputed(self, batch: Batch, direction: Params) -> Sequence[Tensor]:
-        """The same by plain automatic differentiation, every time from the start."""
+        """The product with one batch's matrix by plain automatic differentiation, every time from the start."""
 
     # --- products -------------------------------------------------------------------------------------------
 
@@ -107,26 +87,6 @@ class Curvature(ABC):
     def shape(self) -> tuple[int, int]:
         """``(P, P)``."""
         return (self.problem.size, self.problem.size)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the products."""
-        return self.problem.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Of the products."""
-        return self.problem.device
-
-    @property
-    def linearised(self) -> bool:
-        """Whether every batch is recorded (records them if that has not happened yet)."""
-        return all(m is not None for m in self._linear_maps())
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that the recordings keep, bytes."""
-        return sum(m.nbytes for m in self._maps if m is not None)
 
     def __matmul__(self, v: Float[Tensor, "P *columns"]) -> Float[Tensor, "P *columns"]:
         if not isinstance(v, Tensor):
@@ -169,22 +129,19 @@ class Curvature(ABC):
         return out
 
     def _recompute(self, batch: Batch, direction: Params) -> Sequence[Tensor]:
-        try:
-            with torch.enable_grad():
-                return self._recomputed(batch, direction)
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise out_of_memory(batch) from error
-            raise InputError(f"the loss cannot be differentiated twice: {culprit(self.problem, batch)}") from error
+        return self._anew(self._recomputed, batch, direction)
+
+    # --- recordings, and what they are held against ---------------------------------------------------------
+
+    def _arguments(self) -> Params:
+        return self.problem.params
 
     def _linear_maps(self) -> list[LinearMap | None]:
-        if not self._maps:
-            if self._linearise:
-                self._record_all()
-            else:
-                self._maps = [None] * len(self.problem.batches)
+        fresh = not self._maps
+        maps = super()._linear_maps()
+        if fresh:
             self._check_symmetry()
-        return self._maps
+        return maps
 
     def _check_symmetry(self) -> None:
         """Second derivatives that PyTorch silently leaves out (``once_differentiable``) make products asymmetric."""
@@ -201,48 +158,15 @@ class Curvature(ABC):
             where = culprit(self.problem, batch)
             raise InputError(f"the loss is not twice differentiable, its Hessian comes out asymmetric: {where}")
 
-    def _record_all(self) -> None:
-        left = self._budget
-        for i, batch in enumerate(self.problem.batches):
-            try:
-                linear = record(self._derivative(batch), self.problem.params, left)
-                if i == 0:
-                    self._verify(linear, batch)
-            except Exception as error:  # whatever goes wrong in tracing, there is another way
-                if isinstance(error, InputError):
-                    raise
-                self._fall_back(error, i)
-                return
-            left -= linear.nbytes
-            if self._compile:
-                linear.compile(like=self._maps[0] if self._maps else None)
-            self._maps.append(linear)
-
-    def _fall_back(self, error: Exception, recorded: int) -> None:
-        rest = len(self.problem.batches) - recorded
-        self._maps += [None] * rest
-        short = isinstance(error, OverBudget) or is_out_of_memory(error)
-        cause = "memory is short" if short else "the model cannot be linearised"
-        warnings.warn(
-            f"{cause} ({first_line(error)}): products with {rest} of {len(self._maps)} batches are computed anew "
-            "each time, which is slower and equally right",
-            stacklevel=5,
-        )
-
     def _verify(self, linear: LinearMap, batch: Batch) -> None:
-        """One replay against plain differentiation: a wrong recording must never pass for a fast one."""
         generator = torch.Generator(device=self.device).manual_seed(0)
         probe = torch.randn(self.shape[0], generator=generator, device=self.device, dtype=self.dtype)
         direction = self.problem.split(probe)
         expected = self.problem.join(self._recompute(batch, direction))
-        got = self.problem.join(linear(*direction))
-        tolerance = torch.finfo(self.dtype).eps ** 0.5 * expected.norm()
-        if not (got - expected).norm() <= tolerance:
-            raise NotLinearisable("the recording gives other products than plain differentiation")
+        refuse_difference(self.problem.join(linear(*direction)), expected)
         if not self.problem.convolutional:
             both = self.problem.join(linear.stacked(*self.problem.split(torch.stack([probe, -probe]))), lead=1)
-            if not (both - torch.stack([expected, -expected])).norm() <= 2 * tolerance:
-                raise NotLinearisable("the vectorised recording gives other products than plain differentiation")
+            refuse_difference(both, torch.stack([expected, -expected]), "vectorised recording")
 
     # --- other forms ----------------------------------------------------------------------------------------
 

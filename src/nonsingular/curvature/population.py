@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nonsingular.curvature.hessian import Hessian
-from nonsingular.curvature.linearise import LinearMap, record
-from nonsingular.curvature.operator import BLOCK_BYTES, MEMORY_SHARE
-from nonsingular.curvature.problem import Batch, Loss, Params, Problem, available_bytes
+from nonsingular.curvature.hessian import Hessian, double_backward
+from nonsingular.curvature.linearise import LinearMap
+from nonsingular.curvature.problem import Batch, Loss, Params, Problem
+from nonsingular.curvature.recorded import BLOCK_BYTES, Recorded, refuse_difference
 from nonsingular.errors import InputError
 
 
-class PopulationHessian:
+class PopulationHessian(Recorded):
     """The Hessians of R networks of one architecture, each acting on a vector of its own.
 
     ``H @ V`` with ``V`` of shape ``[run, P]`` (or ``[run, P, k]``) multiplies row r by the Hessian of network r, all in
@@ -33,6 +33,9 @@ class PopulationHessian:
             are not named have the model's own values in every run.
         reduction: as for `Hessian`.
         dtype: compute in this precision; the parameters' own by default.
+        linearise: as for `Hessian`. Off, or where it fails or memory is short, networks are differentiated anew one
+            after the other.
+        memory: bytes that recordings may keep; by default 60 % of what is available.
 
     Raises:
         InputError: as `Hessian`; or the stacked parameters do not match the model.
@@ -48,39 +51,40 @@ class PopulationHessian:
         buffers: Mapping[str, Tensor] | None = None,
         reduction: str = "mean",
         dtype: torch.dtype | None = None,
+        linearise: bool = True,
+        memory: float | None = None,
     ) -> None:
-        self._arguments: dict[str, Any] = {"reduction": reduction, "dtype": dtype}
+        self._options: dict[str, Any] = {
+            "reduction": reduction,
+            "dtype": dtype,
+            "linearise": linearise,
+            "memory": memory,
+        }
         self._model, self._loss_fn = model, loss_fn
-        self.problem = Problem(model, loss_fn, batches, None, reduction, dtype, channels_last=False)
+        super().__init__(
+            Problem(model, loss_fn, batches, None, reduction, dtype, channels_last=False), linearise, False, memory
+        )
         self.problem.check()
         self.stacked = self._match(stacked)
         self.buffers = self._match_buffers(buffers or {})
         self.runs = self.stacked[0].shape[0]
-        self._maps: list[LinearMap] = []
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """``(run, P, P)``."""
         return (self.runs, self.problem.size, self.problem.size)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the products."""
-        return self.problem.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Of the products."""
-        return self.problem.device
-
     def __matmul__(self, V: Float[Tensor, "run P *columns"]) -> Float[Tensor, "run P *columns"]:
         if V.dim() not in (2, 3) or tuple(V.shape[:2]) != self.shape[:2]:
             raise InputError(f"expected [{self.runs}, {self.shape[1]}] or [.., .., k], got {list(V.shape)}")
         if V.dim() == 3:
             return self._blocks(V)
+        V = V.detach().to(self.device, self.dtype)
         out = torch.zeros_like(V)
-        for linear, weight in zip(self._linear_maps(), self.problem.weights, strict=True):
-            out.add_(self.problem.join(linear(*self.problem.split(V)), lead=1), alpha=weight)
+        for batch, weight, linear in self._parts():
+            parts = self.problem.split(V)
+            product = linear(*parts) if linear is not None else self._anew(self._recomputed, batch, parts)
+            out.add_(self.problem.join(product, lead=1), alpha=weight)
         return out
 
     def member(self, run: int) -> Hessian:
@@ -93,11 +97,15 @@ class PopulationHessian:
         for name, values in self.buffers.items():
             own[name].data = values[run].clone()
         pairs = [(b.inputs, b.target) for b in self.problem.batches]
-        return Hessian(model, self._loss_fn, pairs, **self._arguments)
+        return Hessian(model, self._loss_fn, pairs, **self._options)
 
     def _blocks(self, V: Tensor) -> Tensor:
+        if not self.linearised:
+            return torch.stack([self @ v for v in V.unbind(2)], dim=2)
+        V = V.detach().to(self.device, self.dtype)
         out = torch.zeros_like(V)
-        for linear, weight in zip(self._linear_maps(), self.problem.weights, strict=True):
+        for _, weight, linear in self._parts():
+            assert linear is not None
             width = max(1, BLOCK_BYTES // linear.widest)
             for start in range(0, V.shape[2], width):
                 part = V[:, :, start : start + width].movedim(2, 0).contiguous()
@@ -105,13 +113,28 @@ class PopulationHessian:
                 out[:, :, start : start + width].add_(product.movedim(0, 2), alpha=weight)
         return out
 
-    def _linear_maps(self) -> list[LinearMap]:
-        if not self._maps:
-            budget = MEMORY_SHARE * available_bytes(self.device)
-            for batch in self.problem.batches:
-                self._maps.append(record(self._derivative(batch), self.stacked, budget))
-                budget -= self._maps[-1].nbytes
-        return self._maps
+    def _parts(self) -> Iterable[tuple[Batch, float, LinearMap | None]]:
+        return zip(self.problem.batches, self.problem.weights, self._linear_maps(), strict=True)
+
+    def _arguments(self) -> Params:
+        return self.stacked
+
+    def _verify(self, linear: LinearMap, batch: Batch) -> None:
+        generator = torch.Generator(device=self.device).manual_seed(0)
+        probe = torch.randn(self.shape[:2], generator=generator, device=self.device, dtype=self.dtype)
+        direction = self.problem.split(probe)
+        expected = self._anew(self._recomputed, batch, direction)
+        refuse_difference(self.problem.join(linear(*direction), lead=1), self.problem.join(expected, lead=1))
+
+    def _recomputed(self, batch: Batch, direction: Params) -> Sequence[Tensor]:
+        """One network after the other, each by plain automatic differentiation."""
+        products = []
+        for run in range(self.runs):
+            params = tuple(p[run].clone().requires_grad_() for p in self.stacked)
+            buffers = {name: values[run] for name, values in self.buffers.items()}
+            loss = self.problem.loss(params, batch, buffers)
+            products.append(double_backward(loss, params, [d[run] for d in direction]))
+        return [torch.stack(parts) for parts in zip(*products, strict=True)]
 
     def _derivative(self, batch: Batch) -> Callable[..., Sequence[Tensor]]:
         def total(stacked: Params) -> Tensor:

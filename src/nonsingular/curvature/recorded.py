@@ -1,0 +1,136 @@
+"""What operators of one network and of a population share: a linear function a batch, recorded once or done anew."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from nonsingular.curvature.linearise import LinearMap, NotLinearisable, OverBudget, record
+from nonsingular.curvature.problem import (
+    Batch,
+    Params,
+    Problem,
+    available_bytes,
+    culprit,
+    first_line,
+    is_out_of_memory,
+    out_of_memory,
+)
+from nonsingular.errors import InputError
+
+BLOCK_BYTES = 2**28  # columns are multiplied side by side while no intermediate tensor is larger than this
+MEMORY_SHARE = 0.6  # of the available memory, for what a linearised operator keeps
+
+Differentiate = Callable[[Batch, Params], Sequence[Tensor]]
+
+
+class Recorded(ABC):
+    """A linear operator that is a weighted sum over batches of recorded functions.
+
+    Where a batch cannot be recorded, or memory is short, its product is differentiated anew every time, and a warning
+    says so once. The first recording is held against that slower way before it is trusted.
+    """
+
+    def __init__(self, problem: Problem, linearise: bool, compile: bool, memory: float | None) -> None:
+        self.problem = problem
+        self._linearise, self._compile = linearise, compile
+        self._budget = MEMORY_SHARE * available_bytes(self.device) if memory is None else memory
+        self._maps: list[LinearMap | None] = []
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the products."""
+        return self.problem.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of the products."""
+        return self.problem.device
+
+    @property
+    def linearised(self) -> bool:
+        """Whether every batch is recorded (records them if that has not happened yet)."""
+        return all(m is not None for m in self._linear_maps())
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the recordings keep, bytes."""
+        return sum(m.nbytes for m in self._maps if m is not None)
+
+    # --- what a kind of operator defines --------------------------------------------------------------------
+
+    @abstractmethod
+    def _derivative(self, batch: Batch) -> Callable[..., Sequence[Tensor]]:
+        """The product with one batch's matrix as a function of tensors shaped like ``_arguments``."""
+
+    @abstractmethod
+    def _arguments(self) -> Params:
+        """Tensors of the shapes and memory formats that recordings are called with."""
+
+    @abstractmethod
+    def _verify(self, linear: LinearMap, batch: Batch) -> None:
+        """Hold a recording against plain differentiation: a wrong one must never pass for a fast one.
+
+        Raises:
+            NotLinearisable: it gives other products.
+        """
+
+    # --- recording, or not ----------------------------------------------------------------------------------
+
+    def _linear_maps(self) -> list[LinearMap | None]:
+        if not self._maps:
+            if self._linearise:
+                self._record_all()
+            else:
+                self._maps = [None] * len(self.problem.batches)
+        return self._maps
+
+    def _record_all(self) -> None:
+        left = self._budget
+        for i, batch in enumerate(self.problem.batches):
+            try:
+                linear = record(self._derivative(batch), self._arguments(), left)
+                if i == 0:
+                    self._verify(linear, batch)
+            except Exception as error:  # whatever goes wrong in tracing, there is another way
+                if isinstance(error, InputError):
+                    raise
+                self._fall_back(error, i)
+                return
+            left -= linear.nbytes
+            if self._compile:
+                linear.compile(like=self._maps[0] if self._maps else None)
+            self._maps.append(linear)
+
+    def _fall_back(self, error: Exception, recorded: int) -> None:
+        rest = len(self.problem.batches) - recorded
+        self._maps += [None] * rest
+        short = isinstance(error, OverBudget) or is_out_of_memory(error)
+        cause = "memory is short" if short else "the model cannot be linearised"
+        warnings.warn(
+            f"{cause} ({first_line(error)}): products with {rest} of {len(self._maps)} batches are computed anew "
+            "each time, which is slower and equally right",
+            stacklevel=6,
+        )
+
+    def _anew(
+        self, differentiate: Callable[[Batch, Params], Sequence[Tensor]], batch: Batch, v: Params
+    ) -> Sequence[Tensor]:
+        """``differentiate(batch, v)``, with its failures in words."""
+        try:
+            with torch.enable_grad():
+                return differentiate(batch, v)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise out_of_memory(batch) from error
+            raise InputError(f"the loss cannot be differentiated twice: {culprit(self.problem, batch)}") from error
+
+
+def refuse_difference(got: Tensor, expected: Tensor, what: str = "recording") -> None:
+    """Raise `NotLinearisable` where products differ by more than rounding explains."""
+    if not (got - expected).norm() <= torch.finfo(expected.dtype).eps ** 0.5 * expected.norm():
+        raise NotLinearisable(f"the {what} gives other products than plain differentiation")
