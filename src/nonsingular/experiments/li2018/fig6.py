@@ -24,7 +24,6 @@ SIZES = {
     "paper": (Size(5, 300, 51, None), 56, 16, (1, 2, 4, 8)),
 }
 """Scale -> size, layers, channels of the first stage at k = 1, the widths k."""
-KINDS = {"resnet": "with", "plainnet": "without"}
 
 
 def specs(scale: str, data: str | None = None) -> Spec:
@@ -63,7 +62,7 @@ CLAIMS = tuple(
         lambda r, variable=variable, kind=kind: _with_width(r, variable, kind),  # type: ignore[misc]
         Region(high=0.0),
     )
-    for kind, words in KINDS.items()
+    for kind, words in surfaces.KINDS.items()
     for variable, verb, what in (
         *((v, "smooths", "smoother") for v in surfaces.ROUGHNESS),
         ("sharpness", "flattens", "flatter"),

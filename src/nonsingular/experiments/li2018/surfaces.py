@@ -20,6 +20,8 @@ from nonsingular.experiments.workspace import Workspace
 from nonsingular.networks import ResidualSpec
 from nonsingular.training import Member
 
+KINDS = {"resnet": "with", "plainnet": "without"}
+"""Beginnings of networks' names, and whether they have skip connections."""
 ROUGHNESS = ("nonconvex", "total_variation", "excess_variation")
 LABELS = {
     "nonconvex": "non-convex points (%)",

@@ -1,0 +1,180 @@
+"""A 51 x 51 loss surface of ResNet-56 against evaluating each point in turn as the loss-landscape scripts do.
+
+Their method (github.com/tomgoldstein/loss-landscape): copy the weights into the network, pass all images through in
+batches of 128 in the default memory order, count loss and correct answers; then the next point. Here it is spared
+their data loader, which would add to its time.
+
+A whole surface by that method takes hours. So one point is measured by both in turn, in one process, and the ratio is
+multiplied by that of the points: 2601 over those that ours evaluates. The error is measured against the full evaluation
+at points drawn at random. Images are CIFAR-10's where NONSINGULAR_DATA is set, else random; the network is trained on
+them for some steps.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from interleaved import interleaved, ratio, show
+from nonsingular import landscape
+from nonsingular.data import DataSpec, Task, prepare
+from nonsingular.networks import NetworkSpec, build, resnet
+from nonsingular.training import Trainer, TrainingSpec
+
+IMAGES, STEPS, GRID, CHECKS = 128, 40, 51, 60
+TARGET, EXACT_TARGET, ERROR_TARGET = 10.0, 2.0, 0.01
+BATCH = 128
+
+
+def images() -> Task:
+    if "NONSINGULAR_DATA" in os.environ:
+        return prepare(DataSpec("cifar10", train=1000, test=10, scaling="channels", layout="image"))
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1000, 3, 32, 32, generator=generator)
+    y = torch.randint(10, (1000,), generator=generator)
+    return Task(x, y, x[:10], y[:10], classes=10)
+
+
+class Scripts:
+    """The scripts' method, one point a call."""
+
+    def __init__(self, network: nn.Module, batch: tuple[Tensor, Tensor], directions: list[landscape.Direction]) -> None:
+        self.network, self.batch = network, batch
+        self.centre = {n: p.detach().clone() for n, p in network.named_parameters()}
+        self.directions = directions
+
+    @torch.no_grad()
+    def __call__(self, point: np.ndarray) -> float:
+        """The loss there."""
+        for name, p in self.network.named_parameters():
+            p.copy_(
+                self.centre[name] + sum(c * d[name] for c, d in zip(point, self.directions, strict=True) if name in d)
+            )
+        total, correct = 0.0, 0
+        for x, y in zip(*(t.split(BATCH) for t in self.batch), strict=True):
+            output = self.network(x)
+            total += F.cross_entropy(output, y).item() * len(y)
+            correct += output.argmax(1).eq(y).sum().item()
+        return total / len(self.batch[1])
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """ResNet-56, and the images of its surface."""
+    task = images()
+    spec = TrainingSpec(math.ceil(STEPS / 10), 100, 0.05, "sgd", 0.9, weight_decay=5e-4)
+    trainer = Trainer([build(resnet(56), task.shape, task.classes, 0)], [0], task, spec)
+    start = time.perf_counter()
+    for _ in range(spec.epochs):
+        trainer.train_epoch()
+    reached = trainer.evaluate(task.train_inputs[:IMAGES], task.train_labels[:IMAGES])
+    print(f"\nResNet-56 after {STEPS} steps: loss {reached.loss.item():.3f}, {time.perf_counter() - start:.0f} s")
+    return trainer.population.network(0).eval(), (task.train_inputs[:IMAGES], task.train_labels[:IMAGES])
+
+
+def test_one_point() -> None:
+    """What each idea gains at one point; the answers agree."""
+    task = images()
+    network = build(resnet(56), task.shape, task.classes, 0).eval()
+    batch = (task.train_inputs[:IMAGES], task.train_labels[:IMAGES])
+    directions = [landscape.gaussian(network, seed) for seed in (0, 1)]
+    points = np.array([[0.1, -0.05]])
+
+    def ours(**options: object) -> landscape.Losses:
+        return landscape.Losses(network, F.cross_entropy, [batch], directions, **options)
+
+    theirs = Scripts(build(resnet(56), task.shape, task.classes, 0).eval(), batch, directions)
+    ways = {
+        "channels-last, batches of 128": ours(folded=False, microbatch=BATCH),
+        "channels-last, pieces of 32": ours(folded=False),
+        "and batch norm folded (exact)": ours(),
+        "half of the images": ours(samples=IMAGES // 2),
+    }
+    if fast_bfloat16():
+        ways["bfloat16"] = ours(precision="bfloat16")
+    exact = theirs(points[0])
+    for name, way in ways.items():
+        tolerance = {"bfloat16": 0.05, "half of the images": 0.5}.get(name, 1e-4)
+        assert way(points)[0][0] == pytest.approx(exact, rel=tolerance), name
+    timings = interleaved(
+        {"scripts": lambda: theirs(points[0]), **{n: (lambda w=w: w(points)) for n, w in ways.items()}}, 5, 1
+    )
+    show(
+        f"one point of ResNet-56, {IMAGES} images, {torch.get_num_threads()} threads",
+        {
+            "scripts": f"{timings['scripts'].median:.2f} s",
+            **{n: f"{timings[n].median:.2f} s, ratio {ratio(timings['scripts'], timings[n]):.2f}" for n in ways},
+        },
+    )
+    exact_ratio = ratio(timings["scripts"], timings["and batch norm folded (exact)"])
+    print(f"  exact mode: {exact_ratio:.2f} times as fast (target {EXACT_TARGET:g})")
+    assert exact_ratio > 1
+
+
+def test_surface(trained: tuple[nn.Module, tuple[Tensor, Tensor]]) -> None:
+    """The whole surface: time against the scripts', error against the full evaluation."""
+    network, batch = trained
+    directions = [landscape.gaussian(network, seed) for seed in (0, 1)]
+    exact = landscape.Losses(network, F.cross_entropy, [batch], directions)
+    start = time.perf_counter()
+    found = landscape.surface(network, F.cross_entropy, [batch], *directions, grid=GRID)
+    seconds = time.perf_counter() - start
+    theirs, point = Scripts(network, batch, directions), np.array([[0.3, 0.4]])
+    timings = interleaved({"scripts": lambda: theirs(point[0]), "ours": lambda: exact(point)}, 5, 1)
+    a_point = ratio(timings["scripts"], timings["ours"])
+    rng = np.random.default_rng(1)
+    drawn = rng.choice(GRID**2, CHECKS, replace=False)
+    rows, columns = np.unravel_index(drawn, (GRID, GRID))
+    at = np.stack([found.x.values[columns], found.y.values[rows]], axis=1)
+    truth, _ = exact(at)
+    errors = np.log(found.loss.values[rows, columns]) - np.log(truth)
+    error = math.sqrt(np.mean(errors**2)) / found.attrs["range"]
+    evaluated = found.attrs["evaluated"]
+    speed = a_point * GRID**2 / evaluated
+    ours, theirs_all = evaluated * timings["ours"].median, GRID**2 * timings["scripts"].median
+    show(
+        f"{GRID} x {GRID} surface of ResNet-56, {IMAGES} images, {torch.get_num_threads()} threads",
+        {
+            "ours": f"{evaluated} of {GRID**2} points, {seconds:.0f} s ({ours:.0f} s by the time of one point)",
+            "scripts": f"{GRID**2} points, {theirs_all:.0f} s by the time of one point",
+            "ratio": f"{a_point:.2f} a point x {GRID**2 / evaluated:.2f} in points = {speed:.1f} (target {TARGET:g})",
+            "error of log loss": f"{100 * error:.3f} % of its range {found.attrs['range']:.2f} "
+            f"at {CHECKS} random points (target {100 * ERROR_TARGET:g} %)",
+            "its own estimate": f"{100 * found.attrs['interpolation_error'] / found.attrs['range']:.3f} %",
+        },
+    )
+    assert error < ERROR_TARGET
+    assert speed > 1
+
+
+def test_small_networks_side_by_side() -> None:
+    """Many points in one call pays for small fully-connected networks only."""
+    for depth, width in ((10, 16), (30, 128)):
+        network = build(NetworkSpec(depth, width), 64, 10, 0).eval()
+        batch = (torch.randn(500, 64), torch.randint(10, (500,)))
+        directions = [landscape.gaussian(network, seed) for seed in (0, 1)]
+        points = np.random.default_rng(0).uniform(-0.3, 0.3, (64, 2))
+        one, several = (
+            landscape.Losses(network, F.cross_entropy, [batch], directions, vectorised=v) for v in (False, True)
+        )
+        chosen = landscape.Losses(network, F.cross_entropy, [batch], directions)
+        timings = interleaved(
+            {"one": lambda o=one, p=points: o(p), "several": lambda s=several, p=points: s(p)}, rounds=5, warmup=1
+        )
+        gain = ratio(timings["one"], timings["several"])
+        print(f"\n{depth} layers x {width}: side by side {gain:.2f} times as fast; chosen: {chosen.how}")
+
+
+def fast_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 matrices in hardware."""
+    a = torch.randn(512, 512)
+    b = a.bfloat16()
+    timings = interleaved({"float32": lambda: a @ a, "bfloat16": lambda: b @ b}, 3, 1)
+    return ratio(timings["float32"], timings["bfloat16"]) > 1
