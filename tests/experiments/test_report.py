@@ -326,6 +326,18 @@ def test_differences_name_both_values():
     }
 
 
+def test_what_differs_alike_in_all_networks_is_told_once():
+    found = experiment("orhan2018/fig3")
+    wide = json.loads(make_spec(found, "paper", Overrides()).to_json())
+    for member in wide["networks"]:
+        member["network"]["width"] = 64
+    wide["networks"][0]["network"]["depth"] = 7
+    assert set(differences.from_paper(found, wide)) == {
+        "width of every network: 64, not 128",
+        "depth of plain: 7, not 20",
+    }
+
+
 def test_an_experiment_that_has_changed_since_says_so():
     found = experiment("orhan2018/fig3")
     old = json.loads(make_spec(found, "laptop", Overrides()).to_json())

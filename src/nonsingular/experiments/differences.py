@@ -42,12 +42,8 @@ def from_paper(experiment: Experiment, kept: Kept) -> list[str]:
     """What the run did otherwise than the experiment at the paper's scale, a phrase each: ``epochs: 12, not 100``."""
     if experiment.specs is None or "paper" not in experiment.scales:
         return []
-    paper = make_spec(experiment, "paper", Overrides())
-    return [
-        f"{_words(name)}: {_shown(name, ours)}, not {_shown(name, theirs)}"
-        for name, ours, theirs in _unequal(kept, _as_kept(paper))
-        if name not in ("scale", "seed")
-    ]
+    paper = _as_kept(make_spec(experiment, "paper", Overrides()))
+    return [f"{name}: {ours}, not {theirs}" for name, ours, theirs in _told(kept, paper, passed=("scale", "seed"))]
 
 
 def command(experiment: Experiment, kept: Kept) -> tuple[str, list[str]]:
@@ -62,10 +58,7 @@ def command(experiment: Experiment, kept: Kept) -> tuple[str, list[str]]:
         if value not in (None, ()):
             words += [f"--{name}", ",".join(value) if isinstance(value, tuple) else str(value)]
     again = _as_kept(make_spec(experiment, str(kept["scale"]), overrides))
-    changed = [
-        f"{_words(name)}: {_shown(name, theirs)}, then {_shown(name, ours)}"
-        for name, ours, theirs in _unequal(kept, again)
-    ]
+    changed = [f"{name}: {ours}, then {theirs}" for name, theirs, ours in _told(kept, again)]
     return shlex.join(words), changed
 
 
@@ -99,41 +92,75 @@ def _as_kept(spec: Spec) -> dict[str, Any]:
     return kept
 
 
-def _unequal(ours: Kept, theirs: Kept) -> Iterator[tuple[str, Any, Any]]:
-    """Dotted name, our value and theirs, for all that both specs hold and hold unequal."""
+Path = tuple[str, ...]
+"""Where a value stands in a spec: ``("training", "epochs")``."""
+
+
+def _told(ours: Kept, theirs: Kept, passed: Sequence[str] = ()) -> Iterator[tuple[str, str, str]]:
+    """Name, our value and theirs in words, for all that both specs hold and hold unequal.
+
+    What differs alike in several networks is told once.
+    """
     a, b = dict(_flat(ours)), dict(_flat(theirs))
-    for name, value in a.items():
-        if name in b and b[name] != value:
-            yield name, value, b[name]
+    alike: dict[tuple[Path, str, str], list[str]] = {}
+    for path, value in a.items():
+        if path not in b or b[path] == value or path[0] in passed:
+            continue
+        if path == ("networks",):
+            yield "networks", *_only(value, b[path])
+        elif path[0] == "networks":
+            found = (tuple(p for p in path[2:] if p != "network"), _shown(path, value), _shown(path, b[path]))
+            alike.setdefault(found, []).append(path[1])
+        else:
+            yield _words(path), _shown(path, value), _shown(path, b[path])
+    shared = set(a.get(("networks",), ())) & set(b.get(("networks",), ()))
+    for (field, value, other), names in alike.items():
+        of = "every network" if len(names) == len(shared) > 1 else ", ".join(names)
+        yield f"{_plain(field)} of {of}", value, other
 
 
-def _flat(kept: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and values; of the networks the list of names, and then each under its own."""
-    if name == "networks" and kept:
-        yield name, [m["name"] for m in kept]
-        kept = {m["name"]: {k: v for k, v in m.items() if k != "name"} for m in kept}
+def _only(ours: Sequence[str], theirs: Sequence[str]) -> tuple[str, str]:
+    """Two lists in words; of long ones what the other lacks."""
+    if len(ours) <= 3 and len(theirs) <= 3:
+        return ", ".join(ours), ", ".join(theirs)
+    more, less = ([x for x in a if x not in b] for a, b in ((ours, theirs), (theirs, ours)))
+    return (f"{len(ours)}" + (f" (with {', '.join(more)})" if more else "")), (
+        f"{len(theirs)}" + (f" (with {', '.join(less)})" if less else "")
+    )
+
+
+def _flat(kept: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Paths and values; of the networks the list of names, and then each under its own."""
+    if path == ("networks",) and kept:
+        yield path, [str(m["name"]) for m in kept]
+        kept = {str(m["name"]): {k: v for k, v in m.items() if k != "name"} for m in kept}
     if isinstance(kept, Mapping):
         for key, value in kept.items():
-            yield from _flat(value, f"{name}.{key}" if name else str(key))
+            yield from _flat(value, (*path, str(key)))
     else:
-        yield name, kept
+        yield path, kept
 
 
-def _words(name: str) -> str:
+def _words(path: Path) -> str:
+    name = ".".join(path)
     if name in WORDS:
         return WORDS[name]
-    part, _, rest = name.partition(".")
-    prefix = {"instruments": "epochs with ", "settings": "", "networks": "", "training": ""}.get(part, f"{part} ")
-    return prefix + rest.replace("_", " ").replace(".network.", ", ").replace(".", ", ")
+    if path[0] == "instruments":
+        return f"epochs with {_plain(path[1:])}"
+    return _plain(path[1:] if path[0] in ("settings", "training", "data") else path)
 
 
-def _shown(name: str, value: Any) -> str:
+def _plain(path: Path) -> str:
+    return ", ".join(path).replace("_", " ")
+
+
+def _shown(path: Path, value: Any) -> str:
     if value is None:
-        return "all" if name.startswith(("data.", "instruments.")) else "none"
+        return "all" if path and path[0] in ("data", "instruments", "settings") else "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_shown("", v) for v in value) or "none"
+        return ", ".join(_shown((), v) for v in value) or "none"
     return f"{value:,}".replace(",", " ") if isinstance(value, int) else str(value)
 
 
@@ -145,7 +172,7 @@ def protocol(kept: Kept) -> list[tuple[str, str]]:
     told = [("Scale", str(kept["scale"])), ("Runs", f"{runs} ({seeds})")]
     if data:
         mirror = " and their mirror images" if data.get("mirror") else ""
-        train, test = (_shown("data.", data.get(part)) for part in ("train", "test"))
+        train, test = (_shown(("data", part), data.get(part)) for part in ("train", "test"))
         told.append(("Data", f"{data['name']}: {train} training images{mirror}, {test} test images"))
         pca = f", {data['pca']} principal components" if data.get("pca") else ""
         told.append(("Input scaling", f"{data['scaling']}{pca}"))
@@ -153,13 +180,19 @@ def protocol(kept: Kept) -> list[tuple[str, str]]:
         told.append(("Networks", ", ".join(str(m["name"]) for m in kept["networks"])))
     if training:
         told.append(("Epochs", str(training["epochs"])))
-        momentum = f", momentum {training['momentum']}" if training.get("momentum") else ""
+        extra = "".join(
+            f", {_plain((name,))} {_shown((), training[name])}"
+            for name in ("momentum", "weight_decay", "milestones")
+            if training.get(name)
+        )
         told.append(
             (
                 "Optimiser",
-                f"{training['optimiser']}{momentum}, learning rate {training['learning_rate']}, "
+                f"{training['optimiser']}, learning rate {training['learning_rate']}{extra}, "
                 f"batches of {training['batch']}, {training['precision']}",
             )
         )
-    told += [(_words(f"settings.{key}").capitalize(), _shown("", value)) for key, value in _flat(kept.get("settings"))]
-    return [(label, words) for label, words in told if label]
+        if training.get("augment", "none") != "none":
+            told.append(("Augmentation", str(training["augment"])))
+    settings = [(path, value) for path, value in _flat(kept.get("settings") or {}, ("settings",))]
+    return [*told, *((_words(path).capitalize(), _shown(path, value)) for path, value in settings)]
