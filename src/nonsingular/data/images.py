@@ -138,6 +138,7 @@ def _check_installed(name: str) -> None:
     except ImportError:
         raise MissingExtra(f"data set {name}", "data") from None
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what goes wrong is said once, by us
 
 
 def _read(files: list[str], scratch: str) -> Dataset:
