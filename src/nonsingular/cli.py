@@ -411,6 +411,7 @@ def landscape(
     """Draw the loss surface of a model: around a solution, between two, or along a training run."""
     from nonsingular import landscape as surfaces
     from nonsingular import targets
+    from nonsingular.files import held
     from nonsingular.terminal import Bar, print_landscape
 
     look = surfaces.Look(directions, tuple(filter(None, keep.split(","))), seed, planes, grid, span, convexity)
@@ -418,12 +419,12 @@ def landscape(
     model, loss_fn = targets.load_target(target)
     states = [targets.read_weights(path) for path in checkpoint or []]
     pairs = targets.load_batches(model, data, batches, data_dir, scaling, samples)
-    surfaces.begin(out, resume)
-    with Bar() as bar:
+    with held(out), Bar() as bar:
+        surfaces.begin(out, resume)
         bar.start("points", look.planes * grid ** (1 if len(states) == 2 else 2), "points")
         found = surfaces.explore(model.to(_device(device)), loss_fn, pairs, states, look, settings, out, bar.advance)
-    surfaces.save(out, found, target, look, settings)
-    figures = _draw_landscape(out, found, target)
+        surfaces.save(out, found, target, look, settings)
+        figures = _draw_landscape(out, found, target)
     if json_:
         typer.echo(json.dumps(surfaces.summary(found), indent=2))
     else:

@@ -1,4 +1,4 @@
-"""Surfaces and paths of li2018: small real runs, known answers, and every claim made to hold, to fail and to be in doubt."""
+"""Surfaces and paths of li2018: small real runs, known answers, claims made to hold, to fail and to be in doubt."""
 
 import dataclasses
 

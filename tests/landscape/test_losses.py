@@ -201,3 +201,15 @@ def test_bad_input_says_what_would_be_right(change, message):
     given = {"loss_fn": F.cross_entropy, "batches": pairs(), "directions": directions(model), **change}
     with pytest.raises(InputError, match=message):
         landscape.Losses(model, given.pop("loss_fn"), given.pop("batches"), given.pop("directions"), **given)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_loss_is_the_same_to_the_bit_whichever_points_it_is_asked_with(name):
+    make, data = CASES[name]
+    model = make()
+    losses = landscape.Losses(model, F.cross_entropy, data(), directions(model), vectorised=name == "fully-connected")
+    points = np.random.default_rng(0).uniform(-1, 1, (70, 2))
+    together = losses(points)[0]
+    order = np.random.default_rng(1).permutation(70)
+    np.testing.assert_array_equal(losses(points[order])[0], together[order])
+    np.testing.assert_array_equal(np.concatenate([losses(points[k : k + 1])[0] for k in range(9)]), together[:9])

@@ -54,8 +54,9 @@ class Stopped(BaseException):
 
 
 @pytest.mark.parametrize("settings", [landscape.EXACT, landscape.Settings(samples=30)])
-def test_a_stopped_surface_goes_on_where_it_ended(tmp_path, settings):
-    model, batches = SkipNet(), image_pairs(40)
+@pytest.mark.parametrize("convolutional", [True, False])
+def test_a_stopped_surface_goes_on_where_it_ended(tmp_path, settings, convolutional):
+    model, batches = (SkipNet(), image_pairs(40)) if convolutional else (relu_net(), pairs(samples=40))
     before = {n: t.clone() for n, t in model.state_dict().items()}
     d = directions(model)
     keep = tmp_path / "points.npz"

@@ -15,6 +15,7 @@ from torch import nn
 
 from nonsingular.curvature.problem import Loss
 from nonsingular.errors import InputError
+from nonsingular.files import write_whole
 from nonsingular.landscape.convexity import convexity
 from nonsingular.landscape.directions import NORMALISATIONS, Direction, State, between, eigenvectors, gaussian
 from nonsingular.landscape.roughness import MEASURES, compare
@@ -145,14 +146,13 @@ def summary(found: xr.Dataset) -> dict[str, Any]:
 
 
 def begin(folder: Path, resume: bool) -> None:
-    """Make the folder of the results.
+    """Refuse a folder that holds results already.
 
     Raises:
-        InputError: it already holds results, or points of some, and ``resume`` is False.
+        InputError: it holds results, or points of some, and ``resume`` is False.
     """
-    if not resume and folder.is_dir() and (any(folder.glob("points-*.npz")) or (folder / "landscape.json").exists()):
+    if not resume and (any(folder.glob("points-*.npz")) or (folder / "landscape.json").exists()):
         raise InputError(f"{folder} already holds results; add --resume to go on there, or name another --out")
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def save(folder: Path, found: xr.Dataset, target: str, look: Look, settings: Settings) -> None:
@@ -162,7 +162,7 @@ def save(folder: Path, found: xr.Dataset, target: str, look: Look, settings: Set
         shutil.rmtree(store)
     Store.save(store, found)
     numbers = {"target": target, "look": asdict(look), "settings": asdict(settings), "results": summary(found)}
-    (folder / "landscape.json").write_text(json.dumps(numbers, indent=2) + "\n")
+    write_whole(folder / "landscape.json", json.dumps(numbers, indent=2) + "\n")
 
 
 def _pair(model: nn.Module, loss_fn: Loss, batches: Any, look: Look, plane: int) -> tuple[Direction, Direction]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import time
 import zipfile
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from nonsingular.errors import InputError
+from nonsingular.files import write_whole
 from nonsingular.landscape.directions import Direction
 
 SECONDS = 5.0
@@ -31,6 +33,9 @@ class Kept:
         path: the file; None keeps nothing. One with the same digest is gone on from.
         digest: of all that decides the values.
 
+    Attributes:
+        precision: in which the points were computed; a stopped surface goes on in the same. Empty before it is known.
+
     Raises:
         InputError: the file is damaged, or holds the values of something else.
     """
@@ -38,6 +43,7 @@ class Kept:
     def __init__(self, shape: tuple[int, ...], path: Path | None = None, digest: str = "") -> None:
         self.loss, self.error = np.full(shape, np.nan), np.full(shape, np.nan)
         self.done = np.zeros(shape, bool)
+        self.precision = ""
         self._path, self._digest = path, digest
         self._saved = -math.inf  # the first point is written at once: a folder that cannot be written to shows early
         if path is not None and path.exists():
@@ -46,7 +52,8 @@ class Kept:
     def _load(self, path: Path) -> None:
         try:
             with np.load(path, allow_pickle=False) as kept:
-                digest, found = str(kept["digest"]), (kept["loss"], kept["error"], kept["done"])
+                digest, self.precision = str(kept["digest"]), str(kept["precision"])
+                found = kept["loss"], kept["error"], kept["done"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             raise InputError(f"{path} is not a readable file of losses; delete it to start again") from None
         if digest != self._digest or found[0].shape != self.loss.shape:
@@ -67,10 +74,11 @@ class Kept:
         if self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            np.savez(file, digest=self._digest, loss=self.loss, error=self.error, done=self.done)
-        partial.replace(self._path)
+        content = io.BytesIO()
+        np.savez(
+            content, digest=self._digest, precision=self.precision, loss=self.loss, error=self.error, done=self.done
+        )
+        write_whole(self._path, content.getvalue())
         self._saved = time.monotonic()
 
 

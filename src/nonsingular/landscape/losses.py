@@ -32,6 +32,7 @@ PIECES = 16
 """Pieces that a random subset is cut into at least, so that their spread gives a standard error."""
 POINTS_BYTES = {"cpu": 2**20, "cuda": 2**28}
 """Points are computed side by side while their weights, and their widest activations, take no more than this."""
+MOST_POINTS = 256
 FEWEST_POINTS = 4
 """With fewer side by side a vectorised call is slower than one after another (benchmarks/test_landscape.py)."""
 
@@ -136,8 +137,10 @@ class Losses:
         width = self._points_at_once() if self._vectorised else 1
         for start in range(0, len(points), width):
             rows = range(start, min(start + width, len(points)))
+            # Calls of one size: a point's loss is then the same to the bit whichever points it is computed beside.
+            beside = points[[*rows, *[start] * (width - len(rows))]]
             with torch.no_grad():
-                values = self._stacked(points[rows]) if self._vectorised else self._one(points[start])[None]
+                values = self._stacked(beside)[: len(rows)] if self._vectorised else self._one(points[start])[None]
             for row, pieces in zip(rows, values, strict=True):
                 losses[row], errors[row] = self._summary(pieces)
                 on_point(row, losses[row], errors[row])
@@ -189,9 +192,10 @@ class Losses:
         fixed = {n: t for n, t in state.items() if n not in moving}
         moved = {}
         for name in moving:
-            parts = [(k, d[name]) for k, d in enumerate(self._directions) if name in d]
-            offset = torch.einsum("pk,k...->p...", c[:, [k for k, _ in parts]], torch.stack([d for _, d in parts]))
-            moved[name] = state[name] + offset
+            moved[name] = state[name].expand(len(points), *state[name].shape)
+            for k, direction in enumerate(self._directions):
+                if name in direction:
+                    moved[name] = moved[name] + c[:, k].view(-1, *[1] * state[name].dim()) * direction[name]
 
         def at(moved: dict[str, Tensor]) -> Tensor:
             everything = {**fixed, **moved}
@@ -332,7 +336,7 @@ class Losses:
         )
         size = torch.empty(0, dtype=self._problem.dtype).element_size()
         room = POINTS_BYTES.get(self._problem.device.type, POINTS_BYTES["cpu"])
-        return max(1, room // (size * max(weights, widest)))
+        return min(MOST_POINTS, max(1, room // (size * max(weights, widest))))
 
 
 def _copy(model: nn.Module) -> nn.Module:

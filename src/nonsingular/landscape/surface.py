@@ -214,7 +214,11 @@ def _evaluate(
     shape = tuple(map(len, axes.values()))
     name = "" if keep is None else digest(model, directions.values(), pairs, settings, list(spans.values()), grid)
     kept = Kept(shape, keep, name)
-    _choose_precision(losses, settings, axes)
+    if kept.precision:
+        losses.precision = kept.precision
+    else:
+        _choose_precision(losses, settings, axes)
+        kept.precision = losses.precision
     on_points(int(kept.done.sum()))
 
     def at(indices: np.ndarray) -> np.ndarray:
