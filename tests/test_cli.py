@@ -217,6 +217,7 @@ def test_several_ids_get_folders_of_their_own(capsys, tmp_path):
     printed(capsys, "reproduce", "orhan2018/fig3", "orhan2018/fig6", *SMOKE, "--out", tmp_path)
     assert (tmp_path / "orhan2018" / "fig3" / "claims.json").exists()
     assert (tmp_path / "orhan2018" / "fig6" / "claims.json").exists()
+    assert (tmp_path / "orhan2018" / "report.html").exists()  # the page of them all
     expected = sum(len(experiment(id).claims) for id in ("orhan2018/fig3", "orhan2018/fig6"))
     assert len(json.loads(printed(capsys, "claims", tmp_path, "--json"))) == expected
 
@@ -234,3 +235,12 @@ def test_help_and_version(capsys):
     assert capsys.readouterr().out.startswith("nonsingular ")
     assert cli.run(["reproduce", "--help"]) == 0
     assert "--resume" in capsys.readouterr().out
+
+
+def test_help_loads_no_library():
+    code = "import sys; from nonsingular import cli; cli.run(['--help']); print([m for m in HEAVY if m in sys.modules])"
+    heavy = ["torch", "numpy", "scipy", "xarray", "zarr", "sklearn", "matplotlib", "datasets", "ray", "optuna"]
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("HEAVY", repr(heavy))], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
