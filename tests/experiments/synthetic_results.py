@@ -111,6 +111,7 @@ def fig8(sign, noise=SPREAD):
             "gradient_norm": norms,
             "activation_norm": grown,
             "skip_modulus": dict.fromkeys(TAUS, 1 + (1e-8 if sign > 0 else 1e-2)),
+            "skip_angle": dict.fromkeys(TAUS, np.linspace(-np.pi, np.pi, MODES)),
         },
         noise * 1e-2,
     )

@@ -1,0 +1,141 @@
+"""The figures of orhan2018 end to end on the bundled digits, and what they refuse."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from synthetic_results import agreeing
+
+from nonsingular import cli
+from nonsingular.experiments.orhan2018 import depth, fig4, fig7, fig8, input_scale
+from nonsingular.experiments.registry import experiment
+from nonsingular.training import Store
+
+FEW = {
+    "orhan2018/fig5": ["--networks", "residual,plain"],
+    "orhan2018/fig7": ["--networks", "residual,orthogonal,1-vector"],
+    "orhan2018/fig8": ["--networks", "tau=0,tau=0.025"],
+    "orhan2018/depth": [],
+    "orhan2018/input-scale": ["--networks", "plain,residual", "--scaling", "centred"],
+    "orhan2018/figS6": [],
+}
+"""Experiment -> what keeps its run short."""
+
+
+@pytest.fixture(scope="module", params=FEW)
+def reproduced(request, tmp_path_factory):
+    """An experiment's id, its folder after a short run at smoke scale, and its claims."""
+    out = tmp_path_factory.mktemp("out") / "o"
+    short = ["--scale", "smoke", "--runs", "2", "--epochs", "1", *FEW[request.param]]
+    assert cli.run(["reproduce", request.param, *short, "--out", str(out)]) == 0
+    return request.param, out, json.loads((out / "claims.json").read_text())
+
+
+def test_everything_drawn_and_judged(reproduced):
+    id, out, rows = reproduced
+    assert len(rows) == len(experiment(id).claims)
+    drawn = {path.stem for path in (out / "figures").glob("*.png")}
+    assert drawn == set(experiment(id).draw(Store(out / "results.zarr").read()))
+    assert (out / "report.html").exists()
+
+
+def test_what_was_measured_is_finite(reproduced):
+    _, out, _ = reproduced
+    results = Store(out / "results.zarr").read()
+    assert results.train_accuracy.notnull().all()
+    assert ((results.train_accuracy >= 0) & (results.train_accuracy <= 1)).all()
+
+
+def test_figures_need_no_network_that_was_left_out():
+    """Drawn from what there is, down to one network."""
+    for id in ("orhan2018/fig7", "orhan2018/fig8", "orhan2018/depth"):
+        whole = agreeing(id)
+        for name in whole.network.values[:: len(whole.network) - 1]:
+            experiment(id).draw(whole.sel(network=[name]))
+
+
+def test_the_spec_of_figure_7_has_every_count_of_vectors():
+    for scale in ("smoke", "laptop", "paper"):
+        networks = {m.name: m.network for m in fig7.specs(scale).networks}
+        assert networks.pop("residual").skip == "identity"
+        assert [n.skip for n in networks.values()] == [f"copies:{c}" for c in (128, 64, 32, 16, 8, 4, 2, 1)]
+    assert fig7.specs("paper").networks[0].network.depth == 30
+    assert fig7.specs("paper").runs == 10
+
+
+def test_the_spec_of_figure_8_has_the_papers_tau():
+    skips = [m.network.skip for m in fig8.specs("paper").networks]
+    assert skips == [f"equalised:{t}" for t in ("0", "0.005", "0.01", "0.015", "0.02", "0.025")]
+
+
+def test_eigenvalues_of_trained_networks_skips_lie_on_the_unit_circle(reproduced):
+    id, out, _ = reproduced
+    if id != "orhan2018/fig8":
+        pytest.skip("only figure 8 measures its matrices")
+    start = Store(out / "results.zarr").read().isel(epoch=0)
+    assert start.skip_modulus.isel(layer=0).isnull().all()  # no skip into the first layer
+    moduli = start.skip_modulus.isel(layer=slice(1, None))
+    assert float(np.abs(moduli - 1).max()) < 1e-6
+    assert moduli.notnull().all()
+    tau = fig8.TAUS["tau=0.025"]
+    of = start.sel(network="tau=0.025").isel(layer=slice(1, None))
+    np.testing.assert_allclose(start.eigenvector_correlation.sum("mode").isel(layer=slice(1, None)), 128, rtol=1e-6)
+    slope = np.polyfit(np.arange(128), np.log(of.eigenvector_correlation.mean(["run", "layer"])), 1)[0]
+    assert abs(-slope / tau - 1) < 0.05
+
+
+def test_best_and_worst_of_a_hundred_are_ten_and_ten():
+    assert fig4.specs("paper").runs == 100
+    results = agreeing("orhan2018/fig4")
+    groups = fig4.best_and_worst(results)
+    accuracy = results.train_accuracy.sel(network="plain").mean("epoch")
+    assert groups.sizes["run"] == 10
+    assert float(groups.train_accuracy.sel(network="best").min()) >= float(accuracy.sortby(accuracy)[89])
+    assert float(groups.train_accuracy.sel(network="worst").max()) <= float(accuracy.sortby(accuracy)[10])
+
+
+@pytest.mark.parametrize(
+    ("gains", "end"),
+    [
+        ([1.0] * 6, 50.0),
+        ([0.1] * 6, 2.0),
+        ([1.0, 1.0, 1.0, 1.0, 0.0, 1.0], 10 ** ((np.log10(20) + np.log10(30)) / 2)),
+        ([1.0, 0.5, 0.49, 0.0, 0.0, 0.0], 5.0),
+    ],
+)
+def test_trainable_depth_is_where_half_the_best_gain_is_lost(gains, end):
+    accuracy = np.zeros((12, 1, 2))
+    accuracy[:6, 0, 1] = 0.8  # plain networks set the best gain
+    accuracy[6:, 0, 1] = 0.8 * np.array(gains)
+    names = [depth.name(k, d) for k in depth.KINDS for d in depth.DEPTHS]
+    results = xr.Dataset(
+        {"train_accuracy": (("network", "run", "epoch"), accuracy)}, {"network": names, "run": [0], "epoch": [0, 1]}
+    )
+    assert depth.trainable_depth(results, "residual").item() == pytest.approx(end, rel=0.05)
+    assert depth.trainable_depth(results, "plain").item() == 50.0
+
+
+def test_a_diverged_run_has_gained_nothing():
+    results = agreeing("orhan2018/depth")
+    results.train_accuracy[{"network": -1, "run": 0, "epoch": -1}] = np.nan
+    last = str(results.network.values[-1])
+    kind, layers = last.split("-")
+    assert float(depth.gains(results, kind).sel(depth=int(layers)).isel(run=0)) == 0
+
+
+def test_every_scaling_is_trained_and_the_named_one_added(reproduced):
+    id, out, _ = reproduced
+    if id != "orhan2018/input-scale":
+        pytest.skip("only input-scale varies it")
+    results = Store(out / "results.zarr").read()
+    assert results.scaling.values.tolist() == [*input_scale.SCALINGS, "centred"]
+    norms = dict(zip(results.scaling.values.tolist(), results.image_norm.values.tolist(), strict=True))
+    for factor, scaling in ((0.01, "unit*0.01"), (0.1, "unit*0.1"), (1.0, "unit"), (10.0, "unit*10")):
+        assert norms[scaling] == pytest.approx(factor, rel=1e-4)
+    # Networks with zero biases are proportional to their inputs, so their growth does not depend on the scale.
+    growth = [input_scale.growth(results.sel(scaling=s), "residual") for s in input_scale.PROPORTIONAL]
+    for other in growth[1:]:
+        np.testing.assert_allclose(other, growth[0], rtol=1e-4)
+    first = results.activation_norm.isel(epoch=0, layer=0).sel(network="plain", scaling=["unit", "unit*10"])
+    np.testing.assert_allclose(first[1] / first[0], 10, rtol=1e-4)
