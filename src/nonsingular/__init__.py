@@ -17,6 +17,7 @@ _MODULES = (
     "measures",
     "networks",
     "plots",
+    "search",
     "theory",
     "training",
 )
