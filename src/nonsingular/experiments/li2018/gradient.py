@@ -40,7 +40,7 @@ PARTS = ("whole", "through_skip", "through_block")
 
 
 def specs(scale: str) -> Spec:
-    """ResNet-56 (110 at the paper's scale) in the order whose blocks are exactly h = F(x) + x, with and without skips."""
+    """ResNet-56 (110 at the paper's scale), pre-activation, so that a block is h = F(x) + x; and without skips."""
     layers, width = at_scale(LAYERS, scale), WIDTH[scale]
     return Spec(
         "li2018/gradient",

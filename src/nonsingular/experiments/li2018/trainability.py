@@ -72,7 +72,7 @@ def specs(scale: str, data: str | None = None) -> Spec:
         "li2018/trainability",
         scale,
         runs=runs,
-        data=DataSpec(name, train, test, scaling="standardised"),
+        data=DataSpec(name, train, test),
         networks=tuple(Member(change, replace(baseline, **f)) for change, f in (fields | wider).items()),
         training=TrainingSpec(epochs, batch=100, learning_rate=0.01, optimiser="sgd"),
         instruments=dict.fromkeys(("train_accuracy", "test_accuracy")),

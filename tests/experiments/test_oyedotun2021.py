@@ -1,0 +1,271 @@
+"""Verdicts of oyedotun2021 on synthetic results, the studies that several figures share, and the warm start."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from nonsingular.experiments import study
+from nonsingular.experiments.claims import judge
+from nonsingular.experiments.overrides import Overrides, make_spec
+from nonsingular.experiments.oyedotun2021 import depth, tables, warm_start
+from nonsingular.experiments.oyedotun2021.figures import onset, relative_onset
+from nonsingular.experiments.registry import experiment
+from nonsingular.experiments.reproduce import reproduce
+from nonsingular.experiments.sharing import run_shared
+from nonsingular.experiments.workspace import Workspace
+from nonsingular.networks import VGGSpec, build
+
+RUNS, EPOCHS, LAYERS = 10, 4, 163
+TRIO = ("plainnet", "resnet", "resnext")
+
+
+def accuracies(values, noise=0.0, seed=0):
+    """Results of a study: split -> network -> accuracy at the end, with noise over runs; chance at the start."""
+    rng = np.random.default_rng(seed)
+    networks = list(next(iter(values.values())))
+    data = {}
+    for split, by_network in values.items():
+        end = np.array([by_network[n] for n in networks])[:, None, None] + noise * rng.normal(
+            size=(len(networks), RUNS, 1)
+        )
+        data[f"{split}_accuracy"] = (
+            ("network", "run", "epoch"),
+            np.linspace(0.1, end[..., 0], EPOCHS).transpose(1, 2, 0),
+        )
+        data[f"{split}_loss"] = (("network", "run", "epoch"), np.ones((len(networks), RUNS, EPOCHS)))
+    return xr.Dataset(
+        data, {"network": networks, "run": range(RUNS), "epoch": range(EPOCHS)}, {"data": "cifar10", "layers": 164}
+    )
+
+
+def both(**networks):
+    return {"train": networks, "test": networks}
+
+
+def verdicts(id, data):
+    return {c.id.split("/")[-1]: judge(c, data, scale="smoke", data="none").verdict for c in experiment(id).claims}
+
+
+def only(verdict, found, but=()):
+    assert {v for k, v in found.items() if k not in but} == {verdict}, found
+
+
+@pytest.mark.parametrize("table", ["table1", "table2", "table3"])
+def test_tables(table):
+    id = f"oyedotun2021/{table}"
+    only("holds", verdicts(id, accuracies(both(plainnet=0.2, resnet=0.9, resnext=0.9), 0.01)))
+    only("fails", verdicts(id, accuracies(both(plainnet=0.9, resnet=0.3, resnext=0.8), 0.01)), but=["resnext-trains",
+         "plainnet-does-not-fit"])  # fmt: skip
+    doubtful = verdicts(id, accuracies(both(plainnet=0.56, resnet=0.56, resnext=0.56), 0.5))
+    assert list(doubtful.values()).count("inconclusive") >= 4, doubtful  # intervals miss 1 time in 20
+
+
+def test_a_plain_network_fails_only_where_there_was_time_to_train():
+    found = verdicts("oyedotun2021/table2", accuracies(both(plainnet=0.2, resnet=0.3, resnext=0.3), 0.01))
+    assert found["plainnet-does-not-fit"] == "inconclusive"
+    assert found["resnet-trains"] == "fails"
+    found = verdicts("oyedotun2021/table2", accuracies(both(plainnet=0.9, resnet=0.95, resnext=0.95), 0.01))
+    assert found["plainnet-does-not-fit"] == "fails"
+
+
+def test_a_run_that_diverged_came_nowhere_and_is_named():
+    data = accuracies(both(plainnet=0.3, resnet=0.9, resnext=0.9))
+    data["train_accuracy"][0, :4, 1:] = np.nan
+    data["train_loss"][0, :4, 1:] = np.nan
+    assert tables.fitted(data, "plainnet")[:4].tolist() == [0] * 4
+    assert tables.fitted(data, "plainnet")[5] == pytest.approx(100 * (0.3 - 0.1) / 0.9)
+    assert tables.diverged(data, "plainnet", "resnet") == "4 of 10 plainnet runs diverged"
+
+
+def looks(plain, residual, imbalance=(3.0, 0.1), spread=(1.0, 2.0), noise=0.0):
+    """Results of the study behind the figures: condition numbers by layer at the end, gradients and weights."""
+    rng = np.random.default_rng(0)
+    shape = (2, RUNS, EPOCHS, LAYERS)
+    dims = ("network", "run", "epoch", "layer")
+    condition = np.broadcast_to(np.stack([plain, residual])[:, None, None], shape) * np.exp(
+        noise * rng.normal(size=(2, RUNS, 1, 1))
+    )
+    slope = np.array(imbalance)[:, None, None, None] + noise * rng.normal(size=(2, RUNS, 1, 1))
+    gradient = np.broadcast_to(10 ** (slope * np.linspace(1, 0, LAYERS)), shape)
+    width = 1 + (np.array(spread)[:, None, None, None] - 1) * np.linspace(0, 1, EPOCHS)[:, None]
+    width = np.broadcast_to(width, shape) * np.exp(noise * rng.normal(size=(2, RUNS, EPOCHS, 1)))
+    return xr.Dataset(
+        {
+            "streamed_condition_number": (dims, condition),
+            "streamed_gradient_norm": (dims, gradient),
+            "weight_q05": (dims, -width),
+            "weight_q95": (dims, width),
+        },
+        {"network": ["plainnet", "resnet"], "run": range(RUNS), "epoch": range(EPOCHS), "layer": np.arange(LAYERS) + 1},
+        {"data": "cifar10"},
+    )
+
+
+def infinite_from(layer, value=10.0):
+    return np.where(np.arange(LAYERS) + 1 >= layer, np.inf, value)
+
+
+FALLING = np.geomspace(1e5, 1e2, LAYERS)
+
+
+def test_figures_5_to_8():
+    agree = looks(infinite_from(80), FALLING)
+    contradict = looks(FALLING, infinite_from(30), imbalance=(0.1, 3.0), spread=(2.0, 1.0))
+    for number in (5, 6, 7, 8):
+        only("holds", verdicts(f"oyedotun2021/fig{number}", agree))
+        only("fails", verdicts(f"oyedotun2021/fig{number}", contradict))
+    even = looks(np.full(LAYERS, 50.0), np.full(LAYERS, 50.0), imbalance=(1.0, 1.0), spread=(1.5, 1.5), noise=1.0)
+    for number in (6, 8):
+        only("inconclusive", verdicts(f"oyedotun2021/fig{number}", even))
+
+
+def test_onset_is_the_first_infinite_layer_with_its_interval():
+    data = looks(infinite_from(80), FALLING)
+    for run in range(RUNS):
+        data["streamed_condition_number"][0, run] = infinite_from(70 + 2 * run)
+    found = onset(data, "plainnet")
+    assert found.value == pytest.approx(79)
+    assert 70 < found.low < 79 < found.high < 88
+    assert relative_onset(data).value == pytest.approx(79 / 80)
+    data.attrs["data"] = "cifar100-fine"
+    assert relative_onset(data).value == pytest.approx(79 / 100)
+
+
+def test_no_infinite_layer_is_no_late_one():
+    data = looks(FALLING, FALLING)
+    assert verdicts("oyedotun2021/fig5", data)["onset"] == "fails"
+    assert relative_onset(data).value == np.inf
+    data["streamed_condition_number"][0, 0] = infinite_from(80)
+    assert onset(data, "plainnet").note.startswith("1 of 10 runs")
+
+
+def test_before_training_nothing_is_said_of_its_end():
+    data = looks(infinite_from(80), FALLING)
+    data["streamed_condition_number"][:, :, 1:] = np.nan
+    only("inconclusive", verdicts("oyedotun2021/fig7", data))
+
+
+def sweep(slopes, noise=0.0, seed=0):
+    """Accuracies that change by ``slopes`` points a doubling, from 50 % at 8 layers."""
+    networks = {
+        f"{family}-{d}": 0.5 + slope * (np.log2(d) - 3)
+        for family, slope in slopes.items()
+        for d in (8, 14, 20, 56, 110)
+    }
+    return accuracies({"train": networks, "test": networks}, noise, seed)
+
+
+@pytest.mark.parametrize(("id", "families"), [("table4", ("resnet",)), ("depth-sweep", tuple(depth.KINDS))])
+def test_depth(id, families):
+    id = f"oyedotun2021/{id}"
+    only("holds", verdicts(id, sweep({"plainnet": -0.1, **dict.fromkeys(families, 0.1)}, 0.005)))
+    only("fails", verdicts(id, sweep({"plainnet": 0.1, **dict.fromkeys(families, -0.1)}, 0.005)))
+    doubtful = []
+    for seed in range(4):
+        found = verdicts(id, sweep(dict.fromkeys(("plainnet", *families), 0.0), 1.0, seed))
+        del found["plainnet-best-depth"]  # of networks that do not differ some depth is best: see below
+        doubtful += found.values()
+    assert doubtful.count("inconclusive") >= 0.8 * len(doubtful)  # intervals miss 1 time in 20
+
+
+def test_the_best_depth_in_doubt():
+    data = sweep({"plainnet": 0.0, "resnet": 0.0})
+    for run in range(RUNS):
+        data["train_accuracy"].loc[{"network": "plainnet-8" if run % 2 else "plainnet-56", "run": run, "epoch": 3}] = (
+            0.9
+        )
+    assert verdicts("oyedotun2021/table4", data)["plainnet-best-depth"] == "inconclusive"
+
+
+def test_the_sweep_compares_like_depths():
+    for scale in ("smoke", "laptop", "paper"):
+        members = depth.every_system(scale)
+        assert all(int(m.name.rpartition("-")[2]) == m.network.depth + 1 for m in members)
+        by_family = depth.families(xr.Dataset(coords={"network": [m.name for m in members]}))
+        assert list(by_family) == ["plainnet", "resnet", *list(depth.KINDS)[1:]]
+        for group in zip(*(f.values() for f in by_family.values()), strict=True):
+            assert max(group) - min(group) <= 1
+
+
+def test_vgg_warm_start():
+    id = "oyedotun2021/vgg-warm-start"
+    names = ("vgg-11", "vgg-13", "vgg-16", "vgg-13-warm", "vgg-16-warm")
+    agree = dict(zip(names, (0.9, 0.2, 0.1, 0.9, 0.9), strict=True))
+    contradict = dict(zip(names, (0.9, 0.9, 0.9, 0.2, 0.1), strict=True))
+    only("holds", verdicts(id, accuracies(both(**agree), 0.01)))
+    only("fails", verdicts(id, accuracies(both(**contradict), 0.01)), but=["vgg-11-trains"])
+    doubt = verdicts(id, accuracies(both(**dict.fromkeys(names, 0.56)), 0.5))
+    assert list(doubt.values()).count("inconclusive") >= len(doubt) - 1
+
+
+@pytest.mark.parametrize("layers", [13, 16])
+def test_a_warm_start_takes_eleven_layers_and_no_more(layers):
+    shape = (3, 16, 16)
+    donor = build(VGGSpec(11, 4, 8), shape, 10, 5)
+    cold = build(VGGSpec(layers, 4, 8), shape, 10, 0)
+    warm = warm_start.Warm(VGGSpec(layers, 4, 8), donor).build(shape, 10, 0)
+    pairs = warm_start.shared_layers(warm, donor, layers)
+    assert len(pairs) == 11
+    for mine, theirs in pairs:
+        assert all(torch.equal(p, q) for p, q in zip(mine.parameters(), theirs.parameters(), strict=True))
+    taken = {id(mine) for mine, _ in pairs}
+    rest = [(a, b) for a, b in zip(warm.layers, cold.layers, strict=True) if id(a) not in taken]
+    assert len(rest) == layers - 11
+    for a, b in rest:
+        assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+TINY = Overrides(runs=1, epochs=1, networks=("plainnet", "resnet"))
+
+
+def tiny(id):
+    found = experiment(id)
+    return found, make_spec(found, "smoke", TINY)
+
+
+def test_figures_share_one_study(tmp_path, monkeypatch):
+    first, spec = tiny("oyedotun2021/table2")
+    trained = reproduce(first, spec, Workspace(tmp_path / "table2"))
+
+    def refuse(*_):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("nonsingular.experiments.chunk.Trainer.train_epoch", refuse)
+    second, other = tiny("oyedotun2021/fig5")
+    copied = reproduce(second, other, Workspace(tmp_path / "fig5"))
+    xr.testing.assert_identical(trained.results.drop_attrs(), copied.results.drop_attrs())
+    assert (tmp_path / "fig5" / "figures" / "conditioning.png").exists()
+    with pytest.raises(AssertionError, match="trained again"):
+        reproduce(second, make_spec(second, "smoke", Overrides(runs=1, epochs=1, seed=7)), Workspace(tmp_path / "fig7"))
+
+
+def test_an_unfinished_or_damaged_neighbour_is_not_copied(tmp_path):
+    _, spec = tiny("oyedotun2021/fig6")
+    for name, content in (("unfinished", spec.to_json()), ("damaged", "{")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "spec.json").write_text(content)
+        (folder / "checkpoints").mkdir()
+        (folder / "results.zarr").mkdir()
+    (tmp_path / "damaged" / "claims.json").write_text("[]")
+    (tmp_path / "mine").mkdir()
+    results = run_shared(spec, Workspace(tmp_path / "mine"))
+    assert np.isfinite(results.train_accuracy).all()
+    assert json.loads((tmp_path / "unfinished" / "spec.json").read_text())
+    assert study.run_study(spec, Workspace(tmp_path / "mine")).identical(results)
+    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize("scale", ["laptop", "paper"])
+def test_scales_have_164_layers_and_the_papers_data(scale):
+    for table, name in tables.DATA.items():
+        spec = tables.study(f"oyedotun2021/{table}", name, scale)
+        assert {m.network.layers for m in spec.networks} == {164}
+        assert spec.data.name == name
+        assert spec.data.layout == "image"
+    plain, residual, _ = (m.network for m in spec.networks)
+    assert plain == type(residual)(**{**vars(residual), "skips": False})
