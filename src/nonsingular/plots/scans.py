@@ -67,7 +67,7 @@ def over_numbers(
             _finish(ax, scan, along, label, base, ticks)
         legend_below(figure)
         runs = scans[0].values.sizes["run"]
-        spread = f"mean of {runs} runs ±1 standard error; points: runs" if runs > 1 else "one run"
+        spread = f"mean ±1 standard error of {runs} runs (points)" if runs > 1 else "one run"
         images = "{data}, {scaling} inputs; ".format(**attributes) if attributes else ""
         heading(figure, title, images + spread)
         return figure

@@ -23,6 +23,8 @@ _COLOURS = {
     "residual": BLUE,
     "hyper-residual": VERMILION,
     "orthogonal": BLACK,
+    "copied vectors": BLACK,
+    "equalised": BLACK,
     "malicious": SKY,
     "bias-regularised": ORANGE,
     "bias-regularised+bn": YELLOW,

@@ -83,7 +83,7 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
 def _speeds(results: xr.Dataset, counts: Mapping[str, int]) -> xr.DataArray:
     """The speeds of the series, as one curve."""
     series = xr.concat([speed(results, name).drop_vars("network") for name in counts], "vectors")
-    return series.assign_coords(vectors=list(counts.values())).expand_dims(network=["orthogonal"])
+    return series.assign_coords(vectors=list(counts.values())).expand_dims(network=["copied vectors"])
 
 
 def _identity(results: xr.Dataset) -> dict[str, xr.DataArray]:

@@ -63,7 +63,7 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
     signals = [Panel(name, LABELS[name], log=True) for name in ("gradient_norm", "activation_norm")]
     taus = {name: tau for name, tau in TAUS.items() if name in results.network}
     speeds = xr.concat([speed(results, name).drop_vars("network") for name in taus], "tau")
-    speeds = speeds.assign_coords(tau=list(taus.values())).expand_dims(network=[LEAST])
+    speeds = speeds.assign_coords(tau=list(taus.values())).expand_dims(network=["equalised"])
     return {
         "matrices": skip_matrices(results, taus, f"{title}: all layers and runs"),
         "accuracy": over_epochs(results, [Panel("train_accuracy", LABELS["train_accuracy"], percent=True)], title),
