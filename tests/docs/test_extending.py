@@ -3,6 +3,8 @@
 import json
 import re
 
+import torch
+
 from conftest import ROOT
 from nonsingular import cli
 
@@ -19,6 +21,7 @@ def test_an_experiment_of_your_own(tmp_path, monkeypatch, capsys):
     assert names["outcome"].results.sizes["run"] == 4
     folder = tmp_path / "out" / "mine" / "half"
     assert {"results.zarr", "figures", "claims.json", "spec.json", "report.html"} <= {p.name for p in folder.iterdir()}
+    assert f"torch {torch.__version__}" in (folder / "report.html").read_text()  # the machine it ran on
     (row,) = json.loads((folder / "claims.json").read_text())
     assert capsys.readouterr().out.startswith(row["verdict"])
     assert cli.run(["claims", "out"]) == 0

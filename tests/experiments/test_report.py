@@ -249,6 +249,14 @@ def test_one_page_of_all_where_it_is_asked_for(tmp_path):
     assert "Visualizing the Loss Landscape" in html
 
 
+def test_the_page_is_a_file_in_a_folder_that_is_made(tmp_path, capsys):
+    kept(tmp_path / "a")
+    assert cli.run(["report", str(tmp_path), "--out", str(tmp_path / "new" / "page.html")]) == 0
+    assert (tmp_path / "new" / "page.html").exists()
+    assert cli.run(["report", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
 def test_folders_named_twice_are_shown_once(tmp_path):
     kept(tmp_path / "a")
     assert len(find([tmp_path, tmp_path / "a", tmp_path / "." / "a"])) == 1

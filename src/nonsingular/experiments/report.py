@@ -122,7 +122,12 @@ def write_report(
         experiments: id -> experiment, of those that this version knows; of others the page lacks title, command and
             differences from the paper.
         interactive: name -> plotly figure of the only experiment; embedded with the library that draws them.
+
+    Raises:
+        InputError: ``path`` is a folder.
     """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file, as in {path / 'report.html'}")
     order = {id: n for n, id in enumerate(experiments)}
     sections = [_section(f, experiments.get(f.id), n, interactive or {}) for n, f in enumerate(found)]
     # As the paper has them; of one experiment the run nearest to its own protocol first.
@@ -141,6 +146,7 @@ def write_report(
     html = environment.get_template("report.html").render(
         chapters=chapters, single=len(sections) == 1, version=__version__
     )
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, html)
     return path
 
