@@ -12,7 +12,7 @@ from nonsingular.experiments.claims import Claim, Effect, Region, mean
 from nonsingular.experiments.effects import faster, speed
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS
-from nonsingular.experiments.orhan2018.fig6 import STRENGTH, bias_penalty
+from nonsingular.experiments.orhan2018.fig6 import PENALTY_DIFFERS, STRENGTH, bias_penalty
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.spectra import larger_share
 from nonsingular.experiments.study import run_study
@@ -119,6 +119,16 @@ CLAIMS = (
 
 EXPERIMENTS = (
     Experiment(
-        "orhan2018/fig5", "Bias regularisation and the malicious start on 30 layers", specs, run_study, draw, CLAIMS
+        "orhan2018/fig5",
+        "Bias regularisation and the malicious start on 30 layers",
+        specs,
+        run_study,
+        draw,
+        CLAIMS,
+        differs=(
+            *PENALTY_DIFFERS,
+            "The penalty that breaks no symmetry (mean and deviation 0) has the same strength.",
+            "The malicious start leaves the first layer and the readout alone, which have no skip to cancel.",
+        ),
     ),
 )

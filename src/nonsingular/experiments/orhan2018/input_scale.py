@@ -226,5 +226,6 @@ EXPERIMENTS = (
         run,
         draw,
         CLAIMS,
+        differs=("The paper has no such figure: it does not mention how it scaled its images.",),
     ),
 )
