@@ -86,7 +86,7 @@ def _matrices(results: xr.Dataset, variable: str, network: str) -> xr.DataArray:
 
 def decay_rate(results: xr.Dataset, variable: str, network: str) -> xr.DataArray:
     """Rate at which the eigenvalues fall, ``-d log(eigenvalue) / d index`` by least squares, of each run's matrices."""
-    log = np.log(_matrices(results, variable, network))
+    log = xr.apply_ufunc(np.log, _matrices(results, variable, network))
     index = log.mode - log.mode.mean()
     return -((log * index).sum("mode", skipna=False) / (index**2).sum()).mean("layer")
 
@@ -112,8 +112,8 @@ def _larger_activations(results: xr.Dataset) -> Effect:
     """log10 of the last layer's activation norm over the first one's."""
     grown = []
     for name in (MOST, LEAST):
-        norms = np.log10(per_run(results, "activation_norm", name).isel(epoch=0)).dropna("layer", how="all")
-        grown.append(norms.isel(layer=-1, drop=True) - norms.isel(layer=0, drop=True))
+        norms = per_run(results, "activation_norm", name).isel(epoch=0).dropna("layer", how="all")
+        grown.append(xr.apply_ufunc(np.log10, norms.isel(layer=-1, drop=True) / norms.isel(layer=0, drop=True)))
     return difference(*grown)
 
 

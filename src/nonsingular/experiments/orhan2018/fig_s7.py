@@ -17,6 +17,12 @@ def specs(scale: str, data: str | None = None) -> Spec:
 
 EXPERIMENTS = (
     Experiment(
-        "orhan2018/figS7", "Figure 4 on SVHN and STL-10", specs, fig4.run, fig4.draw, fig4.claims("figS7", "figure S7")
+        "orhan2018/figS7",
+        "Figure 4 on SVHN and STL-10",
+        specs,
+        fig4.run,
+        fig4.draw,
+        fig4.claims("figS7", "figure S7"),
+        differs=("One data set a run: SVHN, or with --data stl10 the labelled images of STL-10.",),
     ),
 )
