@@ -77,7 +77,7 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
 def _off_circle(results: xr.Dataset) -> Effect:
     """Of each run, the largest distance of an eigenvalue's modulus from 1 over all matrices, averaged over runs."""
     moduli = xr.concat([_matrices(results, "skip_modulus", name) for name in TAUS], "network")
-    return mean(np.abs(moduli - 1).max(["network", "layer", "mode"]))
+    return mean(abs(moduli - 1).max(["network", "layer", "mode"]))
 
 
 def _matrices(results: xr.Dataset, variable: str, network: str) -> xr.DataArray:

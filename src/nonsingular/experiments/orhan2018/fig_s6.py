@@ -213,8 +213,8 @@ EXPERIMENTS = (
         draw,
         CLAIMS,
         differs=(
-            "The paper does not say how it counted these networks' eigenvalues: here inputs are reduced to 128 principal "
-            "components, as in its figures S1 to S3, and all eigenvalues are counted.",
+            "The paper does not say how it counted these networks' eigenvalues: here inputs are reduced to 128 "
+            "principal components, as in its figures S1 to S3, and all eigenvalues are counted.",
         ),
     ),
 )
