@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import xarray as xr
@@ -13,7 +13,7 @@ from nonsingular.plots.style import BLACK, GREY, SEQUENTIAL, colour, heading, le
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DASHES = ("-", "--", ":", "-.")
+DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 _SYMMETRIES = {"none": "plain", "one-to-one": "residual", "all-to-all": "hyper-residual"}
 
 
@@ -211,7 +211,7 @@ def by_layer_at_end(results: xr.Dataset, variable: str, title: str) -> Figure:
 
 
 def breaking(results: xr.Dataset, variable: str, starts: Mapping[str, str], what: str) -> Figure:
-    """The relative size of the symmetry-breaking part by layer, early and late; circles: layers that began as averages."""
+    """The symmetry-breaking part's relative size by layer, early and late; circles: layers that began as averages."""
     epochs = [int(results.epoch[1]), int(results.epoch[-1])]
     names = [n for n in map(str, results.network.values) if n in starts and n != "he"]
     with style():

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from nonsingular.data import DataSpec
-from nonsingular.experiments.blumenfeld2020.protocol import POINTS, accuracy, claim
-from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Effect, Region, difference
+from nonsingular.experiments.blumenfeld2020.protocol import POINTS, Measure, accuracy, claim
+from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, Region, difference
 from nonsingular.experiments.effects import slope
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.spec import Spec, at_scale
@@ -98,7 +98,7 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
     }
 
 
-def _better(first: str, second: str) -> object:
+def _better(first: str, second: str) -> Measure:
     def effect(results: xr.Dataset) -> Effect:
         a, b = accuracy(results, first), accuracy(results, second)
         return difference(a, b, note=f"{float(a.mean()):.2f} % against {float(b.mean()):.2f} %")
@@ -106,7 +106,7 @@ def _better(first: str, second: str) -> object:
     return effect
 
 
-def _claim(id: str, statement: str, effect: object, region: Region, unit: str = POINTS) -> object:
+def _claim(id: str, statement: str, effect: Measure, region: Region, unit: str = POINTS) -> Claim:
     return claim("fig1", id, "§2.1, figures 1 and 5", statement, effect, region, unit)
 
 
@@ -131,7 +131,8 @@ CLAIMS = (
     *(
         _claim(
             f"noise-repairs-{f}",
-            f"Small noise repairs it: copies of {f} with noise come within {LITTLE:g} points of {WIDTH} unique features.",
+            f"Small noise repairs it: copies of {f} with noise come within {LITTLE:g} points of {WIDTH} unique "
+            "features.",
             _better(name(WIDTH, f, NOISE), name(WIDTH, WIDTH)),
             Region(low=-LITTLE),
         )
@@ -152,7 +153,7 @@ EXPERIMENTS = (
         specs,
         run_study,
         draw,
-        CLAIMS,  # type: ignore[arg-type]
+        CLAIMS,
         differs=(
             f"The text names neither widths nor the size of the noise: {WIDTH} units, and noise of {NOISE:g} of the "
             "weights' standard deviation. The readout starts from Glorot-normal weights of its own, one a copy.",

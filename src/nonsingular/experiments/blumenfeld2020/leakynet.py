@@ -5,7 +5,7 @@ The four items share one study: the first that is run trains, the others copy it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ import xarray as xr
 from nonsingular.experiments.blumenfeld2020.protocol import (
     PAPER,
     POINTS,
+    Measure,
     accuracy,
     at_end,
     better,
@@ -21,7 +22,7 @@ from nonsingular.experiments.blumenfeld2020.protocol import (
     images,
     training,
 )
-from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Effect, Region, difference, mean
+from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, Region, difference, mean
 from nonsingular.experiments.effects import slope
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS
@@ -35,7 +36,7 @@ from nonsingular.training import Breaker, Member
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIZES = {"smoke": (2, 2, 8, 1), "laptop": (3, 20, 8, 1), "paper": (4, 200, 16, 10)}
+SIZES = {"smoke": (2, 2, 8, 1), "laptop": (3, 16, 8, 1), "paper": (4, 200, 16, 10)}
 """Scale -> runs, epochs, channels of the input layer, widening."""
 
 STARTS = {
@@ -52,7 +53,7 @@ STARTS = {
 COUNTS = {name: float(starts.count("1")) for name, starts in STARTS.items() if name != "he"}
 
 
-def specs_of(id: str) -> object:
+def specs_of(id: str) -> Callable[..., Spec]:
     """The study's spec under an item's id."""
 
     def specs(scale: str, data: str | None = None) -> Spec:
@@ -138,10 +139,14 @@ def passed_on(results: xr.Dataset, variable: str, letter: str) -> xr.DataArray:
     return xr.DataArray(means, dims="run")
 
 
+def _stuck(network: str) -> Measure:
+    return lambda results: mean(_forward(results, network, "max"))
+
+
 MIXED = ("3-averages", "5-averages", "7-averages")
 
 
-def _kept(variable: str, letter: str) -> object:
+def _kept(variable: str, letter: str) -> Measure:
     return lambda results: mean(_measured(results, variable, letter))
 
 
@@ -151,7 +156,7 @@ def _measured(results: xr.Dataset, variable: str, letter: str) -> xr.DataArray:
     return passed_on(results, variable, letter)
 
 
-def _gap(variable: str) -> object:
+def _gap(variable: str) -> Measure:
     def effect(results: xr.Dataset) -> Effect:
         return difference(_measured(results, variable, "1"), _measured(results, variable, "I"), paired=True)
 
@@ -202,9 +207,9 @@ FIG8 = (
             "fig8",
             f"stuck-with-{name}",
             "table 2, figure 8",
-            f"With {name.replace('-', ' ')} some layer keeps identical features to the end (largest forward correlation; "
-            "above 0.95).",
-            lambda r, name=name: mean(_forward(r, name, "max")),
+            f"With {name.replace('-', ' ')} some layer keeps identical features to the end (largest forward "
+            "correlation; above 0.95).",
+            _stuck(name),
             Region(low=0.95),
         )
         for name in ("5-averages", "7-averages", "13-averages")
@@ -228,15 +233,15 @@ FIG8 = (
 )
 
 
-def _breaking_claims(item: str, what: str, variable: str) -> tuple[object, ...]:
+def _breaking_claims(item: str, what: str, variable: str) -> tuple[Claim, ...]:
     source = f"appendix G, figure {item.removeprefix('fig')}"
     return (
         claim(
             item,
             "averages-attenuate",
             source,
-            f"The symmetry-breaking part of {what} falls sharply through a layer that began as an average (mean log10 of "
-            "after over before, over all epochs; below -0.3, half).",
+            f"The symmetry-breaking part of {what} falls sharply through a layer that began as an average (mean log10 "
+            "of after over before, over all epochs; below -0.3, half).",
             _kept(variable, "1"),
             Region(high=float(np.log10(0.5))),
             "log10",
@@ -266,9 +271,11 @@ FIG9 = _breaking_claims("fig9", "features", "feature_breaking")
 FIG10 = _breaking_claims("fig10", "gradients", "gradient_breaking")
 
 
-def _experiment(item: str, title: str, draw: object, claims: tuple[object, ...]) -> Experiment:
+def _experiment(
+    item: str, title: str, draw: Callable[[xr.Dataset], Mapping[str, Figure]], claims: tuple[Claim, ...]
+) -> Experiment:
     id = f"blumenfeld2020/{item}"
-    return Experiment(id, title, specs_of(id), run_shared, draw, claims, differs=PAPER)  # type: ignore[arg-type]
+    return Experiment(id, title, specs_of(id), run_shared, draw, claims, differs=PAPER)
 
 
 EXPERIMENTS = (

@@ -96,7 +96,7 @@ def _annihilated(results: xr.Dataset) -> Effect:
     values = results.breaking.sel(layer_kind="average")
     moved = results.breaking.sel(layer_kind="moved average").mean("run")
     note = (
-        "what is left of the perturbation is the same in all channels, so of its symmetry-breaking part nothing is; once "
+        "what is left of the perturbation is the same in all channels, so nothing of what breaks the symmetry is; once "
         "weights have moved by 1 %, "
         + ", ".join(f"{float(m):.2g} at width {int(n)}" for n, m in zip(results.width, moved, strict=True))
         + " comes back, made from the common signal"
@@ -109,7 +109,7 @@ CLAIMS = (
         "perturbation",
         "identity",
         "appendix G",
-        'An "I" layer passes a perturbation on unchanged (largest change of its norm or of its symmetry-breaking part).',
+        'An "I" layer passes a perturbation on unchanged (largest change of its norm or its symmetry-breaking part).',
         _identity,
         Region(high=ROUNDING),
     ),
@@ -117,8 +117,8 @@ CLAIMS = (
         "perturbation",
         "average-norm",
         "appendix G",
-        'A "1" layer divides the norm of an independent perturbation by the root of the width (slope of log norm against '
-        "log width; -0.45 to -0.55).",
+        'A "1" layer divides the norm of an independent perturbation by the root of the width (slope of log norm '
+        "against log width; -0.45 to -0.55).",
         _exponent,
         Region(-0.55, -0.45),
     ),
@@ -126,7 +126,7 @@ CLAIMS = (
         "perturbation",
         "average-leaves-some",
         "appendix G",
-        'Some of what breaks the symmetry passes an exact "1" layer (largest symmetry-breaking part after over before).',
+        'Some of what breaks the symmetry passes an exact "1" layer (largest such part after over before).',
         _annihilated,
         Region(low=ROUNDING),
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import xarray as xr
 
@@ -12,7 +14,7 @@ from nonsingular.training import TrainingSpec
 
 MILESTONES = (60, 120, 160)
 DATA = {"smoke": "digits", "laptop": "cifar10", "paper": "cifar10"}
-IMAGES = {"smoke": (200, 100, None), "laptop": (3_000, 2_000, 8), "paper": (None, None, None)}
+IMAGES = {"smoke": (200, 100, None), "laptop": (2_000, 1_000, 8), "paper": (None, None, None)}
 
 
 def images(name: str | None, scale: str) -> DataSpec:
@@ -57,16 +59,20 @@ def _means(results: xr.Dataset, *networks: str) -> str:
 def at_end(results: xr.Dataset, variable: str, network: str) -> xr.DataArray:
     """A variable after the last epoch at which it was measured: dimensions ``run`` and perhaps ``layer``."""
     values = per_run(results, variable, network)
-    measured = np.flatnonzero(np.isfinite(values).any([d for d in values.dims if d != "epoch"]))
+    finite = values.notnull()
+    measured = np.flatnonzero(finite.any([d for d in finite.dims if d != "epoch"]))
     if not len(measured) or measured[-1] == 0:
         raise NotMeasured(f"{variable} of {network} after training")
     return values.isel(epoch=int(measured[-1])).dropna("layer", how="all")
 
 
-def claim(item: str, name: str, source: str, statement: str, effect: object, region: Region, unit: str = "") -> Claim:
+Measure = Callable[[xr.Dataset], Effect]
+"""What a claim measures in the results."""
+
+
+def claim(item: str, name: str, source: str, statement: str, effect: Measure, region: Region, unit: str = "") -> Claim:
     """A claim of an item of this paper."""
-    id = f"blumenfeld2020/{item}/{name}"
-    return Claim(id, f"blumenfeld2020 {source}", statement, effect, region, unit)  # type: ignore[arg-type]
+    return Claim(f"blumenfeld2020/{item}/{name}", f"blumenfeld2020 {source}", statement, effect, region, unit)
 
 
 POINTS = "percentage points"

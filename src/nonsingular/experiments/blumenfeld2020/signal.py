@@ -13,7 +13,8 @@ from torch import Tensor
 
 from nonsingular.data import DataSpec, prepare
 from nonsingular.errors import InputError
-from nonsingular.experiments.claims import Claim, Effect, NotMeasured, Region, exactly
+from nonsingular.experiments.blumenfeld2020.protocol import Measure, claim
+from nonsingular.experiments.claims import Effect, NotMeasured, Region, exactly
 from nonsingular.experiments.effects import require
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.spec import Spec, at_scale
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 _SCALES = {
     "smoke": (2, "digits", 10, 8, {"depth": 13, "widths": [4, 16]}),
-    "laptop": (3, "cifar10", 12, 8, {"depth": 25, "widths": [8, 32, 128]}),
+    "laptop": (3, "cifar10", 12, 8, {"depth": 25, "widths": [8, 16, 64]}),
     "paper": (10, "cifar10", 32, None, {"depth": 101, "widths": [8, 32, 128, 256]}),
 }
 STABLE = ("constnet", "leakynet-1", "leakynet-I", "isometric")
@@ -128,10 +129,10 @@ def _drift(results: xr.Dataset, variable: str, network: str) -> xr.DataArray:
     first = values.isel(layer=0)
     if variable == "gradient_norm":
         values = values.isel(layer=slice(None, -1))
-    return np.abs(values - first) if variable == "cosine" else np.abs(values / first - 1)
+    return abs(values - first) if variable == "cosine" else abs(values / first - 1)
 
 
-def worst_drift(variable: str, *networks: str) -> object:
+def worst_drift(variable: str, *networks: str) -> Measure:
     """The largest change from the first layer, over layers, widths, runs and pairs.
 
     Of gradients the last layer is left out: theirs comes from the random readout, and what of it the layer below does
@@ -145,7 +146,7 @@ def worst_drift(variable: str, *networks: str) -> object:
     return effect
 
 
-def least_drift(variable: str, network: str) -> object:
+def least_drift(variable: str, network: str) -> Measure:
     """The change at the last layer, the mean over pairs and runs of the width where it is least."""
 
     def effect(results: xr.Dataset) -> Effect:
@@ -156,7 +157,7 @@ def least_drift(variable: str, network: str) -> object:
     return effect
 
 
-def _gradient_ratio(network: str, reduce: str) -> object:
+def _gradient_ratio(network: str, reduce: str) -> Measure:
     """log10 of the largest over the smallest norm of the weights' gradients through depth (after the input layer)."""
 
     def effect(results: xr.Dataset) -> Effect:
@@ -181,13 +182,9 @@ EXACT = Region(high=1e-6)
 """To the rounding of float32, in which random orthogonal weights are given."""
 
 
-def _claim(name: str, source: str, statement: str, effect: object, region: Region, unit: str = "") -> Claim:
-    id = f"blumenfeld2020/signal/{name}"
-    return Claim(id, f"blumenfeld2020 {source}", statement, effect, region, unit)  # type: ignore[arg-type]
-
-
 CLAIMS = (
-    _claim(
+    claim(
+        "signal",
         "angles-stay",
         "§3.1, appendices B, C, H",
         "In ConstNet, LeakyNet and the isometric start angles between signals do not change with depth, at any width "
@@ -195,21 +192,24 @@ CLAIMS = (
         worst_drift("cosine", *STABLE),
         EXACT,
     ),
-    _claim(
+    claim(
+        "signal",
         "norms-stay",
         "§3.1, appendices B, C, H",
         "Nor do the signals' norms (largest relative change).",
         worst_drift("norm", *STABLE),
         EXACT,
     ),
-    _claim(
+    claim(
+        "signal",
         "gradients-stay",
         "§3.1, appendices B, C, H",
         "Nor do the norms of gradients with respect to the features (largest relative change, below the last layer).",
         worst_drift("gradient_norm", *STABLE),
         EXACT,
     ),
-    _claim(
+    claim(
+        "signal",
         "constnet-weight-gradients",
         "§3.1 claim, appendix C",
         "The gradients with respect to ConstNet's weights do not depend on depth when the width is constant (log10 of "
@@ -218,7 +218,8 @@ CLAIMS = (
         EXACT,
         "log10",
     ),
-    _claim(
+    claim(
+        "signal",
         "he-angles-collapse",
         "§3",
         "Under He initialisation angles are not preserved (mean change of a cosine at the last layer, at the width "
@@ -226,26 +227,29 @@ CLAIMS = (
         least_drift("cosine", "he"),
         Region(low=0.1),
     ),
-    _claim(
+    claim(
+        "signal",
         "delta-orthogonal-angles",
         "§3 (Xiao et al. 2018)",
-        "With rectifiers a delta-orthogonal start alone does not preserve them either: it takes the doubled channels of "
-        "appendix B (mean change of a cosine at the last layer, at the width where it is least; above 0.1).",
+        "With rectifiers a delta-orthogonal start alone does not preserve them either: it takes the doubled channels "
+        "of appendix B (mean change of a cosine at the last layer, at the width where it is least; above 0.1).",
         least_drift("cosine", "delta-orthogonal"),
         Region(low=0.1),
     ),
-    _claim(
+    claim(
+        "signal",
         "fixup-angles",
         "§1 (Zhang et al. 2019)",
         "Fixup, whose blocks end in zeros, preserves angles (largest change of a cosine).",
         worst_drift("cosine", "fixup"),
         EXACT,
     ),
-    _claim(
+    claim(
+        "signal",
         "fixup-gradients",
         "§3",
-        "But its gradients are not stable: those by the first convolution of every block are zero at the start (largest "
-        "norm).",
+        "But its gradients are not stable: those by the first convolution of every block are zero at the start "
+        "(largest norm).",
         _fixup_inner,
         Region(high=1e-30),
     ),
@@ -260,8 +264,8 @@ EXPERIMENTS = (
         draw,
         CLAIMS,
         differs=(
-            "Equally wide stacks at one image size and a random readout: with a readout of zeros every gradient but its "
-            "own is zero, and where strides take pixels away angles stay only on average.",
+            "Equally wide stacks at one image size and a random readout: with a readout of zeros every gradient but "
+            "its own is zero, and where strides take pixels away angles stay only on average.",
         ),
     ),
 )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from nonsingular.experiments.claims import NEGATIVE, Claim, Effect, Region, exactly
+from nonsingular.experiments.blumenfeld2020.protocol import Measure, claim
+from nonsingular.experiments.claims import NEGATIVE, Effect, Region, exactly
 from nonsingular.experiments.effects import require
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.spec import Spec, at_scale
@@ -65,7 +66,7 @@ def _largest_gap(results: xr.Dataset) -> Effect:
     return exactly(float(results.gap.max()), f"{results.sizes['size']} sizes, every mask enumerated")
 
 
-def _lost(symmetry: str, than: str) -> object:
+def _lost(symmetry: str, than: str) -> Measure:
     def effect(results: xr.Dataset) -> Effect:
         require(results, "bits")
         widths = results.width[results.width > 1]
@@ -85,37 +86,40 @@ def _approximation(results: xr.Dataset) -> Effect:
     return exactly(float(100 * short.max()), note)
 
 
-def _claim(name: str, statement: str, effect: object, region: Region, unit: str = "") -> Claim:
-    id = f"blumenfeld2020/subnetworks/{name}"
-    return Claim(id, "blumenfeld2020 appendix F", statement, effect, region, unit)  # type: ignore[arg-type]
-
-
 CLAIMS = (
-    _claim(
+    claim(
+        "subnetworks",
         "formulas",
+        "appendix F",
         "2^(NL) sub-networks without symmetry, (N+1)^L under all-to-all and multisets of 2^L masks under one-to-one "
         "connections (largest distance from enumerating every mask).",
         _largest_gap,
         Region(high=0.5),
         "sub-networks",
     ),
-    _claim(
+    claim(
+        "subnetworks",
         "symmetry-leaves-fewer",
+        "appendix F",
         "One-to-one symmetry leaves fewer sub-networks than none (largest log2 ratio over widths above 1).",
         _lost("one-to-one", "none"),
         NEGATIVE,
         "bits",
     ),
-    _claim(
+    claim(
+        "subnetworks",
         "all-to-all-leaves-fewest",
+        "appendix F",
         "All-to-all symmetry leaves fewer than one-to-one (largest log2 ratio over widths above 1).",
         _lost("all-to-all", "one-to-one"),
         NEGATIVE,
         "bits",
     ),
-    _claim(
+    claim(
+        "subnetworks",
         "approximation",
-        "The one-to-one count is roughly 2^(NL) / N! (relative error of its logarithm, largest over widths, below 5 %).",
+        "appendix F",
+        "The one-to-one count is roughly 2^(NL) / N! (relative error of the logarithm, worst over widths, below 5 %).",
         _approximation,
         Region(high=5.0),
         "%",

@@ -10,7 +10,7 @@ import xarray as xr
 
 from nonsingular.errors import InputError
 from nonsingular.experiments.blumenfeld2020.protocol import PAPER, POINTS, accuracy, better, claim, images, training
-from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Effect, Region, difference
+from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, Region, difference
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.study import run_study
@@ -50,7 +50,7 @@ def specs(scale: str, data: str | None = None) -> Spec:
 
 
 def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
-    """One study a precision, each in a folder of its own; networks are named ``float32, noise, dropout 0`` and so on."""
+    """One study a precision, each in a folder of its own; networks are named as ``label`` does."""
     if spec.training is None:
         raise InputError(f"{spec.experiment} needs training")
     studies = []
@@ -81,22 +81,20 @@ def _interaction(results: xr.Dataset) -> Effect:
     return difference(gains[0], gains[1])
 
 
-def _claims() -> tuple[object, ...]:
-    def row(id: str, statement: str, first: str, second: str, region: Region = POSITIVE) -> object:
+def _claims() -> tuple[Claim, ...]:
+    def row(id: str, statement: str, first: str, second: str, region: Region = POSITIVE) -> Claim:
         return claim("table3", id, "table 3", statement, lambda r: better(r, first, second), region, POINTS)
 
-    rows = []
-    for precision in PRECISIONS:
-        rows.append(
+    return (
+        *(
             row(
                 f"{precision}-dropout",
                 f"Without noise of the computation 1 % dropout is what trains it, in {precision} (with minus without).",
                 label(precision, "no noise", 0.01),
                 label(precision, "no noise"),
             )
-        )
-    return (
-        *rows,
+            for precision in PRECISIONS
+        ),
         row(
             "float32-noise",
             "In float32 noise of the computation alone trains it (with noise minus without, no dropout).",
@@ -105,8 +103,8 @@ def _claims() -> tuple[object, ...]:
         ),
         row(
             "sixteen-bit-needs-dropout",
-            "In 16 bit noise of the computation alone does not do what dropout does (noise minus noise with 1 % dropout; "
-            "more than 5 points behind).",
+            "In 16 bit noise of the computation alone does not do what dropout does (noise minus noise with 1 % "
+            "dropout; more than 5 points behind).",
             label("bfloat16", "noise"),
             label("bfloat16", "noise", 0.01),
             Region(high=-5.0),
@@ -134,7 +132,7 @@ EXPERIMENTS = (
         specs,
         run,
         draw,
-        _claims(),  # type: ignore[arg-type]
+        _claims(),
         differs=(
             *PAPER,
             "16 bit is bfloat16 mixed precision, the paper's is float16; dropout rates are 0, 1 % and 5 % (the table's "
