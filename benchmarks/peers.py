@@ -62,25 +62,45 @@ def jvp_of_grad(model: nn.Module, batch: Batch) -> Product:
 PEERS = {"PyHessian": pyhessian, "curvlinops": curvlinops, "jvp(grad)": jvp_of_grad}
 
 
-def lanczos_quadrature(product: Product, size: int, steps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights as curvlinops' ``fast_lanczos`` and PyHessian's ``density`` take them.
+class Quadrature:
+    """Lanczos quadrature as curvlinops' ``fast_lanczos`` and PyHessian's ``density`` take it; it can be continued.
 
     Plain Lanczos without reorthogonalisation, the cheaper of the two (PyHessian orthogonalises against a list of
     vectors in Python, and its ``density`` calls ``torch.eig``, which PyTorch has removed).
     """
-    generator = torch.Generator().manual_seed(seed)
-    v = torch.randn(size, generator=generator)
-    v /= v.norm()
-    previous, beta = torch.zeros_like(v), 0.0
-    alphas, betas = [], []
-    for _ in range(steps):
-        w = product(v) - beta * previous
-        alpha = float(w @ v)
-        w -= alpha * v
-        beta = float(w.norm())
-        alphas.append(alpha)
-        betas.append(beta)
-        previous, v = v, w / beta
-    T = np.diag(alphas) + np.diag(betas[:-1], 1) + np.diag(betas[:-1], -1)
-    nodes, vectors = np.linalg.eigh(T)
-    return nodes, vectors[0] ** 2
+
+    def __init__(self, product: Product, start: Tensor) -> None:
+        self.product = product
+        self.v = start / start.norm()
+        self.previous = torch.zeros_like(start)
+        self.alphas: list[float] = []
+        self.betas: list[float] = []
+
+    def extend(self, steps: int) -> None:
+        """More products."""
+        for _ in range(steps):
+            w = self.product(self.v) - (self.betas[-1] if self.betas else 0.0) * self.previous
+            self.alphas.append(float(w @ self.v))
+            w -= self.alphas[-1] * self.v
+            self.betas.append(float(w.norm()))
+            self.previous, self.v = self.v, w / self.betas[-1]
+
+    def decomposition(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues and eigenvectors of the tridiagonal matrix."""
+        off = self.betas[:-1]
+        return np.linalg.eigh(np.diag(self.alphas) + np.diag(off, 1) + np.diag(off, -1))
+
+    def nodes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Nodes and weights of Gauss quadrature."""
+        values, vectors = self.decomposition()
+        return values, vectors[0] ** 2
+
+
+def share_of_log_spectrum(process: Quadrature, window: float, largest: float, kappa: float) -> float:
+    """The part outside the window of curvlinops' spectrum of log |H|, by its own function."""
+    from curvlinops.papyan2020traces.spectrum import lanczos_approximate_log_spectrum_from_iter as spectrum
+
+    values, vectors = (torch.as_tensor(x) for x in process.decomposition())
+    grid, density = spectrum((values, vectors), (0.0, largest), 20_000, kappa, margin=0.05, epsilon=1e-5)
+    outside = grid > window + 1e-5  # the grid is of |H| + epsilon
+    return float(torch.trapezoid(density[outside], grid[outside]))

@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float
 from scipy.linalg import eigh_tridiagonal, solve_banded
 from scipy.optimize import brentq
-from scipy.stats import beta
+from scipy.special import betaincc
 from torch import Tensor
 
 Array = np.ndarray
@@ -123,9 +123,14 @@ class Lanczos:
         w = self.H @ v
         scale = float(w.norm())
         self.alpha.append(float(v.double() @ w.double()))
+        # The three terms first: the pass over all vectors, which reads them twice, then has only rounding to remove.
+        w = w - self.alpha[-1] * v
+        if k:
+            w = w - self.beta[-1] * self._basis[k - 1]
+        before = float(w.norm())
         w = self._orthogonalise(w)
         # A second pass where the first cancelled most digits (Daniel et al. 1976).
-        if float(w.norm()) < 0.7 * scale:
+        if float(w.norm()) < 0.7 * before:
             w = self._orthogonalise(w)
         norm = float(w.norm())
         largest = max(map(abs, self.alpha)) + max(self.beta, default=0.0)
@@ -202,7 +207,7 @@ def count_interval(share: tuple[float, float], n: int, probes: int, confidence: 
     def chance_of_more(k: float, s: float) -> float:
         if k <= 0 or k >= n:
             return float(k >= n)
-        return float(beta.sf(s, probes * k / 2, probes * (n - k) / 2))
+        return float(betaincc(probes * k / 2, probes * (n - k) / 2, s))
 
     low, high = share
     least, most = 0.0, float(n)

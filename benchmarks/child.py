@@ -1,0 +1,41 @@
+"""Work done in a fresh process, so that its peak memory is its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came out, in how many seconds, and the peak memory of the process in GiB, the libraries' own included."""
+
+    result: Any
+    seconds: float
+    peak: float
+
+
+def in_child(work: Callable[..., Any], *arguments: Any) -> Measured:
+    """Call ``work``, a function of a module, in a fresh process with as many threads; starting it is not timed."""
+    context = multiprocessing.get_context("spawn")
+    results = context.SimpleQueue()
+    process = context.Process(target=_measure, args=(results, torch.get_num_threads(), work, arguments))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"{work.__name__} ended with status {process.exitcode}")
+    return results.get()
+
+
+def _measure(results: Any, threads: int, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    torch.set_num_threads(threads)
+    start = time.perf_counter()
+    result = work(*arguments)
+    seconds = time.perf_counter() - start
+    results.put(Measured(result, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
