@@ -11,7 +11,7 @@ from torch import nn
 
 import nonsingular as ns
 from nonsingular.diagnosis import bench, healthy, zoo
-from nonsingular.diagnosis.findings import EXPLAINS, RULES, Finding, _ranked
+from nonsingular.diagnosis.findings import EXPLAINS, RULES, Finding, _ranked, _signal_gone
 from nonsingular.diagnosis.patients import healthy as healthy_cases
 from nonsingular.diagnosis.patients import sick as sick_cases
 from nonsingular.diagnosis.statistics import statistics
@@ -171,7 +171,21 @@ def test_evidence_is_what_the_layer_rows_say():
     rows = {layer.name: layer for layer in found.layers}
     dead = found.findings[0]
     assert all(e["value"] == rows[e["layer"]].dead for e in dead.evidence if "layer" in e)
-    assert dead.evidence[0]["value"] == max(layer.dead for layer in found.layers if layer.dead >= 0)
+    worst = max(layer.dead for layer in found.layers if layer.dead >= 0)
+    assert worst - 0.15 < dead.evidence[0]["value"] < worst  # the lower end of its interval
+
+
+def test_units_that_die_because_samples_look_alike_are_no_cause():
+    names = [f"{i}" for i in range(4)]
+    dead = dataclasses.replace(finding("dead-units", 0.9), layers=("3",))
+    vanished = finding("vanishing-signal", 0.6)
+    assert [f.kind for f in _ranked([dead, vanished])] == ["dead-units", "vanishing-signal"]
+    assert [f.kind for f in _ranked([dead, vanished], but=("dead-units",))] == ["vanishing-signal", "dead-units"]
+    layers = [ns.diagnosis.Layer(name, "Linear", 8, spread=10.0**-i) for i, name in enumerate(names)]
+    torch.manual_seed(0)
+    seen = ns.diagnosis.look(zoo.mlp(8, 3, 1, 8), F.cross_entropy, [(torch.randn(9, 8), torch.randint(3, (9,)))])
+    assert _signal_gone(dataclasses.replace(seen, layers=layers), ("3",))
+    assert not _signal_gone(dataclasses.replace(seen, layers=layers), ("0", "3"))
 
 
 def test_scaling_the_loss_changes_no_finding_but_curvature():

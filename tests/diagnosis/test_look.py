@@ -13,7 +13,8 @@ from torch import nn
 from nonsingular import measures
 from nonsingular.diagnosis import Budget, look
 from nonsingular.diagnosis.layers import layers, unit_weights
-from nonsingular.diagnosis.zoo import Detached, Fixup, Recurrent, ResNet, ViT, mlp
+from nonsingular.diagnosis.patients import next_token, tokens
+from nonsingular.diagnosis.zoo import GPT, Detached, Fixup, Recurrent, ResNet, ViT, mlp
 
 
 def batch(*shape, classes=10, seed=0):
@@ -228,3 +229,8 @@ def test_large_layers_are_sampled_and_twins_found_among_all_units():
     seen = look(model, F.cross_entropy, [batch(30, 32)], Budget(units=16))
     assert seen.layers[0].twins == pytest.approx(2 / 600)
     assert seen.layers[0].effective_rank <= 16
+
+
+def test_embeddings_count_as_what_a_skip_starts_from():
+    seen = look(GPT(2), next_token, tokens(0, 8))
+    assert {layer.name for layer in seen.layers if layer.bypassed is False} == {"head"}

@@ -126,10 +126,18 @@ def trained(case: Case, network: nn.Module, seed: int) -> nn.Module:
     return trainer.population.network(0)
 
 
-def bench(seeds: Sequence[int], on_case: Callable[[Case], None] = lambda case: None) -> Outcome:
-    """Diagnose every sick network, and every healthy one before and after training, for each seed."""
+def bench(
+    seeds: Sequence[int], on_case: Callable[[Case], None] = lambda case: None, cases: Sequence[Case] | None = None
+) -> Outcome:
+    """Diagnose every sick network, and every healthy one before and after training, for each seed.
+
+    Args:
+        seeds: of the networks and their data; thresholds must not have seen them.
+        on_case: called after each kind of network.
+        cases: kinds of networks; all by default.
+    """
     answers = []
-    for case in (*healthy(), *sick()):
+    for case in (*healthy(), *sick()) if cases is None else cases:
         for seed in seeds:
             network = case.network(seed)
             answers.append(_answer(case, network, seed, False))
@@ -141,20 +149,30 @@ def bench(seeds: Sequence[int], on_case: Callable[[Case], None] = lambda case: N
 
 def calibrate(seeds: Sequence[int], on_case: Callable[[Case], None] = lambda case: None) -> dict[str, object]:
     """Measure the healthy networks' statistics, before and after training: the table that the limits come from."""
-    values: dict[str, list[float]] = {}
+    measured: list[dict[str, float]] = []
     for case in healthy():
         for seed in seeds:
-            network = case.network(seed)
-            for one in (network, trained(case, network, seed)):
-                for name, statistic in statistics(_look(case, one, seed)).items():
-                    values.setdefault(name, []).append(statistic.value)
+            measured += healthy_numbers(case, seed)
         on_case(case)
+    return tabulated(measured, seeds)
+
+
+def healthy_numbers(case: Case, seed: int) -> list[dict[str, float]]:
+    """The statistics of one healthy network at the start and after training."""
+    network = case.network(seed)
+    looks = [_look(case, one, seed) for one in (network, trained(case, network, seed))]
+    return [{name: s.value for name, s in statistics(seen).items()} for seen in looks]
+
+
+def tabulated(measured: Sequence[Mapping[str, float]], seeds: Sequence[int]) -> dict[str, object]:
+    """The table of many networks' statistics."""
+    names = dict.fromkeys(name for row in measured for name in row)
     return {
         "networks": [c.name for c in healthy()],
         "seeds": [min(seeds), max(seeds)],
         "states": ["at the start", f"after {TRAINED_EPOCHS} epochs"],
         "torch": torch.__version__.partition("+")[0],
-        "quantiles": table.quantiles(values),
+        "quantiles": table.quantiles({name: [row[name] for row in measured] for name in names}),
     }
 
 

@@ -241,7 +241,7 @@ EXPLAINS = {
     ),
     "vanishing-gradient": ("degenerate-curvature", "singular-representation", "untrained-parameters", "dead-units"),
     "exploding-gradient": ("singular-representation",),
-    "singular-representation": ("degenerate-curvature", "dead-units"),
+    "singular-representation": ("degenerate-curvature",),
 }  # fmt: skip
 """Which kinds bring which others along. The first in the order of severity is taken for the cause."""
 
@@ -263,7 +263,18 @@ def findings(look: Look, numbers: Mapping[str, Statistic], limits: Mapping[str, 
         value = rule.sign * statistic.value
         if value > edge and all(f.kind != rule.kind for f in found):
             found.append(_finding(rule, statistic, value, edge, look))
+    if any(f.kind == "dead-units" and _signal_gone(look, f.layers) for f in found):
+        return _ranked(found, but=("dead-units",))
     return _ranked(found)
+
+
+def _signal_gone(look: Look, dead: Sequence[str]) -> bool:
+    """Whether nine tenths of what tells samples apart are lost before the first layer of dead units.
+
+    Where samples look alike, a unit responds to all of them or to none: then dead units are no cause.
+    """
+    first = next((i for i, layer in enumerate(look.layers) if layer.name in dead), 0)
+    return first > 0 and look.layers[first - 1].spread < 0.1 * look.layers[0].spread
 
 
 def _finding(rule: Rule, statistic: Statistic, value: float, edge: float, look: Look) -> Finding:
@@ -304,10 +315,15 @@ def _remark(rule: Rule, look: Look) -> str:
     return ""
 
 
-def _ranked(found: Sequence[Finding]) -> list[Finding]:
-    """Worst first; what another, worse or equally bad finding explains comes behind it."""
+def _ranked(found: Sequence[Finding], but: Sequence[str] = ()) -> list[Finding]:
+    """Worst first; what another finding explains, unless that is far milder, comes behind it.
+
+    Args:
+        found: in any order.
+        but: kinds that explain nothing here.
+    """
     order = sorted(found, key=lambda f: -f.severity)
-    causes = {f.kind: cause for f in order if (cause := _cause(f, order)) is not None}
+    causes = {f.kind: cause for f in order if (cause := _cause(f, order, but)) is not None}
     ranked = [
         f if f.kind not in causes
         else replace(f, because=causes[f.kind].kind, severity=min(f.severity, 0.9 * causes[f.kind].severity) / 2)
@@ -316,11 +332,11 @@ def _ranked(found: Sequence[Finding]) -> list[Finding]:
     return sorted(ranked, key=lambda f: -f.severity)
 
 
-def _cause(finding: Finding, order: Sequence[Finding]) -> Finding | None:
+def _cause(finding: Finding, order: Sequence[Finding], but: Sequence[str]) -> Finding | None:
     """The worst finding that explains this one, unless this one explains it and is worse; roots come first."""
 
     def explains(a: Finding, b: Finding) -> bool:
-        return b.kind in EXPLAINS.get(a.kind, ())
+        return a.kind not in but and b.kind in EXPLAINS.get(a.kind, ())
 
     causes = [
         f for f in order

@@ -245,7 +245,9 @@ class _Passes:
         loss = self._task.loss(output, batch)
         self.outputs.add(output, batch, loss)
         if not self.samples and loss.grad_fn is not None:
-            self.around = bypassed(loss.grad_fn, {name: seen.node for name, seen in watch.watched.items()})
+            nodes = {name: seen.node for name, seen in watch.watched.items()}
+            self.around = bypassed(loss.grad_fn, nodes, watch.sources)
+            watch.sources.clear()
             for seen in watch.watched.values():
                 seen.node = None
         if loss.requires_grad:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def bypassed(loss_node: Any, nodes: Mapping[str, Any]) -> dict[str, bool]:
+def bypassed(loss_node: Any, nodes: Mapping[str, Any], sources: Sequence[Any] = ()) -> dict[str, bool]:
     """Whether some connection leads around a layer.
 
     A layer is bypassed when, with it taken out of the graph, earlier layers still reach the loss: through a skip
@@ -15,13 +15,14 @@ def bypassed(loss_node: Any, nodes: Mapping[str, Any]) -> dict[str, bool]:
     Args:
         loss_node: ``loss.grad_fn``.
         nodes: layer name -> ``grad_fn`` of its output, in the order of the forward pass.
+        sources: further nodes before all layers, such as those of embeddings.
 
     Returns:
-        Layer name -> bypassed, for every layer with a node; the first has nothing before it and is never bypassed.
+        Layer name -> bypassed, for every layer with a node; the first has only the sources before it.
     """
     known = {name: node for name, node in nodes.items() if node is not None}
     found: dict[str, bool] = {}
-    earlier: list[Any] = []
+    earlier: list[Any] = [node for node in sources if node is not None]
     for name, node in known.items():
         found[name] = bool(earlier) and _reaches(loss_node, earlier, without=node)
         earlier.append(node)

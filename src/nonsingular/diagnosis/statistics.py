@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from scipy import stats
+
 from nonsingular.diagnosis.look import Layer, Look
 
 PRECISION = 1e-6
@@ -34,7 +36,7 @@ def statistics(look: Look) -> dict[str, Statistic]:
         "gradient-decades": _decades(look, lambda layer: layer.gradient),
         "overflow": _overflow(look),
         "blind": _blind(look),
-        "dead": _worst(look, lambda layer: layer.dead, "share of units that respond to no sample"),
+        "dead": _worst(look, _surely_dead, "share of units that respond to no sample, at least"),
         "saturated": _worst(look, lambda layer: layer.saturated, "share of responses at the activation's bound"),
         "eliminated": _worst(
             look, lambda layer: layer.eliminated, "share of units without incoming weights or gradient"
@@ -90,6 +92,14 @@ def _overflow(look: Look) -> Statistic:
     broken = tuple(layer.name for layer in look.layers if not layer.finite)
     bad = bool(broken) or not math.isfinite(look.outputs.loss)
     return Statistic(float(bad), broken, "layers return infinity or NaN")
+
+
+def _surely_dead(layer: Layer) -> float:
+    """Lower end of Wilson's 95 % interval of the share of dead units: two of six by chance say little of a layer."""
+    if math.isnan(layer.dead):
+        return math.nan
+    dead = round(layer.dead * layer.units)
+    return float(stats.binomtest(dead, layer.units).proportion_ci(method="wilson").low)
 
 
 def _blind(look: Look) -> Statistic:

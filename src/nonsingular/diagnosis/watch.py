@@ -140,6 +140,7 @@ class Watch(TorchDispatchMode):
         super().__init__()
         self.watched: dict[str, Watched] = {}
         self.norms: dict[str, Normalised] = {}
+        self.sources: list[Any] = []  # nodes of embeddings in the first piece
         self._model, self._rows, self._units = model, rows, units
         self._piece, self._samples = -1, 0
         self._latest: Watched | None = None
@@ -156,6 +157,8 @@ class Watch(TorchDispatchMode):
             self._stack.callback(module.register_forward_pre_hook(self._enter_layer).remove)
             self._stack.callback(module.register_forward_hook(self._layer(name), always_call=True).remove)
         for name, module in self._model.named_modules():
+            if isinstance(module, nn.Embedding):
+                self._stack.callback(module.register_forward_hook(self._source).remove)
             if is_normalisation(module):
                 self._stack.callback(module.register_forward_hook(self._norm(name)).remove)
         try:
@@ -179,6 +182,10 @@ class Watch(TorchDispatchMode):
         return out
 
     # --- what is kept ---------------------------------------------------------------------------------------
+
+    def _source(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        if not self._piece:
+            self.sources.append(output.grad_fn)
 
     def _enter_layer(self, _module: nn.Module, _inputs: Any) -> None:
         self._inside += 1
