@@ -28,7 +28,7 @@ def images(name: str | None, scale: str) -> DataSpec:
 
 def training(scale: str, epochs: int) -> TrainingSpec:
     """SGD with momentum 0.9 and weight decay 0.0005, learning rate 0.03 times 0.2 at epochs 60, 120 and 160."""
-    batch = {"smoke": 50, "laptop": 50, "paper": 128}[scale]
+    batch = {"smoke": 50, "laptop": 25, "paper": 128}[scale]
     return TrainingSpec(
         epochs,
         batch=batch,

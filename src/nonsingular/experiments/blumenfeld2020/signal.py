@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _SCALES = {
     "smoke": (2, "digits", 10, 8, {"depth": 13, "widths": [4, 16]}),
-    "laptop": (3, "cifar10", 12, 8, {"depth": 25, "widths": [8, 16, 64]}),
+    "laptop": (3, "cifar10", 8, 8, {"depth": 25, "widths": [8, 16, 32]}),
     "paper": (10, "cifar10", 32, None, {"depth": 101, "widths": [8, 32, 128, 256]}),
 }
 STABLE = ("constnet", "leakynet-1", "leakynet-I", "isometric")

@@ -22,7 +22,7 @@ from nonsingular.training import Breaker, Member
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIZES = {"smoke": (2, 2, 8, 1), "laptop": (2, 16, 8, 1), "paper": (1, 200, 16, 10)}
+SIZES = {"smoke": (2, 2, 8, 1), "laptop": (2, 8, 8, 1), "paper": (1, 200, 16, 10)}
 """Scale -> runs, epochs, channels of the input layer, widening."""
 
 PRECISIONS = ("float32", "bfloat16")
