@@ -238,7 +238,7 @@ def flatness(results: xr.Dataset, label: str, title: str) -> Figure:
         positive = results.sharpness.values[np.isfinite(results.sharpness.values)]
         if positive.size and positive.min() > 0 and positive.max() > 10 * positive.min():
             ax.set_xscale("log")
-        ax.set_xlabel(label)
+        ax.set_xlabel(label.replace("\n", " "))
         ax.set_ylabel("test error (%)")
         figure.legend(loc="outside right center")
         figure.suptitle(title, fontsize=10)

@@ -25,9 +25,9 @@ KINDS = {"resnet": "with", "plainnet": "without"}
 ROUGHNESS = ("nonconvex", "total_variation", "excess_variation")
 LABELS = {
     "nonconvex": "non-convex points (%)",
-    "total_variation": "total variation of log loss (per unit of direction)",
-    "excess_variation": "excess variation of log loss (per unit of direction)",
-    "sharpness": "mean rise of the loss within half a direction (nats)",
+    "total_variation": "total variation of log loss\n(per unit of direction)",
+    "excess_variation": "excess variation of log loss\n(per unit of direction)",
+    "sharpness": "mean rise of the loss\nwithin half a direction (nats)",
 }
 UNITS = {
     "nonconvex": "percentage points",
