@@ -10,7 +10,7 @@ import xarray as xr
 from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim
 from nonsingular.experiments.effects import faster
 from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.orhan2018.small_networks import Size, measured_epochs, panels, small_networks
+from nonsingular.experiments.orhan2018.small_networks import DIFFERS, Size, measured_epochs, panels, small_networks
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.spectra import larger_share
 from nonsingular.experiments.study import run_study
@@ -75,5 +75,6 @@ EXPERIMENTS = (
         run_study,
         draw,
         CLAIMS,
+        differs=DIFFERS,
     ),
 )

@@ -11,7 +11,7 @@ from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim
 from nonsingular.experiments.effects import larger
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.orhan2018.fig4 import best_and_worst
-from nonsingular.experiments.orhan2018.small_networks import Size, measured_epochs, panels, small_networks
+from nonsingular.experiments.orhan2018.small_networks import DIFFERS, Size, measured_epochs, panels, small_networks
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.spectra import larger_share
 from nonsingular.experiments.study import run_study
@@ -77,5 +77,6 @@ EXPERIMENTS = (
         run_study,
         draw,
         CLAIMS,
+        differs=DIFFERS,
     ),
 )
