@@ -13,6 +13,7 @@ from nonsingular.experiments.blumenfeld2020.signal import signals
 from nonsingular.measures import capture, forward_correlation, layer_names, symmetry_breaking, unique_features
 from nonsingular.networks import ConstNetSpec, LeakyNetSpec, StackSpec, build, initialise
 from nonsingular.networks.stacks import KINDS
+from nonsingular.training import Population
 
 SMALL = {
     "constnet": ConstNetSpec(7, 6, 2),
@@ -185,6 +186,22 @@ def test_dropout_reaches_the_layers_it_is_asked_for():
 def test_wrong_descriptions_are_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ConstNetSpec(4, 4, 2, start="he"),
+        ConstNetSpec(4, 8, 1, start="he", batch_norm=False),
+        LeakyNetSpec(7, 4, 1, "H"),
+    ],
+    ids=["constnet", "constnet without norm", "leakynet"],
+)
+def test_populations_are_vectorised_too(spec):
+    networks = [build(spec, (3, 8, 8), 3, seed) for seed in range(3)]
+    fast, slow = (Population(networks, vectorised=v) for v in (True, False))
+    x = torch.randn(3, 5, 3, 8, 8)
+    torch.testing.assert_close(fast(x), slow(x), rtol=1e-4, atol=1e-5)
 
 
 def test_equal_seeds_give_equal_networks():

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import xarray as xr
+from matplotlib.ticker import MaxNLocator
 
 from nonsingular.plots.style import BLACK, GREY, SEQUENTIAL, colour, heading, legend_below, new_figure, style
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
@@ -170,7 +172,7 @@ def correlations_by_layer(results: xr.Dataset, variable: str, title: str) -> Fig
                 curve = results[variable].sel(network=name, layer=layer).mean("run")
                 ax.plot(results.epoch, curve, linewidth=1.1, color=_shade(layer, layers))
             ax.set_title(name)
-            ax.set_xlabel("epoch")
+            _epochs(ax)
         figure.supylabel(title.split(": ")[-1].lower(), fontsize=9)
         _layer_bar(figure, axes[: len(names)], layers)
         heading(figure, title, _about(results, "mean over runs"))
@@ -187,7 +189,7 @@ def correlation_groups(results: xr.Dataset, groups: Mapping[str, Sequence[int]])
                     curve = results[f"{side}_correlation"].sel(layer=layer).mean("run")
                     label = stage if number == 0 else None
                     ax.plot(results.epoch, curve, linewidth=1.2, color=colour(like), label=label)
-            ax.set_xlabel("epoch")
+            _epochs(ax)
             ax.set_ylabel(f"{side} correlation (cosine)")
         legend_below(figure)
         network = str(results.network.values)
@@ -232,6 +234,12 @@ def breaking(results: xr.Dataset, variable: str, starts: Mapping[str, str], what
         return figure
 
 
+def _epochs(ax: Axes) -> None:
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.ticklabel_format(axis="y", useOffset=False)
+
+
 def _shade(layer: int, layers: np.ndarray) -> tuple[float, ...]:
     import matplotlib as mpl
 
@@ -255,10 +263,7 @@ def _about(results: xr.Dataset, what: str) -> str:
 
 def perturbation(results: xr.Dataset) -> Figure:
     """What one layer leaves of a perturbation, and of its symmetry-breaking part, against the width."""
-    panels = {
-        "perturbation": "perturbation's norm, after / before",
-        "breaking": "symmetry-breaking part, after / before",
-    }
+    panels = {"perturbation": "norm, after / before", "breaking": "symmetry-breaking part,\nafter / before"}
     with style():
         figure = new_figure(7.4, 3.4)
         for ax, (variable, label) in zip(figure.subplots(1, 2), panels.items(), strict=True):
