@@ -213,3 +213,17 @@ def test_a_loss_is_the_same_to_the_bit_whichever_points_it_is_asked_with(name):
     order = np.random.default_rng(1).permutation(70)
     np.testing.assert_array_equal(losses(points[order])[0], together[order])
     np.testing.assert_array_equal(np.concatenate([losses(points[k : k + 1])[0] for k in range(9)]), together[:9])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", CASES)
+def test_a_cuda_device_gives_the_same_losses(name):
+    make, data = CASES[name]
+    model = make()
+    d = directions(model)
+    expected = obvious(model, F.cross_entropy, data(), d, POINTS)
+    on_device = make().cuda()
+    there = [landscape.gaussian(on_device, seed) for seed in (0, 1)]
+    np.testing.assert_allclose(
+        landscape.Losses(on_device, F.cross_entropy, data(), there)(POINTS)[0], expected, rtol=1e-3
+    )

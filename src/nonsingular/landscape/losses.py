@@ -24,6 +24,7 @@ from nonsingular.curvature.problem import Batch, Loss, Problem, first_line, is_o
 from nonsingular.errors import InputError
 from nonsingular.landscape.directions import Direction
 from nonsingular.landscape.folding import Folded, fold
+from nonsingular.landscape.subset import estimate, subset
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 CACHED_IMAGES = 32
@@ -98,7 +99,7 @@ class Losses:
         if not 1 <= self.samples <= self.total:
             raise InputError(f"samples must be between 1 and the {self.total} given, got {self.samples}")
         self.precision = "bfloat16" if precision == "bfloat16" else "float32"
-        self._used = _subset(self._problem.batches, self.samples, seed)
+        self._used = subset(self._problem.batches, self.samples, seed)
         self._check_centre()
         self._pieces = self._cut(microbatch)
         self._folded = self._fold() if folded else None
@@ -116,7 +117,7 @@ class Losses:
             ways.append(f"{self._points_at_once()} points a call")
         if self._folded is not None:
             ways.append("batch normalisation folded")
-        if self._problem._channels_last:
+        if any(isinstance(m, nn.Conv2d) for m in self._problem.model.modules()):
             ways.append("channels-last")
         return ", ".join(ways)
 
@@ -225,18 +226,7 @@ class Losses:
         return torch.autocast(self._problem.device.type, torch.bfloat16)
 
     def _summary(self, pieces: np.ndarray) -> tuple[float, float]:
-        """The loss, and its standard error from the spread of the pieces (finite population, li2018 uses all)."""
-        n = np.array([b.samples for b in self._pieces], float)
-        means = pieces / n if self.reduction == "sum" else pieces
-        mean = float(n @ means / n.sum())
-        scale = self.total if self.reduction == "sum" else 1.0
-        if self.samples == self.total:
-            return scale * mean, 0.0
-        if len(n) < 2:
-            return scale * mean, math.nan
-        left_out = 1 - self.samples / self.total
-        variance = float(n**2 @ (means - mean) ** 2) / n.sum() ** 2 * len(n) / (len(n) - 1)
-        return scale * mean, scale * math.sqrt(left_out * variance)
+        return estimate(pieces, [b.samples for b in self._pieces], self.total, self.reduction)
 
     # --- preparation ----------------------------------------------------------------------------------------
 
@@ -359,26 +349,3 @@ def _refuse_misfits(model: nn.Module, directions: Sequence[Direction]) -> None:
                 )
         if not any(bool(d.any()) for d in direction.values()):
             raise InputError(f"direction {k} is zero everywhere")
-
-
-def _subset(batches: Sequence[Batch], count: int, seed: int) -> list[Batch]:
-    """``count`` samples drawn from all batches without replacement."""
-    total = sum(b.samples for b in batches)
-    if count == total:
-        return list(batches)
-    chosen = np.sort(np.random.default_rng(seed).permutation(total)[:count])
-    ends = np.cumsum([b.samples for b in batches])
-    found = []
-    for batch, end in zip(batches, ends, strict=True):
-        rows = torch.as_tensor(chosen[(chosen >= end - batch.samples) & (chosen < end)] - (end - batch.samples))
-        if len(rows):
-            found.append(_take(batch, rows))
-    return found
-
-
-def _take(batch: Batch, rows: Tensor) -> Batch:
-    def take(t: Tensor) -> Tensor:
-        return t[rows.to(t.device)] if t.dim() and t.shape[0] == batch.samples else t
-
-    inputs, target = (tree_map_only(Tensor, take, x) for x in (batch.inputs, batch.target))
-    return Batch(inputs, target, len(rows))
