@@ -131,7 +131,7 @@ EXPERIMENTS = (
         CLAIMS,
         differs=(
             "The paper does not say on how many samples and with how many random vectors its moments are taken; here "
-            "on 1 000 training samples with four vectors. The mixture is fitted by an optimiser instead of a grid search.",
+            "on 1 000 training samples with four vectors. The mixture is fitted by an optimiser, not by a grid search.",
         ),
     ),
 )
