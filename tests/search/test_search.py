@@ -200,6 +200,23 @@ def distances(sampler, seed, path, rounds=10, together=4):
     return means
 
 
+def test_a_trial_of_which_one_run_diverged_late_has_no_value(monkeypatch, tmp_path):
+    """The mean over its finite epochs would flatter it."""
+    from nonsingular.experiments.workspace import Workspace
+    from nonsingular.search import run as searching
+
+    def study(spec, workspace):
+        accuracy = np.full((len(spec.networks), 2, 3), 0.5)
+        accuracy[0, 1, 2] = np.nan
+        names = [m.name for m in spec.networks]
+        return xr.Dataset({"train_accuracy": (("network", "run", "epoch"), accuracy)}, {"network": names})
+
+    monkeypatch.setattr(searching, "run_study", study)
+    spec = searching.make_spec("smoke", ranges(["mu"]), "plain", "random")
+    told = searching._train({"0": {"mu": 0.1}, "1": {"mu": 0.2}}, spec, Workspace(tmp_path), "0000")
+    assert told == {"0": None, "1": 50.0}
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes", "gp"])
 def test_samplers_that_learn_do_and_are_determined_by_their_seed(tmp_path, sampler):
     if sampler == "cmaes":
