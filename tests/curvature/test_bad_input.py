@@ -124,6 +124,7 @@ CASES = {
     "not square": (lambda: spectrum(torch.ones(3, 2)), "square"),
     "NaN matrix": (lambda: spectrum(torch.full((3, 3), float("nan"))), "NaN"),
     "zero moments": (lambda: spectrum(torch.zeros(3, 3), method="moments"), "moment is zero"),
+    "moments of no vector": (lambda: spectrum(torch.eye(3), method="moments", max_probes=0), "at least one random"),
     "density of counts": (lambda: spectrum(torch.eye(3)).density([0.0]), "eigenvalues=True"),
     "too large for exact": (
         lambda: spectrum(Hessian(nn.Linear(6, 6000), F.cross_entropy, [BATCH])),

@@ -253,6 +253,47 @@ def test_count_interval_contains_the_estimate_and_shrinks_with_probes(k, n, prob
     assert high <= wider[1]
 
 
+class Diagonal:
+    """A diagonal operator, large and cheap."""
+
+    def __init__(self, eigenvalues):
+        self.diagonal = torch.as_tensor(eigenvalues)
+        self.shape, self.dtype, self.device = (len(eigenvalues),) * 2, self.diagonal.dtype, self.diagonal.device
+
+    def __matmul__(self, v):
+        return self.diagonal * v
+
+
+@pytest.mark.parametrize("power", [0.8, 1.0, 1.2, 2.0])
+def test_estimates_converge_before_bounds_and_before_gauss_quadrature(power):
+    # Like trained networks' spectra: the k-th largest of n falls as k^(-1/power), of either sign, 600 outside +-0.1.
+    n, outside = 12_000, 600
+    signs = np.where(np.random.default_rng(0).random(n) < 0.3, -1, 1)
+    operator = Diagonal(signs * 0.1 * ((np.arange(n) + 0.5) / outside) ** (-1 / power))
+    ours, gauss = [], []
+    for seed in range(2):
+        start = torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        seen = float((start[:outside] ** 2).sum() / (start**2).sum())
+        process = Lanczos(operator, start)
+        for _ in range(8):
+            process.extend(10)
+            nodes, weights, _ = process.ritz()
+            if process.steps >= 50:
+                ours.append(abs(process.shares(0.1).outside / seen - 1))
+                gauss.append(abs(weights[np.abs(nodes) > 0.1].sum() / seen - 1))
+                shares = process.shares(0.1)
+                assert shares.below[0] + shares.above[0] <= seen <= shares.below[1] + shares.above[1]
+    assert np.mean(ours) < 0.12
+    assert np.mean(ours) < 0.5 * np.mean(gauss)
+
+
+def test_no_further_probes_gives_the_first_ones_answer():
+    A = symmetric(network_like(200, 30))
+    s = spectrum(A, 0.1, "lanczos", max_steps=25, max_probes=0, tolerance=0.01)
+    assert s.products == 25
+    assert s.positive.interval[0] <= counts(torch.linalg.eigvalsh(A).numpy())[2] <= s.positive.interval[1]
+
+
 def test_extremes_and_trace():
     eigenvalues = network_like(300, 40)
     s = spectrum(symmetric(eigenvalues), 0.1, "lanczos")

@@ -280,7 +280,7 @@ def lanczos_counts(
         window: half the window's width, positive.
         tolerance: half the width of the 95 % interval of the number outside, relative to it.
         max_steps: products per process.
-        max_probes: processes after the first.
+        max_probes: processes after the first; none: the answer is the first one's, however wide its interval.
         seed: of the random vectors.
     """
     n = H.shape[0]
@@ -294,7 +294,7 @@ def lanczos_counts(
     found = _Pool(n, window)
     found.add(first, shares)
     products = first.steps
-    if found.relative_error() > tolerance:
+    if max_probes and found.relative_error() > tolerance:
         deflated = _converged(first, window)
         found = _Pool(n, window, first, deflated)
         while found.probes < max_probes and (found.probes == 0 or found.relative_error() > tolerance):

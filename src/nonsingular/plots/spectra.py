@@ -89,13 +89,13 @@ def null_vectors(results: xr.Dataset) -> Figure:
         predicted = results.predicted.sel(network="plain").isel(run=0)
         right.plot(np.arange(len(kinds)), predicted, "_", color=BLACK, markersize=32, label="predicted null vectors")
         left.set_yscale("log")
-        left.set_ylabel("largest |H v| / |H| of predicted null vectors v")
+        left.set_ylabel("largest |H v| / |H|, predicted v")
         right.set_ylabel("nullity of H at zero residual")
         for ax in (left, right):
             ax.set_xticks(range(len(kinds)), [k.replace("-", "\n") for k in kinds])
             ax.grid(axis="x", visible=False)
         left.legend(fontsize=7.5, loc="upper center", ncols=2, bbox_to_anchor=(0.5, -0.16))
-        right.legend(fontsize=7.5, loc="upper center", ncols=2, bbox_to_anchor=(0.5, -0.16))
+        right.legend(fontsize=7.5, loc="upper center", ncols=2, bbox_to_anchor=(0.5, -0.16), markerscale=0.4)
         figure.suptitle(
             f"Exact singularities and the Hessian in float64, {results.sizes['run']} random networks (one point each)",
             fontsize=10,
