@@ -180,7 +180,10 @@ def test_units_that_die_because_samples_look_alike_are_no_cause():
     dead = dataclasses.replace(finding("dead-units", 0.9), layers=("3",))
     vanished = finding("vanishing-signal", 0.6)
     assert [f.kind for f in _ranked([dead, vanished])] == ["dead-units", "vanishing-signal"]
-    assert [f.kind for f in _ranked([dead, vanished], but=("dead-units",))] == ["vanishing-signal", "dead-units"]
+    gone, kept = ("dead-units", "vanishing-signal"), ("vanishing-signal", "dead-units")
+    assert [f.kind for f in _ranked([dead, vanished], but=[gone])] == ["vanishing-signal", "dead-units"]
+    worse = dataclasses.replace(vanished, severity=1.0)
+    assert [f.kind for f in _ranked([dead, worse], but=[kept])] == ["dead-units", "vanishing-signal"]
     layers = [ns.diagnosis.Layer(name, "Linear", 8, spread=10.0**-i) for i, name in enumerate(names)]
     torch.manual_seed(0)
     seen = ns.diagnosis.look(zoo.mlp(8, 3, 1, 8), F.cross_entropy, [(torch.randn(9, 8), torch.randint(3, (9,)))])
@@ -212,3 +215,14 @@ def test_permuting_units_changes_nothing():
     pairs = [(torch.randn(64, 8), torch.randint(3, (64,)))]
     a, b = (ns.diagnose(m, F.cross_entropy, pairs) for m in (model, permuted))
     assert [(f.kind, f.severity) for f in a.findings] == [(f.kind, pytest.approx(f.severity)) for f in b.findings]
+
+
+def test_a_layer_that_is_dead_altogether_is_the_cause_of_the_vanished_signal():
+    torch.manual_seed(0)
+    model = zoo.lenet()
+    with torch.no_grad():
+        model[3].bias.fill_(-10.0)
+    found = ns.diagnose(model, F.cross_entropy, [(torch.randn(64, 1, 8, 8), torch.randint(10, (64,)))])
+    assert found.findings[0].kind == "dead-units"
+    assert "3" in found.findings[0].layers
+    assert {f.because for f in found.findings[1:]} == {"dead-units"}

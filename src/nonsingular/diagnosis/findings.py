@@ -263,9 +263,13 @@ def findings(look: Look, numbers: Mapping[str, Statistic], limits: Mapping[str, 
         value = rule.sign * statistic.value
         if value > edge and all(f.kind != rule.kind for f in found):
             found.append(_finding(rule, statistic, value, edge, look))
-    if any(f.kind == "dead-units" and _signal_gone(look, f.layers) for f in found):
-        return _ranked(found, but=("dead-units",))
-    return _ranked(found)
+    dead = next((f for f in found if f.kind == "dead-units"), None)
+    if dead is None:
+        return _ranked(found)
+    # Dead units take the signal away, and where the signal is gone units are dead: what came first is the cause.
+    others = ("vanishing-signal", "vanishing-gradient", "exploding-signal")
+    gone = _signal_gone(look, dead.layers)
+    return _ranked(found, but=[(dead.kind, kind) if gone else (kind, dead.kind) for kind in others])
 
 
 def _signal_gone(look: Look, dead: Sequence[str]) -> bool:
@@ -315,12 +319,12 @@ def _remark(rule: Rule, look: Look) -> str:
     return ""
 
 
-def _ranked(found: Sequence[Finding], but: Sequence[str] = ()) -> list[Finding]:
+def _ranked(found: Sequence[Finding], but: Sequence[tuple[str, str]] = ()) -> list[Finding]:
     """Worst first; what another finding explains, unless that is far milder, comes behind it.
 
     Args:
         found: in any order.
-        but: kinds that explain nothing here.
+        but: pairs of kinds of which the first does not explain the second here.
     """
     order = sorted(found, key=lambda f: -f.severity)
     causes = {f.kind: cause for f in order if (cause := _cause(f, order, but)) is not None}
@@ -332,11 +336,11 @@ def _ranked(found: Sequence[Finding], but: Sequence[str] = ()) -> list[Finding]:
     return sorted(ranked, key=lambda f: -f.severity)
 
 
-def _cause(finding: Finding, order: Sequence[Finding], but: Sequence[str]) -> Finding | None:
+def _cause(finding: Finding, order: Sequence[Finding], but: Sequence[tuple[str, str]]) -> Finding | None:
     """The worst finding that explains this one, unless this one explains it and is worse; roots come first."""
 
     def explains(a: Finding, b: Finding) -> bool:
-        return a.kind not in but and b.kind in EXPLAINS.get(a.kind, ())
+        return (a.kind, b.kind) not in but and b.kind in EXPLAINS.get(a.kind, ())
 
     causes = [
         f for f in order
