@@ -28,8 +28,8 @@ def pictures():
     return Task(inputs[:64], labels[:64], inputs[64:], labels[64:], classes=3)
 
 
-def trained(spec, task, breaker, epochs=SGD.epochs, seed=0):
-    trainer = Trainer([build(spec, task.shape, task.classes, seed)], [seed], task, SGD, breakers=[breaker])
+def trained(spec, task, breaker, epochs=SGD.epochs, seed=0, protocol=SGD):
+    trainer = Trainer([build(spec, task.shape, task.classes, seed)], [seed], task, protocol, breakers=[breaker])
     for _ in range(epochs):
         trainer.train_epoch()
     return trainer
@@ -57,6 +57,13 @@ def test_without_a_breaker_features_stay_identical_to_the_bit_for_100_steps(pict
     assert moved >= 4  # they did train
     norms = {n: p for n, p in trainer.population.parameters.items() if "norm" in n}
     assert all((p == p[:, :1]).all() for p in norms.values())
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1], ids=["adam", "adamw"])
+def test_adam_keeps_them_identical_too(pictures, decay):
+    protocol = TrainingSpec(batch=16, learning_rate=1e-3, weight_decay=decay)
+    trainer = trained(ConstNetSpec(4, 3, 1), pictures, Breaker("order-free"), epochs=4, protocol=protocol)
+    assert all(channels_equal(weight) for weight in kernels(trainer).values())
 
 
 def test_averages_stay_symmetric_in_a_leakynet_too(pictures):

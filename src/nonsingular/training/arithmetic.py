@@ -93,7 +93,9 @@ def _gridded(x: Tensor, bits: int) -> Tensor:
 def _product(terms: int, combine: Callable[..., Any], a: Tensor, b: Tensor, *arguments: Any, dtype: torch.dtype) -> Any:
     """``combine(a, b, ...)``, a sum of ``terms`` products, without rounding of its sums."""
     bits = (MANTISSA - math.ceil(math.log2(max(terms, 1)))) // 2
-    return combine(_gridded(a, bits), _gridded(b, bits), *arguments).to(dtype)
+    # cuDNN may convolve by transforms, whose intermediate numbers lie on no grid.
+    with torch.backends.cudnn.flags(enabled=False):
+        return combine(_gridded(a, bits), _gridded(b, bits), *arguments).to(dtype)
 
 
 def exact_sum(x: Tensor, dims: Sequence[int]) -> Tensor:
@@ -163,6 +165,18 @@ def _add(a: Tensor, b: Tensor | float, *, alpha: float = 1) -> Tensor:
 
 def _add_in_place(a: Tensor, b: Tensor | float, *, alpha: float = 1) -> Tensor:
     return a.copy_(_add(a, b, alpha=alpha))
+
+
+def _lerp_in_place(a: Tensor, b: Tensor, weight: float) -> Tensor:
+    return a.copy_(a + weight * (b - a))
+
+
+def _addcmul_in_place(a: Tensor, b: Tensor, c: Tensor, *, value: float = 1) -> Tensor:
+    return a.copy_(a + value * (b * c))
+
+
+def _addcdiv_in_place(a: Tensor, b: Tensor, c: Tensor, *, value: float = 1) -> Tensor:
+    return a.copy_(a + value * (b / c))
 
 
 def _sum(x: Tensor, dims: Sequence[int] | None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:
@@ -245,6 +259,9 @@ _ORDER_FREE: dict[Any, Callable[..., Any]] = {
     aten.sum.default: _sum_all,
     aten.add.Tensor: _add,
     aten.add_.Tensor: _add_in_place,
+    aten.lerp_.Scalar: _lerp_in_place,
+    aten.addcmul_.default: _addcmul_in_place,
+    aten.addcdiv_.default: _addcdiv_in_place,
     aten.native_batch_norm.default: _batch_norm,
     aten.native_batch_norm_backward.default: _batch_norm_backward,
 }

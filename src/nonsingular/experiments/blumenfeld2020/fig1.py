@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _SCALES = {
     "smoke": ("digits", 3, 2, None, None, None),
-    "laptop": ("mnist", 30, 25, 10_000, 5_000, 14),
+    "laptop": ("mnist", 30, 10, 10_000, 5_000, 10),
     "paper": ("mnist", 30, 75, 10_000, None, None),
 }
 """Scale -> data, seeds, epochs of 100 steps of 100 images (7 500 steps in the paper), images and their size."""
