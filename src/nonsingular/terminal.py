@@ -70,10 +70,9 @@ class Bar:
 
 def print_experiments(found: Iterable[Experiment]) -> None:
     """The list of experiments."""
-    table = Table("id", "title", "scales", "status", box=box.SIMPLE_HEAD)
+    table = Table("id", "title", "scales", box=box.SIMPLE_HEAD)
     for e in found:
-        mark = "[green]works[/]" if e.status == "works" else "[dim]planned[/]"
-        table.add_row(e.id, escape(e.title), ", ".join(e.scales), mark)
+        table.add_row(e.id, escape(e.title), ", ".join(e.scales))
     _console().print(table)
 
 

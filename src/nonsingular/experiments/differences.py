@@ -40,7 +40,7 @@ WORDS = {
 
 def from_paper(experiment: Experiment, kept: Kept) -> list[str]:
     """What the run did otherwise than the experiment at the paper's scale, a phrase each: ``epochs: 12, not 100``."""
-    if experiment.specs is None or "paper" not in experiment.scales:
+    if "paper" not in experiment.scales:
         return []
     paper = _as_kept(make_spec(experiment, "paper", Overrides()))
     return [f"{name}: {ours}, not {theirs}" for name, ours, theirs in _told(kept, paper, passed=("scale", "seed"))]

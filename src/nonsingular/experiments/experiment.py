@@ -37,18 +37,13 @@ class Experiment:
 
     id: str
     title: str
-    specs: Callable[..., Spec] | None = None
-    run: Callable[[Spec, Workspace], xr.Dataset] | None = None
-    draw: Callable[[xr.Dataset], Mapping[str, Figure]] | None = None
+    specs: Callable[..., Spec]
+    run: Callable[[Spec, Workspace], xr.Dataset]
+    draw: Callable[[xr.Dataset], Mapping[str, Figure]]
     claims: tuple[Claim, ...] = ()
     interactive: Callable[[xr.Dataset], Mapping[str, PlotlyFigure]] | None = None
     scales: tuple[str, ...] = field(default=SCALES)
     differs: tuple[str, ...] = ()
-
-    @property
-    def status(self) -> str:
-        """``works`` or ``planned``."""
-        return "works" if self.run is not None else "planned"
 
     @property
     def paper(self) -> str:

@@ -32,7 +32,6 @@ def make_spec(experiment: Experiment, scale: str, overrides: Overrides) -> Spec:
             does not have (epochs where nothing is trained).
     """
     Spec(experiment.id, scale)  # an unknown scale is refused with the list of scales
-    assert experiment.specs is not None
     spec = experiment.specs(scale)
     trains = spec.data is not None and spec.training is not None
     asked = [n for n in ("data", "scaling", "epochs", "networks", "precision") if getattr(overrides, n)]

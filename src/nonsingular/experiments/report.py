@@ -171,7 +171,7 @@ def _section(
     command: str | None = None
     changed: list[str] = []
     numbers: list[str] = []
-    if experiment is not None and experiment.specs is not None:
+    if experiment is not None:
         try:
             command, changed = differences.command(experiment, found.spec)
         except InputError as error:

@@ -50,8 +50,6 @@ def reproduce(experiment: Experiment, spec: Spec, workspace: Workspace, resume: 
         InputError: the folder holds results and ``resume`` is False, or those of another spec; another process writes
             to it.
     """
-    assert experiment.run is not None
-    assert experiment.draw is not None
     store = workspace.folder / "results.zarr"
     with held(workspace.folder):
         began = claim_folder(workspace.folder, spec, resume)
@@ -69,7 +67,6 @@ def reproduce(experiment: Experiment, spec: Spec, workspace: Workspace, resume: 
 
 def publish(experiment: Experiment, spec: Spec, results: xr.Dataset, folder: Path) -> Outcome:
     """Figures, claims and report from results."""
-    assert experiment.draw is not None
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     for name, figure in experiment.draw(results).items():
