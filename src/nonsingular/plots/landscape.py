@@ -322,7 +322,7 @@ def _range(surfaces: Sequence[xr.Dataset]) -> tuple[float, float]:
 def _numbers(logs: np.ndarray) -> list[str]:
     """Tick labels of a logarithmic scale, with as many digits as tell them apart."""
     for digits in range(2, 7):
-        labels = [f"{10**t:.{digits}g}" for t in logs]
+        labels = [f"{float(f'{10**t:.{digits}g}'):g}" for t in logs]  # 190, not 1.9e+02
         if len(set(labels)) == len(labels):
             break
     return labels
@@ -341,7 +341,9 @@ def _filled(ax: Axes, surface: xr.Dataset, low: float, high: float) -> Any:
         extend="max" if Z.max() < _log10(surface).max() else "neither",
     )
     drawn.set_edgecolor("face")  # no hairlines between levels in vector formats
-    ax.contour(surface.x, surface.y, Z, levels=levels[1:-1:2], colors="white", linewidths=0.5, alpha=0.7)
+    ax.contour(
+        surface.x, surface.y, Z, levels=levels[1:-1:2], colors="white", linewidths=0.5, linestyles="solid", alpha=0.7
+    )
     return drawn
 
 
