@@ -40,7 +40,14 @@ PAPERS: dict[str, Paper] = {
         "Why is Everyone Training Very Deep Neural Network with Skip Connections?",
         "Oyedotun et al., IEEE Transactions on Neural Networks and Learning Systems, 2021",
     ),
-    "li2018": Paper("Visualizing the Loss Landscape of Neural Nets", "Li et al., NeurIPS 2018"),
+    "li2018": Paper(
+        "Visualizing the Loss Landscape of Neural Nets",
+        "Li et al., NeurIPS 2018",
+        (
+            "The text at hand is a lecture's slides on the paper; what they leave out of the training protocol is taken "
+            "from the published paper, but momentum is not Nesterov's.",
+        ),
+    ),
     "blumenfeld2020": Paper(
         "Beyond Signal Propagation: Is Feature Diversity Necessary in Deep Neural Network Initialization?",
         "Blumenfeld, Gilboa and Soudry, ICML 2020",

@@ -187,7 +187,6 @@ CLAIMS = (
 
 DIFFERS = (
     "Components are those of all parameters, normalisation's included; running statistics stay those of the end.",
-    "The learning rate falls at half, three quarters and eleven twelfths of the epochs; momentum is not Nesterov's.",
 )
 
 EXPERIMENTS = (
