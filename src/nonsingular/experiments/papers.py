@@ -44,8 +44,8 @@ PAPERS: dict[str, Paper] = {
         "Visualizing the Loss Landscape of Neural Nets",
         "Li et al., NeurIPS 2018",
         (
-            "The text at hand is a lecture's slides on the paper; what they leave out of the training protocol is taken "
-            "from the published paper, but momentum is not Nesterov's.",
+            "The text at hand is a lecture's slides on the paper; what they leave out of the training protocol is "
+            "taken from the published paper, but momentum is not Nesterov's.",
         ),
     ),
     "blumenfeld2020": Paper(
