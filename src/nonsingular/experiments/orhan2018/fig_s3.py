@@ -27,10 +27,10 @@ FEWEST = 8  # points: fewer say nothing about a linear relation
 
 SIZES = {
     "smoke": Size(3, 2, spectra=(0, 1, 2)),
-    "laptop": Size(5, 3, spectra=(0, 1, 3)),
+    "laptop": Size(3, 4, spectra=(0, 1, 2, 4)),
     "paper": Size(50, 100, spectra=tuple(range(0, 101, 10))),
 }
-LAPTOP_IMAGES = 5_000  # with their mirror images 20 steps an epoch
+LAPTOP_IMAGES = 2_500  # with their mirror images 10 steps an epoch
 
 
 def specs(scale: str, data: str | None = None) -> Spec:
@@ -40,7 +40,7 @@ def specs(scale: str, data: str | None = None) -> Spec:
         "orhan2018/figS3", scale, at_scale(SIZES, scale), ("plain",), width=32, data=data, spectra=estimators
     )
     if scale == "laptop" and spec.data is not None and spec.data.train is not None:
-        # Epochs of 20 steps: in longer ones all networks leave the range that the claims are about in the first.
+        # Epochs of 10 steps: in longer ones all networks leave the range that the claims are about in the first.
         return replace(spec, data=replace(spec.data, train=LAPTOP_IMAGES))
     return spec
 
