@@ -95,6 +95,18 @@ def test_a_deterministic_run_keeps_its_features_identical(results):
     assert (results["table1"].unique_features.sel(network="constnet-he").isel(epoch=-1) > 1).all()
 
 
+def test_instruments_see_identical_features_at_the_start(results):
+    start = results["table2"].sel(epoch=0)
+    layers = start.feature_breaking.sel(network="1-average")
+    assert (layers < 1e-6).all()  # convolutions of equal channels, to rounding
+    assert (start.feature_breaking.sel(network="he") > 0.1).all()
+    assert start.gradient_breaking.isnull().all()  # the classifier starts at zero and passes none on
+    # Of 8 copies of one feature each of the 16 channels of a wider layer has one other like it.
+    np.testing.assert_allclose(start.forward_correlation.sel(network="1-average", layer=6), 1 / 15, atol=1e-9)
+    assert (start.unique_features.sel(network="1-average", layer=1) == 1).all()
+    assert (start.unique_features.sel(network="1-average", layer=2) == 8).all()
+
+
 def test_the_paper_scale_has_the_papers_numbers():
     spec = experiment("blumenfeld2020/table1").specs("paper")
     constnet_spec = next(m.network for m in spec.networks if m.name == "deterministic")
