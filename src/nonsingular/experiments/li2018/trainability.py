@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DEPTH = 30
 SCALE = {  # runs, epochs, width, training and test images
     "smoke": (2, 2, 16, 300, 200),
-    "laptop": (5, 12, 64, 2_000, 2_000),
+    "laptop": (5, 40, 64, 2_000, 1_000),
     "paper": (10, 60, 128, None, None),
 }
 BASELINE = "baseline"

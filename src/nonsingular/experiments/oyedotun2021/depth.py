@@ -170,8 +170,21 @@ def _experiment(
     id: str, title: str, members: Callable[[str], tuple[Member, ...]], helped: tuple[str, ...]
 ) -> Experiment:
     claims = (*_ruins(id), *(claim for family in helped for claim in _helps(id, family)))
-    return Experiment(id, title, partial(specs, id=id, members=members), run_study, partial(draw, title=title), claims)
+    return Experiment(
+        id,
+        title,
+        partial(specs, id=id, members=members),
+        run_study,
+        partial(draw, title=title),
+        claims,
+        differs=DIFFERS,
+    )
 
+
+DIFFERS = (
+    "The article shows a table 4 without saying what is in it; depths, networks and protocol here are ours.",
+    "Networks of different skip systems have the same depth and first width, not the same number of parameters.",
+)
 
 EXPERIMENTS = (
     _experiment(

@@ -18,7 +18,7 @@ import xarray as xr
 from nonsingular.experiments.claims import POSITIVE, Claim, Effect, NotMeasured, Region, difference, mean
 from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.oyedotun2021.tables import study
+from nonsingular.experiments.oyedotun2021.tables import DIFFERS, study
 from nonsingular.experiments.representation_instruments import ACTIVATION_QUANTILES, WEIGHT_QUANTILES
 from nonsingular.experiments.sharing import run_shared
 from nonsingular.plots.depth import conditioning, distributions
@@ -207,6 +207,11 @@ EXPERIMENTS = tuple(
         run_shared,
         partial(draw, network=network, what=what),
         CLAIMS[number],
+        differs=(
+            *DIFFERS,
+            "A representation is the matrix of all samples and places by channels, in float64; it is singular where "
+            "its smallest singular value is below the largest times its longer side times the machine epsilon.",
+        ),
     )
     for number, (network, what) in FIGURES.items()
 )
