@@ -342,7 +342,7 @@ def test_fit_recovers_a_mixture_from_its_moments(parameters):
 def test_fit_is_no_worse_than_the_papers_grid(seed):
     # Moments of a real network's kind, for which the mixture need not have an exact solution.
     moments = np.array([np.mean(network_like(3000, 3, seed) ** k) for k in range(1, 5)])
-    w, xi, omega, alpha = paper_grid(30)
+    w, xi, omega, alpha = paper_grid(24)
     best = mismatch(moments, mixture_moments(*np.broadcast_arrays(w, xi, omega, alpha))).min()
     assert fit_mixture(moments).mismatch <= best + 1e-9
 
