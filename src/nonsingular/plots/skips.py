@@ -27,7 +27,7 @@ def skip_matrices(results: xr.Dataset, taus: Mapping[str, float], title: str) ->
     with style():
         figure = new_figure(10.8, 3.6)
         circle, eigenvectors, rows = figure.subplots(1, 3)
-        for name in reversed(taus):  # the least orthogonal, which scatter most, behind
+        for name in reversed(list(taus)):  # the least orthogonal, which scatter most, behind
             of = start.sel(network=name)
             angle, modulus = of.skip_angle.values.ravel(), of.skip_modulus.values.ravel()
             circle.plot(angle, modulus - 1, ".", color=colour(name), markersize=2)

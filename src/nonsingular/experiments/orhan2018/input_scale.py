@@ -94,7 +94,7 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
     ticks = [
         f"{s}\n|x| = {n:.2g}" for s, n in zip(map(str, results.scaling.values), results.image_norm.values, strict=True)
     ]
-    title = f"Input scaling, {results.sizes['layer']} layers"
+    title = f"Input scaling, {results.sizes['layer']} layers, {results.attrs.get('data', 'unnamed data')}"
     figures = {
         "scaling": over_numbers(
             scans, "scaling", "input scaling, and root mean square norm of an image", title, base=0, ticks=ticks
