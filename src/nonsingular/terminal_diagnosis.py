@@ -50,7 +50,7 @@ def print_diagnosis(found: Diagnosis) -> None:
         if finding.treatments:
             what = "what helped" if found.proof else "may help"
             console.print(f"   {what}: {', '.join(finding.treatments)}", highlight=False)
-        elif found.proof:
+        elif found.proof and not finding.because:
             console.print("   nothing that was tried helped", highlight=False)
     _print_proof(console, found)
     _print_layers(console, found)

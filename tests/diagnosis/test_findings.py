@@ -11,9 +11,10 @@ from torch import nn
 
 import nonsingular as ns
 from nonsingular.diagnosis import bench, healthy, zoo
-from nonsingular.diagnosis.findings import EXPLAINS, RULES, Finding, _ranked, _signal_gone
+from nonsingular.diagnosis.findings import Finding, _ranked, _signal_gone
 from nonsingular.diagnosis.patients import healthy as healthy_cases
 from nonsingular.diagnosis.patients import sick as sick_cases
+from nonsingular.diagnosis.rules import EXPLAINS, RULES
 from nonsingular.diagnosis.statistics import statistics
 
 SEED = 31_415  # none that the limits were measured on

@@ -234,3 +234,8 @@ def test_large_layers_are_sampled_and_twins_found_among_all_units():
 def test_embeddings_count_as_what_a_skip_starts_from():
     seen = look(GPT(2), next_token, tokens(0, 8))
     assert {layer.name for layer in seen.layers if layer.bypassed is False} == {"head"}
+
+
+def test_lazy_parameters_are_refused_in_a_line():
+    with pytest.raises(ValueError, match="has no shape yet"):
+        look(nn.Sequential(nn.LazyLinear(10)), F.cross_entropy, [batch(20, 12)])

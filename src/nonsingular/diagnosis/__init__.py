@@ -5,9 +5,10 @@ from nonsingular.diagnosis.batches import samples_for
 from nonsingular.diagnosis.diagnosis import Diagnosis, diagnose
 from nonsingular.diagnosis.findings import Finding
 from nonsingular.diagnosis.keeping import Kept, plan
-from nonsingular.diagnosis.look import Budget, Layer, Look, look
+from nonsingular.diagnosis.look import Budget, look
 from nonsingular.diagnosis.monitor import Monitor
 from nonsingular.diagnosis.prove import Proof, Protocol, Trial, prove
+from nonsingular.diagnosis.records import Layer, Look
 
 __all__ = [
     "Budget",

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nonsingular.curvature.problem import Batch, first_line, is_out_of_memory, out_of_memory
@@ -97,6 +98,9 @@ def problem(model: nn.Module, loss_fn: LossFn, batches: Iterable[tuple[Any, Any]
     if not callable(loss_fn):
         raise InputError(f"loss_fn must be callable as loss_fn(output, target), got {type(loss_fn).__name__}")
     parameters = dict(model.named_parameters())
+    lazy = [name for name, p in parameters.items() if isinstance(p, UninitializedParameter)]
+    if lazy:
+        raise InputError(f"parameter {lazy[0]} has no shape yet: run the model once on a batch before the diagnosis")
     if not sum(p.numel() for p in parameters.values()):
         raise InputError("the model has no parameters: there is nothing to train")
     devices = {p.device for p in parameters.values()}

@@ -16,8 +16,9 @@ from nonsingular.data import Task
 from nonsingular.diagnosis import healthy as table
 from nonsingular.diagnosis.findings import Finding, findings
 from nonsingular.diagnosis.flatness import with_spectrum
-from nonsingular.diagnosis.look import Budget, Look, look
+from nonsingular.diagnosis.look import Budget, look
 from nonsingular.diagnosis.patients import Case, healthy, sick
+from nonsingular.diagnosis.records import Look
 from nonsingular.diagnosis.statistics import statistics
 from nonsingular.training import Trainer, TrainingSpec
 

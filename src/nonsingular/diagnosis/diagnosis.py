@@ -15,8 +15,9 @@ from nonsingular.diagnosis import healthy
 from nonsingular.diagnosis.batches import LossFn
 from nonsingular.diagnosis.findings import Finding, findings
 from nonsingular.diagnosis.flatness import with_spectrum
-from nonsingular.diagnosis.look import Budget, Layer, Look, look
+from nonsingular.diagnosis.look import Budget, look
 from nonsingular.diagnosis.prove import Build, Curve, Proof, Protocol, prove
+from nonsingular.diagnosis.records import Layer, Look
 from nonsingular.diagnosis.statistics import Statistic, statistics
 from nonsingular.errors import InputError
 

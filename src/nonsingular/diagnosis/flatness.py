@@ -10,7 +10,7 @@ from torch import nn
 
 from nonsingular.curvature import Hessian, spectrum
 from nonsingular.diagnosis.batches import LossFn, problem
-from nonsingular.diagnosis.look import Look
+from nonsingular.diagnosis.records import Look
 from nonsingular.diagnosis.untouched import as_training, untouched
 from nonsingular.errors import InputError
 

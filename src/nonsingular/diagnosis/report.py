@@ -14,7 +14,7 @@ import jinja2
 import torch
 
 from nonsingular.diagnosis.diagnosis import Diagnosis
-from nonsingular.diagnosis.look import Layer
+from nonsingular.diagnosis.records import Layer
 from nonsingular.files import write_whole
 from nonsingular.plots import diagnosis as plots
 

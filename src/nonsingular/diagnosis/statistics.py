@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from nonsingular.diagnosis.look import Layer, Look
+from nonsingular.diagnosis.records import Layer, Look
 
 PRECISION = 1e-6
 """Part of the signal below which a spread is float32's rounding."""

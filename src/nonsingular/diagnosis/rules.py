@@ -1,0 +1,190 @@
+"""The rules: one small one a kind of finding, and which kinds bring which others along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nonsingular.diagnosis.records import Layer
+
+FLOAT32_DECADES = 7.0  # of relative precision
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One kind of finding.
+
+    Attributes:
+        kind, mechanism, source, treatments: of the finding.
+        statistic: its number; ``sign`` -1 turns it round, for growth where decay is the other rule's.
+        severity: number -> 0 to 1.
+        detail: what of a layer is shown as evidence: words and measure.
+    """
+
+    kind: str
+    statistic: str
+    mechanism: str
+    source: str
+    treatments: tuple[str, ...]
+    severity: Callable[[float], float]
+    sign: int = 1
+    detail: tuple[str, Callable[[Layer], float]] | None = None
+
+
+def _decades(value: float) -> float:
+    return min(1.0, value / FLOAT32_DECADES)
+
+
+def _share(value: float) -> float:
+    return min(1.0, value)
+
+
+SPREAD = ("spread over samples", lambda layer: layer.spread)
+GRADIENT = ("gradient norm", lambda layer: layer.gradient)
+
+RULES = (
+    Rule(
+        "exploding-signal", "overflow",
+        "Some layer's numbers leave the range of floating point; nothing behind it can be computed.",
+        "He et al. 2015, section 2.2; li2018, gradient identity",
+        ("reinitialise", "insert_normalisation", "rescale_input", "shrink_branches"), lambda v: 1.0,
+    ),
+    Rule(
+        "identical-features", "copies",
+        "Units with the same incoming and outgoing weights get the same gradient, so they stay the same for ever and "
+        "the layer is as wide as the number of different units.",
+        "blumenfeld2020, section 2 and figure 1",
+        ("break_symmetry", "reinitialise"), lambda v: 1 - 1 / v,
+        detail=("different units, share", lambda layer: layer.distinct),
+    ),
+    Rule(
+        "eliminated-units", "eliminated",
+        "A unit without incoming weights is at an elimination singularity: its response is constant, the loss does not "
+        "depend on its outgoing weights, and no gradient leads away from there.",
+        "orhan2018, section 2.1",
+        ("revive_units", "add_skips", "reinitialise"), _share,
+        detail=("share of units eliminated", lambda layer: layer.eliminated),
+    ),
+    Rule(
+        "dead-units", "dead",
+        "A rectified unit whose input is negative for every sample passes neither signal nor gradient, so nothing it "
+        "is made of will change.",
+        "orhan2018, section 2.7 and figure 7b (zero responses)",
+        ("reset_biases", "insert_normalisation", "reinitialise", "add_skips"), _share,
+        detail=("share of units dead", lambda layer: layer.dead),
+    ),
+    Rule(
+        "saturated-units", "saturated",
+        "At the bounds of tanh or sigmoid the slope is zero: the response says little and no gradient passes.",
+        "Glorot and Bengio 2010, section 3",
+        ("reinitialise", "insert_normalisation", "rescale_input"), _share,
+        detail=("share of responses at a bound", lambda layer: layer.saturated),
+    ),
+    Rule(
+        "overlap", "twins",
+        "Two units with the same incoming weights are at an overlap singularity: only the sum of their outgoing "
+        "weights matters, and the difference has no gradient.",
+        "orhan2018, section 2.1 and figure 4d",
+        ("break_symmetry", "add_skips", "reinitialise"), lambda v: v / 2,
+        detail=("different units, share", lambda layer: layer.distinct),
+    ),
+    Rule(
+        "linear-dependence", "missing-rank",
+        "Incoming weights that are linearly dependent leave directions of the layer's output unused, and along the "
+        "combinations of outgoing weights that cancel the loss is flat.",
+        "orhan2018, section 2.1 and figure 4e",
+        ("reinitialise", "add_skips", "break_symmetry"), _share,
+        detail=("missing directions, share", lambda layer: layer.missing_rank),
+    ),
+    Rule(
+        "vanishing-signal", "signal-decades",
+        "What tells samples apart shrinks from layer to layer, so the last layers see nearly the same input for every "
+        "sample and have nothing to learn from.",
+        "blumenfeld2020, section 3; Schoenholz et al. 2017",
+        ("add_skips", "insert_normalisation", "reinitialise"), _decades, sign=-1, detail=SPREAD,
+    ),
+    Rule(
+        "vanishing-signal", "blind",
+        "All samples look alike behind these layers: their mean has outgrown what tells them apart.",
+        "blumenfeld2020, section 3; Schoenholz et al. 2017",
+        ("add_skips", "insert_normalisation", "reinitialise"), _decades, detail=SPREAD,
+    ),
+    Rule(
+        "exploding-signal", "signal-decades",
+        "Every layer, or every residual sum, makes the signal larger: the outputs are huge before anything is learnt "
+        "and a small step of an early weight changes them by more than the loss can follow.",
+        "He et al. 2015, section 2.2; blumenfeld2020, section 3 (Fixup)",
+        ("reinitialise", "insert_normalisation", "shrink_branches"), _decades, detail=SPREAD,
+    ),
+    Rule(
+        "vanishing-gradient", "gradient-decades",
+        "The gradient shrinks on its way back, so early layers hardly move while late ones fit what those pass on.",
+        "orhan2018, section 2.8 and figure 6; li2018, gradient identity",
+        ("add_skips", "insert_normalisation", "reinitialise"), _decades, detail=GRADIENT,
+    ),
+    Rule(
+        "exploding-gradient", "gradient-decades",
+        "The gradient grows on its way back: a step that suits the last layers throws the first ones far off.",
+        "li2018, gradient identity; Yang et al. 2019 (batch normalisation without skips)",
+        ("add_skips", "reinitialise", "insert_normalisation"), _decades, sign=-1, detail=GRADIENT,
+    ),
+    Rule(
+        "singular-representation", "collapse",
+        "The hidden representation has fewer directions than the targets need: no readout can tell the classes apart.",
+        "oyedotun2021, figures 5 to 8",
+        ("add_skips", "insert_normalisation", "reinitialise"), lambda v: min(1.0, 1 - 10**-v),
+        detail=("directions", lambda layer: layer.directions),
+    ),
+    Rule(
+        "saturated-output", "output",
+        "The softmax is sure of itself before anything is learnt: the loss is far above that of equal odds, and "
+        "training first has to undo it.",
+        "orhan2018, protocol (the scale of the inputs decides); Glorot and Bengio 2010",
+        ("rescale_input", "zero_readout", "insert_normalisation"), lambda v: min(1.0, v / 2),
+    ),
+    Rule(
+        "saturated-output", "output-scale",
+        "The outputs spread far beyond the targets before anything is learnt: the squared error and its gradient are "
+        "huge, and training first has to shrink them.",
+        "orhan2018, protocol (the scale of the inputs decides); LeCun et al. 1998, section 4.3",
+        ("rescale_input", "zero_readout", "insert_normalisation"), lambda v: min(1.0, v / 2),
+    ),
+    Rule(
+        "untrained-parameters", "untrained",
+        "No gradient reaches these parameters (frozen, detached, unused, or behind something dead): they stay as they "
+        "are.",
+        "orhan2018, section 2.1 (flat directions)",
+        ("unfreeze",), _share,
+    ),
+    Rule(
+        "degenerate-curvature", "flat",
+        "Nearly all directions of the loss are flat: gradients there are small and steps lead nowhere.",
+        "orhan2018, section 2.3 and figure 3",
+        ("add_skips", "bias_targets", "insert_normalisation"), _share,
+    ),
+)  # fmt: skip
+
+EXPLAINS = {
+    "identical-features": (
+        "overlap", "linear-dependence", "singular-representation", "untrained-parameters", "degenerate-curvature",
+        "vanishing-gradient", "dead-units",
+    ),
+    "overlap": ("linear-dependence", "singular-representation"),
+    "linear-dependence": ("singular-representation",),
+    "eliminated-units": (
+        "dead-units", "vanishing-signal", "vanishing-gradient", "untrained-parameters", "singular-representation",
+        "linear-dependence",
+    ),
+    "dead-units": ("vanishing-signal", "vanishing-gradient", "untrained-parameters", "singular-representation"),
+    "saturated-units": ("vanishing-gradient", "singular-representation"),
+    "vanishing-signal": (
+        "vanishing-gradient", "singular-representation", "untrained-parameters", "degenerate-curvature", "dead-units",
+    ),
+    "exploding-signal": (
+        "exploding-gradient", "saturated-output", "saturated-units", "singular-representation", "dead-units",
+    ),
+    "vanishing-gradient": ("degenerate-curvature", "singular-representation", "untrained-parameters", "dead-units"),
+    "exploding-gradient": ("singular-representation",),
+    "singular-representation": ("degenerate-curvature",),
+}  # fmt: skip
+"""Which kinds bring which others along. The first in the order of severity is taken for the cause."""
