@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Outputs and labels of one network's batch -> their mean loss."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Labels; of mixed samples those of both, and the share of the first."""
+
+    labels: Tensor
+    others: Tensor | None = None
+    share: Tensor | None = None
+
+    def of(self, run: int) -> Targets:
+        """One run's."""
+        if self.others is None or self.share is None:
+            return Targets(self.labels[run])
+        return Targets(self.labels[run], self.others[run], self.share[run])
+
+    def loss(self, loss: Loss, outputs: Tensor) -> Tensor:
+        """``loss``, of mixed samples the mean of both labels' losses by their shares."""
+        first = loss(outputs, self.labels)
+        if self.others is None or self.share is None:
+            return first
+        return self.share * first + (1 - self.share) * loss(outputs, self.others)
 
 
 def partners(

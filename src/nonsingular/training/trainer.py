@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,13 +19,10 @@ from nonsingular.errors import InputError
 from nonsingular.training.arithmetic import OrderFree
 from nonsingular.training.augmentation import crop_and_mirror
 from nonsingular.training.breakers import Breaker
-from nonsingular.training.mixup import mix, partners
+from nonsingular.training.mixup import Loss, Targets, mix, partners
 from nonsingular.training.population import Population
 from nonsingular.training.regularisers import BiasPenalty, penalty
 from nonsingular.training.spec import TrainingSpec
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Outputs and labels of one network's batch -> their mean loss."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +145,7 @@ class Trainer:
     def _step(self, number: int, inputs: Float[Tensor, "run sample ..."], labels: Tensor) -> None:
         """One step of every run: ``labels`` are ``[run, sample]`` class numbers, or what the loss takes."""
         self.optimiser.zero_grad(set_to_none=self.population.vectorised)
-        targets = _Targets(labels)
+        targets = Targets(labels)
         if self.spec.mixup:
             inputs, targets = self._mixed(number, inputs, labels)
         if self.population.vectorised:
@@ -167,13 +163,13 @@ class Trainer:
         with self._update:
             self.optimiser.step()
 
-    def _mixed(self, number: int, inputs: Tensor, labels: Tensor) -> tuple[Tensor, _Targets]:
+    def _mixed(self, number: int, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Targets]:
         """Inputs mixed with those of the same batch, and the labels of both."""
         keys = [np.random.SeedSequence([seed, self.epoch, number, 2]) for seed in self.seeds]
         partner, share = partners(labels.shape[1], self.spec.mixup, keys)
         partner, share = partner.to(self.device), share.to(self.device)
         others = torch.stack([y[p] for y, p in zip(labels, partner, strict=True)])
-        return mix(inputs, partner, share), _Targets(labels, others, share)
+        return mix(inputs, partner, share), Targets(labels, others, share)
 
     def _perturb(self, number: int) -> None:
         """Add the breakers' noise to the gradients."""
@@ -188,7 +184,7 @@ class Trainer:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.precision == "bfloat16")
 
-    def _differentiate(self, run: int, x: Float[Tensor, "sample ..."], targets: _Targets) -> None:
+    def _differentiate(self, run: int, x: Float[Tensor, "sample ..."], targets: Targets) -> None:
         """Set one run's part of the gradients; what its forward pass kept is free again before the next run's."""
         stacked = {name: p for name, p in self.population.parameters.items() if p.requires_grad}
         # Leaves that share memory with the run's part of the stacked parameters.
@@ -254,28 +250,6 @@ class Trainer:
         self.epoch = int(state["epoch"])  # type: ignore[call-overload]
 
 
-@dataclass(frozen=True)
-class _Targets:
-    """Labels; of mixed samples those of both, and the share of the first."""
-
-    labels: Tensor
-    others: Tensor | None = None
-    share: Tensor | None = None
-
-    def of(self, run: int) -> _Targets:
-        """One run's."""
-        if self.others is None or self.share is None:
-            return _Targets(self.labels[run])
-        return _Targets(self.labels[run], self.others[run], self.share[run])
-
-    def loss(self, loss: Loss, outputs: Tensor) -> Tensor:
-        """``loss``, of mixed samples the mean of both labels' losses by their shares."""
-        first = loss(outputs, self.labels)
-        if self.others is None or self.share is None:
-            return first
-        return self.share * first + (1 - self.share) * loss(outputs, self.others)
-
-
 def _optimiser(spec: TrainingSpec, parameters: list[Tensor], fused: bool) -> torch.optim.Optimizer:
     trained = [p for p in parameters if p.requires_grad]
     rate, decay = spec.learning_rate, spec.weight_decay
@@ -312,34 +286,3 @@ def _stacked_targets(
         return {}
     drawn = [(p or BiasPenalty()).targets(n, s) for n, s, p in zip(networks, seeds, penalties, strict=True)]
     return {name: torch.stack([d[name] for d in drawn]).to(device) for name in drawn[0]}
-
-
-# --- memory -------------------------------------------------------------------------------------------------
-
-
-def runs_that_fit(network: nn.Module, task: Task, spec: TrainingSpec, device: torch.device, share: float = 0.4) -> int:
-    """How many runs of one vectorised step fit in ``share`` of the free memory, at least 1.
-
-    Counted per run: parameters, gradients and two optimiser moments; what autograd keeps of a forward pass, twice, for
-    the gradients that flow back; and the batch. Measured on a pass without data (device ``meta``).
-    """
-    skeleton = Population([network], "meta")
-    kept: dict[int, int] = {}
-
-    def keep(t: Tensor) -> Tensor:
-        kept[id(t.untyped_storage())] = t.untyped_storage().nbytes()
-        return t
-
-    inputs = torch.empty(1, spec.batch, *task.shape, device="meta")
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        skeleton(inputs)
-    parameters = sum(p.numel() * p.element_size() for p in skeleton.parameters.values())
-    activations = sum(kept.values())
-    a_run = 4 * parameters + 2 * activations + 2 * inputs.numel() * inputs.element_size()
-    return max(1, int(share * _free_memory(device) / a_run))
-
-
-def _free_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
