@@ -309,7 +309,7 @@ def diagnose(
         typer.echo(report)
 
 
-@app.command("bench-diagnosis")
+@app.command("bench-diagnosis", hidden=True)
 def bench_diagnosis(
     seeds: Annotated[int, typer.Option(help="Networks of each kind, from seeds no threshold has seen.")] = 2,
     calibrate: Annotated[
