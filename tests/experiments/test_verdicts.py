@@ -19,11 +19,8 @@ def only(verdict, found):
 
 
 def test_every_trained_experiment_of_the_paper_is_judged_here():
-    trained = {
-        e.id
-        for e in experiments()
-        if e.paper == "orhan2018" and e.status == "works" and e.specs("smoke").training is not None
-    }
+    ours = [e for e in experiments() if e.paper == "orhan2018"]
+    trained = {e.id for e in ours if e.specs("smoke").training is not None}
     assert trained == set(BUILDERS)
 
 
