@@ -9,9 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import xarray as xr
 
+from nonsingular.experiments.blumenfeld2020.correlations import (
+    BOTH,
+    BY_CHANCE,
+    DEPTH,
+    converge,
+    falls,
+    grouped,
+    groups,
+)
 from nonsingular.experiments.blumenfeld2020.protocol import (
     PAPER,
     POINTS,
@@ -22,8 +30,7 @@ from nonsingular.experiments.blumenfeld2020.protocol import (
     images,
     training,
 )
-from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, Region, difference, exactly, mean
-from nonsingular.experiments.effects import per_run
+from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, Region, exactly
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS
 from nonsingular.experiments.sharing import run_shared
@@ -39,7 +46,6 @@ if TYPE_CHECKING:
 SIZES = {"smoke": (2, 2, 8, 1), "laptop": (3, 8, 8, 1), "paper": (5, 200, 16, 10)}
 """Scale -> runs, epochs, channels of the input layer, widening."""
 
-DEPTH = 13
 BREAKERS = ("random-order", "gradient-noise", "parameter-noise", "dropout", "dropout-all")
 FREE = Breaker("order-free")
 LITTLE = 2.0  # percentage points
@@ -85,8 +91,6 @@ def specs_of(id: str) -> Callable[..., Spec]:
 
 # --- figures ------------------------------------------------------------------------------------------------
 
-BOTH = ("random-order", "constnet-he")
-
 
 def draw_table(results: xr.Dataset) -> Mapping[str, Figure]:
     """Accuracies over the epochs and at the end."""
@@ -122,24 +126,12 @@ def draw_fig7(results: xr.Dataset) -> Mapping[str, Figure]:
     }
 
 
-def groups() -> dict[str, tuple[int, ...]]:
-    """Layers by stage, counted from 1: the input layer has no skip and is left out."""
-    size = (DEPTH - 1) // 3
-    return {f"stage {s + 1}": tuple(range(2 + s * size, 2 + (s + 1) * size)) for s in range(3)}
-
-
 # --- effects ------------------------------------------------------------------------------------------------
 
 
 def _features(results: xr.Dataset) -> Effect:
     unique = at_end(results, "unique_features", "deterministic")
     return exactly(float(unique.max()), "distinct filters, largest over layers and runs")
-
-
-def distance(results: xr.Dataset, variable: str, epoch: int) -> xr.DataArray:
-    """Mean over layers of the distance between the correlations from both starts, one number a run."""
-    zero, he = (per_run(results, variable, name).isel(epoch=epoch) for name in BOTH)
-    return xr.DataArray(np.abs(zero - he)).mean("layer")
 
 
 def _trains(network: str) -> Measure:
@@ -153,46 +145,6 @@ def _library(results: xr.Dataset) -> Effect:
     return replace(effect, note=note)
 
 
-def _converge(variable: str) -> Measure:
-    def effect(results: xr.Dataset) -> Effect:
-        end, start = distance(results, variable, -1), distance(results, variable, 0)
-        note = f"{float(start.mean()):.2f} apart at the start, {float(end.mean()):.2f} at the end"
-        return mean(end / start, note=note)
-
-    return effect
-
-
-def _falls(variable: str) -> Measure:
-    def effect(results: xr.Dataset) -> Effect:
-        values = per_run(results, variable, BOTH[0]).mean("layer")
-        return difference(values.isel(epoch=-1), values.isel(epoch=0), paired=True)
-
-    return effect
-
-
-def _grouped(variable: str) -> Measure:
-    """Share of the variance of correlations over layers that lies between the stages (1: layers move as groups).
-
-    At each run's epoch of largest variance, when the symmetry breaks; three random groups of layers would give about
-    0.18 (2 of 11 degrees of freedom).
-    """
-
-    def effect(results: xr.Dataset) -> Effect:
-        values = per_run(results, variable, BOTH[0])
-        stages = groups()
-        inside = xr.concat([values.sel(layer=list(layers)).var("layer") for layers in stages.values()], "stage")
-        all_layers = values.sel(layer=[n for layers in stages.values() for n in layers])
-        total = all_layers.var("layer")
-        within = inside.mean("stage")
-        when = total.fillna(0).argmax("epoch")
-        share = 1 - within.isel(epoch=when) / total.isel(epoch=when)
-        epochs = sorted({int(e) for e in results.epoch.values[when.values]})
-        return mean(share, note=f"at epochs {epochs}, where layers differ most")
-
-    return effect
-
-
-BY_CHANCE = Region(low=2 / 11)
 TABLE = (
     claim(
         "table1",
@@ -281,7 +233,7 @@ def _correlation_claims(item: str, source: str, side: str) -> tuple[Claim, ...]:
             f"{side}-falls",
             source,
             f"From identical features the {side} correlation falls while training (mean over layers, end minus start).",
-            _falls(variable),
+            falls(variable),
             NEGATIVE,
         ),
         claim(
@@ -290,7 +242,7 @@ def _correlation_claims(item: str, source: str, side: str) -> tuple[Claim, ...]:
             source,
             f"The {side} correlations converge to similar values from both starts (mean distance between the starts, "
             "the last epoch's over the first one's; below a quarter).",
-            _converge(variable),
+            converge(variable),
             Region(high=0.25),
         ),
     )
@@ -305,7 +257,7 @@ FIG4 = tuple(
         "§4.2, figure 4",
         f"Layers of equal width move as groups: more of the {side} correlations' variance lies between the stages than "
         "chance puts there (share between stages, above 2 / 11).",
-        _grouped(f"{side}_correlation"),
+        grouped(f"{side}_correlation"),
         BY_CHANCE,
     )
     for side in ("forward", "backward")
