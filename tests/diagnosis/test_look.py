@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import nonsingular as ns
 from nonsingular import measures
 from nonsingular.diagnosis import Budget, look
 from nonsingular.diagnosis.layers import layers, unit_weights
@@ -239,3 +240,24 @@ def test_embeddings_count_as_what_a_skip_starts_from():
 def test_lazy_parameters_are_refused_in_a_line():
     with pytest.raises(ValueError, match="has no shape yet"):
         look(nn.Sequential(nn.LazyLinear(10)), F.cross_entropy, [batch(20, 12)])
+
+
+def test_bert_of_transformers_with_dictionaries_and_sampled_units():
+    try:
+        from transformers import BertConfig, BertForSequenceClassification
+    except (ImportError, RuntimeError) as reason:  # RuntimeError: a torchvision that does not fit torch
+        pytest.skip(f"transformers does not import: {reason}")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=100, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=16,
+    )  # fmt: skip
+    model = BertForSequenceClassification(config)
+    words, y = torch.randint(100, (24, 12)), torch.randint(2, (24,))
+    pairs = [({"input_ids": words, "attention_mask": torch.ones_like(words)}, y)]
+    found = ns.diagnose(model, lambda out, y: F.cross_entropy(out.logits, y), pairs, budget=Budget(units=16))
+    assert [f.kind for f in found.findings] == []
+    assert len(found.layers) == 3 * 6 + 2  # query, key, value, output, two of the feed-forward part; pooler, classifier
+    assert {layer.name for layer in found.layers if layer.bypassed is False} == {"bert.pooler.dense", "classifier"}
+    assert found.look.outputs.task == "classifier"
+    assert all(layer.effective_rank <= 16 for layer in found.layers)
