@@ -83,19 +83,26 @@ def _curves(ax: Axes, values: xr.DataArray, along: str, panel: Panel, group: str
         if not runs.sizes["run"]:
             continue
         mean = runs.mean("run")
-        ax.plot(values[along], mean, color=colour(str(name)), linestyle=line(str(name)), label=str(name))
+        alone = mean.sizes[along] == 1  # a point, where a line and its band would not be seen
+        marker = "o" if alone else None
+        ax.plot(values[along], mean, color=colour(str(name)), linestyle=line(str(name)), marker=marker, label=str(name))
         if runs.sizes["run"] > 1:
             error = runs.std("run", ddof=1) / np.sqrt(runs.notnull().sum("run"))
             low, high = mean - error, mean + error
             if panel.log:
                 low = low.where(low > 0, mean)
-            ax.fill_between(values[along], low, high, color=colour(str(name)), alpha=0.2, linewidth=0)
+            if alone:
+                ax.vlines(values[along], low, high, color=colour(str(name)), alpha=0.5, linewidth=3)
+            else:
+                ax.fill_between(values[along], low, high, color=colour(str(name)), alpha=0.2, linewidth=0)
     if panel.log:
         ax.set_yscale("log")
     else:
         ax.ticklabel_format(axis="y", useOffset=False)
     ax.set_ylabel(panel.label)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if values.sizes[along] == 1:
+        ax.set_xticks(values[along].values)
 
 
 def _finished(figure: Figure, title: str, results: xr.Dataset) -> Figure:
