@@ -46,8 +46,6 @@ def results(tmp_path_factory):
         spec = experiment(f"blumenfeld2020/{item}").specs("smoke")
         if spec.training is not None:
             spec = dataclasses.replace(spec, training=dataclasses.replace(spec.training, epochs=1))
-        if item == "fig1":
-            spec = dataclasses.replace(spec, instruments=dict.fromkeys(spec.instruments))
         if item in FEWER:
             networks = tuple(m for m in spec.networks if m.name in FEWER[item])
             spec = dataclasses.replace(spec, networks=networks, runs=1)

@@ -103,12 +103,13 @@ def draw_table(results: xr.Dataset) -> Mapping[str, Figure]:
 
 def draw_fig3(results: xr.Dataset) -> Mapping[str, Figure]:
     """One layer's correlations over training, from both starts."""
-    shown = results.sel(network=[n for n in BOTH if n in results.network]).sel(layer=[MIDDLE])
+    shown = results.sel(network=[n for n in BOTH if n in results.network]).sel(layer=[SHOWN])
     panels = [Panel(name, LABELS[name]) for name in ("forward_correlation", "backward_correlation")]
-    return {"correlations": over_epochs(shown, panels, f"Weight correlations of layer {MIDDLE} of ConstNet")}
+    return {"correlations": over_epochs(shown, panels, f"Weight correlations of layer {SHOWN} of ConstNet")}
 
 
-MIDDLE = 8
+SHOWN = 11
+"""A layer of the last stage, whose symmetry breaks first."""
 
 
 def draw_fig4(results: xr.Dataset) -> Mapping[str, Figure]:

@@ -63,7 +63,7 @@ def specs(scale: str, data: str | None = None) -> Spec:
             *(member(f, f) for f in FEATURES[:-1]),
         ),
         training=TrainingSpec(epochs, batch=100, learning_rate=0.1, optimiser="sgd"),
-        instruments={"train_accuracy": (0, epochs), "test_accuracy": (0, epochs), "correlations": (0, epochs)},
+        instruments=dict.fromkeys(("train_accuracy", "test_accuracy", "correlations")),
     )
 
 
