@@ -8,6 +8,7 @@ import pytest
 import torch
 import xarray as xr
 
+from nonsingular.data import DataSpec
 from nonsingular.experiments import study
 from nonsingular.experiments.claims import judge
 from nonsingular.experiments.overrides import Overrides, make_spec
@@ -16,8 +17,10 @@ from nonsingular.experiments.oyedotun2021.figures import onset, relative_onset
 from nonsingular.experiments.registry import experiment
 from nonsingular.experiments.reproduce import reproduce
 from nonsingular.experiments.sharing import run_shared
+from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.workspace import Workspace
-from nonsingular.networks import VGGSpec, build
+from nonsingular.networks import NetworkSpec, VGGSpec, build
+from nonsingular.training import Member, TrainingSpec
 
 RUNS, EPOCHS, LAYERS = 10, 4, 163
 TRIO = ("plainnet", "resnet", "resnext")
@@ -269,3 +272,17 @@ def test_scales_have_164_layers_and_the_papers_data(scale):
         assert spec.data.layout == "image"
     plain, residual, _ = (m.network for m in spec.networks)
     assert plain == type(residual)(**{**vars(residual), "skips": False})
+
+
+def test_the_end_is_looked_at_however_many_epochs_are_asked_for(tmp_path):
+    look = tables.study("oyedotun2021/fig5", "cifar10", "laptop").instruments["representations"]
+    spec = Spec(
+        "test",
+        "smoke",
+        data=DataSpec("digits", 100, 50),
+        networks=(Member("plain", NetworkSpec(2, 4)),),
+        training=TrainingSpec(epochs=3, batch=50),
+        instruments={"weight_norm": look},
+    )
+    found = study.run_study(spec, Workspace(tmp_path)).weight_norm.notnull().all(["network", "run", "layer"])
+    assert found.values.tolist() == [True, True, False, True]

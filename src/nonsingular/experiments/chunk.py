@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from nonsingular.data import Task
 from nonsingular.experiments.instruments import INSTRUMENTS, Snapshot
-from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.spec import LAST, Spec
 from nonsingular.networks import build
 from nonsingular.training import Trainer
 from nonsingular.training.store import decode, encode
@@ -103,7 +103,8 @@ def _measure(trainer: Trainer, spec: Spec) -> Measured:
     diverged = ~trainer.finite().cpu().numpy()
     measured: dict[str, np.ndarray] = {}
     for name, epochs in spec.instruments.items():
-        if epochs is not None and trainer.epoch not in epochs:
+        last = spec.training is not None and trainer.epoch == spec.training.epochs
+        if epochs is not None and trainer.epoch not in epochs and not (last and LAST in epochs):
             continue
         for variable, values in INSTRUMENTS[name].measure(snapshot).items():
             measured[variable] = values.detach().to("cpu", torch.float64).numpy()

@@ -13,6 +13,7 @@ from nonsingular.data import DataSpec
 from nonsingular.errors import InputError
 from nonsingular.training import Member, TrainingSpec
 
+LAST = -1  # of a study's epochs
 SCALES = ("smoke", "laptop", "paper")
 
 
@@ -43,7 +44,7 @@ class Spec:
         networks: the networks compared; empty where there are none.
         training: how they are trained; None where nothing is trained.
         instruments: what is measured of them (names in ``experiments.instruments``) and at which epochs:
-            every one, or the listed ones.
+            every one, or the listed ones, of which ``LAST`` is the last one, however many there are.
         settings: the experiment's further numbers, by name.
     """
 

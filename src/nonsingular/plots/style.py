@@ -56,6 +56,11 @@ _COLOURS = {
     "delta-orthogonal": BLACK,
     "isometric": PURPLE,
     "fixup": ORANGE,
+    "vgg-11": BLACK,
+    "vgg-13": SKY,
+    "vgg-13-warm": SKY,
+    "vgg-16": ORANGE,
+    "vgg-16-warm": ORANGE,
     "best": BLUE,
     "worst": VERMILION,
 }
@@ -85,6 +90,8 @@ _LINES: dict[str, str | tuple[float, tuple[float, ...]]] = {
     "bias-regularised": "--",
     "bias-regularised+bn": (0, (1, 1.5)),
     "bias-l2": "-.",
+    "vgg-13-warm": "--",
+    "vgg-16-warm": "--",
 }
 
 _RC: dict[Any, Any] = {

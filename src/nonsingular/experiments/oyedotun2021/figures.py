@@ -32,15 +32,15 @@ DEFAULT_ONSET = 80
 
 
 def last_look(results: xr.Dataset, variable: str, network: str) -> xr.DataArray:
-    """A variable by run and layer at the last epoch at which it was measured.
+    """A variable by run and layer at the end of training.
 
     Raises:
-        NotMeasured: it was measured at the start only, or every run diverged before.
+        NotMeasured: it was not measured there, or every run diverged.
     """
-    values = per_run(results, variable, network).dropna("epoch", how="all").dropna("layer", how="all")
-    if int(values.epoch[-1]) == 0:
-        raise NotMeasured(f"{variable} of {network} was measured before training only (or all runs diverged)")
-    return values.isel(epoch=-1)
+    values = per_run(results, variable, network).dropna("layer", how="all").isel(epoch=-1)
+    if not values.notnull().any():
+        raise NotMeasured(f"{variable} of {network} at the end of training (or all runs diverged)")
+    return values
 
 
 def condition(results: xr.Dataset, network: str) -> xr.DataArray:

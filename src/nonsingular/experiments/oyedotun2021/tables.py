@@ -16,7 +16,7 @@ from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS
 from nonsingular.experiments.oyedotun2021 import protocol
 from nonsingular.experiments.sharing import run_shared
-from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.experiments.spec import LAST, Spec, at_scale
 from nonsingular.plots.curves import Panel, over_epochs
 from nonsingular.plots.depth import accuracies
 
@@ -38,7 +38,7 @@ def study(id: str, name: str, scale: str, data: str | None = None) -> Spec:
     """
     epochs = at_scale(protocol.EPOCHS, scale)
     images = protocol.images(data or ("digits" if scale == "smoke" else name), scale)
-    looks = (0, 1, epochs) if scale != "paper" else (0, 1, 10, 50, epochs)
+    looks = (0, 1, LAST) if scale != "paper" else (0, 1, 10, 50, LAST)
     return Spec(
         id,
         scale,

@@ -51,9 +51,8 @@ def specs(scale: str, data: str | None = None) -> Spec:
         data=images,
         networks=tuple(Member(n, VGGSpec(layers, width, hidden, init="glorot")) for n, layers in networks.items()),
         training=TrainingSpec(
-            epochs, 128 if scale == "paper" else 50, 0.01, "sgd", 0.9, weight_decay=5e-4,
-            augment="crop+mirror" if scale == "paper" else "none",
-        ),
+            epochs, 128, 0.01, "sgd", 0.9, weight_decay=5e-4, augment="crop+mirror"
+        ) if scale == "paper" else TrainingSpec(epochs, 50, 1e-3),
         instruments=dict.fromkeys(("train_accuracy", "test_accuracy")),
     )  # fmt: skip
 
@@ -135,16 +134,22 @@ def _reached(network: str) -> Callable[[xr.Dataset], Effect]:
     return lambda r: mean(fitted(r, network), note=diverged(r, network))
 
 
-def _alone(layers: int) -> Callable[[xr.Dataset], Effect]:
+def _with_donor(network: str) -> Callable[[xr.Dataset], Effect]:
+    """Nothing is said of a warm start, nor of what it should mend, where the donor itself did not train."""
+
     def effect(results: xr.Dataset) -> Effect:
         require_trained(results, DONOR)
-        return _reached(f"vgg-{layers}")(results)
+        return _reached(network)(results)
 
     return effect
 
 
 def _rescued(layers: int) -> Callable[[xr.Dataset], Effect]:
-    return lambda r: difference(fitted(r, f"vgg-{layers}-warm"), fitted(r, f"vgg-{layers}"))
+    def effect(results: xr.Dataset) -> Effect:
+        require_trained(results, DONOR)
+        return difference(fitted(results, f"vgg-{layers}-warm"), fitted(results, f"vgg-{layers}"))
+
+    return effect
 
 
 WAY = "training accuracy at the end, on the way from chance = 0 to no error = 100"
@@ -162,7 +167,7 @@ CLAIMS = (
             Claim(
                 f"oyedotun2021/vgg-warm-start/vgg-{layers}-fails", SOURCE,
                 f"VGG-{layers} does not train from scratch ({WAY}: less than half).",
-                _alone(layers), Region(high=50.0), UNIT,
+                _with_donor(f"vgg-{layers}"), Region(high=50.0), UNIT,
             ),
             Claim(
                 f"oyedotun2021/vgg-warm-start/vgg-{layers}-rescued", SOURCE,
@@ -172,7 +177,7 @@ CLAIMS = (
             Claim(
                 f"oyedotun2021/vgg-warm-start/vgg-{layers}-warm-trains", SOURCE,
                 f"So started, VGG-{layers} trains ({WAY}: more than half).",
-                _reached(f"vgg-{layers}-warm"), Region(low=50.0), UNIT,
+                _with_donor(f"vgg-{layers}-warm"), Region(low=50.0), UNIT,
             ),
         )
     ),
@@ -188,6 +193,7 @@ EXPERIMENTS = (
         CLAIMS,
         differs=(
             "Weights start Glorot-normal: the text names no start, and a fixed deviation is right for one width alone.",
+            "Laptop and smoke scales train with Adam: in their few hundred steps gradient descent moves nothing.",
             "A warm start trains as many epochs as a start from scratch, after those of its donor.",
         ),
     ),
