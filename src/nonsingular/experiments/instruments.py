@@ -65,9 +65,7 @@ class Snapshot:
     @cached_property
     def gradients(self) -> list[Float[Tensor, "run sample unit"]]:
         """Gradient of each sample's loss with respect to the activations, layer by layer."""
-        offsets = {
-            name: torch.zeros_like(self._recorded[1][name]).requires_grad_() for name in self.population.layers
-        }
+        offsets = {name: torch.zeros_like(self._recorded[1][name]).requires_grad_() for name in self.population.layers}
         # Without batch normalisation samples do not interact, and the gradient of the sum is each sample's own.
         gradients = torch.autograd.grad(self._summed_loss(offsets), list(offsets.values()))
         return [g.flatten(2) for g in gradients]  # of a convolution: all channels at all places
