@@ -175,7 +175,7 @@ def _experiment(
         title,
         partial(specs, id=id, members=members),
         run_study,
-        partial(draw, title=title),
+        partial(draw, title="Accuracy at the end of training by depth"),
         claims,
         differs=DIFFERS,
     )
