@@ -48,34 +48,34 @@ SMOKE = ("--scale", "smoke", "--runs", "2", "--epochs", "1")
 
 
 @pytest.fixture(scope="module")
-def fig3(tmp_path_factory):
-    out = tmp_path_factory.mktemp("out") / "fig3"
-    status, output, error = run("reproduce", "orhan2018/fig3", *SMOKE, "--out", out)
+def fig6(tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "fig6"
+    status, output, error = run("reproduce", "orhan2018/fig6", *SMOKE, "--out", out)
     assert status == 0, error
     return out, output
 
 
-def test_reproduce_leaves_what_the_contract_names(fig3):
-    out, output = fig3
+def test_reproduce_leaves_what_the_contract_names(fig6):
+    out, output = fig6
     assert (out / "results.zarr").is_dir()
     assert {p.suffix for p in (out / "figures").iterdir()} == {".png", ".svg"}
-    assert json.loads((out / "spec.json").read_text())["experiment"] == "orhan2018/fig3"
+    assert json.loads((out / "spec.json").read_text())["experiment"] == "orhan2018/fig6"
     assert (out / "report.html").read_text().startswith("<!doctype html>")
     rows = json.loads((out / "claims.json").read_text())
     assert {row["verdict"] for row in rows} <= {"holds", "fails", "inconclusive"}
     assert str(out / "report.html") in output
 
 
-@pytest.mark.parametrize("id", ["orhan2018/fig4", "orhan2018/fig6"])
+@pytest.mark.parametrize("id", ["orhan2018/fig4", "orhan2018/fig7"])
 def test_other_figures_at_smoke_scale(capsys, tmp_path, id):
     output = printed(capsys, "reproduce", id, *SMOKE, "--out", tmp_path / "o", "--json")
     assert len(json.loads(output)) >= 3
 
 
-def test_claims_show_the_scoreboard(capsys, fig3):
-    out, _ = fig3
+def test_claims_show_the_scoreboard(capsys, fig6):
+    out, _ = fig6
     table = printed(capsys, "claims", out)
-    assert "Residual networks" in table
+    assert "Gradients decay" in table
     assert "inconclusive" in table or "holds" in table or "fails" in table
     text = printed(capsys, "claims", out, "--json")
     assert json.loads(text) == json.loads((out / "claims.json").read_text())
@@ -131,11 +131,11 @@ def test_missing_data_says_where_it_looked_and_how_to_get_it(capsys, tmp_path):
     assert "hf download ufldl-stanford/svhn" in line
 
 
-def test_results_are_not_overwritten(capsys, fig3):
-    out, _ = fig3
+def test_results_are_not_overwritten(capsys, fig6):
+    out, _ = fig6
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
-    assert "--resume" in complaint(capsys, "reproduce", "orhan2018/fig3", *SMOKE, "--out", out)
-    message = complaint(capsys, "reproduce", "orhan2018/fig3", *SMOKE, "--seed", "1", "--resume", "--out", out)
+    assert "--resume" in complaint(capsys, "reproduce", "orhan2018/fig6", *SMOKE, "--out", out)
+    message = complaint(capsys, "reproduce", "orhan2018/fig6", *SMOKE, "--seed", "1", "--resume", "--out", out)
     assert "another spec" in message
     assert "another spec" in complaint(capsys, "reproduce", "orhan2018/fig4", *SMOKE, "--resume", "--out", out)
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
@@ -144,20 +144,20 @@ def test_results_are_not_overwritten(capsys, fig3):
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
 def test_a_damaged_spec_is_named(capsys, tmp_path, text):
     (tmp_path / "spec.json").write_text(text)
-    assert "is damaged" in complaint(capsys, "reproduce", "orhan2018/fig3", *SMOKE, "--resume", "--out", tmp_path)
+    assert "is damaged" in complaint(capsys, "reproduce", "orhan2018/fig6", *SMOKE, "--resume", "--out", tmp_path)
     assert "is damaged" in complaint(capsys, "demo", "--out", tmp_path)
 
 
 def test_a_foreign_folder_is_left_alone(capsys, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    assert "not empty" in complaint(capsys, "reproduce", "orhan2018/fig3", *SMOKE, "--out", tmp_path)
+    assert "not empty" in complaint(capsys, "reproduce", "orhan2018/fig6", *SMOKE, "--out", tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_resume_of_a_finished_run_draws_again(capsys, fig3):
-    out, _ = fig3
+def test_resume_of_a_finished_run_draws_again(capsys, fig6):
+    out, _ = fig6
     (out / "report.html").unlink()
-    assert cli.run(["reproduce", "orhan2018/fig3", *SMOKE, "--resume", "--out", str(out)]) == 0
+    assert cli.run(["reproduce", "orhan2018/fig6", *SMOKE, "--resume", "--out", str(out)]) == 0
     assert (out / "report.html").exists()
 
 
@@ -169,7 +169,7 @@ def test_full_disk_is_one_line(capsys, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Store, "write", full)
     assert "No space left on device" in complaint(
-        capsys, "reproduce", "orhan2018/fig3", *SMOKE, "--out", tmp_path / "o"
+        capsys, "reproduce", "orhan2018/fig6", *SMOKE, "--out", tmp_path / "o"
     )
 
 
@@ -178,7 +178,7 @@ def test_a_stopped_run_resumes(tmp_path, sent):
     out = tmp_path / "o"
     command = [
         "reproduce",
-        "orhan2018/fig3",
+        "orhan2018/fig6",
         "--scale",
         "smoke",
         "--runs",
@@ -207,21 +207,21 @@ def test_a_stopped_run_resumes(tmp_path, sent):
         assert "--resume" in error
     status, output, error = run(*command, "--resume", "--json")
     assert status == 0, error
-    assert len(json.loads(output)) == len(experiment("orhan2018/fig3").claims)
+    assert len(json.loads(output)) == len(experiment("orhan2018/fig6").claims)
 
 
 def test_several_ids_get_folders_of_their_own(capsys, tmp_path):
-    printed(capsys, "reproduce", "orhan2018/fig3", "orhan2018/fig6", *SMOKE, "--out", tmp_path)
-    assert (tmp_path / "orhan2018" / "fig3" / "claims.json").exists()
+    printed(capsys, "reproduce", "orhan2018/fig4", "orhan2018/fig6", *SMOKE, "--out", tmp_path)
+    assert (tmp_path / "orhan2018" / "fig4" / "claims.json").exists()
     assert (tmp_path / "orhan2018" / "fig6" / "claims.json").exists()
     assert (tmp_path / "orhan2018" / "report.html").exists()  # the page of them all
-    expected = sum(len(experiment(id).claims) for id in ("orhan2018/fig3", "orhan2018/fig6"))
+    expected = sum(len(experiment(id).claims) for id in ("orhan2018/fig4", "orhan2018/fig6"))
     assert len(json.loads(printed(capsys, "claims", tmp_path, "--json"))) == expected
 
 
 def test_real_images(capsys, tmp_path, data_dir):
     output = printed(
-        capsys, "reproduce", "orhan2018/fig3", *SMOKE, "--data", "mnist", "--data-dir", data_dir,
+        capsys, "reproduce", "orhan2018/fig6", *SMOKE, "--data", "mnist", "--data-dir", data_dir,
         "--out", tmp_path / "o", "--json",
     )  # fmt: skip
     assert {row["data"] for row in json.loads(output)} == {"mnist"}

@@ -2,11 +2,13 @@
 
 import json
 import re
+from pathlib import Path
 
 import torch
 
-from conftest import ROOT
 from nonsingular import cli
+
+ROOT = Path(__file__).parents[2]
 
 
 def blocks(page):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,8 +52,7 @@ def reproduce(experiment: Experiment, spec: Spec, workspace: Workspace, resume: 
             to it.
     """
     store = workspace.folder / "results.zarr"
-    with held(workspace.folder):
-        began = claim_folder(workspace.folder, spec, resume)
+    with claimed(workspace.folder, spec, resume) as began:
         try:
             results = experiment.run(spec, workspace)
         except InputError:
@@ -88,12 +88,24 @@ def _interactive(experiment: Experiment, results: xr.Dataset) -> Mapping[str, Pl
     return experiment.interactive(results)
 
 
-def claim_folder(folder: Path, spec: Spec, resume: bool) -> bool:
-    """Write ``spec.json`` and return True, or hold the one that is there against ``spec`` and return False.
+@contextmanager
+def claimed(folder: Path, spec: Spec, resume: bool) -> Iterator[bool]:
+    """Hold a folder for the results of ``spec``; True if they are begun now (``spec.json`` is written).
 
     Raises:
-        InputError: the folder holds results and ``resume`` is False; those of another spec; or other files.
+        InputError: the folder holds results and ``resume`` is False; those of another spec; or other files; or another
+            process writes to it.
     """
+    _begins(folder, spec, resume)  # what is refused is not touched, not even by a lock
+    with held(folder):
+        begins = _begins(folder, spec, resume)
+        if begins:
+            write_whole(folder / "spec.json", spec.to_json() + "\n")
+        yield begins
+
+
+def _begins(folder: Path, spec: Spec, resume: bool) -> bool:
+    """Whether there is nothing of ``spec`` in the folder yet."""
     path = folder / "spec.json"
     if path.exists():
         if not resume:
@@ -106,8 +118,6 @@ def claim_folder(folder: Path, spec: Spec, resume: bool) -> bool:
         return False
     if folder.exists() and not is_empty(folder):
         raise InputError(f"{folder} is not empty and holds no spec.json; name another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(path, spec.to_json() + "\n")
     return True
 
 

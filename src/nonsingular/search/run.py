@@ -21,11 +21,11 @@ from nonsingular.experiments import protocol
 from nonsingular.experiments.effects import speed
 from nonsingular.experiments.orhan2018.fig6 import bias_penalty
 from nonsingular.experiments.overrides import Overrides, override
-from nonsingular.experiments.reproduce import claim_folder
+from nonsingular.experiments.reproduce import claimed
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.study import run_study
 from nonsingular.experiments.workspace import Progress, Workspace
-from nonsingular.files import held, write_whole
+from nonsingular.files import write_whole
 from nonsingular.networks import named
 from nonsingular.plots.search import draw
 from nonsingular.search.numbers import NUMBERS, Range, applied
@@ -116,8 +116,7 @@ def search(
         )
     task = prepare(spec.data, workspace.data_dir)  # missing data, likewise
     steps = spec.runs * spec.training.epochs * (len(task.train_labels) // spec.training.batch)
-    with held(workspace.folder):
-        claim_folder(workspace.folder, spec, resume)
+    with claimed(workspace.folder, spec, resume):
         proposals = Proposals(workspace.folder / "study.db", found, spec.settings["sampler"], spec.seed)
         workspace.progress.start("search", (max(trials, len(proposals.trials)) + 1) * steps)
         inner = replace(workspace, progress=_Within(workspace.progress))
