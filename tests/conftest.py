@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,18 @@ def task():
     labels = torch.arange(240) % 3
     inputs = centres[labels] + 0.5 * torch.randn(240, 8, generator=generator)
     return Task(inputs[:180], labels[:180], inputs[180:], labels[180:], classes=3)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real Chromium, or a skip that says how to get one."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if chromium is None:
+        pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()

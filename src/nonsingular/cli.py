@@ -357,6 +357,7 @@ def spectrum(
 ) -> None:
     """Count the degenerate, negative and positive eigenvalues of a model's Hessian, and draw their density."""
     from nonsingular import curvature, targets
+    from nonsingular.files import write_whole
     from nonsingular.plots.spectra import density
     from nonsingular.terminal import print_spectrum
 
@@ -366,7 +367,7 @@ def spectrum(
     method = method or ("exact" if H.shape[0] <= EXACT_BY_DEFAULT else "lanczos")
     found = curvature.spectrum(H, window, method, eigenvalues=True, seed=seed)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "spectrum.json").write_text(json.dumps(found.to_json(), indent=2))
+    write_whole(out / "spectrum.json", json.dumps(found.to_json(), indent=2))
     figure = density({target: found}, f"Hessian spectrum of {target}")
     for suffix in ("png", "svg"):
         figure.savefig(out / f"spectrum.{suffix}")

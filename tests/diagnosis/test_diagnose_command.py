@@ -1,7 +1,6 @@
 """``nonsingular diagnose`` as a user runs it, and the page in a real browser."""
 
 import json
-import shutil
 
 import pytest
 import torch
@@ -10,8 +9,6 @@ import torch.nn.functional as F
 import nonsingular as ns
 from nonsingular import cli
 from nonsingular.diagnosis import zoo
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 MINE = """
 import torch
@@ -147,19 +144,6 @@ def test_bench_calibration_bad_input(capsys):
 
 
 # --- the page -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield browser
-        browser.close()
 
 
 def opened(browser, report):

@@ -1,7 +1,6 @@
 """The report in a real browser: everything drawn, nothing fetched, no error in the console, fit for a phone."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -20,22 +19,8 @@ from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.strip import WIDTH, parse_region, strip
 from nonsingular.plots.style import new_figure
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 RESULTS = Path(__file__).parents[2] / "results"
 ATTACK = "<script>window.hacked = true</script>\"'><img src=x onerror='window.hacked = true'>"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield browser
-        browser.close()
 
 
 def opened(browser, report, **options):

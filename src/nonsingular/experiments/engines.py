@@ -27,7 +27,7 @@ from nonsingular.experiments.chunk import Measured, Row, Segment, train, train_s
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.workspace import Workspace
 from nonsingular.files import write_whole
-from nonsingular.training.store import encode, load_checkpoint
+from nonsingular.training.store import load_checkpoint, save_checkpoint
 
 ENGINES = ("local", "ray")
 
@@ -95,9 +95,9 @@ class InProcess:
             for trainer, measured in train(job.rows, spec, task, workspace.device, state, step):
                 deliver(job, trainer.epoch, measured)
                 if trainer.epoch == spec.training.epochs:
-                    write_whole(job.checkpoint, encode({"epoch": trainer.epoch}))
+                    save_checkpoint(job.checkpoint, {"epoch": trainer.epoch})
                 elif trainer.epoch and time.monotonic() - saved > workspace.checkpoint_seconds:
-                    write_whole(job.checkpoint, encode(trainer.state()))
+                    save_checkpoint(job.checkpoint, trainer.state())
                     saved = time.monotonic()
 
 
