@@ -28,7 +28,7 @@ from nonsingular.landscape.subset import estimate, subset
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 CACHED_IMAGES = 32
-"""Images of a piece for convolutional networks on a CPU: more fall out of its cache, fewer leave it idle."""
+"""Images a thread of a piece, for convolutional networks on a CPU: more fall out of its cache, fewer leave it idle."""
 PIECES = 16
 """Pieces that a random subset is cut into at least, so that their spread gives a standard error."""
 POINTS_BYTES = {"cpu": 2**20, "cuda": 2**28}
@@ -257,7 +257,8 @@ class Losses:
             raise InputError(f"microbatch must be at least 1, got {microbatch}")
         size = microbatch
         if size is None:
-            size = CACHED_IMAGES if self._problem.convolutional and self._problem.device.type == "cpu" else 1024
+            cached = self._problem.convolutional and self._problem.device.type == "cpu"
+            size = CACHED_IMAGES * torch.get_num_threads() if cached else 1024
             if self.samples < self.total:
                 size = min(size, max(1, self.samples // PIECES))
         pieces = [piece for batch in self._used for piece in batch.split(size)]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SIZES = {
     "smoke": (2, 4, 9, 60, VGGSpec(9, width=4, hidden=16, batch_norm=True), (50, 150)),
-    "laptop": (3, 16, 21, 256, VGGSpec(9, width=16, hidden=64, batch_norm=True), (100, 1000)),
+    "laptop": (10, 16, 21, 256, VGGSpec(9, width=16, hidden=64, batch_norm=True), (100, 1000)),
     "paper": (5, 300, 51, None, VGGSpec(9, batch_norm=True), (128, 8192)),
 }
 """Scale -> runs, epochs, grid points along an axis, images of the surface, network, small and large batch."""
@@ -42,7 +42,7 @@ def specs(scale: str, data: str | None = None) -> Spec:
     """VGG-9 with a small and a large batch, without and with weight decay."""
     runs, epochs, grid, count, network, batches = at_scale(SIZES, scale)
     protocols = {
-        f"{size}-batch" + ("-decay" if decay else ""): {"batch": batch, "weight_decay": decay}
+        f"{size}-batch" + ("-decay" if decay else ""): {"batch": batch, "weight_decay": decay, "learning_rate": 0.1}
         for size, batch in zip(("small", "large"), batches, strict=True)
         for decay in DECAYS
     }

@@ -31,11 +31,15 @@ def images(name: str | None, scale: str) -> DataSpec:
 
 
 def training(scale: str, epochs: int) -> TrainingSpec:
-    """SGD with momentum 0.9, weight decay 0.0005, learning rate 0.1 divided by 10 at 1/2, 3/4 and 11/12 (section 5)."""
+    """SGD with momentum 0.9, weight decay 0.0005, learning rate 0.1 divided by 10 at 1/2, 3/4 and 11/12 (section 5).
+
+    Below the paper's scale the rate is 0.02: with 0.1, a thin ResNet-56 does not recover from its first steps in the
+    1 200 that a laptop has time for (training accuracy 30 %, with 0.02 96 %; 2 000 images of CIFAR-10).
+    """
     drops = tuple(sorted({round(epochs * share) for share in (1 / 2, 3 / 4, 11 / 12)} - {0, epochs}))
     augment = "crop+mirror" if scale == "paper" else "none"
-    batch = 128 if scale == "paper" else 100
-    return TrainingSpec(epochs, batch, 0.1, "sgd", 0.9, weight_decay=5e-4, milestones=drops, augment=augment)
+    batch, rate = (128, 0.1) if scale == "paper" else (50, 0.02)
+    return TrainingSpec(epochs, batch, rate, "sgd", 0.9, weight_decay=5e-4, milestones=drops, augment=augment)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SIZES = {
     "smoke": Size(2, 2, spectra=(0, 2)),
-    "laptop": Size(4, 15, spectra=(0, 5, 15)),
+    "laptop": Size(16, 15, spectra=(0, 5, 15)),
     "paper": Size(4, 300, spectra=tuple(range(0, 301, 10))),
 }
 

@@ -33,7 +33,7 @@ DONOR = "vgg-11"
 WARM = {"vgg-13-warm": 13, "vgg-16-warm": 16}
 SCALE = {  # runs, epochs, width, hidden units, training images, test images, size
     "smoke": (2, 2, 4, 16, 200, 100, 8),
-    "laptop": (3, 30, 16, 64, 1_000, 500, 8),
+    "laptop": (3, 100, 16, 64, 1_000, 500, 8),
     "paper": (5, 100, 64, 512, None, None, None),
 }
 
