@@ -19,6 +19,7 @@ from nonsingular.errors import InputError
 from nonsingular.training.arithmetic import OrderFree
 from nonsingular.training.augmentation import crop_and_mirror
 from nonsingular.training.breakers import Breaker
+from nonsingular.training.memory import keep_freed_memory
 from nonsingular.training.mixup import Loss, Targets, mix, partners
 from nonsingular.training.population import Population
 from nonsingular.training.regularisers import BiasPenalty, penalty
@@ -82,6 +83,8 @@ class Trainer:
         self.task = task.to(self.device)
         self._inputs = self._stored(self.task.train_inputs)
         self._batch: Tensor | None = None
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self._breakers = [b or Breaker() for b in breakers] or [Breaker()] * len(networks)
         networks = [b.started(n, seed) for n, seed, b in zip(networks, seeds, self._breakers, strict=True)]
         arithmetics = {breaker.arithmetic for breaker in self._breakers}
