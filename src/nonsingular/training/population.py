@@ -26,7 +26,15 @@ def replaced(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     return copy.deepcopy(network, memo)
 
 
-def _abstract(network: nn.Module) -> nn.Module:
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def convolves(network: nn.Module) -> bool:
+    """Whether a network has convolutions."""
+    return any(isinstance(m, CONVOLUTIONS) for m in network.modules())
+
+
+def abstract(network: nn.Module) -> nn.Module:
     """A copy without numbers (device ``meta``)."""
     shapes: dict[str, Tensor] = {
         name: nn.Parameter(p.detach().to("meta"), requires_grad=p.requires_grad)
@@ -45,8 +53,7 @@ class Population:
         device: where the stacked tensors live.
         vectorised: compute all members in one vectorised call (True), or one after another (False). By default
             networks with convolutions go one after another on a CPU, where a grouped convolution is slower than its
-            groups once there is work to do: 16 channels on 16 x 16 pixels take 1.3 times as long vectorised. Very thin
-            networks gain from it (4 channels on 8 x 8 pixels: 0.6 times; benchmarks/test_convolutional_training.py).
+            groups once there is work to do. A ``Trainer``, which knows the batch, chooses by that work.
 
     Attributes:
         parameters: name -> stacked parameter, a leaf that an optimiser can take. Weights of two-dimensional
@@ -74,9 +81,9 @@ class Population:
             for k, v in parameters.items()
         }
         self.buffers: dict[str, Tensor] = {k: v.detach().to(device) for k, v in buffers.items()}
-        self.skeleton = _abstract(networks[0])
+        self.skeleton = abstract(networks[0])
         self.layers = layer_names(self.skeleton)
-        self.convolves = any(isinstance(m, CONVOLUTIONS) for m in self.skeleton.modules())
+        self.convolves = convolves(self.skeleton)
         on_cpu = torch.device(device).type != "cuda"
         self.vectorised = not (self.convolves and on_cpu) if vectorised is None else vectorised
 
@@ -163,9 +170,6 @@ class Population:
         for mine, theirs in ((self.parameters, state["parameters"]), (self.buffers, state["buffers"])):
             for name, tensor in mine.items():
                 tensor.copy_(theirs[name])
-
-
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def _channels_last(stacked: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from nonsingular.training.mixup import Loss, Targets, mix, partners
 from nonsingular.training.population import Population
 from nonsingular.training.regularisers import BiasPenalty, penalty
 from nonsingular.training.spec import TrainingSpec
+from nonsingular.training.vectorising import vectorises
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Trainer:
         penalties: a bias penalty or None for each run.
         device: where to train.
         loss: what is minimised; cross-entropy unless another is given.
-        vectorised: as ``Population`` takes it.
+        vectorised: one vectorised call for all networks (True), or one after another (False); by default what
+            ``vectorises`` says.
         breakers: what breaks the symmetry of each run's features, or None. With an arithmetic other than the library's
             the networks go one after another.
 
@@ -88,7 +90,11 @@ class Trainer:
         self._breakers = [b or Breaker() for b in breakers] or [Breaker()] * len(networks)
         networks = [b.started(n, seed) for n, seed, b in zip(networks, seeds, self._breakers, strict=True)]
         arithmetics = {breaker.arithmetic for breaker in self._breakers}
-        self.population = Population(networks, self.device, vectorised if arithmetics == {"library"} else False)
+        if arithmetics != {"library"}:
+            vectorised = False
+        elif vectorised is None:
+            vectorised = vectorises(networks, self.task, spec, self.device)
+        self.population = Population(networks, self.device, vectorised)
         mixed = spec.precision == "bfloat16" and self.device.type == "cpu"
         if mixed and self.population.vectorised and self.population.convolves:
             raise InputError("vectorised convolutions know no bfloat16 on a CPU; leave vectorised out, or take float32")

@@ -1,0 +1,64 @@
+"""Whether a population is computed in one vectorised call or network after network, by what was measured.
+
+The choice follows from the networks and the protocol alone, never from a clock or from the machine: a study that is
+resumed, or computed elsewhere, takes the same way and rounds alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nonsingular.data import Task
+from nonsingular.training.population import abstract, convolves
+from nonsingular.training.spec import TrainingSpec
+
+MOST_WORK = 1e7
+"""Multiply-adds of a network's mean convolution in one step, up to which a CPU gains from a grouped one.
+
+Measured with AVX-512, ResNet-20 of 4 to 16 channels on 8 x 8 to 32 x 32 pixels, 2 to 10 runs: below 5e6 vectorised
+steps take 0.4 to 0.8 times as long, at 2e7 0.6 to 1.1 times, above 7e7 1.1 to 2 times
+(benchmarks/test_convolutional_training.py).
+"""
+
+
+def vectorises(networks: Sequence[nn.Module], task: Task, spec: TrainingSpec, device: torch.device) -> bool:
+    """Whether the steps of these networks are vectorised unless asked otherwise.
+
+    On a GPU all are (for convolutions that is not measured), and so are networks without convolutions. On a CPU several
+    convolutional networks are if their convolutions are small, in float32 (torch's automatic casts do not reach
+    vectorised convolutions), and if they draw no random numbers: a run's dropout shall not depend on its neighbours.
+    """
+    if device.type == "cuda" or not convolves(networks[0]):
+        return True
+    if len(networks) == 1 or spec.precision == "bfloat16":
+        return False
+    inputs = torch.empty(spec.batch, *task.shape, dtype=task.train_inputs.dtype, device="meta")
+    seen = _Seen()
+    try:
+        with torch.no_grad(), seen:
+            abstract(networks[0]).train()(inputs)
+    except (RuntimeError, TypeError, ValueError):  # a network that looks at its own numbers
+        return False
+    return bool(seen.work) and not seen.random and sum(seen.work) / len(seen.work) <= MOST_WORK
+
+
+class _Seen(TorchDispatchMode):
+    """The work of the convolutions that are called, in multiply-adds, and whether random numbers are drawn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.work: list[int] = []
+        self.random = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.convolution.default:
+            weight: Tensor = args[1]
+            self.work.append(output.numel() * weight[0].numel())
+        self.random |= torch.Tag.nondeterministic_seeded in func.tags
+        return output
