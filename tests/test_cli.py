@@ -8,9 +8,11 @@ import sys
 import time
 
 import pytest
+import torch
 
 from nonsingular import cli
 from nonsingular.experiments.registry import experiment
+from nonsingular.training import TrainingSpec
 
 
 def run(*arguments, cwd=None):
@@ -109,6 +111,7 @@ def test_list(capsys):
         (["reproduce", "orhan2018/fig3", "--epochs", "many"], "epochs"),
         (["reproduce", "orhan2018/fig3", "--scaling", "whitened"], "raw, centred, standardised, channels, unit"),
         (["reproduce", "orhan2018/fig3", "--precision", "int8"], "float32, bfloat16"),
+        (["reproduce", "blumenfeld2020/table3", "--precision", "bfloat16"], "compares float32 and bfloat16"),
         (["reproduce", "orhan2018/fig3", "--device", "tpu"], "auto, cpu, cuda"),
         (["reproduce", "orhan2018/fig3", "--no-such-option"], "no-such-option"),
         (["reproduce", "orhan2018/fig3", "--engine", "slurm"], "ray"),
@@ -120,6 +123,15 @@ def test_bad_input_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, argum
     monkeypatch.chdir(tmp_path)
     assert message in complaint(capsys, *arguments)
     assert not list(tmp_path.rglob("*.zarr"))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_emulated_bfloat16_is_one_line_of_warning(capsys, monkeypatch, precision):
+    monkeypatch.setattr("nonsingular.training.emulates_bfloat16", lambda device: True)
+    cli._warn_of_emulation(TrainingSpec(precision=precision), torch.device("cpu"))
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == (precision == "bfloat16")
+    assert all("only emulates bfloat16" in line for line in said)
 
 
 def test_missing_data_says_where_it_looked_and_how_to_get_it(capsys, tmp_path):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nonsingular.experiments.finished import Finished
     from nonsingular.experiments.overrides import Overrides
     from nonsingular.experiments.reproduce import Outcome
+    from nonsingular.training import TrainingSpec
 
 app = typer.Typer(
     help="Why will this deep network not train, and what would make it?",
@@ -54,6 +55,13 @@ DataDir = Annotated[
     typer.Option("--data-dir", help="Folder of Parquet files, one folder a data set [env: NONSINGULAR_DATA]."),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        help="Of training: float32, or bfloat16 (mixed), which is faster where convolutions are wide (docs/depth.md).",
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -102,7 +110,7 @@ def reproduce(
     runs: Annotated[int | None, typer.Option(help="Independent runs of each network.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes through the training set.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the first run.")] = None,
-    precision: Annotated[str | None, typer.Option(help="float32 or bfloat16 (mixed).")] = None,
+    precision: Precision = None,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder of the results [default: out/ID].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run ended.")] = False,
@@ -218,7 +226,7 @@ def search(
     runs: Annotated[int | None, typer.Option(help="Networks of each trial, one a seed.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes through the training set.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the sampler, and of each trial's first network.")] = None,
-    precision: Annotated[str | None, typer.Option(help="float32 or bfloat16 (mixed).")] = None,
+    precision: Precision = None,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder of the study and its figure.")] = Path("out/search"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped search ended.")] = False,
@@ -233,8 +241,10 @@ def search(
     overrides = Overrides(data=data, scaling=scaling, runs=runs, epochs=epochs, seed=seed, precision=precision)
     found = searching.ranges(numbers or searching.BIAS_REGULARISATION)
     spec = searching.make_spec(scale, found, network, sampler, overrides)
+    where = _device(device)
+    _warn_of_emulation(spec.training, where)
     with Bar() as bar:
-        workspace = Workspace(out, _device(device), bar, data_dir)
+        workspace = Workspace(out, where, bar, data_dir)
         results = searching.search(spec, workspace, trials, at_once, resume)
     if json_:
         typer.echo(json.dumps(searching.summary(results), indent=2))
@@ -472,8 +482,10 @@ def _reproduce(
 
     found = experiment(id)
     spec = make_spec(found, scale, overrides)
+    where = _device(device)
+    _warn_of_emulation(spec.training, where)
     with Bar() as bar:
-        workspace = Workspace(out, _device(device), bar, data_dir, engine=engine)
+        workspace = Workspace(out, where, bar, data_dir, engine=engine)
         return reproduce(found, spec, workspace, resume)
 
 
@@ -485,6 +497,13 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("no CUDA device here; use --device cpu (or auto)")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _warn_of_emulation(training: TrainingSpec | None, device: torch.device) -> None:
+    from nonsingular.training import emulates_bfloat16
+
+    if training and training.precision == "bfloat16" and emulates_bfloat16(device):
+        _complain("this CPU only emulates bfloat16 and is many times slower in it; --precision float32 is not", 0)
 
 
 def _print_outcome(outcome: Outcome) -> None:

@@ -37,6 +37,9 @@ def make_spec(experiment: Experiment, scale: str, overrides: Overrides) -> Spec:
     asked = [n for n in ("data", "scaling", "epochs", "networks", "precision") if getattr(overrides, n)]
     if not trains and (asked or overrides.epochs is not None):
         raise InputError(f"{experiment.id} trains nothing on images: --{(asked or ['epochs'])[0]} does not apply")
+    if overrides.precision and "precisions" in spec.settings:
+        both = " and ".join(spec.settings["precisions"])
+        raise InputError(f"{experiment.id} compares {both} and trains in each: --precision does not apply")
     if overrides.data is not None:
         spec = experiment.specs(scale, data=overrides.data)
     return override(spec, overrides)

@@ -4,8 +4,11 @@ from nonsingular.training.breakers import Breaker
 from nonsingular.training.memory import runs_that_fit
 from nonsingular.training.population import Population
 from nonsingular.training.regularisers import BiasPenalty
-from nonsingular.training.spec import Member, TrainingSpec
+from nonsingular.training.spec import Member, TrainingSpec, emulates_bfloat16
 from nonsingular.training.store import Store
 from nonsingular.training.trainer import Trainer
 
-__all__ = ["BiasPenalty", "Breaker", "Member", "Population", "Store", "Trainer", "TrainingSpec", "runs_that_fit"]
+__all__ = [
+    "BiasPenalty", "Breaker", "Member", "Population", "Store", "Trainer", "TrainingSpec",
+    "emulates_bfloat16", "runs_that_fit",
+]  # fmt: skip
