@@ -17,12 +17,12 @@ from nonsingular.data import Task
 from nonsingular.training.population import abstract, convolves
 from nonsingular.training.spec import TrainingSpec
 
-MOST_WORK = 1e7
+MOST_WORK = 2e7
 """Multiply-adds of a network's mean convolution in one step, up to which a CPU gains from a grouped one.
 
-Measured with AVX-512, ResNet-20 of 4 to 16 channels on 8 x 8 to 32 x 32 pixels, 2 to 10 runs: below 5e6 vectorised
-steps take 0.4 to 0.8 times as long, at 2e7 0.6 to 1.1 times, above 7e7 1.1 to 2 times
-(benchmarks/test_convolutional_training.py).
+Measured with AVX-512, one and two threads, ResNet-20 of 4 to 16 channels on 8 x 8 to 32 x 32 pixels, 2 to 10 runs:
+vectorised steps take 0.4 to 0.8 times as long below 1e7, 0.7 to 1.1 times (0.86 on average) at 2e7, and 0.9 to 2 times
+from 7e7 on (benchmarks/test_convolutional_training.py).
 """
 
 
