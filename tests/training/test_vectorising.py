@@ -6,9 +6,8 @@ from torch import nn
 
 from nonsingular.data import Task
 from nonsingular.networks import ConstNetSpec, NetworkSpec, build, resnet
-from nonsingular.training import Breaker, Trainer, TrainingSpec
-from nonsingular.training.population import abstract
-from nonsingular.training.vectorising import MOST_WORK, _Seen, vectorises
+from nonsingular.training import Breaker, Trainer, TrainingSpec, vectorising
+from nonsingular.training.vectorising import vectorises
 
 CPU = torch.device("cpu")
 
@@ -51,31 +50,54 @@ def test_what_decides_besides_the_work():
     assert choice(NetworkSpec(2, 8), runs=1)
 
 
-def test_work_is_counted_in_multiply_adds():
+def test_what_counts_is_the_multiply_adds_of_the_mean_convolution(monkeypatch):
     """Against the products written out: samples, places, channels out, channels in of one group, places of a kernel."""
     network = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1, stride=2, groups=2), nn.ReLU(), nn.Conv2d(6, 5, 1))
-    with torch.no_grad(), _Seen() as seen:
-        abstract(network)(torch.empty(7, 4, 8, 10, device="meta"))
-    assert seen.work == [7 * (4 * 5) * 6 * 2 * 9, 7 * (4 * 5) * 5 * 6 * 1]
-    assert not seen.random
-    assert max(seen.work) < MOST_WORK
+    by_hand = (7 * (4 * 4) * 6 * 2 * 9 + 7 * (4 * 4) * 5 * 6 * 1) / 2
+    for limit, expected in ((by_hand, True), (by_hand - 1, False)):
+        monkeypatch.setattr(vectorising, "MOST_WORK", limit)
+        assert vectorises([network, network], images(8, channels=4), TrainingSpec(batch=7), CPU) == expected
 
 
-class Curious(nn.Module):
-    """Looks at its own numbers."""
+def test_looking_changes_neither_network_nor_random_numbers():
+    network = build(ConstNetSpec(4, 8, 1, dropout=0.5), (3, 8, 8), 4, 0).eval()
+    task, before = images(8), {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    random = torch.get_rng_state()
+    vectorises([network, network], task, TrainingSpec(batch=4), CPU)
+    assert not network.training
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
-    def __init__(self):
+
+class Signs(torch.autograd.Function):
+    """A function in the old style, for which vmap has no rule."""
+
+    @staticmethod
+    def forward(context, x):
+        return x.sign()
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient
+
+
+class Stubborn(nn.Module):
+    """Cannot be computed in a vectorised call: it looks at its own numbers, or has a function of its own."""
+
+    def __init__(self, looks):
         super().__init__()
-        self.conv, self.readout = nn.Conv2d(3, 4, 3), nn.Linear(4, 4)
+        self.conv, self.readout, self.looks = nn.Conv2d(3, 4, 3), nn.Linear(4, 4), looks
 
     def forward(self, x):
         x = self.conv(x)
-        return self.readout((x if x.max() > 1 else -x).mean((2, 3)))
+        x = (x if x.max() > 1 else -x) if self.looks else Signs.apply(x)
+        return self.readout(x.mean((2, 3)))
 
 
-def test_what_cannot_be_vectorised_goes_one_after_another():
+@pytest.mark.parametrize("looks", [True, False])
+def test_what_cannot_be_vectorised_goes_one_after_another(looks):
     task, spec = images(8), TrainingSpec(batch=32)
-    trainer = Trainer([Curious(), Curious()], [0, 1], task, spec)
+    trainer = Trainer([Stubborn(looks), Stubborn(looks)], [0, 1], task, spec)
     assert not trainer.population.vectorised
     trainer.train_epoch()
 

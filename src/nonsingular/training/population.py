@@ -34,7 +34,7 @@ def convolves(network: nn.Module) -> bool:
     return any(isinstance(m, CONVOLUTIONS) for m in network.modules())
 
 
-def abstract(network: nn.Module) -> nn.Module:
+def _abstract(network: nn.Module) -> nn.Module:
     """A copy without numbers (device ``meta``)."""
     shapes: dict[str, Tensor] = {
         name: nn.Parameter(p.detach().to("meta"), requires_grad=p.requires_grad)
@@ -81,7 +81,7 @@ class Population:
             for k, v in parameters.items()
         }
         self.buffers: dict[str, Tensor] = {k: v.detach().to(device) for k, v in buffers.items()}
-        self.skeleton = abstract(networks[0])
+        self.skeleton = _abstract(networks[0])
         self.layers = layer_names(self.skeleton)
         self.convolves = convolves(self.skeleton)
         on_cpu = torch.device(device).type != "cuda"

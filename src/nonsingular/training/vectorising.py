@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nonsingular.data import Task
-from nonsingular.training.population import abstract, convolves
+from nonsingular.training.population import Population, convolves
 from nonsingular.training.spec import TrainingSpec
 
 MOST_WORK = 2e7
@@ -32,19 +32,21 @@ def vectorises(networks: Sequence[nn.Module], task: Task, spec: TrainingSpec, de
     On a GPU all are (for convolutions that is not measured), and so are networks without convolutions. On a CPU several
     convolutional networks are if their convolutions are small, in float32 (torch's automatic casts do not reach
     vectorised convolutions), and if they draw no random numbers: a run's dropout shall not depend on its neighbours.
+    Two samples are tried, so that networks which a vectorised call cannot compute stay apart.
     """
     if device.type == "cuda" or not convolves(networks[0]):
         return True
     if len(networks) == 1 or spec.precision == "bfloat16":
         return False
-    inputs = torch.empty(spec.batch, *task.shape, dtype=task.train_inputs.dtype, device="meta")
-    seen = _Seen()
+    pair, samples, seen = Population(networks[:2], device, vectorised=True), task.train_inputs[:2], _Seen()
+    pair.train()
     try:
-        with torch.no_grad(), seen:
-            abstract(networks[0]).train()(inputs)
-    except (RuntimeError, TypeError, ValueError):  # a network that looks at its own numbers
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), seen:
+            pair(samples.expand(2, *samples.shape))
+    except (RuntimeError, TypeError, ValueError):  # a network that looks at its own numbers, say
         return False
-    return bool(seen.work) and not seen.random and sum(seen.work) / len(seen.work) <= MOST_WORK
+    work = sum(seen.work) / max(len(seen.work), 1) * spec.batch / (len(pair) * len(samples))
+    return bool(seen.work) and not seen.random and work <= MOST_WORK
 
 
 class _Seen(TorchDispatchMode):
