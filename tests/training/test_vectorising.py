@@ -124,3 +124,22 @@ def test_both_ways_train_alike(spec):
     assert fast.population.vectorised
     for name, parameter in slow.population.parameters.items():
         torch.testing.assert_close(fast.population.parameters[name], parameter, rtol=1e-3, atol=1e-4)
+
+
+def test_a_resumed_vectorised_run_is_an_uninterrupted_one_to_the_bit():
+    task, spec = images(8), TrainingSpec(batch=32, learning_rate=1e-3)
+
+    def fresh():
+        return Trainer([build(resnet(8, width=4), task.shape, 4, seed) for seed in range(3)], range(3), task, spec)
+
+    whole, stopped, resumed = fresh(), fresh(), fresh()
+    for trainer, epochs in ((whole, 4), (stopped, 2)):
+        for _ in range(epochs):
+            trainer.train_epoch()
+    resumed.load(stopped.state())
+    for _ in range(2):
+        resumed.train_epoch()
+    assert resumed.population.vectorised
+    for kind, tensors in whole.population.state().items():
+        for name, tensor in tensors.items():
+            assert torch.equal(resumed.population.state()[kind][name], tensor), name
