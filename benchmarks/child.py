@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,4 +39,10 @@ def _measure(results: Any, threads: int, work: Callable[..., Any], arguments: tu
     start = time.perf_counter()
     result = work(*arguments)
     seconds = time.perf_counter() - start
-    results.put(Measured(result, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+    results.put(Measured(result, seconds, _peak()))
+
+
+def _peak() -> float:
+    """GiB. Not ``ru_maxrss``: on Linux a child inherits that of the process that started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**20  # type: ignore[index]

@@ -8,6 +8,7 @@ all calls symbolically: ten times slower to build for a ResNet-20 (benchmarks/te
 
 from __future__ import annotations
 
+import copy
 import operator
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,6 +19,12 @@ from torch import Tensor, fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from nonsingular.curvature.simplify import join_convolutions, simplify
+
+_SUMS = (torch.ops.aten.add.Tensor, torch.ops.aten.sub.Tensor)
+_OF_A_SHAPE = (torch.ops.aten.zeros_like.default, torch.ops.aten.new_zeros.default)
+"""Calls that take nothing of a tensor but its shape and type."""
 
 
 class NotLinearisable(RuntimeError):
@@ -41,7 +48,7 @@ class LinearMap:
         self.graph = graph
         self.constants = constants
         self.widest = widest
-        self._call: Callable[..., Any] = graph
+        self._call: Callable[..., Any] = _joined(graph) if all(c.device.type == "cpu" for c in constants) else graph
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The function at ``inputs``, tensors of the shapes it was recorded with."""
@@ -86,6 +93,13 @@ def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], 
     return recorder.finish(outputs)
 
 
+def _joined(module: fx.GraphModule) -> fx.GraphModule:
+    module = copy.deepcopy(module)
+    join_convolutions(module.graph)
+    module.recompile()
+    return module
+
+
 def _storage(tensor: Tensor) -> tuple[int, int]:
     # Efficient zero tensors, which forward differentiation uses for absent tangents, have no memory.
     if tensor._is_zerotensor():
@@ -125,7 +139,9 @@ class _Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         if func is torch.ops.aten._local_scalar_dense.default:
             raise NotLinearisable("the model's flow of control depends on a derivative's value")
-        if func is torch.ops.aten.add.Tensor and not kwargs and (kept := self._without_zero(*args)) is not None:
+        if func in _OF_A_SHAPE:  # whatever the values: a constant
+            return func(*args, **kwargs)
+        if func in _SUMS and not kwargs and (kept := self._without_zero(func, *args)) is not None:
             self.unsummed[kept] = True
             return kept
         written = self._written(func, args, kwargs)
@@ -142,11 +158,12 @@ class _Recorder(TorchDispatchMode):
             self.widest = max(self.widest, *sizes, 1)
         return out
 
-    def _without_zero(self, a: Any, b: Any) -> Tensor | None:
+    def _without_zero(self, func: Any, a: Any, b: Any) -> Tensor | None:
         """The linear one of two summands: in a linear function the other, a constant, is zero."""
-        for linear, constant in ((a, b), (b, a)):
-            if isinstance(constant, Tensor) and constant not in self.node and linear.shape == constant.shape:
-                return linear if linear.dtype == constant.dtype else None
+        pairs = ((a, b), (b, a)) if func is torch.ops.aten.add.Tensor else ((a, b),)
+        for linear, constant in pairs:
+            if isinstance(constant, Tensor) and constant not in self.node and linear.dtype == constant.dtype:
+                return linear if torch.broadcast_shapes(linear.shape, constant.shape) == linear.shape else None
         return None
 
     def _as_node(self, tensor: Tensor, written: bool) -> fx.Node:
@@ -219,18 +236,19 @@ class _Recorder(TorchDispatchMode):
             tuple(self.node[t] if t in self.node else self._as_constant(torch.zeros_like(t)) for t in outputs)
         )
         self.graph.eliminate_dead_code()
-        kept = []
+        kept = {}
         for node, tensor, version in self.constants:
             if not node.users:
                 self.graph.erase_node(node)
                 continue
             if tensor._version != version:
                 raise NotLinearisable("a tensor was changed in place after a derivative had used it")
-            kept.append(tensor)
+            kept[node] = tensor
+        simplify(self.graph, kept)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             module = fx.GraphModule(torch.nn.Module(), self.graph)
-        return LinearMap(module, kept, self.widest)
+        return LinearMap(module, list(kept.values()), self.widest)
 
 
 class _Identities(list):

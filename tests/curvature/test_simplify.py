@@ -1,0 +1,51 @@
+"""Rewritten recordings: the same products as the calls that were recorded, with fewer of them."""
+
+import pytest
+import torch
+from models import NAMES, case
+from torch import nn
+from torch.nn import functional as F
+
+from nonsingular.curvature import Hessian, linearise
+
+CONV, BACKWARD = torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default
+
+
+def calls(module, *targets):
+    return sum(node.target in targets for node in module.graph.nodes)
+
+
+def as_recorded(monkeypatch, *problem):
+    with monkeypatch.context() as patch:
+        patch.setattr(linearise, "simplify", lambda graph, constants: None)
+        patch.setattr(linearise, "join_convolutions", lambda graph: None)
+        H = Hessian(*problem)
+        assert H.linearised
+    return H
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_products(name, monkeypatch):
+    plain, H = as_recorded(monkeypatch, *case(name)), Hessian(*case(name))
+    V = torch.randn(H.shape[0], 3, dtype=torch.float64)
+    expected = torch.stack([plain @ v for v in V.T], dim=1)
+    one_by_one = torch.stack([H @ v for v in V.T], dim=1)
+    torch.testing.assert_close(one_by_one, expected, rtol=1e-11, atol=1e-12 * float(expected.abs().max()))
+    torch.testing.assert_close(H @ V, expected, rtol=1e-11, atol=1e-12 * float(expected.abs().max()))
+
+
+@pytest.fixture(scope="module")
+def normalised():
+    torch.manual_seed(0)
+    layers = [m for c in (3, 4, 4) for m in (nn.Conv2d(c, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU())]
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(4 * 25, 3)).double().eval()
+    return model, F.cross_entropy, [(torch.randn(6, 3, 5, 5).double(), torch.randint(3, (6,)))]
+
+
+def test_fewer_calls(normalised, monkeypatch):
+    before, after = (m._linear_maps()[0] for m in (as_recorded(monkeypatch, *normalised), Hessian(*normalised)))
+    mul = torch.ops.aten.mul.Tensor
+    assert calls(after.graph, mul) < calls(before.graph, mul) - calls(after.graph, torch.ops.aten.addcmul.default)
+    # Two of three layers have a convolution of what is below them; every other pair is one call when called alone.
+    assert calls(after._call, CONV) == calls(after.graph, CONV) - 2
+    assert calls(after._call, BACKWARD) == calls(after.graph, BACKWARD) - 2
