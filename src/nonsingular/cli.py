@@ -367,7 +367,7 @@ def spectrum(
 ) -> None:
     """Count the degenerate, negative and positive eigenvalues of a model's Hessian, and draw their density."""
     from nonsingular import curvature, targets
-    from nonsingular.files import write_whole
+    from nonsingular.files import held, write_whole
     from nonsingular.plots.spectra import density
     from nonsingular.terminal import print_spectrum
 
@@ -375,12 +375,12 @@ def spectrum(
     pairs = targets.load_batches(model, data, batches, data_dir, scaling, samples)
     H = curvature.Hessian(model.to(_device(device)), loss_fn, pairs)
     method = method or ("exact" if H.shape[0] <= EXACT_BY_DEFAULT else "lanczos")
-    found = curvature.spectrum(H, window, method, eigenvalues=True, seed=seed)
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "spectrum.json", json.dumps(found.to_json(), indent=2))
-    figure = density({target: found}, f"Hessian spectrum of {target}")
-    for suffix in ("png", "svg"):
-        figure.savefig(out / f"spectrum.{suffix}")
+    with held(out):
+        found = curvature.spectrum(H, window, method, eigenvalues=True, seed=seed)
+        write_whole(out / "spectrum.json", json.dumps(found.to_json(), indent=2))
+        figure = density({target: found}, f"Hessian spectrum of {target}")
+        for suffix in ("png", "svg"):
+            figure.savefig(out / f"spectrum.{suffix}")
     if json_:
         typer.echo(json.dumps(found.to_json(), indent=2))
     else:

@@ -15,9 +15,10 @@ from nonsingular.landscape.directions import (
 from nonsingular.landscape.explore import DIRECTIONS, Look, begin, explore, save, summary
 from nonsingular.landscape.losses import PRECISIONS, Losses
 from nonsingular.landscape.roughness import compare, roughness
-from nonsingular.landscape.surface import EXACT, Settings, line, surface, trajectory
+from nonsingular.landscape.surface import DEFAULT, EXACT, Settings, line, surface, trajectory
 
 __all__ = [
+    "DEFAULT",
     "DIRECTIONS",
     "EXACT",
     "NORMALISATIONS",

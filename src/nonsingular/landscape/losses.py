@@ -107,6 +107,11 @@ class Losses:
             vectorised = not self._problem.convolutional and self._points_at_once() >= FEWEST_POINTS
         self._vectorised = vectorised and self._can_vectorise()
 
+    @property
+    def device(self) -> torch.device:
+        """Of the computation."""
+        return self._problem.device
+
     # --- what is asked for ----------------------------------------------------------------------------------
 
     @property

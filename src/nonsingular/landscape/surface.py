@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nonsingular.curvature.problem import Loss
 from nonsingular.errors import InputError
 from nonsingular.landscape.directions import VECTORS, Direction, State, cosine, norm, principal
+from nonsingular.landscape.distributed import Distributed
 from nonsingular.landscape.keeping import Kept, digest
 from nonsingular.landscape.losses import Losses
 from nonsingular.landscape.refinement import refine
@@ -37,9 +38,12 @@ class Settings:
         seed: of the subset, and of the interpolated points that are checked.
         reduction: of the loss over a batch: ``mean`` or ``sum``.
         microbatch: samples of one piece; None takes what suits the model and the device.
+        distributed: every process of a ``torch.distributed`` group gives its own part of the batches (and its own file
+            to ``keep``); the loss is that over all of them, and all processes return the same. ``samples`` counts each
+            process's own.
 
     Raises:
-        InputError: numbers out of range.
+        InputError: numbers out of range; a precision found by timing, which processes could find differently.
     """
 
     tolerance: float = 0.005
@@ -48,10 +52,13 @@ class Settings:
     seed: int = 0
     reduction: str = "mean"
     microbatch: int | None = None
+    distributed: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance < 1:
             raise InputError(f"tolerance must be at least 0 and below 1, got {self.tolerance}")
+        if self.distributed and self.precision == "auto":
+            raise InputError("precision auto is found by timing; over several processes name float32 or bfloat16")
 
 
 EXACT = Settings(tolerance=0.0)
@@ -219,6 +226,9 @@ def _evaluate(
     else:
         _choose_precision(losses, settings, axes)
         kept.precision = losses.precision
+    everyone = Distributed(losses) if settings.distributed else losses
+    if isinstance(everyone, Distributed):
+        kept.done &= everyone.everywhere(kept.done)
     on_points(int(kept.done.sum()))
 
     def at(indices: np.ndarray) -> np.ndarray:
@@ -229,7 +239,7 @@ def _evaluate(
             kept.put(tuple(new[row]), loss, error)
             on_points(1)
 
-        losses(points, done)
+        everyone(points, done)
         return kept.loss[tuple(indices.T)]
 
     try:
@@ -255,8 +265,8 @@ def _evaluate(
             "interpolation_error": refined.error,
             "interpolation_worst": refined.worst,
             "interpolation_checked": refined.checked,
-            "samples": losses.samples,
-            "total_samples": losses.total,
+            "samples": everyone.samples,
+            "total_samples": everyone.total,
             "how": losses.how,
             **{f"norm_{name}": norm(d) for name, d in directions.items()},
         },

@@ -1,0 +1,61 @@
+"""Losses over data that are spread over processes (``torch.distributed``, as ``torchrun`` starts them)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from jaxtyping import Bool, Float
+
+from nonsingular.errors import InputError
+from nonsingular.landscape.losses import Losses, Points, Values
+
+TOGETHER = 16
+"""Points after which the processes exchange their losses: three numbers a point."""
+
+
+class Distributed:
+    """The loss over all processes' data, from the losses over each process's own part.
+
+    Every process makes it and takes part in every call; all get the same numbers to the bit, so that a refinement
+    takes the same decisions in each of them. A process keeps its own part of the data only.
+
+    Args:
+        local: of the same model, loss and directions in every process.
+
+    Raises:
+        InputError: no process group has been initialised.
+    """
+
+    def __init__(self, local: Losses) -> None:
+        if not (dist.is_available() and dist.is_initialized()):
+            raise InputError("no process group: call torch.distributed.init_process_group first (torchrun sets it up)")
+        self.local = local
+        self.device = local.device if dist.get_backend() == "nccl" else torch.device("cpu")
+        self.samples, self.total = (int(n) for n in self._sum(np.array([local.samples, local.total], float)))
+
+    def __call__(
+        self, points: Points, on_point: Callable[[int, float, float], None] = lambda i, loss, error: None
+    ) -> tuple[Values, Values]:
+        """As ``Losses``: the losses at ``points`` over all data, and their standard errors."""
+        share = self.local.total / self.total if self.local.reduction == "mean" else 1.0
+        losses, errors = np.empty(len(points)), np.empty(len(points))
+        for start in range(0, len(points), TOGETHER):
+            mine, off = self.local(points[start : start + TOGETHER])
+            # The parts are drawn independently: variances of their weighted sum add up.
+            loss, variance = self._sum(np.stack([share * mine, (share * off) ** 2]))
+            for row, value, error in zip(range(start, start + len(mine)), loss, np.sqrt(variance), strict=True):
+                losses[row], errors[row] = value, error
+                on_point(row, value, error)
+        return losses, errors
+
+    def everywhere(self, done: Bool[np.ndarray, " *point"]) -> Bool[np.ndarray, " *point"]:
+        """The points that every process has done: a stopped run goes on from these."""
+        return self._sum(done.astype(float)) == dist.get_world_size()
+
+    def _sum(self, values: Float[np.ndarray, " *shape"]) -> Float[np.ndarray, " *shape"]:
+        summed = torch.as_tensor(values, dtype=torch.float64, device=self.device).contiguous()
+        dist.all_reduce(summed)
+        return summed.cpu().numpy()
