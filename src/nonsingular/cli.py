@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nonsingular import __version__
+from nonsingular import __version__, interrupts
 from nonsingular.errors import InputError
+from nonsingular.interrupts import INTERRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,9 +36,6 @@ app = typer.Typer(
 
 
 _USERS_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
-
-
-INTERRUPTED = "interrupted; what was finished is kept, add --resume to go on"
 
 
 EXACT_BY_DEFAULT = 3000  # parameters: some seconds
@@ -514,7 +512,11 @@ def _print_outcome(outcome: Outcome) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: the user's mistakes and interrupts end in one line and their exit status, not in a traceback."""
-    sys.exit(run(arguments))
+    interrupts.promise()
+    status = run(arguments)
+    if status == interrupts.STATUS:
+        interrupts.leave(said=True)
+    sys.exit(status)
 
 
 def run(arguments: list[str] | None = None) -> int:

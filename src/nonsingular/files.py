@@ -23,10 +23,15 @@ PARTIAL = ".partial"
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write a file so that a crash at any moment leaves the old one or the new one."""
     partial = path.with_name(path.name + PARTIAL)
-    with partial.open("wb") as f:
-        f.write(content.encode() if isinstance(content, str) else content)
-        f.flush()
-        os.fsync(f.fileno())
+    try:
+        with partial.open("wb") as f:
+            f.write(content.encode() if isinstance(content, str) else content)
+            f.flush()
+            os.fsync(f.fileno())
+    except OSError as error:
+        partial.unlink(missing_ok=True)  # half a file would keep a full disk full
+        error.filename = error.filename or str(path)
+        raise
     partial.replace(path)
 
 

@@ -7,9 +7,12 @@ numbers as one that was not stopped.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +31,24 @@ if TYPE_CHECKING:
 SAMPLERS = ("random", "tpe", "cmaes", "gp")
 STUDY = "search"
 ROUND = "round"
+
+
+@contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Turn SQLite's error, however it is wrapped, into the system's own.
+
+    Raises:
+        OSError: there is no space for the study.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if "disk is full" in str(cause):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+            cause = cause.__cause__ or cause.__context__
+        raise
 
 
 @dataclass

@@ -1,0 +1,90 @@
+"""Commands on a file system that is full: one line, what is complete is kept, and space makes the same results."""
+
+import json
+import os
+import subprocess
+
+import pytest
+import xarray as xr
+
+from nonsingular import cli
+from nonsingular.files import PARTIAL, write_whole
+
+TARGET = """
+import torch
+from torch import nn
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+"""
+COMMANDS = {
+    "reproduce": ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--runs", "1", "--networks", "plain,residual"],
+    "search": ["search", "--scale", "smoke", "--trials", "2", "--at-once", "1", "--epochs", "1"],
+    "landscape": ["landscape", "TARGET", "--grid", "9", "--samples", "200"],
+    "diagnose": ["diagnose", "TARGET", "--samples", "200", "--steps", "2", "--seeds", "2", "--no-curvature"],
+    "spectrum": ["spectrum", "TARGET", "--samples", "50", "--method", "moments"],
+}
+SIZES = (32, 400)  # KiB, so that the disk is full at different stages
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Mounts a small file system of its own; ``disk(None)`` makes room on it."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def size(kib):
+        how = [] if not os.path.ismount(folder) else ["remount,"]
+        options = f"{''.join(how)}size={'200m' if kib is None else f'{kib}k'}"
+        made = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, check=False
+        )
+        if made.returncode:
+            pytest.skip("a small file system cannot be mounted here (it takes root)")
+        return folder
+
+    yield size
+    subprocess.run(["umount", "-l", folder], check=False)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_one_line_then_the_same_results(name, disk, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(TARGET)
+    arguments = [word.replace("TARGET", "mine.py:build") for word in COMMANDS[name]]
+    resume = [] if name == "spectrum" else ["--resume"]
+    failures = 0
+    for kib in SIZES:
+        out = disk(kib) / "o"
+        status = cli.run([*arguments, *resume, "--out", str(out)])
+        said = capfd.readouterr().err
+        assert status in (0, 2), said
+        if status == 2:
+            failures += 1
+            assert "space" in said.lower() or "full" in said.lower(), said
+            assert "Traceback" not in said
+            assert len([line for line in said.splitlines() if line.startswith("nonsingular:")]) == 1, said
+    assert failures, "no size was too small: make SIZES smaller"
+    assert cli.run([*arguments, *resume, "--out", str(disk(None) / "o")]) == 0
+    assert cli.run([*arguments, "--out", str(tmp_path / "whole")]) == 0
+    assert _results(disk(None) / "o") == _results(tmp_path / "whole")
+
+
+def _results(folder):
+    """All numbers that a command leaves behind."""
+    found = {p.name: json.loads(p.read_text()) for p in folder.glob("*.json") if p.name != "machine.json"}
+    if (folder / "results.zarr").exists():
+        results = xr.open_zarr(folder / "results.zarr", consolidated=False).load()
+        found["results"] = {name: results[name].values.tobytes() for name in results}
+    assert found
+    return {k: v for k, v in found.items() if k != "spec.json"}
+
+
+def test_a_file_that_does_not_fit_leaves_the_old_one(disk):
+    path = disk(64) / "file"
+    write_whole(path, b"old")
+    with pytest.raises(OSError, match="space"):
+        write_whole(path, bytes(2**20))
+    assert path.read_bytes() == b"old"
+    assert not path.with_name(path.name + PARTIAL).exists(), "half a file keeps the disk full"
