@@ -37,9 +37,8 @@ def disk(tmp_path):
     def size(kib):
         how = [] if not os.path.ismount(folder) else ["remount,"]
         options = f"{''.join(how)}size={'200m' if kib is None else f'{kib}k'}"
-        made = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, check=False
-        )
+        mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+        made = subprocess.run(mount, capture_output=True, check=False)
         if made.returncode:
             pytest.skip("a small file system cannot be mounted here (it takes root)")
         return folder

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SIZES = {
     "smoke": (Size(2, 2, 7, 60), 14, 4),
-    "laptop": (Size(5, 30, 21, 128), 56, 8),
+    "laptop": (Size(3, 30, 21, 128), 56, 8),
     "paper": (Size(5, 300, 51, None), 56, 16),
 }
 """Scale -> size, layers, channels of the first stage."""

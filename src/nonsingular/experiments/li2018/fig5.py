@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SIZES = {
     "smoke": (Size(2, 2, 7, 60), (("20", 8), ("56", 14)), 4),
-    "laptop": (Size(5, 30, 13, 128), (("20", 20), ("56", 56)), 8),
+    "laptop": (Size(3, 30, 13, 128), (("20", 20), ("56", 56)), 8),
     "paper": (Size(5, 300, 51, None), (("20", 20), ("56", 56), ("110", 110)), 16),
 }
 """Scale -> size, (name, layers) of the networks, channels of the first stage."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SIZES = {
     "smoke": (Size(2, 2, 7, 60), 14, 2, (1, 2, 4)),
-    "laptop": (Size(4, 30, 13, 128), 32, 4, (1, 2, 4)),
+    "laptop": (Size(3, 30, 13, 128), 32, 4, (1, 2, 4)),
     "paper": (Size(5, 300, 51, None), 56, 16, (1, 2, 4, 8)),
 }
 """Scale -> size, layers, channels of the first stage at k = 1, the widths k."""
