@@ -1,0 +1,117 @@
+"""What work costs, measured over sizes, and a model of it that is tested where it was not fitted: docs/scaling.md.
+
+``python benchmarks/scaling.py`` prints the tables. A model is a sum of terms with coefficients that are not negative,
+fitted by least squares of the relative error on every second size; the error is stated at the others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from itertools import product
+from statistics import median
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.optimize import nnls
+
+from nonsingular.curvature import Hessian
+from nonsingular.data import Task
+from nonsingular.networks import build, named
+from nonsingular.training import Trainer, TrainingSpec
+
+INPUTS, CLASSES = 128, 10
+Size = Mapping[str, float]
+Terms = Callable[[Size], list[float]]
+
+
+def timed(work: Callable[[], object], repeats: int = 3) -> float:
+    """Median seconds after one call that does not count."""
+    work()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds)
+
+
+def samples_of(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(count, INPUTS), torch.arange(count) % CLASSES
+
+
+def hessian_product(depth: int, width: int, samples: int) -> dict[str, float]:
+    """Seconds of a product and bytes of the recordings it needs."""
+    network = build(named("plain", depth=depth, width=width), INPUTS, CLASSES, 0)
+    H = Hessian(network, F.cross_entropy, [samples_of(samples)])
+    v = torch.randn(H.shape[0])
+    seconds = timed(lambda: H @ v)
+    size = {"depth": depth, "width": width, "samples": samples, "parameters": H.shape[0]}
+    return {**size, "seconds": seconds, "bytes": H.nbytes}
+
+
+def training_step(depth: int, width: int, runs: int, batch: int = 500) -> dict[str, float]:
+    """Seconds of one step of a population of ``runs`` networks."""
+    networks = [build(named("plain", depth=depth, width=width), INPUTS, CLASSES, k) for k in range(runs)]
+    x, y = samples_of(4 * batch)
+    trainer = Trainer(networks, range(runs), Task(x, y, x[:10], y[:10], CLASSES), TrainingSpec(batch=batch))
+    parameters = sum(p.numel() for p in networks[0].parameters())
+    size = {"depth": depth, "width": width, "runs": runs, "batch": batch, "parameters": parameters}
+    return {**size, "seconds": timed(trainer.train_epoch, 1) / trainer.steps}
+
+
+def fit(rows: list[dict[str, float]], what: str, terms: Terms) -> np.ndarray:
+    """Coefficients from every second row; prints them and the relative errors at the others."""
+    matrix, values = np.array([terms(r) for r in rows]), np.array([r[what] for r in rows])
+    weighted = matrix / values[:, None]
+    coefficients, _ = nnls(weighted[::2], np.ones(len(weighted[::2])))
+    errors = np.abs(weighted[1::2] @ coefficients - 1)
+    print(f"  {what}: coefficients {', '.join(f'{c:.3g}' for c in coefficients)}; relative error where not fitted: "
+          f"median {100 * np.median(errors):.0f} %, largest {100 * errors.max():.0f} %")  # fmt: skip
+    return coefficients
+
+
+def product_terms(r: Size) -> list[float]:
+    """Calls; samples times parameters; samples times units (passes over activations)."""
+    return [r["depth"], r["samples"] * r["parameters"], r["samples"] * r["depth"] * r["width"]]
+
+
+def memory_terms(r: Size) -> list[float]:
+    """Parameters; samples times units."""
+    return [r["parameters"], r["samples"] * r["depth"] * r["width"]]
+
+
+def step_terms(r: Size) -> list[float]:
+    """Calls; runs times samples times parameters; runs times samples times units; runs times parameters."""
+    runs, units = r["runs"], r["depth"] * r["width"]
+    return [r["depth"], runs * r["batch"] * r["parameters"], runs * r["batch"] * units, runs * r["parameters"]]
+
+
+def show(title: str, rows: list[dict[str, float]]) -> None:
+    print(f"\n{title}, {torch.get_num_threads()} threads")
+    for r in rows:
+        print("  " + ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in r.items()))
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    products = [hessian_product(*size) for size in product((5, 10, 20), (32, 64, 128, 256, 512), (500, 2000))]
+    show("Hessian product of fully-connected networks", products)
+    seconds, memory = fit(products, "seconds", product_terms), fit(products, "bytes", memory_terms)
+    steps = [training_step(*size) for size in product((10, 30), (16, 64, 128), (1, 10, 50))]
+    show("training step of populations, batch 500", steps)
+    step = fit(steps, "seconds", step_terms)
+    print("\nmodelled:")
+    width = 7071  # twenty hidden layers of so many units have a billion parameters
+    large = {"depth": 20, "width": width, "samples": 5000, "parameters": 20 * width**2}
+    print(f"  a Hessian product, {large['parameters']:.2g} parameters, 5 000 samples: "
+          f"{product_terms(large) @ seconds:.0f} s, recordings {memory_terms(large) @ memory / 2**30:.0f} GiB, "
+          f"a vector {4 * large['parameters'] / 2**30:.1f} GiB")  # fmt: skip
+    many = {"depth": 20, "width": 128, "runs": 10_000, "batch": 500, "parameters": 709_652}
+    print(f"  a step of 10 000 networks of 709 652 parameters: {step_terms(many) @ step:.0f} s; "
+          f"100 epochs of 200 steps: {20_000 * (step_terms(many) @ step) / 86_400:.0f} days")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
