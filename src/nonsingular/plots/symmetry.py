@@ -147,7 +147,7 @@ def accuracies(results: xr.Dataset, title: str) -> Figure:
                 ax.plot([np.nanmean(values)] * 2, [row - 0.3, row + 0.3], color=colour(name), linewidth=2)
         ax.axvline(100 / CLASSES, color=GREY, linestyle=":", linewidth=1)
         ax.set_yticks(range(len(names)), names)
-        ax.set_xlabel("test accuracy after the last epoch (%); dotted: chance")
+        ax.set_xlabel("test accuracy at the end (%); dotted: chance")
         ax.set_ylabel("network")
         heading(figure, title, _about(results, "points: runs, bars: their mean"))
         return figure
