@@ -33,8 +33,7 @@ class Distributed:
     """
 
     def __init__(self, local: Curvature, reduction: str = "mean", group: dist.ProcessGroup | None = None) -> None:
-        if not (dist.is_available() and dist.is_initialized()):
-            raise InputError("no process group: call torch.distributed.init_process_group first (torchrun sets it up)")
+        require_process_group()
         if reduction not in ("mean", "sum"):
             raise InputError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
         self.local, self.group = local, group
@@ -67,3 +66,13 @@ class Distributed:
         product = self.weight * (self.local @ v)
         dist.all_reduce(product, group=self.group)
         return product
+
+
+def require_process_group() -> None:
+    """Refuse to go on alone.
+
+    Raises:
+        InputError: no process group has been initialised.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        raise InputError("no process group: call torch.distributed.init_process_group first (torchrun sets it up)")

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Bool, Float
 
-from nonsingular.errors import InputError
+from nonsingular.curvature.distributed import require_process_group
 from nonsingular.landscape.losses import Losses, Points, Values
 
 TOGETHER = 16
@@ -30,8 +30,7 @@ class Distributed:
     """
 
     def __init__(self, local: Losses) -> None:
-        if not (dist.is_available() and dist.is_initialized()):
-            raise InputError("no process group: call torch.distributed.init_process_group first (torchrun sets it up)")
+        require_process_group()
         self.local = local
         self.device = local.device if dist.get_backend() == "nccl" else torch.device("cpu")
         self.samples, self.total = (int(n) for n in self._sum(np.array([local.samples, local.total], float)))
