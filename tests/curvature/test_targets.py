@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from nonsingular import cli
 from nonsingular.curvature import Hessian, spectrum
 from nonsingular.errors import InputError
+from nonsingular.files import LOCK
 from nonsingular.targets import load_batches, load_target
 
 SOURCE = """
@@ -133,7 +134,7 @@ def test_spectrum_command(source, tmp_path, capsys, method):
     assert (
         printed["degenerate"]["interval"][0] <= printed["degenerate"]["count"] <= printed["degenerate"]["interval"][1]
     )
-    assert {p.name for p in out.iterdir()} == {"spectrum.json", "spectrum.png", "spectrum.svg"}
+    assert {p.name for p in out.iterdir()} == {LOCK, "spectrum.json", "spectrum.png", "spectrum.svg"}
     if method == "exact":
         model, loss_fn = load_target(f"{source}:flat")
         H = Hessian(model, loss_fn, load_batches(model, None, None, None, "unit", 100))
