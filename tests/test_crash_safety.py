@@ -49,7 +49,10 @@ def server():
 def _run(arguments, folder):
     torch.set_num_threads(1)
     sys.stdout = sys.stderr = folder.with_suffix(".log").open("a", buffering=1)
-    os._exit(cli.run([*arguments, "--out", str(folder)]))
+    try:
+        cli.main([*arguments, "--out", str(folder)])  # as a user's shell enters it, with its promise about Ctrl-C
+    except SystemExit as end:
+        os._exit(int(end.code or 0))
 
 
 def started(server, arguments, folder):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
-from types import FrameType
 
 INTERRUPTED = "interrupted; what was finished is kept, add --resume to go on"
 STATUS = 130
@@ -17,18 +17,23 @@ PATIENCE = 1.0
 def promise() -> None:
     """From now on let Ctrl-C raise ``KeyboardInterrupt`` and, where that takes too long, end the process all the same.
 
-    Python sees a signal between two calls into a library. Some of these take a minute, others swallow the exception.
-    A second Ctrl-C ends the process at once.
+    Python raises between two calls into a library. Some of these take a minute, others swallow the exception. So a
+    thread is told of the signal as the system delivers it, whatever the main thread does, as long as that has let go
+    of the interpreter. A second Ctrl-C ends the process at once.
     """
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(told,), daemon=True).start()
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, lambda number, frame: leave())
-        timer = threading.Timer(PATIENCE, leave)
-        timer.daemon = True
-        timer.start()
-        raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, interrupt)
+def _watch(told: int) -> None:
+    """Wait for a first Ctrl-C, then for a second one or until patience ends."""
+    while signal.SIGINT not in os.read(told, 1):
+        pass
+    select.select([told], [], [], PATIENCE)
+    leave()
 
 
 def leave(said: bool = False) -> None:
@@ -37,8 +42,9 @@ def leave(said: bool = False) -> None:
     Args:
         said: whether the user has been told already.
     """
-    if not said:
+    if said:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    else:  # the main thread may hold the streams: nothing is waited for
         os.write(2, f"\nnonsingular: {INTERRUPTED}\n".encode())
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
     os._exit(STATUS)

@@ -1,0 +1,62 @@
+"""Ctrl-C ends a process also where a library swallows the exception or hides in one long call."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from nonsingular.interrupts import INTERRUPTED, STATUS
+
+SWALLOWS = """
+while True:
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        pass
+"""
+UNWINDS = """
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("unwound", flush=True)
+    interrupts.leave(said=True)
+"""
+HIDES = """
+import ctypes
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # so that the signal does not end the call early
+print("ready", flush=True)
+while True:
+    try:
+        ctypes.CDLL(None).sleep(60)  # Python's own handler runs when this is over
+    except KeyboardInterrupt:
+        pass  # it came before the call
+"""
+PREFIX = "import time\nfrom nonsingular import interrupts\ninterrupts.promise()\n"
+
+
+def interrupted(code):
+    process = subprocess.Popen(
+        [sys.executable, "-c", PREFIX + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    try:
+        out, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    return process.returncode, out, said
+
+
+@pytest.mark.parametrize("code", [SWALLOWS, HIDES], ids=["swallowed", "one long call"])
+def test_it_ends_all_the_same_and_says_so(code):
+    status, _, said = interrupted(code)
+    assert status == STATUS
+    assert INTERRUPTED in said
+
+
+def test_where_it_unwinds_nothing_is_said_twice():
+    assert interrupted(UNWINDS) == (STATUS, "unwound\n", "")
