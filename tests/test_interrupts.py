@@ -28,9 +28,9 @@ HIDES = """
 import ctypes
 import signal
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # so that the signal does not end the call early
-print("ready", flush=True)
 while True:
     try:
+        print("ready", flush=True)
         ctypes.CDLL(None).sleep(60)  # Python's own handler runs when this is over
     except KeyboardInterrupt:
         pass  # it came before the call
