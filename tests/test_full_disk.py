@@ -19,18 +19,7 @@ def build():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
 """
 COMMANDS = {
-    "reproduce": [
-        "reproduce",
-        "orhan2018/fig6",
-        "--scale",
-        "smoke",
-        "--runs",
-        "1",
-        "--epochs",
-        "1",
-        "--networks",
-        "plain",
-    ],
+    "reproduce": ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--runs", "1", "--networks", "plain"],
     "search": ["search", "--scale", "smoke", "--trials", "2", "--at-once", "1", "--epochs", "1"],
     "landscape": ["landscape", "TARGET", "--grid", "9", "--samples", "200"],
     "diagnose": ["diagnose", "TARGET", "--samples", "200", "--steps", "2", "--seeds", "2", "--no-curvature"],

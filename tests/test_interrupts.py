@@ -22,7 +22,7 @@ try:
     time.sleep(60)
 except KeyboardInterrupt:
     print("unwound", flush=True)
-    interrupts.leave(said=True)
+    interrupts.leave()
 """
 HIDES = """
 import ctypes

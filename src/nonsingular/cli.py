@@ -13,7 +13,6 @@ import typer
 
 from nonsingular import __version__, interrupts
 from nonsingular.errors import InputError
-from nonsingular.interrupts import INTERRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -515,7 +514,7 @@ def main(arguments: list[str] | None = None) -> None:
     interrupts.promise()
     status = run(arguments)
     if status == interrupts.STATUS:
-        interrupts.leave(said=True)
+        interrupts.leave()
     sys.exit(status)
 
 
@@ -526,9 +525,13 @@ def run(arguments: list[str] | None = None) -> int:
     except InputError as error:
         return _complain(str(error), 2)
     except (typer.Abort, KeyboardInterrupt):
-        return _complain(INTERRUPTED, 130)
+        return _complain(interrupts.INTERRUPTED, interrupts.STATUS)
     except typer.Exit as stop:
-        return _complain(INTERRUPTED, 130) if stop.exit_code == 130 else stop.exit_code
+        return (
+            _complain(interrupts.INTERRUPTED, interrupts.STATUS)
+            if stop.exit_code == interrupts.STATUS
+            else stop.exit_code
+        )
     except OSError as error:
         if error.errno not in _USERS_DISK:
             raise
@@ -538,7 +541,7 @@ def run(arguments: list[str] | None = None) -> int:
             return _complain(error.format_message(), 2)
         raise
     status = result if isinstance(result, int) else 0
-    return _complain(INTERRUPTED, 130) if status == 130 else status
+    return _complain(interrupts.INTERRUPTED, interrupts.STATUS) if status == interrupts.STATUS else status
 
 
 def _complain(message: str, status: int) -> int:

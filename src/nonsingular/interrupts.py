@@ -33,18 +33,12 @@ def _watch(told: int) -> None:
     while signal.SIGINT not in os.read(told, 1):
         pass
     select.select([told], [], [], PATIENCE)
-    leave()
+    os.write(2, f"\nnonsingular: {INTERRUPTED}\n".encode())  # not by a stream, which the main thread may hold
+    os._exit(STATUS)
 
 
-def leave(said: bool = False) -> None:
-    """End the process without taking the libraries down, which alone can take seconds.
-
-    Args:
-        said: whether the user has been told already.
-    """
-    if said:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-    else:  # the main thread may hold the streams: nothing is waited for
-        os.write(2, f"\nnonsingular: {INTERRUPTED}\n".encode())
+def leave() -> None:
+    """End the process without taking the libraries down, which alone can take seconds."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
     os._exit(STATUS)

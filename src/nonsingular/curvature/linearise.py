@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from nonsingular.curvature.simplify import join_convolutions, simplify
+from nonsingular.curvature.simplify import convolves, join_convolutions, simplify
 
 _SUMS = (torch.ops.aten.add.Tensor, torch.ops.aten.sub.Tensor)
 _OF_A_SHAPE = (torch.ops.aten.zeros_like.default, torch.ops.aten.new_zeros.default)
@@ -48,7 +48,8 @@ class LinearMap:
         self.graph = graph
         self.constants = constants
         self.widest = widest
-        self._call: Callable[..., Any] = _joined(graph) if all(c.device.type == "cpu" for c in constants) else graph
+        on_cpu = all(c.device.type == "cpu" for c in constants)
+        self._call: Callable[..., Any] = _joined(graph) if on_cpu and convolves(graph.graph) else graph
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The function at ``inputs``, tensors of the shapes it was recorded with."""

@@ -41,9 +41,9 @@ def _merge_factors(graph: fx.Graph, constants: dict[fx.Node, Tensor]) -> None:
             continue
         if a.dtype != b.dtype or torch.broadcast_shapes(a.shape, b.shape) not in (a.shape, b.shape):
             continue
-        with graph.inserting_before(next(iter(constants))):
+        with graph.inserting_after(next(reversed(constants))):
             merged = graph.placeholder(f"{node.name}_factor")
-        _put_first(constants, merged, a * b)
+        constants[merged] = a * b
         node.args = (x, merged)
 
 
@@ -57,13 +57,6 @@ def _factors(node: fx.Node | None, constants: dict[fx.Node, Tensor]) -> tuple[fx
     return None, None
 
 
-def _put_first(constants: dict[fx.Node, Tensor], node: fx.Node, value: Tensor) -> None:
-    rest = dict(constants)
-    constants.clear()
-    constants[node] = value
-    constants.update(rest)
-
-
 def _add_products(graph: fx.Graph) -> None:
     """``x + a * b`` becomes one call."""
     for node in graph.nodes:
@@ -73,6 +66,11 @@ def _add_products(graph: fx.Graph) -> None:
             if _used_once(product, _MUL) and all(isinstance(a, fx.Node) for a in (x, *product.args)):
                 node.target, node.args = torch.ops.aten.addcmul.default, (x, *product.args)
                 break
+
+
+def convolves(graph: fx.Graph) -> bool:
+    """Whether there is anything for ``join_convolutions``."""
+    return any(node.target in (_CONV, _BACKWARD) for node in graph.nodes)
 
 
 def join_convolutions(graph: fx.Graph) -> None:

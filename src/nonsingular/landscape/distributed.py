@@ -13,7 +13,7 @@ from nonsingular.curvature.distributed import require_process_group
 from nonsingular.landscape.losses import Losses, Points, Values
 
 TOGETHER = 16
-"""Points after which the processes exchange their losses: three numbers a point."""
+"""Points after which the processes exchange their losses: two numbers a point."""
 
 
 class Distributed:

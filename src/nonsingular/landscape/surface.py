@@ -226,8 +226,9 @@ def _evaluate(
     else:
         _choose_precision(losses, settings, axes)
         kept.precision = losses.precision
-    everyone = Distributed(losses) if settings.distributed else losses
-    if isinstance(everyone, Distributed):
+    everyone: Losses | Distributed = losses
+    if settings.distributed:
+        everyone = Distributed(losses)
         kept.done &= everyone.everywhere(kept.done)
     on_points(int(kept.done.sum()))
 

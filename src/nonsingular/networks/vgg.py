@@ -14,7 +14,8 @@ from nonsingular.networks.initialisation import initialise
 from nonsingular.networks.shapes import image_channels
 
 CONVOLUTIONS = {9: (1, 1, 2, 2), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3)}
-"""Layers -> convolutions in each stage; three fully-connected layers follow. 9 is li2018's, the others the paper's."""
+"""Layers -> convolutions in each stage; three fully-connected layers follow. 11 to 16 are the paper's; li2018's own
+VGG-9 has seven convolutions and two fully-connected layers."""
 DOUBLINGS = 3  # of the channels, stage by stage: 64, 128, 256, 512, 512
 
 

@@ -116,17 +116,15 @@ def search(
         )
     task = prepare(spec.data, workspace.data_dir)  # missing data, likewise
     steps = spec.runs * spec.training.epochs * (len(task.train_labels) // spec.training.batch)
-    with claimed(workspace.folder, spec, resume), full_disk_named(workspace.folder / STUDY):
-        proposals = Proposals(workspace.folder / STUDY, found, spec.settings["sampler"], spec.seed)
+    study = workspace.folder / "study.db"
+    with claimed(workspace.folder, spec, resume), full_disk_named(study):
+        proposals = Proposals(study, found, spec.settings["sampler"], spec.seed)
         workspace.progress.start("search", (max(trials, len(proposals.trials)) + 1) * steps)
         inner = replace(workspace, progress=_Within(workspace.progress))
         reference = _train({REFERENCE: {}}, spec, inner, REFERENCE)[REFERENCE]
         workspace.progress.advance(steps * sum(t.state.is_finished() for t in proposals.trials))
         _run_rounds(proposals, spec, inner, trials, together)
         return _publish(_results(proposals, spec, reference), workspace.folder)
-
-
-STUDY = "study.db"
 
 
 def _run_rounds(proposals: Proposals, spec: Spec, workspace: Workspace, trials: int, together: int) -> None:

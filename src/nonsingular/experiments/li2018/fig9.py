@@ -186,6 +186,7 @@ CLAIMS = (
 )
 
 DIFFERS = (
+    "VGG-9 has six convolutions and three linear layers here; that of the paper's code has seven and two.",
     "Components are those of all parameters, normalisation's included; running statistics stay those of the end.",
 )
 
