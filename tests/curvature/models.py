@@ -77,6 +77,13 @@ def cases():
         "residual tanh": (Residual(torch.tanh), F.cross_entropy, [labelled(9, 6)]),
         "convolutions, batch norm in eval mode": (convolutional().eval(), F.cross_entropy, [labelled(5, 2, 6, 6)]),
         "convolutions, batch norm in train mode": (convolutional().train(), F.cross_entropy, [labelled(5, 2, 6, 6)]),
+        "activations in place": (
+            nn.Sequential(
+                nn.Conv2d(2, 3, 3), nn.ReLU(True), nn.Conv2d(3, 2, 3), nn.ReLU(True), nn.Flatten(), nn.Linear(8, 3)
+            ),
+            F.cross_entropy,
+            [labelled(5, 2, 6, 6)],
+        ),
         "one channel": (
             nn.Sequential(nn.Conv2d(1, 2, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(8, 3)),
             F.cross_entropy,

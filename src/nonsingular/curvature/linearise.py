@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -109,6 +110,15 @@ def _storage(tensor: Tensor) -> tuple[int, int]:
     return storage.data_ptr(), storage.nbytes()
 
 
+def _reference(tensor: Tensor) -> StorageWeakRef:
+    """Equal for tensors that share memory; unlike an address it is not used again for others."""
+    return StorageWeakRef(tensor.untyped_storage())
+
+
+def _dense(tensor: Tensor) -> bool:
+    return torch.ops.aten.is_non_overlapping_and_dense.default(tensor)
+
+
 class _Recorder(TorchDispatchMode):
     """Sees every ATen call below the function transforms; writes down those that the inputs reach."""
 
@@ -119,7 +129,8 @@ class _Recorder(TorchDispatchMode):
         self.constant: Any = WeakTensorKeyDictionary()  # constant in use -> graph node
         self.constants: list[tuple[fx.Node, Tensor, int]] = []  # with the version at the time of use
         self.seen: set[tuple[int, int]] = set()  # storages of the constants
-        self.unsummed: Any = WeakTensorKeyDictionary()  # tensors that stand for their sum with zero as well
+        self.shared: set[StorageWeakRef] = set()  # storages of tensors that stand for one node with others
+        self.viewed: set[StorageWeakRef] = set()  # storages that recorded views look into
         self.overwritten: set[int] = set()  # storages of constants into which a recorded call wrote
         self.nbytes, self.budget, self.widest = 0, budget, 1
         self.inputs = list(inputs)
@@ -142,9 +153,10 @@ class _Recorder(TorchDispatchMode):
             raise NotLinearisable("the model's flow of control depends on a derivative's value")
         if func in _OF_A_SHAPE:  # whatever the values: a constant
             return func(*args, **kwargs)
-        if func in _SUMS and not kwargs and (kept := self._without_zero(func, *args)) is not None:
-            self.unsummed[kept] = True
-            return kept
+        if not kwargs and (same := self._unchanged(func, *args)) is not None:
+            return self._stand_for(same.clone(), same)
+        if func is torch.ops.aten.copy_.default and self._replaces(*args):
+            return self._stand_for(func(*args), args[1])
         written = self._written(func, args, kwargs)
         self._check_writes(written)
         call_args, call_kwargs = tree_unflatten(
@@ -155,20 +167,47 @@ class _Recorder(TorchDispatchMode):
         if results or written:
             node = self.graph.call_function(func, call_args, call_kwargs)
             self._name_results(node, out, written)
+            if not written and func is not torch.ops.aten._unsafe_view.default:  # which promises that nobody else looks
+                self.viewed |= {_reference(t) for t in results} & {_reference(t) for t in tensors if t in self.node}
             sizes = [t.numel() * t.element_size() for t in results]
             self.widest = max(self.widest, *sizes, 1)
         return out
 
-    def _without_zero(self, func: Any, a: Any, b: Any) -> Tensor | None:
-        """The linear one of two summands: in a linear function the other, a constant, is zero."""
-        pairs = ((a, b), (b, a)) if func is torch.ops.aten.add.Tensor else ((a, b),)
-        for linear, constant in pairs:
-            if isinstance(constant, Tensor) and constant not in self.node and linear.dtype == constant.dtype:
-                return linear if torch.broadcast_shapes(linear.shape, constant.shape) == linear.shape else None
-        return None
+    def _unchanged(self, func: Any, *args: Any) -> Tensor | None:
+        """The tensor that a call gives back: a copy's, or the linear one of two summands.
+
+        In a linear function the other summand, a constant, is zero.
+        """
+        same = None
+        if func is torch.ops.aten.clone.default:
+            same = args[0]
+        elif func in _SUMS:
+            for linear, constant in (args, args[::-1]) if func is torch.ops.aten.add.Tensor else (args,):
+                if isinstance(constant, Tensor) and constant not in self.node and linear.dtype == constant.dtype:
+                    same = linear if torch.broadcast_shapes(linear.shape, constant.shape) == linear.shape else None
+        return same if same is not None and _dense(same) else None
+
+    def _replaces(self, target: Tensor, source: Tensor, *_: Any) -> bool:
+        """Whether a copy leaves nothing of its target that others could see."""
+        return (
+            target in self.node
+            and source in self.node
+            and _reference(target) not in self.viewed
+            and _storage(target)[0] not in self.input_storages
+            and (target.dtype, target.shape, target.stride()) == (source.dtype, source.shape, source.stride())
+        )
+
+    def _stand_for(self, tensor: Tensor, same: Tensor) -> Tensor:
+        """``tensor``, which from now on has the node of ``same``."""
+        self.node[tensor] = self.node[same]
+        self.shared |= {_reference(tensor), _reference(same)}
+        return tensor
 
     def _as_node(self, tensor: Tensor, written: bool) -> fx.Node:
         if tensor in self.node:
+            if written and _reference(tensor) in self.shared:
+                self.shared.remove(_reference(tensor))
+                self.node[tensor] = self.graph.call_function(torch.ops.aten.clone.default, (self.node[tensor],))
             return self.node[tensor]
         if written:  # a constant that becomes linear: every replay starts from a fresh copy of what it held
             clone = self.graph.call_function(torch.ops.aten.clone.default, (self._as_constant(tensor.clone()),))
@@ -219,7 +258,7 @@ class _Recorder(TorchDispatchMode):
             pointer, nbytes = _storage(tensor)
             if pointer in self.input_storages:
                 raise NotLinearisable("a call writes into the vector itself")
-            if tensor in self.unsummed:
+            if tensor in self.node and _reference(tensor) in self.shared & self.viewed:
                 raise NotLinearisable("a call writes into a tensor that two names share")
             if tensor not in self.node:
                 if nbytes != tensor.numel() * tensor.element_size():
