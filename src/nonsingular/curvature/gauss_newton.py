@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from nonsingular.curvature.folding import FoldNormalisations
 from nonsingular.curvature.operator import Curvature
 from nonsingular.curvature.problem import Batch, Params
 
@@ -24,7 +25,8 @@ class GaussNewton(Curvature):
         slope = torch.func.grad(lambda z: self.problem.loss_fn(z, target))
 
         def outputs(p: Params) -> Tensor:
-            return self.problem.output(p, batch)
+            with FoldNormalisations():
+                return self.problem.output(p, batch)
 
         def along(*direction: Tensor) -> Sequence[Tensor]:
             z, dz = torch.func.jvp(outputs, (params,), (direction,))  # type: ignore[misc]

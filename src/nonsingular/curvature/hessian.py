@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nonsingular.curvature.dense import NotLayered, by_layer_pairs
+from nonsingular.curvature.folding import FoldNormalisations
 from nonsingular.curvature.linearise import NotLinearisable
 from nonsingular.curvature.operator import Curvature
 from nonsingular.curvature.problem import Batch, Params
@@ -47,7 +48,11 @@ class Hessian(Curvature):
         return super().dense()
 
     def _derivative(self, batch: Batch) -> Callable[..., Sequence[Tensor]]:
-        gradient = torch.func.grad(lambda p: self.problem.loss(p, batch))
+        def loss(p: Params) -> Tensor:
+            with FoldNormalisations():
+                return self.problem.loss(p, batch)
+
+        gradient = torch.func.grad(loss)
 
         def along(*direction: Tensor) -> Sequence[Tensor]:
             return torch.func.jvp(gradient, (self.problem.params,), (direction,))[1]

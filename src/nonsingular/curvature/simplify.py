@@ -94,11 +94,12 @@ def join_convolutions(graph: fx.Graph) -> None:
 def _joint_convolution(graph: fx.Graph, a: object, b: object) -> fx.Node | None:
     if not (_used_once(a, _CONV) and _used_once(b, _CONV)):
         return None
-    (x, w, *rest), (y, v, *same) = a.args, b.args  # type: ignore[attr-defined]
-    bias, *_, transposed, _, groups = rest
-    if rest != same or bias is not None or transposed or groups != 1:
+    (x, w, c, *rest), (y, v, d, *same) = a.args, b.args  # type: ignore[attr-defined]
+    *_, transposed, _, groups = rest
+    if rest != same or (c is not None and d is not None) or transposed or groups != 1:
         return None
-    return graph.call_function(_CONV, (_cat(graph, x, y, 1), _cat(graph, w, v, 1), *rest))
+    bias = d if c is None else c
+    return graph.call_function(_CONV, (_cat(graph, x, y, 1), _cat(graph, w, v, 1), bias, *rest))
 
 
 def _joint_input_gradient(graph: fx.Graph, a: object, b: object) -> fx.Node | None:
