@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+EVERYWHERE = (-math.inf, math.inf)
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -26,18 +28,22 @@ def exactly(value: float, note: str = "") -> Effect:
     return Effect(value, value, value, runs=1, note=note)
 
 
-def mean(samples: ArrayLike, *, note: str = "") -> Effect:
+def mean(samples: ArrayLike, *, note: str = "", within: tuple[float, float] = EVERYWHERE) -> Effect:
     """The mean over runs with its 95 % bootstrap interval. NaN samples (diverged runs) are left out.
 
     Args:
         samples: shape ``[run]``.
         note: kept with the verdict.
+        within: the values that are possible, such as (-1, 1) for a correlation; the interval does not leave them.
     """
     values = _finite(samples)
-    return _effect(_bootstrap(values, seed=0), values.mean() if values.size else math.nan, values.size, note)
+    average = values.mean() if values.size else math.nan
+    return _effect(_bootstrap(values, seed=0), average, values.size, note, within)
 
 
-def difference(a: ArrayLike, b: ArrayLike, *, paired: bool = False, note: str = "") -> Effect:
+def difference(
+    a: ArrayLike, b: ArrayLike, *, paired: bool = False, note: str = "", within: tuple[float, float] = EVERYWHERE
+) -> Effect:
     """Mean of ``a`` minus mean of ``b`` with its 95 % bootstrap interval over runs.
 
     Args:
@@ -45,12 +51,13 @@ def difference(a: ArrayLike, b: ArrayLike, *, paired: bool = False, note: str = 
         b: shape ``[run]``; with ``paired`` the runs correspond (the same seed).
         paired: whether to resample pairs.
         note: kept with the verdict.
+        within: the differences that are possible, such as (-100, 100) for percentages.
     """
     if paired:
-        return mean(np.asarray(a, float) - np.asarray(b, float), note=note)
+        return mean(np.asarray(a, float) - np.asarray(b, float), note=note, within=within)
     x, y = _finite(a), _finite(b)
     value = x.mean() - y.mean() if x.size and y.size else math.nan
-    return _effect(_bootstrap(x, seed=0) - _bootstrap(y, seed=1), value, min(x.size, y.size), note)
+    return _effect(_bootstrap(x, seed=0) - _bootstrap(y, seed=1), value, min(x.size, y.size), note, within)
 
 
 def rank_correlation(a: ArrayLike, b: ArrayLike, *, note: str = "") -> Effect:
@@ -106,8 +113,10 @@ def _bootstrap(values: np.ndarray, seed: int) -> np.ndarray:
     return values.mean() + widen * (values[draws].mean(axis=1) - values.mean())
 
 
-def _effect(resamples: np.ndarray, value: float, runs: int, note: str) -> Effect:
+def _effect(
+    resamples: np.ndarray, value: float, runs: int, note: str, within: tuple[float, float] = EVERYWHERE
+) -> Effect:
     if runs < 2:
         return Effect(float(value), math.nan, math.nan, runs, note or "one run gives no interval")
-    low, high = np.quantile(resamples, [0.025, 0.975])
+    low, high = np.clip(np.quantile(resamples, [0.025, 0.975]), *within)
     return Effect(float(value), float(low), float(high), runs, note)

@@ -117,6 +117,16 @@ def test_rank_correlation_is_scipys_and_ignores_monotone_changes():
     assert POSITIVE.verdict(rank_correlation([1, 2, 3], [1, 2, 3])) == "inconclusive"
 
 
+def test_intervals_stay_within_what_is_possible():
+    samples = [0.99, 1.0, 0.7]
+    assert mean(samples).high > 1  # three runs: wide
+    effect = mean(samples, within=(-1, 1))
+    assert (effect.low, effect.high) == (mean(samples).low, 1)
+    far = difference([100, 99, 60], [0, 1, 40], within=(-100, 100))
+    assert far.high == 100
+    assert far.value == pytest.approx(mean([100, 99, 60]).value - mean([0, 1, 40]).value)
+
+
 def test_paired_runs_cancel_what_they_share():
     rng = np.random.default_rng(0)
     common = rng.normal(0, 10, 20)

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 from nonsingular.data import DataSpec
-from nonsingular.experiments import study
+from nonsingular.experiments import fit, study
 from nonsingular.experiments.claims import judge
 from nonsingular.experiments.overrides import Overrides, make_spec
 from nonsingular.experiments.oyedotun2021 import depth, tables, warm_start
@@ -79,9 +79,9 @@ def test_a_run_that_diverged_came_nowhere_and_is_named():
     data = accuracies(both(plainnet=0.3, resnet=0.9, resnext=0.9))
     data["train_accuracy"][0, :4, 1:] = np.nan
     data["train_loss"][0, :4, 1:] = np.nan
-    assert tables.fitted(data, "plainnet")[:4].tolist() == [0] * 4
-    assert tables.fitted(data, "plainnet")[5] == pytest.approx(100 * (0.3 - 0.1) / 0.9)
-    assert tables.diverged(data, "plainnet", "resnet") == "4 of 10 plainnet runs diverged"
+    assert fit.fitted(data, "plainnet")[:4].tolist() == [0] * 4
+    assert fit.fitted(data, "plainnet")[5] == pytest.approx(100 * (0.3 - 0.1) / 0.9)
+    assert fit.diverged(data, "plainnet", "resnet") == "4 of 10 plainnet runs diverged"
 
 
 def looks(plain, residual, imbalance=(3.0, 0.1), spread=(1.0, 2.0), noise=0.0):

@@ -11,7 +11,7 @@ import xarray as xr
 from nonsingular.data import DataSpec
 from nonsingular.experiments.claims import Claim, Effect, NotMeasured, Region, difference, mean
 from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.oyedotun2021.tables import diverged, fitted
+from nonsingular.experiments.fit import diverged, fitted
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.study import run_study
 from nonsingular.experiments.workspace import Workspace

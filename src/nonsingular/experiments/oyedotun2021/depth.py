@@ -16,8 +16,8 @@ import xarray as xr
 from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, NotMeasured, Region, difference, mean
 from nonsingular.experiments.effects import slope
 from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.fit import diverged, fitted
 from nonsingular.experiments.oyedotun2021 import protocol
-from nonsingular.experiments.oyedotun2021.tables import diverged, fitted
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.study import run_study
 from nonsingular.networks import Architecture, DenseSpec, FractalSpec, HighwaySpec, plainnet, resnet

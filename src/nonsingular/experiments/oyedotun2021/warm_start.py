@@ -15,10 +15,10 @@ from nonsingular.data import prepare
 from nonsingular.experiments.chunk import Row
 from nonsingular.experiments.claims import POSITIVE, Claim, Effect, Region, difference, mean
 from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.fit import diverged, fitted, require_trained
 from nonsingular.experiments.instruments import LABELS
 from nonsingular.experiments.li2018 import trained
 from nonsingular.experiments.oyedotun2021 import protocol
-from nonsingular.experiments.oyedotun2021.tables import diverged, fitted, require_trained
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.workspace import Workspace
 from nonsingular.networks import VGGSpec, build

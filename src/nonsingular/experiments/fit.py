@@ -1,0 +1,48 @@
+"""How far training came, on one scale for every data set: 0 for guessing, 100 for no error."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from nonsingular.data import SOURCES
+from nonsingular.experiments.claims import NotMeasured
+from nonsingular.experiments.effects import per_run
+
+HALFWAY = 50.0
+"""Percent of the way from which on a network is said to have trained."""
+
+
+def fitted(results: xr.Dataset, network: str, split: str = "train") -> np.ndarray:
+    """How far each run came from chance (0) to no error (100) at the end, in percent; a run that diverged came nowhere.
+
+    Raises:
+        NotMeasured: the network was left out.
+    """
+    accuracy = per_run(results, f"{split}_accuracy", network)
+    chance = 1 / classes(results)
+    last, began = accuracy.isel(epoch=-1), accuracy.isel(epoch=0).notnull()
+    return np.asarray((100 * (last - chance) / (1 - chance)).where(last.notnull() | ~began, 0.0))
+
+
+def require_trained(results: xr.Dataset, *networks: str) -> None:
+    """Refuse to say that a network does not train where those that should train do not either: there was no time.
+
+    Raises:
+        NotMeasured: none of ``networks`` came half of the way.
+    """
+    reached = [float(np.nanmean(fitted(results, name))) for name in networks]
+    if not any(way > HALFWAY for way in reached):
+        raise NotMeasured(f"training was too short to tell: {' and '.join(networks)} did not come half of the way")
+
+
+def classes(results: xr.Dataset) -> int:
+    """Of the data set that was trained on."""
+    source = SOURCES[results.attrs.get("data", "digits")]
+    return 10 if source is None else source.classes
+
+
+def diverged(results: xr.Dataset, *networks: str) -> str:
+    """Which runs left the range of numbers, for a note."""
+    lost = {n: int(per_run(results, "train_loss", n).isel(epoch=-1).isnull().sum()) for n in networks}
+    return "; ".join(f"{count} of {results.sizes['run']} {name} runs diverged" for name, count in lost.items() if count)
