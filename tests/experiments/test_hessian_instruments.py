@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch.nn import functional as F
 
+from nonsingular.curvature.moments import PARAMETERS, Mixture
 from nonsingular.data import DataSpec, prepare
-from nonsingular.experiments.hessian_instruments import PARTS, WINDOW
+from nonsingular.experiments.hessian_instruments import MIXTURE, PARTS, WINDOW
 from nonsingular.experiments.instruments import INSTRUMENTS, LABELS, PERCENT, Snapshot
+from nonsingular.experiments.spectra import fitted_spectra
 from nonsingular.networks import NetworkSpec, build
 from nonsingular.training import Trainer, TrainingSpec
 
@@ -47,7 +50,7 @@ def dense_fractions(snapshot, run):
 def test_fractions_of_every_run_but_the_diverged(snapshot, name):
     measured = INSTRUMENTS[name].measure(snapshot)
     assert set(measured) == set(INSTRUMENTS[name].variables)
-    assert set(measured) <= set(LABELS) & PERCENT
+    assert {variable for variable in measured if variable not in MIXTURE} <= set(LABELS) & PERCENT
     method = name.removeprefix("hessian_")
     for run in (0, 2):
         expected = dense_fractions(snapshot, run)
@@ -58,3 +61,30 @@ def test_fractions_of_every_run_but_the_diverged(snapshot, name):
             )
             assert float(low[run]) - 1e-9 <= expected[part] <= float(high[run]) + 1e-9
     assert all(values[1].isnan() for values in measured.values())
+
+
+def test_the_mixture_that_is_kept_is_the_one_the_fractions_come_from(snapshot):
+    measured = INSTRUMENTS["hessian_moments"].measure(snapshot)
+    for run in (0, 2):
+        fitted = Mixture(*(float(measured[name][run]) for name in MIXTURE))
+        assert fitted.cdf(-WINDOW) == pytest.approx(float(measured["negative_moments"][run]), rel=1e-9, abs=1e-15)
+        assert 1 - fitted.cdf(WINDOW) == pytest.approx(float(measured["positive_moments"][run]), rel=1e-9, abs=1e-12)
+
+
+def test_fitted_spectra_are_drawn_after_three_epochs_or_the_last():
+    rng = np.random.default_rng(0)
+    shape = (2, 3, 3)
+    values = {"w": 1e-3 * rng.random(shape), "xi": rng.random(shape), "omega": 1 + rng.random(shape)}
+    values["alpha"] = rng.normal(size=shape)
+    data = xr.Dataset(
+        {f"mixture_{name}": (("network", "run", "epoch"), v) for name, v in values.items()},
+        {"network": ["plain", "residual"], "run": range(3), "epoch": [0, 3, 5]},
+    )
+    data["mixture_w"][1] = np.nan  # never to be fitted
+    axes = fitted_spectra(data, "Spectra").axes[0]
+    line = axes.get_lines()[0]
+    at_three = [Mixture(*(values[n][0, run, 1] for n in PARAMETERS)) for run in range(3)]
+    x = line.get_xdata()
+    np.testing.assert_allclose(line.get_ydata(), np.mean([m.pdf(x) for m in at_three], 0))
+    assert [x.get_label() for x in axes.get_lines()] == ["plain, 3 runs"]
+    assert "after 5 epochs" in fitted_spectra(data.sel(epoch=[0, 5]), "Spectra").get_suptitle()

@@ -79,6 +79,9 @@ class Mixture:
         return float(self.w * tails + (1 - self.w) * norm.cdf(x, scale=BULK))
 
 
+PARAMETERS = ("w", "xi", "omega", "alpha")
+
+
 def mixture_moments(w: Array, xi: Array, omega: Array, alpha: Array) -> Float[np.ndarray, "4 ..."]:
     """The first four non-central moments of the mixture, in closed form (Azzalini 1985 for the skew normal's)."""
     delta = alpha / np.hypot(1, alpha)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nonsingular.curvature.inertia import window_counts
 from nonsingular.curvature.lanczos import SymmetricOperator, lanczos_counts
-from nonsingular.curvature.moments import fit_mixture, skilling_moments
+from nonsingular.curvature.moments import Mixture, fit_mixture, skilling_moments
 from nonsingular.curvature.operator import Curvature
 from nonsingular.errors import InputError
 
@@ -68,6 +68,7 @@ class Spectrum:
         extremes: smallest and largest eigenvalue; NaN where the method does not give them.
         trace: sum of the eigenvalues, with its 95 % interval.
         products: products with the operator that it took.
+        mixture: of ``moments``: the density that was fitted.
     """
 
     parameters: int
@@ -80,6 +81,7 @@ class Spectrum:
     extremes: tuple[float, float] = (math.nan, math.nan)
     trace: tuple[float, float, float] = (math.nan, math.nan, math.nan)
     products: int = 0
+    mixture: Mixture | None = None
     _density: Callable[[Array, float], Array] | None = field(default=None, repr=False)
 
     def density(self, grid: Float[np.ndarray, " point"], width: float = 0.05) -> Float[np.ndarray, " point"]:
@@ -207,7 +209,7 @@ def _lanczos(
     )
     return Spectrum(
         n, window, "lanczos", count((n - outside, n - high, n - low)), count(found.below), count(found.above), how,
-        found.extremes, found.trace, found.products, _quadrature(found.nodes, found.weights, window),
+        found.extremes, found.trace, found.products, _density=_quadrature(found.nodes, found.weights, window),
     )  # fmt: skip
 
 
@@ -245,7 +247,7 @@ def _moments(H: SymmetricOperator, window: float, probes: int, seed: int) -> Spe
     )
     return Spectrum(
         n, window, "moments", count(0), count(1), count(2), how,
-        trace=(n * mean, n * (mean - 1.96 * error), n * (mean + 1.96 * error)), products=2 * probes,
+        trace=(n * mean, n * (mean - 1.96 * error), n * (mean + 1.96 * error)), products=2 * probes, mixture=fit,
         _density=lambda grid, width: fit.pdf(grid),
     )  # fmt: skip
 

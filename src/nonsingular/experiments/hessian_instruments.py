@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nonsingular.curvature import Hessian, Spectrum, spectrum
+from nonsingular.curvature.moments import PARAMETERS
 
 if TYPE_CHECKING:
     from nonsingular.experiments.instruments import Snapshot
@@ -25,6 +26,7 @@ MOMENT_PROBES = 4
 EXACT = tuple(f"{part}_exact" for part in PARTS)
 LANCZOS = tuple(f"{part}_lanczos{end}" for end in ("", "_low", "_high") for part in PARTS)
 MOMENTS = tuple(f"{part}_moments" for part in PARTS)
+MIXTURE = tuple(f"mixture_{name}" for name in PARAMETERS)
 LABELS = {name: f"{name.split('_')[0]} eigenvalues (%)" for name in (*EXACT, *LANCZOS, *MOMENTS)}
 
 
@@ -45,15 +47,18 @@ def lanczos(snapshot: Snapshot) -> dict[str, Tensor]:
 
 
 def moments(snapshot: Snapshot) -> dict[str, Tensor]:
-    """The same by the paper's four moments and mixture; NaN where the moments vanish."""
+    """The same by the paper's four moments and mixture, and the mixture; NaN where the moments vanish."""
+    names = (*MOMENTS, *MIXTURE)
 
     def measure(H: Hessian) -> list[float]:
         try:
-            return _fractions(spectrum(H, WINDOW, "moments", max_probes=MOMENT_PROBES, seed=SEED))
+            s = spectrum(H, WINDOW, "moments", max_probes=MOMENT_PROBES, seed=SEED)
         except ValueError:  # a vanished gradient leaves no moments to fit
-            return [math.nan] * len(MOMENTS)
+            return [math.nan] * len(names)
+        assert s.mixture is not None
+        return [*_fractions(s), *(getattr(s.mixture, name) for name in PARAMETERS)]
 
-    return _each_run(snapshot, MOMENTS, measure)
+    return _each_run(snapshot, names, measure)
 
 
 def hessian_of(snapshot: Snapshot, run: int) -> Hessian:

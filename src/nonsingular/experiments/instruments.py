@@ -178,7 +178,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "symmetry_breaking": Instrument(dict.fromkeys(symmetry.BREAKING, ("layer",)), symmetry.breaking),
     "hessian_exact": Instrument(dict.fromkeys(hessian.EXACT, ()), hessian.exact),
     "hessian_lanczos": Instrument(dict.fromkeys(hessian.LANCZOS, ()), hessian.lanczos),
-    "hessian_moments": Instrument(dict.fromkeys(hessian.MOMENTS, ()), hessian.moments),
+    "hessian_moments": Instrument(dict.fromkeys((*hessian.MOMENTS, *hessian.MIXTURE), ()), hessian.moments),
 }
 
 LABELS: dict[str, str] = {

@@ -9,6 +9,7 @@ import xarray as xr
 from nonsingular.experiments.claims import Effect
 from nonsingular.experiments.effects import larger
 from nonsingular.experiments.instruments import LABELS
+from nonsingular.plots import spectra
 from nonsingular.plots.curves import Panel, over_epochs
 
 if TYPE_CHECKING:
@@ -20,7 +21,18 @@ def larger_share(results: xr.Dataset, variable: str, first: str, second: str) ->
     return larger(results, variable, first, second, 100.0)
 
 
-def spectra_over_epochs(results: xr.Dataset, title: str, method: str = "moments") -> Figure:
+FITTED_AFTER = 3  # epochs, as in orhan2018 figure 3d
+
+
+def fitted_spectra(results: xr.Dataset, title: str) -> Figure:
+    """Densities fitted to the moments after three epochs, or after the last of a shorter training."""
+    measured = results.dropna("epoch", how="all", subset=["mixture_w"])
+    epoch = FITTED_AFTER if FITTED_AFTER in measured.epoch else int(measured.epoch[-1])
+    words = f"{title} after {epoch} {'epoch' if epoch == 1 else 'epochs'}; bands: standard errors over runs"
+    return spectra.fitted(measured.sel(epoch=epoch), words)
+
+
+def shares_over_epochs(results: xr.Dataset, title: str, method: str = "moments") -> Figure:
     """Shares of degenerate and negative eigenvalues over the epochs at which they were measured."""
     names = [f"{part}_{method}" for part in ("degenerate", "negative")]
     measured = results.dropna("epoch", how="all", subset=names[:1])

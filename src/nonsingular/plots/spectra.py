@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from nonsingular.curvature import Spectrum
+from nonsingular.curvature.moments import PARAMETERS, Mixture
 from nonsingular.plots.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, colour, new_figure, style
 
 if TYPE_CHECKING:
@@ -36,15 +37,50 @@ def density(spectra: Mapping[str, Spectrum], title: str = "Hessian spectrum") ->
             # Less than a thousandth of one eigenvalue is the tail of a smoothing kernel.
             shown = np.where(values * np.hypot(grid, window) * s.parameters > FLOOR, values, np.nan)
             ax.plot(grid, shown, color=colour(label), label=f"{label}: {_in_words(s)}")
-        ax.axvspan(-window, window, color=GREY, alpha=0.18, linewidth=0, label=f"window ±{window:g}: degenerate")
-        ax.set_xscale("symlog", linthresh=window, linscale=0.6)
-        ax.set_xlim(grid[0], grid[-1])
-        ax.set_yscale("log")
-        ax.set_xlabel("eigenvalue (loss per unit parameter squared)")
-        ax.set_ylabel("density (per unit of eigenvalue)")
-        figure.legend(loc="outside lower center", ncols=1)
-        figure.suptitle(title, fontsize=10)
+        _finish(figure, ax, grid, window, title)
         return figure
+
+
+def fitted(results: xr.Dataset, title: str, window: float = 0.1) -> Figure:
+    """Densities of the mixtures fitted to four moments (orhan2018 figure 3d): mean over runs and its standard error.
+
+    Args:
+        results: the parameters ``mixture_w`` and so on over ``network`` and ``run``, at one epoch.
+        title: above the axes.
+        window: half the width of the shaded window.
+    """
+    far = (np.abs(results.mixture_xi) + 4 * results.mixture_omega).max()
+    reach = float(np.clip(np.nan_to_num(far), 10 * window, 1e5 * window))
+    grid = window * np.sinh(np.linspace(-1, 1, 3001) * np.arcsinh(reach / window))
+    with style():
+        figure = new_figure(7.2, 4.2)
+        ax = figure.subplots()
+        for network in map(str, results.network.values):
+            rows = np.stack([results[f"mixture_{name}"].sel(network=network).values for name in PARAMETERS], axis=1)
+            rows = rows[np.isfinite(rows).all(1)]
+            if not len(rows):
+                continue
+            values = np.stack([Mixture(*row).pdf(grid) for row in rows])
+            middle = values.mean(0)
+            ax.plot(grid, middle, color=colour(network), label=f"{network}, {len(rows)} runs")
+            if len(rows) > 1:
+                error = values.std(0, ddof=1) / np.sqrt(len(rows))
+                low = np.maximum(middle - error, 1e-3 * middle)  # the axis is logarithmic
+                ax.fill_between(grid, low, middle + error, color=colour(network), alpha=0.25, linewidth=0)
+        ax.set_ylim(1e-12, None)
+        _finish(figure, ax, grid, window, title)
+        return figure
+
+
+def _finish(figure: Figure, ax: Axes, grid: np.ndarray, window: float, title: str) -> None:
+    ax.axvspan(-window, window, color=GREY, alpha=0.18, linewidth=0, label=f"window ±{window:g}: degenerate")
+    ax.set_xscale("symlog", linthresh=window, linscale=0.6)
+    ax.set_xlim(grid[0], grid[-1])
+    ax.set_yscale("log")
+    ax.set_xlabel("eigenvalue (loss per unit parameter squared)")
+    ax.set_ylabel("density (per unit of eigenvalue)")
+    figure.legend(loc="outside lower center", ncols=1)
+    figure.suptitle(title, fontsize=10)
 
 
 def _reach(s: Spectrum) -> float:

@@ -13,7 +13,7 @@ from nonsingular.experiments.effects import faster, per_run
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.spectra import larger_share, spectra_over_epochs
+from nonsingular.experiments.spectra import fitted_spectra, larger_share, shares_over_epochs
 from nonsingular.experiments.study import run_study
 from nonsingular.networks import named
 from nonsingular.plots.curves import Panel, over_epochs
@@ -52,7 +52,7 @@ def specs(scale: str, data: str | None = None) -> Spec:
 
 
 def draw(results: xr.Dataset) -> Mapping[str, Figure]:
-    """Accuracy as in panel a, and the unit measures over training."""
+    """Accuracy (a), shares of eigenvalues (b, c), fitted spectra (d), and the unit measures over training."""
     accuracy = [
         Panel("train_accuracy", LABELS["train_accuracy"], percent=True),
         Panel("test_accuracy", LABELS["test_accuracy"], percent=True),
@@ -65,7 +65,8 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
     ]
     return {
         "accuracy": over_epochs(results, accuracy, "20-layer networks"),
-        "spectra": spectra_over_epochs(results, "Hessian spectra estimated from four moments, 20 layers"),
+        "spectra": shares_over_epochs(results, "Shares of the Hessian's eigenvalues by four moments, 20 layers"),
+        "densities": fitted_spectra(results, "Hessian spectra fitted to four moments, 20 layers,"),
         "units": over_epochs(results, units, "Distance from singularities, 20-layer networks (mean over layers)"),
     }
 

@@ -17,7 +17,7 @@ from nonsingular.experiments.effects import larger, per_run, speed
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS
 from nonsingular.experiments.spec import Spec, at_scale
-from nonsingular.experiments.spectra import spectra_over_epochs
+from nonsingular.experiments.spectra import shares_over_epochs
 from nonsingular.experiments.study import run_study
 from nonsingular.experiments.workspace import Workspace
 from nonsingular.networks import named
@@ -102,7 +102,7 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
     groups = best_and_worst(results)
     return {
         "best-and-worst": over_epochs(groups, panels, title),
-        "spectra": spectra_over_epochs(groups, "Hessian spectra of the same, estimated from four moments"),
+        "spectra": shares_over_epochs(groups, "Shares of their Hessians' eigenvalues, estimated from four moments"),
     }
 
 
