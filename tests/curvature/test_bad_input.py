@@ -45,6 +45,15 @@ class IntegerParameter(nn.Module):
         return self.linear(x) + self.shift
 
 
+class Apply(nn.Module):
+    def __init__(self, function, before=None):
+        super().__init__()
+        self.function, self.before = function, before or nn.Identity()
+
+    def forward(self, x):
+        return self.function(self.before(x))
+
+
 def after(module):
     return nn.Sequential(nn.Linear(6, 4), module, nn.Linear(4, 3))
 
@@ -104,6 +113,18 @@ CASES = {
         lambda: Hessian(after(OverwritesItsInput()), F.cross_entropy, [BATCH]) @ torch.ones(43),
         r"module 1 \(OverwritesItsInput\)",
     ),
+    "steps in a module": (
+        lambda: Hessian(after(Apply(torch.sign)), F.cross_entropy, [BATCH]),
+        r"module 1 \(Apply\) uses torch.sign, .* with respect to 0.weight would be zero",
+    ),
+    "steps between modules": (
+        lambda: Hessian(Apply(torch.round, nn.Linear(6, 3)), F.cross_entropy, [BATCH]),
+        r"module model \(Apply\) uses torch.round",
+    ),
+    "steps in the loss": (
+        lambda: GaussNewton(nn.Linear(6, 3), lambda z, y: z.floor().mean(), [BATCH]),
+        "loss_fn uses torch.floor",
+    ),
     "unknown reduction": (lambda: Hessian(nn.Linear(6, 3), F.cross_entropy, [BATCH], reduction="max"), "'max'"),
     "microbatch of a sum": (
         lambda: Hessian(nn.Linear(6, 3), lambda z, y: F.cross_entropy(z, y, reduction="sum"), [BATCH], microbatch=2),
@@ -154,3 +175,8 @@ def test_out_of_memory_names_the_batch(monkeypatch):
     monkeypatch.setattr("nonsingular.curvature.problem.Problem.loss", too_large)
     with pytest.raises(InputError, match="out of memory on a batch of 5 samples"):
         Hessian(nn.Linear(6, 3), F.cross_entropy, [BATCH])
+
+
+def test_steps_beside_another_path_are_taken():
+    model = after(Apply(lambda x: x**2 * x.sign()))
+    assert (Hessian(model, F.cross_entropy, [BATCH]) @ torch.ones(43)).norm() > 0

@@ -110,7 +110,7 @@ class Problem:
         """Evaluate the first batch and refuse what has no Hessian.
 
         Raises:
-            InputError: the loss is not a finite scalar, or does not depend on the parameters.
+            InputError: the loss is not a finite scalar, does not depend on the parameters, or by steps only.
         """
         batch = self.batches[0]
         params = [p.clone().requires_grad_() for p in self.params]
@@ -128,6 +128,7 @@ class Problem:
             raise InputError(f"the loss on the first batch is {loss.item()}: {self._first_not_finite(batch)}")
         if not loss.requires_grad:
             raise InputError("the loss does not depend on the chosen parameters (detached, or under no_grad?)")
+        _refuse_steps(self, loss, params, batch)
         self._refuse_unused(loss, params)
 
     def _refuse_unused(self, loss: Tensor, params: list[Tensor]) -> None:
@@ -261,6 +262,58 @@ def _refuse_randomness(model: nn.Module) -> None:
             raise InputError(
                 f"module {name} ({kind}) is random in train mode, so the loss has no Hessian; call .eval() on it"
             )
+
+
+STEPS = {f"{name}Backward0": f"torch.{name.lower()}" for name in ("Sign", "Sgn", "Round", "Floor", "Ceil", "Trunc")}
+"""Nodes of the autograd graph whose derivative is zero wherever there is one."""
+
+
+def _refuse_steps(problem: Problem, loss: Tensor, params: Sequence[Tensor], batch: Batch) -> None:
+    """Refuse parameters that the loss depends on through step functions alone: all their second derivatives are zero.
+
+    Besides other paths, as in ``x * sign(x)``, steps do no harm.
+    """
+    every, smooth = _nodes([loss]), _nodes([loss], through_steps=False)
+    lost = {getattr(n, "variable", None) for n in every} - {getattr(n, "variable", None) for n in smooth}
+    names = [name for name, p in zip(problem.names, params, strict=True) if p in lost]
+    if not names:
+        return
+    places: list[str] = []
+
+    def look(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if _steps(tree_leaves(output)) and not _steps(tree_leaves(inputs)):
+                places.append(f"module {name or 'model'} ({type(module).__name__})")
+
+        return hook
+
+    handles = [m.register_forward_hook(look(n)) for n, m in problem.model.named_modules()]
+    try:
+        problem.output([p.clone().requires_grad_() for p in params], batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    raise InputError(
+        f"{places[0] if places else 'loss_fn'} uses {_steps([loss])[0]}, which is constant between its steps: the "
+        f"Hessian with respect to {names[0]} would be zero. Use a smooth function (ReLU is accepted: curvature 0 on "
+        "either side of its kink)"
+    )
+
+
+def _steps(outputs: Sequence[Any]) -> list[str]:
+    return [STEPS[n.name()] for n in _nodes(outputs) if n.name() in STEPS]
+
+
+def _nodes(outputs: Sequence[Any], through_steps: bool = True) -> list[Any]:
+    """The autograd graph behind ``outputs``, nearest nodes first."""
+    found = [t.grad_fn for t in outputs if isinstance(t, Tensor) and t.grad_fn is not None]
+    seen = set(found)
+    for node in found:
+        if through_steps or node.name() not in STEPS:
+            following = [n for n, _ in node.next_functions if n is not None and n not in seen]
+            seen.update(following)
+            found += following
+    return found
 
 
 @contextmanager
