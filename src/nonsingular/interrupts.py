@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 
-INTERRUPTED = "interrupted; what was finished is kept, add --resume to go on"
+INTERRUPTED = "interrupted; what was finished is kept: a command that has --resume goes on with it"
 STATUS = 130
 PATIENCE = 1.0
 """Seconds that unwinding may take: files are whole or absent at any moment, so that nothing is lost after them."""
