@@ -123,7 +123,7 @@ class Elsewhere:
     def run(self, jobs: Sequence[Job], spec: Spec, task: Task, workspace: Workspace, deliver: Deliver) -> None:
         """As ``Engine.run``."""
         assert spec.training is not None
-        steps = len(task.train_labels) // spec.training.batch
+        steps = spec.training.steps(len(task.train_labels))
         waiting: list[tuple[Job, bytes | None]] = []
         for job in jobs:
             state = _begin(job, spec, task, workspace)
@@ -154,7 +154,7 @@ def _begin(job: Job, spec: Spec, task: Task, workspace: Workspace) -> dict[str, 
         warnings.warn(f"{error}; they are started again now", stacklevel=2)
         return None
     if state is not None:
-        steps = len(task.train_labels) // spec.training.batch
+        steps = spec.training.steps(len(task.train_labels))
         workspace.progress.advance(len(job.rows) * state["epoch"] * steps)
     return state
 

@@ -45,7 +45,7 @@ def run_study(spec: Spec, workspace: Workspace) -> xr.Dataset:
         store = _empty_store(store.path, spec, spec.training)
     with engines.open_engine(workspace) as engine:
         chunks = _chunks(spec, task, spec.training, workspace, engine.workers)
-        a_run = spec.training.epochs * (len(task.train_labels) // spec.training.batch)
+        a_run = spec.training.epochs * spec.training.steps(len(task.train_labels))
         workspace.progress.start(spec.experiment, len(spec.networks) * spec.runs * a_run)
         jobs = [
             engines.Job(rows, workspace.folder / "checkpoints" / f"{number}.pt") for number, rows in enumerate(chunks)

@@ -115,7 +115,7 @@ def search(
             {name: ends[end] for name, ends in spec.settings["ranges"].items()}, "", spec.networks[0], spec.training
         )
     task = prepare(spec.data, workspace.data_dir)  # missing data, likewise
-    steps = spec.runs * spec.training.epochs * (len(task.train_labels) // spec.training.batch)
+    steps = spec.runs * spec.training.epochs * spec.training.steps(len(task.train_labels))
     study = workspace.folder / "study.db"
     with claimed(workspace.folder, spec, resume), full_disk_named(study):
         proposals = Proposals(study, found, spec.settings["sampler"], spec.seed)

@@ -83,3 +83,7 @@ class TrainingSpec:
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
         return self.learning_rate * self.decay ** sum(epoch >= m for m in self.milestones)
+
+    def steps(self, samples: int) -> int:
+        """Of an epoch, for a training set of so many samples."""
+        return samples // self.batch

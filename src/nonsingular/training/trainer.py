@@ -110,7 +110,7 @@ class Trainer:
     @property
     def steps(self) -> int:
         """Steps of one epoch."""
-        return len(self.task.train_labels) // self.spec.batch
+        return self.spec.steps(len(self.task.train_labels))
 
     def train_epoch(self, on_step: Callable[[], None] = lambda: None) -> None:
         """One pass through the training set; ``on_step`` is called after every step of all networks."""
