@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
@@ -142,6 +143,7 @@ def weight_quantiles(snapshot: Snapshot) -> dict[str, Float[Tensor, "run layer"]
 
 def quantiles(x: Float[Tensor, "..."]) -> Float[Tensor, " quantile"]:
     """The ``QUANTILES`` of all values in float64, or of an evenly spaced part of them where they are very many."""
-    values = x.detach().flatten().double()
-    values = values[:: max(1, len(values) // QUANTILE_VALUES)]
-    return torch.quantile(values, torch.tensor(QUANTILES, dtype=torch.float64, device=values.device)).cpu()
+    values = x.detach().flatten()
+    values = values[:: max(1, len(values) // QUANTILE_VALUES)].double().cpu()
+    # NumPy sorts ten times as fast as PyTorch, whose quantiles took four tenths of a deep network's time.
+    return torch.from_numpy(np.quantile(np.sort(values.numpy()), QUANTILES))
