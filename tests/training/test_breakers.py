@@ -188,6 +188,29 @@ def test_parameter_noise_leaves_the_callers_network_alone():
     assert Breaker().started(network, 3) is network
 
 
+def test_hardware_noise_is_the_gpus_own_and_stood_in_for_on_a_cpu(pictures):
+    noise = Breaker("hardware", gradient_noise=0.5, parameter_noise=0.1)
+    assert noise.on(torch.device("cuda", 1)) == Breaker("library", 0.5, 0.1)
+    assert noise.on(torch.device("cpu")) == Breaker("random-order", 0.5, 0.1)
+    for other in ("library", "order-free", "random-order"):
+        assert Breaker(other).on(torch.device("cuda")) == Breaker(other)
+    spec = ConstNetSpec(4, 8, 1)
+    hardware, random = (trained(spec, pictures, Breaker(how), epochs=2) for how in ("hardware", "random-order"))
+    assert not hardware.population.vectorised  # on a GPU too: plain convolutions, not grouped ones
+    for name, weight in kernels(hardware).items():
+        assert torch.equal(weight, kernels(random)[name])
+    assert any(measures.unique_features(weight) > 1 for weight in kernels(hardware).values())
+
+
+def test_order_free_passes_leave_cudnn_out():
+    before = torch.backends.cudnn.enabled
+    with Breaker("order-free").mode():
+        assert not torch.backends.cudnn.enabled
+    assert torch.backends.cudnn.enabled == before
+    with Breaker("hardware").on(torch.device("cuda")).mode():
+        assert torch.backends.cudnn.enabled == before
+
+
 def test_runs_of_one_population_keep_their_own_breakers(pictures):
     spec = ConstNetSpec(4, 8, 1)
     breakers = [Breaker("order-free"), Breaker("order-free", gradient_noise=1.0)]
@@ -203,7 +226,7 @@ def test_runs_of_one_population_keep_their_own_breakers(pictures):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"arithmetic": "sloppy"}, "there are library, order-free, random-order"),
+        ({"arithmetic": "sloppy"}, "there are library, order-free, random-order, hardware"),
         ({"gradient_noise": -1.0}, "gradient_noise must be finite"),
         ({"parameter_noise": float("inf")}, "parameter_noise must be finite"),
     ],

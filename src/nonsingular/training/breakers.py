@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor, nn
@@ -13,7 +14,7 @@ from torch import Generator, Tensor, nn
 from nonsingular.errors import InputError
 from nonsingular.training.arithmetic import OrderFree, RandomOrder
 
-ARITHMETICS = ("library", "order-free", "random-order")
+ARITHMETICS = ("library", "order-free", "random-order", "hardware")
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Breaker:
     Attributes:
         arithmetic: ``library``: whatever kernels PyTorch takes (on a GPU their non-determinism, too);
             ``order-free``: none of the differences that the order of additions makes; ``random-order``: weight
-            gradients added up in random order.
+            gradients added up in random order; ``hardware``: the noise of the computation that the device has or that
+            stands for it: a GPU's own, the library's, and on a CPU, which repeats itself, ``random-order``.
         gradient_noise: every weight gradient is multiplied by 1 + this times a normal number times the machine epsilon
             of the training's precision. 1 is noise of the size of rounding.
         parameter_noise: at the start every weight of a layer gets a normal number of this standard deviation, in units
@@ -44,11 +46,20 @@ class Breaker:
             if not 0 <= getattr(self, what) < float("inf"):
                 raise InputError(f"breaker: {what} must be finite and at least 0, got {getattr(self, what)}")
 
+    def on(self, device: torch.device) -> Breaker:
+        """The breaker that this one is on a device: ``hardware`` resolved, all else as it is."""
+        if self.arithmetic != "hardware":
+            return self
+        return replace(self, arithmetic="library" if device.type == "cuda" else "random-order")
+
     def mode(self) -> AbstractContextManager[object]:
-        """The context in which forward and backward passes are computed."""
-        if self.arithmetic == "order-free":
-            return OrderFree()
-        return RandomOrder() if self.arithmetic == "random-order" else contextlib.nullcontext()
+        """The context in which forward and backward passes are computed, on a CPU if ``hardware`` is not resolved."""
+        match self.on(torch.device("cpu")).arithmetic:
+            case "order-free":
+                return _order_free()
+            case "random-order":
+                return RandomOrder()
+        return contextlib.nullcontext()
 
     @torch.no_grad()
     def started(self, network: nn.Module, seed: int) -> nn.Module:
@@ -68,3 +79,10 @@ class Breaker:
             return gradient
         noise = torch.randn(gradient.shape, generator=generator).to(gradient)
         return gradient * (1 + self.gradient_noise * torch.finfo(precision).eps * noise)
+
+
+@contextlib.contextmanager
+def _order_free() -> Iterator[None]:
+    # Without cuDNN a GPU's batch normalisation takes the operations that OrderFree replaces, not cuDNN's own.
+    with torch.backends.cudnn.flags(enabled=False), OrderFree():
+        yield

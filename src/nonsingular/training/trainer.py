@@ -90,6 +90,7 @@ class Trainer:
         self._breakers = [b or Breaker() for b in breakers] or [Breaker()] * len(networks)
         networks = [b.started(n, seed) for n, seed, b in zip(networks, seeds, self._breakers, strict=True)]
         arithmetics = {breaker.arithmetic for breaker in self._breakers}
+        self._breakers = [breaker.on(self.device) for breaker in self._breakers]
         if arithmetics != {"library"}:
             vectorised = False
         elif vectorised is None:
