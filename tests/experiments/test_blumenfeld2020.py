@@ -5,25 +5,29 @@ import dataclasses
 import matplotlib.figure
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
+from nonsingular.data import DataSpec, prepare
 from nonsingular.errors import InputError
-from nonsingular.experiments.blumenfeld2020 import constnet, fig1, leakynet, table3
+from nonsingular.experiments.blumenfeld2020 import constnet, correlations, fig1, leakynet, mixup, ntk, table3
 from nonsingular.experiments.claims import judge
-from nonsingular.experiments.registry import experiment
+from nonsingular.experiments.registry import experiment, experiments
 from nonsingular.experiments.workspace import Workspace
-from nonsingular.networks import ConstNetSpec
+from nonsingular.networks import ConstNetSpec, build
 from nonsingular.training import Breaker, Member, Store
 
 ITEMS = (
-    *("fig1", "fig3", "fig4", "fig7", "fig8", "fig9", "fig10", "table1", "table2", "table3"),
+    *("fig1", "fig3", "fig4", "fig7", "fig8", "fig9", "fig10", "table1", "table2", "table3", "mixup"),
     *("signal", "perturbation", "ntk", "subnetworks"),
 )
 TINY = {"signal": {"depth": 5, "widths": [4, 6]}, "perturbation": {"widths": [4, 16], "size": 3, "spread": 1e-3}}
 FEWER = {
-    "table1": ("constnet-he", "random-order", "deterministic"),
+    "table1": ("constnet-he", "computation-noise", "deterministic"),
     "table2": ("he", "1-average", "3-averages"),
     "table3": ("noise, dropout 0",),
+    "mixup": ("constnet",),
+    "fig1": tuple(fig1.name(*sizes) for sizes in ((16, 1), (16, 4), (16, 16), (32, 4), (32, 32), (4, 4))),
 }
 TRAINED = {"table1": ("fig3", "fig4", "fig7"), "table2": ("fig8", "fig9", "fig10")}
 
@@ -41,7 +45,7 @@ def only(verdict, found):
 def results(tmp_path_factory):
     """Results by item, each read back from a store: what draw and claims see."""
     found = {}
-    for item in ("table1", "table2", "table3", "fig1", "signal", "perturbation", "ntk", "subnetworks"):
+    for item in ("table1", "table2", "table3", "mixup", "fig1", "signal", "perturbation", "ntk", "subnetworks"):
         folder = tmp_path_factory.mktemp(item)
         spec = experiment(f"blumenfeld2020/{item}").specs("smoke")
         if spec.training is not None:
@@ -117,7 +121,33 @@ def test_the_paper_scale_has_the_papers_numbers():
     assert table2.runs == 4
     replicated = experiment("blumenfeld2020/fig1").specs("paper")
     assert replicated.runs == 30
-    assert replicated.training.epochs * (replicated.data.train // replicated.training.batch) == 7_500
+    assert replicated.data.train is None
+    assert replicated.training.epochs * (60_000 // replicated.training.batch) == 7_500
+
+
+def test_the_claims_of_every_trained_item_can_be_told_at_the_papers_scale():
+    runs = {e.id: e.specs("paper").runs for e in experiments() if e.specs("paper").training is not None}
+    assert len(runs) > 30
+    assert {id: count for id, count in runs.items() if count < 2} == {}  # one run gives no interval
+    assert runs["blumenfeld2020/table3"] == 4
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+def test_figure_1_has_three_widths_with_all_that_its_claims_compare(scale):
+    spec = experiment("blumenfeld2020/fig1").specs(scale)
+    names = [m.name for m in spec.networks]
+    assert len(set(names)) == len(names)
+    for width in fig1.WIDTHS:
+        for f in (1, 4, 16, width):
+            assert {fig1.name(width, f), fig1.name(f, f)} <= set(names)
+            assert f == width or fig1.name(width, f, fig1.NOISE) in names
+    assert (len(names) > 35) == (scale == "paper")
+
+
+def test_pictures_of_digits_are_not_mirrored():
+    for item in ("table1", "table2", "table3", "mixup"):
+        augment = {d: experiment(f"blumenfeld2020/{item}").specs("paper", d).training.augment for d in (None, "svhn")}
+        assert augment == {None: "reflected-crop+mirror", "svhn": "none"}
 
 
 # --- verdicts -----------------------------------------------------------------------------------------------
@@ -125,13 +155,17 @@ def test_the_paper_scale_has_the_papers_numbers():
 RUNS, EPOCHS, LAYERS = 12, 5, 13
 
 
-def study(accuracy, layered=None, noise=0.0, seed=0):
-    """Synthetic results: test accuracy by network at the last epoch, and variables [network][epoch, layer]."""
+def study(accuracy, layered=None, noise=0.0, seed=0, trained=0.95):
+    """Synthetic results: test accuracy by network at the last epoch, and variables [network][epoch, layer].
+
+    ``trained`` is the training accuracy of all networks.
+    """
     rng = np.random.default_rng(seed)
     networks = list(accuracy)
     data = {}
     values = np.array([[[accuracy[n]] * EPOCHS] * RUNS for n in networks], float)
     data["test_accuracy"] = (("network", "run", "epoch"), values + noise * rng.normal(size=(len(networks), RUNS, 1)))
+    data["train_accuracy"] = (("network", "run", "epoch"), np.full_like(values, trained))
     for name, by_network in (layered or {}).items():
         stacked = np.full((len(networks), RUNS, EPOCHS, LAYERS), np.nan)
         for i, n in enumerate(networks):
@@ -145,7 +179,7 @@ def study(accuracy, layered=None, noise=0.0, seed=0):
 
 TABLE1 = {
     **{"wide-resnet": 0.6, "constnet-he": 0.6, "deterministic": 0.25},
-    **{"random-order": 0.6, "gradient-noise": 0.6, "parameter-noise": 0.6, "dropout": 0.5, "dropout-all": 0.6},
+    **{"computation-noise": 0.6, "gradient-noise": 0.6, "parameter-noise": 0.6, "dropout": 0.5, "dropout-all": 0.6},
     "library": 0.6,
 }
 
@@ -170,8 +204,9 @@ def fall(end):
 
 
 def correlation_results(zero, he):
-    both = {"random-order": zero, "constnet-he": he}
-    return study(dict.fromkeys(both, 0.5), {f"{s}_correlation": both for s in ("forward", "backward")}, 1e-6)
+    both = {"computation-noise": zero, "constnet-he": he}
+    layered = {f"{side}_{form}": both for side in ("forward", "backward") for form in correlations.FORMS}
+    return study(dict.fromkeys(both, 0.5), layered, 1e-6)
 
 
 @pytest.mark.parametrize("item", ["fig3", "fig7"])
@@ -183,23 +218,81 @@ def test_correlations_converge(item):
     rng = np.random.default_rng(0)
     data = correlation_results(fall(0.9), flat)
     for side in ("forward", "backward"):
-        data[f"{side}_correlation"][0, :, -1] = 1 + rng.normal(0, 1, size=(RUNS, 1))
+        for form in correlations.FORMS:
+            data[f"{side}_{form}"][0, :, -1] = 1 + rng.normal(0, 1, size=(RUNS, 1))
     found = verdicts(item, data)
-    assert {v for k, v in found.items() if k.endswith("falls")} == {"inconclusive"}
+    assert {v for k, v in found.items() if "falls" in k} == {"inconclusive"}
+
+
+@pytest.mark.parametrize("item", ["fig3", "fig7"])
+def test_both_forms_of_correlation_are_judged_on_their_own(item):
+    flat = 0.05 * np.ones((EPOCHS, LAYERS))
+    data = correlation_results(fall(0.06), flat)
+    for side in ("forward", "backward"):
+        data[f"{side}_centred"] = correlation_results(2 - fall(0.1), flat)[f"{side}_centred"]
+    found = verdicts(item, data)
+    assert {v for k, v in found.items() if k.endswith("-centred")} == {"fails"}
+    assert {v for k, v in found.items() if not k.endswith("-centred")} == {"holds"}
+
+
+def grouped_results(by_layer, noise=0.0):
+    """Correlations that fall from 1 by ``by_layer`` at the end, each run with noise of its own at each layer."""
+    fallen = 1 - np.linspace(0, 1, EPOCHS)[:, None] * by_layer
+    data = correlation_results(fallen, fallen)
+    rng = np.random.default_rng(3)
+    for name in list(data):
+        if name not in ("test_accuracy", "train_accuracy"):
+            data[name] = data[name] + noise * rng.normal(size=(1, RUNS, 1, LAYERS))
+    return data
+
+
+LAYER = np.arange(LAYERS)
+STAGES = np.repeat([0.0, 0.1, 0.5, 0.9], [1, 4, 4, 4])
+TRENDS = {
+    "linear": LAYER / LAYERS,
+    "convex": (LAYER / LAYERS) ** 3,
+    "exponential": 1.5 ** (LAYER - LAYERS),
+    "in the middle": 1 / (1 + np.exp(-(LAYER - 6.5))),
+    "across": np.maximum(LAYER - 1, 0) % 4 / 3.0,
+    "first layers of stages": np.isin(LAYER, [1, 5, 9]).astype(float),
+}
 
 
 def test_groups():
-    layer = np.arange(LAYERS)
-    stages = np.repeat([0.0, 0.1, 0.5, 0.9], [1, 4, 4, 4])
-    together, apart = (np.linspace(0, 1, EPOCHS)[:, None] * x for x in (stages, (layer - 1) % 4 / 3.0))
-    only("holds", verdicts("fig4", correlation_results(1 - together, together)))
-    only("fails", verdicts("fig4", correlation_results(1 - apart, apart)))
-    rng = np.random.default_rng(3)
-    data = correlation_results(fall(0.5), fall(0.5))
-    for side in ("forward", "backward"):
-        # Half of the runs in groups, half of them across.
-        data[f"{side}_correlation"][0] = np.where(rng.random((RUNS, 1, 1)) < 0.15, together, apart)
-    assert "inconclusive" in verdicts("fig4", data).values()
+    only("holds", verdicts("fig4", grouped_results(STAGES, 0.02)))
+    only("holds", verdicts("fig4", grouped_results(0.5 * (STAGES > 0.5), 0.02)))  # one stage alone has broken away
+    half = xr.DataArray(np.arange(RUNS) % 2 == 0, dims="run")  # of the runs in groups, the others across
+    together, apart = grouped_results(STAGES, 0.02), grouped_results(TRENDS["across"], 0.02)
+    only("inconclusive", verdicts("fig4", together.where(half, apart)))
+
+
+@pytest.mark.parametrize("trend", TRENDS)
+def test_what_is_no_group_does_not_hold(trend):
+    only("fails", verdicts("fig4", grouped_results(TRENDS[trend], 0.005)))
+
+
+def test_layers_that_differ_by_rounding_are_not_judged():
+    stuck = grouped_results(0 * STAGES)
+    stuck += 1e-12 * xr.DataArray(STAGES, dims="layer")
+    only("inconclusive", verdicts("fig4", stuck))
+
+
+@pytest.mark.parametrize("item", ["table1", "fig3", "fig7", "table2", "fig8", "table3", "mixup", "fig1"])
+def test_networks_that_had_no_time_are_not_judged(item):
+    """Everything as the paper has it, but no network came half of the way: the verdict would be about the time."""
+    layered = {f"{s}_{f}": 0.99 for s in ("forward", "backward") for f in correlations.FORMS}
+    names = [*TABLE1, *TABLE2, *table3_accuracies(0.6, 0.3, 0.6, 0.2), *mixup_accuracies(0.6, 0.5, 0.6)]
+    names += fig1_accuracies(0.3, 0.1, 0.0)
+    data = study(dict.fromkeys(names, 0.3), {v: dict.fromkeys(names, x) for v, x in layered.items()}, 1e-3, trained=0.4)
+    found = verdicts(item, data.assign(unique_features=0 * data.forward_centred + 1, linear_regime=0.1))
+    assert found.pop("deterministic-stays-symmetric", "holds") == "holds"  # true at any time
+    only("inconclusive", found)
+
+
+def test_runs_that_are_all_stuck_at_one_accuracy_are_not_judged():
+    found = verdicts("table1", study(dict.fromkeys(TABLE1, 0.1), {"unique_features": dict.fromkeys(TABLE1, 1.0)}))
+    assert found.pop("deterministic-stays-symmetric") == "holds"
+    only("inconclusive", found)
 
 
 TABLE2 = dict(
@@ -217,7 +310,8 @@ def test_table2():
 def test_fig8():
     def forward(stuck, apart, he):
         low = {"1-average": apart * np.ones(LAYERS), "he": he * np.ones(LAYERS)}
-        return {"forward_correlation": {n: stuck * np.ones(LAYERS) for n in TABLE2} | low}
+        one = {n: stuck * np.ones(LAYERS) for n in TABLE2} | low
+        return {f"forward_{form}": one for form in correlations.FORMS}
 
     only("holds", verdicts("fig8", study(TABLE2, forward(0.99, 0.1, 0.2), 1e-4)))
     only("fails", verdicts("fig8", study(TABLE2, forward(0.5, 0.8, 0.2), 1e-4)))
@@ -256,14 +350,28 @@ def test_a_layer_that_lets_nothing_through_counts():
     assert (leakynet.passed_on(results, "feature_breaking", "1") == np.log10(leakynet.NOTHING)).all()
 
 
+def test_single_small_ratios_do_not_drive_the_mean():
+    """One epoch and layer at which next to nothing passed weighs as much as it is: little."""
+    results = study(TABLE2, {"feature_breaking": attenuated(1.0, 1.0, False)})
+    before = leakynet.passed_on(results, "feature_breaking", "1")
+    results.feature_breaking.loc[{"network": "7-averages", "epoch": 2, "layer": 4}] = 1e-12
+    after = leakynet.passed_on(results, "feature_breaking", "1")
+    assert (before == 0).all()
+    assert (abs(after) < 0.05).all()
+
+
+def table3_accuracies(noise32, noise16, dropout, neither):
+    names = {}
+    for precision, alone in (("float32", noise32), ("bfloat16", noise16)):
+        for rate in table3.DROPOUTS:
+            names[table3.label(precision, "noise", rate)] = dropout if rate else alone
+            names[table3.label(precision, "no noise", rate)] = dropout if rate else neither
+    return names
+
+
 def test_table3():
-    def results(noise32, noise16, dropout, neither, spread=1e-4):
-        names = {}
-        for precision, alone in (("float32", noise32), ("bfloat16", noise16)):
-            for rate in table3.DROPOUTS:
-                names[table3.label(precision, "noise", rate)] = dropout if rate else alone
-                names[table3.label(precision, "no noise", rate)] = dropout if rate else neither
-        return study(names, noise=spread)
+    def results(*accuracies, spread=1e-4):
+        return study(table3_accuracies(*accuracies), noise=spread)
 
     only("holds", verdicts("table3", results(0.6, 0.3, 0.6, 0.2)))
     only("fails", verdicts("table3", results(0.1, 0.6, 0.15, 0.2)))
@@ -271,21 +379,56 @@ def test_table3():
     assert list(found.values()).count("inconclusive") >= len(found) - 1, found
 
 
+def mixup_accuracies(mixed, bare, normalised):
+    return {mixup.MIXED: mixed, mixup.BARE: bare, mixup.NORMALISED: normalised}
+
+
+def test_mixup():
+    def results(*accuracies, linear=0.15, spread=1e-4):
+        return study(mixup_accuracies(*accuracies), noise=spread).assign(linear_regime=linear)
+
+    only("holds", verdicts("mixup", results(0.6, 0.5, 0.6)))
+    only("fails", verdicts("mixup", results(0.5, 0.6, 0.6, linear=0.45)))
+    only("inconclusive", verdicts("mixup", results(0.25, 0.25, 0.25, spread=0.5)))
+
+
+def test_the_linear_regime_is_regression_with_the_tangent_kernel():
+    task = prepare(DataSpec("digits", train=60, test=40, layout="image", scaling="channels"))
+    network = build(ConstNetSpec(13, 4, 1, batch_norm=False), task.shape, task.classes, 0)
+    images = torch.cat([task.train_inputs, task.test_inputs])
+    kernel = ntk.tangent_kernel(network, images)[..., 0].detach()
+    targets = torch.nn.functional.one_hot(task.train_labels, 10).double()
+    train, test = kernel[:60, :60], kernel[60:, :60]
+    found = (test @ torch.linalg.pinv(train, rtol=1e-9) @ targets).argmax(1)
+    assert mixup.linear_regime(task) == pytest.approx(float((found == task.test_labels).double().mean()), abs=0.03)
+
+
+def fig1_accuracies(lost, alone, noisy):
+    accuracy = {}
+    for width in fig1.WIDTHS:
+        for f in fig1.counts(width):
+            gap = lost * np.log2(width / f) / 6
+            accuracy[fig1.name(width, f)] = 0.9 - gap
+            if f != width:
+                accuracy[fig1.name(width, f, fig1.NOISE)] = 0.9 + noisy
+    for f in {f for width in fig1.WIDTHS for f in fig1.counts(width)} - set(fig1.WIDTHS):
+        accuracy[fig1.name(f, f)] = 0.9 - lost * (6 - np.log2(f)) / 6 + alone
+    return accuracy
+
+
 def test_fig1():
     def results(lost, alone, noisy, spread=1e-4):
-        accuracy = {}
-        for f in fig1.FEATURES:
-            gap = lost * (5 - np.log2(f)) / 5
-            accuracy[fig1.name(fig1.WIDTH, f)] = 0.9 - gap
-            accuracy[fig1.name(fig1.WIDTH, f, fig1.NOISE)] = 0.9 + noisy
-            if f != fig1.WIDTH:
-                accuracy[fig1.name(f, f)] = 0.9 - gap + alone
+        accuracy = fig1_accuracies(lost, alone, noisy)
+        # Layers of 16 and 32 units stand alone, too, and are as good as any: copies of as many do worse, or better.
+        for f in (16, 32):
+            for width in (w for w in fig1.WIDTHS if w > f):
+                accuracy[fig1.name(width, f)] = 0.9 - np.sign(lost) * (0.02 if f == 16 else 0.01)
         return study(accuracy, noise=spread)
 
-    only("holds", verdicts("fig1", results(0.3, +0.1, 0.0)))
-    only("fails", verdicts("fig1", results(-0.3, -0.1, -0.1)))
+    only("holds", verdicts("fig1", results(0.3, +0.2, 0.0)))
+    only("fails", verdicts("fig1", results(-0.3, -0.2, -0.1)))
     found = verdicts("fig1", results(0.0, 0.0, 0.0, spread=1.0))
-    assert list(found.values()).count("inconclusive") >= len(found) - 1, found
+    assert list(found.values()).count("inconclusive") >= 0.8 * len(found), found
 
 
 def changed(results, variable, value):

@@ -30,6 +30,7 @@ MODULES = (
     "blumenfeld2020.constnet",
     "blumenfeld2020.leakynet",
     "blumenfeld2020.table3",
+    "blumenfeld2020.mixup",
     "blumenfeld2020.signal",
     "blumenfeld2020.perturbation",
     "blumenfeld2020.ntk",

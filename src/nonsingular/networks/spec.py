@@ -89,8 +89,8 @@ class NetworkSpec:
         )
         # The malicious start cancels skips, which first layer and readout do not have, even where they are square.
         first = "glorot" if self.init == "malicious" else self.init
-        # Replicas differ by their outgoing weights (blumenfeld2020 appendix E): the readout keeps its own.
-        last = "glorot" if self.init.startswith("replicated") else first
+        # Replicas differ by their outgoing weights, He-normal ones of their own (blumenfeld2020 appendix E).
+        last = "he" if self.init.startswith("replicated") else first
         for part, how in ((network.layers[:1], first), (network.layers[1:], self.init), (network.readout, last)):
             initialise(part, how, generator)
         return network

@@ -42,7 +42,7 @@ _COLOURS = {
     "constnet+bn": ORANGE,
     "constnet-he": VERMILION,
     "wide-resnet": BLACK,
-    "random-order": BLUE,
+    "computation-noise": BLUE,
     "gradient-noise": SKY,
     "parameter-noise": PURPLE,
     "dropout": ORANGE,

@@ -179,18 +179,25 @@ def correlations_by_layer(results: xr.Dataset, variable: str, title: str) -> Fig
         return figure
 
 
-def correlation_groups(results: xr.Dataset, groups: Mapping[str, Sequence[int]]) -> Figure:
-    """Forward and backward correlations against the epoch, one curve a layer, coloured by the layer's stage."""
+def correlation_groups(results: xr.Dataset, groups: Mapping[str, Sequence[int]], suffix: str, form: str) -> Figure:
+    """Forward and backward correlations against the epoch, one curve a layer, coloured by the layer's stage.
+
+    Args:
+        results: of one network.
+        groups: stage -> layers.
+        suffix: of the variables, after ``forward_`` and ``backward_``.
+        form: of the correlation, for the axis.
+    """
     with style():
         figure = new_figure(7.0, 3.4)
         for ax, side in zip(figure.subplots(1, 2, sharey=True), ("forward", "backward"), strict=True):
             for (stage, layers), like in zip(groups.items(), ("plain", "residual", "hyper-residual"), strict=True):
                 for number, layer in enumerate(layers):
-                    curve = results[f"{side}_correlation"].sel(layer=layer).mean("run")
+                    curve = results[f"{side}_{suffix}"].sel(layer=layer).mean("run")
                     label = stage if number == 0 else None
                     ax.plot(results.epoch, curve, linewidth=1.2, color=colour(like), label=label)
             _epochs(ax)
-            ax.set_ylabel(f"{side} correlation (cosine)")
+            ax.set_ylabel(f"{side} correlation ({form})")
         legend_below(figure)
         network = str(results.network.values)
         heading(figure, f"ConstNet ({network}): one curve a layer", _about(results, "mean over runs"))

@@ -13,7 +13,7 @@ from nonsingular.training.regularisers import BiasPenalty
 
 PRECISIONS = ("float32", "bfloat16")
 OPTIMISERS = ("adam", "sgd")
-AUGMENTATIONS = ("none", "crop+mirror")
+AUGMENTATIONS = ("none", "crop+mirror", "reflected-crop+mirror")
 
 
 def emulates_bfloat16(device: torch.device) -> bool:
@@ -46,7 +46,8 @@ class TrainingSpec:
         milestones: epochs after which the learning rate is multiplied by ``decay``.
         decay: see there.
         augment: ``none``, or ``crop+mirror``: images padded by 4 zero pixels, cropped and mirrored at random in every
-            step (He et al. 2016, section 4.2).
+            step (He et al. 2016, section 4.2); or ``reflected-crop+mirror``: padded by 4 reflected ones (Zagoruyko and
+            Komodakis 2016, section 3).
         mixup: alpha of mixup (Zhang et al. 2017); 0 mixes nothing.
     """
 

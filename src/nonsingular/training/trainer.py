@@ -149,7 +149,9 @@ class Trainer:
         torch.index_select(self._inputs, 0, rows.flatten(), out=self._batch)
         batch = self._batch.unflatten(0, rows.shape)
         if self.spec.augment != "none":
-            batch = torch.stack([crop_and_mirror(x, g) for x, g in zip(batch, augmentation, strict=True)])
+            reflect = self.spec.augment == "reflected-crop+mirror"
+            pairs = zip(batch, augmentation, strict=True)
+            batch = torch.stack([crop_and_mirror(x, g, reflect=reflect) for x, g in pairs])
         return batch.permute(0, 1, 4, 2, 3) if self._images else batch
 
     def _step(self, number: int, inputs: Float[Tensor, "run sample ..."], labels: Tensor) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from nonsingular.experiments.blumenfeld2020.protocol import Measure
-from nonsingular.experiments.claims import Effect, Region, difference, mean
+from nonsingular.experiments.claims import Effect, NotMeasured, Region, difference, mean
 from nonsingular.experiments.effects import per_run
 
 DEPTH = 13
-BOTH = ("random-order", "constnet-he")
+BOTH = ("computation-noise", "constnet-he")
 """The two starts that are compared."""
 
-BY_CHANCE = Region(low=2 / 11)
-"""Of ``grouped``: more than 3 random groups of 12 layers would give, 2 of 11 degrees of freedom."""
+STEPS = Region(low=2 / 3)
+"""Of ``grouped``: steps at the borders are more than twice those inside; half is a smooth trend's share."""
+
+FORMS = {"correlation": "cosine", "centred": "centred"}
+"""How a correlation is measured: as the text defines it, and as the authors measured it. Suffix -> name."""
 
 
 def groups() -> dict[str, tuple[int, ...]]:
@@ -35,7 +39,7 @@ def converge(variable: str) -> Measure:
     def effect(results: xr.Dataset) -> Effect:
         end, start = distance(results, variable, -1), distance(results, variable, 0)
         note = f"{float(start.mean()):.2f} apart at the start, {float(end.mean()):.2f} at the end"
-        return mean(end / start, note=note)
+        return mean(end / start, note=note, within=(0, np.inf))
 
     return effect
 
@@ -45,28 +49,44 @@ def falls(variable: str) -> Measure:
 
     def effect(results: xr.Dataset) -> Effect:
         values = per_run(results, variable, BOTH[0]).mean("layer")
-        return difference(values.isel(epoch=-1), values.isel(epoch=0), paired=True)
+        return difference(values.isel(epoch=-1), values.isel(epoch=0), paired=True, within=(-2, 2))
 
     return effect
+
+
+APART = 1e-6
+"""Standard deviation over layers below which correlations differ by rounding alone."""
 
 
 def grouped(variable: str) -> Measure:
-    """Share of the variance of correlations over layers that lies between the stages (1: layers move as groups).
+    """Steps of a correlation at the stages' borders, over those at the borders and inside (1: layers move as groups).
 
-    At each run's epoch of largest variance, when the symmetry breaks; three random groups of layers would give about
-    0.18 (2 of 11 degrees of freedom).
+    At each run's epoch of largest variance over layers, when the symmetry breaks. A step is the distance between the
+    means over half a stage before and after: at the two borders, and in the middle of each of the three stages. A trend
+    that is smooth over all layers has equal steps, a share of 1/2, and so have layers that differ without order.
     """
 
     def effect(results: xr.Dataset) -> Effect:
-        values = per_run(results, variable, BOTH[0])
-        stages = groups()
-        inside = xr.concat([values.sel(layer=list(layers)).var("layer") for layers in stages.values()], "stage")
-        all_layers = values.sel(layer=[n for layers in stages.values() for n in layers])
-        total = all_layers.var("layer")
-        within = inside.mean("stage")
-        when = total.fillna(0).argmax("epoch")
-        share = 1 - within.isel(epoch=when) / total.isel(epoch=when)
+        layers = [n for stage in groups().values() for n in stage]
+        values = per_run(results, variable, BOTH[0]).sel(layer=layers)
+        spread = values.std("layer").fillna(0)
+        when = spread.argmax("epoch")
+        if not (spread.max("epoch") > APART).any():
+            raise NotMeasured(f"{variable} is the same in all layers: no symmetry was broken")
+        chosen = values.isel(epoch=when).where(spread.isel(epoch=when) > APART).transpose("run", "layer").values
+        border, inside = steps(chosen, len(layers) // len(groups()))
         epochs = sorted({int(e) for e in results.epoch.values[when.values]})
-        return mean(share, note=f"at epochs {epochs}, where layers differ most")
+        note = f"at epochs {epochs}, where layers differ most"
+        with np.errstate(invalid="ignore"):
+            share = border / (border + inside)
+        return mean(share, note=note, within=(0, 1))
 
     return effect
+
+
+def steps(values: Float[np.ndarray, "run layer"], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean step at the borders of stages of ``size`` layers, and mean step in their middles, one number a run each."""
+    half = size // 2
+    means = np.stack([values[:, i : i + half].mean(1) for i in range(0, values.shape[1], half)], 1)
+    found = np.abs(np.diff(means, axis=1))
+    return found[:, 1::2].mean(1), found[:, ::2].mean(1)

@@ -1,4 +1,4 @@
-"""Figure 1 (and 5): one hidden layer on MNIST whose features are copies of fewer and fewer (§2.1, appendix E)."""
+"""Figure 1 (and 5): hidden layers of several widths whose features are copies of fewer (§2.1, appendix E)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from nonsingular.data import DataSpec
-from nonsingular.experiments.blumenfeld2020.protocol import POINTS, Measure, accuracy, claim
-from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, Region, difference
+from nonsingular.experiments.blumenfeld2020.protocol import POINTS, Measure, accuracy, better, claim, when_trained
+from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, NotMeasured, Region
 from nonsingular.experiments.effects import slope
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.spec import Spec, at_scale
@@ -22,17 +22,27 @@ from nonsingular.training import Member, TrainingSpec
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SCALES = {
-    "smoke": ("digits", 3, 2, None, None, None),
-    "laptop": ("mnist", 30, 10, 10_000, 5_000, 10),
-    "paper": ("mnist", 30, 75, 10_000, None, None),
-}
-"""Scale -> data, seeds, epochs of 100 steps of 100 images (7 500 steps in the paper), images and their size."""
-
-WIDTH = 32
+WIDTHS = (16, 32, 64)
 FEATURES = (1, 2, 4, 8, 16, 32)
+FEW = (1, 4, 16)
+
+_SCALES = {
+    "smoke": ("digits", 3, 2, 100, FEW, None, None, None),
+    "laptop": ("mnist", 30, 10, 100, FEW, 10_000, 5_000, 10),
+    "paper": ("mnist", 30, 10, 80, FEATURES, None, None, None),
+}
+"""Scale -> data, seeds, epochs, images a step, unique features beside all of them, images and their size.
+
+At the paper's scale 10 epochs of MNIST's 60 000 images in steps of 80 are its 7 500 steps.
+"""
+
 NOISE = 0.1
 LITTLE = 0.5  # percentage points
+
+
+def counts(width: int, features: tuple[int, ...] = FEATURES) -> tuple[int, ...]:
+    """Numbers of unique features in a layer of ``width`` units, up to all of them."""
+    return (*(f for f in features if f < width), width)
 
 
 def member(width: int, features: int, noise: float = 0.0) -> Member:
@@ -47,42 +57,57 @@ def name(width: int, features: int, noise: float = 0.0) -> str:
 
 
 def specs(scale: str, data: str | None = None) -> Spec:
-    """Copies of 1 to 32 features in a layer of 32, with and without noise, and layers of the features alone."""
-    images, runs, epochs, train, test, size = at_scale(_SCALES, scale)
+    """Copies of fewer features in layers of every width, with and without noise, and layers of the features alone."""
+    images, runs, epochs, batch, features, train, test, size = at_scale(_SCALES, scale)
     source = data or images
     if source == "digits":
         train, test, size = None, None, None
+    alone = sorted({f for width in WIDTHS for f in counts(width, features)} - set(WIDTHS))
     return Spec(
         "blumenfeld2020/fig1",
         scale,
         runs=runs,
         data=DataSpec(source, train, test, scaling="channels", size=size),
         networks=(
-            *(member(WIDTH, f) for f in FEATURES),
-            *(member(WIDTH, f, NOISE) for f in FEATURES),
-            *(member(f, f) for f in FEATURES[:-1]),
+            *(member(width, f) for width in WIDTHS for f in counts(width, features)),
+            *(member(width, f, NOISE) for width in WIDTHS for f in counts(width, features)[:-1]),
+            *(member(f, f) for f in alone),
         ),
-        training=TrainingSpec(epochs, batch=100, learning_rate=0.1, optimiser="sgd"),
+        training=TrainingSpec(epochs, batch=batch, learning_rate=0.1, optimiser="sgd"),
         instruments=dict.fromkeys(("train_accuracy", "test_accuracy", "correlations")),
     )
 
 
-SERIES = {
-    "copies": [name(WIDTH, f) for f in FEATURES],
-    "copies+noise": [name(WIDTH, f, NOISE) for f in FEATURES],
-    "features alone": [*(name(f, f) for f in FEATURES[:-1]), name(WIDTH, WIDTH)],
-}
+def series(width: int, features: tuple[int, ...]) -> dict[str, list[str]]:
+    """Curve -> its networks, one for each number of unique features; a full layer needs no noise and stands alone."""
+    full = name(width, width)
+    return {
+        "copies": [name(width, f) for f in features],
+        "copies+noise": [full if f == width else name(width, f, NOISE) for f in features],
+        "features alone": [name(f, f) for f in features],
+    }
 
 
 def draw(results: xr.Dataset) -> Mapping[str, Figure]:
-    """Accuracy, and distinct features left after training, against the number of unique features at the start."""
+    """By width: accuracy, and features' likeness after training, against the unique features at the start."""
+    return {f"accuracy-{width}": _figure(results, width) for width in WIDTHS if _found(results, width)}
+
+
+def _found(results: xr.Dataset, width: int) -> tuple[int, ...]:
+    """Numbers of unique features that the results have for a width."""
+    return tuple(f for f in counts(width) if name(width, f) in results.network)
+
+
+def _figure(results: xr.Dataset, width: int) -> Figure:
+    features = _found(results, width)
 
     def curves(values: xr.DataArray) -> xr.DataArray:
+        curve = series(width, features)
         rows = [
-            values.sel(network=networks).rename(network="features").assign_coords(features=list(FEATURES))
-            for networks in SERIES.values()
+            values.reindex(network=networks).rename(network="features").assign_coords(features=list(features))
+            for networks in curve.values()
         ]
-        return xr.concat(rows, "network").assign_coords(network=list(SERIES))
+        return xr.concat(rows, "network").assign_coords(network=list(curve))
 
     scans = [
         Scan(curves(100 * results.test_accuracy.isel(epoch=-1)), "test accuracy (%)"),
@@ -90,61 +115,72 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
             curves(results.forward_correlation.isel(epoch=-1, layer=0)), "forward correlation after training (cosine)"
         ),
     ]
-    title = f"One hidden layer of {WIDTH} units, copies of fewer features"
-    return {
-        "accuracy": over_numbers(
-            scans, "features", "unique features at the start", title, base=2, attributes=results.attrs
-        )
-    }
+    title = f"One hidden layer of {width} units, copies of fewer features"
+    return over_numbers(scans, "features", "unique features at the start", title, base=2, attributes=results.attrs)
 
 
-def _better(first: str, second: str) -> Measure:
+def _slope(width: int) -> Measure:
     def effect(results: xr.Dataset) -> Effect:
-        a, b = accuracy(results, first), accuracy(results, second)
-        return difference(a, b, note=f"{float(a.mean()):.2f} % against {float(b.mean()):.2f} %")
+        places = {name(width, f): float(np.log2(f)) for f in _found(results, width)}
+        if len(places) < 3:
+            raise NotMeasured(f"fewer than three numbers of unique features among {width} units")
+        return slope(results, places, accuracy)
 
     return effect
 
 
-def _claim(id: str, statement: str, effect: Measure, region: Region, unit: str = POINTS) -> Claim:
-    return claim("fig1", id, "§2.1, figures 1 and 5", statement, effect, region, unit)
+def _claim(id: str, width: int, statement: str, effect: Measure, region: Region, unit: str = POINTS) -> Claim:
+    """A claim about layers of one width, of networks of which the one with unique features had time to train."""
+    return claim("fig1", id, "§2.1, figures 1 and 5", statement, when_trained(effect, name(width, width)), region, unit)
 
 
-DOUBLINGS = {name(WIDTH, f): float(np.log2(f)) for f in FEATURES}
-CLAIMS = (
-    _claim(
-        "fewer-unique-features",
-        f"Test accuracy falls with fewer unique features among {WIDTH} units (slope over 1 to {WIDTH}).",
-        lambda r: slope(r, DOUBLINGS, accuracy),
-        POSITIVE,
-        "percentage points a doubling",
-    ),
-    *(
+def _better(first: str, second: str) -> Measure:
+    return lambda results: better(results, first, second)
+
+
+def _claims(width: int) -> tuple[Claim, ...]:
+    fewer = [f for f in FEW if f < width]
+    return (
         _claim(
-            f"replicas-worse-than-none-{f}",
-            f"{WIDTH} units copied from {f} do worse than {f} units alone (with copies minus without).",
-            _better(name(WIDTH, f), name(f, f)),
-            NEGATIVE,
-        )
-        for f in (1, 4, 16)
-    ),
-    *(
+            f"fewer-unique-features-{width}",
+            width,
+            f"Test accuracy falls with fewer unique features among {width} units (slope over 1 to {width}).",
+            _slope(width),
+            POSITIVE,
+            "percentage points a doubling",
+        ),
+        *(
+            _claim(
+                f"replicas-worse-than-none-{width}-from-{f}",
+                width,
+                f"{width} units copied from {f} do worse than {f} units alone (with copies minus without).",
+                _better(name(width, f), name(f, f)),
+                NEGATIVE,
+            )
+            for f in fewer
+        ),
+        *(
+            _claim(
+                f"noise-repairs-{width}-from-{f}",
+                width,
+                f"Small noise repairs it: {width} copies of {f} with noise come within {LITTLE:g} points of {width} "
+                "unique features.",
+                _better(name(width, f, NOISE), name(width, width)),
+                Region(low=-LITTLE),
+            )
+            for f in fewer
+        ),
         _claim(
-            f"noise-repairs-{f}",
-            f"Small noise repairs it: copies of {f} with noise come within {LITTLE:g} points of {WIDTH} unique "
-            "features.",
-            _better(name(WIDTH, f, NOISE), name(WIDTH, WIDTH)),
-            Region(low=-LITTLE),
-        )
-        for f in (1, 4, 16)
-    ),
-    _claim(
-        "noise-helps",
-        "Noise helps copies of a single feature (with noise minus without).",
-        _better(name(WIDTH, 1, NOISE), name(WIDTH, 1)),
-        POSITIVE,
-    ),
-)
+            f"noise-helps-{width}",
+            width,
+            f"Noise helps {width} copies of a single feature (with noise minus without).",
+            _better(name(width, 1, NOISE), name(width, 1)),
+            POSITIVE,
+        ),
+    )
+
+
+CLAIMS = tuple(c for width in WIDTHS for c in _claims(width))
 
 EXPERIMENTS = (
     Experiment(
@@ -155,8 +191,9 @@ EXPERIMENTS = (
         draw,
         CLAIMS,
         differs=(
-            f"The text names neither widths nor the size of the noise: {WIDTH} units, and noise of {NOISE:g} of the "
-            "weights' standard deviation. The readout starts from Glorot-normal weights of its own, one a copy.",
+            "The text names neither widths, nor the size of a step, nor that of the noise: "
+            f"{', '.join(map(str, WIDTHS))} units, steps of 80 images and noise of {NOISE:g} of the weights' "
+            "standard deviation.",
         ),
     ),
 )

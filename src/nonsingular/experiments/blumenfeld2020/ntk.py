@@ -100,10 +100,18 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
 def linear_kernel(inputs: Float[Tensor, "sample channel height width"], features: int) -> Float[Tensor, "sample other"]:
     r"""The tangent kernel of :math:`f = w\,s(x) + b` with ``features`` copies of the scalar s.
 
-    s is the mean over channels and over every fourth pixel in height and width, which the two strides leave.
+    s is the inputs' ``brightness``.
     """
-    s = inputs.double()[:, :, ::4, ::4].mean((1, 2, 3))
+    s = brightness(inputs)
     return features * s[:, None] * s[None, :] + 1
+
+
+def brightness(inputs: Float[Tensor, "sample channel height width"]) -> Float[Tensor, " sample"]:
+    """What ConstNet's features are at the start: the mean over channels and over every fourth pixel each way.
+
+    The two strides leave every fourth one.
+    """
+    return inputs.double()[:, :, ::4, ::4].mean((1, 2, 3))
 
 
 def _linear_in_pixels(inputs: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample other"]:
