@@ -93,6 +93,12 @@ def test_replicated_rows_are_the_first_ones_of_he_again(units, features, seed):
     assert len(found.unique(dim=0)) == min(units, features)
 
 
+def test_the_readout_of_replicas_is_he_normal_and_no_copy():
+    weight = build(NetworkSpec(1, 400, init="replicated:1"), 7, 300, seed=3).readout.weight.detach()
+    assert weight.std() == pytest.approx(math.sqrt(2 / 400), rel=0.01)
+    assert len(weight.unique(dim=1)[0]) == 400
+
+
 def test_replicated_without_arguments_makes_all_units_identical():
     convolution = initialised(nn.Conv2d(3, 6, 3), "replicated")
     assert (convolution.weight == convolution.weight[:1]).all()

@@ -55,7 +55,7 @@ def test_constnets_size_is_a_wide_resnets():
     assert 17e6 < parameters < 18e6  # Wide-ResNet-16-10 has 17.1 million
 
 
-@pytest.mark.parametrize(("width", "depth"), [(4, 7), (4, 31), (256, 7)])
+@pytest.mark.parametrize(("width", "depth"), [(4, 7), (4, 31), (16, 13), (64, 13), (256, 7)])
 @pytest.mark.parametrize("kind", ["constnet", "leakynet-1", "leakynet-I", "isometric"])
 def test_signals_and_gradients_do_not_change_with_depth(kind, width, depth):
     x = torch.randn(4, 1, 4, 4, dtype=torch.float64)
@@ -67,6 +67,19 @@ def test_signals_and_gradients_do_not_change_with_depth(kind, width, depth):
         torch.testing.assert_close(values, values[:1].expand_as(values), rtol=1e-6, atol=1e-6)
     gradients = found["gradient_norm"][pairs][:-1]  # the last one's comes from the random readout
     torch.testing.assert_close(gradients, gradients[:1].expand_as(gradients), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("width", [4, 16, 64, 256])
+def test_constnets_own_layers_keep_signals_and_gradients_to_rounding(width):
+    """Of the network that is trained, stage by stage: where it widens, every gradient is shared by more channels."""
+    torch.manual_seed(0)
+    network = build(ConstNetSpec(13, width, 1, batch_norm=False), (1, 8, 8), 3, 0).double()
+    nn.init.normal_(network.readout.weight)
+    found = signals(network, torch.randn(4, 1, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 2, 0]))
+    for stage in (slice(0, 5), slice(5, 9), slice(9, 13)):  # the input layer is as wide as the first stage
+        for name in ("cosine", "norm", "gradient_norm"):
+            values = found[name][stage]
+            torch.testing.assert_close(values, values[:1].expand_as(values), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["he", "delta-orthogonal"])

@@ -163,10 +163,11 @@ def test_a_frozen_parameter_stays(pictures):
     assert (trainer.population.parameters["frozen"] == 1).all()
 
 
-def test_crops_and_mirrors_are_shifted_copies():
+@pytest.mark.parametrize("reflect", [False, True])
+def test_crops_and_mirrors_are_shifted_copies(reflect):
     images = torch.arange(1, 4 * 5 * 6 * 2 + 1, dtype=torch.float32).view(4, 5, 6, 2)
-    found = crop_and_mirror(images, torch.Generator().manual_seed(0), padding=2)
-    padded = F.pad(images, (0, 0, 2, 2, 2, 2))
+    found = crop_and_mirror(images, torch.Generator().manual_seed(0), padding=2, reflect=reflect)
+    padded = F.pad(images.permute(0, 3, 1, 2), (2, 2, 2, 2), "reflect" if reflect else "constant").permute(0, 2, 3, 1)
     for image, source in zip(found, padded, strict=True):
         candidates = [
             crop if not mirrored else crop.flip(1)
@@ -199,6 +200,21 @@ def test_all_shifts_and_both_sides_occur_equally_often():
 def test_wrong_specs_are_refused(wrong, message):
     with pytest.raises(InputError, match=message):
         TrainingSpec(**wrong)
+
+
+def test_reflections_of_images_smaller_than_the_shift_go_back_and_forth():
+    images = torch.tensor([1.0, 2.0]).view(1, 1, 2, 1).expand(200, 1, 2, 1)
+    found = crop_and_mirror(images, torch.Generator().manual_seed(0), padding=4, reflect=True).squeeze()
+    assert {tuple(row.tolist()) for row in found} == {(1.0, 2.0), (2.0, 1.0)}
+
+
+@pytest.mark.parametrize(("augment", "dark"), [("crop+mirror", True), ("reflected-crop+mirror", False)])
+def test_training_augments_as_it_is_told(augment, dark):
+    task = Task(torch.ones(20, 1, 8, 8), torch.arange(20) % 2, torch.ones(2, 1, 8, 8), torch.arange(2), classes=2)
+    spec = TrainingSpec(batch=20, augment=augment)
+    trainer = Trainer([nn.Sequential(nn.Flatten(), nn.Linear(64, 2))], [0], task, spec)
+    batch = trainer._gather(torch.arange(20)[None], [torch.Generator().manual_seed(0)])
+    assert bool((batch == 0).any()) == dark
 
 
 def test_augmentation_needs_images(task):

@@ -36,6 +36,9 @@ _SCALES = {
 At the paper's scale 10 epochs of MNIST's 60 000 images in steps of 80 are its 7 500 steps.
 """
 
+SMALL = ("digits", "stl10")
+"""Data sets with fewer images than the laptop scale takes of MNIST."""
+
 NOISE = 0.1
 LITTLE = 0.5  # percentage points
 
@@ -60,8 +63,10 @@ def specs(scale: str, data: str | None = None) -> Spec:
     """Copies of fewer features in layers of every width, with and without noise, and layers of the features alone."""
     images, runs, epochs, batch, features, train, test, size = at_scale(_SCALES, scale)
     source = data or images
+    if source in SMALL:
+        train, test = None, None
     if source == "digits":
-        train, test, size = None, None, None
+        size = None
     alone = sorted({f for width in WIDTHS for f in counts(width, features)} - set(WIDTHS))
     return Spec(
         "blumenfeld2020/fig1",
