@@ -8,14 +8,14 @@ import pytest
 import torch
 import xarray as xr
 
-from nonsingular.data import DataSpec, prepare
+from nonsingular.data import DataSpec, Task, prepare
 from nonsingular.errors import InputError
 from nonsingular.experiments.blumenfeld2020 import constnet, correlations, fig1, leakynet, mixup, ntk, table3
 from nonsingular.experiments.claims import judge
 from nonsingular.experiments.registry import experiment, experiments
 from nonsingular.experiments.workspace import Workspace
 from nonsingular.networks import ConstNetSpec, build
-from nonsingular.training import Breaker, Member, Store
+from nonsingular.training import Breaker, Member, Store, Trainer
 
 ITEMS = (
     *("fig1", "fig3", "fig4", "fig7", "fig8", "fig9", "fig10", "table1", "table2", "table3", "mixup"),
@@ -360,6 +360,12 @@ def test_single_small_ratios_do_not_drive_the_mean():
     assert (abs(after) < 0.05).all()
 
 
+@pytest.mark.parametrize(("item", "variable"), [("fig9", "feature_breaking"), ("fig10", "gradient_breaking")])
+def test_rounding_of_a_symmetry_that_was_never_broken_is_not_judged(item, variable):
+    tiny = {n: 1e-8 * x for n, x in attenuated(0.1, 1.0, item == "fig10").items()}
+    only("inconclusive", verdicts(item, study(TABLE2, {variable: tiny}, 1e-3)))
+
+
 def table3_accuracies(noise32, noise16, dropout, neither):
     names = {}
     for precision, alone in (("float32", noise32), ("bfloat16", noise16)):
@@ -498,3 +504,36 @@ def test_members_name_their_breaker():
     by_name = {m.name: m for m in constnet.networks(8, 1)}
     assert by_name["deterministic"] == Member("deterministic", ConstNetSpec(13, 8, 1), breaker=Breaker("order-free"))
     assert by_name["dropout-all"].network.dropout_on == "all"
+    for member in (by_name["dropout"], experiment("blumenfeld2020/table3").specs("paper").networks[1]):
+        assert (member.network.dropout, member.network.dropout_on) == (0.01, "skipped")
+    leaky = experiment("blumenfeld2020/table2").specs("paper").networks
+    assert {m.breaker for m in (by_name["computation-noise"], *leaky)} == {Breaker("hardware")}
+
+
+@pytest.mark.parametrize(
+    ("item", "name", "precision"),
+    [
+        ("table1", "wide-resnet", "float32"),
+        ("table1", "computation-noise", "float32"),
+        ("table1", "deterministic", "float32"),
+        ("table2", "3-averages", "float32"),
+        ("table3", "noise, dropout 0.05", "bfloat16"),
+        ("mixup", "constnet", "float32"),
+    ],
+)
+def test_networks_of_the_papers_size_take_a_step(item, name, precision):
+    """Of the paper scale's network, batch normalisation and augmentation, on four pictures of CIFAR's size."""
+    spec = experiment(f"blumenfeld2020/{item}").specs("paper")
+    member = next(m for m in spec.networks if m.name == name)
+    protocol = dataclasses.replace(spec.training, batch=4, precision=precision, mixup=float(item == "mixup"))
+    generator = torch.Generator().manual_seed(0)
+    task = Task(torch.randn(4, 3, 32, 32, generator=generator), torch.arange(4), torch.zeros(1, 3, 32, 32),
+                torch.zeros(1, dtype=torch.long), classes=10)  # fmt: skip
+    network = build(member.network, task.shape, task.classes, 0)
+    assert sum(p.numel() for p in network.parameters()) > 16e6
+    trainer = Trainer([network], [0], task, protocol, breakers=[member.breaker])
+    before = {n: p.detach().clone() for n, p in trainer.population.parameters.items()}
+    trainer.train_epoch()
+    assert bool(trainer.finite().all())
+    moved = [n for n, p in trainer.population.parameters.items() if not torch.equal(p, before[n])]
+    assert any(n.startswith("readout") for n in moved)

@@ -121,13 +121,17 @@ def _forward(results: xr.Dataset, network: str, suffix: str, reduce: str) -> xr.
 NOTHING = 1e-8  # of the part before: stands for a ratio of zero, whose logarithm no mean could take
 
 
+ROUNDED = 1e-6
+"""Mean symmetry-breaking part that float32's rounding alone makes of equal features."""
+
+
 def passed_on(results: xr.Dataset, variable: str, letter: str) -> xr.DataArray:
     """log10 of the symmetry-breaking part after a layer over that before it, one number a run.
 
     Both are first averaged: over the epochs after the start, over the layers that began as ``letter``, and over the
     networks that have layers of both kinds. (Logarithms of single ratios would be driven by the smallest of them.)
-    Signals pass from below, gradients from above. Where nothing breaks the symmetry before any such layer there is no
-    ratio.
+    Signals pass from below, gradients from above. Where nothing but rounding breaks the symmetry before such layers
+    there is no ratio.
     """
     parts = []
     for name in MIXED:
@@ -139,9 +143,9 @@ def passed_on(results: xr.Dataset, variable: str, letter: str) -> xr.DataArray:
         layers = [i for i, start in enumerate(STARTS[name][1:]) if start == letter]
         pairs = np.stack([before[..., layers], after[..., layers]])
         parts.append(np.where(np.isfinite(pairs).all(0), pairs, 0.0))
-    before, after = np.concatenate(parts, 3).sum((2, 3))
+    before, after = np.concatenate(parts, 3).reshape(2, results.sizes["run"], -1).mean(2)
     ratio = np.full(before.shape, np.nan)
-    np.divide(after, before, out=ratio, where=before > 0)
+    np.divide(after, before, out=ratio, where=before > ROUNDED)
     return xr.DataArray(np.log10(np.maximum(ratio, NOTHING)), dims="run")
 
 
