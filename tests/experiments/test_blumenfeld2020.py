@@ -488,6 +488,14 @@ def test_perturbation_claims(results):
     assert verdicts("perturbation", rough)["average-norm"] == "inconclusive"
 
 
+def test_runs_that_all_diverged_are_inconclusive():
+    data = table1_results(True)
+    data["test_accuracy"][:, :, -1] = np.nan
+    found = verdicts("table1", data)
+    assert found.pop("deterministic-stays-symmetric") == "holds"
+    only("inconclusive", found)
+
+
 @pytest.mark.parametrize("item", ITEMS)
 def test_what_was_not_measured_is_inconclusive(item):
     empty = xr.Dataset(coords={"network": ["another"], "run": [0], "epoch": [0, 1], "layer": [1]})

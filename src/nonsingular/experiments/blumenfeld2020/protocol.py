@@ -82,7 +82,8 @@ def better(results: xr.Dataset, first: str, second: str) -> Effect:
     """
     a, b = accuracy(results, first), accuracy(results, second)
     found = np.concatenate([a, b])
-    if found.size > 2 and np.ptp(found[np.isfinite(found)]) == 0:
+    found = found[np.isfinite(found)]
+    if found.size > 2 and np.ptp(found) == 0:
         raise NotMeasured(f"all runs of {first} and {second} are stuck at {found[0]:.1f} %")
     return difference(a, b, note=_means(results, first, second), within=POSSIBLE)
 
