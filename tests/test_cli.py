@@ -185,8 +185,7 @@ def test_full_disk_is_one_line(capsys, tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_run_resumes(tmp_path, sent):
+def test_an_interrupted_run_resumes(tmp_path):  # a killed one: test_crash_safety
     out = tmp_path / "o"
     command = [
         "reproduce",
@@ -196,7 +195,7 @@ def test_a_stopped_run_resumes(tmp_path, sent):
         "--runs",
         "2",
         "--epochs",
-        "8",
+        "4",
         "--networks",
         "plain",
         "--out",
@@ -212,11 +211,10 @@ def test_a_stopped_run_resumes(tmp_path, sent):
         if (out / "results.zarr" / "train_accuracy" / "c").exists():  # the first measurements are written
             break
         time.sleep(0.1)
-    started.send_signal(sent)
+    started.send_signal(signal.SIGINT)
     _, error = started.communicate(timeout=60)
-    if sent == signal.SIGINT:
-        assert started.returncode == 130
-        assert "--resume" in error
+    assert started.returncode == 130
+    assert "--resume" in error
     status, output, error = run(*command, "--resume", "--json")
     assert status == 0, error
     assert len(json.loads(output)) == len(experiment("orhan2018/fig6").claims)

@@ -77,9 +77,13 @@ def test_other_seeds_are_other_runs(results, tmp_path):
     xr.testing.assert_allclose(shifted.train_loss.sel(run=both), results.train_loss.sel(run=both), rtol=2e-3)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return run_study(SPEC, Workspace(tmp_path_factory.mktemp("whole"), runs_at_once=2))
+
+
 @pytest.mark.parametrize("killed_after", [1, 7, 13, 22, 30, 35])
-def test_a_killed_study_resumes_to_the_same_results(results, tmp_path, monkeypatch, killed_after):
-    whole = run_study(SPEC, Workspace(tmp_path / "whole", runs_at_once=2))
+def test_a_killed_study_resumes_to_the_same_results(whole, tmp_path, monkeypatch, killed_after):
     workspace = Workspace(tmp_path / "killed", runs_at_once=2, checkpoint_seconds=0.0)
     step = Trainer._step
     steps = 0
