@@ -184,7 +184,7 @@ def fig_s1(sign, noise=SPREAD):
     return results({"train_accuracy": rises, "negative_exact": rises, "degenerate_exact": falls}, noise)
 
 
-def fig_s3(sign, noise=1e-5, runs=RUNS):
+def fig_s3(sign, noise=1e-5, runs=30):
     """Exact fractions that differ from run to run, and estimates that follow them with a bias."""
     exact = 0.999 + 1e-4 * np.linspace(0, 1, runs)
     negative = 1 - exact

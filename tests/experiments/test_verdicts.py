@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import xarray as xr
-from synthetic_results import BUILDERS, SPEED, agreeing, contradicting, doubtful, results, scaled
+from scipy import stats
+from synthetic_results import BUILDERS, SPEED, agreeing, contradicting, doubtful, fig_s3, results, scaled
 
+from nonsingular import intervals
 from nonsingular.experiments.claims import judge
 from nonsingular.experiments.registry import experiment, experiments
 
@@ -180,3 +182,37 @@ def test_no_interval_leaves_what_is_possible():
             bound = {"percentage points": 150, "%": 100, "rank correlation": 1, "correlation": 2}.get(found.unit)
             if bound is not None and low <= high:
                 assert -bound <= low <= high <= bound, claim.id
+
+
+def test_intervals_over_points_are_over_runs():
+    """The same networks at many epochs are no more evidence than at one."""
+    few = fig_s3(+1, noise=1e-5, runs=30).isel(epoch=[0])
+    many = xr.concat([few] * 40, "epoch").assign_coords(epoch=range(40))
+    for claim in experiment("orhan2018/figS3").claims:
+        a, b = (claim.effect(data) for data in (few, many))
+        assert a.runs == b.runs == 30
+        assert b.value == pytest.approx(a.value, rel=1e-6)
+        assert (b.low, b.high) == pytest.approx((a.low, a.high), rel=1e-6)
+
+
+def test_clustered_intervals_are_those_of_independent_runs_where_each_has_one_point():
+    data = fig_s3(+1, noise=1e-4, runs=60).isel(epoch=[0])
+    truth, estimate = (data[f"degenerate_{m}"].values.ravel() for m in ("exact", "moments"))
+    found = {c.id.split("/")[-1]: c.effect(data) for c in experiment("orhan2018/figS3").claims}
+    plain = intervals.mean(100 * (estimate - truth))
+    bias = found["degenerate-under"]
+    assert bias.value == pytest.approx(plain.value)
+    assert bias.high - bias.low == pytest.approx(plain.high - plain.low, rel=0.05)
+    pearson = stats.pearsonr(truth, estimate)
+    assert found["degenerate-linear"].value == pytest.approx(pearson.statistic)
+    width = found["degenerate-linear"].high - found["degenerate-linear"].low
+    expected = pearson.confidence_interval()
+    assert width == pytest.approx(expected.high - expected.low, rel=0.3)
+
+
+def test_two_runs_give_no_interval_over_runs():
+    found = [judge(c, fig_s3(+1, runs=2), scale="smoke", data="none") for c in experiment("orhan2018/figS3").claims]
+    assert {j.verdict for j in found} == {"inconclusive"}
+    many = xr.concat([fig_s3(+1, runs=2)] * 4, "epoch").assign_coords(epoch=range(8))
+    for claim in experiment("orhan2018/figS3").claims:
+        assert "16 points of 2 runs" in judge(claim, many, scale="smoke", data="none").note
