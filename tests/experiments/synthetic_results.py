@@ -114,9 +114,8 @@ def fig7(sign, noise=SPREAD):
     silent = dict.fromkeys(speed, 0.3) | {"orthogonal": 0.3 - 0.1 * sign}
     decades = dict.fromkeys(speed, 0.0) | {"1-vector": -3.0 if sign > 0 else 0.0}
     norms = {name: through_layers(d) for name, d in decades.items()}
-    return results(
-        {"train_accuracy": accuracies(sign, speed), "silent_rectifier": silent, "gradient_norm": norms}, noise
-    )
+    values = {"silent_rectifier": silent, "zero_response": silent, "gradient_norm": norms}
+    return results(values | {"train_accuracy": accuracies(sign, speed)}, noise)
 
 
 def fig8(sign, noise=SPREAD):
