@@ -157,6 +157,8 @@ def test_spectra_counted_by_lanczos_are_drawn_where_they_were_counted():
         for name in ("degenerate", "negative"):
             whole[f"{name}_lanczos"] = whole.degenerate_lanczos.where(whole.epoch == 3)
             whole[f"{name}_moments"] = whole.degenerate_moments
+        for name, value in {"w": 1e-4, "xi": 0.5, "omega": 1.0, "alpha": 1.0}.items():
+            whole[f"mixture_{name}"] = 0 * whole.degenerate_moments + value
         assert "spectra-lanczos" in experiment(id).draw(whole)
         none = whole.drop_vars(["degenerate_lanczos", "negative_lanczos"])
         assert "spectra-lanczos" not in experiment(id).draw(none)
