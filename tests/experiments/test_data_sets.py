@@ -78,7 +78,7 @@ FIGURES = {
 """Figure -> networks of a short run, and claims that it measures unless none of the networks has trained."""
 
 
-@pytest.mark.parametrize(("figure", "name"), zip(FIGURES, ("cifar100", "svhn", "stl10") * 2, strict=True))
+@pytest.mark.parametrize(("figure", "name"), list(zip(FIGURES, ("cifar100", "svhn", "stl10") * 2, strict=True)))
 def test_deep_networks_train_on_files_of_the_real_layout(capsys, tmp_path, small_files, monkeypatch, figure, name):
     root = small_files(name)
     monkeypatch.setattr(protocol, "SMOKE_IMAGES", IMAGES)
