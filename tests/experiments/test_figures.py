@@ -10,12 +10,13 @@ from synthetic_results import agreeing
 from nonsingular import cli
 from nonsingular.experiments.orhan2018 import depth, fig4, fig7, fig8, input_scale
 from nonsingular.experiments.registry import experiment
+from nonsingular.plots import symmetry
 from nonsingular.training import Store
 
 FEW = {
     "orhan2018/fig5": ["--networks", "residual,plain"],
     "orhan2018/fig7": ["--networks", "residual,orthogonal,1-vector"],
-    "orhan2018/fig8": ["--networks", "tau=0,tau=0.025"],
+    "orhan2018/fig8": ["--networks", "tau=0,tau=0.025,covariance-tau=0.025"],
     "orhan2018/depth": [],
     "orhan2018/input-scale": ["--networks", "plain,residual", "--scaling", "centred"],
     "orhan2018/figS6": [],
@@ -68,7 +69,8 @@ def test_the_spec_of_figure_7_has_every_count_of_vectors():
 
 def test_the_spec_of_figure_8_has_the_papers_tau():
     skips = [m.network.skip for m in fig8.specs("paper").networks]
-    assert skips == [f"equalised:{t}" for t in ("0", "0.005", "0.01", "0.015", "0.02", "0.025")]
+    taus = ("0", "0.005", "0.01", "0.015", "0.02", "0.025")
+    assert skips == [f"{kind}:{t}" for kind in ("equalised", "covariance") for t in taus]
 
 
 def test_eigenvalues_of_trained_networks_skips_lie_on_the_unit_circle(reproduced):
@@ -135,3 +137,28 @@ def test_every_scaling_is_trained_and_the_named_one_added(reproduced):
         np.testing.assert_allclose(other, growth[0], rtol=1e-4)
     first = results.activation_norm.isel(epoch=0, layer=0).sel(network="plain", scaling=["unit", "unit*10"])
     np.testing.assert_allclose(first[1] / first[0], 10, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("data", "chance"), [("digits", 10), ("cifar10", 10), ("cifar100", 5), ("cifar100-fine", 1)])
+def test_chance_is_that_of_the_classes(data, chance):
+    attributes = {"data": data, "scaling": "unit"}
+    accuracy = (("network", "run", "epoch"), np.full((1, 2, 2), 0.5))
+    results = xr.Dataset({"test_accuracy": accuracy}, {"network": ["constnet"], "run": [0, 1]}, attributes)
+    lines = symmetry.accuracies(results, "title").axes[0].lines
+    assert [line.get_xdata()[0] for line in lines if line.get_linestyle() == ":"] == [chance]
+
+
+def test_spectra_counted_by_lanczos_are_drawn_where_they_were_counted():
+    for id in ("orhan2018/fig3", "orhan2018/fig4", "orhan2018/fig5"):
+        whole = agreeing(id)
+        for name in ("weight_norm", "mean_overlap", "linear_dependence", "zero_response", "test_accuracy"):
+            if name not in whole:
+                whole[name] = whole.train_accuracy
+        for name in ("degenerate", "negative"):
+            whole[f"{name}_lanczos"] = whole.degenerate_lanczos.where(whole.epoch == 3)
+            whole[f"{name}_moments"] = whole.degenerate_moments
+        for name, value in {"w": 1e-4, "xi": 0.5, "omega": 1.0, "alpha": 1.0}.items():
+            whole[f"mixture_{name}"] = 0 * whole.degenerate_moments + value
+        assert "spectra-lanczos" in experiment(id).draw(whole)
+        none = whole.drop_vars(["degenerate_lanczos", "negative_lanczos"])
+        assert "spectra-lanczos" not in experiment(id).draw(none)

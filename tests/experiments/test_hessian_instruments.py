@@ -46,12 +46,12 @@ def dense_fractions(snapshot, run):
     }
 
 
-@pytest.mark.parametrize("name", ["hessian_exact", "hessian_lanczos", "hessian_moments"])
+@pytest.mark.parametrize("name", ["hessian_exact", "hessian_lanczos", "hessian_few_lanczos", "hessian_moments"])
 def test_fractions_of_every_run_but_the_diverged(snapshot, name):
     measured = INSTRUMENTS[name].measure(snapshot)
     assert set(measured) == set(INSTRUMENTS[name].variables)
     assert {variable for variable in measured if variable not in MIXTURE} <= set(LABELS) & PERCENT
-    method = name.removeprefix("hessian_")
+    method = name.removeprefix("hessian_").removeprefix("few_")
     for run in (0, 2):
         expected = dense_fractions(snapshot, run)
         assert sum(float(measured[f"{part}_{method}"][run]) for part in PARTS) == pytest.approx(1)

@@ -17,7 +17,9 @@ def parameters(network):
     return sum(p.numel() for p in network.parameters())
 
 
-@pytest.mark.parametrize("skip", ["none", "identity", "hyper", "orthogonal", "copies:4", "equalised:0.01"])
+@pytest.mark.parametrize(
+    "skip", ["none", "identity", "hyper", "orthogonal", "copies:4", "equalised:0.01", "covariance:0.01"]
+)
 @pytest.mark.parametrize(
     ("inputs", "depth", "width", "count"),
     [(3072, 20, 128, 709_652), (3072, 30, 128, 874_772), (128, 10, 16, 4_852), (128, 10, 32, 14_292)],
@@ -64,7 +66,9 @@ def with_biases(network, seed=0):
     return network
 
 
-@pytest.mark.parametrize("skip", ["none", "identity", "hyper", "orthogonal", "copies:2", "equalised:0.3"])
+@pytest.mark.parametrize(
+    "skip", ["none", "identity", "hyper", "orthogonal", "copies:2", "equalised:0.3", "covariance:0.3"]
+)
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 7])
 def test_forward_is_the_equations_of_the_paper(skip, depth):
     network = with_biases(build(NetworkSpec(depth=depth, width=8, skip=skip), 5, 3, seed=1))
@@ -169,7 +173,7 @@ def test_same_seed_same_network_to_the_bit(name):
     assert all(not torch.equal(first[k], other[k]) for k in weights)
 
 
-@pytest.mark.parametrize("skip", ["identity", "hyper", "orthogonal", "copies:4", "equalised:0.02"])
+@pytest.mark.parametrize("skip", ["identity", "hyper", "orthogonal", "copies:4", "equalised:0.02", "covariance:0.02"])
 def test_networks_that_differ_in_skips_start_from_equal_weights(skip):
     plain = dict(build(NetworkSpec(depth=5, width=16), 7, 3, seed=3).named_parameters())
     skipping = dict(build(NetworkSpec(depth=5, width=16, skip=skip), 7, 3, seed=3).named_parameters())
@@ -219,6 +223,7 @@ def built(**fields):
         (lambda: built(skip="equalised:-1"), "tau must lie between 0 and 0.109 for 128 units, got -1"),
         (lambda: built(skip="equalised:nan"), "tau must lie between 0 and 0.109 for 128 units, got nan"),
         (lambda: built(skip="equalised:0.5"), "tau must lie between 0 and 0.109 for 128 units, got 0.5"),
+        (lambda: built(skip="covariance:0.5"), "tau must lie between 0 and 0.109 for 128 units, got 0.5"),
         (lambda: built(batch_norm=(21,)), "batch_norm names layers 1 to 20, got (21,)"),
         (lambda: built(batch_norm=(0,)), "batch_norm names layers 1 to 20, got (0,)"),
         (lambda: built(init="orthogonal"), "unknown initialisation 'orthogonal'; there are glorot, he, malicious"),

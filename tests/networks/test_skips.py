@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nonsingular.errors import InputError
-from nonsingular.networks import copied, equalised, orthogonal
+from nonsingular.networks import copied, equalised, orthogonal, turned
 from nonsingular.networks.skips import SMALLEST_EIGENVALUE
 
 SEEDS = st.integers(0, 2**31)
@@ -126,6 +126,38 @@ def test_equalised_with_tau_0_is_orthogonal(n, seed):
     torch.testing.assert_close(S @ S.T, torch.eye(n, dtype=torch.float64), rtol=0, atol=1e-6)
 
 
+@settings(deadline=None, max_examples=40)
+@given(half=st.integers(1, 32), product=st.floats(0, 10), seed=SEEDS)
+def test_turned_sets_the_covariances_of_the_skip_vectors_as_the_text_says(half, product, seed):
+    """Eigenvalues of S S^T proportional to exp(-tau (j-1)), those of S on the unit circle."""
+    n = 2 * half
+    tau = product / (n - 1)
+    S = turned(n, tau, seeded(seed)).double()
+    covariance = torch.linalg.eigvalsh(S @ S.T).flip(0)
+    expected = torch.exp(-tau * torch.arange(n, dtype=torch.float64))
+    torch.testing.assert_close(covariance / covariance[0], expected, rtol=1e-2, atol=1e-6)
+    # A quarter turn: two of them are a half turn, whatever the basis.
+    torch.testing.assert_close(S @ S, -torch.eye(n, dtype=torch.float64), rtol=0, atol=1e-6 * math.exp(product / 2))
+    if product == 0:
+        torch.testing.assert_close(S @ S.T, torch.eye(n, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.005, 0.01, 0.015, 0.02, 0.025])
+def test_turned_to_rounding_for_the_papers_tau(tau):
+    for seed in range(3):
+        assert (eigenvalues(turned(128, tau, seeded(seed))).abs() - 1).abs().max() < 1e-6
+
+
+def test_turned_is_quarter_turns_in_a_basis_drawn_at_random():
+    n, tau = 6, 0.3
+    P = haar_reference(n, seeded(4))
+    expected = torch.zeros(n, n, dtype=torch.float64)
+    for i in range(3):
+        s = math.sqrt(math.exp(tau * (n - 1) / 2) * math.exp(-tau * i))
+        expected += s * torch.outer(P[:, i], P[:, i + 3]) - torch.outer(P[:, i + 3], P[:, i]) / s
+    torch.testing.assert_close(turned(n, tau, seeded(4)).double(), expected, rtol=0, atol=1e-6)
+
+
 def test_larger_tau_is_less_orthogonal():
     def departure(tau):
         S = torch.stack([equalised(32, tau, seeded(s)) for s in range(20)]).double()
@@ -141,6 +173,13 @@ def test_larger_tau_is_less_orthogonal():
 def test_tau_out_of_range_is_refused(tau):
     with pytest.raises(InputError, match=r"tau must lie between 0 and 1\.97 for 8 units"):
         equalised(8, tau)
+    with pytest.raises(InputError, match=r"tau must lie between 0 and 1\.97 for 8 units"):
+        turned(8, tau)
+
+
+def test_quarter_turns_come_in_pairs():
+    with pytest.raises(InputError, match="quarter turns need an even number of units, got 7"):
+        turned(7, 0.1)
 
 
 @pytest.mark.parametrize("vectors", [0, -1, 3, 9, 16])

@@ -1,7 +1,8 @@
 """What a study measures of a population: small instruments that share one look at the networks.
 
 An instrument names its variables with their dimensions and computes them from a ``Snapshot``, which records activations
-and gradients once, when the first instrument asks for them.
+and gradients once, when the first instrument asks for them. None looks at all samples of a large data set: accuracies
+are those of the first ``EVALUATED`` samples, units, signals and Hessians those of the first ``PROBE_SAMPLES``.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from nonsingular import measures
+from nonsingular.errors import InputError
 from nonsingular.experiments import hessian_instruments as hessian
 from nonsingular.experiments import representation_instruments as representation
 from nonsingular.experiments import symmetry_instruments as symmetry
+from nonsingular.networks.fully_connected import Layer
 from nonsingular.training import Trainer
 
 PROBE_SAMPLES = 1000
+"""First training samples on which units, signals and Hessians are measured (representations by batches see 256)."""
 
 
 class Snapshot:
@@ -31,7 +35,7 @@ class Snapshot:
 
     Args:
         trainer: the population in training; it is left as it was.
-        samples: size of the batch (the first samples of the training set, which is in random order).
+        samples: size of the batch: the first samples of the training set, in the order of its files.
     """
 
     def __init__(self, trainer: Trainer, samples: int = PROBE_SAMPLES) -> None:
@@ -61,6 +65,22 @@ class Snapshot:
         """Activations, layer by layer."""
         seen = self._recorded[1]
         return [measures.responses(seen[name], stacked=True) for name in self.population.layers]
+
+    @cached_property
+    def rectified(self) -> list[Float[Tensor, "run sample unit"]]:
+        """What a fully-connected layer of rectified linear units adds to its skip, ``f(W x + b)``, layer by layer.
+
+        Raises:
+            InputError: layers of another kind.
+        """
+        modules = dict(self.population.skeleton.named_modules())
+        layers = [modules[name] for name in self.population.layers]
+        if not all(isinstance(layer, Layer) and layer.activation == "relu" for layer in layers):
+            raise InputError("silent rectifiers are those of fully-connected layers with activation relu")
+        ends = [f"{n}.norm" if f"{n}.norm" in modules else f"{n}.linear" for n in self.population.layers]
+        with torch.no_grad():
+            _, seen = self.population.record(self.inputs, training=True, layers=ends)
+        return [torch.relu(seen[name]) for name in ends]
 
     @cached_property
     def gradients(self) -> list[Float[Tensor, "run sample unit"]]:
@@ -116,7 +136,9 @@ def _accuracy(split: str) -> Instrument:
 
 
 EVALUATED = 10_000
-"""Samples on which accuracies are computed: their binomial standard error is at most half a percent."""
+"""First samples of the training and of the test set on which accuracies are computed, or all where there are fewer: a
+binomial standard error of at most half a percent. Mirror images come after all originals: of 50 000 images none is
+among the first."""
 
 
 def _weights(s: Snapshot) -> list[Tensor]:
@@ -129,6 +151,10 @@ def _activations(s: Snapshot) -> list[Tensor]:
 
 def _gradients(s: Snapshot) -> list[Tensor]:
     return s.gradients
+
+
+def _rectified(s: Snapshot) -> list[Tensor]:
+    return s.rectified
 
 
 def _weight_gradients(s: Snapshot) -> list[Tensor]:
@@ -163,12 +189,14 @@ INSTRUMENTS: dict[str, Instrument] = {
     "effective_rank": _by_layer("effective_rank", _activations, measures.effective_rank),
     "condition_number": _by_layer("condition_number", _activations, measures.condition_number),
     "zero_response": _by_layer("zero_response", _activations, measures.zero_response),
+    "silent_rectifier": _by_layer("silent_rectifier", _rectified, measures.zero_response),
     "dead_units": _by_layer("dead_units", _activations, measures.dead_units),
     "activation_norm": _by_layer("activation_norm", _activations, measures.activation_norm),
     "gradient_norm": _by_layer("gradient_norm", _gradients, measures.gradient_norm),
     "weight_gradient": _by_layer("weight_gradient", _weight_gradients, measures.root_mean_square),
     "below_epsilon": _by_layer("below_epsilon", _weight_gradients, measures.below_epsilon),
     "logit_norm": Instrument({"logit_norm": ()}, lambda s: {"logit_norm": measures.activation_norm(s.outputs)}),
+    "bias_gap": Instrument({"bias_gap": ()}, lambda s: {"bias_gap": s.trainer.bias_gap()}),
     "skip_matrix": Instrument(SKIP_MATRIX, _skip_matrices),
     "representations": Instrument(dict.fromkeys(representation.VARIABLES, ("layer",)), representation.representations),
     "weight_quantiles": Instrument(
@@ -178,6 +206,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "symmetry_breaking": Instrument(dict.fromkeys(symmetry.BREAKING, ("layer",)), symmetry.breaking),
     "hessian_exact": Instrument(dict.fromkeys(hessian.EXACT, ()), hessian.exact),
     "hessian_lanczos": Instrument(dict.fromkeys(hessian.LANCZOS, ()), hessian.lanczos),
+    "hessian_few_lanczos": Instrument(dict.fromkeys(hessian.LANCZOS, ()), hessian.few_lanczos),
     "hessian_moments": Instrument(dict.fromkeys((*hessian.MOMENTS, *hessian.MIXTURE), ()), hessian.moments),
 }
 
@@ -193,12 +222,14 @@ LABELS: dict[str, str] = {
     "effective_rank": "effective rank",
     "condition_number": "condition number",
     "zero_response": "zero responses (%)",
+    "silent_rectifier": "zeros of f(W x + b), before the skip (%)",
     "dead_units": "dead units (%)",
     "activation_norm": "mean norm of activations",
     "gradient_norm": "mean gradient norm (nats)",
     "weight_gradient": "root mean square weight gradient (nats)",
     "below_epsilon": "weights with gradient below Adam's epsilon (%)",
     "logit_norm": "mean norm of the logits",
+    "bias_gap": "distance of biases from targets / that of zero",
     "skip_modulus": "modulus of skip eigenvalues",
     "skip_angle": "angle of skip eigenvalues (radians)",
     "eigenvector_correlation": "eigenvalues of the eigenvectors' correlations",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BATCHES = 2
 LARGEST_BATCH = 128
+"""Representations are those of the first ``BATCHES`` batches of at most so many training samples: of 256."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QUANTILE_VALUES = 100_000  # of a layer in one batch: more are thinned out evenly
 

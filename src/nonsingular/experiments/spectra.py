@@ -1,24 +1,18 @@
-"""Effects and figures of the shares of degenerate and negative eigenvalues that several experiments have."""
+"""Figures of the shares of degenerate and negative eigenvalues that several experiments have."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from nonsingular.experiments.claims import Effect
-from nonsingular.experiments.effects import larger
 from nonsingular.experiments.instruments import LABELS
 from nonsingular.plots import spectra
 from nonsingular.plots.curves import Panel, over_epochs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-def larger_share(results: xr.Dataset, variable: str, first: str, second: str) -> Effect:
-    """First minus second network's share, averaged over the measured epochs after the start, in percentage points."""
-    return larger(results, variable, first, second, 100.0)
 
 
 FITTED_AFTER = 3  # epochs, as in orhan2018 figure 3d
@@ -37,3 +31,11 @@ def shares_over_epochs(results: xr.Dataset, title: str, method: str = "moments")
     names = [f"{part}_{method}" for part in ("degenerate", "negative")]
     measured = results.dropna("epoch", how="all", subset=names[:1])
     return over_epochs(measured, [Panel(n, LABELS[n], percent=True) for n in names], title)
+
+
+def counted_over_epochs(results: xr.Dataset, what: str) -> Mapping[str, Figure]:
+    """The same counted by Lanczos, as figure ``spectra-lanczos``; none where nothing was counted."""
+    if "degenerate_lanczos" not in results or not results.degenerate_lanczos.notnull().any():
+        return {}
+    title = f"Shares of the Hessian's eigenvalues counted by Lanczos, {what}"
+    return {"spectra-lanczos": shares_over_epochs(results, title, "lanczos")}

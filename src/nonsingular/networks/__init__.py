@@ -8,7 +8,7 @@ from nonsingular.networks.highway import Highway, HighwaySpec
 from nonsingular.networks.initialisation import INITIALISATIONS, initialise
 from nonsingular.networks.leakynet import LeakyNet, LeakyNetSpec
 from nonsingular.networks.residual import Residual, ResidualSpec, plainnet, resnet, resnext, wide_resnet
-from nonsingular.networks.skips import copied, equalised, orthogonal
+from nonsingular.networks.skips import copied, equalised, orthogonal, turned
 from nonsingular.networks.spec import NAMED, Architecture, NetworkSpec, build, named
 from nonsingular.networks.stacks import Stack, StackSpec
 from nonsingular.networks.vgg import VGG, VGGSpec
@@ -45,5 +45,6 @@ __all__ = [
     "plainnet",
     "resnet",
     "resnext",
+    "turned",
     "wide_resnet",
 ]

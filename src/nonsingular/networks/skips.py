@@ -11,8 +11,9 @@ from torch import Generator, Tensor
 from nonsingular.errors import InputError
 
 SMALLEST_EIGENVALUE = 1e-6
-"""Of S in ``equalised``. Its root is the conditioning of the eigenvectors, which magnifies the rounding of the matrix
-to float32 in its eigenvalues: below, they leave the unit circle by more than about 1e-4."""
+"""Of S in ``equalised``, and of the covariances in ``turned`` relative to the largest. Its root is the conditioning of
+the eigenvectors, which magnifies the rounding of the matrix to float32 in its eigenvalues: below, they leave the unit
+circle by more than about 1e-4."""
 
 
 def orthogonal(n: int, generator: Generator | None = None) -> Float[Tensor, "n n"]:
@@ -43,6 +44,35 @@ def copied(n: int, vectors: int, generator: Generator | None = None) -> Float[Te
     if vectors < 1 or n % vectors:
         raise InputError(f"skip vectors must divide the width {n}, got {vectors}")
     return orthogonal(n, generator)[:vectors].repeat(n // vectors, 1)
+
+
+def turned(n: int, tau: float, generator: Generator | None = None) -> Float[Tensor, "n n"]:
+    r"""A matrix with eigenvalues on the unit circle whose skip vectors have correlations set by tau (orhan2018 §2.7).
+
+    :math:`\Sigma = P\,\mathrm{diag}(B_1, \dots)\,P^T` with P random orthogonal and :math:`B_i = [[0, s_i],
+    [-1/s_i, 0]]`, quarter turns of an ellipse: its eigenvalues are :math:`\pm i`, and those of
+    :math:`\Sigma\Sigma^T`, the skip vectors' covariances, are all :math:`s_i^2` and :math:`s_i^{-2}`, which
+    :math:`s_i^2 = e^{\tau (n + 1 - 2i) / 2}` makes proportional to the :math:`e^{-\tau (j-1)}` of the text, j from 1 to
+    n. (Equal to them they cannot be: the determinant of a matrix with eigenvalues on the unit circle is 1 in modulus.)
+    Computed in float64.
+
+    Args:
+        n: units in a layer, an even number.
+        tau: 0 gives an orthogonal matrix, larger values less orthogonal ones.
+        generator: source of randomness.
+
+    Raises:
+        InputError: n is odd, or ``tau`` negative or so large that the matrix is singular to the rounding of float32.
+    """
+    largest = -math.log(SMALLEST_EIGENVALUE) / max(n - 1, 1)
+    if n % 2:
+        raise InputError(f"quarter turns need an even number of units, got {n}")
+    if not 0 <= tau <= largest:
+        raise InputError(f"tau must lie between 0 and {largest:.3g} for {n} units, got {tau}")
+    P = _haar(n, generator)
+    s = torch.exp(tau * (n + 1 - 2 * torch.arange(1, n // 2 + 1, dtype=torch.float64)) / 4)
+    first, second = P[:, : n // 2], P[:, n // 2 :]
+    return ((first * s) @ second.mT - (second / s) @ first.mT).float()
 
 
 def equalised(n: int, tau: float, generator: Generator | None = None) -> Float[Tensor, "n n"]:

@@ -50,7 +50,8 @@ class NetworkSpec:
         depth: hidden layers.
         width: units in each.
         skip: ``none``; ``identity``; ``orthogonal``; ``copies:N`` (N orthonormal vectors, copied);
-            ``equalised:TAU`` (orhan2018 Note 6); ``hyper`` (identity, and ``copies:WIDTH/4`` from all earlier layers).
+            ``equalised:TAU`` (orhan2018 Note 6); ``covariance:TAU`` (its §2.7, ``skips.turned``); ``hyper`` (identity,
+            and ``copies:WIDTH/4`` from all earlier layers).
         activation: a name in ``networks.fully_connected.ACTIVATIONS``.
         init: as ``networks.initialise`` takes it.
         batch_norm: hidden layers, counted from 1, with batch normalisation.
@@ -137,8 +138,11 @@ def _skip(how: str, width: int, generator: Generator) -> Tensor | str | None:
                 return skips.copied(width, int(argument), generator)
             case "equalised", _:
                 return skips.equalised(width, float(argument), generator)
+            case "covariance", _:
+                return skips.turned(width, float(argument), generator)
     except InputError:
         raise
     except ValueError:
         pass  # an argument that is no number: the message below says what would be right
-    raise InputError(f"unknown skip {how!r}; there are none, identity, hyper, orthogonal, copies:N, equalised:TAU")
+    known = "none, identity, hyper, orthogonal, copies:N, equalised:TAU, covariance:TAU"
+    raise InputError(f"unknown skip {how!r}; there are {known}")

@@ -139,13 +139,14 @@ def null_vectors(results: xr.Dataset) -> Figure:
         return figure
 
 
-def estimates(points: xr.Dataset, at_least: float) -> Figure:
+def estimates(points: xr.Dataset, at_least: float, networks: int) -> Figure:
     """Fractions by four moments and by Lanczos against exact ones.
 
     Args:
         points: over ``point``: ``PART_METHOD`` for degenerate and negative and the three methods, with the ends of the
             Lanczos intervals.
         at_least: degenerate fraction from which the paper compares.
+        networks: how many networks the points are of, at several epochs each.
     """
     with style():
         figure = new_figure(8.8, 4.2)
@@ -165,7 +166,8 @@ def estimates(points: xr.Dataset, at_least: float) -> Figure:
             ax.set_ylabel(f"estimated {part} eigenvalues (%)")
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
-        title = f"Estimated against exact fractions, {points.sizes['point']} networks"
+        shown = f"{points.sizes['point']} points: {networks} networks, each after several epochs"
+        title = f"Estimated against exact fractions; {shown}"
         figure.suptitle(title, fontsize=10)
         return figure
 

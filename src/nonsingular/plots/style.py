@@ -25,6 +25,7 @@ _COLOURS = {
     "orthogonal": BLACK,
     "copied vectors": BLACK,
     "equalised": BLACK,
+    "covariance": BLUE,
     "malicious": SKY,
     "bias-regularised": ORANGE,
     "bias-regularised+bn": YELLOW,
@@ -68,7 +69,7 @@ _COLOURS = {
 _SERIES = (
     ("orthogonal", "64-vectors", "32-vectors", "16-vectors", "8-vectors", "4-vectors", "2-vectors", "1-vector"),
     ("0-averages", "1-average", "3-averages", "5-averages", "7-averages", "13-averages"),
-    ("tau=0", "tau=0.005", "tau=0.01", "tau=0.015", "tau=0.02", "tau=0.025"),
+    *(tuple(f"{kind}tau={tau:g}" for tau in (0, 0.005, 0.01, 0.015, 0.02, 0.025)) for kind in ("", "covariance-")),
 )
 for _names in _SERIES:
     _levels = [round(0xC8 * i / (len(_names) - 1)) for i in range(len(_names))]

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.ticker import MaxNLocator
 
+from nonsingular.data import SOURCES
 from nonsingular.plots.style import BLACK, GREY, SEQUENTIAL, colour, heading, legend_below, new_figure, style
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def accuracies(results: xr.Dataset, title: str) -> Figure:
             ax.plot(values, np.full(len(values), row), "o", markersize=4, alpha=0.5, color=colour(name))
             if np.isfinite(values).any():
                 ax.plot([np.nanmean(values)] * 2, [row - 0.3, row + 0.3], color=colour(name), linewidth=2)
-        ax.axvline(100 / CLASSES, color=GREY, linestyle=":", linewidth=1)
+        ax.axvline(100 / _classes(results), color=GREY, linestyle=":", linewidth=1)
         ax.set_yticks(range(len(names)), names)
         ax.set_xlabel("test accuracy at the end (%); dotted: chance")
         ax.set_ylabel("network")
@@ -153,7 +154,10 @@ def accuracies(results: xr.Dataset, title: str) -> Figure:
         return figure
 
 
-CLASSES = 10
+def _classes(results: xr.Dataset) -> int:
+    """Of the data set that was trained on."""
+    source = SOURCES[results.attrs["data"]]
+    return 10 if source is None else source.classes
 
 
 def correlations_by_layer(results: xr.Dataset, variable: str, title: str) -> Figure:

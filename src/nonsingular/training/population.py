@@ -118,7 +118,11 @@ class Population:
             yield {name: tensors[run] for name, tensors in unbound.items()}
 
     def record(
-        self, inputs: Float[Tensor, "sample ..."], offsets: dict[str, Tensor] | None = None, training: bool = False
+        self,
+        inputs: Float[Tensor, "sample ..."],
+        offsets: dict[str, Tensor] | None = None,
+        training: bool = False,
+        layers: Sequence[str] | None = None,
     ) -> tuple[Float[Tensor, "run sample out"], dict[str, Float[Tensor, "run sample ..."]]]:
         """Outputs and hidden activations on one batch shared by all runs.
 
@@ -127,12 +131,13 @@ class Population:
             offsets: added to the activations, layer by layer; the gradient by them is the gradient by the activations.
             training: normalise with the statistics of this batch, as training does, instead of the running ones.
                 The networks' own buffers stay as they are.
+            layers: names of other modules to record instead of the hidden layers.
         """
 
         def one(
             parameters: dict[str, Tensor], buffers: dict[str, Tensor], offset: dict[str, Tensor] | None
         ) -> tuple[Tensor, dict[str, Tensor]]:
-            with capture(self.skeleton, self.layers, offset) as seen:
+            with capture(self.skeleton, self.layers if layers is None else layers, offset) as seen:
                 output = functional_call(self.skeleton, (parameters, buffers), (inputs,))
             return output, seen.activations
 

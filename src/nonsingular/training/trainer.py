@@ -113,6 +113,16 @@ class Trainer:
         """Steps of one epoch."""
         return self.spec.steps(len(self.task.train_labels))
 
+    def bias_gap(self) -> Float[Tensor, " run"]:
+        """How far hidden biases are from their penalty's targets: root mean square, relative to that of the targets.
+
+        1 at the start, where biases are zero; 0 at the targets. NaN for runs without penalty, or with targets of zero.
+        """
+        zero = torch.zeros_like(self._strength)
+        left = sum(((self.population.parameters[n] - t).square().sum(-1) for n, t in self._targets.items()), zero)
+        whole = sum((t.square().sum(-1) for t in self._targets.values()), zero)
+        return torch.where((self._strength > 0) & (whole > 0), left / whole, torch.nan).sqrt().detach()
+
     def train_epoch(self, on_step: Callable[[], None] = lambda: None) -> None:
         """One pass through the training set; ``on_step`` is called after every step of all networks."""
         self.population.train()

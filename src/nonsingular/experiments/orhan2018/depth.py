@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +10,10 @@ import xarray as xr
 
 from nonsingular.experiments import protocol
 from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, Region, difference, mean
-from nonsingular.experiments.effects import faster, gradient_decay, per_run, speed
+from nonsingular.experiments.effects import gradient_decay, per_run, speed
 from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.orhan2018.comparing import faster, require_started
+from nonsingular.experiments.orhan2018.differs import DAMPED, EVALUATED_ON
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.study import run_study
 from nonsingular.networks import named
@@ -111,16 +112,31 @@ def _decays(results: xr.Dataset, kind: str) -> xr.DataArray:
     return xr.concat(each, "depth").assign_coords(depth=list(DEPTHS))
 
 
-def _limit(results: xr.Dataset, kind: str) -> Effect:
+def _trainable_depth(results: xr.Dataset, kind: str) -> xr.DataArray:
+    """As ``trainable_depth``, where any network has trained."""
     ends = trainable_depth(results, kind)
+    require_started(results, *(name(k, d) for k in KINDS for d in DEPTHS))
+    return ends
+
+
+def _limit(results: xr.Dataset, kind: str) -> Effect:
+    ends = _trainable_depth(results, kind)
     beyond = int((ends == DEPTHS[-1]).sum())
-    return replace(mean(ends), note=f"{beyond} of {ends.size} runs train at every depth")
+    note = f"{beyond} of {ends.size} runs train at every depth"
+    return mean(ends, note=note, within=(DEPTHS[0], DEPTHS[-1]))
 
 
 def _loss_through_depth(results: xr.Dataset) -> Effect:
     """What residual networks lose from 10 to 50 layers, less half of what plain ones lose."""
     lost = {k: speed(results, name(k, 10)) - speed(results, name(k, 50)) for k in KINDS}
-    return mean(lost["residual"] - lost["plain"] / 2)
+    require_started(results, *(name(k, 10) for k in KINDS))
+    return mean(lost["residual"] - lost["plain"] / 2, within=(-150, 150))
+
+
+def _outlasts(results: xr.Dataset) -> Effect:
+    ends = [_trainable_depth(results, kind) for kind in ("residual", "plain")]
+    most = DEPTHS[-1] - DEPTHS[0]
+    return difference(*ends, paired=True, within=(-most, most))
 
 
 SOURCE = "orhan2018 §1, §2.3 (skips make very deep networks trainable); the depths are ours"
@@ -165,7 +181,7 @@ CLAIMS = (
         "residual-outlasts-plain",
         "Residual networks train at depths where plain ones do not (difference between the depths at which half of "
         "the best gain in accuracy is lost).",
-        lambda r: difference(trainable_depth(r, "residual"), trainable_depth(r, "plain"), paired=True),
+        _outlasts,
         POSITIVE,
         "layers",
     ),
@@ -179,6 +195,6 @@ EXPERIMENTS = (
         run_study,
         draw,
         CLAIMS,
-        differs=("The paper has no such figure: it trains 20 and 30 layers.",),
+        differs=("The paper has no such figure: it trains 20 and 30 layers.", DAMPED, EVALUATED_ON),
     ),
 )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import xarray as xr
 
 from nonsingular.experiments import protocol
-from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, difference
-from nonsingular.experiments.effects import faster, per_run
+from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, NotMeasured, difference
+from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS
+from nonsingular.experiments.orhan2018.comparing import PERCENTAGES, faster, larger_share, require_started
+from nonsingular.experiments.orhan2018.differs import ESTIMATED, EVALUATED_ON
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.spectra import fitted_spectra, larger_share, shares_over_epochs
+from nonsingular.experiments.spectra import counted_over_epochs, fitted_spectra, shares_over_epochs
 from nonsingular.experiments.study import run_study
 from nonsingular.networks import named
 from nonsingular.plots.curves import Panel, over_epochs
@@ -35,6 +38,9 @@ INSTRUMENTS = (
 SPECTRA = {"smoke": (0, 1), "laptop": (0, 1, 3, 10, 25), "paper": (0, 1, 2, 3, 5, 10, 20, 30, 50, 75, 100)}
 """Epochs at which the Hessian's spectrum is estimated from four moments, as in the paper."""
 
+COUNTED = {"laptop": (3, 25), "paper": (3, 30, 100)}
+"""Epochs at which eigenvalues are counted by Lanczos too."""
+
 
 def specs(scale: str, data: str | None = None) -> Spec:
     """Networks of 20 layers and 128 units on CIFAR-100 with 50 runs in the paper; CIFAR-10 on a laptop."""
@@ -47,7 +53,9 @@ def specs(scale: str, data: str | None = None) -> Spec:
         data=images,
         networks=tuple(Member(name, named(name, depth=20)) for name in ("plain", "residual", "hyper-residual")),
         training=protocol.training(images, epochs),
-        instruments=dict.fromkeys(INSTRUMENTS) | {"hessian_moments": SPECTRA[scale]},
+        instruments=dict.fromkeys(INSTRUMENTS)
+        | {"hessian_moments": SPECTRA[scale]}
+        | ({} if scale == "smoke" else {"hessian_few_lanczos": COUNTED[scale]}),
     )
 
 
@@ -67,17 +75,27 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
         "accuracy": over_epochs(results, accuracy, "20-layer networks"),
         "spectra": shares_over_epochs(results, "Shares of the Hessian's eigenvalues by four moments, 20 layers"),
         "densities": fitted_spectra(results, "Hessian spectra fitted to four moments, 20 layers,"),
+        **counted_over_epochs(results, "20 layers"),
         "units": over_epochs(results, units, "Distance from singularities, 20-layer networks (mean over layers)"),
     }
 
 
-def _late_degeneracy(results: xr.Dataset) -> Effect:
+def _late_degeneracy(results: xr.Dataset, variable: str) -> Effect:
     late = [
-        100 * per_run(results, "degenerate_moments", name).dropna("epoch", how="all").isel(epoch=-1)
+        100 * per_run(results, variable, name).dropna("epoch", how="all").isel(epoch=-1)
         for name in ("residual", "plain")
     ]
-    return difference(*late)
+    if any(share.epoch != results.epoch[-1] for share in late):
+        raise NotMeasured("eigenvalues were not measured at the end of training")
+    require_started(results, "residual", "plain")
+    return difference(*late, within=PERCENTAGES)
 
+
+METHODS = (
+    ("moments", "", "estimated from four moments as in the paper", ""),
+    ("lanczos", "-lanczos", "counted by Lanczos", "; counted otherwise than there"),
+)
+"""Of the spectra: name, what ids end in, words, and what sources end in."""
 
 SPEED = "mean training accuracy over the epochs"
 
@@ -98,27 +116,31 @@ CLAIMS = (
     ),
     *(
         Claim(
-            f"orhan2018/fig3/{part}-{first}-{second}",
-            "orhan2018 §2.3, figure 3b and c",
-            f"{first.capitalize()} networks have {words} eigenvalues than {second} ones, estimated from four moments "
-            f"as in the paper ({first} minus {second}, mean over the epochs after the start).",
-            lambda r, part=part, first=first, second=second: larger_share(r, f"{part}_moments", first, second),  # type: ignore[misc]
+            f"orhan2018/fig3/{part}-{first}-{second}{suffix}",
+            f"orhan2018 §2.3, figure 3b and c{otherwise}",
+            f"{first.capitalize()} networks have {words} eigenvalues than {second} ones, {how} "
+            f"({first} minus {second}, mean over the measured epochs after the start).",
+            partial(larger_share, variable=f"{part}_{method}", first=first, second=second),
             region,
             "percentage points",
         )
+        for method, suffix, how, otherwise in METHODS
         for part, words, region in (
             ("degenerate", "more degenerate", POSITIVE),
             ("negative", "fewer negative", NEGATIVE),
         )
         for first, second in (("plain", "residual"), ("residual", "hyper-residual"))
     ),
-    Claim(
-        "orhan2018/fig3/crossover",
-        "orhan2018 §2.3, figure 3b",
-        "Late in training the order turns: residual networks end more degenerate than plain ones "
-        "(estimated from four moments, residual minus plain at the last epoch measured).",
-        _late_degeneracy,
-        unit="percentage points",
+    *(
+        Claim(
+            f"orhan2018/fig3/crossover{suffix}",
+            f"orhan2018 §2.3, figure 3b{otherwise}",
+            "Late in training the order turns: residual networks end more degenerate than plain ones "
+            f"({how}; residual minus plain after the last epoch).",
+            partial(_late_degeneracy, variable=f"degenerate_{method}"),
+            unit="percentage points",
+        )
+        for method, suffix, how, otherwise in METHODS
     ),
 )
 
@@ -133,6 +155,8 @@ EXPERIMENTS = (
         differs=(
             "The paper does not say on how many samples and with how many random vectors its moments are taken; here "
             "on 1 000 training samples with four vectors. The mixture is fitted by an optimiser, not by a grid search.",
+            ESTIMATED,
+            EVALUATED_ON,
         ),
     ),
 )

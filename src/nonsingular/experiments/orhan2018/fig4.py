@@ -13,11 +13,13 @@ import xarray as xr
 from nonsingular.errors import InputError
 from nonsingular.experiments import protocol
 from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, Region, rank_correlation
-from nonsingular.experiments.effects import larger, per_run, speed
+from nonsingular.experiments.effects import per_run, speed
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS
+from nonsingular.experiments.orhan2018.comparing import larger, require_started
+from nonsingular.experiments.orhan2018.differs import DAMPED, ESTIMATED, EVALUATED_ON
 from nonsingular.experiments.spec import Spec, at_scale
-from nonsingular.experiments.spectra import shares_over_epochs
+from nonsingular.experiments.spectra import counted_over_epochs, shares_over_epochs
 from nonsingular.experiments.study import run_study
 from nonsingular.experiments.workspace import Workspace
 from nonsingular.networks import named
@@ -35,6 +37,9 @@ SIZES = {"smoke": (6, 2), "laptop": (30, 15), "paper": (100, 100)}
 
 SPECTRA = {"smoke": (1,), "laptop": (3, 15), "paper": (1, 3, 10, 30, 50, 100)}
 """Epochs at which the Hessian's spectrum is estimated from four moments, as in the paper."""
+
+COUNTED = {"laptop": (15,), "paper": (3, 30, 100)}
+"""Epochs at which eigenvalues are counted by Lanczos too."""
 
 
 def specs(scale: str, data: str | None = None) -> Spec:
@@ -60,7 +65,9 @@ def study(experiment: str, scale: str, data: str | None, sizes: Mapping[str, tup
         data=images,
         networks=(Member("plain", named("plain", depth=30)),),
         training=protocol.training(images, epochs),
-        instruments=dict.fromkeys(INSTRUMENTS) | {"hessian_moments": SPECTRA[scale]},
+        instruments=dict.fromkeys(INSTRUMENTS)
+        | {"below_epsilon": (0,), "hessian_moments": SPECTRA[scale]}
+        | ({} if scale == "smoke" else {"hessian_few_lanczos": COUNTED[scale]}),
     )
 
 
@@ -103,6 +110,7 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
     return {
         "best-and-worst": over_epochs(groups, panels, title),
         "spectra": shares_over_epochs(groups, "Shares of their Hessians' eigenvalues, estimated from four moments"),
+        **counted_over_epochs(groups, "the same networks"),
     }
 
 
@@ -115,6 +123,7 @@ def _best_minus_worst(results: xr.Dataset, variable: str, scale: float) -> Effec
 
 def _correlation(results: xr.Dataset, variable: str) -> Effect:
     measured = per_run(results, variable, "plain").isel(epoch=slice(1, None)).mean(["epoch", "layer"])
+    require_started(best_and_worst(results), "best")
     return rank_correlation(speed(results, "plain"), measured)
 
 
@@ -135,6 +144,14 @@ GROUPS = (
         "degenerate_moments",
         NEGATIVE,
         "The best networks are less degenerate, by the paper's four moments",
+        POINTS,
+        100.0,
+    ),
+    (
+        "degenerate-lanczos",
+        "degenerate_lanczos",
+        NEGATIVE,
+        "The best networks are less degenerate, counted by Lanczos rather than as in the paper",
         POINTS,
         100.0,
     ),
@@ -183,6 +200,13 @@ def claims(item: str, figure: str) -> tuple[Claim, ...]:
     return (*groups, *correlated)
 
 
+DIFFERS = (
+    ESTIMATED,
+    f"Best and worst are at least {FEWEST} runs each, also where a tenth would be fewer.",
+    DAMPED,
+    EVALUATED_ON,
+)
+
 EXPERIMENTS = (
     Experiment(
         "orhan2018/fig4",
@@ -191,5 +215,6 @@ EXPERIMENTS = (
         run,
         draw,
         claims("fig4", "figure 4"),
+        differs=DIFFERS,
     ),
 )

@@ -10,9 +10,11 @@ import xarray as xr
 
 from nonsingular.experiments import protocol
 from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Region, mean
-from nonsingular.experiments.effects import HALF, faster, gradient_decay, larger, slope, speed
+from nonsingular.experiments.effects import HALF, gradient_decay, speed
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS
+from nonsingular.experiments.orhan2018.comparing import faster, larger, slope
+from nonsingular.experiments.orhan2018.differs import EVALUATED_ON, UNDAMPED, both_data_sets
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.study import run_study
 from nonsingular.networks import NetworkSpec, named
@@ -52,7 +54,9 @@ def specs(scale: str, data: str | None = None) -> Spec:
         data=images,
         networks=(Member("residual", named("residual", depth=depth, width=WIDTH)), *copies),
         training=protocol.training(images, epochs),
-        instruments={"train_accuracy": None, "zero_response": None, "gradient_norm": (0,)},
+        instruments={"train_accuracy": None}
+        | dict.fromkeys(("silent_rectifier", "zero_response"))
+        | dict.fromkeys(("gradient_norm", "below_epsilon"), (0,)),
     )
 
 
@@ -65,8 +69,8 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
         "gradients": over_layers(results, Panel("gradient_norm", LABELS["gradient_norm"], log=True), [0], title),
     }
     if dense.sizes["network"]:
-        silent = Panel("zero_response", LABELS["zero_response"], percent=True)
-        figures["zero-responses"] = over_epochs(dense, [silent], "Identity and dense orthogonal skips")
+        silent = [Panel(name, LABELS[name], percent=True) for name in ("silent_rectifier", "zero_response")]
+        figures["zero-responses"] = over_epochs(dense, silent, "Identity and dense orthogonal skips")
     counts = {name: count for name, count in VECTORS.items() if name in results.network}
     if counts:
         figures["vectors"] = over_numbers(
@@ -90,7 +94,10 @@ def _identity(results: xr.Dataset) -> dict[str, xr.DataArray]:
     return {"residual": speed(results, "residual")} if "residual" in results.network else {}
 
 
-SLIGHTLY = 1.0  # percentage points
+NO_WORSE = 1.0  # percentage points
+SLIGHTLY = 5.0
+"""Percentage points up to which better is slightly better: a twentieth of the figure's axis, where two such curves can
+be told apart but lie close. The paper gives no number."""
 DOUBLINGS = {name: float(np.log2(count)) for name, count in VECTORS.items()}
 
 
@@ -120,22 +127,29 @@ CLAIMS = (
     *(_halving(more, fewer) for more, fewer in zip(list(VECTORS)[:-1], list(VECTORS)[1:], strict=True)),
     _claim(
         "orthogonal-better",
-        "Dense orthogonal skips work slightly better than identity skips "
+        "Dense orthogonal skips work better than identity skips "
         "(mean training accuracy over the epochs: orthogonal minus identity).",
         lambda r: faster(r, "orthogonal", "residual"),
+    ),
+    _claim(
+        "orthogonal-slightly-better",
+        f"Dense orthogonal skips work slightly better than identity skips, by less than {SLIGHTLY:g} points "
+        "(mean training accuracy over the epochs: orthogonal minus identity).",
+        lambda r: faster(r, "orthogonal", "residual"),
+        Region(0.0, SLIGHTLY),
     ),
     _claim(
         "orthogonal-no-worse",
-        f"Dense orthogonal skips work at least as well as identity skips, to within {SLIGHTLY:g} point "
+        f"Dense orthogonal skips work at least as well as identity skips, to within {NO_WORSE:g} point "
         "(mean training accuracy over the epochs: orthogonal minus identity).",
         lambda r: faster(r, "orthogonal", "residual"),
-        Region(low=-SLIGHTLY),
+        Region(low=-NO_WORSE),
     ),
     _claim(
         "zero-responses",
-        "Dense orthogonal skips leave units silent less often than identity skips "
-        "(probability of a zero response, mean over layers and epochs: orthogonal minus identity).",
-        lambda r: larger(r, "zero_response", "orthogonal", "residual", 100.0),
+        "With dense orthogonal skips units are deactivated less often than with identity skips "
+        "(probability that f(W x + b) is zero, mean over layers and epochs: orthogonal minus identity).",
+        lambda r: larger(r, "silent_rectifier", "orthogonal", "residual", 100.0),
         NEGATIVE,
     ),
     _claim(
@@ -156,6 +170,16 @@ EXPERIMENTS = (
         run_study,
         draw,
         CLAIMS,
-        differs=("The paper does not say whether layers share a skip matrix: here every layer draws its own.",),
+        differs=(
+            "The paper does not say whether layers share a skip matrix: here every layer draws its own.",
+            "The claim about zero responses is judged by the rectified part f(W x + b), before the skip is added. The "
+            "paper's axis, 3 to 7 %, suggests that it counts the sum with the skip instead. That cannot be zero but in "
+            "the first layer where skips are dense, as a sum of many numbers, so nothing could contradict the claim; "
+            "it is drawn (zero_response) and not judged.",
+            f"What the paper calls slightly better is put at less than {SLIGHTLY:g} percentage points.",
+            both_data_sets("orhan2018/fig7"),
+            UNDAMPED,
+            EVALUATED_ON,
+        ),
     ),
 )

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim
-from nonsingular.experiments.effects import faster
 from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.orhan2018.comparing import faster, larger_share
 from nonsingular.experiments.orhan2018.small_networks import DIFFERS, Size, measured_epochs, panels, small_networks
 from nonsingular.experiments.spec import Spec, at_scale
-from nonsingular.experiments.spectra import larger_share
 from nonsingular.experiments.study import run_study
 from nonsingular.plots.curves import over_epochs
 

@@ -16,11 +16,19 @@ from scipy import stats
 
 from nonsingular.experiments import protocol
 from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, NotMeasured, Region, difference, mean
-from nonsingular.experiments.effects import HALF, NO_DECAY, faster, gradient_decay, larger, log_gradient, per_run
+from nonsingular.experiments.effects import HALF, NO_DECAY, gradient_decay, log_gradient, per_run
 from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.orhan2018.comparing import (
+    CORRELATIONS,
+    POSSIBLE,
+    faster,
+    larger,
+    larger_share,
+    require_started,
+)
+from nonsingular.experiments.orhan2018.differs import EVALUATED_ON
 from nonsingular.experiments.orhan2018.small_networks import PCA, measured_epochs, panels
 from nonsingular.experiments.spec import Spec, at_scale
-from nonsingular.experiments.spectra import larger_share
 from nonsingular.experiments.study import run_study
 from nonsingular.networks import named
 from nonsingular.plots.curves import over_epochs
@@ -77,15 +85,17 @@ def _larger_gradients(results: xr.Dataset) -> Effect:
         per_run(results, "gradient_norm", name).isel(epoch=slice(1, None)).mean(["epoch", "layer"])
         for name in ("residual", "plain")
     ]
+    require_started(results, *NETWORKS)
     return difference(*norms)
 
 
 def _second_layer_overlap(results: xr.Dataset) -> Effect:
-    overlaps = (
+    overlaps = [
         per_run(results, "mean_overlap", name).sel(layer=DEPTH).isel(epoch=slice(1, None)).mean("epoch")
         for name in ("residual", "plain")
-    )
-    return difference(*overlaps)
+    ]
+    require_started(results, *NETWORKS)
+    return difference(*overlaps, within=POSSIBLE["mean_overlap"])
 
 
 def _does_not_vanish(results: xr.Dataset) -> Effect:
@@ -100,7 +110,8 @@ def _tracks(results: xr.Dataset, variable: str) -> Effect:
         other = per_run(results, variable, name)
         other = other.sel(layer=DEPTH) if "layer" in other.dims else other
         found.append([_rank_correlation(gradients.sel(run=run), other.sel(run=run)) for run in results.run])
-    return mean(np.mean(found, axis=0))
+    require_started(results, *NETWORKS)
+    return mean(np.mean(found, axis=0), within=CORRELATIONS)
 
 
 def log_gradients(results: xr.Dataset, network: str) -> xr.DataArray:
@@ -215,6 +226,7 @@ EXPERIMENTS = (
         differs=(
             "The paper does not say how it counted these networks' eigenvalues: here inputs are reduced to 128 "
             "principal components, as in its figures S1 to S3, and all eigenvalues are counted.",
+            EVALUATED_ON,
         ),
     ),
 )

@@ -23,6 +23,6 @@ EXPERIMENTS = (
         fig4.run,
         fig4.draw,
         fig4.claims("figS7", "figure S7"),
-        differs=("One data set a run: SVHN, or with --data stl10 the labelled images of STL-10.",),
+        differs=("One data set a run: SVHN, or with --data stl10 the labelled images of STL-10.", *fig4.DIFFERS),
     ),
 )

@@ -20,9 +20,11 @@ from nonsingular.data import prepare
 from nonsingular.errors import InputError
 from nonsingular.experiments import protocol
 from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, NotMeasured, Region, mean
-from nonsingular.experiments.effects import faster, per_run, speed
+from nonsingular.experiments.effects import per_run, speed
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.instruments import LABELS
+from nonsingular.experiments.orhan2018.comparing import CORRELATIONS, faster, require_started
+from nonsingular.experiments.orhan2018.differs import EVALUATED_ON
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.study import run_study
 from nonsingular.experiments.workspace import Workspace
@@ -141,7 +143,16 @@ def _follows(results: xr.Dataset, networks: Sequence[str], variable: str) -> Eff
     pairs = [(s, n) for s in SCALINGS for n in networks]
     fast = np.stack([speed(at(results, s), n) for s, n in pairs], axis=1)
     cause = np.stack([_at_start(at(results, s), n, variable) for s, n in pairs], axis=1)
-    return mean([stats.spearmanr(a, b, nan_policy="omit").statistic for a, b in zip(fast, cause, strict=True)])
+    require_started(_side_by_side(results, networks), *(f"{n}, {s}" for s, n in pairs))
+    found = [stats.spearmanr(a, b, nan_policy="omit").statistic for a, b in zip(fast, cause, strict=True)]
+    return mean(found, within=CORRELATIONS)
+
+
+def _side_by_side(results: xr.Dataset, networks: Sequence[str]) -> xr.Dataset:
+    """The accuracies of the networks at every scaling, as networks of one study."""
+    accuracy = results[["train_accuracy"]].sel(network=list(networks)).stack(one=("network", "scaling"))
+    names = [f"{n}, {s}" for n, s in zip(accuracy.network.values, accuracy.scaling.values, strict=True)]
+    return accuracy.drop_vars(["one", "network", "scaling"]).rename(one="network").assign_coords(network=names)
 
 
 def _at_start(results: xr.Dataset, network: str, variable: str) -> xr.DataArray:
@@ -226,6 +237,6 @@ EXPERIMENTS = (
         run,
         draw,
         CLAIMS,
-        differs=("The paper has no such figure: it does not mention how it scaled its images.",),
+        differs=("The paper has no such figure: it does not mention how it scaled its images.", EVALUATED_ON),
     ),
 )

@@ -8,6 +8,7 @@ import xarray as xr
 
 from nonsingular.experiments import protocol
 from nonsingular.experiments.instruments import LABELS, PERCENT
+from nonsingular.experiments.orhan2018.differs import EVALUATED_ON
 from nonsingular.experiments.spec import Spec
 from nonsingular.networks import named
 from nonsingular.plots.curves import Panel
@@ -17,6 +18,7 @@ PCA = 128  # Note 4: inputs reduced to as many components as the larger networks
 
 DIFFERS = (
     "The paper does not say on how many samples its Hessians are taken; here on the first 1 000 training samples.",
+    EVALUATED_ON,
 )
 
 
