@@ -19,7 +19,7 @@ from nonsingular.experiments.reproduce import reproduce
 from nonsingular.experiments.sharing import run_shared
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.workspace import Workspace
-from nonsingular.networks import NetworkSpec, VGGSpec, build
+from nonsingular.networks import NetworkSpec, Residual, VGGSpec, build
 from nonsingular.training import Member, TrainingSpec
 
 RUNS, EPOCHS, LAYERS = 10, 4, 163
@@ -272,6 +272,26 @@ def test_scales_have_164_layers_and_the_papers_data(scale):
         assert spec.data.layout == "image"
     plain, residual, _ = (m.network for m in spec.networks)
     assert plain == type(residual)(**{**vars(residual), "skips": False})
+
+
+def test_the_papers_networks_are_those_of_he_2016b_and_xie_2017():
+    spec = tables.study("oyedotun2021/table2", "cifar10", "paper")
+    plain, residual, aggregated = (m.network for m in spec.networks)
+    assert (residual.order, residual.block, residual.shortcut) == ("pre", "bottleneck", "projected")
+    assert (aggregated.order, aggregated.shortcut, aggregated.inner(0)) == ("post", "projected", 32)
+    assert [count(n) for n in (plain, residual, aggregated)] == [1_661_274, 1_703_258, 2_039_898]
+    assert (spec.training.rate(0), spec.training.rate(1)) == pytest.approx((0.01, 0.1))
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop"])
+def test_thin_networks_have_skips_without_parameters(scale):
+    plain, residual, _ = (m.network for m in tables.study("oyedotun2021/table2", "cifar10", scale).networks)
+    assert count(plain) == count(residual)
+
+
+def count(spec):
+    with torch.device("meta"):
+        return sum(p.numel() for p in Residual(spec, 3, 10).parameters())
 
 
 def test_the_end_is_looked_at_however_many_epochs_are_asked_for(tmp_path):
