@@ -10,7 +10,14 @@ import xarray as xr
 
 from nonsingular.experiments.claims import POSITIVE, Claim, Effect, Region, difference, mean
 from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.fit import HALFWAY, diverged, fitted, require_trained
+from nonsingular.experiments.fit import (
+    HALFWAY,
+    diverged,
+    fitted,
+    possible,
+    possible_differences,
+    require_trained,
+)
 from nonsingular.experiments.instruments import LABELS
 from nonsingular.experiments.oyedotun2021 import protocol
 from nonsingular.experiments.sharing import run_shared
@@ -54,7 +61,7 @@ def study(id: str, name: str, scale: str, data: str | None = None) -> Spec:
 
 
 def _reached(network: str) -> Callable[[xr.Dataset], Effect]:
-    return lambda r: mean(fitted(r, network), note=diverged(r, network))
+    return lambda r: mean(fitted(r, network), note=diverged(r, network), within=possible(r))
 
 
 def _plain(results: xr.Dataset) -> Effect:
@@ -64,8 +71,9 @@ def _plain(results: xr.Dataset) -> Effect:
 
 def _gap(network: str) -> Callable[[xr.Dataset], Effect]:
     def effect(results: xr.Dataset) -> Effect:
+        require_trained(results, network, "plainnet")
         a, b = (fitted(results, name, "test") for name in (network, "plainnet"))
-        return difference(a, b, note=diverged(results, network, "plainnet"))
+        return difference(a, b, note=diverged(results, network, "plainnet"), within=possible_differences(results))
 
     return effect
 
