@@ -292,7 +292,7 @@ MEASURED = (
     "times the machine epsilon of float64. Batch normalisation keeps channels alive, so that the matrix by channels "
     "has not been seen singular in post-activation networks; in pre-activation ones (paper scale) PlainNet's is so by "
     "construction in every block, whose last layer maps few channels linearly to four times as many.",
-    "With batch normalisation, as He et al. have it: without, neither network of this depth trained.",
+    "With batch normalisation, as He et al. have it. Without, in 4 epochs at 4 channels, neither network trained.",
 )
 
 FIGURES = {
