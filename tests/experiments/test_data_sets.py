@@ -1,4 +1,4 @@
-"""Every trained experiment of orhan2018 takes every data set: its spec, and runs on small files of the real layout."""
+"""Trained experiments on every data set: the specs of orhan2018, and runs on small files of the real layout."""
 
 import json
 
@@ -45,7 +45,7 @@ def _table(name, source, rng, count=IMAGES):
     blocks.reshape(count, -1)[np.arange(count), labels] = 255
     images = [PIL.Image.fromarray(b).resize((side, side), PIL.Image.Resampling.NEAREST) for b in blocks]
     columns = {source.image: (images, datasets.Image())}
-    for column, classes in {"fine_label": 100, "coarse_label": 20}.items() if name == "cifar100" else ():
+    for column, classes in {"fine_label": 100, "coarse_label": 20}.items() if source.folder == "cifar100" else ():
         columns[column] = (labels % classes, datasets.ClassLabel(num_classes=classes))
     columns.setdefault(source.label, (labels, datasets.ClassLabel(num_classes=source.classes)))
     features = datasets.Features({column: feature for column, (_, feature) in columns.items()})
@@ -90,6 +90,34 @@ def test_deep_networks_train_on_files_of_the_real_layout(capsys, tmp_path, small
     assert {row["data"] for row in rows} == {name}
     told = {row["id"].split("/")[-1] for row in rows if row["measured"] is not None or "has trained" in row["note"]}
     assert told >= claims
+
+
+@pytest.mark.parametrize(
+    ("id", "name", "networks"),
+    [
+        ("table1", "mnist", "plainnet,resnet,resnext"),
+        ("table3", "cifar100-fine", "plainnet,resnet,resnext"),
+        ("fig7", "cifar100-fine", "plainnet,resnet"),
+        ("depth-sweep", "cifar100-fine", "resnet-8,densenet-7,highway-7,fractalnet-7"),
+        ("vgg-warm-start", "cifar100-fine", "vgg-11,vgg-13,vgg-13-warm"),
+    ],
+)
+def test_very_deep_networks_train_on_files_of_the_real_layout(capsys, tmp_path, small_files, id, name, networks):
+    short = ["--networks", networks, "--epochs", "1", "--runs", "2", "--data", name, "--data-dir", small_files(name)]
+    rows = _reproduced(capsys, f"oyedotun2021/{id}", tmp_path, *short)
+    assert len(rows) == len(experiment(f"oyedotun2021/{id}").claims)
+    assert {row["data"] for row in rows} == {name}
+
+
+@pytest.mark.parametrize("table", ["table1", "table2", "table3"])
+@pytest.mark.parametrize("name", [*NAMES, "cifar100-fine"])
+def test_the_tables_of_very_deep_networks_take_every_data_set(table, name):
+    for scale in ("smoke", "laptop", "paper"):
+        spec = make_spec(experiment(f"oyedotun2021/{table}"), scale, Overrides(data=name))
+        assert spec.data.name == name
+        assert spec.training.batch <= (spec.data.train or 1000)
+        cropped = scale == "paper" and name not in ("digits", "mnist")
+        assert spec.training.augment == ("crop+mirror" if cropped else "none")
 
 
 @pytest.mark.parametrize("name", ["svhn", "stl10"])

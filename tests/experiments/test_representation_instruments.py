@@ -13,6 +13,12 @@ from nonsingular.training import Trainer, TrainingSpec
 SHAPE = (2, 6, 6)
 
 
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    monkeypatch.setattr(representation, "SAMPLES", 32)
+    monkeypatch.setattr(representation, "BATCH", 16)
+
+
 def trainer_of(spec, runs=2, batch=16):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(64, *SHAPE, generator=generator)
@@ -24,8 +30,11 @@ def the_slow_way(trainer, run):
     """All activations and gradients of both batches in memory at once, measured by the plain functions."""
     network = trainer.population.network(run).double().train()
     layers = measures.layer_names(network)
-    activations, gradients, first = {n: [] for n in layers}, {n: [] for n in layers}, {}
-    for number in range(representation.BATCHES):
+    with torch.no_grad(), measures.capture(network, layers) as seen:
+        network(trainer.task.train_inputs[:32].double())
+    features = {n: seen.activations[n].flatten(1) for n in layers}
+    activations, gradients = {n: [] for n in layers}, {n: [] for n in layers}
+    for number in range(2):
         rows = slice(16 * number, 16 * (number + 1))
         x, y = trainer.task.train_inputs[rows].double(), trainer.task.train_labels[rows]
         with measures.capture(network, layers) as seen:
@@ -34,13 +43,12 @@ def the_slow_way(trainer, run):
         for name, gradient in zip(layers, found, strict=True):
             activations[name].append(seen.activations[name].detach())
             gradients[name].append(gradient.flatten(1))
-            first.setdefault(name, seen.activations[name].detach().flatten(1))
     together = {n: measures.responses(torch.cat(a)) for n, a in activations.items()}
     values = {
         f"streamed_{name}": [getattr(measures, name)(together[n]) for n in layers]
         for name in ("condition_number", "effective_rank", "linear_dependence", "dead_units")
     }
-    values["sample_condition_number"] = [measures.condition_number(first[n]) for n in layers]
+    values["sample_condition_number"] = [measures.condition_number(features[n]) for n in layers]
     values["streamed_gradient_norm"] = [measures.gradient_norm(torch.cat(gradients[n])) for n in layers]
     values["largest_singular_value"] = [measures.singular_values(together[n])[0] for n in layers]
     values["smallest_singular_value"] = [measures.singular_values(together[n])[-1] for n in layers]

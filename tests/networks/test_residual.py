@@ -25,6 +25,8 @@ KINDS = {
     "pre": resnet(20, order="pre", **SMALL),
     "pre-plain": plainnet(20, order="pre", **SMALL),
     "projected": resnet(14, shortcut="projected", **SMALL),
+    "pre-projected": resnet(14, order="pre", shortcut="projected", **SMALL),
+    "pre-projected-bottleneck": resnet(20, block="bottleneck", order="pre", shortcut="projected", **SMALL),
     "resnext": resnext(11, cardinality=4, group_width=2, width=4),
     "wide": wide_resnet(10, 2, width=4),
     "no-norm": resnet(14, batch_norm=False, **SMALL),
@@ -86,6 +88,34 @@ def test_layers_are_named_and_have_weights(name):
 
 @pytest.mark.parametrize("order", ["post", "pre"])
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_projections_change_nothing_in_a_network_without_skips(order, block):
+    x = torch.randn(4, *SHAPE)
+    padded, projected = (
+        build(plainnet(20, block=block, order=order, shortcut=s, **SMALL), SHAPE, 10, 3)
+        for s in ("padded", "projected")
+    )
+    assert sum(p.numel() for p in padded.parameters()) == sum(p.numel() for p in projected.parameters())
+    torch.testing.assert_close(padded(x), projected(x))
+    torch.testing.assert_close(padded.eval()(x), projected.eval()(x))
+
+
+@pytest.mark.parametrize("order", ["post", "pre"])
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_the_switch_removes_the_projections_too(order, block):
+    residual, plain = (
+        build(make(20, block=block, order=order, shortcut="projected", **SMALL), SHAPE, 10, 3).eval()
+        for make in (resnet, plainnet)
+    )
+    mine, without = residual.state_dict(), plain.state_dict()
+    assert all(torch.equal(mine[name], without[name]) for name in without)
+    assert {name.split(".")[0] for name in set(mine) - set(without)} == {"shortcuts"}
+    x = torch.randn(2, *SHAPE)
+    residual.skips = False
+    assert torch.equal(residual(x), plain(x))
+
+
+@pytest.mark.parametrize("order", ["post", "pre"])
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
 def test_the_switch_removes_the_skips_and_nothing_else(order, block):
     residual, plain = (
         build(make(20, block=block, order=order, **SMALL), SHAPE, 10, 3).eval() for make in (resnet, plainnet)
@@ -108,19 +138,26 @@ def test_a_plain_network_is_its_layers_one_after_another():
 
 
 def by_the_book(network, x):
-    """Equation 1 of both papers, block by block, for basic blocks."""
+    """Equation 1 of both papers, block by block; a projection of He et al. 2016b reads the activated input."""
     relu = torch.relu
-    stem, *layers = network.layers
+    stem = network.layers[0]
     if network.order == "post":
         x = relu(stem.norm(stem.conv(x)))
-        for i, (a, b) in enumerate(zip(layers[::2], layers[1::2], strict=True)):
-            f = b.norm(b.conv(relu(a.norm(a.conv(x)))))
-            x = relu(f + copied(network.shortcuts[i], x, f))
+        for (*first, last), shortcut in zip(network.blocks(), network.shortcuts, strict=True):
+            f = x
+            for layer in first:
+                f = relu(layer.norm(layer.conv(f)))
+            f = last.norm(last.conv(f))
+            x = relu(f + copied(shortcut, x, f))
     else:
         x = stem.conv(x)
-        for i, (a, b) in enumerate(zip(layers[::2], layers[1::2], strict=True)):
-            f = b.conv(relu(b.norm(a.conv(relu(a.norm(x))))))
-            x = f + copied(network.shortcuts[i], x, f)
+        for (first, *others), entry, shortcut in zip(network.blocks(), network.entries, network.shortcuts, strict=True):
+            activated = relu((first.norm or entry.norm)(x))
+            f = first.conv(activated)
+            for layer in others:
+                f = layer.conv(relu(layer.norm(f)))
+            projected = bool(list(shortcut.parameters()))
+            x = f + copied(shortcut, activated if projected else x, f)
         x = relu(network.norm(x))
     return network.readout(x.mean((2, 3)))
 
@@ -135,7 +172,9 @@ def copied(shortcut, x, like):
     return out
 
 
-@pytest.mark.parametrize("name", ["resnet", "pre", "projected", "wide"])
+@pytest.mark.parametrize(
+    "name", ["resnet", "bottleneck", "pre", "projected", "pre-projected", "pre-projected-bottleneck", "wide"]
+)
 def test_residual_networks_by_the_book(name):
     network = build(KINDS[name], SHAPE, 10, 1)
     network.train()
@@ -178,7 +217,7 @@ def test_equal_seeds_equal_networks():
         assert not torch.equal(a["layers.1.conv.weight"], c["layers.1.conv.weight"])
 
 
-@pytest.mark.parametrize("name", ["resnet", "pre", "resnext"])
+@pytest.mark.parametrize("name", ["resnet", "pre", "pre-projected", "resnext"])
 def test_populations_compute_what_their_networks_compute(name):
     networks = [build(KINDS[name], SHAPE, 10, seed) for seed in range(2)]
     x = torch.randn(5, *SHAPE)

@@ -15,6 +15,7 @@ KINDS = {
     "dense": DenseSpec(10, growth=2, width=4),
     "highway": HighwaySpec(10, width=4),
     "fractal": FractalSpec(3, width=4),
+    "fractal-dropout": FractalSpec(2, width=4, blocks=5, dropout=0.4),
 }
 KINDS |= {
     "dense-plain": DenseSpec(10, growth=2, width=4, skips=False),
@@ -33,16 +34,39 @@ def test_layers_are_named_and_have_weights(name):
     assert network(torch.randn(3, *SHAPE)).shape == (3, 10)
 
 
-@pytest.mark.parametrize(("spec", "millions"), [(DenseSpec(40, 12), 1.0), (DenseSpec(100, 12), 7.0)], ids=str)
+@pytest.mark.parametrize(
+    ("spec", "millions"), [(DenseSpec(40, 12), 1.0), (DenseSpec(100, 12), 7.0), (DenseSpec(100, 24), 27.2)], ids=str
+)
 def test_densenets_published_parameter_counts(spec, millions):
     with torch.device("meta"):  # Huang et al. 2017, table 2
         assert sum(p.numel() for p in Dense(spec, 3, 10).parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
 
 
-def test_fractalnet_has_the_papers_longest_path():
-    with torch.device("meta"):  # Larsson et al. 2017, table 2: 5 columns and 5 blocks are 80 + 1; here 3 blocks
-        network = Fractal(FractalSpec(5), 3, 10)
-    assert len(network.layers) == 3 * 16
+def test_fractalnet_has_the_papers_longest_path_and_channels():
+    with torch.device("meta"):  # Larsson et al. 2017, §4: 5 blocks, of 3 columns for 20 layers
+        network = Fractal(FractalSpec(3, 64, blocks=5), 3, 10)
+    assert [layer.conv.out_channels for layer in network.layers[::4]] == [64, 128, 256, 512, 512]
+    assert len(network.layers) == 5 * 4 == FractalSpec(3, blocks=5).depth
+    assert len(Fractal(FractalSpec(5), 3, 10).layers) == 3 * 16
+
+
+def test_dropout_of_fractalnet_rises_from_block_to_block():
+    network = build(FractalSpec(2, width=4, blocks=5, drop_path=0.0, dropout=0.4), (3, 16, 16), 10, 0)
+    assert network.dropout == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+    x = torch.randn(4, 3, 16, 16)
+    with torch.no_grad():
+        assert not torch.equal(network(x), network(x))
+        network.eval()
+        assert torch.equal(network(x), network(x))
+    torch.manual_seed(0)
+    network.train()
+    columns = [*network.shorter[0], network.layers[:2]]
+    assert torch.equal(network._block(x, columns, None), network._block(x, columns, None))
+    dropped = network._block(x, [columns[0]], None, 0.4)  # a column of one convolution
+    kept = dropped != 0
+    whole = network._block(x, [columns[0]], None)
+    torch.testing.assert_close(dropped[kept], whole[kept] / 0.6)
+    assert (kept.sum() / (whole != 0).sum()).item() == pytest.approx(0.6, abs=0.05)
 
 
 def test_a_dense_layer_sees_all_before_it():
@@ -118,10 +142,12 @@ def test_the_switch_removes_the_skips_and_nothing_else(name):
     assert len(list(without.parameters())) < len(list(with_skips.parameters()))
 
 
-def test_dense_layers_without_skips_keep_their_inputs():
+def test_dense_layers_without_skips_keep_their_inputs_and_have_more_weights():
     with_skips, without = (build(KINDS[n], SHAPE, 10, 0) for n in ("dense", "dense-plain"))
     for a, b in zip(with_skips.layers, without.layers, strict=True):
         assert a.conv.in_channels == b.conv.in_channels
+    with torch.device("meta"):  # docs/depth.md and DIFFERS of oyedotun2021/depth-sweep
+        assert sum(p.numel() for p in Dense(DenseSpec(40, skips=False), 3, 10).parameters()) == 22_603_306
 
 
 @pytest.mark.parametrize("name", ["dense", "highway", "fractal"])
@@ -169,6 +195,8 @@ def test_populations_compute_what_their_networks_compute(name):
         (HighwaySpec, {"layers": 20}, "3n . 4 layers, got 20"),
         (FractalSpec, {"columns": 0}, "columns must be at least 1"),
         (FractalSpec, {"drop_path": 1.0}, "drop_path must be at least 0 and below 1"),
+        (FractalSpec, {"dropout": -0.1}, "dropout must be at least 0 and below 1"),
+        (FractalSpec, {"blocks": 0}, "blocks must be at least 1"),
     ],
 )
 def test_wrong_specs_are_refused(spec, wrong, message):

@@ -92,6 +92,11 @@ def test_convolutions_follow_the_plain_loop(pictures, vectorised):
         torch.testing.assert_close(result.loss[run], F.cross_entropy(outputs, pictures.test_labels).detach())
 
 
+def test_warming_up_takes_a_tenth_of_the_rate():
+    spec = TrainingSpec(epochs=4, learning_rate=0.1, milestones=(2,), decay=0.1, warm_up=1)
+    assert [spec.rate(epoch) for epoch in range(4)] == pytest.approx([0.01, 0.1, 0.01, 0.01])
+
+
 def test_both_ways_of_computing_a_population_agree(pictures):
     networks = [Convolutional(s) for s in range(3)]
     fast, slow = Population(networks, vectorised=True), Population(networks, vectorised=False)
@@ -195,6 +200,7 @@ def test_all_shifts_and_both_sides_occur_equally_often():
     [
         ({"augment": "cutout"}, "unknown augmentation 'cutout'; there are none, crop"),
         ({"weight_decay": -1.0}, "weight_decay must be at least 0"),
+        ({"warm_up": -1}, "warm_up must be at least 0"),
     ],
 )
 def test_wrong_specs_are_refused(wrong, message):

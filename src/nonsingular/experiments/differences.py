@@ -182,7 +182,7 @@ def protocol(kept: Kept) -> list[tuple[str, str]]:
         told.append(("Epochs", str(training["epochs"])))
         extra = "".join(
             f", {_plain((name,))} {_shown((), training[name])}"
-            for name in ("momentum", "weight_decay", "milestones")
+            for name in ("momentum", "weight_decay", "milestones", "warm_up")
             if training.get(name)
         )
         told.append(

@@ -36,6 +36,17 @@ def require_trained(results: xr.Dataset, *networks: str) -> None:
         raise NotMeasured(f"training was too short to tell: {' and '.join(networks)} did not come half of the way")
 
 
+def possible(results: xr.Dataset) -> tuple[float, float]:
+    """The range of ``fitted``: guessing is 0, and always wrong is below it."""
+    return -100 / (classes(results) - 1), 100.0
+
+
+def possible_differences(results: xr.Dataset) -> tuple[float, float]:
+    """The range of differences between two networks' ``fitted``."""
+    low, high = possible(results)
+    return low - high, high - low
+
+
 def classes(results: xr.Dataset) -> int:
     """Of the data set that was trained on."""
     source = SOURCES[results.attrs.get("data", "digits")]

@@ -1,9 +1,13 @@
 """Hidden representations layer by layer, batch by batch and in float64: how a study of very deep networks sees them.
 
-Samples come in batches of the size that training uses, each normalised by its own statistics. Of a layer nothing is
-kept but what ``StreamedRepresentation`` and a few sums need, so memory does not grow with the data. A convolution's
-places count as further samples of its channels, which are the units. The prefix ``streamed_`` tells these variables
-from those of the instruments that look at one batch in float32.
+The first ``SAMPLES`` training samples come in batches of ``BATCH``, each normalised by its own statistics. Of a layer
+nothing is kept but what ``StreamedRepresentation`` and a few sums need, so memory does not grow with the data. A
+convolution's places count as further samples of its channels, which are the units. The prefix ``streamed_`` tells these
+variables from those of the instruments that look at one batch in float32.
+
+The matrix behind ``sample_condition_number`` has one row a sample and one column a feature (each channel at each
+place), of all samples in one batch. It tells another thing: it is singular where samples have come to depend on each
+other, or, where there are fewer features than samples, where features have.
 """
 
 from __future__ import annotations
@@ -22,9 +26,8 @@ from nonsingular import measures
 if TYPE_CHECKING:
     from nonsingular.experiments.instruments import Snapshot
 
-BATCHES = 2
-LARGEST_BATCH = 128
-"""Representations are those of the first ``BATCHES`` batches of at most so many training samples: of 256."""
+SAMPLES = 256  # or all, where there are fewer
+BATCH = 128
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QUANTILE_VALUES = 100_000  # of a layer in one batch: more are thinned out evenly
 
@@ -62,9 +65,8 @@ LABELS = {
 def representations(snapshot: Snapshot) -> dict[str, Tensor]:
     """Every variable of ``VARIABLES`` by layer: name -> ``[run, layer]``; NaN for runs that have diverged."""
     finite = snapshot.trainer.finite().tolist()
-    size = min(LARGEST_BATCH, snapshot.trainer.spec.batch)
-    inputs, labels = snapshot.trainer.task.train_inputs[: BATCHES * size], snapshot.trainer.task.train_labels
-    batches = [(x, y) for x, y in zip(inputs.split(size), labels[: len(inputs)].split(size), strict=True)]
+    inputs, labels = snapshot.trainer.task.train_inputs[:SAMPLES], snapshot.trainer.task.train_labels[:SAMPLES]
+    batches = list(zip(inputs.split(BATCH), labels.split(BATCH), strict=True))
     layers = len(snapshot.population.layers)
     empty = {name: torch.full((layers,), torch.nan, dtype=torch.float64) for name in VARIABLES}
     device = snapshot.trainer.device
@@ -82,8 +84,7 @@ def of_network(
 
     Args:
         network: in float64; its running statistics change.
-        batches: inputs and class numbers. ``sample_condition_number`` is that of the first batch: one row a sample, one
-            column a feature (each channel at each place).
+        batches: inputs and class numbers.
     """
     layers = measures.layer_names(network)
     streams = {name: measures.StreamedRepresentation() for name in layers}
@@ -94,8 +95,6 @@ def of_network(
     def visit(name: str, output: Tensor) -> None:
         activation = output.detach()
         units, mine = measures.responses(activation), sums[name]
-        if streams[name].samples == 0:
-            mine["sample_condition_number"] = measures.condition_number(activation.flatten(1)).cpu()
         streams[name].update(units)
         # A unit is dead that was zero for every sample of every batch.
         alive = (units != 0).any(0).cpu()
@@ -110,7 +109,12 @@ def of_network(
         if output.requires_grad:
             output.register_hook(keep_norm)
 
+    def visit_together(name: str, output: Tensor) -> None:
+        sums[name]["sample_condition_number"] = measures.condition_number(output.flatten(1)).cpu()
+
     network.train()
+    with torch.no_grad(), measures.capture(network, layers, visit=visit_together):
+        network(torch.cat([x for x, _ in batches]).double())
     for x, y in batches:
         with measures.capture(network, layers, visit=visit):
             logits = network(x.double())

@@ -14,19 +14,23 @@ from nonsingular.networks.convolutional import ConvolutionalLayer, pooled
 from nonsingular.networks.initialisation import initialise
 from nonsingular.networks.shapes import image_channels
 
-BLOCKS = 3
+MOST = 8  # times the first block's channels
 
 
 @dataclass(frozen=True)
 class FractalSpec:
-    """A FractalNet of three blocks: f_1(z) = conv(z), f_{C+1}(z) = (f_C o f_C)(z) joined with conv(z).
+    """A FractalNet: f_1(z) = conv(z), f_{C+1}(z) = (f_C o f_C)(z) joined with conv(z), block after block.
 
     Attributes:
         columns: C of each block; its longest path has 2^(C-1) convolutions, its shortest one.
-        width: channels of the first block; each further block doubles them, and the image halves in between.
+        width: channels of the first block; each further block doubles them up to eightfold, and the image halves in
+            between.
         skips: whether there are shorter paths; without them only the longest is left.
         drop_path: probability with which a join drops each of its inputs in training (0.15 in the paper); one is kept.
             Half of the batches are global there: one column alone for all blocks.
+        blocks: how many (5 in the paper, whose 32 x 32 pixels halve four times).
+        dropout: share of a convolution's responses that is dropped in training in the last block; it rises evenly from
+            0 in the first (to 0.4 in the paper, §4).
         init: as ``networks.initialise`` takes it.
 
     Raises:
@@ -37,19 +41,22 @@ class FractalSpec:
     width: int = 16
     skips: bool = True
     drop_path: float = 0.15
+    blocks: int = 3
+    dropout: float = 0.0
     init: str = "he"
 
     def __post_init__(self) -> None:
-        for what in ("columns", "width"):
+        for what in ("columns", "width", "blocks"):
             if getattr(self, what) < 1:
                 raise InputError(f"network: {what} must be at least 1, got {getattr(self, what)}")
-        if not 0 <= self.drop_path < 1:
-            raise InputError(f"network: drop_path must be at least 0 and below 1, got {self.drop_path}")
+        for what in ("drop_path", "dropout"):
+            if not 0 <= getattr(self, what) < 1:
+                raise InputError(f"network: {what} must be at least 0 and below 1, got {getattr(self, what)}")
 
     @property
     def depth(self) -> int:
         """Hidden layers on the longest path."""
-        return BLOCKS * 2 ** (self.columns - 1)
+        return self.blocks * 2 ** (self.columns - 1)
 
     @property
     def layers(self) -> int:
@@ -86,12 +93,13 @@ class Fractal(nn.Module):
     def __init__(self, spec: FractalSpec, channels: int, classes: int) -> None:
         super().__init__()
         self.columns, self.skips, self.drop_path = spec.columns, spec.skips, spec.drop_path
+        self.dropout = [spec.dropout * block / max(spec.blocks - 1, 1) for block in range(spec.blocks)]
         longest = 2 ** (spec.columns - 1)
         layers: list[nn.Module] = []
         shorter = []
         inputs = channels
-        for block in range(BLOCKS):
-            width = spec.width * 2**block
+        for block in range(spec.blocks):
+            width = spec.width * min(2**block, MOST)
             layers += [ConvolutionalLayer(width if place else inputs, width) for place in range(longest)]
             blocks = []
             for column in range(spec.columns - 1 if spec.skips else 0):
@@ -105,22 +113,23 @@ class Fractal(nn.Module):
     def forward(self, x: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample classes"]:
         """Logits."""
         alone = self._alone(x)
-        longest = len(self.layers) // BLOCKS
+        longest = len(self.layers) // len(self.shorter)
         for block, others in enumerate(self.shorter):
             columns = [*others, self.layers[block * longest : (block + 1) * longest]]  # type: ignore[misc]
-            x = self._block(x, columns, alone)
-            if block < BLOCKS - 1 and min(x.shape[2:]) > 1:
+            x = self._block(x, columns, alone, self.dropout[block])
+            if block < len(self.shorter) - 1 and min(x.shape[2:]) > 1:
                 x = F.max_pool2d(x, 2)
         return self.readout(pooled(x))
 
-    def _block(self, x: Tensor, columns: list[nn.ModuleList], alone: Tensor | None) -> Tensor:
+    def _block(self, x: Tensor, columns: list[nn.ModuleList], alone: Tensor | None, dropout: float = 0.0) -> Tensor:
         """All columns side by side; wherever shorter ones end, what ends there is joined and goes on in all of them."""
         states = [x] * len(columns)
         longest = len(columns[-1])
         for step in range(1, longest + 1):
             ending = [c for c, column in enumerate(columns) if step % (longest // len(column)) == 0]
             for c in ending:
-                states[c] = columns[c][step // (longest // len(columns[c])) - 1](states[c])
+                response = columns[c][step // (longest // len(columns[c])) - 1](states[c])
+                states[c] = F.dropout(response, dropout, self.training) if dropout else response
             if len(ending) > 1:
                 joined = self._join(torch.stack([states[c] for c in ending]), None if alone is None else alone[ending])
                 for c in ending:

@@ -40,7 +40,9 @@ class ResidualSpec:
             same weights (and projections, which are part of the skips, go).
         order: ``post`` (He et al. 2016a) or ``pre``-activation (He et al. 2016b).
         shortcut: what a skip does where sizes change: ``padded`` (every second pixel, zeros for the new channels; no
-            parameters) or ``projected`` (1 x 1 convolution).
+            parameters; option A of He et al. 2016a) or ``projected`` (a 1 x 1 convolution with the block's stride,
+            option B; in the order ``post`` batch-normalised, in ``pre`` fed by the activated input, as in He et al.
+            2016b). Without skips it changes nothing.
         batch_norm: whether layers are batch-normalised; if not, they have biases.
         init: as ``networks.initialise`` takes it.
 
@@ -120,7 +122,9 @@ class Residual(nn.Module):
     """The network that a ``ResidualSpec`` describes.
 
     Its ``layers`` are all convolutions but those of the shortcuts, in order. The activation of a block's last layer has
-    what the skip brings added in.
+    what the skip brings added in. ``entries`` are what a block does to its input before its layers and its skip take
+    it: nothing, but where a pre-activation block's skip is a projection. There both take the same activated input
+    (He et al. 2016b, figure 4e and appendix), whose normalisation is then the entry's and not the first layer's.
 
     Args:
         spec: description.
@@ -136,6 +140,7 @@ class Residual(nn.Module):
         stem = ConvolutionalLayer(channels, spec.width, **common, rectified=spec.order == "post")  # type: ignore[arg-type]
         layers, shortcuts = [stem], []
         width = spec.width
+        entries: list[nn.Module] = []
         for place in range((spec.layers - 2) // self.block):
             stage, number = divmod(place, (spec.layers - 2) // self.block // STAGES)
             inner, outer, stride = spec.inner(stage), spec.outer(stage), 2 if stage and number == 0 else 1
@@ -143,10 +148,15 @@ class Residual(nn.Module):
                 sizes = [(width, inner, 3, stride, 1), (inner, outer, 3, 1, 1)]
             else:
                 sizes = [(width, inner, 1, 1, 1), (inner, inner, 3, stride, spec.cardinality), (inner, outer, 1, 1, 1)]
-            layers += [ConvolutionalLayer(*size, **common) for size in sizes]  # type: ignore[arg-type]
-            shortcuts.append(_shortcut(spec, width, outer, stride) if spec.skips else nn.Identity())
+            shortcut = _shortcut(spec, width, outer, stride)
+            shared = spec.order == "pre" and isinstance(shortcut, Projected)
+            entries.append(Activation(width, spec.batch_norm) if shared else nn.Identity())
+            first, *others = sizes
+            layers.append(ConvolutionalLayer(*first, **common, rectified=not shared))  # type: ignore[arg-type]
+            layers += [ConvolutionalLayer(*size, **common) for size in others]  # type: ignore[arg-type]
+            shortcuts.append(shortcut if spec.skips else nn.Identity())
             width = outer
-        self.layers, self.shortcuts = nn.ModuleList(layers), nn.ModuleList(shortcuts)
+        self.layers, self.entries, self.shortcuts = (nn.ModuleList(m) for m in (layers, entries, shortcuts))
         self.norm = nn.BatchNorm2d(width) if spec.order == "pre" and spec.batch_norm else None
         self.order = spec.order
         self.readout = nn.Linear(width, classes)
@@ -154,7 +164,8 @@ class Residual(nn.Module):
     def forward(self, x: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample classes"]:
         """Logits."""
         x = self.layers[0](x)
-        for (*first, last), shortcut in zip(self.blocks(), self.shortcuts, strict=True):
+        for (*first, last), entry, shortcut in zip(self.blocks(), self.entries, self.shortcuts, strict=True):
+            x = entry(x)
             skip = shortcut(x) if self.skips else None
             for layer in first:
                 x = layer(x)
@@ -174,6 +185,18 @@ class Residual(nn.Module):
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"block={self.block}, skips={self.skips}, order={self.order}"
+
+
+class Activation(nn.Module):
+    """A pre-activation that several take: ``relu(norm(x))``."""
+
+    def __init__(self, channels: int, batch_norm: bool) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels) if batch_norm else None
+
+    def forward(self, x: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample channel height width"]:
+        """Of a block's input."""
+        return F.relu(normalise(self.norm, x))
 
 
 class Padded(nn.Module):
@@ -196,7 +219,7 @@ def _shortcut(spec: ResidualSpec, inputs: int, channels: int, stride: int) -> nn
         return nn.Identity()
     if spec.shortcut == "padded" and channels >= inputs:
         return Padded(inputs, channels, stride)
-    # In the order ``pre`` the skip stays free of normalisation, as the identity skips are.
+    # In the order ``pre`` what is normalised is its input, the block's entry.
     return Projected(inputs, channels, stride, spec.batch_norm, normalised=spec.batch_norm and spec.order == "post")
 
 

@@ -79,29 +79,40 @@ def distributions(results: xr.Dataset, network: str, quantiles: Sequence[str], w
 
 
 def conditioning(results: xr.Dataset, networks: Sequence[str], title: str) -> Figure:
-    """Condition numbers and effective ranks by layer, one column an epoch; infinite numbers are crosses on top."""
+    """Condition numbers of both matrices and effective ranks by layer, one column an epoch; infinite: crosses on top.
+
+    Args:
+        results: of the instrument ``representations``.
+        networks: those to draw, as far as the results have them.
+        title: above all panels.
+    """
     with style():
-        measured = results.streamed_condition_number.dropna("epoch", how="all")
-        epochs = [int(e) for e in measured.epoch.values]
-        figure = new_figure(3.4 * len(epochs), 5.4)
-        axes = figure.subplots(2, len(epochs), sharex=True, sharey="row", squeeze=False)
-        finite = measured.where(np.isfinite(measured))
-        top = 10 ** np.ceil(float(np.log10(finite.max())) + 0.5)
+        rows = ("sample_condition_number", "streamed_condition_number")
+        epochs = [int(e) for e in results[rows[0]].dropna("epoch", how="all").epoch.values]
+        networks = [name for name in networks if name in results.network.values]
+        figure = new_figure(3.4 * len(epochs), 7.4)
+        axes = figure.subplots(3, len(epochs), sharex=True, sharey="row", squeeze=False)
+        for row, variable in enumerate(rows):
+            finite = results[variable].where(np.isfinite(results[variable]))
+            top = 10 ** np.ceil(float(np.log10(finite.max())) + 0.5)
+            for column, epoch in enumerate(epochs):
+                for name in networks:
+                    _conditions(axes[row, column], results[variable].sel(network=name, epoch=epoch), top, name)
+                axes[row, column].set_yscale("log")
+                axes[row, column].axhline(top, color=GREY, linewidth=0.6)
         for column, epoch in enumerate(epochs):
             for name in networks:
-                values = measured.sel(network=name, epoch=epoch)
-                _conditions(axes[0, column], values, top, name)
-                _band(axes[1, column], results.streamed_effective_rank.sel(network=name, epoch=epoch), name)
+                _band(axes[2, column], results.streamed_effective_rank.sel(network=name, epoch=epoch), name)
             axes[0, column].set_title(_when(epoch))
-            axes[0, column].set_yscale("log")
-            axes[0, column].axhline(top, color=GREY, linewidth=0.6)
-            axes[1, column].set_xlabel("layer")
-            axes[1, column].xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes[0, 0].set_ylabel("condition number\n(crosses on the line: infinite)")
-        axes[1, 0].set_ylabel("effective rank")
+            axes[2, column].set_xlabel("layer")
+            axes[2, column].xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes[0, 0].set_ylabel("condition number,\nsamples by features")
+        axes[1, 0].set_ylabel("condition number,\nplaces by channels")
+        axes[2, 0].set_ylabel("effective rank\nof the channels")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(networks))
-        figure.suptitle(f"{title}\n{_images(results)}above: one thin line a run; below: mean ±1 SE", fontsize=10)
+        told = "condition numbers: one thin line a run, crosses: infinite; ranks: mean ±1 SE"
+        figure.suptitle(f"{title}\n{_images(results)}{told}", fontsize=10)
         return figure
 
 
