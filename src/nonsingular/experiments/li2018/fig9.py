@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZES = {
-    "smoke": (2, 4, 9, 60, VGGSpec(9, width=4, hidden=16, batch_norm=True), (50, 150)),
-    "laptop": (10, 16, 21, 256, VGGSpec(9, width=16, hidden=64, batch_norm=True), (100, 1000)),
+    "smoke": (2, 4, 9, 60, VGGSpec(9, width=4, batch_norm=True), (50, 150)),
+    "laptop": (10, 16, 21, 256, VGGSpec(9, width=16, batch_norm=True), (100, 1000)),
     "paper": (5, 300, 51, None, VGGSpec(9, batch_norm=True), (128, 8192)),
 }
 """Scale -> runs, epochs, grid points along an axis, images of the surface, network, small and large batch."""
@@ -186,7 +186,6 @@ CLAIMS = (
 )
 
 DIFFERS = (
-    "VGG-9 has six convolutions and three linear layers here; that of the paper's code has seven and two.",
     "Components are those of all parameters, normalisation's included; running statistics stay those of the end.",
 )
 
