@@ -5,6 +5,7 @@ import dataclasses
 import matplotlib.figure
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from nonsingular.data import DataSpec
@@ -26,21 +27,32 @@ def only(verdict, found):
     assert set(found.values()) == {verdict}, found
 
 
-def rough(values, noise):
-    """Synthetic results: every measure of a network is its value, with noise over runs."""
+def rough(values, noise, reached=1.0):
+    """Synthetic results: every measure of a network is its value, with noise over runs.
+
+    Args:
+        values: network -> value.
+        noise: standard deviation over runs.
+        reached: training accuracy at the end, of all networks or network -> accuracy.
+    """
     rng = np.random.default_rng(0)
     names = list(values)
     level = np.array([values[n] for n in names])[:, None]
     measures = ("nonconvex", "total_variation", "excess_variation", "sharpness", "test_error")
+    end = [reached.get(n, 1.0) if isinstance(reached, dict) else reached for n in names]
+    accuracy = np.broadcast_to(np.stack([np.full(len(names), 0.1), end], axis=1)[:, None], (len(names), RUNS, 2)).copy()
     return xr.Dataset(
-        {m: (("network", "run"), level + noise * rng.normal(size=(len(names), RUNS))) for m in measures},
-        {"network": names, "run": np.arange(RUNS)},
+        {m: (("network", "run"), level + noise * rng.normal(size=(len(names), RUNS))) for m in measures}
+        | {"train_accuracy": (("network", "run", "epoch"), accuracy)},
+        {"network": names, "run": np.arange(RUNS), "epoch": [0, 1]},
+        {"data": "cifar10"},
     )
 
 
 AGREE = {
     "li2018/fig1": {"resnet-56": 1.0, "plainnet-56": 9.0},
-    "li2018/fig5": {"resnet-20": 1.0, "plainnet-20": 2.0, "resnet-56": 1.5, "plainnet-56": 9.0},
+    "li2018/fig5": {"resnet-20": 1.0, "plainnet-20": 2.0, "resnet-56": 1.2, "plainnet-56": 7.0,
+                    "resnet-110": 1.3, "plainnet-110": 9.0},
     "li2018/fig6": {"resnet-k1": 3.0, "resnet-k2": 2.0, "resnet-k4": 1.0,
                     "plainnet-k1": 9.0, "plainnet-k2": 7.0, "plainnet-k4": 5.0},
 }  # fmt: skip
@@ -50,16 +62,55 @@ AGREE = {
 def test_claims_about_surfaces_hold_fail_and_are_in_doubt(id):
     only("holds", verdicts(id, rough(AGREE[id], 0.05)))
     opposite = rough({n: 10 - v for n, v in AGREE[id].items()}, 0.05)
-    if "test_error" in opposite and id.endswith("fig5"):
+    if id.endswith("fig5"):
         opposite["test_error"] = -opposite.test_error
-        opposite.nonconvex.loc["resnet-56"] += 20
-        opposite.total_variation.loc["resnet-56"] += 20
-        opposite.excess_variation.loc["resnet-56"] += 20
+        # Skips: still smaller gains without, but depth adds with them.
+        for measure in ("nonconvex", "total_variation", "excess_variation"):
+            opposite[measure].loc["resnet-56"] += 20
+            opposite[measure].loc["resnet-110"] += 40
     only("fails", verdicts(id, opposite))
     found = list(verdicts(id, rough(dict.fromkeys(AGREE[id], 5.0), 3.0)).values())
     assert found.count("inconclusive") >= len(found) - 1, found  # intervals miss 1 time in 20
     left_out = rough({k: v for k, v in AGREE[id].items() if k != "plainnet-56" and "plainnet-k" not in k}, 0.05)
     assert "inconclusive" in verdicts(id, left_out).values()
+
+
+@pytest.mark.parametrize("id", AGREE)
+def test_networks_that_have_not_trained_are_not_compared(id):
+    """Whatever their surfaces look like; the claims say why."""
+    results = rough(AGREE[id], 0.05, reached=0.4)
+    for claim in EXPERIMENTS[id].claims:
+        found = judge(claim, results, scale="laptop", data="cifar10")
+        assert found.verdict == "inconclusive", claim.id
+        assert "train" in found.note
+        assert "33 " in found.note  # (0.4 - 0.1) / 0.9
+
+
+def test_the_deep_plain_network_alone_untrained_leaves_the_shallow_comparisons():
+    values = {"resnet-8": 1.0, "plainnet-8": 1.1, "resnet-20": 1.1, "plainnet-20": 3.0, "resnet-56": 1.2,
+              "plainnet-56": -50.0}  # fmt: skip
+    results = rough(values, 0.01, reached={"plainnet-56": 0.2})
+    claims = EXPERIMENTS["li2018/fig5"].claims
+    found = {c.id.split("/")[-1]: judge(c, results, scale="laptop", data="cifar10") for c in claims}
+    assert found["skips-smooth-20-nonconvex"].verdict == "holds"
+    assert found["skips-smooth-56-nonconvex"].verdict == "inconclusive"
+    assert "plainnet-56 came 11 percent of the way" in found["skips-smooth-56-nonconvex"].note
+    added = found["depth-roughens-plain-nonconvex"]
+    assert added.verdict == "holds"
+    assert added.measured == pytest.approx((3.0 - 1.1) / np.log2(20 / 8), abs=0.02)
+    assert "plainnet-56 (11 % of the way)" in added.note
+    assert found["skips-prevent-nonconvex"].verdict == "holds"
+    first = judge(EXPERIMENTS["li2018/fig1"].claims[0], results, scale="laptop", data="cifar10")
+    assert first.measured == pytest.approx(1.9, abs=0.02)
+    assert first.note.startswith("20 layers")
+
+
+def test_a_run_that_has_not_trained_is_left_out_of_a_network_that_has():
+    results = rough({"resnet-56": 1.0, "plainnet-56": 9.0}, 0.0)
+    results.train_accuracy.loc["plainnet-56", 0, 1] = 0.1
+    results.total_variation.loc["plainnet-56", 0] = 1e6
+    found = judge(EXPERIMENTS["li2018/fig1"].claims[1], results, scale="laptop", data="cifar10")
+    assert found.measured == pytest.approx(8.0)
 
 
 def paths(late, in_plane, noise):
@@ -175,7 +226,7 @@ def test_a_stopped_training_goes_on(tmp_path):
     workspace = Workspace(tmp_path / "parts", progress=Stop(), checkpoint_seconds=0.0)
     with pytest.raises(KeyboardInterrupt):
         fig1.EXPERIMENTS[0].run(spec, workspace)
-    kept = trained.load_checkpoint(tmp_path / "parts" / "checkpoints" / "resnet-56-0.pt")
+    kept = trained.load_checkpoint(tmp_path / "parts" / "checkpoints" / "resnet-14-0.pt")
     assert kept["trainer"]["epoch"] == 2
     xr.testing.assert_identical(fig1.EXPERIMENTS[0].run(spec, Workspace(tmp_path / "parts")), whole)
 
@@ -187,6 +238,50 @@ def test_scales_grow_and_other_data_sets_are_taken(id):
     assert [s.training.epochs for s in specs] == sorted(s.training.epochs for s in specs)
     assert specs[2].settings["grid"] == 51
     assert EXPERIMENTS[id].specs("smoke", data="mnist").data.name == "mnist"
+
+
+def test_the_protocol_is_the_papers():
+    spec = fig5.specs("paper")
+    protocol = spec.training
+    assert (protocol.optimiser, protocol.momentum, protocol.nesterov, protocol.weight_decay) == ("sgd", 0.9, True, 5e-4)
+    assert (protocol.epochs, protocol.batch, protocol.learning_rate) == (300, 128, 0.1)
+    assert protocol.milestones == (150, 225, 275)
+    rates = {m.name: trained.of_member(spec, n).training.learning_rate for n, m in enumerate(spec.networks)}
+    slow = {"plainnet-56": 0.01, "plainnet-110": 0.01}
+    assert rates == dict.fromkeys(("resnet-20", "plainnet-20", "resnet-56", "resnet-110"), 0.1) | slow
+    wide = {m.name: m.network.build((3, 32, 32), 10, 0) for m in fig6.specs("paper").networks if m.name.endswith("k4")}
+    for network in wide.values():
+        assert network.layers[0].conv.out_channels == network.layers[1].conv.out_channels == 64
+    projections = [n for n, m in wide["resnet-k4"].shortcuts.named_modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(projections) == 2
+
+
+@pytest.mark.parametrize(("data", "augment"), [("cifar10", "crop+mirror"), ("digits", "none"), ("mnist", "none"),
+                                               ("svhn", "none")])  # fmt: skip
+def test_only_images_that_may_be_mirrored_are(data, augment):
+    assert {EXPERIMENTS[id].specs("paper", data=data).training.augment for id in EXPERIMENTS} == {augment}
+
+
+@pytest.mark.parametrize("id", ["li2018/fig1", "li2018/fig5", "li2018/fig6"])
+def test_titles_tell_the_depths_that_there_are(id, results):
+    drawn = results["li2018/fig5"][2]
+    if id != "li2018/fig5":
+        drawn = drawn.isel(network=slice(2, 4))
+    for figure in EXPERIMENTS[id].draw(drawn).values():
+        title = figure.get_suptitle()
+        assert {"li2018/fig1": "ResNet-14 with", "li2018/fig5": "ResNet-8 and ResNet-14 with",
+                "li2018/fig6": "Wide-ResNet-14:"}[id] in title  # fmt: skip
+
+
+def test_what_has_not_trained_is_marked_in_figures(results):
+    data = results["li2018/fig5"][2]
+    assert set(np.unique(data.trained)) <= {0.0, 1.0}
+    for trained_share, marked in ((0.0, True), (1.0, False)):
+        figures = EXPERIMENTS["li2018/fig5"].draw(data.assign(trained=0 * data.trained + trained_share))
+        panels = " ".join(ax.get_title() for ax in figures["contours"].axes)
+        assert ("not trained" in panels) is marked
+        assert ("not trained" in figures["roughness"].get_suptitle()) is marked
+        assert ("not trained" in figures["flatness"].get_suptitle()) is marked
 
 
 def test_live_figures_can_be_turned(results):

@@ -181,6 +181,8 @@ def panels(results: xr.Dataset, by_kind: bool = False) -> tuple[list[xr.Dataset]
     Args:
         results: ``loss`` over ``network``, ``run``, ``y`` and ``x``.
         by_kind: all networks with skips first, then those without.
+
+    A run whose ``trained`` is 0 is marked as not trained.
     """
     names = [str(n) for n in results.network.values]
     if by_kind:
@@ -191,13 +193,17 @@ def panels(results: xr.Dataset, by_kind: bool = False) -> tuple[list[xr.Dataset]
         for run in results.run.values:
             one = results.sel(network=name, run=run)
             error = f"\ntest error {float(one.test_error):.1f} %" if "test_error" in one else ""
+            error += "" if _trained(one) else " (not trained)"
             found.append(one)
             titles.append(_called(name) + (f", run {run}" if several else "") + error)
     return found, titles
 
 
 def roughness(results: xr.Dataset, labels: Mapping[str, str], title: str) -> Figure:
-    """Each measure of roughness: one dot a run, with the mean and the 95 % interval of its t distribution."""
+    """Each measure of roughness: one dot a run, with the mean and the 95 % interval of its t distribution.
+
+    Dots of runs whose ``trained`` is 0 are hollow.
+    """
     from scipy import stats
 
     names = [str(n) for n in results.network.values]
@@ -205,9 +211,11 @@ def roughness(results: xr.Dataset, labels: Mapping[str, str], title: str) -> Fig
         figure = new_figure(2.9 * len(labels), 3.6)
         for ax, (variable, label) in zip(figure.subplots(1, len(labels)), labels.items(), strict=True):
             for k, name in enumerate(names):
-                values = results[variable].sel(network=name).values
-                values = values[np.isfinite(values)]
-                ax.plot(np.full(len(values), k - 0.12), values, "o", color=_colour(name), ms=4, alpha=0.6, mew=0)
+                one = results.sel(network=name)
+                one = one.isel(run=np.isfinite(one[variable].values))
+                values = one[variable].values
+                for run, value in enumerate(values):
+                    ax.plot(k - 0.12, value, "o", color=_colour(name), ms=4, alpha=0.6, **_marker(one.isel(run=run)))
                 if len(values) > 1:
                     half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
                     ax.errorbar(k + 0.12, values.mean(), half, fmt="_", color=_colour(name), ms=10, mew=2, capsize=3)
@@ -218,12 +226,13 @@ def roughness(results: xr.Dataset, labels: Mapping[str, str], title: str) -> Fig
             ax.set_xlim(-0.6, len(names) - 0.4)
             ax.set_ylabel(label)
         runs = results.sizes["run"]
-        figure.suptitle(f"{title}\n{runs} runs each; bars: mean and 95 % interval", fontsize=10)
+        hollow = "" if _trained(results) else "; hollow: not trained"
+        figure.suptitle(f"{title}\n{runs} runs each; bars: mean and 95 % interval{hollow}", fontsize=10)
         return figure
 
 
 def flatness(results: xr.Dataset, label: str, title: str) -> Figure:
-    """Sharpness against test error, one dot a trained network."""
+    """Sharpness against test error, one dot a network; those of runs whose ``trained`` is 0 are hollow."""
     with style():
         figure = new_figure(5.0, 3.6)
         ax = figure.subplots()
@@ -232,16 +241,17 @@ def flatness(results: xr.Dataset, label: str, title: str) -> Figure:
         for name in map(str, results.network.values):
             kind = name.split("-")[0]
             seen[kind] = seen.get(kind, -1) + 1
-            one = results.sel(network=name)
-            ax.plot(one.sharpness, one.test_error, markers[seen[kind] % len(markers)], color=_colour(name),
-                    label=_called(name), ms=6, alpha=0.8, mew=0)  # fmt: skip
+            for run in range(results.sizes["run"]):
+                one = results.sel(network=name).isel(run=run)
+                ax.plot(one.sharpness, one.test_error, markers[seen[kind] % len(markers)], color=_colour(name),
+                        label="" if run else _called(name), ms=6, alpha=0.8, **_marker(one))  # fmt: skip
         positive = results.sharpness.values[np.isfinite(results.sharpness.values)]
         if positive.size and positive.min() > 0 and positive.max() > 10 * positive.min():
             ax.set_xscale("log")
         ax.set_xlabel(label.replace("\n", " "))
         ax.set_ylabel("test error (%)")
         figure.legend(loc="outside right center")
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(title if _trained(results) else f"{title}\nhollow: not trained", fontsize=10)
         return figure
 
 
@@ -268,6 +278,16 @@ def crossing(results: xr.Dataset, title: str) -> Figure:
         figure.legend(loc="outside lower center", ncols=2)
         figure.suptitle(f"{title}\nmean of {results.sizes['run']} runs; bands: ±1 standard error", fontsize=10)
         return figure
+
+
+def _trained(results: xr.Dataset) -> bool:
+    """Whether all that is in the results has trained, as far as they say."""
+    return "trained" not in results or bool((results.trained > 0).all())
+
+
+def _marker(one: xr.Dataset) -> dict[str, Any]:
+    """A filled dot for a trained network, a hollow one for one that has not trained."""
+    return {"mew": 0} if _trained(one) else {"mew": 1, "mfc": "none"}
 
 
 def _called(name: str) -> str:

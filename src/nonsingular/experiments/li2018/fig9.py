@@ -46,9 +46,10 @@ def specs(scale: str, data: str | None = None) -> Spec:
         for size, batch in zip(("small", "large"), batches, strict=True)
         for decay in DECAYS
     }
+    dataset = images(data, scale)
     return Spec(
-        "li2018/fig9", scale, runs=runs, data=images(data, scale),
-        networks=tuple(Member(name, network) for name in protocols), training=training(scale, epochs),
+        "li2018/fig9", scale, runs=runs, data=dataset,
+        networks=tuple(Member(name, network) for name in protocols), training=training(scale, epochs, dataset.name),
         instruments=INSTRUMENTS, settings={"grid": grid, "images": count, "training": protocols},
     )  # fmt: skip
 
