@@ -35,7 +35,8 @@ SIZES = {
 DECAYS = (0.0, 5e-4)
 LATE = 0.5
 """The last half of the path is late."""
-WITH, WITHOUT = "small-batch-decay", "small-batch"
+RANDOM = 2 / np.pi
+"""Mean absolute cosine of a step of random direction in the plane and the gradient."""
 
 
 def specs(scale: str, data: str | None = None) -> Spec:
@@ -146,7 +147,7 @@ def live(results: xr.Dataset) -> Mapping[str, Any]:
 
 
 def _late(results: xr.Dataset, first: str, second: str) -> Effect:
-    return difference(of(results, "late_crossing", first), of(results, "late_crossing", second))
+    return difference(of(results, "late_crossing", first), of(results, "late_crossing", second), within=(-1, 1))
 
 
 CLAIMS = (
@@ -156,7 +157,7 @@ CLAIMS = (
             "li2018 section 7.2",
             "Two directions hold more than 40 % of the variance of the path, the least that the paper reports "
             f"({name.replace('-', ' ')}).",
-            lambda r, name=name: mean(100 * of(r, "in_plane", name)),  # type: ignore[misc]
+            lambda r, name=name: mean(100 * of(r, "in_plane", name), within=(0, 100)),  # type: ignore[misc]
             Region(low=40.0),
             "%",
             expected="40 to 90 %",
@@ -166,7 +167,7 @@ CLAIMS = (
     *(
         Claim(
             f"li2018/fig9/decay-crosses-isocurves-{size}",
-            "li2018 section 7.2, figure 9",
+            "li2018 slides on the optimizer, figure 9",
             "With weight decay the path crosses the isocurves late in training more than without "
             f"({size} batch; mean absolute cosine between step and gradient in the last half: with minus without).",
             lambda r, size=size: _late(r, f"{size}-batch-decay", f"{size}-batch"),  # type: ignore[misc]
@@ -175,18 +176,23 @@ CLAIMS = (
         )
         for size in ("small", "large")
     ),
-    Claim(
-        "li2018/fig9/along-isocurves",
-        "li2018 section 7.2, figure 9",
-        "Without weight decay the path runs along the isocurves late in training (mean absolute cosine between step "
-        "and gradient in the last half; a step of random direction has 0.64).",
-        lambda r: mean(of(r, "late_crossing", WITHOUT)),
-        Region(high=2 / np.pi),
-        "cosine",
+    *(
+        Claim(
+            f"li2018/fig9/along-isocurves-{size}",
+            "li2018 slides on the optimizer, figure 9",
+            "Without weight decay the path runs along the isocurves late in training, more than a step of random "
+            f"direction ({size} batch; mean absolute cosine between step and gradient in the last half).",
+            lambda r, size=size: mean(of(r, "late_crossing", f"{size}-batch"), within=(0, 1)),  # type: ignore[misc]
+            Region(high=RANDOM),
+            "cosine",
+        )
+        for size in ("small", "large")
     ),
 )
 
 DIFFERS = (
+    "The slides say that without weight decay paths often run in parallel with isocurves; what counts as that, a mean "
+    "absolute cosine below the 0.64 of random directions, is ours.",
     "Components are those of all parameters, normalisation's included; running statistics stay those of the end.",
 )
 
