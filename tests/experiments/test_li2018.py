@@ -1,6 +1,7 @@
 """Surfaces and paths of li2018: small real runs, known answers, claims made to hold, to fail and to be in doubt."""
 
 import dataclasses
+import types
 
 import matplotlib.figure
 import numpy as np
@@ -10,12 +11,12 @@ import xarray as xr
 
 from nonsingular.data import DataSpec
 from nonsingular.experiments.claims import judge
-from nonsingular.experiments.li2018 import fig1, fig5, fig6, fig9, trained
+from nonsingular.experiments.li2018 import fig1, fig5, fig6, fig7, fig9, trained
 from nonsingular.experiments.workspace import Workspace
 from nonsingular.networks import VGGSpec
 from nonsingular.training import Store
 
-EXPERIMENTS = {m.EXPERIMENTS[0].id: m.EXPERIMENTS[0] for m in (fig1, fig5, fig6, fig9)}
+EXPERIMENTS = {m.EXPERIMENTS[0].id: m.EXPERIMENTS[0] for m in (fig1, fig5, fig6, fig7, fig9)}
 RUNS = 12
 
 
@@ -136,6 +137,51 @@ def test_claims_about_paths_hold_fail_and_are_in_doubt():
     assert list(doubt.values()).count("inconclusive") >= len(doubt) - 1, doubt
 
 
+def maps(shares, bends, noise, reached=1.0):
+    """Synthetic results of figure 7: how much of each network's map is nearly convex, and how much looks tell."""
+    results = rough(shares, noise, reached)
+    rng = np.random.default_rng(1)
+    shape = (len(shares), RUNS)
+    return results.assign(
+        near_convex=results.nonconvex, bends=(("network", "run"), bends + noise * rng.normal(size=shape) / 100)
+    )
+
+
+def test_claims_about_eigenvalues_hold_fail_and_are_in_doubt():
+    names = ("resnet-56", "plainnet-56", "densenet-100")
+    only("holds", verdicts("li2018/fig7", maps(dict(zip(names, (80, 20, 90), strict=True)), 0.3, 1.0)))
+    only("fails", verdicts("li2018/fig7", maps(dict(zip(names, (20, 80, 10), strict=True)), -0.3, 1.0)))
+    only("inconclusive", verdicts("li2018/fig7", maps(dict.fromkeys(names, 50), 0.0, 20.0)))
+    agreeing = dict(zip(names, (80, 20, 90), strict=True))
+    only("inconclusive", verdicts("li2018/fig7", maps(agreeing, 0.3, 1.0, reached=0.2)))
+    only("inconclusive", verdicts("li2018/fig7", maps(agreeing, np.nan, 1.0).drop_sel(network=["resnet-56", names[2]])))
+
+
+def test_looks_are_held_against_the_whole_hessian():
+    """Half of the plane is a bowl, half a hill; the ratio is what it is made to be on each."""
+    fine, coarse = np.linspace(-1, 1, 17), np.linspace(-1, 1, 9)
+    X, Y = np.meshgrid(fine, fine)
+    hill = np.broadcast_to(coarse > 0, (9, 9))
+    ratio = (("curvature_y", "curvature_x"), np.where(hill, 0.0, 0.7))
+    found = xr.Dataset(
+        {"loss": (("y", "x"), 3 + X**3 + Y**2), "hessian_ratio": ratio},
+        {"x": fine, "y": fine, "curvature_x": coarse, "curvature_y": coarse},
+    )  # fmt: skip
+    # Convex for x >= 0; of those the column at x = 0 has the ratio 0.7, three others 0.
+    assert fig7.bends(found) == pytest.approx(0.7 - 0.7 / 4)
+    assert fig7.near_convex(found) == pytest.approx(100 * 4 / 9)
+    assert np.isnan(fig7.bends(found.assign(loss=(("y", "x"), 3 + X**2 + Y**2))))
+    assert np.isnan(fig7.near_convex(found.assign(hessian_ratio=found.hessian_ratio.where(found.curvature_x > 0))))
+
+
+def test_pieces_of_the_images_have_their_mean():
+    inputs, labels = torch.randn(300, 3, 2, 2), torch.zeros(300)
+    task = types.SimpleNamespace(train_inputs=inputs, train_labels=labels)
+    pieces = fig7._pieces(types.SimpleNamespace(settings={"images": None}), task)
+    assert [len(y) for _, y in pieces] == [150, 150]
+    assert torch.equal(torch.cat([x for x, _ in pieces]), inputs)
+
+
 AXIS = np.linspace(-1, 1, 41)
 
 
@@ -173,7 +219,7 @@ def tiny(module, runs=2, **settings):
 def results(tmp_path_factory):
     """Results by id, each read back from a store: what draw and claims see."""
     found = {}
-    for module, settings in ((fig5, {}), (fig9, {"training": {}})):
+    for module, settings in ((fig5, {}), (fig7, {"map": 3, "products": 3}), (fig9, {"training": {}})):
         folder = tmp_path_factory.mktemp("run")
         spec = tiny(module, **settings)
         if module is fig9:
@@ -188,7 +234,7 @@ def results(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("id", ["li2018/fig5", "li2018/fig9"])
+@pytest.mark.parametrize("id", ["li2018/fig5", "li2018/fig7", "li2018/fig9"])
 def test_results_have_every_run_and_figures_are_drawn_from_them(results, id):
     spec, _, data = results[id]
     assert data.loss.dims[:2] == ("network", "run")

@@ -23,6 +23,7 @@ MODULES = (
     "li2018.fig1",
     "li2018.fig5",
     "li2018.fig6",
+    "li2018.fig7",
     "li2018.fig9",
     "li2018.gradient",
     "li2018.trainability",

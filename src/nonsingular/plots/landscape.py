@@ -167,6 +167,38 @@ def convexity(found: xr.Dataset, title: str) -> Figure:
         return figure
 
 
+def ratios(surfaces: Sequence[xr.Dataset], names: Sequence[str], title: str) -> Figure:
+    """Maps of abs(smallest / largest eigenvalue), all on one scale of colours, with contours of the loss over them.
+
+    Args:
+        surfaces: each with ``hessian_ratio`` over ``curvature_y`` and ``curvature_x``, and ``loss`` over ``y`` and
+            ``x``.
+        names: above the panels.
+        title: above all.
+    """
+    with style():
+        figure, axes, low, high = _panels(surfaces, 0)
+        values = np.concatenate([s.hessian_ratio.values.ravel() for s in surfaces])
+        values = values[np.isfinite(values)]
+        top = max(float(np.quantile(values, 0.99)), 1e-3) if values.size else 1.0
+        for ax, surface, name in zip(axes, surfaces, names, strict=False):
+            ax.grid(False)
+            drawn = ax.pcolormesh(
+                surface.curvature_x, surface.curvature_y, surface.hessian_ratio.transpose("curvature_y", "curvature_x"),
+                cmap=SEQUENTIAL, vmin=0, vmax=top, shading="nearest",
+            )  # fmt: skip
+            logs = np.clip(np.nan_to_num(_log10(surface), nan=high, posinf=high, neginf=low), low, high)
+            ax.contour(surface.x, surface.y, logs, levels=np.linspace(low, high, 10)[1:-1], colors="white",
+                       linewidths=0.6, linestyles="solid")  # fmt: skip
+            ax.set_title(name)
+            ax.set_xlabel("first direction")
+        axes[0].set_ylabel("second direction")
+        bar = figure.colorbar(drawn, ax=axes, label=r"$|\lambda_{\min} / \lambda_{\max}|$, 0: convex", pad=0.02)
+        bar.outline.set_visible(False)
+        figure.suptitle(f"{title}\nlines: contours of the loss; {_how(surfaces)}", fontsize=10)
+        return figure
+
+
 # --- experiments: several networks and runs -----------------------------------------------------------------
 
 

@@ -1,13 +1,14 @@
-"""What figures 1, 5 and 6 share: surfaces around trained networks, how rough these are, and comparisons of that."""
+"""What figures 1, 5, 6 and 7 share: surfaces around trained networks, how rough these are, and comparisons of that."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch.nn.functional as F
 import xarray as xr
+from torch import Tensor
 
 from nonsingular import landscape
 from nonsingular.data import Task, prepare
@@ -42,7 +43,7 @@ WORDS = {
     "total_variation": "total variation of log loss",
     "excess_variation": "variation of log loss beyond that of a line with a single minimum",
 }
-BOUNDS = {"nonconvex": (-100.0, 100.0)}
+BOUNDS = {"nonconvex": (-100.0, 100.0), "near_convex": (-100.0, 100.0)}
 """What differences of two networks in a measure are possible, where that is bounded."""
 DEEP = 56
 """Layers from which on a plain network starts at a tenth of the learning rate at the paper's scale (section 5)."""
@@ -103,15 +104,27 @@ def pair(layers: int, width: int, name: str = "") -> tuple[Member, Member]:
     )
 
 
-def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
-    """Train every network, evaluate its surface, measure how rough that is."""
+Measure = Callable[[Spec, Workspace, Task, Row, Trained], xr.Dataset]
+"""What is measured of one run of one network."""
+
+
+def run(spec: Spec, workspace: Workspace, measure: Measure | None = None, points: int | None = None) -> xr.Dataset:
+    """Train every network, evaluate its surface, measure how rough that is.
+
+    Args:
+        spec: of the figure.
+        workspace: where what is finished is kept.
+        measure: what is measured of each run of each network; ``measured`` by default.
+        points: that it evaluates, for the progress bar; those of the surface by default.
+    """
+    measure = measure or measured
     assert spec.data is not None
     task = prepare(spec.data, workspace.data_dir)
     workspace.progress.start(f"{spec.experiment}: training", steps(spec, task))
     found = {row: train(spec, workspace, task, row) for row in rows(spec)}
-    points = len(found) * spec.settings["grid"] ** 2
+    points = len(found) * (points or spec.settings["grid"] ** 2)
     workspace.progress.start(f"{spec.experiment}: surfaces", points, "points")
-    parts = [[_measured(spec, workspace, task, Row(n, r), found[Row(n, r)]) for r in range(spec.runs)]
+    parts = [[measure(spec, workspace, task, Row(n, r), found[Row(n, r)]) for r in range(spec.runs)]
              for n in range(len(spec.networks))]  # fmt: skip
     results = xr.combine_nested(parts, ["network", "run"], combine_attrs="drop_conflicts")
     results = (
@@ -131,17 +144,22 @@ def rows(spec: Spec) -> Iterator[Row]:
     return (Row(n, r) for n in range(len(spec.networks)) for r in range(spec.runs))
 
 
-def on_images(spec: Spec, task: Task) -> list[tuple[object, object]]:
+def on_images(spec: Spec, task: Task) -> list[tuple[Tensor, Tensor]]:
     """The training images that surfaces are taken over, as batches."""
     count = spec.settings["images"]
     return [(task.train_inputs[:count], task.train_labels[:count])]
 
 
-def _measured(spec: Spec, workspace: Workspace, task: Task, row: Row, trained: Trained) -> xr.Dataset:
+def directions(spec: Spec, row: Row, trained: Trained) -> tuple[landscape.Direction, landscape.Direction]:
+    """The pair of directions of a run: filter-normalised, random, its own."""
+    seed = 2 * (spec.seed + row.run)
+    return landscape.gaussian(trained.network, seed), landscape.gaussian(trained.network, seed + 1)
+
+
+def measured(spec: Spec, workspace: Workspace, task: Task, row: Row, trained: Trained) -> xr.Dataset:
     """One network's surface, roughness and accuracies."""
     name = spec.networks[row.network].name
-    seeds = [2 * (spec.seed + row.run), 2 * (spec.seed + row.run) + 1]
-    x, y = (landscape.gaussian(trained.network, s) for s in seeds)
+    x, y = directions(spec, row, trained)
     surface = landscape.surface(
         trained.network, F.cross_entropy, on_images(spec, task), x, y, grid=spec.settings["grid"],
         settings=landscape.EXACT, keep=workspace.folder / "checkpoints" / f"{name}-{row.run}-surface.npz",
