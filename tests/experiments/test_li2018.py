@@ -11,12 +11,12 @@ import xarray as xr
 
 from nonsingular.data import DataSpec
 from nonsingular.experiments.claims import judge
-from nonsingular.experiments.li2018 import fig1, fig5, fig6, fig7, fig9, trained
+from nonsingular.experiments.li2018 import fig1, fig2, fig5, fig6, fig7, fig9, trained
 from nonsingular.experiments.workspace import Workspace
 from nonsingular.networks import VGGSpec
 from nonsingular.training import Store
 
-EXPERIMENTS = {m.EXPERIMENTS[0].id: m.EXPERIMENTS[0] for m in (fig1, fig5, fig6, fig7, fig9)}
+EXPERIMENTS = {m.EXPERIMENTS[0].id: m.EXPERIMENTS[0] for m in (fig1, fig2, fig5, fig6, fig7, fig9)}
 RUNS = 12
 
 
@@ -157,6 +157,48 @@ def test_claims_about_eigenvalues_hold_fail_and_are_in_doubt():
     only("inconclusive", verdicts("li2018/fig7", maps(agreeing, np.nan, 1.0).drop_sel(network=["resnet-56", names[2]])))
 
 
+def solutions(values, noise, reached=1.0):
+    """Synthetic results of figure 2: network -> (sharpness, norm of the weights, test error)."""
+    results = rough(dict.fromkeys(values, 0.0), 0.0, reached)
+    rng = np.random.default_rng(0)
+    for k, variable in enumerate(("sharpness", "weight_norm", "test_error")):
+        level = np.array([v[k] for v in values.values()])[:, None]
+        results[variable] = ("network", "run"), level + noise * rng.normal(size=(len(values), RUNS))
+    return results
+
+
+def test_claims_about_lines_hold_fail_and_are_in_doubt():
+    names = ("small-batch", "large-batch", "small-batch-decay", "large-batch-decay")
+    agreeing = dict(zip(names, ((1, 5, 20), (2, 5, 30), (2, 2, 20), (1, 4, 30)), strict=True))
+    only("holds", verdicts("li2018/fig2", solutions(agreeing, 0.1)))
+    opposite = {name: tuple(-v for v in values) for name, values in agreeing.items()}
+    only("fails", verdicts("li2018/fig2", solutions(opposite, 0.1)))
+    only("inconclusive", verdicts("li2018/fig2", solutions(dict.fromkeys(names, (1, 1, 1)), 3.0)))
+    only("inconclusive", verdicts("li2018/fig2", solutions(agreeing, 0.1, reached=0.3)))
+
+
+def test_sharpness_of_the_ends_of_a_line():
+    x = np.linspace(-0.5, 1.5, 41)
+    line = xr.DataArray(np.stack([x**2, 3 + 0 * x]), {"x": x}, ("run", "x"))
+    steps = np.arange(1, 6) * 0.05
+    np.testing.assert_allclose(fig2.sharpness(line, 0), [np.mean(steps**2), 0], atol=1e-12)
+    np.testing.assert_allclose(fig2.sharpness(line, 1), [np.mean((1 - steps) ** 2) - 1, 0], atol=1e-12)
+    outside = line.where((x > -0.1) & (x < 1.1))
+    np.testing.assert_allclose(fig2.sharpness(outside, 0), [np.mean(steps**2), 0], atol=1e-12)
+
+
+def test_lines_end_in_the_solutions(results):
+    data = results["li2018/fig2"][2]
+    assert data.loss.dims == ("pair", "run", "x")
+    assert list(data.pair.values) == list(fig2.PAIRS)
+    assert data.sharpness.notnull().all()
+    (ends,) = np.nonzero(np.isin(np.round(data.x.values, 9), (0.0, 1.0)))
+    assert np.isfinite(data.loss.isel(x=ends)).all()
+    for name, figure in EXPERIMENTS["li2018/fig2"].draw(data).items():
+        assert isinstance(figure, matplotlib.figure.Figure), name
+        figure.draw_without_rendering()
+
+
 def test_looks_are_held_against_the_whole_hessian():
     """Half of the plane is a bowl, half a hill; the ratio is what it is made to be on each."""
     fine, coarse = np.linspace(-1, 1, 17), np.linspace(-1, 1, 9)
@@ -219,15 +261,21 @@ def tiny(module, runs=2, **settings):
 def results(tmp_path_factory):
     """Results by id, each read back from a store: what draw and claims see."""
     found = {}
-    for module, settings in ((fig5, {}), (fig7, {"map": 3, "products": 3}), (fig9, {"training": {}})):
+    for module, settings in (
+        (fig2, {"training": {}, "grid": 9}),
+        (fig5, {}),
+        (fig7, {"map": 3, "products": 3}),
+        (fig9, {"training": {}}),
+    ):
         folder = tmp_path_factory.mktemp("run")
         spec = tiny(module, **settings)
-        if module is fig9:
+        if module in (fig2, fig9):
             small = tuple(
                 dataclasses.replace(m, network=VGGSpec(9, width=2, hidden=4, batch_norm=True)) for m in spec.networks
             )
             spec = dataclasses.replace(spec, networks=small, settings={**spec.settings, "training": {
-                "small-batch": {"weight_decay": 0.0}, "large-batch": {"batch": 60}}})  # fmt: skip
+                "small-batch": {"weight_decay": 0.0}, "large-batch": {"batch": 60},
+                "large-batch-decay": {"batch": 30}}})  # fmt: skip
         experiment = module.EXPERIMENTS[0]
         store = Store.save(folder / "r.zarr", experiment.run(spec, Workspace(folder)))
         found[experiment.id] = (spec, folder, store.read())
@@ -282,7 +330,7 @@ def test_scales_grow_and_other_data_sets_are_taken(id):
     specs = [EXPERIMENTS[id].specs(scale) for scale in ("smoke", "laptop", "paper")]
     assert [s.data.name for s in specs] == ["digits", "cifar10", "cifar10"]
     assert [s.training.epochs for s in specs] == sorted(s.training.epochs for s in specs)
-    assert specs[2].settings["grid"] == 51
+    assert specs[2].settings["grid"] == (81 if id == "li2018/fig2" else 51)
     assert EXPERIMENTS[id].specs("smoke", data="mnist").data.name == "mnist"
 
 

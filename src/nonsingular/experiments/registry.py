@@ -21,6 +21,7 @@ MODULES = (
     "oyedotun2021.figures",
     "oyedotun2021.warm_start",
     "li2018.fig1",
+    "li2018.fig2",
     "li2018.fig5",
     "li2018.fig6",
     "li2018.fig7",

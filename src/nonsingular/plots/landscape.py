@@ -167,6 +167,28 @@ def convexity(found: xr.Dataset, title: str) -> Figure:
         return figure
 
 
+def lines(results: xr.Dataset, title: str) -> Figure:
+    """Losses along lines, a panel for each pair of solutions and a line for each run.
+
+    Args:
+        results: ``loss`` over ``pair``, ``run`` and ``x``; 0 and 1 are the solutions.
+        title: above all.
+    """
+    with style():
+        figure = new_figure(4.2 * results.sizes["pair"], 3.4)
+        axes = np.atleast_1d(figure.subplots(1, results.sizes["pair"], sharey=True))
+        for ax, pair in zip(axes, results.pair.values, strict=True):
+            ax.plot(results.x, results.loss.sel(pair=pair).transpose("x", "run"), color=BLUE, lw=1, alpha=0.6)
+            for at in (0, 1):
+                ax.axvline(at, color=GREY, lw=1, ls="--")
+            ax.set_yscale("log")
+            ax.set_title(str(pair))
+            ax.set_xlabel("from the first solution (0) to the second (1)")
+        axes[0].set_ylabel("loss")
+        figure.suptitle(f"{title}\none line a run; {_how([results])}", fontsize=10)
+        return figure
+
+
 def ratios(surfaces: Sequence[xr.Dataset], names: Sequence[str], title: str) -> Figure:
     """Maps of abs(smallest / largest eigenvalue), all on one scale of colours, with contours of the loss over them.
 

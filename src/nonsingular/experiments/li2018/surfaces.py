@@ -132,11 +132,13 @@ def run(spec: Spec, workspace: Workspace, measure: Measure | None = None, points
         .assign_coords(network=[m.name for m in spec.networks], run=np.arange(spec.runs) + spec.seed)
         .assign_attrs(data=spec.data.name, scaling=spec.data.scaling, scale=spec.scale)
     )
-    ways = np.stack([fitted(results, m.name) for m in spec.networks])
-    return results.assign(
-        trained=(("network", "run"), (ways > HALFWAY).astype(float)),
-        layers=("network", [m.network.depth + 1 for m in spec.networks]),
-    )
+    return marked(results.assign(layers=("network", [m.network.depth + 1 for m in spec.networks])))
+
+
+def marked(results: xr.Dataset) -> xr.Dataset:
+    """The results with ``trained``: 1 for every run that has come half of the way, 0 for the others."""
+    ways = np.stack([fitted(results, str(name)) for name in results.network.values])
+    return results.assign(trained=(("network", "run"), (ways > HALFWAY).astype(float)))
 
 
 def rows(spec: Spec) -> Iterator[Row]:
