@@ -90,8 +90,17 @@ def test_trainability_verdicts():
     assert set(found.values()) == {"fails"}
     doubt = list(verdicts(id, table({"baseline": 0.19, **dict.fromkeys(changes, 0.28)}, 0.5)).values())
     assert doubt.count("inconclusive") >= len(doubt) - 1
-    short = verdicts(id, table({"baseline": 0.1, **dict.fromkeys(changes, 0.15)}, 0.001))
-    assert short["baseline"] == "inconclusive"  # nothing trains: there was no time
+    for reached in (0.15, 0.5):  # nothing comes half of the way: there was no time, whatever was gained
+        short = verdicts(id, table({"baseline": 0.1, **dict.fromkeys(changes, reached)}, 0.001))
+        assert set(short.values()) == {"inconclusive"}
+    one = verdicts(id, table({"baseline": 0.1, **dict.fromkeys(changes, 0.11), "skips": 0.9}, 0.001))
+    assert one.pop("baseline") == one.pop("skips") == "holds"  # there was time: it is the other changes that do nothing
+    assert set(one.values()) == {"fails"}
+
+
+def test_claims_that_the_slides_do_not_make_are_named_as_ours():
+    sources = {c.id.split("/")[-1]: c.source for c in experiment("li2018/gradient").claims}
+    assert {name for name, source in sources.items() if source.startswith("ours")} == {"kept", "not-kept"}
 
 
 def test_every_change_changes_one_thing():

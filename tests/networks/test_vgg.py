@@ -18,6 +18,20 @@ def test_the_papers_parameter_counts(layers, published):
     assert parameters(VGGSpec(layers, hidden=4096), (3, 224, 224), 1000) == published
 
 
+def test_the_nine_layers_of_li2018_by_hand():
+    """3 x 3 convolutions 64, 64, pool, 128, 128, pool, 256, 256, 256, pool; linear 256; readout; all normalised."""
+    convolutions = 9 * (3 * 64 + 64 * 64 + 64 * 128 + 128 * 128 + 128 * 256 + 2 * 256 * 256)
+    norms = 2 * (2 * 64 + 2 * 128 + 3 * 256 + 256)
+    linear = 4 * 4 * 256 * 256 + (256 * 10 + 10)
+    assert convolutions + norms + linear == 2_788_298
+    spec = VGGSpec(9, batch_norm=True)
+    assert parameters(spec, (3, 32, 32), 10) == 2_788_298
+    network = build(VGGSpec(9, width=4, batch_norm=True), (3, 32, 32), 10, 0)
+    assert [layer.conv.out_channels for layer in network.layers[:7]] == [4, 4, 8, 8, 16, 16, 16]
+    assert network.poolings == [2, 4, 7]
+    assert [layer.linear.out_features for layer in network.layers[7:]] == [16]  # scaled with the rest
+
+
 @pytest.mark.parametrize("layers", [9, 11, 13, 16])
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("size", [32, 8])

@@ -25,7 +25,9 @@ def plain_loop(task, seed, spec, net=NET, bias=None):
     if spec.optimiser == "adam":
         optimiser = torch.optim.Adam(network.parameters(), lr=spec.learning_rate)
     else:
-        optimiser = torch.optim.SGD(network.parameters(), lr=spec.learning_rate, momentum=spec.momentum)
+        optimiser = torch.optim.SGD(
+            network.parameters(), lr=spec.learning_rate, momentum=spec.momentum, nesterov=spec.nesterov
+        )
     network.train()
     for epoch in range(spec.epochs):
         order = _permutation(len(task.train_labels), seed, epoch)
@@ -43,8 +45,12 @@ def plain_loop(task, seed, spec, net=NET, bias=None):
 @pytest.mark.parametrize("bias", [None, BiasPenalty(0.5, 0.9, 0.01)], ids=["plain", "bias"])
 @pytest.mark.parametrize(
     "spec",
-    [SPEC, TrainingSpec(epochs=3, batch=30, optimiser="sgd", learning_rate=0.1, momentum=0.9)],
-    ids=["adam", "sgd"],
+    [
+        SPEC,
+        TrainingSpec(epochs=3, batch=30, optimiser="sgd", learning_rate=0.1, momentum=0.9),
+        TrainingSpec(epochs=3, batch=30, optimiser="sgd", learning_rate=0.1, momentum=0.9, nesterov=True),
+    ],
+    ids=["adam", "sgd", "nesterov"],
 )
 def test_population_follows_the_plain_loop(task, spec, bias):
     t = trainer(task, [3, 4], spec, penalties=[bias, bias])
@@ -54,6 +60,37 @@ def test_population_follows_the_plain_loop(task, spec, bias):
         slow = plain_loop(task, seed, spec, bias=bias)
         for name, parameter in slow.named_parameters():
             torch.testing.assert_close(t.population.parameters[name][k], parameter.detach(), rtol=1e-3, atol=1e-5)
+
+
+def test_nesterov_momentum_is_torchs_to_the_bit(task):
+    """The population's steps from given gradients, against one optimiser a run."""
+    spec = TrainingSpec(
+        batch=30, optimiser="sgd", learning_rate=0.05, momentum=0.9, weight_decay=5e-4, nesterov=True
+    )  # fmt: skip
+    t = trainer(task, [0, 1], spec)
+    stacked = list(t.population.parameters.values())
+    alone = [[p.detach()[k].clone().requires_grad_() for p in stacked] for k in range(2)]
+    optimisers = [
+        torch.optim.SGD(own, lr=0.05, momentum=0.9, weight_decay=5e-4, nesterov=True, fused=True) for own in alone
+    ]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(4):
+        for number, p in enumerate(stacked):
+            p.grad = torch.randn(p.shape, generator=generator)
+            for k in range(2):
+                alone[k][number].grad = p.grad[k].clone()
+        for optimiser in (t.optimiser, *optimisers):
+            optimiser.step()
+    for number, p in enumerate(stacked):
+        for k in range(2):
+            assert torch.equal(p[k], alone[k][number])
+
+
+def test_nesterov_needs_momentum():
+    with pytest.raises(InputError, match="nesterov needs optimiser sgd"):
+        TrainingSpec(nesterov=True)
+    with pytest.raises(InputError, match="momentum above 0"):
+        TrainingSpec(optimiser="sgd", nesterov=True)
 
 
 @pytest.mark.parametrize(

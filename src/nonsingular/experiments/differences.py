@@ -33,6 +33,7 @@ WORDS = {
     "training.learning_rate": "learning rate",
     "training.optimiser": "optimiser",
     "training.momentum": "momentum",
+    "training.nesterov": "Nesterov momentum",
     "training.precision": "arithmetic",
     "training.weight_decay": "weight decay",
 }

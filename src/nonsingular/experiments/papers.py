@@ -45,7 +45,7 @@ PAPERS: dict[str, Paper] = {
         "Li et al., NeurIPS 2018",
         (
             "The text at hand is a lecture's slides on the paper; what they leave out of the training protocol is "
-            "taken from the published paper, but momentum is not Nesterov's.",
+            "taken from the published paper.",
         ),
     ),
     "blumenfeld2020": Paper(

@@ -29,6 +29,7 @@ def convexity(
     grid: int = 9,
     steps: int = 30,
     seed: int = 0,
+    linearise: bool = True,
     on_points: Callable[[int], None] = lambda count: None,
 ) -> xr.Dataset:
     """Extreme eigenvalues of the Hessian over a plane, by the Lanczos process.
@@ -46,6 +47,7 @@ def convexity(
         grid: points along each axis.
         steps: products of the Hessian at each point.
         seed: of the start vector, the same everywhere.
+        linearise: as ``Hessian`` takes it; it costs time at every point and saves some with every product.
         on_points: called with 1 as each point is done.
 
     Returns:
@@ -67,7 +69,7 @@ def convexity(
                 state[name] = state[name] + c * d
         moved.load_state_dict(state)
         try:
-            found[:, i, j] = _extremes(Hessian(moved, loss_fn, pairs), steps, seed)
+            found[:, i, j] = _extremes(Hessian(moved, loss_fn, pairs, linearise=linearise), steps, seed)
         except InputError:
             if np.isnan(found).all():  # the centre, which comes first: the model or the data are at fault
                 raise

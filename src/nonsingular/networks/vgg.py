@@ -13,20 +13,26 @@ from nonsingular.networks.convolutional import ConvolutionalLayer, normalise
 from nonsingular.networks.initialisation import initialise
 from nonsingular.networks.shapes import image_channels
 
-CONVOLUTIONS = {9: (1, 1, 2, 2), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3)}
-"""Layers -> convolutions in each stage; three fully-connected layers follow. 11 to 16 are the paper's; li2018's own
-VGG-9 has seven convolutions and two fully-connected layers."""
+CONVOLUTIONS = {9: (2, 2, 3), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3)}
+"""Layers -> convolutions in each stage; linear layers follow. 11 to 16 are the paper's, 9 is li2018's (section 7)."""
+HIDDEN_LINEAR = {9: 1, 11: 2, 13: 2, 16: 2}
+"""Layers -> linear layers before the readout."""
 DOUBLINGS = 3  # of the channels, stage by stage: 64, 128, 256, 512, 512
 
 
 @dataclass(frozen=True)
 class VGGSpec:
-    """A VGG network: stages of 3 x 3 convolutions with 2 x 2 max pooling after each, then three linear layers.
+    """A VGG network: stages of 3 x 3 convolutions with 2 x 2 max pooling after each, then linear layers.
+
+    Of 11, 13 and 16 layers, five stages and three linear layers. VGG-9 for small images (Li et al. 2018) has three
+    stages, of 2, 2 and 3 convolutions, and two linear layers; its hidden one has as many units as the last stage has
+    channels.
 
     Attributes:
         layers: 9, 11, 13 or 16 layers with weights, readout included.
         width: channels of the first stage (64 in the paper); each further stage doubles them, up to eight times.
-        hidden: units of the two linear layers before the readout (4096 in the paper, 512 for small images).
+        hidden: units of the linear layers before the readout (4096 in the paper). None takes 512, as for small images,
+            and of VGG-9 four times ``width``.
         batch_norm: whether all hidden layers are batch-normalised; if not, they have biases as in the paper.
         init: as ``networks.initialise`` takes it.
 
@@ -36,16 +42,24 @@ class VGGSpec:
 
     layers: int = 16
     width: int = 64
-    hidden: int = 512
+    hidden: int | None = None
     batch_norm: bool = False
     init: str = "he"
 
     def __post_init__(self) -> None:
         if self.layers not in CONVOLUTIONS:
             raise InputError(f"network: VGG has {', '.join(map(str, CONVOLUTIONS))} layers, got {self.layers}")
-        for what in ("width", "hidden"):
+        for what in ("width", "units"):
             if getattr(self, what) < 1:
-                raise InputError(f"network: {what} must be at least 1, got {getattr(self, what)}")
+                named = "hidden" if what == "units" else what
+                raise InputError(f"network: {named} must be at least 1, got {getattr(self, what)}")
+
+    @property
+    def units(self) -> int:
+        """Units of a linear layer before the readout."""
+        if self.hidden is not None:
+            return self.hidden
+        return 4 * self.width if self.layers == 9 else 512
 
     @property
     def depth(self) -> int:
@@ -64,7 +78,7 @@ class VGGSpec:
 
 
 class VGG(nn.Module):
-    """The network that a ``VGGSpec`` describes; its ``layers`` are the convolutions and the two hidden linear layers.
+    """The network that a ``VGGSpec`` describes; its ``layers`` are the convolutions and the hidden linear layers.
 
     A pooling that would leave no pixel of a small image is left out.
 
@@ -89,9 +103,9 @@ class VGG(nn.Module):
                 height, width = height // 2, width // 2
         self.convolutions = len(layers)
         units = inputs * height * width
-        for _ in range(2):
-            layers.append(LinearLayer(units, spec.hidden, spec.batch_norm))
-            units = spec.hidden
+        for _ in range(HIDDEN_LINEAR[spec.layers]):
+            layers.append(LinearLayer(units, spec.units, spec.batch_norm))
+            units = spec.units
         self.layers = nn.ModuleList(layers)
         self.readout = nn.Linear(units, classes)
 

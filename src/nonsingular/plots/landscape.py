@@ -167,6 +167,60 @@ def convexity(found: xr.Dataset, title: str) -> Figure:
         return figure
 
 
+def lines(results: xr.Dataset, title: str) -> Figure:
+    """Losses along lines, a panel for each pair of solutions and a line for each run.
+
+    Args:
+        results: ``loss`` over ``pair``, ``run`` and ``x``; 0 and 1 are the solutions.
+        title: above all.
+    """
+    with style():
+        figure = new_figure(4.2 * results.sizes["pair"], 3.4)
+        axes = np.atleast_1d(figure.subplots(1, results.sizes["pair"], sharey=True))
+        for ax, pair in zip(axes, results.pair.values, strict=True):
+            ax.plot(results.x, results.loss.sel(pair=pair).transpose("x", "run"), color=BLUE, lw=1, alpha=0.6)
+            for at in (0, 1):
+                ax.axvline(at, color=GREY, lw=1, ls="--")
+            ax.set_yscale("log")
+            ax.set_title(str(pair))
+            ax.set_xlabel("from the first solution (0) to the second (1)")
+        axes[0].set_ylabel("loss")
+        figure.suptitle(f"{title}\none line a run; {_how([results])}", fontsize=10)
+        return figure
+
+
+def ratios(surfaces: Sequence[xr.Dataset], names: Sequence[str], title: str) -> Figure:
+    """Maps of abs(smallest / largest eigenvalue), all on one scale of colours, with contours of the loss over them.
+
+    Args:
+        surfaces: each with ``hessian_ratio`` over ``curvature_y`` and ``curvature_x``, and ``loss`` over ``y`` and
+            ``x``.
+        names: above the panels.
+        title: above all.
+    """
+    with style():
+        figure, axes, low, high = _panels(surfaces, 0)
+        values = np.concatenate([s.hessian_ratio.values.ravel() for s in surfaces])
+        values = values[np.isfinite(values)]
+        top = max(float(np.quantile(values, 0.99)), 1e-3) if values.size else 1.0
+        for ax, surface, name in zip(axes, surfaces, names, strict=False):
+            ax.grid(False)
+            drawn = ax.pcolormesh(
+                surface.curvature_x, surface.curvature_y, surface.hessian_ratio.transpose("curvature_y", "curvature_x"),
+                cmap=SEQUENTIAL, vmin=0, vmax=top, shading="nearest",
+            )  # fmt: skip
+            logs = np.clip(np.nan_to_num(_log10(surface), nan=high, posinf=high, neginf=low), low, high)
+            ax.contour(surface.x, surface.y, logs, levels=np.linspace(low, high, 10)[1:-1], colors="white",
+                       linewidths=0.6, linestyles="solid")  # fmt: skip
+            ax.set_title(name)
+            ax.set_xlabel("first direction")
+        axes[0].set_ylabel("second direction")
+        bar = figure.colorbar(drawn, ax=axes, label=r"$|\lambda_{\min} / \lambda_{\max}|$, 0: convex", pad=0.02)
+        bar.outline.set_visible(False)
+        figure.suptitle(f"{title}\nlines: contours of the loss; {_how(surfaces)}", fontsize=10)
+        return figure
+
+
 # --- experiments: several networks and runs -----------------------------------------------------------------
 
 
@@ -181,6 +235,8 @@ def panels(results: xr.Dataset, by_kind: bool = False) -> tuple[list[xr.Dataset]
     Args:
         results: ``loss`` over ``network``, ``run``, ``y`` and ``x``.
         by_kind: all networks with skips first, then those without.
+
+    A run whose ``trained`` is 0 is marked as not trained.
     """
     names = [str(n) for n in results.network.values]
     if by_kind:
@@ -191,13 +247,17 @@ def panels(results: xr.Dataset, by_kind: bool = False) -> tuple[list[xr.Dataset]
         for run in results.run.values:
             one = results.sel(network=name, run=run)
             error = f"\ntest error {float(one.test_error):.1f} %" if "test_error" in one else ""
+            error += "" if _trained(one) else " (not trained)"
             found.append(one)
             titles.append(_called(name) + (f", run {run}" if several else "") + error)
     return found, titles
 
 
 def roughness(results: xr.Dataset, labels: Mapping[str, str], title: str) -> Figure:
-    """Each measure of roughness: one dot a run, with the mean and the 95 % interval of its t distribution."""
+    """Each measure of roughness: one dot a run, with the mean and the 95 % interval of its t distribution.
+
+    Dots of runs whose ``trained`` is 0 are hollow.
+    """
     from scipy import stats
 
     names = [str(n) for n in results.network.values]
@@ -205,9 +265,11 @@ def roughness(results: xr.Dataset, labels: Mapping[str, str], title: str) -> Fig
         figure = new_figure(2.9 * len(labels), 3.6)
         for ax, (variable, label) in zip(figure.subplots(1, len(labels)), labels.items(), strict=True):
             for k, name in enumerate(names):
-                values = results[variable].sel(network=name).values
-                values = values[np.isfinite(values)]
-                ax.plot(np.full(len(values), k - 0.12), values, "o", color=_colour(name), ms=4, alpha=0.6, mew=0)
+                one = results.sel(network=name)
+                one = one.isel(run=np.isfinite(one[variable].values))
+                values = one[variable].values
+                for run, value in enumerate(values):
+                    ax.plot(k - 0.12, value, "o", color=_colour(name), ms=4, alpha=0.6, **_marker(one.isel(run=run)))
                 if len(values) > 1:
                     half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
                     ax.errorbar(k + 0.12, values.mean(), half, fmt="_", color=_colour(name), ms=10, mew=2, capsize=3)
@@ -218,12 +280,13 @@ def roughness(results: xr.Dataset, labels: Mapping[str, str], title: str) -> Fig
             ax.set_xlim(-0.6, len(names) - 0.4)
             ax.set_ylabel(label)
         runs = results.sizes["run"]
-        figure.suptitle(f"{title}\n{runs} runs each; bars: mean and 95 % interval", fontsize=10)
+        hollow = "" if _trained(results) else "; hollow: not trained"
+        figure.suptitle(f"{title}\n{runs} runs each; bars: mean and 95 % interval{hollow}", fontsize=10)
         return figure
 
 
 def flatness(results: xr.Dataset, label: str, title: str) -> Figure:
-    """Sharpness against test error, one dot a trained network."""
+    """Sharpness against test error, one dot a network; those of runs whose ``trained`` is 0 are hollow."""
     with style():
         figure = new_figure(5.0, 3.6)
         ax = figure.subplots()
@@ -232,16 +295,17 @@ def flatness(results: xr.Dataset, label: str, title: str) -> Figure:
         for name in map(str, results.network.values):
             kind = name.split("-")[0]
             seen[kind] = seen.get(kind, -1) + 1
-            one = results.sel(network=name)
-            ax.plot(one.sharpness, one.test_error, markers[seen[kind] % len(markers)], color=_colour(name),
-                    label=_called(name), ms=6, alpha=0.8, mew=0)  # fmt: skip
+            for run in range(results.sizes["run"]):
+                one = results.sel(network=name).isel(run=run)
+                ax.plot(one.sharpness, one.test_error, markers[seen[kind] % len(markers)], color=_colour(name),
+                        label="" if run else _called(name), ms=6, alpha=0.8, **_marker(one))  # fmt: skip
         positive = results.sharpness.values[np.isfinite(results.sharpness.values)]
         if positive.size and positive.min() > 0 and positive.max() > 10 * positive.min():
             ax.set_xscale("log")
         ax.set_xlabel(label.replace("\n", " "))
         ax.set_ylabel("test error (%)")
         figure.legend(loc="outside right center")
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(title if _trained(results) else f"{title}\nhollow: not trained", fontsize=10)
         return figure
 
 
@@ -268,6 +332,16 @@ def crossing(results: xr.Dataset, title: str) -> Figure:
         figure.legend(loc="outside lower center", ncols=2)
         figure.suptitle(f"{title}\nmean of {results.sizes['run']} runs; bands: ±1 standard error", fontsize=10)
         return figure
+
+
+def _trained(results: xr.Dataset) -> bool:
+    """Whether all that is in the results has trained, as far as they say."""
+    return "trained" not in results or bool((results.trained > 0).all())
+
+
+def _marker(one: xr.Dataset) -> dict[str, Any]:
+    """A filled dot for a trained network, a hollow one for one that has not trained."""
+    return {"mew": 0} if _trained(one) else {"mew": 1, "mfc": "none"}
 
 
 def _called(name: str) -> str:

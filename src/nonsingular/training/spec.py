@@ -50,6 +50,7 @@ class TrainingSpec:
             step (He et al. 2016, section 4.2); or ``reflected-crop+mirror``: padded by 4 reflected ones (Zagoruyko and
             Komodakis 2016, section 3).
         mixup: alpha of mixup (Zhang et al. 2017); 0 mixes nothing.
+        nesterov: whether the momentum is Nesterov's, as ``torch.optim.SGD`` has it (Sutskever et al. 2013).
     """
 
     epochs: int = 1
@@ -64,6 +65,7 @@ class TrainingSpec:
     augment: str = "none"
     mixup: float = 0.0
     warm_up: int = 0
+    nesterov: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -74,6 +76,8 @@ class TrainingSpec:
             raise InputError(f"learning_rate must be positive, got {self.learning_rate}")
         if self.optimiser not in OPTIMISERS:
             raise InputError(f"unknown optimiser {self.optimiser!r}; there are {', '.join(OPTIMISERS)}")
+        if self.nesterov and not (self.optimiser == "sgd" and self.momentum > 0):
+            raise InputError("nesterov needs optimiser sgd and a momentum above 0")
         if self.augment not in AUGMENTATIONS:
             raise InputError(f"unknown augmentation {self.augment!r}; there are {', '.join(AUGMENTATIONS)}")
         if self.weight_decay < 0:

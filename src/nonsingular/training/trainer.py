@@ -277,7 +277,9 @@ def _optimiser(spec: TrainingSpec, parameters: list[Tensor], fused: bool) -> tor
     rate, decay = spec.learning_rate, spec.weight_decay
     how: dict[str, Any] = {"fused": True} if fused else {"foreach": False}
     if spec.optimiser == "sgd":
-        return torch.optim.SGD(trained, lr=rate, momentum=spec.momentum, weight_decay=decay, **how)
+        return torch.optim.SGD(
+            trained, lr=rate, momentum=spec.momentum, weight_decay=decay, nesterov=spec.nesterov, **how
+        )
     if decay:
         return torch.optim.AdamW(trained, lr=rate, weight_decay=decay, **how)
     return torch.optim.Adam(trained, lr=rate, **how)

@@ -10,8 +10,9 @@ import xarray as xr
 
 from nonsingular.experiments.claims import Claim, Effect, NotMeasured, Region, rank_correlation
 from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.fit import HALFWAY
 from nonsingular.experiments.li2018 import surfaces
-from nonsingular.experiments.li2018.surfaces import Size, of
+from nonsingular.experiments.li2018.surfaces import Size
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.plots import landscape as plots
 
@@ -20,22 +21,26 @@ if TYPE_CHECKING:
 
 SIZES = {
     "smoke": (Size(2, 2, 7, 60), 14, 2, (1, 2, 4)),
-    "laptop": (Size(3, 30, 13, 128), 32, 4, (1, 2, 4)),
+    "laptop": (Size(3, 30, 13, 128), 20, 4, (1, 2, 4)),
     "paper": (Size(5, 300, 51, None), 56, 16, (1, 2, 4, 8)),
 }
 """Scale -> size, layers, channels of the first stage at k = 1, the widths k."""
 
 
 def specs(scale: str, data: str | None = None) -> Spec:
-    """Wide-ResNet-56 of growing width, with and without skips (14 layers for smoke, 32 on a laptop)."""
+    """Wide-ResNet-56 of growing width, with and without skips; below paper scale fewer layers, so that they train.
+
+    The first layer is k times as wide, too: a ResNet k times as wide throughout.
+    """
     size, layers, width, factors = at_scale(SIZES, scale)
-    networks = tuple(m for k in factors for m in surfaces.pair(f"k{k}", layers=layers, width=width, widening=k))
+    networks = tuple(m for k in factors for m in surfaces.pair(layers, width * k, f"k{k}"))
     return surfaces.make_spec("li2018/fig6", scale, size, networks, data)
 
 
 def draw(results: xr.Dataset) -> Mapping[str, Figure]:
     """The first run's surfaces, skips above, and roughness of all."""
-    title = plots.caption("Wide-ResNet-56: k times as many channels", results)
+    layers = int(results.layers.values[0])
+    title = plots.caption(f"Wide-ResNet-{layers}: k times as many channels", results)
     return {
         "contours": plots.contours(*plots.panels(results.isel(run=slice(1)), by_kind=True), title,
                                    columns=results.sizes["network"] // 2),
@@ -44,13 +49,15 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
 
 
 def _with_width(results: xr.Dataset, variable: str, kind: str) -> Effect:
-    """Rank correlation of a measure with the width, over widths and runs."""
-    widths = [str(n).rsplit("-k", 1)[1] for n in results.network.values if str(n).startswith(f"{kind}-k")]
-    if len(widths) < 2:
-        raise NotMeasured(f"fewer than two widths of {kind}")
-    measured = [of(results, variable, f"{kind}-k{k}") for k in widths]
-    repeated = [np.full(len(m), float(k)) for k, m in zip(widths, measured, strict=True)]
-    return rank_correlation(np.concatenate(measured), np.concatenate(repeated))
+    """Rank correlation of a measure with the width, over the widths at which networks trained and their runs."""
+    names = [str(n) for n in results.network.values if str(n).startswith(f"{kind}-k")]
+    names = [n for n in names if surfaces.came(results, n) > HALFWAY]
+    lost = surfaces.left_out(results, kind)
+    if len(names) < 2:
+        raise NotMeasured(f"fewer than two widths at which {kind} trained" + (f"; {lost}" if lost else ""))
+    measured = surfaces.of_trained(results, variable, *names)
+    repeated = [np.full(len(m), float(n.rsplit("-k", 1)[1])) for n, m in zip(names, measured, strict=True)]
+    return rank_correlation(np.concatenate(measured), np.concatenate(repeated), note=lost)
 
 
 CLAIMS = tuple(

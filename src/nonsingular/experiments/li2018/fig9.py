@@ -27,15 +27,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZES = {
-    "smoke": (2, 4, 9, 60, VGGSpec(9, width=4, hidden=16, batch_norm=True), (50, 150)),
-    "laptop": (10, 16, 21, 256, VGGSpec(9, width=16, hidden=64, batch_norm=True), (100, 1000)),
+    "smoke": (2, 4, 9, 60, VGGSpec(9, width=4, batch_norm=True), (50, 150)),
+    "laptop": (10, 16, 21, 256, VGGSpec(9, width=16, batch_norm=True), (100, 1000)),
     "paper": (5, 300, 51, None, VGGSpec(9, batch_norm=True), (128, 8192)),
 }
 """Scale -> runs, epochs, grid points along an axis, images of the surface, network, small and large batch."""
 DECAYS = (0.0, 5e-4)
 LATE = 0.5
 """The last half of the path is late."""
-WITH, WITHOUT = "small-batch-decay", "small-batch"
+RANDOM = 2 / np.pi
+"""Mean absolute cosine of a step of random direction in the plane and the gradient."""
 
 
 def specs(scale: str, data: str | None = None) -> Spec:
@@ -46,9 +47,10 @@ def specs(scale: str, data: str | None = None) -> Spec:
         for size, batch in zip(("small", "large"), batches, strict=True)
         for decay in DECAYS
     }
+    dataset = images(data, scale)
     return Spec(
-        "li2018/fig9", scale, runs=runs, data=images(data, scale),
-        networks=tuple(Member(name, network) for name in protocols), training=training(scale, epochs),
+        "li2018/fig9", scale, runs=runs, data=dataset,
+        networks=tuple(Member(name, network) for name in protocols), training=training(scale, epochs, dataset.name),
         instruments=INSTRUMENTS, settings={"grid": grid, "images": count, "training": protocols},
     )  # fmt: skip
 
@@ -145,7 +147,7 @@ def live(results: xr.Dataset) -> Mapping[str, Any]:
 
 
 def _late(results: xr.Dataset, first: str, second: str) -> Effect:
-    return difference(of(results, "late_crossing", first), of(results, "late_crossing", second))
+    return difference(of(results, "late_crossing", first), of(results, "late_crossing", second), within=(-1, 1))
 
 
 CLAIMS = (
@@ -155,7 +157,7 @@ CLAIMS = (
             "li2018 section 7.2",
             "Two directions hold more than 40 % of the variance of the path, the least that the paper reports "
             f"({name.replace('-', ' ')}).",
-            lambda r, name=name: mean(100 * of(r, "in_plane", name)),  # type: ignore[misc]
+            lambda r, name=name: mean(100 * of(r, "in_plane", name), within=(0, 100)),  # type: ignore[misc]
             Region(low=40.0),
             "%",
             expected="40 to 90 %",
@@ -165,7 +167,7 @@ CLAIMS = (
     *(
         Claim(
             f"li2018/fig9/decay-crosses-isocurves-{size}",
-            "li2018 section 7.2, figure 9",
+            "li2018 slides on the optimizer, figure 9",
             "With weight decay the path crosses the isocurves late in training more than without "
             f"({size} batch; mean absolute cosine between step and gradient in the last half: with minus without).",
             lambda r, size=size: _late(r, f"{size}-batch-decay", f"{size}-batch"),  # type: ignore[misc]
@@ -174,19 +176,23 @@ CLAIMS = (
         )
         for size in ("small", "large")
     ),
-    Claim(
-        "li2018/fig9/along-isocurves",
-        "li2018 section 7.2, figure 9",
-        "Without weight decay the path runs along the isocurves late in training (mean absolute cosine between step "
-        "and gradient in the last half; a step of random direction has 0.64).",
-        lambda r: mean(of(r, "late_crossing", WITHOUT)),
-        Region(high=2 / np.pi),
-        "cosine",
+    *(
+        Claim(
+            f"li2018/fig9/along-isocurves-{size}",
+            "li2018 slides on the optimizer, figure 9",
+            "Without weight decay the path runs along the isocurves late in training, more than a step of random "
+            f"direction ({size} batch; mean absolute cosine between step and gradient in the last half).",
+            lambda r, size=size: mean(of(r, "late_crossing", f"{size}-batch"), within=(0, 1)),  # type: ignore[misc]
+            Region(high=RANDOM),
+            "cosine",
+        )
+        for size in ("small", "large")
     ),
 )
 
 DIFFERS = (
-    "VGG-9 has six convolutions and three linear layers here; that of the paper's code has seven and two.",
+    "The slides say that without weight decay paths often run in parallel with isocurves; what counts as that, a mean "
+    "absolute cosine below the 0.64 of random directions, is ours.",
     "Components are those of all parameters, normalisation's included; running statistics stay those of the end.",
 )
 

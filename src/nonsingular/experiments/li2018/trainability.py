@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from nonsingular.data import DataSpec
-from nonsingular.experiments.claims import Claim, Effect, NotMeasured, Region, difference, mean
+from nonsingular.experiments.claims import Claim, Effect, Region, difference, mean
 from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.fit import diverged, fitted
+from nonsingular.experiments.fit import classes, diverged, fitted, require_trained
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.study import run_study
 from nonsingular.experiments.workspace import Workspace
@@ -100,18 +100,29 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
 def _lets_train(change: str) -> Callable[[xr.Dataset], Effect]:
     def effect(results: xr.Dataset) -> Effect:
         a, b = (fitted(results, name) for name in (change, BASELINE))
+        _require_time(results)
+        least = _least(results)
         reached = f"reached {a.mean():.0f} against {b.mean():.0f}"
         lost = diverged(results, change, BASELINE)
-        return difference(a, b, note=f"{reached}; {lost}" if lost else reached)
+        return difference(a, b, note=f"{reached}; {lost}" if lost else reached, within=(least - 100, 100 - least))
 
     return effect
 
 
 def _baseline(results: xr.Dataset) -> Effect:
-    reached = [fitted(results, change).mean() for change in CATEGORIES if change in results.network.values]
-    if max(reached, default=0.0) <= MARGIN:
-        raise NotMeasured(f"training was too short to tell: none of the changes came {MARGIN:g} percent of the way")
-    return mean(fitted(results, BASELINE), note=diverged(results, BASELINE))
+    way = fitted(results, BASELINE)
+    _require_time(results)
+    return mean(way, note=diverged(results, BASELINE), within=(_least(results), 100))
+
+
+def _require_time(results: xr.Dataset) -> None:
+    """Refuse to say what lets a network train where nothing came half of the way: there was no time."""
+    require_trained(results, *(name for name in (BASELINE, *CATEGORIES) if name in results.network.values))
+
+
+def _least(results: xr.Dataset) -> float:
+    """The percent of the way at which no image is right: as far below chance as can be."""
+    return -100 / (classes(results) - 1)
 
 
 WAY = "training accuracy at the end, on the way from chance = 0 to no error = 100"
