@@ -33,7 +33,7 @@ def images(name: str | None, scale: str, **options: object) -> DataSpec:
     return DataSpec(name, train=count, test=test, mirror=name in MIRRORED, **options)  # type: ignore[arg-type]
 
 
-def training(data: DataSpec, epochs: int, **options: object) -> TrainingSpec:
+def training(data: DataSpec, epochs: int, batch: int = 500, **options: object) -> TrainingSpec:
     """Adam with learning rate 0.0005 and batches of 500 (orhan2018 §2.3); of 100 where images are few."""
     few = data.name == "digits" or (data.train is not None and data.train < LAPTOP_IMAGES)
-    return TrainingSpec(epochs=epochs, batch=100 if few else 500, **options)  # type: ignore[arg-type]
+    return TrainingSpec(epochs=epochs, batch=min(batch, 100) if few else batch, **options)  # type: ignore[arg-type]

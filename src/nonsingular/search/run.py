@@ -19,7 +19,7 @@ from nonsingular.data import prepare
 from nonsingular.errors import InputError
 from nonsingular.experiments import protocol
 from nonsingular.experiments.effects import speed
-from nonsingular.experiments.orhan2018.fig6 import bias_penalty
+from nonsingular.experiments.orhan2018.fig6 import BATCH, bias_penalty
 from nonsingular.experiments.overrides import Overrides, override
 from nonsingular.experiments.reproduce import claimed
 from nonsingular.experiments.spec import Spec, at_scale
@@ -73,7 +73,7 @@ def make_spec(
         scale,
         data=images,
         networks=(Member(network, named(network, depth=30)),),
-        training=protocol.training(images, size.epochs),
+        training=protocol.training(images, size.epochs, at_scale(BATCH, scale)),
         instruments={"train_accuracy": None},
         settings={"ranges": {r.name: [r.low, r.high] for r in found}, "sampler": sampler},
     )

@@ -22,7 +22,7 @@ from nonsingular.experiments.orhan2018.comparing import (
     smallest,
 )
 from nonsingular.experiments.orhan2018.differs import DAMPED, ESTIMATED, EVALUATED_ON, both_data_sets
-from nonsingular.experiments.orhan2018.fig6 import BIAS, PENALTY_DIFFERS, STRENGTH, bias_penalty, require_treated
+from nonsingular.experiments.orhan2018.fig6 import BATCH, BIAS, PENALTY_DIFFERS, STRENGTH, bias_penalty, require_treated
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.spectra import counted_over_epochs
 from nonsingular.experiments.study import run_study
@@ -57,7 +57,7 @@ def specs(scale: str, data: str | None = None) -> Spec:
             Member("bias-l2", plain, BiasPenalty(strength=STRENGTH)),
             Member("plain", plain),
         ),
-        training=protocol.training(images, epochs),
+        training=protocol.training(images, epochs, BATCH[scale]),
         instruments={"train_accuracy": None, "bias_gap": None, "below_epsilon": (0,), "hessian_moments": spectra}
         | ({} if scale == "smoke" else {"hessian_few_lanczos": COUNTED[scale]}),
     )

@@ -20,7 +20,7 @@ from nonsingular.training import Member, TrainingSpec
 LAYERS = {"smoke": 29, "laptop": 164, "paper": 164}
 WIDTH = {"smoke": 4, "laptop": 8, "paper": 16}
 RUNS = {"smoke": 2, "laptop": 3, "paper": 5}
-EPOCHS = {"smoke": 2, "laptop": 20, "paper": 200}
+EPOCHS = {"smoke": 2, "laptop": 40, "paper": 200}
 SIZE = {"smoke": 8, "laptop": 8, "paper": None}
 CARDINALITY = {"smoke": 2, "laptop": 4, "paper": 8}
 """Of ResNeXt, whose groups together have twice the inner channels of the ResNet beside it (8 x 4d at a width of 16).
