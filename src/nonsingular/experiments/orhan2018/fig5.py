@@ -33,10 +33,10 @@ from nonsingular.training import BiasPenalty, Member
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIZES = {"smoke": (2, 2, (2,)), "laptop": (5, 12, (2, 6, 12)), "paper": (50, 100, (1, 3, 10, 30, 100))}
+SIZES = {"smoke": (2, 2, (2,)), "laptop": (4, 24, (2, 8, 24)), "paper": (50, 100, (1, 3, 10, 30, 100))}
 """Scale -> runs, epochs, and the epochs after which the Hessian's spectrum is estimated."""
 
-COUNTED = {"laptop": (12,), "paper": (3, 30, 100)}
+COUNTED = {"laptop": (24,), "paper": (3, 30, 100)}
 """Epochs after which eigenvalues are counted by Lanczos too."""
 
 
