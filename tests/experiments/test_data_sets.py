@@ -9,7 +9,8 @@ import pytest
 
 from nonsingular import cli
 from nonsingular.data import SOURCES, load
-from nonsingular.experiments import hessian_instruments, protocol
+from nonsingular.experiments import protocol
+from nonsingular.experiments.instruments import hessian
 from nonsingular.experiments.overrides import Overrides, make_spec
 from nonsingular.experiments.registry import experiment, experiments
 
@@ -82,7 +83,7 @@ FIGURES = {
 def test_deep_networks_train_on_files_of_the_real_layout(capsys, tmp_path, small_files, monkeypatch, figure, name):
     root = small_files(name)
     monkeypatch.setattr(protocol, "SMOKE_IMAGES", IMAGES)
-    monkeypatch.setattr(hessian_instruments, "MOMENT_PROBES", 1)  # millions of parameters: quick rather than exact
+    monkeypatch.setattr(hessian, "MOMENT_PROBES", 1)  # millions of parameters: quick rather than exact
     assert load(name, root).train.shape[1:] == (3, *[SIDE.get(name, 32)] * 2)
     networks, claims = FIGURES[figure]
     short = ["--networks", networks, "--epochs", "1", "--runs", "2"]
@@ -123,7 +124,7 @@ def test_the_tables_of_very_deep_networks_take_every_data_set(table, name):
 @pytest.mark.parametrize("name", ["svhn", "stl10"])
 def test_figure_s7_trains_on_its_two_data_sets(capsys, tmp_path, small_files, monkeypatch, name):
     monkeypatch.setattr(protocol, "SMOKE_IMAGES", IMAGES)
-    monkeypatch.setattr(hessian_instruments, "MOMENT_PROBES", 1)  # millions of parameters: quick rather than exact
+    monkeypatch.setattr(hessian, "MOMENT_PROBES", 1)  # millions of parameters: quick rather than exact
     root = small_files(name)
     assert load(name, root).train.shape[1:] == (3, *[SIDE.get(name, 32)] * 2)
     data = ["--data", name, "--data-dir", root]

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from nonsingular.curvature.moments import PARAMETERS, Mixture
 from nonsingular.data import DataSpec, prepare
-from nonsingular.experiments.hessian_instruments import MIXTURE, PARTS, WINDOW
 from nonsingular.experiments.instruments import INSTRUMENTS, LABELS, PERCENT, Snapshot
+from nonsingular.experiments.instruments.hessian import MIXTURE, PARTS, WINDOW
 from nonsingular.experiments.spectra import fitted_spectra
 from nonsingular.networks import NetworkSpec, build
 from nonsingular.training import Trainer, TrainingSpec

@@ -5,8 +5,7 @@ import torch.nn.functional as F
 
 from nonsingular import measures
 from nonsingular.data import Task
-from nonsingular.experiments import representation_instruments as representation
-from nonsingular.experiments.instruments import INSTRUMENTS, Snapshot
+from nonsingular.experiments.instruments import INSTRUMENTS, Snapshot, representations
 from nonsingular.networks import VGGSpec, build, plainnet, resnet
 from nonsingular.training import Trainer, TrainingSpec
 
@@ -15,8 +14,8 @@ SHAPE = (2, 6, 6)
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    monkeypatch.setattr(representation, "SAMPLES", 32)
-    monkeypatch.setattr(representation, "BATCH", 16)
+    monkeypatch.setattr(representations, "SAMPLES", 32)
+    monkeypatch.setattr(representations, "BATCH", 16)
 
 
 def trainer_of(spec, runs=2, batch=16):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nonsingular.experiments.hessian_instruments import FEW_STEPS
 from nonsingular.experiments.instruments import EVALUATED, PROBE_SAMPLES
+from nonsingular.experiments.instruments.hessian import FEW_STEPS
 
 
 def _thousands(count: int) -> str:

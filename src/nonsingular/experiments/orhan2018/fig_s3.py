@@ -14,7 +14,7 @@ from scipy import stats
 
 from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, NotMeasured, Region
 from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.hessian_instruments import PARTS
+from nonsingular.experiments.instruments.hessian import PARTS
 from nonsingular.experiments.orhan2018.small_networks import DIFFERS, Size, small_networks
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.study import run_study

@@ -28,8 +28,8 @@ from nonsingular.experiments.claims import POSITIVE, Claim, Effect, NotMeasured,
 from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.fit import require_trained
+from nonsingular.experiments.instruments.representations import ACTIVATION_QUANTILES, WEIGHT_QUANTILES
 from nonsingular.experiments.oyedotun2021.tables import DIFFERS, study
-from nonsingular.experiments.representation_instruments import ACTIVATION_QUANTILES, WEIGHT_QUANTILES
 from nonsingular.experiments.sharing import run_shared
 from nonsingular.networks.residual import LAYERS_A_BLOCK
 from nonsingular.plots.depth import conditioning, distributions

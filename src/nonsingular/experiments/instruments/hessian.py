@@ -15,7 +15,7 @@ from nonsingular.curvature import Hessian, Spectrum, spectrum
 from nonsingular.curvature.moments import PARAMETERS
 
 if TYPE_CHECKING:
-    from nonsingular.experiments.instruments import Snapshot
+    from nonsingular.experiments.instruments.snapshot import Snapshot
 
 WINDOW = 0.1  # orhan2018 Note 4: degenerate eigenvalues are those within 0.1 of zero
 PARTS = ("degenerate", "negative", "positive")

@@ -11,7 +11,7 @@ from torch import Tensor
 from nonsingular import measures
 
 if TYPE_CHECKING:
-    from nonsingular.experiments.instruments import Snapshot
+    from nonsingular.experiments.instruments.snapshot import Snapshot
 
 SAMPLES = 128  # whose features and gradients are compared: a batch as training has it
 

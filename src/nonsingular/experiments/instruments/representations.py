@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from nonsingular import measures
 
 if TYPE_CHECKING:
-    from nonsingular.experiments.instruments import Snapshot
+    from nonsingular.experiments.instruments.snapshot import Snapshot
 
 SAMPLES = 256  # or all, where there are fewer
 BATCH = 128
