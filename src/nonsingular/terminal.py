@@ -152,7 +152,7 @@ def print_spectrum(found: Spectrum) -> None:
         count = getattr(found, name)
         low, high = count.interval
         interval = "not known" if math.isnan(low) else "exact" if low == high else f"{low:,.0f} to {high:,.0f}"
-        table.add_row(words, f"{count.count:,.0f}", interval, f"{100 * count.fraction:.4g}")
+        table.add_row(words, f"{count.count:,.0f}", interval, f"{count.percent:.4g}")
     console = Console()
     console.print(table)
     console.print(f"{found.parameters:,} parameters; {found.how}.", highlight=False)

@@ -25,6 +25,7 @@ from nonsingular.curvature.dense import NotLayered, by_layer_pairs, by_products
 from nonsingular.curvature.inertia import subspace_counts
 from nonsingular.curvature.lanczos import count_interval
 from nonsingular.curvature.moments import exact_mixtures, mismatch, mixture_moments, paper_grid
+from nonsingular.curvature.spectrum import Count
 
 
 def symmetric(eigenvalues, seed=0, dtype=torch.float64):
@@ -382,3 +383,8 @@ def test_spectrum_is_invariant_to_rotation_and_scales_with_the_window():
     a, b = (spectrum(symmetric(eigenvalues, seed), 0.1) for seed in (1, 2))
     c = spectrum(10 * symmetric(eigenvalues, 3), 1.0)
     assert a.degenerate == b.degenerate == c.degenerate
+
+
+def test_rounding_is_no_share_for_people():
+    assert Count(1e-28, (0.0, 1.0), 100).percent == 0
+    assert Count(2.0, (2.0, 2.0), 100).percent == pytest.approx(2)

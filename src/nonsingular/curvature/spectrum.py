@@ -47,6 +47,11 @@ class Count:
         """Likewise."""
         return self.interval[0] / self.parameters, self.interval[1] / self.parameters
 
+    @property
+    def percent(self) -> float:
+        """The part in percent, for people: 0 where an estimate is less than a thousandth of one eigenvalue."""
+        return 100 * self.fraction if self.count >= 1e-3 else 0.0
+
     def to_json(self) -> dict[str, object]:
         """``{"count", "fraction", "interval"}``, NaN as null; the interval is the count's."""
         interval = [None if math.isnan(x) else x for x in self.interval]
