@@ -74,9 +74,11 @@ def rank_correlation(a: ArrayLike, b: ArrayLike, *, note: str = "") -> Effect:
     if n < FEWEST_PAIRS:
         return Effect(math.nan, math.nan, math.nan, n, note or f"{n} runs give no rank correlation")
     draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
+    value = float(_spearman(pairs[:1], pairs[1:])[0])
+    if math.isnan(value):
+        return Effect(value, value, value, n, note or "what does not vary has no rank correlation")
     # A resample of one run again and again has no correlation: 0 is the honest stand-in.
     resamples = np.nan_to_num(_spearman(pairs[0][draws], pairs[1][draws]))
-    value = float(_spearman(pairs[:1], pairs[1:])[0])
     return _effect(resamples, value, n, note)
 
 

@@ -127,6 +127,12 @@ def test_intervals_stay_within_what_is_possible():
     assert far.value == pytest.approx(mean([100, 99, 60]).value - mean([0, 1, 40]).value)
 
 
+def test_what_does_not_vary_has_no_rank_correlation():
+    effect = rank_correlation([0.0] * 8, range(8))
+    assert np.isnan([effect.value, effect.low, effect.high]).all()
+    assert Region(high=0.0).verdict(effect) == "inconclusive"
+
+
 def test_paired_runs_cancel_what_they_share():
     rng = np.random.default_rng(0)
     common = rng.normal(0, 10, 20)

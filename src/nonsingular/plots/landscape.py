@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from nonsingular.intervals import EVERYWHERE, mean
 from nonsingular.plots.style import (
     BLACK,
     BLUE,
@@ -254,12 +255,10 @@ def panels(results: xr.Dataset, by_kind: bool = False) -> tuple[list[xr.Dataset]
 
 
 def roughness(results: xr.Dataset, labels: Mapping[str, str], title: str) -> Figure:
-    """Each measure of roughness: one dot a run, with the mean and the 95 % interval of its t distribution.
+    """Each measure of roughness: one dot a run, with the mean and its 95 % bootstrap interval.
 
     Dots of runs whose ``trained`` is 0 are hollow.
     """
-    from scipy import stats
-
     names = [str(n) for n in results.network.values]
     with style():
         figure = new_figure(2.9 * len(labels), 3.6)
@@ -271,8 +270,9 @@ def roughness(results: xr.Dataset, labels: Mapping[str, str], title: str) -> Fig
                 for run, value in enumerate(values):
                     ax.plot(k - 0.12, value, "o", color=_colour(name), ms=4, alpha=0.6, **_marker(one.isel(run=run)))
                 if len(values) > 1:
-                    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-                    ax.errorbar(k + 0.12, values.mean(), half, fmt="_", color=_colour(name), ms=10, mew=2, capsize=3)
+                    effect = mean(values, within=(0, 100) if label.endswith("(%)") else EVERYWHERE)
+                    ends = [[effect.value - effect.low], [effect.high - effect.value]]
+                    ax.errorbar(k + 0.12, effect.value, ends, fmt="_", color=_colour(name), ms=10, mew=2, capsize=3)
             finite = results[variable].values[np.isfinite(results[variable].values)]
             if finite.size and finite.min() > 0 and finite.max() > 30 * finite.min():
                 ax.set_yscale("log")
