@@ -163,7 +163,7 @@ def over_depth(
                 for run in values:
                     ax.plot(depth, run, ".", color=colour(family), markersize=5, alpha=0.6)
             ax.set_xscale("log")
-            ticks = sorted({d for members in families.values() for d in members.values()})
+            ticks = _apart({d for members in families.values() for d in members.values()})
             ax.set_xticks(ticks, [str(t) for t in ticks], fontsize=7)
             ax.minorticks_off()
             ax.set_xlabel("layers")
@@ -173,6 +173,15 @@ def over_depth(
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
         figure.suptitle(f"{title}\n{_images(results)}points: runs, lines: their mean", fontsize=10)
         return figure
+
+
+def _apart(depths: set[float]) -> list[float]:
+    """Depths whose labels do not touch on a logarithmic axis: of near ones the smallest."""
+    kept: list[float] = []
+    for depth in sorted(depths):
+        if not kept or depth > 1.15 * kept[-1]:
+            kept.append(depth)
+    return kept
 
 
 def changes(results: xr.Dataset, categories: Mapping[str, str], baseline: str, title: str) -> Figure:
