@@ -68,7 +68,7 @@ class LinearMap:
         if like is not None and like.graph.code == self.graph.code:
             self._call = like._call
         else:
-            self._call = torch.compile(self.graph, fullgraph=True, dynamic=False)
+            self._call = torch.compile(self._call, fullgraph=True, dynamic=False)
 
     @property
     def nbytes(self) -> int:
