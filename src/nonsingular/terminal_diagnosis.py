@@ -38,13 +38,18 @@ def print_diagnosis(found: Diagnosis) -> None:
     for number, finding in enumerate(found.findings, 1):
         because = f" [dim](probably because of {finding.because})[/]" if finding.because else ""
         console.print(f"\n[bold]{number}. {finding.kind}[/]  severity {finding.severity:.2f}{because}", highlight=False)
-        if finding.layers:
-            console.print(f"   in {escape(_some(finding.layers))}", highlight=False)
+        places = [_some(finding.layers)] if finding.layers else []
+        if finding.where:
+            places.append(finding.where)
+        if places:
+            console.print(f"   in {escape('; '.join(places))}", highlight=False)
         for e in finding.evidence:
             where = f" of {e['layer']}" if "layer" in e else ""
             limit = f", healthy networks: up to {_number(e['healthy'])}" if "healthy" in e else ""
             console.print(f"   {escape(e['measure'] + where)}: {_number(e['value'])}{limit}", highlight=False)
         console.print(f"   {finding.mechanism} [dim]({finding.source})[/]", highlight=False)
+        if finding.remedy:
+            console.print(f"   [bold]change:[/] {escape(finding.remedy)}", highlight=False)
         if finding.remark:
             console.print(f"   {escape(finding.remark)}", highlight=False)
         if finding.treatments:

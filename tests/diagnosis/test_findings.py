@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from importlib import resources
 
 import pytest
 import torch
@@ -11,10 +12,12 @@ from torch import nn
 
 import nonsingular as ns
 from nonsingular.diagnosis import bench, healthy, zoo
-from nonsingular.diagnosis.findings import Finding, _ranked, _signal_gone
+from nonsingular.diagnosis.findings import Finding, _ranked, _signal_gone, findings
 from nonsingular.diagnosis.patients import healthy as healthy_cases
 from nonsingular.diagnosis.patients import sick as sick_cases
-from nonsingular.diagnosis.rules import EXPLAINS, RULES
+from nonsingular.diagnosis.records import Statistic
+from nonsingular.diagnosis.rules import EXPLAINS, RULES, Rule, network
+from nonsingular.diagnosis.rules.rule import certain
 from nonsingular.diagnosis.statistics import statistics
 
 SEED = 31_415  # none that the limits were measured on
@@ -53,6 +56,8 @@ def test_the_bench_is_as_large_as_it_should_be():
 def test_every_rule_has_a_limit_that_was_measured():
     limits = healthy.limits()
     assert {rule.statistic for rule in RULES} == set(limits) == set(healthy.MATERIAL)
+    measured = json.loads(resources.files("nonsingular.diagnosis").joinpath(healthy.TABLE).read_text())["quantiles"]
+    assert {rule.statistic for rule in network.RULES} <= set(measured)
     assert all(limit.low <= limit.high for limit in limits.values())
 
 
@@ -103,6 +108,26 @@ def test_what_another_finding_explains_comes_behind_it():
     ranked = _ranked([finding("singular-representation", 0.9), finding("overlap", 0.05)])
     assert ranked[0].kind == "singular-representation"  # what is far milder explains nothing
     assert set(EXPLAINS) <= {rule.kind for rule in RULES}
+
+
+def test_rules_of_every_room_share_one_list_of_findings(monkeypatch):
+    """A fact of the program and a measure of the network are judged, ranked and explained together."""
+    fact = Rule("nan-gradient", "made-up", "Why.", "here", severity=certain(0.9), fact=True, remedy="Do this.")
+    monkeypatch.setattr("nonsingular.diagnosis.findings.RULES", (fact, *network.RULES))
+    monkeypatch.setattr("nonsingular.diagnosis.findings.EXPLAINS", {"nan-gradient": ("saturated-units",)})
+    limits = {"made-up": healthy.Limit(-0.5, 0.5), "saturated": healthy.Limit(-0.3, 0.3)}
+    told = {"measure": "entries that are NaN", "value": 3}
+    numbers = {
+        "made-up": Statistic(1.0, ("a",), "entries", where="loss.py:3", evidence=(told,)),
+        "saturated": Statistic(0.95, ("b",), "share"),
+    }
+    first, second = findings(numbers, limits)
+    assert (first.kind, first.where, first.remedy, first.evidence) == ("nan-gradient", "loss.py:3", "Do this.", (told,))
+    assert (second.kind, second.because) == ("saturated-units", "nan-gradient")
+    assert second.evidence[0]["healthy"] == 0.3
+    own = dataclasses.replace(numbers["made-up"], remedy="Do that.")
+    assert findings({"made-up": own}, limits)[0].remedy == "Do that."
+    assert findings({"made-up": dataclasses.replace(own, value=0.0)}, limits) == []
 
 
 def test_roots_are_named_not_links():

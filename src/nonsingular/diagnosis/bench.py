@@ -185,7 +185,7 @@ def write_table(path: Path, measured: Mapping[str, object]) -> None:
 def diagnose_case(case: Case, network: nn.Module, seed: int) -> list[Finding]:
     """Findings of one network of the bench."""
     seen = _look(case, network, seed)
-    return findings(seen, statistics(seen), table.limits())
+    return findings(statistics(seen), table.limits(), seen)
 
 
 def _look(case: Case, network: nn.Module, seed: int) -> Look:

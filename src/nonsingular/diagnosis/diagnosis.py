@@ -17,8 +17,8 @@ from nonsingular.diagnosis.findings import Finding, findings
 from nonsingular.diagnosis.flatness import with_spectrum
 from nonsingular.diagnosis.look import Budget, look
 from nonsingular.diagnosis.prove import Build, Curve, Proof, Protocol, prove
-from nonsingular.diagnosis.records import Layer, Look
-from nonsingular.diagnosis.statistics import Statistic, statistics
+from nonsingular.diagnosis.records import Layer, Look, Statistic
+from nonsingular.diagnosis.statistics import statistics
 from nonsingular.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def diagnose(
     budget: Budget | None = None,
     curvature: bool | None = None,
     kept: MutableMapping[str, Curve] | None = None,
+    observed: Mapping[str, Statistic] | None = None,
     on_progress: Callable[[str], None] = lambda what: None,
 ) -> Diagnosis:
     """Tell why a network will not train, and with ``steps`` prove what would make it.
@@ -119,6 +120,7 @@ def diagnose(
         curvature: count the Hessian's degenerate and negative eigenvalues; by default where the network has at most
             1500 parameters.
         kept: trained copies of an earlier, stopped call, as ``prove`` takes them.
+        observed: further statistics, such as those of a training loop, to be judged together with the network's.
         on_progress: called with a line of what has been done.
 
     Raises:
@@ -131,8 +133,8 @@ def diagnose(
     if curvature is not False:
         seen = with_spectrum(seen, model, loss_fn, batches, curvature)
     on_progress(f"looked at {len(seen.layers)} layers on {seen.samples} samples")
-    numbers = statistics(seen)
-    found = tuple(findings(seen, numbers, healthy.limits()))
+    numbers = {**statistics(seen), **(observed or {})}
+    found = tuple(findings(numbers, healthy.limits(), seen))
     diagnosis = Diagnosis(found, seen, numbers)
     if not (steps and found):
         return diagnosis

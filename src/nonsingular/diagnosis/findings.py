@@ -1,8 +1,9 @@
 """What is wrong, how bad it is, why, and what may help: one small rule a kind, held against healthy networks.
 
-A rule compares one statistic (``statistics.py``) with the limit that healthy networks set (``healthy.py``). The
-severity says how much of the network is lost: a share of units or parameters as it is, decades of growth or decay as
-parts of the seven that float32 can tell apart.
+A rule (``rules``) compares one statistic with the limit that healthy networks set (``healthy.py``), whether the
+statistic comes from a look at the network (``statistics.py``), from its contract with loss and data, or from its loop. The
+severity says how much is lost: a share of units or parameters as it is, decades of growth or decay as parts of the
+seven that float32 can tell apart, a certain mistake by what it costs.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nonsingular.diagnosis.healthy import Limit
-from nonsingular.diagnosis.records import Look
+from nonsingular.diagnosis.records import Look, Statistic
 from nonsingular.diagnosis.rules import EXPLAINS, RULES, Rule
-from nonsingular.diagnosis.statistics import Statistic
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Finding:
         treatments: names in ``ns.treatments`` that may help, best first.
         because: kind of another finding that explains this one; "" where none does.
         remark: further advice in a sentence, or "".
+        where: a parameter, an operation or file:line, where that says more than the layers; or "".
+        remedy: what to change in the program, in a sentence, or "".
     """
 
     kind: str
@@ -43,6 +45,8 @@ class Finding:
     treatments: tuple[str, ...]
     because: str = ""
     remark: str = ""
+    where: str = ""
+    remedy: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, infinities and NaN as null."""
@@ -60,33 +64,37 @@ class Finding:
             "treatments": list(self.treatments),
             "because": self.because,
             "remark": self.remark,
+            "where": self.where,
+            "remedy": self.remedy,
         }
 
 
-def findings(look: Look, numbers: Mapping[str, Statistic], limits: Mapping[str, Limit]) -> list[Finding]:
-    """Everything that healthy networks do not show, worst first.
+def findings(numbers: Mapping[str, Statistic], limits: Mapping[str, Limit], look: Look | None = None) -> list[Finding]:
+    """Everything that healthy networks do not show, worst first; of each kind the worst.
 
     Args:
-        look: what was measured.
-        numbers: its statistics.
+        numbers: statistics of a look, a contract, a loop, or several of them.
         limits: of healthy networks.
+        look: at the network, where there was one: its layers give evidence.
     """
-    found: list[Finding] = []
+    found: dict[str, Finding] = {}
     for rule in RULES:
         statistic, limit = numbers.get(rule.statistic), limits.get(rule.statistic)
         if statistic is None or limit is None or math.isnan(statistic.value):
             continue
         edge = limit.high if rule.sign > 0 else -limit.low
         value = rule.sign * statistic.value
-        if value > edge and all(f.kind != rule.kind for f in found):
-            found.append(_finding(rule, statistic, value, edge, look))
-    dead = next((f for f in found if f.kind == "dead-units"), None)
-    if dead is None:
-        return _ranked(found)
+        if value > edge:
+            one = _finding(rule, statistic, value, edge, look)
+            if rule.kind not in found or one.severity > found[rule.kind].severity:
+                found[rule.kind] = one
+    dead = found.get("dead-units")
+    if dead is None or look is None:
+        return _ranked(list(found.values()))
     # Dead units take the signal away, and where the signal is gone units are dead: what came first is the cause.
     others = ("vanishing-signal", "vanishing-gradient", "exploding-signal")
     gone = _signal_gone(look, dead.layers)
-    return _ranked(found, but=[(dead.kind, kind) if gone else (kind, dead.kind) for kind in others])
+    return _ranked(list(found.values()), but=[(dead.kind, kind) if gone else (kind, dead.kind) for kind in others])
 
 
 def _signal_gone(look: Look, dead: Sequence[str]) -> bool:
@@ -98,9 +106,10 @@ def _signal_gone(look: Look, dead: Sequence[str]) -> bool:
     return first > 0 and look.layers[first - 1].spread < 0.1 * look.layers[0].spread
 
 
-def _finding(rule: Rule, statistic: Statistic, value: float, edge: float, look: Look) -> Finding:
-    evidence: list[dict[str, Any]] = [{"measure": statistic.words, "value": value, "healthy": edge}]
-    by_name = {layer.name: layer for layer in look.layers}
+def _finding(rule: Rule, statistic: Statistic, value: float, edge: float, look: Look | None) -> Finding:
+    measured: Mapping[str, Any] = {"measure": statistic.words, "value": value, "healthy": edge}
+    evidence = list(statistic.evidence) if rule.fact else [measured, *statistic.evidence]
+    by_name = {layer.name: layer for layer in look.layers} if look is not None else {}
     if rule.detail is not None:
         words, measure = rule.detail
         shown = [name for name in statistic.layers if name in by_name]
@@ -108,33 +117,9 @@ def _finding(rule: Rule, statistic: Statistic, value: float, edge: float, look: 
             evidence += [{"measure": words, "layer": name, "value": measure(by_name[name])}]
     return Finding(
         rule.kind, rule.severity(value), statistic.layers, tuple(evidence), rule.mechanism, rule.source,
-        rule.treatments, remark=_remark(rule, look),
+        rule.treatments, remark=rule.remark(look) if rule.remark is not None and look is not None else "",
+        where=statistic.where, remedy=statistic.remedy or rule.remedy,
     )  # fmt: skip
-
-
-def _remark(rule: Rule, look: Look) -> str:
-    if rule.kind == "saturated-output" and look.input_norm > 10:
-        return f"The inputs' root mean square is {look.input_norm:.3g}: scale them to about 1."
-    if rule.kind == "untrained-parameters":
-        frozen, unused, zero = (
-            [p.name for p in look.parameters if getattr(p, what)] for what in ("frozen", "unused", "zero_gradient")
-        )
-        words = [
-            f"{word}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
-            for word, names in (("frozen", frozen), ("not used by the loss", unused), ("zero gradient", zero))
-            if names
-        ]
-        hint = ". Frozen parameters are right where they were trained before." if frozen else "."
-        return "; ".join(words) + hint
-    if rule.kind in ("vanishing-signal", "vanishing-gradient", "exploding-gradient"):
-        plain = sum(layer.bypassed is False for layer in look.layers)
-        killers = [n for n, (before, after, _) in look.norms.items() if after < 1e-4 * before]
-        if killers:
-            return (
-                f"Normalisation {killers[0]} removes what tells samples apart: it has too few values to normalise over."
-            )
-        return f"{plain} of {len(look.layers)} layers have no connection that leads around them."
-    return ""
 
 
 def _ranked(found: Sequence[Finding], but: Sequence[tuple[str, str]] = ()) -> list[Finding]:

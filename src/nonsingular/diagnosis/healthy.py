@@ -11,15 +11,13 @@ from importlib import resources
 
 import numpy as np
 
+from nonsingular.diagnosis.rules import RULES
+
 TABLE = "healthy.json"
 MARGIN = 0.25
 """Beyond the outermost quantile, as a part of its distance from the median: other networks vary more than ours."""
 
-MATERIAL = {
-    "overflow": 0.5, "blind": 1.0, "dead": 0.2, "saturated": 0.2, "eliminated": 0.05, "twins": 0.05, "copies": 3.5,
-    "missing-rank": 0.1, "collapse": 0.3, "output": 0.15, "output-scale": 0.5, "untrained": 0.01, "flat": 0.99,
-    "signal-decades": 1.0, "gradient-decades": 1.0,
-}  # fmt: skip
+MATERIAL = {rule.statistic: rule.material for rule in RULES}
 """Below this a number is not worth a finding, however narrow the healthy networks' own range is."""
 
 
@@ -33,9 +31,10 @@ class Limit:
 
 @cache
 def limits() -> dict[str, Limit]:
-    """The limits in force, from the committed table."""
+    """The limits in force: from the committed table, and the material size alone where no network was measured."""
     text = resources.files("nonsingular.diagnosis").joinpath(TABLE).read_text(encoding="utf-8")
-    return from_table(json.loads(text)["quantiles"])
+    unmeasured = {name: Limit(-size, size) for name, size in MATERIAL.items()}
+    return unmeasured | from_table(json.loads(text)["quantiles"])
 
 
 def from_table(table: Mapping[str, Mapping[str, float]]) -> dict[str, Limit]:

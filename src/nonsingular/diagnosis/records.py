@@ -1,8 +1,9 @@
-"""What a look measured: of each layer, of each parameter, of the whole."""
+"""What a look measured: of each layer, of each parameter, of the whole; and the numbers that rules judge."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,27 @@ from nonsingular.diagnosis.outputs import OutputStatistics
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One number that a rule judges.
+
+    Attributes:
+        value: larger is worse; NaN where there is nothing to measure it by. A fact is 1, its absence 0.
+        layers: where it is worst.
+        words: what the number is, for the user.
+        where: a parameter, an operation or file:line, where that says more than the layers; "" otherwise.
+        evidence: further numbers: each with ``measure`` (words), ``value`` and perhaps ``layer`` and ``healthy``.
+        remedy: what to change, where it depends on what was seen; "" otherwise.
+    """
+
+    value: float
+    layers: tuple[str, ...]
+    words: str
+    where: str = ""
+    evidence: tuple[Mapping[str, Any], ...] = ()
+    remedy: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from scipy import stats
 
-from nonsingular.diagnosis.records import Layer, Look
+from nonsingular.diagnosis.records import Layer, Look, Statistic
 
 PRECISION = 1e-6
 """Part of the signal below which a spread is float32's rounding."""
-
-
-@dataclass(frozen=True)
-class Statistic:
-    """One number.
-
-    Attributes:
-        value: larger is worse; NaN where the network has nothing to measure it by.
-        layers: where it is worst.
-        words: what the number is, for the user.
-    """
-
-    value: float
-    layers: tuple[str, ...]
-    words: str
 
 
 def statistics(look: Look) -> dict[str, Statistic]:

@@ -1,53 +1,48 @@
-"""The rules: one small one a kind of finding, and which kinds bring which others along."""
+"""Rules over one look at the network: signals, gradients, units, representations, outputs, curvature."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from nonsingular.diagnosis.records import Layer
-
-FLOAT32_DECADES = 7.0  # of relative precision
+from nonsingular.diagnosis.records import Look
+from nonsingular.diagnosis.rules.rule import Rule, certain, decades, share
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One kind of finding.
-
-    Attributes:
-        kind, mechanism, source, treatments: of the finding.
-        statistic: its number; ``sign`` -1 turns it round, for growth where decay is the other rule's.
-        severity: number -> 0 to 1.
-        detail: what of a layer is shown as evidence: words and measure.
-    """
-
-    kind: str
-    statistic: str
-    mechanism: str
-    source: str
-    treatments: tuple[str, ...]
-    severity: Callable[[float], float]
-    sign: int = 1
-    detail: tuple[str, Callable[[Layer], float]] | None = None
+def _inputs_scale(look: Look) -> str:
+    if look.input_norm > 10:
+        return f"The inputs' root mean square is {look.input_norm:.3g}: scale them to about 1."
+    return ""
 
 
-def _decades(value: float) -> float:
-    return min(1.0, value / FLOAT32_DECADES)
+def _which_parameters(look: Look) -> str:
+    frozen, unused, zero = (
+        [p.name for p in look.parameters if getattr(p, what)] for what in ("frozen", "unused", "zero_gradient")
+    )
+    words = [
+        f"{word}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
+        for word, names in (("frozen", frozen), ("not used by the loss", unused), ("zero gradient", zero))
+        if names
+    ]
+    hint = ". Frozen parameters are right where they were trained before." if frozen else "."
+    return "; ".join(words) + hint
 
 
-def _share(value: float) -> float:
-    return min(1.0, value)
+def _killers(look: Look) -> str:
+    killers = [n for n, (before, after, _) in look.norms.items() if after < 1e-4 * before]
+    if killers:
+        return f"Normalisation {killers[0]} removes what tells samples apart: it has too few values to normalise over."
+    plain = sum(layer.bypassed is False for layer in look.layers)
+    return f"{plain} of {len(look.layers)} layers have no connection that leads around them."
 
 
 SPREAD = ("spread over samples", lambda layer: layer.spread)
 GRADIENT = ("gradient norm", lambda layer: layer.gradient)
 
-RULES = (
+RULES: tuple[Rule, ...] = (
     Rule(
         "exploding-signal", "overflow",
         "Some layer's numbers leave the range of floating point; nothing behind it can be computed.",
         "He et al. 2015, section 2.2; li2018, gradient identity",
-        ("reinitialise", "insert_normalisation", "rescale_input", "shrink_branches"), lambda v: 1.0,
+        ("reinitialise", "insert_normalisation", "rescale_input", "shrink_branches"), certain(1.0),
+        material=0.5,
     ),
     Rule(
         "identical-features", "copies",
@@ -56,29 +51,33 @@ RULES = (
         "blumenfeld2020, section 2 and figure 1",
         ("break_symmetry", "reinitialise"), lambda v: 1 - 1 / v,
         detail=("different units, share", lambda layer: layer.distinct),
+        material=3.5,
     ),
     Rule(
         "eliminated-units", "eliminated",
         "A unit without incoming weights is at an elimination singularity: its response is constant, the loss does not "
         "depend on its outgoing weights, and no gradient leads away from there.",
         "orhan2018, section 2.1",
-        ("revive_units", "add_skips", "reinitialise"), _share,
+        ("revive_units", "add_skips", "reinitialise"), share,
         detail=("share of units eliminated", lambda layer: layer.eliminated),
+        material=0.05,
     ),
     Rule(
         "dead-units", "dead",
         "A rectified unit whose input is negative for every sample passes neither signal nor gradient, so nothing it "
         "is made of will change.",
         "orhan2018, section 2.7 and figure 7b (zero responses)",
-        ("reset_biases", "insert_normalisation", "reinitialise", "add_skips"), _share,
+        ("reset_biases", "insert_normalisation", "reinitialise", "add_skips"), share,
         detail=("share of units dead", lambda layer: layer.dead),
+        material=0.2,
     ),
     Rule(
         "saturated-units", "saturated",
         "At the bounds of tanh or sigmoid the slope is zero: the response says little and no gradient passes.",
         "Glorot and Bengio 2010, section 3",
-        ("reinitialise", "insert_normalisation", "rescale_input"), _share,
+        ("reinitialise", "insert_normalisation", "rescale_input"), share,
         detail=("share of responses at a bound", lambda layer: layer.saturated),
+        material=0.2,
     ),
     Rule(
         "overlap", "twins",
@@ -87,46 +86,53 @@ RULES = (
         "orhan2018, section 2.1 and figure 4d",
         ("break_symmetry", "add_skips", "reinitialise"), lambda v: v / 2,
         detail=("different units, share", lambda layer: layer.distinct),
+        material=0.05,
     ),
     Rule(
         "linear-dependence", "missing-rank",
         "Incoming weights that are linearly dependent leave directions of the layer's output unused, and along the "
         "combinations of outgoing weights that cancel the loss is flat.",
         "orhan2018, section 2.1 and figure 4e",
-        ("reinitialise", "add_skips", "break_symmetry"), _share,
+        ("reinitialise", "add_skips", "break_symmetry"), share,
         detail=("missing directions, share", lambda layer: layer.missing_rank),
+        material=0.1,
     ),
     Rule(
         "vanishing-signal", "signal-decades",
         "What tells samples apart shrinks from layer to layer, so the last layers see nearly the same input for every "
         "sample and have nothing to learn from.",
         "blumenfeld2020, section 3; Schoenholz et al. 2017",
-        ("add_skips", "insert_normalisation", "reinitialise"), _decades, sign=-1, detail=SPREAD,
+        ("add_skips", "insert_normalisation", "reinitialise"), decades, sign=-1, detail=SPREAD,
+        material=1, remark=_killers,
     ),
     Rule(
         "vanishing-signal", "blind",
         "All samples look alike behind these layers: their mean has outgrown what tells them apart.",
         "blumenfeld2020, section 3; Schoenholz et al. 2017",
-        ("add_skips", "insert_normalisation", "reinitialise"), _decades, detail=SPREAD,
+        ("add_skips", "insert_normalisation", "reinitialise"), decades, detail=SPREAD,
+        material=1, remark=_killers,
     ),
     Rule(
         "exploding-signal", "signal-decades",
         "Every layer, or every residual sum, makes the signal larger: the outputs are huge before anything is learnt "
         "and a small step of an early weight changes them by more than the loss can follow.",
         "He et al. 2015, section 2.2; blumenfeld2020, section 3 (Fixup)",
-        ("reinitialise", "insert_normalisation", "shrink_branches"), _decades, detail=SPREAD,
+        ("reinitialise", "insert_normalisation", "shrink_branches"), decades, detail=SPREAD,
+        material=1,
     ),
     Rule(
         "vanishing-gradient", "gradient-decades",
         "The gradient shrinks on its way back, so early layers hardly move while late ones fit what those pass on.",
         "orhan2018, section 2.8 and figure 6; li2018, gradient identity",
-        ("add_skips", "insert_normalisation", "reinitialise"), _decades, detail=GRADIENT,
+        ("add_skips", "insert_normalisation", "reinitialise"), decades, detail=GRADIENT,
+        material=1, remark=_killers,
     ),
     Rule(
         "exploding-gradient", "gradient-decades",
         "The gradient grows on its way back: a step that suits the last layers throws the first ones far off.",
         "li2018, gradient identity; Yang et al. 2019 (batch normalisation without skips)",
-        ("add_skips", "reinitialise", "insert_normalisation"), _decades, sign=-1, detail=GRADIENT,
+        ("add_skips", "reinitialise", "insert_normalisation"), decades, sign=-1, detail=GRADIENT,
+        material=1, remark=_killers,
     ),
     Rule(
         "singular-representation", "collapse",
@@ -134,6 +140,7 @@ RULES = (
         "oyedotun2021, figures 5 to 8",
         ("add_skips", "insert_normalisation", "reinitialise"), lambda v: min(1.0, 1 - 10**-v),
         detail=("directions", lambda layer: layer.directions),
+        material=0.3,
     ),
     Rule(
         "saturated-output", "output",
@@ -141,6 +148,7 @@ RULES = (
         "training first has to undo it.",
         "orhan2018, protocol (the scale of the inputs decides); Glorot and Bengio 2010",
         ("rescale_input", "zero_readout", "insert_normalisation"), lambda v: min(1.0, v / 2),
+        material=0.15, remark=_inputs_scale,
     ),
     Rule(
         "saturated-output", "output-scale",
@@ -148,23 +156,26 @@ RULES = (
         "huge, and training first has to shrink them.",
         "orhan2018, protocol (the scale of the inputs decides); LeCun et al. 1998, section 4.3",
         ("rescale_input", "zero_readout", "insert_normalisation"), lambda v: min(1.0, v / 2),
+        material=0.5, remark=_inputs_scale,
     ),
     Rule(
         "untrained-parameters", "untrained",
         "No gradient reaches these parameters (frozen, detached, unused, or behind something dead): they stay as they "
         "are.",
         "orhan2018, section 2.1 (flat directions)",
-        ("unfreeze",), _share,
+        ("unfreeze",), share,
+        material=0.01, remark=_which_parameters,
     ),
     Rule(
         "degenerate-curvature", "flat",
         "Nearly all directions of the loss are flat: gradients there are small and steps lead nowhere.",
         "orhan2018, section 2.3 and figure 3",
-        ("add_skips", "bias_targets", "insert_normalisation"), _share,
+        ("add_skips", "bias_targets", "insert_normalisation"), share,
+        material=0.99,
     ),
 )  # fmt: skip
 
-EXPLAINS = {
+EXPLAINS: dict[str, tuple[str, ...]] = {
     "identical-features": (
         "overlap", "linear-dependence", "singular-representation", "untrained-parameters", "degenerate-curvature",
         "vanishing-gradient", "dead-units",
@@ -187,4 +198,3 @@ EXPLAINS = {
     "exploding-gradient": ("singular-representation",),
     "singular-representation": ("degenerate-curvature",),
 }  # fmt: skip
-"""Which kinds bring which others along. The first in the order of severity is taken for the cause."""
