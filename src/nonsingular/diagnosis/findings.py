@@ -1,8 +1,8 @@
 """What is wrong, how bad it is, why, and what may help: one small rule a kind, held against healthy networks.
 
 A rule (``rules``) compares one statistic with the limit that healthy networks set (``healthy.py``), whether the
-statistic comes from a look at the network (``statistics.py``), from its contract with loss and data, or from its loop. The
-severity says how much is lost: a share of units or parameters as it is, decades of growth or decay as parts of the
+statistic comes from a look at the network (``statistics.py``), from its contract with loss and data, or from its loop.
+The severity says how much is lost: a share of units or parameters as it is, decades of growth or decay as parts of the
 seven that float32 can tell apart, a certain mistake by what it costs.
 """
 
