@@ -422,11 +422,12 @@ def landscape(
     from nonsingular import targets
     from nonsingular.files import held
     from nonsingular.terminal import Bar, print_landscape
+    from nonsingular.weights import read_weights
 
     look = surfaces.Look(directions, tuple(filter(None, keep.split(","))), seed, planes, grid, span, convexity)
     settings = surfaces.Settings(0.0 if exact else tolerance, subset, precision, seed)
     model, loss_fn = targets.load_target(target)
-    states = [targets.read_weights(path) for path in checkpoint or []]
+    states = [read_weights(path) for path in checkpoint or []]
     pairs = targets.load_batches(model, data, batches, data_dir, scaling, samples)
     with held(out), Bar() as bar:
         surfaces.begin(out, resume)

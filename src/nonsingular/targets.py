@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nonsingular.data import DataSpec, load, prepare
-from nonsingular.errors import InputError, MissingExtra
+from nonsingular.errors import InputError
+from nonsingular.weights import read_weights
 
 FORM = "package.module:factory or file.py:factory"
 Batches = list[tuple[Any, Any]]
@@ -97,34 +98,6 @@ def _call(factory: Callable[[], object], target: str) -> object:
         return factory()
     except Exception as error:
         raise InputError(f"{target} failed: {type(error).__name__}: {error}") from error
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dictionary in a checkpoint: safetensors, or a file of ``torch.load(weights_only=True)``.
-
-    Raises:
-        InputError: no such file, or one that is not a readable checkpoint of tensors.
-    """
-    if not path.is_file():
-        raise InputError(f"no checkpoint at {path}")
-    if path.suffix == ".safetensors":
-        try:
-            from safetensors.torch import load_file
-        except ImportError:
-            raise MissingExtra("a safetensors checkpoint", "checkpoints") from None
-        read: Callable[[], Any] = lambda: load_file(path)  # noqa: E731
-    else:
-        read = lambda: torch.load(path, map_location="cpu", weights_only=True)  # noqa: E731
-    try:
-        state = read()
-    except Exception as error:
-        raise InputError(f"{path} is not a readable checkpoint of tensors: {_first_line(error)}") from error
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not (isinstance(state, dict) and all(isinstance(t, Tensor) for t in state.values())):
-        raise InputError(f"{path} does not hold a dictionary of tensors, as model.state_dict() gives it")
-    return state
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:
