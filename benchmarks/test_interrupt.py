@@ -1,7 +1,7 @@
 """How long commands take to end after Ctrl-C: SIGINT at random moments of real work, to whole processes.
 
 The promise is two seconds, with status 130. A signal is seen between two calls into a library, and the libraries are
-taken down before a process ends: without ``nonsingular.interrupts`` this took 4 to 8 seconds on a busy core, once 71.
+taken down before a process ends: without ``cli.interrupts`` this took 4 to 8 seconds on a busy core, once 71.
 """
 
 from __future__ import annotations

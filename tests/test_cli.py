@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from nonsingular import cli
+from nonsingular.cli import options
 from nonsingular.experiments.registry import experiment
 from nonsingular.training import TrainingSpec
 
@@ -128,7 +129,7 @@ def test_bad_input_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, argum
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_emulated_bfloat16_is_one_line_of_warning(capsys, monkeypatch, precision):
     monkeypatch.setattr("nonsingular.training.emulates_bfloat16", lambda device: True)
-    cli._warn_of_emulation(TrainingSpec(precision=precision), torch.device("cpu"))
+    options.warn_of_emulation(TrainingSpec(precision=precision), torch.device("cpu"))
     said = capsys.readouterr().err.splitlines()
     assert len(said) == (precision == "bfloat16")
     assert all("only emulates bfloat16" in line for line in said)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nonsingular.interrupts import INTERRUPTED, STATUS
+from nonsingular.cli.interrupts import INTERRUPTED, STATUS
 
 SWALLOWS = """
 while True:
@@ -35,7 +35,7 @@ while True:
     except KeyboardInterrupt:
         pass  # it came before the call
 """
-PREFIX = "import time\nfrom nonsingular import interrupts\ninterrupts.promise()\n"
+PREFIX = "import time\nfrom nonsingular.cli import interrupts\ninterrupts.promise()\n"
 
 
 def interrupted(code):

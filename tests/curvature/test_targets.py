@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from nonsingular import cli
+from nonsingular.cli.targets import load_batches, load_target
 from nonsingular.curvature import Hessian, spectrum
 from nonsingular.errors import InputError
 from nonsingular.files import LOCK
-from nonsingular.targets import load_batches, load_target
 
 SOURCE = """
 import torch

@@ -10,60 +10,51 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from nonsingular.cli.terminal import console, number
 from nonsingular.diagnosis import Diagnosis
 from nonsingular.diagnosis.bench import Outcome
 
 
-def _console() -> Console:
-    """The terminal's width; 140 columns where it is a file, which does not wrap."""
-    console = Console()
-    return console if console.is_terminal else Console(width=140)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.3g}"
-
-
 def print_diagnosis(found: Diagnosis) -> None:
     """Findings with their evidence, what the treatments did, and one row a layer."""
-    console, look = _console(), found.look
+    to, look = console(), found.look
     size = sum(p.size for p in look.parameters)
-    console.print(
+    to.print(
         f"{size:,} parameters, {len(found.layers)} layers; looked at {look.samples} samples in {look.seconds:.1f} s"
         + ("" if look.complete else " (time was up before all were seen)"),
         highlight=False,
     )
     if not found.findings:
-        console.print("[bold green]nothing wrong found[/]")
-    for number, finding in enumerate(found.findings, 1):
+        to.print("[bold green]nothing wrong found[/]")
+    for place, finding in enumerate(found.findings, 1):
         because = f" [dim](probably because of {finding.because})[/]" if finding.because else ""
-        console.print(f"\n[bold]{number}. {finding.kind}[/]  severity {finding.severity:.2f}{because}", highlight=False)
+        to.print(f"\n[bold]{place}. {finding.kind}[/]  severity {finding.severity:.2f}{because}", highlight=False)
         places = [_some(finding.layers)] if finding.layers else []
         if finding.where:
             places.append(finding.where)
         if places:
-            console.print(f"   in {escape('; '.join(places))}", highlight=False)
+            to.print(f"   in {escape('; '.join(places))}", highlight=False)
         for e in finding.evidence:
             where = f" of {e['layer']}" if "layer" in e else ""
-            limit = f", healthy networks: up to {_number(e['healthy'])}" if "healthy" in e else ""
-            console.print(f"   {escape(e['measure'] + where)}: {_number(e['value'])}{limit}", highlight=False)
-        console.print(f"   {finding.mechanism} [dim]({finding.source})[/]", highlight=False)
+            limit = f", healthy networks: up to {number(e['healthy'])}" if "healthy" in e else ""
+            to.print(f"   {escape(e['measure'] + where)}: {number(e['value'])}{limit}", highlight=False)
+        to.print(f"   {finding.mechanism} [dim]({finding.source})[/]", highlight=False)
         if finding.remedy:
-            console.print(f"   [bold]change:[/] {escape(finding.remedy)}", highlight=False)
+            to.print(f"   [bold]change:[/] {escape(finding.remedy)}", highlight=False)
         if finding.remark:
-            console.print(f"   {escape(finding.remark)}", highlight=False)
+            to.print(f"   {escape(finding.remark)}", highlight=False)
         if finding.treatments:
             what = "what helped" if found.proof else "may help"
-            console.print(f"   {what}: {', '.join(finding.treatments)}", highlight=False)
+            to.print(f"   {what}: {', '.join(finding.treatments)}", highlight=False)
         elif found.proof and not finding.because:
-            console.print("   nothing that was tried helped", highlight=False)
-    _print_proof(console, found)
-    _print_layers(console, found)
+            to.print("   nothing that was tried helped", highlight=False)
+    _print_proof(to, found)
+    _print_layers(to, found)
     for note in look.notes:
-        console.print(f"[dim]{escape(note)}[/]", highlight=False)
+        to.print(f"[dim]{escape(note)}[/]", highlight=False)
 
 
-def _print_proof(console: Console, found: Diagnosis) -> None:
+def _print_proof(to: Console, found: Diagnosis) -> None:
     if found.proof is None:
         return
     p = found.proof.protocol
@@ -76,13 +67,13 @@ def _print_proof(console: Console, found: Diagnosis) -> None:
     for t in found.proof.trials:
         style = {"helps": "bold green", "hurts": "bold red"}.get(t.verdict, "yellow")
         reached = "" if t.treated is None else _mean_of([x for x in t.treated.loss if math.isfinite(x)], p.seeds)
-        interval = f"{_number(t.effect.low)} to {_number(t.effect.high)}" if t.effect.runs else ""
-        value = _number(t.effect.value) if t.effect.runs else ""
+        interval = f"{number(t.effect.low)} to {number(t.effect.high)}" if t.effect.runs else ""
+        value = number(t.effect.value) if t.effect.runs else ""
         points = f"{t.accuracy.value:+.1f} points" if t.accuracy.runs and math.isfinite(t.accuracy.value) else ""
         table.add_row(t.treatment, reached, value, interval, points, f"[{style}]{t.verdict}[/]", escape(t.what))
-    console.print()
-    console.print(table)
-    console.print(
+    to.print()
+    to.print(table)
+    to.print(
         f"[dim]{p.seeds} runs of each, {p.steps} steps of {p.optimiser} at {p.learning_rate:g}, batches of {p.batch}; "
         "differences paired by seed; accuracies on samples not trained on.[/]"
     )
@@ -93,7 +84,7 @@ def _mean_of(values: Sequence[float], runs: int) -> str:
     return (f"{sum(values) / len(values):.3g}" if values else "–") + diverged
 
 
-def _print_layers(console: Console, found: Diagnosis) -> None:
+def _print_layers(to: Console, found: Diagnosis) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("layer", "kind"):
         table.add_column(heading)
@@ -102,12 +93,12 @@ def _print_layers(console: Console, found: Diagnosis) -> None:
     for l in found.layers:  # noqa: E741
         around = "–" if l.bypassed is None else "yes" if l.bypassed else "no"
         table.add_row(
-            escape(l.name), escape(l.kind), str(l.units), _number(l.signal), _number(l.spread), _number(l.gradient),
-            _number(100 * l.dead), _number(100 * l.twins), _number(l.effective_rank), _number(l.condition_number),
+            escape(l.name), escape(l.kind), str(l.units), number(l.signal), number(l.spread), number(l.gradient),
+            number(100 * l.dead), number(100 * l.twins), number(l.effective_rank), number(l.condition_number),
             around,
         )  # fmt: skip
-    console.print(table)
-    console.print(
+    to.print(table)
+    to.print(
         "[dim]signal: root mean square passed on; spread: the part that tells samples apart; gradient: of one sample's "
         "loss by the output; around: whether a connection leads around the layer.[/]"
     )
@@ -120,7 +111,7 @@ def _some(names: Sequence[str]) -> str:
 
 def print_bench(found: Outcome) -> None:
     """Both rates with their intervals, and every wrong answer."""
-    console = _console()
+    to = console()
     table = Table("", "", "95 % interval", "networks", box=box.SIMPLE_HEAD)
     for name, rate in (("sensitivity", found.sensitivity), ("false alarms", found.false_alarms)):
         low, high = rate.interval
@@ -130,9 +121,9 @@ def print_bench(found: Outcome) -> None:
             f"{100 * low:.1f} to {100 * high:.1f} %",
             f"{rate.successes}/{rate.trials}",
         )
-    console.print(table)
+    to.print(table)
     for a in (a for a in found.answers if not a.right):
         state = ", trained" if a.trained else ""
         wanted = " or ".join(a.expected) or "nothing"
         said = ", ".join(a.found) or "nothing"
-        console.print(f"{a.case} (seed {a.seed}{state}): expected {wanted}, found {said}", highlight=False)
+        to.print(f"{a.case} (seed {a.seed}{state}): expected {wanted}, found {said}", highlight=False)

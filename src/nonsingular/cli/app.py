@@ -1,0 +1,76 @@
+"""The ``nonsingular`` command: gathers the commands, and turns whatever ends one into its exit status."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import pkgutil
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from nonsingular import __version__
+from nonsingular.cli import commands, interrupts
+from nonsingular.cli.terminal import complain
+from nonsingular.errors import InputError
+
+_USERS_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+
+app = typer.Typer(
+    help="Why will this deep network not train, and what would make it?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Handle options without a command."""
+    if version:
+        typer.echo(f"nonsingular {__version__}")
+        raise typer.Exit
+
+
+_modules = [
+    importlib.import_module(f"{commands.__name__}.{found.name}") for found in pkgutil.iter_modules(commands.__path__)
+]
+for _module in sorted(_modules, key=lambda module: commands.SECTIONS.index(module.SHOWN)):
+    app.command(_module.__name__.rpartition(".")[2].replace("_", "-"), **_module.SHOWN)(_module.command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: the user's mistakes and interrupts end in one line and their exit status, not in a traceback."""
+    interrupts.promise()
+    status = run(arguments)
+    if status == interrupts.STATUS:
+        interrupts.leave()
+    sys.exit(status)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0 done, 1 internal failure, 2 bad input, 130 interrupted."""
+    try:
+        result: Any = app(args=arguments, standalone_mode=False)
+    except InputError as error:
+        return complain(str(error), 2)
+    except (typer.Abort, KeyboardInterrupt):
+        return complain(interrupts.INTERRUPTED, interrupts.STATUS)
+    except typer.Exit as stop:
+        return (
+            complain(interrupts.INTERRUPTED, interrupts.STATUS)
+            if stop.exit_code == interrupts.STATUS
+            else stop.exit_code
+        )
+    except OSError as error:
+        if error.errno not in _USERS_DISK:
+            raise
+        return complain(f"{error.strerror}: {error.filename or 'while writing results'}; what is complete is kept", 2)
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own usage errors
+            return complain(error.format_message(), 2)
+        raise
+    status = result if isinstance(result, int) else 0
+    return complain(interrupts.INTERRUPTED, interrupts.STATUS) if status == interrupts.STATUS else status

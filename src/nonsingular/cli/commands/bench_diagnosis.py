@@ -1,0 +1,44 @@
+"""``nonsingular bench-diagnosis``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nonsingular.cli.commands import HIDDEN
+from nonsingular.cli.options import Json
+from nonsingular.errors import InputError
+
+SHOWN = HIDDEN
+
+
+def command(
+    seeds: Annotated[int, typer.Option(help="Networks of each kind, from seeds no threshold has seen.")] = 2,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Measure the healthy networks' limits instead, into this file.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Measure how often the diagnosis is right: sick and healthy networks with known answers."""
+    from nonsingular.cli.progress import Bar
+    from nonsingular.cli.tables.diagnosis import print_bench
+    from nonsingular.diagnosis import bench
+
+    if seeds < 1:
+        raise InputError(f"seeds must be at least 1, got {seeds}")
+    with Bar() as bar:
+        if calibrate is not None:
+            first = bench.CALIBRATION_SEED
+            table = bench.calibrate(range(first, first + seeds), lambda case: bar.note(case.name))
+            bench.write_table(calibrate, table)
+            typer.echo(calibrate)
+            return
+        first = bench.FRESH_SEED
+        outcome = bench.bench(range(first, first + seeds), lambda case: bar.note(case.name))
+    if json_:
+        typer.echo(json.dumps(outcome.to_json(), indent=2))
+    else:
+        print_bench(outcome)

@@ -1,0 +1,25 @@
+"""``nonsingular claims``."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from nonsingular.cli.commands import THE_PAPERS
+from nonsingular.cli.options import Folders, Json
+
+SHOWN = THE_PAPERS
+
+
+def command(folders: Folders, json_: Json = False) -> None:
+    """Show the scoreboard: each claim, the paper's value, ours with its interval, and the verdict."""
+    from nonsingular.cli.tables.claims import print_claims, print_counts
+    from nonsingular.experiments.finished import read_claims
+
+    rows = [row for folder in folders for row in read_claims(folder)]
+    if json_:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        print_claims(rows)
+        print_counts(rows)

@@ -1,0 +1,84 @@
+"""``nonsingular diagnose``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nonsingular.cli import options
+from nonsingular.cli.commands import YOUR_NETWORK
+from nonsingular.cli.options import Batches, Checkpoint, Data, DataDir, Device, Json, Resume, Scaling, Target
+from nonsingular.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+SHOWN = YOUR_NETWORK
+
+
+def command(
+    target: Target,
+    checkpoint: Checkpoint = None,
+    data: Data = None,
+    batches: Batches = None,
+    data_dir: DataDir = None,
+    scaling: Scaling = "standardised",
+    samples: Annotated[
+        int | None, typer.Option(help="Training images of the data set to use [default: 2000, more with --steps].")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Train copies for so many steps to prove the treatments.")] = 0,
+    seeds: Annotated[int, typer.Option(help="Runs of each copy.")] = 5,
+    batch: Annotated[int, typer.Option(help="Samples a step.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Of the copies' training.")] = 1e-3,
+    optimiser: Annotated[str, typer.Option(help="Of the copies' training: adam or sgd.")] = "adam",
+    seed: Annotated[int, typer.Option(help="The random state in which the factory is called.")] = 0,
+    seconds: Annotated[float, typer.Option(help="Look at no further batch after so long.")] = 60.0,
+    curvature: Annotated[
+        bool | None, typer.Option("--curvature/--no-curvature", help="Count flat directions [default: small networks].")
+    ] = None,
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="Folder of report.html and diagnosis.json.")] = Path("out/diagnose"),
+    resume: Resume = False,
+    json_: Json = False,
+) -> None:
+    """Tell why your own network will not train; with --steps, prove what would make it."""
+    import torch
+
+    from nonsingular import diagnosis
+    from nonsingular.cli import targets
+    from nonsingular.cli.progress import Bar
+    from nonsingular.cli.tables.diagnosis import print_diagnosis
+    from nonsingular.files import held, write_whole
+
+    if steps < 0:
+        raise InputError(f"steps must be at least 0, got {steps}")
+    place = options.device(device)
+    protocol = diagnosis.Protocol(max(steps, 1), seeds, batch, learning_rate, optimiser)
+
+    def build(number: int) -> torch.nn.Module:
+        torch.manual_seed(seed + number)
+        return targets.load_target(target, checkpoint)[0].to(place)
+
+    torch.manual_seed(seed)
+    model, loss_fn = targets.load_target(target, checkpoint)
+    if samples is None:
+        samples = diagnosis.samples_for(data, data_dir, steps, batch) if batches is None else 0
+    pairs = targets.load_batches(model, data, batches, data_dir, scaling, samples)
+    model = model.to(place)
+    settings = {"data": data, "batches": batches and str(batches), "scaling": scaling, "samples": samples, "seed": seed}
+    with held(out), Bar() as bar:
+        kept = diagnosis.Kept(out, diagnosis.plan(target, model, protocol, **settings), resume) if steps else None
+        found = diagnosis.diagnose(
+            model, loss_fn, pairs, steps=steps, protocol=protocol, build=build, curvature=curvature, kept=kept,
+            budget=diagnosis.Budget(seconds=seconds), on_progress=bar.note,
+        )  # fmt: skip
+        write_whole(out / "diagnosis.json", json.dumps(found.to_json(), indent=2))
+        report = found.report(out / "report.html", target)
+    if json_:
+        typer.echo(json.dumps(found.to_json(), indent=2))
+    else:
+        print_diagnosis(found)
+        typer.echo(report)

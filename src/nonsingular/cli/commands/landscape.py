@@ -1,0 +1,96 @@
+"""``nonsingular landscape``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nonsingular.cli import options
+from nonsingular.cli.commands import YOUR_NETWORK
+from nonsingular.cli.options import Batches, Data, DataDir, Device, Json, Resume, Samples, Scaling, Target
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SHOWN = YOUR_NETWORK
+
+
+def command(
+    target: Target,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(help="Weights; twice for the line between two solutions, more for the path of a training run."),
+    ] = None,
+    data: Data = None,
+    batches: Batches = None,
+    data_dir: DataDir = None,
+    scaling: Scaling = "unit",
+    samples: Samples = 1000,
+    grid: Annotated[int, typer.Option(help="Points along each axis.")] = 51,
+    directions: Annotated[
+        str, typer.Option(help="Random, normalised by filter, layer or none; or hessian eigenvectors.")
+    ] = "filter",
+    keep: Annotated[str, typer.Option(help="Move these too: bias, norm, or bias,norm.")] = "",
+    span: Annotated[float | None, typer.Option(help="Planes reach from -SPAN to SPAN [default: 1].")] = None,
+    planes: Annotated[int, typer.Option(help="Pairs of random directions.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the first pair.")] = 0,
+    exact: Annotated[bool, typer.Option("--exact", help="Evaluate every point, interpolate none.")] = False,
+    tolerance: Annotated[float, typer.Option(help="Error of interpolated points, as a share of the range.")] = 0.005,
+    subset: Annotated[int | None, typer.Option(help="Random samples used at every point [default: all].")] = None,
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16 (mixed), or auto: whichever is faster.")
+    ] = "float32",
+    convexity: Annotated[int, typer.Option(help="Points along each axis of a map of the Hessian's extremes.")] = 0,
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("out/landscape"),
+    resume: Resume = False,
+    json_: Json = False,
+) -> None:
+    """Draw the loss surface of a model: around a solution, between two, or along a training run."""
+    from nonsingular import landscape as surfaces
+    from nonsingular.cli import targets
+    from nonsingular.cli.progress import Bar
+    from nonsingular.cli.tables.landscape import print_landscape
+    from nonsingular.files import held
+    from nonsingular.weights import read_weights
+
+    look = surfaces.Look(directions, tuple(filter(None, keep.split(","))), seed, planes, grid, span, convexity)
+    settings = surfaces.Settings(0.0 if exact else tolerance, subset, precision, seed)
+    model, loss_fn = targets.load_target(target)
+    states = [read_weights(path) for path in checkpoint or []]
+    pairs = targets.load_batches(model, data, batches, data_dir, scaling, samples)
+    with held(out), Bar() as bar:
+        surfaces.begin(out, resume)
+        bar.start("points", look.planes * grid ** (1 if len(states) == 2 else 2), "points")
+        place = options.device(device)
+        found = surfaces.explore(model.to(place), loss_fn, pairs, states, look, settings, out, bar.advance)
+        surfaces.save(out, found, target, look, settings)
+        figures = _draw(out, found, target)
+    if json_:
+        typer.echo(json.dumps(surfaces.summary(found), indent=2))
+    else:
+        print_landscape(surfaces.summary(found))
+        for path in figures:
+            typer.echo(path)
+
+
+def _draw(out: Path, found: xr.Dataset, title: str) -> list[Path]:
+    import importlib.util
+
+    from nonsingular.plots import landscape as plots
+
+    written = []
+    for name, figure in plots.draw(found, title).items():
+        for suffix in ("png", "svg"):
+            figure.savefig(out / f"{name}.{suffix}")
+        written.append(out / f"{name}.png")
+    if "y" in found.dims and importlib.util.find_spec("plotly") is not None:
+        from nonsingular.plots.landscape_interactive import surface
+
+        first = found.isel(plane=0) if "plane" in found.dims else found
+        surface(first, title).write_html(out / "surface.html", include_plotlyjs=True)
+        written.append(out / "surface.html")
+    return written

@@ -1,0 +1,137 @@
+"""``nonsingular reproduce``."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nonsingular.cli import options
+from nonsingular.cli.commands import THE_PAPERS
+from nonsingular.cli.options import DataDir, Device, Epochs, Json, OtherData, OtherScaling, Precision, Resume, Scale
+from nonsingular.errors import InputError
+
+if TYPE_CHECKING:
+    from nonsingular.experiments.finished import Finished
+    from nonsingular.experiments.overrides import Overrides
+    from nonsingular.experiments.reproduce import Outcome
+
+SHOWN = THE_PAPERS
+
+
+class Engine(StrEnum):
+    """Where the runs of an experiment are computed."""
+
+    local = "local"
+    ray = "ray"
+
+
+def command(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID...", help="Figures and tables, as --list shows.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List every experiment with its status.")] = False,
+    json_: Json = False,
+    scale: Scale = "laptop",
+    data: OtherData = None,
+    data_dir: DataDir = None,
+    scaling: OtherScaling = None,
+    networks: Annotated[str | None, typer.Option(help="Only these networks, separated by commas.")] = None,
+    runs: Annotated[int | None, typer.Option(help="Independent runs of each network.")] = None,
+    epochs: Epochs = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the first run.")] = None,
+    precision: Precision = None,
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder of the results [default: out/ID].")] = None,
+    resume: Resume = False,
+    engine: Annotated[
+        Engine, typer.Option(help="Where networks are trained: local, or ray for a cluster.")
+    ] = Engine.local,
+) -> None:
+    """Reproduce figures and tables of the papers: results, figures, claims with verdicts, and a report."""
+    from nonsingular.cli.commands.report import write_pages
+    from nonsingular.cli.tables.claims import print_claims
+    from nonsingular.experiments.finished import read
+    from nonsingular.experiments.overrides import Overrides
+    from nonsingular.experiments.registry import experiment
+
+    if list_:
+        _print_list(json_)
+        return
+    if not ids:
+        raise InputError("name at least one experiment, or add --list to see them all")
+    overrides = Overrides(
+        data=data,
+        scaling=scaling,
+        runs=runs,
+        epochs=epochs,
+        seed=seed,
+        networks=tuple(networks.split(",")) if networks else (),
+        precision=precision,
+    )
+    for id in ids:
+        experiment(id)  # refuse an unknown id before the first one runs
+    rows: list[dict[str, object]] = []
+    finished: list[Finished] = []
+    for id in ids:
+        folder = (out if len(ids) == 1 else out / id) if out else Path("out") / id
+        outcome = reproduced(id, scale, overrides, folder, data_dir, device, resume, engine.value)
+        judged = [j.to_json() for j in outcome.judgements]
+        rows.extend(judged)
+        if not json_:
+            print_claims(judged)
+            print_outcome(outcome)
+        finished.append(read(folder))
+    if json_:
+        typer.echo(json.dumps(rows, indent=2))
+    elif len(ids) > 1:
+        write_pages(finished)
+
+
+def _print_list(json_: bool) -> None:
+    from nonsingular.cli.tables.experiments import print_experiments
+    from nonsingular.experiments.registry import experiments
+
+    found = list(experiments())
+    if json_:
+        # The status is part of what other programs read; there was a time when some were only planned.
+        listed = [{"id": e.id, "title": e.title, "scales": list(e.scales), "status": "works"} for e in found]
+        typer.echo(json.dumps(listed, indent=2))
+    else:
+        print_experiments(found)
+
+
+def reproduced(
+    id: str,
+    scale: str,
+    overrides: Overrides,
+    out: Path,
+    data_dir: Path | None,
+    device: str,
+    resume: bool,
+    engine: str = "local",
+) -> Outcome:
+    """One experiment, with a progress bar."""
+    from nonsingular.cli.progress import Bar
+    from nonsingular.experiments.overrides import make_spec
+    from nonsingular.experiments.registry import experiment
+    from nonsingular.experiments.reproduce import reproduce
+    from nonsingular.experiments.workspace import Workspace
+
+    found = experiment(id)
+    spec = make_spec(found, scale, overrides)
+    where = options.device(device)
+    options.warn_of_emulation(spec.training, where)
+    with Bar() as bar:
+        workspace = Workspace(out, where, bar, data_dir, engine=engine)
+        return reproduce(found, spec, workspace, resume)
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """The files that a reader looks at."""
+    figures = sorted((outcome.folder / "figures").glob("*.png"))
+    for path in [*figures, outcome.folder / "claims.json", outcome.report]:
+        typer.echo(path)

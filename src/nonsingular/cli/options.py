@@ -1,0 +1,80 @@
+"""The options that several commands share, and what their words stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nonsingular.cli.terminal import complain
+from nonsingular.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from nonsingular.training import TrainingSpec
+
+# --- every command
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where a stopped run ended.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Folder of Parquet files, one folder a data set [env: NONSINGULAR_DATA]."),
+]
+
+# --- a user's own network
+
+Target = Annotated[
+    str, typer.Argument(metavar="TARGET", help="package.module:factory or file.py:factory; it returns a model.")
+]
+Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Weights: safetensors, or a file of torch.save.")]
+Data = Annotated[str | None, typer.Option("--data", help="Data set [default: digits].")]
+Batches = Annotated[Path | None, typer.Option("--batches", help="File of torch.save: a list of (inputs, targets).")]
+Scaling = Annotated[
+    str, typer.Option("--scaling", help="Inputs: raw, centred, standardised, channels or unit; *FACTOR may follow.")
+]
+Samples = Annotated[int, typer.Option("--samples", help="Training images of the data set to use.")]
+
+# --- experiments of the papers
+
+Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that reproduce has written.")]
+Scale = Annotated[str, typer.Option("--scale", help="smoke (seconds), laptop (minutes) or paper.")]
+OtherData = Annotated[str | None, typer.Option("--data", help="Data set instead of the scale's own.")]
+OtherScaling = Annotated[
+    str | None,
+    typer.Option("--scaling", help="Inputs: raw, centred, standardised, channels or unit; *FACTOR may follow."),
+]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes through the training set.")]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        help="Of training: float32, or bfloat16 (mixed), which is faster where convolutions are wide (docs/depth.md).",
+    ),
+]
+
+
+def device(name: str) -> torch.device:
+    """The device that a word stands for.
+
+    Raises:
+        InputError: an unknown word, or no CUDA device.
+    """
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"unknown device {name!r}; there are auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("no CUDA device here; use --device cpu (or auto)")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def warn_of_emulation(training: TrainingSpec | None, where: torch.device) -> None:
+    """One line where a precision was asked for that this machine is slow in."""
+    from nonsingular.training import emulates_bfloat16
+
+    if training and training.precision == "bfloat16" and emulates_bfloat16(where):
+        complain("this CPU only emulates bfloat16 and is many times slower in it; --precision float32 is not")

@@ -1,0 +1,37 @@
+"""What was evaluated of a loss surface, and how rough it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from nonsingular.cli.terminal import console, number
+
+
+def print_landscape(numbers: Mapping[str, Any]) -> None:
+    """What was evaluated, with what error, and how rough the surface is."""
+    to = console()
+    to.print(f"loss from {numbers['smallest_loss']:.4g} to {numbers['largest_loss']:.4g}", highlight=False)
+    for done, error, span in zip(
+        *(_as_list(numbers[name]) for name in ("evaluated", "interpolation_error", "range")), strict=True
+    ):
+        share = f", {100 * error / span:.2g} % of the range" if span > 0 else ""
+        scale = "log loss" if numbers["scale"] == "log" else "loss"
+        rest = f"; error of the others {error:.2g} in {scale}{share}" if done < numbers["points"] else ""
+        to.print(f"{done:,} of {numbers['points']:,} points evaluated{rest}", highlight=False)
+    to.print(f"[dim]{numbers['samples']:,} of {numbers['total_samples']:,} samples; {escape(numbers['how'])}[/]")
+    if "explained" in numbers:
+        to.print(f"variance of the path: {', '.join(f'{100 * e:.1f} %' for e in numbers['explained'])}")
+    if "roughness" in numbers:
+        table = Table("roughness", "mean", "deviation over planes", box=box.SIMPLE_HEAD)
+        for name, row in numbers["roughness"].items():
+            table.add_row(name.replace("_", " "), number(row["mean"]), number(row["deviation"]))
+        to.print(table)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
