@@ -66,6 +66,11 @@ def nan_inside():
     return nn.Sequential(nn.Linear(6, 4), Root(), nn.Linear(4, 3))
 
 
+def pooled():
+    """Rectified maps, whose pools have ties, where finite differences mean nothing."""
+    return nn.Sequential(nn.Conv2d(2, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(24, 3)).double()
+
+
 BATCH = labelled(5, 6)
 CASES = {
     "no parameters": (lambda: Hessian(nn.ReLU(), F.cross_entropy, [BATCH]), "no parameters"),
@@ -99,6 +104,14 @@ CASES = {
     ),
     "wrong shapes": (lambda: Hessian(nn.Linear(7, 3), F.cross_entropy, [BATCH]), "failed on the first batch"),
     "unknown parameter": (lambda: Hessian(nn.Linear(6, 3), F.cross_entropy, [BATCH], params=["wieght"]), "'wieght'"),
+    "a module of another model": (
+        lambda: Hessian(nn.Linear(6, 3), F.cross_entropy, [BATCH], params=nn.Linear(2, 2)),
+        r"no parameter of shape \(2, 2\) that Linear has",
+    ),
+    "a number as parameter": (
+        lambda: Hessian(nn.Linear(6, 3), F.cross_entropy, [BATCH], params=[3]),
+        "names, patterns, modules and parameters, got int",
+    ),
     "no parameter named": (lambda: Hessian(nn.Linear(6, 3), F.cross_entropy, [BATCH], params=[]), "params is empty"),
     "integer parameter": (
         lambda: Hessian(IntegerParameter(), F.cross_entropy, [BATCH], params=["shift"]),
@@ -108,6 +121,10 @@ CASES = {
     "only once differentiable": (
         lambda: Hessian(after(Once()), F.cross_entropy, [BATCH]) @ torch.ones(43),
         r"module 1 \(Once\)",
+    ),
+    "a loss without second derivative": (
+        lambda: Hessian(pooled(), F.multi_margin_loss, [labelled(9, 2, 6, 6)]) @ torch.ones(189),
+        "twice: loss_fn: .*multi_margin_loss_backward",
     ),
     "in-place overwriting": (
         lambda: Hessian(after(OverwritesItsInput()), F.cross_entropy, [BATCH]) @ torch.ones(43),

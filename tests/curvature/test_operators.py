@@ -87,6 +87,30 @@ def test_a_subset_of_parameters(names):
         torch.testing.assert_close(H @ eye(H), expected)
 
 
+@pytest.mark.parametrize(
+    ("choice", "names"),
+    [
+        ("layers", [f"layers.{i}.{kind}" for i in range(3) for kind in ("weight", "bias")]),
+        ("layers.1", ["layers.1.weight", "layers.1.bias"]),
+        ("head.bias", ["head.bias"]),
+        (["*.bias", "head"], ["stem.bias", *[f"layers.{i}.bias" for i in range(3)], "head.bias", "head.weight"]),
+        (lambda model: model.layers[2], ["layers.2.weight", "layers.2.bias"]),
+        (lambda model: model.head.parameters(), ["head.weight", "head.bias"]),
+        (lambda model: [model.stem, "stem.weight"], ["stem.weight", "stem.bias"]),
+    ],
+)
+def test_parameters_are_chosen_by_name_prefix_pattern_and_module(choice, names):
+    model, loss_fn, batches = case("residual tanh")
+    H = Hessian(model, loss_fn, batches, params=choice(model) if callable(choice) else choice)
+    assert list(H.problem.names) == names
+    torch.testing.assert_close(H.dense(), dense_reference(model, loss_fn, batches, names=names))
+
+
+def test_tied_parameters_are_found_under_either_name():
+    model, loss_fn, batches = case("shared layer")
+    assert Hessian(model, loss_fn, batches, params="second").shape == (20, 20)
+
+
 def test_frozen_parameters_are_left_out_by_default():
     model, loss_fn, batches = case("residual tanh")
     for p in model.layers.parameters():

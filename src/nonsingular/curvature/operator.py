@@ -11,9 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nonsingular.curvature.choosing import Choice
+from nonsingular.curvature.culprits import culprit
 from nonsingular.curvature.dense import by_products
 from nonsingular.curvature.linearise import LinearMap
-from nonsingular.curvature.problem import Batch, Loss, Params, Problem, culprit
+from nonsingular.curvature.problem import Batch, Loss, Params, Problem
 from nonsingular.curvature.recorded import BLOCK_BYTES, Recorded, refuse_difference
 from nonsingular.errors import InputError
 
@@ -32,7 +34,8 @@ class Curvature(Recorded):
             running statistics stay as they are; active dropout is refused.
         loss_fn: (model output, target) -> scalar.
         batches: (inputs, target) pairs; inputs a tensor, or a tuple or mapping of arguments. Read once.
-        params: names (or the parameters themselves) to differentiate; all that require a gradient by default.
+        params: which parameters to differentiate: names, what names start with (``"encoder"``), patterns
+            (``"*.bias"``), modules or parameters, one or several; all that require a gradient by default.
         reduction: ``"mean"`` weighs each batch's loss by its share of the samples, right for losses that average
             over the batch; ``"sum"`` adds them up.
         microbatch: split every batch into pieces of at most this many samples. Faster where intermediate results then
@@ -59,7 +62,7 @@ class Curvature(Recorded):
         model: nn.Module,
         loss_fn: Loss,
         batches: Iterable[tuple[Any, Any]],
-        params: Iterable[str | nn.Parameter] | None = None,
+        params: Choice | Iterable[Choice] | None = None,
         *,
         reduction: str = "mean",
         microbatch: int | None = None,

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from nonsingular.curvature.choosing import Choice, choose
 from nonsingular.errors import InputError
 
 Params = tuple[Tensor, ...]
@@ -62,7 +63,7 @@ class Problem:
         model: nn.Module,
         loss_fn: Loss,
         batches: Iterable[tuple[Any, Any]],
-        params: Iterable[str | nn.Parameter] | None,
+        params: Choice | Iterable[Choice] | None,
         reduction: str,
         dtype: torch.dtype | None,
         channels_last: bool | None,
@@ -70,7 +71,7 @@ class Problem:
         if reduction not in ("mean", "sum"):
             raise InputError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
         self.model, self.loss_fn = model, loss_fn
-        chosen = _choose(model, params)
+        chosen = choose(model, params)
         first = next(iter(chosen.values()))
         self.dtype, self.device = dtype or first.dtype, first.device
         self.convolutional = any(isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d) for m in model.modules())
@@ -137,9 +138,9 @@ class Problem:
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise out_of_memory(self.batches[0]) from error
-            raise InputError(
-                f"the loss has no gradient: {first_line(error)} ({culprit(self, self.batches[0])})"
-            ) from error
+            from nonsingular.curvature.culprits import culprit  # which needs this module
+
+            raise InputError(f"the loss has no gradient: {culprit(self, self.batches[0], error)}") from error
         for name, g in zip(self.names, gradients, strict=True):
             if g is not None and not torch.isfinite(g).all():
                 raise InputError(f"the gradient with respect to {name} is not finite; the Hessian is not either")
@@ -221,39 +222,6 @@ def _as_batches(batches: Any) -> Iterator[Any]:
         raise InputError(f"batches must be an iterable of (inputs, target), got {type(batches).__name__}") from None
 
 
-def _choose(model: nn.Module, wanted: Iterable[str | nn.Parameter] | None) -> dict[str, Tensor]:
-    everything = dict(model.named_parameters())
-    if wanted is None:
-        chosen: dict[str, Tensor] = {k: p for k, p in everything.items() if p.requires_grad}
-        if not chosen:
-            why = "none of them requires a gradient" if everything else "it has none at all"
-            raise InputError(f"the model has no parameters to differentiate: {why}")
-    else:
-        chosen = {}
-        for w in wanted:
-            name, found = _find(model, everything, w)
-            chosen[name] = found
-        if not chosen:
-            raise InputError("params is empty: name at least one parameter, or leave it out for all")
-    for name, p in chosen.items():
-        if not p.is_floating_point():
-            raise InputError(f"parameter {name} has dtype {p.dtype}; a Hessian needs real floating-point parameters")
-    if sum(p.numel() for p in chosen.values()) == 0:
-        raise InputError("the chosen parameters have no entries")
-    return chosen
-
-
-def _find(model: nn.Module, everything: dict[str, nn.Parameter], wanted: str | nn.Parameter) -> tuple[str, Tensor]:
-    for name, p in everything.items():
-        if wanted is p or (isinstance(wanted, str) and wanted == name):
-            return name, p
-    aliases = dict(model.named_parameters(remove_duplicate=False))  # a tied weight under its other name
-    if isinstance(wanted, str) and wanted in aliases:
-        return _find(model, everything, aliases[wanted])
-    what = repr(wanted) if isinstance(wanted, str) else f"a parameter of shape {tuple(wanted.shape)}"
-    raise InputError(f"the model has no {what}; its parameters are {', '.join(list(everything)[:8])}, ...")
-
-
 def _refuse_randomness(model: nn.Module) -> None:
     for name, module in model.named_modules():
         random = (isinstance(module, _DropoutNd) and module.p > 0) or isinstance(module, nn.RReLU)
@@ -331,72 +299,6 @@ def deterministic(model: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fastpath)
         for m in updating:
             m.track_running_stats = True
-
-
-def culprit(problem: Problem, batch: Batch) -> str:
-    """Name the first leaf module that cannot be differentiated twice, each tried alone on the inputs it gets."""
-    calls: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
-
-    def keep(name: str) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-            calls.append((name, module, tree_map_only(Tensor, lambda t: t.detach().clone(), args)))
-
-        return hook
-
-    leaves = [(n, m) for n, m in problem.model.named_modules() if not list(m.children())]
-    handles = [m.register_forward_pre_hook(keep(n)) for n, m in leaves]
-    try:
-        with torch.no_grad():
-            problem.output(problem.params, batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-    for name, module, args in calls:
-        try:
-            _differentiate_twice(module, args)
-        except RuntimeError as error:
-            return f"module {name} ({type(module).__name__}): {first_line(error)}"
-    return "no single module fails alone; look at the code between modules and at loss_fn"
-
-
-def _differentiate_twice(module: nn.Module, args: tuple[Any, ...]) -> None:
-    """Differentiate a module's squared output twice, and compare with finite differences of its gradient."""
-    inputs = [t for t in tree_leaves(args) if _is_float(t)] + [p.detach() for p in module.parameters() if _is_float(p)]
-    generator = torch.Generator().manual_seed(0)
-    direction = [torch.randn(t.shape, generator=generator).to(t) for t in inputs]
-    step = 1e-3
-    ahead, behind = (_gradients(module, args, direction, sign * step)[0] for sign in (1, -1))
-    expected = [(a - b) / (2 * step) for a, b in zip(ahead, behind, strict=True)]
-    gradients, at = _gradients(module, args, direction, 0.0)
-    slope = torch.stack([(g * d).sum() for g, d in zip(gradients, direction, strict=True)]).sum()
-    got = torch.autograd.grad(slope, at, materialize_grads=True) if slope.requires_grad else [0 * t for t in at]
-    difference = [e - g for e, g in zip(expected, got, strict=True)]
-    if _length(difference) > 0.3 * _length(expected):  # rounding and kinks are far below that
-        raise RuntimeError("its second derivative is wrong; is the backward of a function marked once_differentiable?")
-
-
-def _gradients(
-    module: nn.Module, args: tuple[Any, ...], direction: Sequence[Tensor], step: float
-) -> tuple[tuple[Tensor, ...], list[Tensor]]:
-    """Gradients of the squared output, moved by ``step`` in ``direction``; and what they are taken with respect to."""
-    moves = iter(direction)
-
-    def moved(t: Tensor) -> Tensor:
-        return (t.detach() + step * next(moves)).requires_grad_() if _is_float(t) else t
-
-    inputs = tree_map_only(Tensor, moved, args)
-    state = {name: moved(p) for name, p in module.named_parameters()}
-    at = [t for t in (*tree_leaves(inputs), *state.values()) if _is_float(t)]
-    with torch.enable_grad(), deterministic(module):
-        # Times one, because modules that work in place may not overwrite a leaf.
-        used = tree_map_only(Tensor, lambda t: t * 1 if _is_float(t) else t, inputs)
-        out = functional_call(module, state, used)
-        total = torch.stack([(t**2).sum() for t in tree_leaves(out) if _is_float(t)]).sum()
-        return torch.autograd.grad(total, at, create_graph=True, materialize_grads=True), at
-
-
-def _length(tensors: Sequence[Tensor]) -> float:
-    return math.sqrt(sum(float(t.detach().double().square().sum()) for t in tensors))
 
 
 def _is_float(x: object) -> bool:

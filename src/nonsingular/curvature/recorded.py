@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from nonsingular.curvature.culprits import culprit
 from nonsingular.curvature.linearise import LinearMap, NotLinearisable, OverBudget, record
 from nonsingular.curvature.problem import (
     Batch,
     Params,
     Problem,
     available_bytes,
-    culprit,
     first_line,
     is_out_of_memory,
     out_of_memory,
@@ -127,7 +127,9 @@ class Recorded(ABC):
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise out_of_memory(batch) from error
-            raise InputError(f"the loss cannot be differentiated twice: {culprit(self.problem, batch)}") from error
+            raise InputError(
+                f"the loss cannot be differentiated twice: {culprit(self.problem, batch, error)}"
+            ) from error
 
 
 def refuse_difference(got: Tensor, expected: Tensor, what: str = "recording") -> None:
