@@ -79,6 +79,33 @@ def test_layer_pairs_that_are_wrong_are_not_used():
     torch.testing.assert_close(H.dense(), by_products(H))
 
 
+class Slopes(torch.nn.Module):
+    """A loss of derivatives of a network with respect to its inputs, by autograd or by ``torch.func``."""
+
+    def __init__(self, functional):
+        super().__init__()
+        self.net = torch.nn.Sequential(torch.nn.Linear(1, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)).double()
+        self.functional = functional
+
+    def forward(self, x):
+        if self.functional:
+            return torch.func.vmap(torch.func.grad(lambda z: self.net(z[None])[0, 0]))(x)
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad(self.net(x).sum(), x, create_graph=True)[0]
+
+
+@pytest.mark.filterwarnings("ignore:the model cannot be linearised")
+def test_exact_spectrum_of_a_loss_of_input_derivatives():
+    x = torch.rand(10, 1, dtype=torch.float64)
+    models = [Slopes(functional) for functional in (False, True)]
+    models[1].load_state_dict(models[0].state_dict())
+    matrices = [Hessian(m, torch.nn.functional.mse_loss, [(x, torch.ones_like(x))]).dense() for m in models]
+    torch.testing.assert_close(*matrices)
+    H = Hessian(models[0], torch.nn.functional.mse_loss, [(x, torch.ones_like(x))])
+    assert spectrum(H, 0.01).positive.count == counts(torch.linalg.eigvalsh(matrices[1]).numpy(), 0.01)[2]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     hnp.arrays(float, st.integers(1, 12), elements=st.floats(-5, 5).filter(lambda x: abs(x) > 1e-3)), st.integers(0, 99)

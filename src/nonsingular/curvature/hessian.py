@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nonsingular.curvature.dense import NotLayered, by_layer_pairs
+from nonsingular.curvature.dense import by_layer_pairs
 from nonsingular.curvature.folding import FoldNormalisations
-from nonsingular.curvature.linearise import NotLinearisable
 from nonsingular.curvature.operator import Curvature
 from nonsingular.curvature.problem import Batch, Params
+from nonsingular.errors import InputError
 
 
 class Hessian(Curvature):
@@ -38,7 +38,9 @@ class Hessian(Curvature):
         """
         try:
             matrix = by_layer_pairs(self.problem)
-        except (NotLayered, NotLinearisable):
+        except InputError:
+            raise
+        except Exception:  # whatever goes wrong in tracing, there is another way
             return super().dense()
         generator = torch.Generator(device=self.device).manual_seed(0)
         probe = torch.randn(self.shape[0], generator=generator, device=self.device, dtype=self.dtype)

@@ -26,6 +26,7 @@ from nonsingular.curvature.simplify import convolves, join_convolutions, simplif
 _SUMS = (torch.ops.aten.add.Tensor, torch.ops.aten.sub.Tensor)
 _OF_A_SHAPE = (torch.ops.aten.zeros_like.default, torch.ops.aten.new_zeros.default)
 """Calls that take nothing of a tensor but its shape and type."""
+_VIEWS = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)
 
 
 class NotLinearisable(RuntimeError):
@@ -50,6 +51,7 @@ class LinearMap:
         self.constants = constants
         self.widest = widest
         on_cpu = all(c.device.type == "cpu" for c in constants)
+        self._stackable = _reshaping(graph)
         self._call: Callable[..., Any] = _joined(graph) if on_cpu and convolves(graph.graph) else graph
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -61,7 +63,7 @@ class LinearMap:
         """The function at several inputs at once, stacked on a leading axis."""
         dims = (None,) * len(self.constants) + (0,) * len(inputs)
         with torch.no_grad():
-            return tuple(torch.vmap(self.graph, in_dims=dims)(*self.constants, *inputs))
+            return tuple(torch.vmap(self._stackable, in_dims=dims)(*self.constants, *inputs))
 
     def compile(self, like: LinearMap | None = None) -> None:
         """Fuse the calls with ``torch.compile``; ``like`` lends its compiled code where the calls are the same."""
@@ -98,6 +100,30 @@ def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], 
 def _joined(module: fx.GraphModule) -> fx.GraphModule:
     module = copy.deepcopy(module)
     join_convolutions(module.graph)
+    module.recompile()
+    return module
+
+
+def _reshaping(module: fx.GraphModule) -> fx.GraphModule:
+    """The module with views that may copy, as stacked tensors need not have the strides that were recorded.
+
+    Memory that some call writes into keeps its views.
+    """
+    module = copy.deepcopy(module)
+    owner: dict[fx.Node, fx.Node] = {}  # node -> the first that looked into its memory
+    written: set[fx.Node] = set()
+    for node in module.graph.nodes:
+        owner[node] = node
+        if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+            continue
+        for argument, value in zip(node.target._schema.arguments, node.args, strict=False):
+            if argument.alias_info is not None and isinstance(value, fx.Node):
+                owner[node] = owner[value]
+                if argument.alias_info.is_write:
+                    written.add(owner[value])
+    for node in module.graph.nodes:
+        if node.target in _VIEWS and owner[node] not in written and owner[node.args[0]] not in written:
+            node.target = torch.ops.aten.reshape.default
     module.recompile()
     return module
 

@@ -17,6 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nonsingular.curvature.choosing import Choice, choose
+from nonsingular.curvature.padding import ConstantPadding
 from nonsingular.errors import InputError
 
 Params = tuple[Tensor, ...]
@@ -286,14 +287,14 @@ def _nodes(outputs: Sequence[Any], through_steps: bool = True) -> list[Any]:
 
 @contextmanager
 def deterministic(model: nn.Module) -> Iterator[None]:
-    """Within: batch statistics without running updates, attention in its twice differentiable form."""
+    """Within: batch statistics without running updates, attention and embeddings in twice differentiable form."""
     updating = [m for m in model.modules() if isinstance(m, _NormBase) and m.training and m.track_running_stats]
     fastpath = torch.backends.mha.get_fastpath_enabled()
     for m in updating:
         m.track_running_stats = False
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH), ConstantPadding():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
