@@ -3,17 +3,18 @@
 from nonsingular.landscape.convexity import convexity
 from nonsingular.landscape.directions import (
     NORMALISATIONS,
-    Direction,
-    Path,
     between,
     cosine,
     eigenvectors,
     gaussian,
     normalised,
-    principal,
 )
 from nonsingular.landscape.explore import DIRECTIONS, Look, begin, explore, save, summary
+from nonsingular.landscape.export import save_h5, save_vtk
+from nonsingular.landscape.fitting import Direction
 from nonsingular.landscape.losses import PRECISIONS, Losses
+from nonsingular.landscape.metrics import METRICS, accuracy
+from nonsingular.landscape.paths import Path, principal
 from nonsingular.landscape.roughness import compare, roughness
 from nonsingular.landscape.surface import DEFAULT, EXACT, Settings, line, surface, trajectory
 
@@ -21,6 +22,7 @@ __all__ = [
     "DEFAULT",
     "DIRECTIONS",
     "EXACT",
+    "METRICS",
     "NORMALISATIONS",
     "PRECISIONS",
     "Direction",
@@ -28,6 +30,7 @@ __all__ = [
     "Losses",
     "Path",
     "Settings",
+    "accuracy",
     "begin",
     "between",
     "compare",
@@ -41,6 +44,8 @@ __all__ = [
     "principal",
     "roughness",
     "save",
+    "save_h5",
+    "save_vtk",
     "summary",
     "surface",
     "trajectory",

@@ -14,7 +14,7 @@ from torch import nn
 from nonsingular.curvature import Hessian, Lanczos
 from nonsingular.curvature.problem import Loss
 from nonsingular.errors import InputError
-from nonsingular.landscape.directions import Direction
+from nonsingular.landscape.fitting import Direction, fitted
 from nonsingular.landscape.surface import UNIT, Span, _axis
 
 
@@ -58,6 +58,7 @@ def convexity(
         InputError: as ``curvature.Hessian`` (a point where the loss is not finite is NaN, the centre is refused).
     """
     axis = _axis(span, grid)
+    x, y = (fitted(d, model, f"direction {k}") for k, d in enumerate((x, y), 1))
     moved = copy.deepcopy(model).eval()
     centre = {n: t.detach().clone() for n, t in moved.state_dict().items()}
     pairs = list(batches)

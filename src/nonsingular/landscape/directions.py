@@ -7,8 +7,8 @@ are. Random directions leave biases and normalisation parameters alone unless th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from nonsingular.curvature import Hessian, Lanczos
 from nonsingular.curvature.problem import Loss
 from nonsingular.errors import InputError
-
-Direction = dict[str, Tensor]
-State = Mapping[str, Tensor]
+from nonsingular.landscape.fitting import Direction, fitted
+from nonsingular.weights import Weights, state_of
 
 NORMALISATIONS = ("filter", "layer", "none")
 VECTORS = ("bias", "norm")
@@ -34,12 +33,18 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def gaussian(
-    model: nn.Module, seed: int, *, normalise: str = "filter", keep: Sequence[str] = (), only: Sequence[str] = ()
+    model: nn.Module,
+    seed: int,
+    *,
+    normalise: str = "filter",
+    keep: Sequence[str] = (),
+    only: Sequence[str] = (),
+    frozen: bool = False,
 ) -> Direction:
     """A random Gaussian direction, scaled to the weights it perturbs (li2018 section 4).
 
     Drawn on the CPU in the order of the parameters, so that one seed is one direction on every device, whatever the
-    values of the weights and whatever is kept.
+    values of the weights and whatever is kept or frozen.
 
     Args:
         model: its parameters give the shapes, and the norms to scale to.
@@ -49,19 +54,37 @@ def gaussian(
         keep: ``bias`` and ``norm`` to move biases (and other vectors) and normalisation parameters as well; each such
             vector counts as one filter.
         only: prefixes of parameter names: the others stay where they are. Empty for all.
+        frozen: move weights that do not require a gradient as well.
 
     Raises:
-        InputError: unknown normalisation or kind, or nothing left to move.
+        InputError: unknown normalisation or kind, nothing left to move, or nothing to scale to.
+
+    Example:
+        >>> import torch
+        >>> from nonsingular import landscape
+        >>> net = torch.nn.Linear(3, 2)
+        >>> direction = landscape.gaussian(net, seed=0)
+        >>> direction.keys()
+        dict_keys(['weight'])
+        >>> torch.allclose(direction["weight"].norm(dim=1), net.weight.norm(dim=1))
+        True
     """
-    kinds = _kinds(model)
-    _known(keep)
+    kinds = kinds_of(model)
+    known(keep)
     generator = torch.Generator().manual_seed(seed)
     drawn: Direction = {}
-    for name, p in model.named_parameters():
+    parameters = dict(model.named_parameters())
+    for name, p in parameters.items():
         draw = torch.randn(p.shape, generator=generator)  # drawn for all, so that none shifts the others
-        moves = kinds[name] == "weight" or kinds[name] in keep
-        if moves and p.is_floating_point() and (not only or name.startswith(tuple(only))):
+        wanted = (kinds[name] == "weight" or kinds[name] in keep) and (not only or name.startswith(tuple(only)))
+        if wanted and p.is_floating_point():
             drawn[name] = draw.to(p.device, p.dtype)
+    trained = {name: d for name, d in drawn.items() if parameters[name].requires_grad}
+    if drawn and not trained and not frozen:
+        raise InputError(
+            "no weights to move: all of them are frozen (requires_grad is False); unfreeze some, or give frozen=True"
+        )
+    drawn = drawn if frozen else trained
     if not drawn:
         what = f" below {', '.join(only)}" if only else ""
         raise InputError(f"no weights to move{what}: the model has {', '.join(list(kinds)[:8]) or 'no parameters'}")
@@ -71,13 +94,17 @@ def gaussian(
 def normalised(direction: Direction, model: nn.Module, how: str) -> Direction:
     """The direction with each filter's (or layer's) part scaled to the norm of the weights it moves.
 
+    The part of a zero filter is zero. A matrix whose every entry is zero (LoRA's second factor, a readout that starts
+    at zero) has no norm to scale to, and would stay where it is; each of its filters (or the layer) gets the norm of
+    as many weights of the typical size of those that move: the root mean square over all nonzero matrices.
+
     Args:
         direction: name -> tensor of the parameter's shape; buffers are left as they are.
-        model: whose weights give the norms. The part of a zero filter is zero.
+        model: whose weights give the norms.
         how: ``filter``, ``layer`` or ``none``.
 
     Raises:
-        InputError: unknown normalisation.
+        InputError: unknown normalisation, or every weight that moves is zero.
     """
     if how not in NORMALISATIONS:
         raise InputError(f"unknown normalisation {how!r}; there are {', '.join(NORMALISATIONS)}")
@@ -85,84 +112,47 @@ def normalised(direction: Direction, model: nn.Module, how: str) -> Direction:
         return dict(direction)
     parameters = dict(model.named_parameters())
     transposed = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, _TRANSPOSED)}
+    typical = _typical([parameters[name].detach() for name in direction if name in parameters])
     scaled = dict(direction)
     for name, d in direction.items():
         if name in parameters:
+            weights = parameters[name].detach()
+            if weights.dim() > 1 and not bool(weights.any()):
+                weights = torch.full_like(weights, typical)
             axes = _filter_axes(d, name in transposed) if how == "filter" else tuple(range(d.dim()))
-            ours, theirs = (_norm(t, axes) for t in (d, parameters[name].detach()))
+            ours, theirs = (_norm(t, axes) for t in (d, weights))
             scaled[name] = d * torch.where(ours > 0, theirs / ours.clamp_min(torch.finfo(d.dtype).tiny), 0.0)
     return scaled
 
 
-def between(start: State | nn.Module, end: State | nn.Module) -> Direction:
+def _typical(weights: Sequence[Tensor]) -> float:
+    """Root mean square over all entries of the matrices that are not zero."""
+    matrices = [w for w in weights if w.dim() > 1 and bool(w.any())]
+    if not matrices and not any(bool(w.any()) for w in weights):
+        raise InputError("every weight that moves is zero: there is no norm to scale to; take normalise='none'")
+    total = sum(float(w.double().square().sum()) for w in matrices)
+    return math.sqrt(total / max(1, sum(w.numel() for w in matrices)))
+
+
+def between(start: Weights, end: Weights, model: nn.Module | None = None) -> Direction:
     """The difference of two solutions: 0 is ``start``, 1 is ``end``, running statistics of batch norm included.
 
     Args:
-        start: a model or its state dictionary.
+        start: a model, its state dictionary, a checkpoint file, or a flat vector.
         end: likewise, of the same architecture.
+        model: the architecture, where neither is a module: it gives flat vectors their shapes.
 
     Raises:
-        InputError: the two do not have the same names and shapes, or they are equal.
+        InputError: the two do not have the same names and shapes, they are equal, or they move a tied weight apart.
     """
-    a, b = _state(start), _state(end)
+    if model is None:
+        model = next((w for w in (start, end) if isinstance(w, nn.Module)), None)
+    a, b = state_of(start, model), state_of(end, model)
     same_architecture([a, b])
-    found = {n: (b[n] - t).detach() for n, t in a.items() if t.is_floating_point()}
-    if not any(d.any() for d in found.values()):
+    found = {n: b[n].to(t.device) - t for n, t in a.items() if t.is_floating_point()}
+    if not any(bool(d.any()) for d in found.values()):
         raise InputError("the two solutions are equal: there is no direction between them")
-    return found
-
-
-@dataclass(frozen=True)
-class Path:
-    """A trajectory of checkpoints in the plane that holds most of it.
-
-    Attributes:
-        directions: orthonormal over all moved weights, the direction of largest variance first.
-        coordinates: of each checkpoint, measured from the centre.
-        explained: share of the trajectory's variance along each direction, in [0, 1].
-    """
-
-    directions: tuple[Direction, ...]
-    coordinates: Float[np.ndarray, "checkpoint direction"]
-    explained: Float[np.ndarray, " direction"]
-
-
-def principal(states: Sequence[State], model: nn.Module, *, count: int = 2, keep: Sequence[str] = VECTORS) -> Path:
-    """Principal components of a training run (li2018 section 7): of all checkpoints minus the last one.
-
-    Solved in the space of checkpoints, which are few, not in that of weights.
-
-    Args:
-        states: state dictionaries of the checkpoints in their order; the last is the centre of the coordinates.
-        model: tells parameters from buffers, which stay at the last checkpoint's.
-        count: directions wanted.
-        keep: ``bias`` and ``norm`` to move biases and normalisation parameters too, as training did.
-
-    Raises:
-        InputError: too few or equal checkpoints, or checkpoints of different architectures.
-    """
-    if len(states) <= count:
-        raise InputError(f"{count} principal directions need at least {count + 1} checkpoints, got {len(states)}")
-    same_architecture(states)
-    _known(keep)
-    kinds = _kinds(model)
-    names = [n for n, kind in kinds.items() if n in states[-1] and (kind == "weight" or kind in keep)]
-    rows = [torch.cat([(s[n] - states[-1][n]).flatten().double() for n in names]) for s in states]
-    offsets = torch.stack(rows)
-    centred = offsets - offsets.mean(0)
-    values, vectors = torch.linalg.eigh(centred @ centred.T)
-    values, vectors = values.flip(0), vectors.flip(1)
-    if not values[count - 1] > len(states) * torch.finfo(torch.float64).eps * values[0].clamp_min(1e-300):
-        raise InputError(f"the checkpoints do not span {count} directions: are some of them equal?")
-    basis = (centred.T @ vectors[:, :count] / values[:count].sqrt()).T  # [direction, weight]
-    # Of either sign of an eigenvector, the one in which training comes from the positive side.
-    basis *= torch.where(basis @ offsets[0] < 0, -1.0, 1.0)[:, None]
-    shapes = [states[-1][n] for n in names]
-    return Path(
-        tuple(_unflatten(b, names, shapes) for b in basis),
-        (offsets @ basis.T).numpy(),
-        (values[:count] / values.clamp_min(0).sum()).numpy(),
-    )
+    return found if model is None else fitted(found, model, "the direction between the two")
 
 
 def eigenvectors(
@@ -171,33 +161,48 @@ def eigenvectors(
     batches: Iterable[tuple[Any, Any]],
     *,
     count: int = 2,
-    steps: int = 30,
+    steps: int = 500,
+    tolerance: float = 1e-3,
     seed: int = 0,
 ) -> tuple[list[Direction], Float[np.ndarray, " direction"]]:
     """Directions of largest absolute curvature: eigenvectors of the Hessian, by Lanczos, of norm 1.
+
+    Products are added until every direction v with its eigenvalue c has ``|H v - c v|`` at most ``tolerance |c|``.
 
     Args:
         model: in evaluation mode.
         loss_fn: (model output, target) -> scalar.
         batches: (inputs, target) pairs.
         count: directions wanted.
-        steps: products of the Hessian; the extreme eigenvectors converge first.
+        steps: products of the Hessian at most; each keeps a vector of all weights.
+        tolerance: largest residual, as a share of the eigenvalue.
         seed: of the start vector.
 
     Returns:
         The directions, largest absolute eigenvalue first, and the eigenvalues.
 
     Raises:
-        InputError: as ``curvature.Hessian``; fewer than ``count`` parameters.
+        InputError: as ``curvature.Hessian``; fewer than ``count`` parameters; not converged after ``steps`` products.
     """
     H = Hessian(model, loss_fn, batches)
     if H.shape[0] < count:
         raise InputError(f"a model of {H.shape[0]} parameters has no {count} eigenvectors")
     generator = torch.Generator().manual_seed(seed)
     process = Lanczos(H, torch.randn(H.shape[0], generator=generator))
-    process.extend(max(steps, count))
-    values = process.ritz()[0]
-    largest = np.argsort(-np.abs(values))[:count]
+    while True:
+        process.extend(min(max(30, count), steps - process.steps))
+        values, _, residuals = process.ritz()
+        largest = np.argsort(-np.abs(values))[:count]
+        doubt = residuals[largest] / np.maximum(np.abs(values[largest]), np.finfo(float).tiny)
+        if process.exhausted or (len(largest) == count and doubt.max() <= tolerance):
+            break
+        if process.steps >= steps:
+            raise InputError(
+                f"{count} eigenvectors have not converged in {steps} products (residual {doubt.max():.1%} of the "
+                "eigenvalue); give more steps, ask for fewer, or convert the model to float64"
+            )
+    if len(largest) < count:
+        raise InputError(f"the Hessian has {len(largest)} distinct eigenvalues only; ask for so many eigenvectors")
     columns = process.ritz_vectors(largest)
     named = H.problem.names
     found = [
@@ -220,7 +225,7 @@ def norm(direction: Direction) -> float:
     return float(sum(t.double().square().sum() for t in direction.values())) ** 0.5
 
 
-def same_architecture(states: Sequence[State]) -> None:
+def same_architecture(states: Sequence[Mapping[str, Tensor]]) -> None:
     """Refuse state dictionaries that do not hold the same tensors.
 
     Raises:
@@ -237,7 +242,7 @@ def same_architecture(states: Sequence[State]) -> None:
 # --- parts --------------------------------------------------------------------------------------------------
 
 
-def _kinds(model: nn.Module) -> dict[str, str]:
+def kinds_of(model: nn.Module) -> dict[str, str]:
     """Parameter name -> ``weight``, ``bias`` (any other vector or scalar counts as one) or ``norm``."""
     norms = {
         f"{prefix}.{name}" if prefix else name
@@ -248,7 +253,8 @@ def _kinds(model: nn.Module) -> dict[str, str]:
     return {n: "norm" if n in norms else "bias" if p.dim() <= 1 else "weight" for n, p in model.named_parameters()}
 
 
-def _known(keep: Sequence[str]) -> None:
+def known(keep: Sequence[str]) -> None:
+    """Refuse kinds of parameters that there are not."""
     for kind in keep:
         if kind not in VECTORS:
             raise InputError(f"unknown kind of parameters {kind!r} to keep; there are {', '.join(VECTORS)}")
@@ -263,12 +269,3 @@ def _filter_axes(tensor: Tensor, transposed: bool) -> tuple[int, ...]:
 
 def _norm(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
     return tensor.square().sum(axes, keepdim=True).sqrt() if axes else tensor.abs()
-
-
-def _state(of: State | nn.Module) -> State:
-    return of.state_dict() if isinstance(of, nn.Module) else of
-
-
-def _unflatten(vector: Tensor, names: Sequence[str], like: Sequence[Tensor]) -> Direction:
-    parts = vector.split([t.numel() for t in like])
-    return {n: v.view(t.shape).to(t.dtype) for n, v, t in zip(names, parts, like, strict=True)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,10 +16,12 @@ from nonsingular.curvature.problem import Loss
 from nonsingular.errors import InputError
 from nonsingular.files import write_whole
 from nonsingular.landscape.convexity import convexity
-from nonsingular.landscape.directions import NORMALISATIONS, Direction, State, between, eigenvectors, gaussian
+from nonsingular.landscape.directions import NORMALISATIONS, between, eigenvectors, gaussian
+from nonsingular.landscape.fitting import Direction
 from nonsingular.landscape.roughness import MEASURES, compare
-from nonsingular.landscape.surface import Settings, line, surface, trajectory
+from nonsingular.landscape.surface import Settings, line, surface, trajectory, with_weights
 from nonsingular.training import Store
+from nonsingular.weights import Weights
 
 DIRECTIONS = (*NORMALISATIONS, "hessian")
 
@@ -69,7 +70,7 @@ def explore(
     model: nn.Module,
     loss_fn: Loss,
     batches: Sequence[tuple[Any, Any]],
-    states: Sequence[State],
+    states: Sequence[Weights],
     look: Look,
     settings: Settings,
     folder: Path,
@@ -91,18 +92,13 @@ def explore(
     Raises:
         InputError: as ``line``, ``surface`` and ``trajectory``.
     """
-    here = copy.deepcopy(model)
-    if states:
-        try:
-            here.load_state_dict(dict(states[-1] if len(states) > 2 else states[0]))
-        except (RuntimeError, IndexError) as error:
-            raise InputError(f"the checkpoint does not fit the model: {' '.join(str(error).split())[:300]}") from error
+    here = with_weights(model, states[-1 if len(states) > 2 else 0]) if states else model
     common: dict[str, Any] = {"grid": look.grid, "settings": settings, "on_points": on_points}
     if len(states) > 2:
         kept = folder / "points-path.npz"
         return trajectory(here, loss_fn, batches, states, keep=kept, **common).assign_attrs(kind="trajectory")
     if len(states) == 2:
-        direction = between(*states)
+        direction = between(states[0], states[1], here)
         kept = folder / "points-line.npz"
         found = line(here, loss_fn, batches, direction, span=(-0.5, 1.5), keep=kept, **common)
         return found.assign_attrs(kind="line")

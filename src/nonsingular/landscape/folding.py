@@ -6,13 +6,12 @@ Folding a whole network costs less than one image, and saves a pass over every a
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-
-from nonsingular.landscape.directions import State
 
 _FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
@@ -29,7 +28,7 @@ class Folded:
     module: nn.Module
     layers: dict[str, tuple[str, float, bool, bool]]
 
-    def state(self, original: State) -> dict[str, Tensor]:
+    def state(self, original: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The folded network's parameters and buffers from the original's.
 
         Args:

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from nonsingular.errors import InputError
 from nonsingular.files import write_whole
-from nonsingular.landscape.directions import Direction
+from nonsingular.landscape.fitting import Direction
 
 SECONDS = 5.0
 """A killed process loses at most this much work and one point."""

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_map_only
 
 from nonsingular.curvature.problem import Batch, Loss, Problem, first_line, is_out_of_memory, out_of_memory
 from nonsingular.errors import InputError
-from nonsingular.landscape.directions import Direction
+from nonsingular.landscape.fitting import Direction, fitted
 from nonsingular.landscape.folding import Folded, fold
 from nonsingular.landscape.subset import estimate, subset
 
@@ -87,7 +87,7 @@ class Losses:
         if precision not in PRECISIONS:
             raise InputError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
         model = _copy(model)
-        _refuse_misfits(model, directions)
+        directions = [fitted(d, model, f"direction {k}") for k, d in enumerate(directions, 1)]
         names = [n for n, _ in model.named_parameters()]
         self.loss_fn, self.reduction = loss_fn, reduction
         self._problem = Problem(model, loss_fn, batches, names, reduction, None, None)
@@ -341,17 +341,3 @@ def _copy(model: nn.Module) -> nn.Module:
     except Exception as error:
         raise InputError(f"the model cannot be copied: {first_line(error)}") from error
     return copied.eval().requires_grad_(False)
-
-
-def _refuse_misfits(model: nn.Module, directions: Sequence[Direction]) -> None:
-    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    for k, direction in enumerate(directions, 1):
-        for name, d in direction.items():
-            if name not in state:
-                raise InputError(f"direction {k} moves {name}, which the model does not have")
-            if d.shape != state[name].shape:
-                raise InputError(
-                    f"direction {k} has shape {tuple(d.shape)} for {name}, the model {tuple(state[name].shape)}"
-                )
-        if not any(bool(d.any()) for d in direction.values()):
-            raise InputError(f"direction {k} is zero everywhere")

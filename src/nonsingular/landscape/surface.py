@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from nonsingular.curvature.problem import Loss
 from nonsingular.errors import InputError
-from nonsingular.landscape.directions import VECTORS, Direction, State, cosine, norm, principal
+from nonsingular.landscape.directions import VECTORS, cosine, norm
 from nonsingular.landscape.distributed import Distributed
+from nonsingular.landscape.fitting import Direction, fitted, movement
 from nonsingular.landscape.keeping import Kept, digest
 from nonsingular.landscape.losses import Losses
+from nonsingular.landscape.paths import principal
 from nonsingular.landscape.refinement import refine
+from nonsingular.weights import Weights, state_of
 
 Batches = Iterable[tuple[Any, Any]]
 Span = tuple[float, float]
@@ -137,15 +140,14 @@ def surface(
         InputError: as ``line``.
     """
     spans = {"y": span_y or span, "x": span}
-    found = _evaluate(model, loss_fn, batches, {"y": y, "x": x}, spans, grid, settings, keep, on_points)
-    return found.assign_attrs(cosine=cosine(x, y))
+    return _evaluate(model, loss_fn, batches, {"y": y, "x": x}, spans, grid, settings, keep, on_points)
 
 
 def trajectory(
     model: nn.Module,
     loss_fn: Loss,
     batches: Batches,
-    states: Sequence[State],
+    states: Sequence[Weights],
     *,
     margin: float = 0.25,
     moved: Sequence[str] = VECTORS,
@@ -160,7 +162,7 @@ def trajectory(
         model: the architecture; the centre is the last checkpoint, whose running statistics hold everywhere.
         loss_fn: as in ``line``.
         batches: as in ``line``.
-        states: state dictionaries of the checkpoints, in order.
+        states: the checkpoints in order, each a module, a state dictionary, a file, or a flat vector.
         margin: how far the plane reaches beyond the path, as a share of its extent.
         moved: ``bias`` and ``norm``, as ``keep`` of ``directions.principal``.
         grid: points along each axis.
@@ -169,17 +171,13 @@ def trajectory(
         on_points: as in ``line``.
 
     Returns:
-        As ``surface``; besides, along ``checkpoint``, the path's coordinates ``path_x`` and ``path_y``, and along
-        ``direction`` the share of variance ``explained``.
+        As ``surface``; besides, along ``checkpoint``, the path's coordinates ``path_x`` and ``path_y`` and its
+        ``distance`` from the plane, in the same units; and along ``direction`` the share of variance ``explained``.
 
     Raises:
         InputError: as ``surface`` and ``directions.principal``; states that do not fit the model.
     """
-    final = copy.deepcopy(model)
-    try:
-        final.load_state_dict(dict(states[-1]))
-    except (RuntimeError, IndexError) as error:
-        raise InputError(f"the checkpoints do not fit the model: {' '.join(str(error).split())[:300]}") from error
+    final = with_weights(model, states[-1], "the checkpoints do")
     path = principal(states, final, keep=moved)
     x, y = path.directions
     spans = [_around(path.coordinates[:, k], margin) for k in range(2)]
@@ -190,8 +188,23 @@ def trajectory(
     return found.assign(
         path_x=("checkpoint", path.coordinates[:, 0]),
         path_y=("checkpoint", path.coordinates[:, 1]),
+        distance=("checkpoint", path.distances),
         explained=("direction", path.explained),
     )
+
+
+def with_weights(model: nn.Module, weights: Weights, what: str = "the checkpoint does") -> nn.Module:
+    """A copy of the model with other weights.
+
+    Raises:
+        InputError: they do not fit it.
+    """
+    found = copy.deepcopy(model)
+    try:
+        found.load_state_dict(state_of(weights, found))
+    except (RuntimeError, IndexError) as error:
+        raise InputError(f"{what} not fit the model: {' '.join(str(error).split())[:300]}") from error
+    return found
 
 
 def _around(coordinates: np.ndarray, margin: float) -> Span:
@@ -213,6 +226,7 @@ def _evaluate(
 ) -> xr.Dataset:
     axes = {name: _axis(span, grid) for name, span in spans.items()}
     pairs = _pairs(batches)
+    directions = {name: fitted(d, model, f"direction {name}") for name, d in directions.items()}
     losses = Losses(
         model, loss_fn, pairs, list(directions.values()), samples=settings.samples, seed=settings.seed,
         reduction=settings.reduction, microbatch=settings.microbatch,
@@ -270,6 +284,8 @@ def _evaluate(
             "total_samples": everyone.total,
             "how": losses.how,
             **{f"norm_{name}": norm(d) for name, d in directions.items()},
+            **({"cosine": cosine(*directions.values())} if len(directions) == 2 else {}),
+            **movement(directions, model),
         },
     )
 

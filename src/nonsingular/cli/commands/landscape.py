@@ -55,12 +55,11 @@ def command(
     from nonsingular.cli.progress import Bar
     from nonsingular.cli.tables.landscape import print_landscape
     from nonsingular.files import held
-    from nonsingular.weights import read_weights
 
     look = surfaces.Look(directions, tuple(filter(None, keep.split(","))), seed, planes, grid, span, convexity)
     settings = surfaces.Settings(0.0 if exact else tolerance, subset, precision, seed)
     model, loss_fn = targets.load_target(target)
-    states = [read_weights(path) for path in checkpoint or []]
+    states = checkpoint or []
     pairs = targets.load_batches(model, data, batches, data_dir, scaling, samples)
     with held(out), Bar() as bar:
         surfaces.begin(out, resume)

@@ -1,0 +1,78 @@
+"""The plane that holds most of a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nonsingular.errors import InputError
+from nonsingular.landscape.directions import VECTORS, kinds_of, known, same_architecture
+from nonsingular.landscape.fitting import Direction
+from nonsingular.weights import Weights, state_of
+
+
+@dataclass(frozen=True)
+class Path:
+    """A trajectory of checkpoints in the plane that holds most of it.
+
+    Attributes:
+        directions: orthonormal over all moved weights, the direction of largest variance first.
+        coordinates: of each checkpoint, measured from the centre.
+        explained: share of the trajectory's variance along each direction, in [0, 1].
+        distances: of each checkpoint from the plane, Euclidean over all moved weights, in the units of coordinates.
+    """
+
+    directions: tuple[Direction, ...]
+    coordinates: Float[np.ndarray, "checkpoint direction"]
+    explained: Float[np.ndarray, " direction"]
+    distances: Float[np.ndarray, " checkpoint"]
+
+
+def principal(states: Sequence[Weights], model: nn.Module, *, count: int = 2, keep: Sequence[str] = VECTORS) -> Path:
+    """Principal components of a training run (li2018 section 7): of all checkpoints minus the last one.
+
+    Solved in the space of checkpoints, which are few, not in that of weights.
+
+    Args:
+        states: the checkpoints in their order, each a module, a state dictionary, a file or a flat vector; the last is
+            the centre of the coordinates.
+        model: tells parameters from buffers, which stay at the last checkpoint's.
+        count: directions wanted.
+        keep: ``bias`` and ``norm`` to move biases and normalisation parameters too, as training did.
+
+    Raises:
+        InputError: too few or equal checkpoints, or checkpoints of different architectures.
+    """
+    if len(states) <= count:
+        raise InputError(f"{count} principal directions need at least {count + 1} checkpoints, got {len(states)}")
+    named = [state_of(s, model) for s in states]
+    same_architecture(named)
+    known(keep)
+    kinds = kinds_of(model)
+    names = [n for n, kind in kinds.items() if n in named[-1] and (kind == "weight" or kind in keep)]
+    offsets = torch.stack([torch.cat([(s[n] - named[-1][n]).flatten().double().cpu() for n in names]) for s in named])
+    centred = offsets - offsets.mean(0)
+    values, vectors = torch.linalg.eigh(centred @ centred.T)
+    values, vectors = values.flip(0), vectors.flip(1)
+    if not values[count - 1] > len(states) * torch.finfo(torch.float64).eps * values[0].clamp_min(1e-300):
+        raise InputError(f"the checkpoints do not span {count} directions: are some of them equal?")
+    basis = (centred.T @ vectors[:, :count] / values[:count].sqrt()).T  # [direction, weight]
+    # Of either sign of an eigenvector, the one in which training comes from the positive side.
+    basis *= torch.where(basis @ offsets[0] < 0, -1.0, 1.0)[:, None]
+    coordinates = offsets @ basis.T
+    return Path(
+        tuple(_unflatten(b, names, [named[-1][n] for n in names]) for b in basis),
+        coordinates.numpy(),
+        (values[:count] / values.clamp_min(0).sum()).numpy(),
+        (offsets - coordinates @ basis).norm(dim=1).numpy(),
+    )
+
+
+def _unflatten(vector: Tensor, names: Sequence[str], like: Sequence[Tensor]) -> Direction:
+    parts = vector.split([t.numel() for t in like])
+    return {n: v.view(t.shape).to(t.device, t.dtype) for n, v, t in zip(names, parts, like, strict=True)}
