@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from nonsingular.intervals import EVERYWHERE, mean
+from nonsingular.plots.landscape_parts import Scale, across, bar, eigenvalue_ratios, filled, frames, how
 from nonsingular.plots.style import (
     BLACK,
     BLUE,
@@ -18,15 +19,14 @@ from nonsingular.plots.style import (
     SKY,
     VERMILION,
     colour,
+    heading,
     new_figure,
     style,
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEVELS = 24
 _RADIUS = "multiple of the direction"
 
 
@@ -37,95 +37,124 @@ def draw(found: xr.Dataset, title: str) -> Mapping[str, Figure]:
         found: from ``landscape.explore``.
         title: of each.
     """
-    kind = found.attrs["kind"]
+    kind, metrics = found.attrs["kind"], list(found.attrs.get("metrics", []))
     if kind == "line":
         return {"line": line(found, title)}
     if kind == "trajectory":
-        return {"trajectory": trajectories([found], [""], title), "surface": relief([found], [""], title)}
+        figures = {"trajectory": trajectories([found], [""], title), "surface": relief([found], [""], title)}
+        return figures | {m: trajectories([found], [""], title, variable=m) for m in metrics}
     planes = [found.isel(plane=k) for k in range(found.sizes["plane"])]
     names = [f"directions {k + 1}" if len(planes) > 1 else "" for k in range(len(planes))]
     figures = {"contours": contours(planes, names, title), "surface": relief(planes, names, title)}
+    figures |= {m: contours(planes, names, title, variable=m) for m in metrics}
     if "hessian_ratio" in found:
-        figures["convexity"] = convexity(found, title)
+        figures["convexity"] = ratios([found.isel(plane=0)], [""], title)
     return figures
 
 
-def contours(surfaces: Sequence[xr.Dataset], names: Sequence[str], title: str, columns: int = 0) -> Figure:
-    """Filled contours of each surface, all on one logarithmic scale of colours.
+def contours(
+    surfaces: Sequence[xr.Dataset], names: Sequence[str], title: str, columns: int = 0, variable: str = "loss"
+) -> Figure:
+    """Filled contours of each surface, all on one scale of colours, logarithmic for the loss.
 
     Args:
-        surfaces: each with ``loss`` over ``y`` and ``x``.
+        surfaces: each with ``variable`` over ``y`` and ``x``.
         names: above the panels.
         title: above all.
         columns: panels in a row; 0 for at most four.
+        variable: ``loss``, or a metric.
     """
     with style():
-        figure, axes, low, high = _panels(surfaces, columns)
+        figure, axes = frames(surfaces, columns)
+        scale = Scale.of(surfaces, variable)
         for number, (ax, surface, name) in enumerate(zip(axes, surfaces, names, strict=False)):
-            drawn = _filled(ax, surface, low, high)
+            drawn = filled(ax, surface, scale)
             ax.plot(0, 0, "+", color="white", ms=9, mew=1.8)
             ax.set_title(name)
             ax.set_xlabel(f"first direction ({_RADIUS})" if len(surfaces) == 1 else "first direction")
-            if number % _columns(len(surfaces), columns) == 0:
+            if number % across(len(surfaces), columns) == 0:
                 ax.set_ylabel(f"second direction ({_RADIUS})" if len(surfaces) == 1 else "second direction")
-        _bar(figure, drawn, axes)
-        figure.suptitle(f"{title}\n{_how(surfaces)}", fontsize=10)
+        bar(figure, drawn, axes, scale)
+        figure.suptitle(f"{title}\n{how(surfaces)}", fontsize=10)
         return figure
 
 
 def relief(surfaces: Sequence[xr.Dataset], names: Sequence[str], title: str, columns: int = 0) -> Figure:
-    """Surfaces in three dimensions; height and colour are the logarithm of the loss, on one scale for all."""
+    """Surfaces in three dimensions: first by the logarithm of the loss, then by the loss; each one scale for all.
+
+    Only both together show a surface: the logarithm draws every small loss as a deep pit, the loss every large one as a
+    steep wall.
+    """
+    with style():
+        width = across(len(surfaces), columns)
+        rows = -(-len(surfaces) // width)
+        scales = [Scale.of(surfaces)]
+        scales += [Scale.of(surfaces, linear=True)] if scales[0].logarithmic else []
+        beside = len(surfaces) == 1  # one surface stands beside itself, several one below the other
+        shape = (1, len(scales)) if beside else (rows * len(scales), width)
+        figure = new_figure(4.4 * shape[1], 3.5 * shape[0] + 0.5)
+        for level, scale in enumerate(scales):
+            for number, (surface, name) in enumerate(zip(surfaces, names, strict=True), 1):
+                place = level * (1 if beside else rows * width) + number
+                ax: Any = figure.add_subplot(*shape, place, projection="3d")
+                _stand(ax, surface, scale)
+                ax.set_title(name if not level else "", y=0.98)
+        figure.suptitle(f"{title}\n{how(surfaces)}", fontsize=10)
+        return figure
+
+
+def _stand(ax: Any, surface: xr.Dataset, scale: Scale) -> None:
+    """One surface in three dimensions."""
     from matplotlib.ticker import MaxNLocator
 
-    with style():
-        low, high = _range(surfaces)
-        width = _columns(len(surfaces), columns)
-        rows = -(-len(surfaces) // width)
-        figure = new_figure(4.4 * width, 3.8 * rows + 0.5)
-        for number, (surface, name) in enumerate(zip(surfaces, names, strict=True), 1):
-            ax: Any = figure.add_subplot(rows, width, number, projection="3d")
-            X, Y = np.meshgrid(surface.x, surface.y)
-            Z = np.clip(_log10(surface), low, high)
-            ax.plot_surface(
-                X, Y, Z, cmap=SEQUENTIAL, vmin=low, vmax=high, rcount=120, ccount=120, linewidth=0, antialiased=True
-            )
-            ax.set_zlim(low, high)
-            ticks = np.linspace(low, high, 5)
-            ax.set_zticks(ticks, labels=_numbers(ticks))
-            for axis in (ax.xaxis, ax.yaxis):
-                axis.set_major_locator(MaxNLocator(4))
-            ax.set_xlabel("first direction", labelpad=-2)
-            ax.set_ylabel("second direction", labelpad=-2)
-            ax.set_zlabel("loss", labelpad=2)
-            ax.tick_params(pad=0, labelsize=7)
-            ax.view_init(elev=32, azim=-58)
-            ax.set_box_aspect(None, zoom=0.88)
-            ax.set_title(name, y=0.98)
-        figure.suptitle(f"{title}\n{_how(surfaces)}", fontsize=10)
-        return figure
+    X, Y = np.meshgrid(surface.x, surface.y)
+    ax.plot_surface(
+        X, Y, scale.heights(surface), cmap=SEQUENTIAL, vmin=scale.low, vmax=scale.high, rcount=120, ccount=120,
+        linewidth=0, antialiased=True,
+    )  # fmt: skip
+    ax.set_zlim(scale.low, scale.high)
+    ticks, labels = scale.ticks(5)
+    ax.set_zticks(ticks, labels=labels)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(4))
+    ax.set_xlabel("first direction", labelpad=-2)
+    ax.set_ylabel("second direction", labelpad=-2)
+    ax.set_zlabel(scale.label, labelpad=4)
+    ax.tick_params(pad=0, labelsize=7)
+    ax.view_init(elev=32, azim=-58)
+    ax.set_box_aspect(None, zoom=0.85)
 
 
 def line(found: xr.Dataset, title: str) -> Figure:
-    """The loss along a line; the two solutions are marked."""
+    """The loss along a line, and each metric below it; the two solutions are marked."""
+    shown = ["loss", *found.attrs.get("metrics", [])]
     with style():
-        figure = new_figure(5.6, 3.4)
-        ax = figure.subplots()
-        ax.plot(found.x, found.loss, color=BLUE)
-        error = found.standard_error.fillna(0)
-        if float(error.max()) > 0:
-            ax.fill_between(found.x, found.loss - error, found.loss + error, color=BLUE, alpha=0.25, lw=0)
-        for at, name in ((0, "first"), (1, "second")):
-            ax.axvline(at, color=GREY, lw=1, ls="--")
-            ax.text(at, 0.97, f" {name}", transform=ax.get_xaxis_transform(), color=GREY, fontsize=8, va="top")
-        if float(found.loss.min()) > 0:
-            ax.set_yscale("log")
-        ax.set_xlabel("from the first solution (0) to the second (1)")
-        ax.set_ylabel("loss")
-        figure.suptitle(f"{title}\n{_how([found])}", fontsize=10)
+        figure = new_figure(5.6, 1.4 + 2.0 * len(shown))
+        axes = np.atleast_1d(figure.subplots(len(shown), 1, sharex=True))
+        for ax, name in zip(axes, shown, strict=True):
+            values, error = found[name], found[_error(name)].fillna(0)
+            ax.plot(found.x, values, color=BLUE)
+            if float(error.max()) > 0:
+                ax.fill_between(found.x, values - error, values + error, color=BLUE, alpha=0.25, lw=0)
+            for at, end in ((0, "first"), (1, "second")):
+                ax.axvline(at, color=GREY, lw=1, ls="--")
+                ax.text(at, 0.97, f" {end}", transform=ax.get_xaxis_transform(), color=GREY, fontsize=8, va="top")
+            if name == "loss" and 0 < 3 * float(values.min()) < float(values.max()):
+                ax.set_yscale("log")
+            ax.set_ylabel(f"{name} (log scale)" if ax.get_yscale() == "log" else name.replace("_", " "))
+        axes[-1].set_xlabel("from the first solution (0) to the second (1)")
+        band = "; band: ±1 standard error of the subset" if float(found.standard_error.fillna(0).max()) > 0 else ""
+        figure.suptitle(f"{title}\n{how([found])}{band}", fontsize=10)
         return figure
 
 
-def trajectories(surfaces: Sequence[xr.Dataset], names: Sequence[str], title: str, columns: int = 0) -> Figure:
+def _error(name: str) -> str:
+    return "standard_error" if name == "loss" else f"{name}_standard_error"
+
+
+def trajectories(
+    surfaces: Sequence[xr.Dataset], names: Sequence[str], title: str, columns: int = 0, variable: str = "loss"
+) -> Figure:
     """Paths of training runs over the planes of their first two principal components.
 
     Args:
@@ -133,11 +162,13 @@ def trajectories(surfaces: Sequence[xr.Dataset], names: Sequence[str], title: st
         names: above the panels.
         title: above all.
         columns: panels in a row; 0 for at most four.
+        variable: ``loss``, or a metric.
     """
     with style():
-        figure, axes, low, high = _panels(surfaces, columns, shared=False)
+        figure, axes = frames(surfaces, columns, shared=False)
+        scale = Scale.of(surfaces, variable)
         for ax, surface, name in zip(axes, surfaces, names, strict=False):
-            drawn = _filled(ax, surface, low, high)
+            drawn = filled(ax, surface, scale)
             ax.plot(surface.path_x, surface.path_y, "-", color="white", lw=2.6)
             ax.plot(surface.path_x, surface.path_y, "o-", color=VERMILION, lw=1.3, ms=3)
             ax.plot(surface.path_x[0], surface.path_y[0], "o", color="white", mec=BLACK, ms=6)
@@ -145,27 +176,18 @@ def trajectories(surfaces: Sequence[xr.Dataset], names: Sequence[str], title: st
             first, second = 100 * surface.explained.values[:2]
             ax.set_xlabel(f"1st component ({first:.1f} % of variance)")
             ax.set_ylabel(f"2nd component ({second:.1f} %)")
-            ax.set_title(name)
-        _bar(figure, drawn, axes)
-        figure.suptitle(f"{title}\ncircle: start, star: end, dots: epochs; {_how(surfaces)}", fontsize=10)
+            ax.set_title("\n".join(filter(None, (name, _off(surface)))), fontsize=9)
+        bar(figure, drawn, axes, scale)
+        figure.suptitle(f"{title}\ncircle: start, star: end, dots: epochs; {how(surfaces)}", fontsize=10)
         return figure
 
 
-def convexity(found: xr.Dataset, title: str) -> Figure:
-    """The map of abs(smallest / largest eigenvalue): dark is convex."""
-    with style():
-        figure = new_figure(4.6, 3.9)
-        ax = figure.subplots()
-        ax.grid(False)
-        drawn = ax.pcolormesh(
-            found.curvature_x, found.curvature_y, found.hessian_ratio, cmap=SEQUENTIAL, vmin=0, shading="nearest"
-        )
-        ax.set_xlabel(f"first direction ({_RADIUS})")
-        ax.set_ylabel(f"second direction ({_RADIUS})")
-        bar = figure.colorbar(drawn, ax=ax, label=r"$|\lambda_{\min} / \lambda_{\max}|$ of the Hessian, 0: convex")
-        bar.outline.set_visible(False)
-        figure.suptitle(title, fontsize=10)
-        return figure
+def _off(surface: xr.Dataset) -> str:
+    """How far a path leaves its plane, where that was measured."""
+    if "distance" not in surface:
+        return ""
+    length = np.hypot(surface.path_x, surface.path_y).values
+    return f"up to {float(surface.distance.max()):.2g} off the plane, {length.max():.2g} from the end in it"
 
 
 def lines(results: xr.Dataset, title: str) -> Figure:
@@ -185,8 +207,8 @@ def lines(results: xr.Dataset, title: str) -> Figure:
             ax.set_yscale("log")
             ax.set_title(str(pair))
             ax.set_xlabel("from the first solution (0) to the second (1)")
-        axes[0].set_ylabel("loss")
-        figure.suptitle(f"{title}\none line a run; {_how([results])}", fontsize=10)
+        axes[0].set_ylabel("loss (log scale)")
+        figure.suptitle(f"{title}\none line a run; {how([results])}", fontsize=10)
         return figure
 
 
@@ -200,25 +222,23 @@ def ratios(surfaces: Sequence[xr.Dataset], names: Sequence[str], title: str) -> 
         title: above all.
     """
     with style():
-        figure, axes, low, high = _panels(surfaces, 0)
+        figure, axes = frames(surfaces, 0)
+        scale = Scale.of(surfaces)
         values = np.concatenate([s.hessian_ratio.values.ravel() for s in surfaces])
         values = values[np.isfinite(values)]
         top = max(float(np.quantile(values, 0.99)), 1e-3) if values.size else 1.0
         for ax, surface, name in zip(axes, surfaces, names, strict=False):
-            ax.grid(False)
-            drawn = ax.pcolormesh(
-                surface.curvature_x, surface.curvature_y, surface.hessian_ratio.transpose("curvature_y", "curvature_x"),
-                cmap=SEQUENTIAL, vmin=0, vmax=top, shading="nearest",
-            )  # fmt: skip
-            logs = np.clip(np.nan_to_num(_log10(surface), nan=high, posinf=high, neginf=low), low, high)
-            ax.contour(surface.x, surface.y, logs, levels=np.linspace(low, high, 10)[1:-1], colors="white",
-                       linewidths=0.6, linestyles="solid")  # fmt: skip
+            drawn = eigenvalue_ratios(ax, surface, np.linspace(0, top, 25))
+            ax.contour(surface.x, surface.y, scale.heights(surface), colors="white", linewidths=0.6,
+                       levels=np.linspace(scale.low, scale.high, 10)[1:-1], linestyles="solid")  # fmt: skip
             ax.set_title(name)
             ax.set_xlabel("first direction")
         axes[0].set_ylabel("second direction")
-        bar = figure.colorbar(drawn, ax=axes, label=r"$|\lambda_{\min} / \lambda_{\max}|$, 0: convex", pad=0.02)
-        bar.outline.set_visible(False)
-        figure.suptitle(f"{title}\nlines: contours of the loss; {_how(surfaces)}", fontsize=10)
+        beside = figure.colorbar(drawn, ax=axes, label=r"$|\lambda_{\min} / \lambda_{\max}|$, 0: convex", pad=0.02)
+        beside.outline.set_visible(False)
+        beside.set_ticks(list(np.linspace(0, top, 6)), labels=[f"{t:.2g}" for t in np.linspace(0, top, 6)])
+        dots = "dots: where eigenvalues were computed, linear between them; lines: contours of the loss"
+        heading(figure, title, f"{dots}; {how(surfaces)}")
         return figure
 
 
@@ -353,86 +373,3 @@ def _called(name: str) -> str:
 
 def _colour(name: str) -> str:
     return colour({"resnet": "residual", "plainnet": "plain"}.get(name.split("-")[0], name))
-
-
-# --- shared pieces ------------------------------------------------------------------------------------------
-
-
-def _columns(count: int, columns: int) -> int:
-    return columns or min(count, 4)
-
-
-def _panels(
-    surfaces: Sequence[xr.Dataset], columns: int, shared: bool = True
-) -> tuple[Figure, list[Axes], float, float]:
-    width = _columns(len(surfaces), columns)
-    rows = -(-len(surfaces) // width)
-    single = len(surfaces) == 1
-    figure = new_figure((4.6 if single else 2.9) * width + 0.9, (3.9 if single else 2.7) * rows + 0.6)
-    grid = np.atleast_1d(figure.subplots(rows, width, sharex=shared, sharey=shared)).ravel()
-    for ax in grid[len(surfaces) :]:
-        ax.set_visible(False)
-    low, high = _range(surfaces)
-    return figure, list(grid[: len(surfaces)]), low, high
-
-
-def _log10(surface: xr.Dataset) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log10(surface.loss.transpose("y", "x").values)
-
-
-def _range(surfaces: Sequence[xr.Dataset]) -> tuple[float, float]:
-    """Of the logarithm of all losses; peaks that would leave the rest no colours are cut off."""
-    values = np.concatenate([_log10(s).ravel() for s in surfaces])
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return 0.0, 1.0
-    low, most, high = (float(q) for q in np.quantile(values, [0, 0.99, 1]))
-    if high - low > 1.5 * (most - low):
-        high = most
-    return low, max(high, low + 1e-3)
-
-
-def _numbers(logs: np.ndarray) -> list[str]:
-    """Tick labels of a logarithmic scale, with as many digits as tell them apart."""
-    for digits in range(2, 7):
-        labels = [f"{float(f'{10**t:.{digits}g}'):g}" for t in logs]  # 190, not 1.9e+02
-        if len(set(labels)) == len(labels):
-            break
-    return labels
-
-
-def _filled(ax: Axes, surface: xr.Dataset, low: float, high: float) -> Any:
-    ax.grid(False)
-    Z = np.clip(np.nan_to_num(_log10(surface), nan=high, posinf=high, neginf=low), low, high)
-    levels = np.linspace(low, high, LEVELS)
-    drawn = ax.contourf(
-        surface.x,
-        surface.y,
-        Z,
-        levels=levels,
-        cmap=SEQUENTIAL,
-        extend="max" if Z.max() < _log10(surface).max() else "neither",
-    )
-    drawn.set_edgecolor("face")  # no hairlines between levels in vector formats
-    ax.contour(
-        surface.x, surface.y, Z, levels=levels[1:-1:2], colors="white", linewidths=0.5, linestyles="solid", alpha=0.7
-    )
-    return drawn
-
-
-def _bar(figure: Figure, drawn: Any, axes: Sequence[Axes]) -> None:
-    low, high = drawn.levels[0], drawn.levels[-1]
-    bar = figure.colorbar(drawn, ax=list(axes), label="loss", pad=0.02, shrink=0.92)
-    ticks = np.linspace(low, high, 6)
-    bar.set_ticks(list(ticks), labels=_numbers(ticks))
-    bar.outline.set_visible(False)
-
-
-def _how(surfaces: Sequence[xr.Dataset]) -> str:
-    """What was computed: images, and interpolation if any."""
-    attrs = surfaces[0].attrs
-    samples = f"{attrs['samples']:,} samples" if "samples" in attrs else ""
-    if "total_samples" in attrs and attrs["samples"] < attrs["total_samples"]:
-        samples += f" of {attrs['total_samples']:,}"
-    return samples

@@ -8,11 +8,12 @@ import numpy as np
 import xarray as xr
 
 from nonsingular.errors import MissingExtra
+from nonsingular.plots.landscape_parts import Scale
 from nonsingular.plots.style import SEQUENTIAL, VERMILION
 
 
 def surface(found: xr.Dataset, title: str) -> Any:
-    """One surface, its height the logarithm of the loss; with the path of a training run if it has one.
+    """One surface, its height the logarithm of the loss where that is positive everywhere; with the path of a run.
 
     Args:
         found: ``loss`` over ``y`` and ``x``; perhaps ``path_x`` and ``path_y``.
@@ -25,9 +26,10 @@ def surface(found: xr.Dataset, title: str) -> Any:
         import plotly.graph_objects as go
     except ImportError:
         raise MissingExtra("interactive surfaces", "interactive") from None
-    loss = found.loss.transpose("y", "x").values
+    loss, scale = found.loss.transpose("y", "x").values, Scale.of([found])
+    label = "log10 loss" if scale.logarithmic else "loss"
     with np.errstate(divide="ignore", invalid="ignore"):
-        height = np.where(np.isfinite(loss) & (loss > 0), np.log10(loss), np.nan)
+        height = np.where(np.isfinite(loss), np.log10(loss) if scale.logarithmic else loss, np.nan)
     figure = go.Figure(
         go.Surface(
             x=found.x.values,
@@ -36,7 +38,7 @@ def surface(found: xr.Dataset, title: str) -> Any:
             customdata=loss,
             hovertemplate="x = %{x:.3g}<br>y = %{y:.3g}<br>loss = %{customdata:.4g}<extra></extra>",
             colorscale=SEQUENTIAL.capitalize(),
-            colorbar={"title": "log10 loss"},
+            colorbar={"title": label},
             contours={"z": {"show": True, "usecolormap": True, "project": {"z": True}}},
         )
     )
@@ -52,5 +54,5 @@ def surface(found: xr.Dataset, title: str) -> Any:
                 text=[f"checkpoint {k}" for k in range(len(x))], hovertemplate="%{text}<extra></extra>",
             )
         )  # fmt: skip
-    axes = {"xaxis_title": "first direction", "yaxis_title": "second direction", "zaxis_title": "log10 loss"}
+    axes = {"xaxis_title": "first direction", "yaxis_title": "second direction", "zaxis_title": label}
     return figure.update_layout(title=title, scene=axes, template="plotly_white", margin={"l": 0, "r": 0, "b": 0})

@@ -1,0 +1,77 @@
+"""Pictures of surfaces: heights that are what their axes say."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from nonsingular.plots import landscape as plots
+from nonsingular.plots.landscape_parts import Scale
+
+
+def surface(loss, **attrs):
+    axis = np.linspace(-1, 1, len(loss))
+    return xr.Dataset({"loss": (("y", "x"), loss)}, {"x": axis, "y": axis}, {"samples": 10, **attrs})
+
+
+def bowl(lowest=0.1, steep=1.0, size=9):
+    x, y = np.meshgrid(*[np.linspace(-1, 1, size)] * 2)
+    return lowest + steep * (x**2 + y**2)
+
+
+def test_a_positive_loss_is_drawn_by_its_logarithm_and_the_axis_says_so():
+    one = surface(bowl())
+    scale = Scale.of([one])
+    np.testing.assert_allclose(scale.heights(one), np.log10(one.loss))
+    assert scale.label == "loss (log scale)"
+    heights, labels = scale.ticks(5)
+    np.testing.assert_allclose([float(t) for t in labels], 10**heights, rtol=0.05)
+
+
+def test_a_loss_below_zero_is_drawn_as_it_is():
+    one = surface(bowl(-3))
+    scale = Scale.of([one])
+    np.testing.assert_array_equal(scale.heights(one), one.loss)
+    assert scale.label == "loss"
+
+
+def test_what_is_cut_is_said():
+    one = surface(bowl(steep=1000.0) ** 2)
+    scale = Scale.of([one], linear=True)
+    assert scale.cut
+    assert scale.high == pytest.approx(3 * one.loss.median().item())
+    assert scale.label == f"loss (linear, cut at {scale.high:.3g})"
+    hole = one.copy(deep=True)
+    hole.loss[0, 0] = np.nan
+    assert scale.heights(hole)[0, 0] == scale.high
+
+
+def labels(figure):
+    return {get() for ax in figure.axes for get in (ax.get_xlabel, ax.get_ylabel, getattr(ax, "get_zlabel", str))}
+
+
+def test_every_axis_of_the_loss_says_its_scale():
+    one = surface(bowl(1e-3, 100.0) ** 2)
+    line = xr.Dataset({"loss": ("x", one.loss.values[4]), "standard_error": ("x", np.zeros(9))}, {"x": one.x})
+    assert "loss (log scale)" in labels(plots.contours([one], [""], "t"))
+    shown = labels(plots.relief([one], [""], "t"))
+    assert "loss (log scale)" in shown
+    assert any(label.startswith("loss (linear, cut at") for label in shown)
+    assert "loss (log scale)" in labels(plots.line(line.assign_attrs(samples=10), "t"))
+
+
+def test_eigenvalues_are_drawn_where_they_were_computed():
+    one = surface(bowl())
+    axis = np.linspace(-1, 1, 3)
+    ratio = np.array([[0.0, 0.2, 0.4], [0.1, np.nan, 0.3], [0.2, 0.2, 0.2]])
+    one = one.assign(hessian_ratio=(("curvature_y", "curvature_x"), ratio))
+    figure = plots.ratios([one.assign_coords(curvature_x=axis, curvature_y=axis)], [""], "t")
+    [dots] = figure.axes[0].lines
+    assert len(dots.get_xdata()) == 8  # not where there is none
+    assert "dots: where eigenvalues were computed" in " ".join(figure.get_suptitle().split())
+
+
+def test_metrics_have_pictures_of_their_own():
+    one = surface(bowl(), metrics=["accuracy"], kind="planes").assign(accuracy=(("y", "x"), 1 - bowl() / 3))
+    figures = plots.draw(one.expand_dims("plane"), "t")
+    assert figures.keys() == {"contours", "surface", "accuracy"}
+    assert "accuracy" in labels(figures["accuracy"])
