@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
 from nonsingular.curvature.problem import Batch, first_line, is_out_of_memory, out_of_memory
 from nonsingular.data import load
@@ -26,12 +26,14 @@ class Problem:
     Attributes:
         model: the user's, as it is.
         loss_fn: (output, target) -> scalar.
-        batches: checked, on the model's device.
+        batches: checked, on the model's device; those of very few samples put together.
+        sizes: samples of the batches as they were brought.
     """
 
     model: nn.Module
     loss_fn: LossFn
     batches: list[Batch]
+    sizes: tuple[int, ...] = ()
 
     @property
     def samples(self) -> int:
@@ -114,7 +116,7 @@ def problem(model: nn.Module, loss_fn: LossFn, batches: Iterable[tuple[Any, Any]
     found = list(_read(batches, samples, next(iter(devices))))
     if sum(b.samples for b in found) < 2:
         raise InputError("at least 2 samples are needed: give batches of (inputs, target) with more samples")
-    return Problem(model, loss_fn, found)
+    return Problem(model, loss_fn, _together(found), tuple(b.samples for b in found))
 
 
 def _read(batches: Any, samples: int, device: torch.device) -> Iterator[Batch]:
@@ -133,6 +135,42 @@ def _read(batches: Any, samples: int, device: torch.device) -> Iterator[Batch]:
         seen += batch.samples
         if seen >= samples:
             return
+
+
+FEW, ENOUGH = 4, 64  # samples: batches smaller than the first are put together up to the second
+
+
+def _together(batches: list[Batch]) -> list[Batch]:
+    """Batches of one or a few samples as larger ones, where shapes agree: what tells samples apart needs several."""
+    found: list[Batch] = []
+    for batch in batches:
+        last = found[-1] if found else None
+        joined = None
+        if last is not None and batch.samples < FEW and last.samples + batch.samples <= ENOUGH:
+            joined = _joined(last, batch)
+        if joined is None:
+            found.append(batch)
+        else:
+            found[-1] = joined
+    return found
+
+
+def _joined(a: Batch, b: Batch) -> Batch | None:
+    """Both as one; None where their tensors do not go together."""
+    (left, spec), (right, other) = (tree_flatten((x.inputs, x.target)) for x in (a, b))
+    if spec != other:
+        return None
+    leaves: list[Any] = []
+    for x, y in zip(left, right, strict=True):
+        tensors = isinstance(x, Tensor) and isinstance(y, Tensor)
+        if tensors and x.ndim and y.ndim and (len(x), len(y)) == (a.samples, b.samples) and x.shape[1:] == y.shape[1:]:
+            leaves.append(torch.cat([x, y]))
+        elif (tensors and x.shape == y.shape and torch.equal(x, y)) or (not tensors and x == y):
+            leaves.append(x)
+        else:
+            return None
+    inputs, target = tree_unflatten(leaves, spec)
+    return Batch(inputs, target, a.samples + b.samples)
 
 
 def _batch(pair: Any, index: int, device: torch.device) -> Batch:

@@ -14,12 +14,11 @@ from torch import nn
 
 from nonsingular.data import Task
 from nonsingular.diagnosis import healthy as table
+from nonsingular.diagnosis.examine import examine
 from nonsingular.diagnosis.findings import Finding, findings
-from nonsingular.diagnosis.flatness import with_spectrum
-from nonsingular.diagnosis.look import Budget, look
+from nonsingular.diagnosis.look import Budget
 from nonsingular.diagnosis.patients import Case, healthy, sick
-from nonsingular.diagnosis.records import Look
-from nonsingular.diagnosis.statistics import statistics
+from nonsingular.diagnosis.records import Look, Statistic
 from nonsingular.training import Trainer, TrainingSpec
 
 CALIBRATION_SEED, FRESH_SEED = 0, 10_000
@@ -161,8 +160,8 @@ def calibrate(seeds: Sequence[int], on_case: Callable[[Case], None] = lambda cas
 def healthy_numbers(case: Case, seed: int) -> list[dict[str, float]]:
     """The statistics of one healthy network at the start and after training."""
     network = case.network(seed)
-    looks = [_look(case, one, seed) for one in (network, trained(case, network, seed))]
-    return [{name: s.value for name, s in statistics(seen).items()} for seen in looks]
+    both = [_examined(case, one, seed)[1] for one in (network, trained(case, network, seed))]
+    return [{name: s.value for name, s in numbers.items()} for numbers in both]
 
 
 def tabulated(measured: Sequence[Mapping[str, float]], seeds: Sequence[int]) -> dict[str, object]:
@@ -184,12 +183,12 @@ def write_table(path: Path, measured: Mapping[str, object]) -> None:
 
 def diagnose_case(case: Case, network: nn.Module, seed: int) -> list[Finding]:
     """Findings of one network of the bench."""
-    seen = _look(case, network, seed)
-    return findings(statistics(seen), table.limits(), seen)
+    seen, numbers = _examined(case, network, seed)
+    return findings(numbers, table.limits(), seen)
 
 
-def _look(case: Case, network: nn.Module, seed: int) -> Look:
-    return with_spectrum(look(network, case.loss, case.data(seed), BUDGET), network, case.loss, case.data(seed))
+def _examined(case: Case, network: nn.Module, seed: int) -> tuple[Look, dict[str, Statistic]]:
+    return examine(network, case.loss, case.data(seed), BUDGET)
 
 
 def _answer(case: Case, network: nn.Module, seed: int, after: bool) -> Answer:

@@ -13,12 +13,11 @@ from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis import healthy
 from nonsingular.diagnosis.batches import LossFn
+from nonsingular.diagnosis.examine import examine
 from nonsingular.diagnosis.findings import Finding, findings
-from nonsingular.diagnosis.flatness import with_spectrum
-from nonsingular.diagnosis.look import Budget, look
+from nonsingular.diagnosis.look import Budget
 from nonsingular.diagnosis.prove import Build, Curve, Proof, Protocol, prove
 from nonsingular.diagnosis.records import Layer, Look, Statistic
-from nonsingular.diagnosis.statistics import statistics
 from nonsingular.errors import InputError
 
 if TYPE_CHECKING:
@@ -102,6 +101,7 @@ def diagnose(
     curvature: bool | None = None,
     kept: MutableMapping[str, Curve] | None = None,
     observed: Mapping[str, Statistic] | None = None,
+    held_out: Iterable[tuple[Any, Any]] = (),
     on_progress: Callable[[str], None] = lambda what: None,
 ) -> Diagnosis:
     """Tell why a network will not train, and with ``steps`` prove what would make it.
@@ -120,6 +120,7 @@ def diagnose(
         curvature: count the Hessian's degenerate and negative eigenvalues; by default where the network has at most
             1500 parameters.
         kept: trained copies of an earlier, stopped call, as ``prove`` takes them.
+        held_out: batches of the evaluation: their samples are looked for in training.
         observed: further statistics, such as those of a training loop, to be judged together with the network's.
         on_progress: called with a line of what has been done.
 
@@ -129,11 +130,9 @@ def diagnose(
     budget = budget or Budget()
     if not isinstance(batches, list | tuple):
         batches = list(_needed(batches, None if steps else budget.samples))
-    seen = look(model, loss_fn, batches, budget)
-    if curvature is not False:
-        seen = with_spectrum(seen, model, loss_fn, batches, curvature)
+    seen, measured = examine(model, loss_fn, batches, budget, curvature, list(held_out))
     on_progress(f"looked at {len(seen.layers)} layers on {seen.samples} samples")
-    numbers = {**statistics(seen), **(observed or {})}
+    numbers = {**measured, **(observed or {})}
     found = tuple(findings(numbers, healthy.limits(), seen))
     diagnosis = Diagnosis(found, seen, numbers)
     if not (steps and found):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from nonsingular import measures
-from nonsingular.curvature.problem import Batch
+from nonsingular.curvature.problem import Batch, first_line, is_out_of_memory
 from nonsingular.diagnosis import weights
 from nonsingular.diagnosis.batches import LossFn, Problem, problem
 from nonsingular.diagnosis.outputs import Outputs
@@ -21,6 +21,7 @@ from nonsingular.diagnosis.paths import bypassed
 from nonsingular.diagnosis.records import Layer, Look, Parameter
 from nonsingular.diagnosis.untouched import as_training, untouched
 from nonsingular.diagnosis.watch import Watch, Watched, evenly
+from nonsingular.errors import InputError
 
 SMALL_DIRECTION = 1e-3
 
@@ -95,6 +96,7 @@ def look(
         kept_bytes=kept,
         profiles={name: profile(torch.cat(list(seen.rows.values()))) for name, seen in watch.watched.items()},
         complete=passes.samples >= task.samples - 1,
+        not_finite=passes.not_finite,
     )
 
 
@@ -110,6 +112,7 @@ class _Passes:
         self.outputs = Outputs()
         self.around: dict[str, bool] = {}
         self.samples = 0
+        self.not_finite: Batch | None = None
 
     def add(self, batch: Batch, watch: Watch) -> None:
         output = self._task.output(batch)
@@ -121,22 +124,30 @@ class _Passes:
             watch.sources.clear()
             for seen in watch.watched.values():
                 seen.node = None
+        fine = bool(torch.isfinite(loss))
         if loss.requires_grad:
-            self._differentiate(loss, batch.samples)
+            fine &= self._differentiate(loss, batch.samples)
+        if not fine and self.not_finite is None:
+            self.not_finite = batch
         self.samples += batch.samples
 
-    def _differentiate(self, loss: Tensor, samples: int) -> None:
-        gradients = torch.autograd.grad(loss, list(self._named.values()), allow_unused=True)
+    def _differentiate(self, loss: Tensor, samples: int) -> bool:
+        """Take the gradient; whether all of it is finite."""
+        fine = True
+        gradients = _gradients(loss, list(self._named.values()))
         for (name, p), g in zip(self._named.items(), gradients, strict=True):
             if g is None:
                 continue
             self._reached.add(name)
-            self._norms[name] += samples * float(torch.linalg.vector_norm(g, dtype=torch.float64))
+            norm = float(torch.linalg.vector_norm(g, dtype=torch.float64))
+            fine &= math.isfinite(norm)
+            self._norms[name] += samples * norm
             if p.ndim >= 2:
                 total = self.unit_gradients.get(id(p))
                 # Only whether anything arrived matters, so one byte an entry is enough.
                 arrived = g != 0
                 self.unit_gradients[id(p)] = arrived if total is None else total | arrived
+        return fine
 
     def gradient_norm(self, p: Tensor) -> float:
         """Mean over pieces of the norm of a parameter's gradient, NaN where it has none."""
@@ -159,6 +170,15 @@ class _Passes:
             )
             for name, p in self._task.model.named_parameters()
         ]
+
+
+def _gradients(loss: Tensor, parameters: list[Tensor]) -> tuple[Tensor | None, ...]:
+    try:
+        return torch.autograd.grad(loss, parameters, allow_unused=True)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        raise InputError(f"the loss has no gradient: {first_line(error)}") from error
 
 
 def _layer(seen: Watched, passes: _Passes, budget: Budget) -> Layer:

@@ -12,6 +12,8 @@ from nonsingular.diagnosis.outputs import OutputStatistics
 if TYPE_CHECKING:
     import pandas as pd
 
+    from nonsingular.curvature.problem import Batch
+
 
 @dataclass(frozen=True)
 class Statistic:
@@ -136,6 +138,7 @@ class Look:
         complete: whether all samples asked for were seen within the time.
         profiles: layer -> singular values of its responses over the largest, at most 24 of them.
         spectrum: counts of the Hessian's eigenvalues, where asked for.
+        not_finite: the first batch with a loss or gradient that was not.
     """
 
     layers: list[Layer]
@@ -152,6 +155,7 @@ class Look:
     profiles: dict[str, list[float]] = field(default_factory=dict)
     spectrum: Any = None
     notes: tuple[str, ...] = field(default=())
+    not_finite: Batch | None = None
 
     def frame(self) -> pd.DataFrame:
         """The layers as a pandas frame, one row each, named by layer."""

@@ -74,8 +74,7 @@ def _log(x: float) -> float:
 
 def _overflow(look: Look) -> Statistic:
     broken = tuple(layer.name for layer in look.layers if not layer.finite)
-    bad = bool(broken) or not math.isfinite(look.outputs.loss)
-    return Statistic(float(bad), broken, "layers return infinity or NaN")
+    return Statistic(float(bool(broken)), broken, "layers return infinity or NaN")
 
 
 def _surely_dead(layer: Layer) -> float:

@@ -1,9 +1,195 @@
-"""Rules over outputs, loss, targets and data held against each other."""
+"""Rules over outputs, loss, targets and data held against each other (``contract``)."""
 
 from __future__ import annotations
 
-from nonsingular.diagnosis.rules.rule import Rule
+from nonsingular.diagnosis.rules.rule import Rule, certain
 
-RULES: tuple[Rule, ...] = ()
+LOSSES = "PyTorch's documentation of the loss"
 
-EXPLAINS: dict[str, tuple[str, ...]] = {}
+
+def _fact(kind: str, statistic: str, severity: float, mechanism: str, source: str, **rest: object) -> Rule:
+    return Rule(kind, statistic, mechanism, source, severity=certain(severity), fact=True, **rest)  # type: ignore[arg-type]
+
+
+def _part(value: float) -> float:
+    """Of the samples or targets: a few already hurt."""
+    return min(0.97, 0.6 + 0.4 * value)
+
+
+RULES: tuple[Rule, ...] = (
+    _fact(
+        "nan-loss", "nan-loss", 1.0,
+        "The loss is NaN or infinite because of one operation, whatever the weights before it: one step with it makes "
+        "every weight NaN.",
+        "IEEE 754: log(0), 0/0, overflow of exp",
+    ),
+    _fact(
+        "nan-gradient", "nan-gradient", 1.0,
+        "The loss is finite but its gradient is not: one step with it makes the weights NaN.",
+        "the slope of a root, a logarithm or a quotient at zero",
+    ),
+    _fact(
+        "shape-mismatch", "broadcast", 0.98,
+        "Shapes differ and are broadcast: every output is compared with every target, so the best answer to all of "
+        "them is the mean of the targets.",
+        "PyTorch, broadcasting semantics",
+    ),
+    _fact(
+        "shape-mismatch", "class-axis", 0.96,
+        "The loss takes the classes along axis 1. Here that axis holds positions, so positions compete for probability "
+        "and classes do not.",
+        LOSSES,
+    ),
+    _fact(
+        "shape-mismatch", "scrambled", 0.6,
+        "A reshape keeps entries in their order in memory. Used to exchange axes it tears neighbours apart and mixes "
+        "what belongs to different places.",
+        "PyTorch, Tensor.view",
+    ),
+    Rule(
+        "invalid-targets", "inadmissible",
+        "The loss is not defined for these targets: it fails, or has no least value to go to.",
+        LOSSES, severity=_part, material=0.001,
+    ),
+    _fact(
+        "invalid-targets", "constant-targets", 0.9,
+        "All targets are the same, so that the best answer depends on no input: the network learns its last bias.",
+        "definition of a supervised task",
+    ),
+    Rule(
+        "unregistered-parameters", "unregistered",
+        "These weights take part in the output, but model.parameters() does not have them: an optimiser never moves "
+        "them, .to() leaves them where they are and checkpoints lack them.",
+        "PyTorch, nn.Module", severity=lambda v: min(0.96, 0.75 + v / 4), material=1e-6,
+    ),
+    _fact(
+        "untrained-parameters", "cut", 1.0,
+        "No gradient comes back from the loss: an operation on the way has none, so that nothing can be learnt.",
+        "PyTorch, autograd mechanics",
+    ),
+    Rule(
+        "samples-mixed", "mixed",
+        "A sample's output depends on the other samples of its batch, in evaluation mode: what is learnt holds for "
+        "no sample alone, and answers change with the batch.",
+        "definition of a per-sample model", severity=certain(0.95), material=1e-3,
+    ),
+    _fact(
+        "probabilities-as-logits", "twice-normalised", 0.94,
+        "The loss makes probabilities of what it gets. Of numbers that are probabilities already it makes nearly equal "
+        "ones: the loss has a high floor and gradients are small.",
+        LOSSES,
+    ),
+    _fact(
+        "output-range", "clipped-logits", 0.93,
+        "The operation cuts off part of what logits may be: where it does no gradient passes, and some answers cannot "
+        "be given.",
+        "Goodfellow et al. 2016, section 6.2.2",
+    ),
+    _fact(
+        "output-range", "unnormalised", 0.92,
+        "The loss takes log-probabilities and does not normalise. Of other numbers it has no least value: it falls for "
+        "ever by growing them.",
+        LOSSES,
+    ),
+    Rule(
+        "output-range", "out-of-reach",
+        "The last operation bounds the outputs, and targets lie beyond the bound: the loss stays high, and outputs "
+        "that are driven there sit where the slope is zero.",
+        "Goodfellow et al. 2016, section 6.2.2", severity=_part, material=0.02,
+    ),
+    Rule(
+        "dead-readout", "dead-outputs",
+        "An output unit that is at the bound of its activation for every sample gets no gradient: what it stands for "
+        "is never learnt.",
+        "orhan2018, section 2.7 (zero responses)", severity=lambda v: min(0.9, 0.4 + v / 2), material=0.05,
+    ),
+    _fact(
+        "degenerate-normalisation", "lonely", 0.97,
+        "Normalised over one value, that value less its mean is zero: the same comes out for every sample.",
+        "Ba et al. 2016, equation 4",
+    ),
+    _fact(
+        "degenerate-normalisation", "batch-alone", 0.7,
+        "Batch normalisation takes mean and deviation of the batch. Where a batch is one sample or one class they say "
+        "what distinguishes it, take that out, and do not fit the running statistics that are used afterwards.",
+        "Ioffe and Szegedy 2015, section 3.1",
+    ),
+    Rule(
+        "affine-network", "affine",
+        "The layers together are one affine map of the inputs: with no activation between them, or with none that "
+        "ever switches, several layers can do no more than one.",
+        "Goodfellow et al. 2016, section 6.1; saxe2014", severity=certain(0.65), material=4.0,
+        remedy="Put an activation (nn.ReLU, nn.GELU) between the layers.",
+    ),
+    Rule(
+        "target-scale", "large-targets",
+        "Targets are far larger than anything the network returns at its start: the loss and its gradient are huge, so "
+        "that ordinary steps overshoot, and small ones take very long to reach the targets' mean.",
+        "LeCun et al. 1998, section 4.3", severity=lambda v: min(0.97, v / 3.5), material=1.7,
+    ),
+    Rule(
+        "target-scale", "small-targets",
+        "Targets differ by far less than the outputs at the start do: the network first unlearns what it starts with, "
+        "and then a loss near zero hides that nothing is explained.",
+        "LeCun et al. 1998, section 4.3", severity=lambda v: min(0.9, v / 3), material=1.5,
+    ),
+    Rule(
+        "narrow-dropout", "dropped",
+        "Dropout on so few units often takes all of them away: then the sample's answer says nothing of the sample.",
+        "Srivastava et al. 2014, section 7", severity=lambda v: min(0.8, 0.4 + v), material=0.01,
+    ),
+    _fact(
+        "bad-data", "constant-inputs", 0.97,
+        "All inputs are the same: there is nothing to tell samples apart by.",
+        "definition of a supervised task",
+    ),
+    Rule(
+        "bad-data", "contradictions",
+        "The same input comes with different targets: no function fits both.",
+        "definition of a supervised task", severity=lambda v: min(0.95, 0.5 + v), material=0.1,
+    ),
+    Rule(
+        "bad-data", "duplicates",
+        "Many samples repeat others: the data say less than their number, and a split at random puts the same samples "
+        "on both sides.",
+        "Barz and Denzler 2020", severity=lambda v: 0.7 * v, material=0.5,
+    ),
+    Rule(
+        "bad-data", "imbalance",
+        "Nearly all samples are of one class: saying so always is nearly right, and the others hardly move the loss.",
+        "He and Garcia 2009", severity=lambda v: 0.5 * v, material=0.95,
+    ),
+    Rule(
+        "bad-data", "ordered",
+        "Batches hold one class each: every step unlearns the classes of the steps before.",
+        "Bengio 2012, section 3.1 (shuffling)", severity=lambda v: 0.8 * v, material=0.5,
+    ),
+    Rule(
+        "bad-data", "leakage",
+        "Samples of the evaluation are also trained on: its score says how well they are remembered.",
+        "Kaufman et al. 2012", severity=lambda v: min(0.9, 0.3 + v), material=0.02,
+    ),
+)  # fmt: skip
+
+SYMPTOMS = (
+    "vanishing-signal", "vanishing-gradient", "exploding-signal", "exploding-gradient", "dead-units",
+    "saturated-units", "saturated-output", "singular-representation", "untrained-parameters", "degenerate-curvature",
+)  # fmt: skip
+"""What a mistake in the contract may bring about in the network."""
+
+EXPLAINS: dict[str, tuple[str, ...]] = {
+    "nan-loss": ("exploding-signal", "untrained-parameters", "nan-gradient"),
+    "probabilities-as-logits": (*SYMPTOMS, "output-range", "dead-readout", "target-scale"),
+    "output-range": (*SYMPTOMS, "dead-readout", "target-scale"),
+    "dead-readout": SYMPTOMS,
+    "degenerate-normalisation": (*SYMPTOMS, "affine-network", "dead-readout", "bad-data"),
+    "samples-mixed": ("shape-mismatch", "vanishing-signal", "singular-representation"),
+    "invalid-targets": ("saturated-output", "target-scale", "output-range", "bad-data"),
+    "unregistered-parameters": SYMPTOMS,
+    "target-scale": ("saturated-output", "output-range", "exploding-gradient", "vanishing-gradient", "affine-network"),
+    "bad-data": ("singular-representation", "vanishing-signal", "degenerate-curvature"),
+    "vanishing-signal": ("affine-network", "dead-readout"),
+    "dead-units": ("affine-network", "dead-readout"),
+    "identical-features": ("affine-network", "dead-readout"),
+    "untrained-parameters": ("degenerate-curvature",),
+}

@@ -1,0 +1,60 @@
+"""The contract: outputs, loss, targets and data held against each other, by one traced pass and a few more.
+
+Each check is a function of a ``Scene`` that gives a ``Statistic`` (NaN where it does not apply); ``rules/contract.py``
+says which numbers are findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nonsingular.curvature.problem import Batch
+from nonsingular.diagnosis.batches import Problem
+from nonsingular.diagnosis.contract import heads, narrow, probes, registered, samples, targets
+from nonsingular.diagnosis.contract.finite import not_finite
+from nonsingular.diagnosis.contract.scene import Scene, scene
+from nonsingular.diagnosis.records import Statistic
+
+CHECKS = {
+    "twice-normalised": heads.probabilities,
+    "clipped-logits": heads.clipped,
+    "unnormalised": heads.unnormalised,
+    "out-of-reach": heads.out_of_reach,
+    "dead-outputs": heads.dead_readout,
+    "broadcast": targets.broadcast,
+    "class-axis": targets.class_axis,
+    "scrambled": targets.scrambled,
+    "inadmissible": targets.inadmissible,
+    "constant-targets": targets.constant,
+    "large-targets": targets.large,
+    "small-targets": targets.small,
+    "mixed": probes.mixed,
+    "affine": probes.affine,
+    "unregistered": registered.unregistered,
+    "cut": registered.cut,
+    "lonely": narrow.lonely,
+    "batch-alone": narrow.batch_alone,
+    "dropped": narrow.dropped,
+    "imbalance": samples.imbalance,
+    "ordered": samples.ordered,
+}
+
+
+def statistics(task: Problem, held_out: Sequence[Batch] = ()) -> dict[str, Statistic]:
+    """Every statistic of the contract, by name.
+
+    Args:
+        task: model, loss and batches; data are judged on all of them, the rest on a few samples.
+        held_out: batches of an evaluation, to be looked for in the training's.
+
+    Raises:
+        InputError: the model fails on the batches.
+    """
+    seen = scene(task)
+    found = {name: check(seen) for name, check in CHECKS.items()} | samples.repeated(seen)
+    if held_out:
+        found["leakage"] = samples.leakage(task.batches, held_out)
+    return found
+
+
+__all__ = ["Scene", "not_finite", "scene", "statistics"]

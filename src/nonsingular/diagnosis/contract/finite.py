@@ -1,0 +1,193 @@
+"""NaN: the first call that returns it, or the first step back at which a gradient becomes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from nonsingular.curvature.problem import Batch
+from nonsingular.diagnosis.batches import Problem
+from nonsingular.diagnosis.contract.trace import OWN, Op, Trace
+from nonsingular.diagnosis.records import Statistic
+from nonsingular.diagnosis.untouched import as_training, untouched
+
+HUGE = 1e15  # what is computed from numbers beyond it overflows; that is a matter of the signal
+
+
+def not_finite(task: Problem, batch: Batch | None) -> dict[str, Statistic]:
+    """Replay the batch on which loss or gradient was not finite, and say where that began.
+
+    Args:
+        task: model and loss.
+        batch: the first with a loss or a gradient that is not finite; None where all were.
+
+    Returns:
+        ``nan-loss`` and ``nan-gradient``.
+    """
+    nothing = Statistic(0.0, (), "")
+    if batch is None:
+        return {"nan-loss": nothing, "nan-gradient": nothing}
+    trace = Trace(task.model)
+    anomaly = torch.autograd.set_detect_anomaly(True, check_nan=False)  # keeps the line of every operation
+    with untouched(task.model), as_training(task.model), torch.enable_grad(), anomaly, trace:
+        output = task.output(batch)
+        trace.in_loss = True
+        loss = task.loss(output, batch)
+    op = _first(trace)
+    if op is not None and not _finite(loss):
+        return {"nan-loss": _made(op, loss), "nan-gradient": nothing}
+    if not _finite(loss):
+        return {"nan-loss": nothing, "nan-gradient": nothing}  # an overflow of the network's own signal
+    return {"nan-loss": nothing, "nan-gradient": _gradient(task, loss, trace)}
+
+
+def _finite(x: Any) -> bool:
+    return all(bool(torch.isfinite(t).all()) for t in tree_leaves(x) if isinstance(t, Tensor) and t.is_floating_point())
+
+
+def _first(trace: Trace) -> Op | None:
+    """The first call with a result that is not finite although all it was given is, and of ordinary size."""
+    for op in trace.ops:
+        if op.name in (
+            "full",
+            "full_like",
+            "zeros",
+            "ones",
+            "tensor",
+            "masked_fill",
+            "masked_fill_",
+            "new_full",
+            "where",
+            "empty",
+        ):
+            continue  # infinities that are meant, as in an attention's mask
+        if not isinstance(op.out, Tensor) or _finite(op.out) or not _finite(op.tensors):
+            continue
+        sizes = [float(t.detach().abs().max()) for t in op.tensors if t.numel() and t.is_floating_point()]
+        return None if max(sizes, default=0.0) > HUGE else op
+    return None
+
+
+def _made(op: Op, loss: Tensor) -> Statistic:
+    values = [t.detach().double() for t in op.tensors if t.is_floating_point() and t.numel()]
+    part = "the loss" if op.in_loss else "the network"
+    out = op.out.detach()
+    evidence = [
+        {
+            "measure": f"entries of {op.name} in {part} that are NaN or infinite",
+            "value": int((~torch.isfinite(out)).sum()),
+        },
+        *({"measure": "least it was given", "value": float(v.min())} for v in values[:1]),
+        *({"measure": "largest it was given", "value": float(v.max())} for v in values[:1]),
+    ]
+    words = f"{op.name} in {part} returns NaN or infinity from finite numbers"
+    return Statistic(1.0, (op.module,) if op.module else (), words, op.where, tuple(evidence), _forward_remedy(op))
+
+
+def _forward_remedy(op: Op) -> str:
+    line = f" ({op.where})" if op.where else ""
+    if op.name in ("log", "log2", "log10", "log_"):
+        return f"Keep log away from zero{line}: use log_softmax or logsigmoid, or add 1e-6 inside."
+    if op.name in ("div", "__truediv__", "__rtruediv__", "true_divide", "reciprocal", "div_"):
+        return f"Keep the divisor away from zero{line}: add a small number to it."
+    if op.name in ("exp", "pow", "__pow__", "exp_", "expm1", "cosh", "sinh"):
+        return f"Bound what {op.name} is given{line}: subtract its maximum, or use logsumexp or softplus."
+    if op.name in ("sqrt", "rsqrt", "acos", "asin", "acosh", "atanh", "logit"):
+        return f"Keep what {op.name} is given inside its domain{line}: clamp it."
+    if op.name in ("mean", "std", "var"):
+        return f"Do not take {op.name} of nothing, or of one value{line}."
+    if op.name == "cross_entropy":
+        return f"Leave some target that counts in every batch{line}: with all ignored, the mean is of nothing."
+    return f"Look at what {op.name} is given{line}."
+
+
+def _gradient(task: Problem, loss: Tensor, trace: Trace) -> Statistic:
+    """Follow the gradient back until it is not finite any more."""
+    made: list[tuple[str, str]] = []
+
+    def watch(node: Any) -> Any:
+        def hook(back: tuple[Tensor | None, ...], came: tuple[Tensor | None, ...]) -> None:
+            if not made and _finite(came) and not _finite(back):
+                made.append((node.name().removesuffix("Backward0").removesuffix("Backward1"), _line(node)))
+
+        return hook
+
+    handles, seen, stack = [], set(), [loss.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if not hasattr(node, "variable"):
+            handles.append(node.register_hook(watch(node)))
+        stack.extend(following for following, _ in node.next_functions)
+    try:
+        named = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
+        gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    broken = [name for name, g in zip(named, gradients, strict=True) if g is not None and not _finite(g)]
+    if not broken:
+        return Statistic(0.0, (), "")
+    name, line = made[0] if made else ("", "")
+    values = _given(trace, name)
+    evidence: list[dict[str, Any]] = [
+        {"measure": "parameters whose gradient is NaN or infinite", "value": len(broken)},
+        {"measure": "the loss, which is finite", "value": float(loss.detach())},
+    ]
+    if values is not None:
+        evidence.append({"measure": f"least that {name.lower()} was given", "value": values})
+    words = f"the gradient of {name.lower() or 'some operation'} is NaN or infinite"
+    layers = tuple(dict.fromkeys(n.rpartition(".")[0] for n in broken))
+    return Statistic(
+        1.0,
+        layers,
+        words,
+        f"{name.lower()} at {line}" if line else name.lower(),
+        tuple(evidence),
+        _backward_remedy(name, line),
+    )
+
+
+def _backward_remedy(name: str, line: str) -> str:
+    at = f" ({line})" if line else ""
+    name = name.lower()
+    if name in ("sqrt", "pow", "rsqrt", "linalgvectornorm", "norm"):
+        return f"The slope of a root is infinite at zero{at}: add a small number under it, as in (x + 1e-8).sqrt()."
+    if name.startswith("log") or name in ("div", "reciprocal"):
+        return f"The slope is infinite at zero{at}: add a small number, or clamp what goes in."
+    if name in ("acos", "asin"):
+        return f"The slope is infinite at -1 and 1{at}: clamp to just inside."
+    if name == "std":
+        return (
+            f"The slope of a deviation of equal numbers is infinite{at}: use var, or add a small number under the root."
+        )
+    return (
+        f"Look at {name}{at}: its slope is not finite for what it is given; torch.where does not stop a NaN behind it."
+    )
+
+
+def _given(trace: Trace, name: str) -> float | None:
+    wanted = name.lower()
+    for op in trace.ops:
+        if op.name.strip("_") == wanted and op.tensors and op.tensors[0].is_floating_point():
+            return float(op.tensors[0].detach().abs().min())
+    return None
+
+
+def _line(node: Any) -> str:
+    """The user's line that made a node, from the record that anomaly detection keeps."""
+    lines = node.metadata.get("traceback_", [])
+    frames = [part.strip().splitlines()[0] for part in lines if part.strip().startswith('File "')]
+    for frame in reversed(frames):
+        file = frame.split('"')[1]
+        if not file.startswith(OWN) and not file.startswith("<"):
+            number = frame.split("line ")[1].split(",")[0]
+            return f"{file.rpartition('/')[2]}:{number}"
+        if file.startswith(OWN[1]):
+            return ""
+    return ""

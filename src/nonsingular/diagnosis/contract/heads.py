@@ -1,0 +1,300 @@
+"""What the network's last operation makes of its outputs, against what the loss takes and the targets need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nonsingular.diagnosis.contract.scene import LOG_PROBABILITIES, LOGITS, PROBABILITIES, Scene
+from nonsingular.diagnosis.contract.trace import Op
+from nonsingular.diagnosis.records import Statistic
+
+SOFTMAXES = {"softmax", "softmin", "gumbel_softmax"}
+SIGMOIDS = {"sigmoid", "sigmoid_", "hardsigmoid", "expit"}
+LOG_SOFTMAXES = {"log_softmax", "logsigmoid"}
+CLIPPERS = {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "threshold", "threshold_", "clamp_min", "clamp_min_"}
+"""Operations with no slope over part of their range."""
+
+Interval = tuple[float, float]
+INF = math.inf
+BOUNDS: dict[str, Interval] = {
+    **dict.fromkeys(SOFTMAXES | SIGMOIDS, (0.0, 1.0)),
+    **dict.fromkeys(("tanh", "tanh_", "softsign"), (-1.0, 1.0)),
+    **dict.fromkeys(("relu", "relu_", "softplus", "exp", "exp_", "abs", "square", "sqrt", "norm"), (0.0, INF)),
+    **dict.fromkeys(LOG_SOFTMAXES, (-INF, 0.0)),
+    "relu6": (0.0, 6.0), "gelu": (-0.17, INF), "silu": (-0.279, INF), "mish": (-0.309, INF), "selu": (-1.759, INF),
+    "sin": (-1.0, 1.0), "cos": (-1.0, 1.0),
+}  # fmt: skip
+
+CERTAIN, ABSENT = 1.0, 0.0
+
+
+def probabilities(scene: Scene) -> Statistic:
+    """Probabilities handed to a loss that makes its own of them; see also a softmax over one unit."""
+    for op in scene.calls:
+        found = _twice(scene, op) or _single_unit(scene, op)
+        if found is not None:
+            return found
+    return Statistic(ABSENT if scene.calls else math.nan, (), "")
+
+
+def _twice(scene: Scene, loss: Op) -> Statistic | None:
+    tensor = loss.args[0]
+    head = scene.trace.source(tensor, {"clamp", "clip", "clamp_"})
+    if loss.name in LOGITS:
+        if head is not None and head.name in SOFTMAXES | SIGMOIDS:
+            return _told(
+                loss, head, f"{head.name} comes before {loss.name}, which takes logits", tensor, _without(head)
+            )
+        if loss.name == "cross_entropy" and _sums_to_one(tensor):
+            words = f"the outputs are probabilities, but {loss.name} takes logits"
+            return _told(loss, head, words, tensor, "Give the loss what the network had before it was normalised.")
+    if loss.name in LOG_PROBABILITIES and head is not None and head.name in SOFTMAXES | SIGMOIDS:
+        words = f"{head.name} comes before {loss.name}, which takes log-probabilities"
+        return _told(loss, head, words, tensor, f"Use log_softmax instead of {head.name}, or logits and cross_entropy.")
+    inner = _inside(scene, tensor)
+    if inner is not None and inner.name in SOFTMAXES | SIGMOIDS:
+        words = f"the outputs are probabilities twice over: {inner.name} and then once more"
+        return _told(loss, inner, words, tensor, _without(inner))
+    return None
+
+
+def _without(head: Op) -> str:
+    place = head.place or (f"module {head.module}" if head.module else "the model")
+    return f"Take {head.name} out ({place}): the loss applies its own."
+
+
+def _inside(scene: Scene, tensor: Tensor) -> Op | None:
+    """What computed the logits of a head that makes probabilities: ``log`` and clipping are passed over."""
+    head = scene.trace.source(tensor, {"log", "clamp", "clip", "clamp_min", "clamp_", "add", "log_"})
+    if head is None or head.name not in SOFTMAXES | SIGMOIDS | LOG_SOFTMAXES:
+        return None
+    return scene.trace.source(head.args[0])
+
+
+def _single_unit(scene: Scene, loss: Op) -> Statistic | None:
+    tensor = loss.args[0]
+    if loss.name == "cross_entropy":
+        axis = 1 if tensor.ndim > 1 else 0
+        if tensor.shape[axis] == 1:
+            words = "cross_entropy over one output: its softmax is 1 for every sample"
+            remedy = (
+                "Use binary_cross_entropy_with_logits for one output, a distance for a regression, or more outputs."
+            )
+            return _told(loss, None, words, tensor, remedy)
+    for op in scene.trace.back(tensor):
+        axis = op.given(1, "dim")
+        if op.name in SOFTMAXES | {"log_softmax"} and isinstance(axis, int) and op.args[0].shape[axis] == 1:
+            words = f"{op.name} over one unit: it is the same for every sample"
+            return _told(loss, op, words, tensor, "Use sigmoid for one unit, or one unit a class.")
+    return None
+
+
+def _told(loss: Op, head: Op | None, words: str, tensor: Tensor, remedy: str) -> Statistic:
+    values = tensor.detach()
+    at = head or loss
+    evidence: list[dict[str, Any]] = [
+        {"measure": f"{words}; least output", "value": float(values.min())},
+        {"measure": "largest output", "value": float(values.max())},
+    ]
+    if loss.name == "cross_entropy" and values.ndim > 1 and values.shape[1] > 1:
+        floor = math.log1p((values.shape[1] - 1) * math.exp(-1.0))
+        evidence.append({"measure": "loss that logits between 0 and 1 cannot go below", "value": floor})
+    return Statistic(CERTAIN, (at.module,) if at.module else (), words, at.where, tuple(evidence), remedy)
+
+
+def _sums_to_one(tensor: Tensor) -> bool:
+    """Whether classes (axis 1) are probabilities of every sample, and not by chance."""
+    if tensor.ndim < 2 or tensor.shape[1] < 2:
+        return False
+    values = tensor.detach().double()
+    sums = values.sum(1)
+    return bool((values >= 0).all() and (sums - 1).abs().max() < 1e-4 and sums.numel() >= 4)
+
+
+# --- range ---------------------------------------------------------------------------------------------------
+
+
+def clipped(scene: Scene) -> Statistic:
+    """Logits behind an operation that clips or bounds them, so that some answers cannot be given."""
+    for op in scene.calls:
+        found = None
+        if op.name in LOGITS:
+            found = _clipped(scene, op, op.args[0])
+        elif op.name in LOG_PROBABILITIES | PROBABILITIES:
+            inner = _inside(scene, op.args[0])
+            if inner is not None:
+                found = _clipped(scene, op, inner.out if isinstance(inner.out, Tensor) else op.args[0])
+        if found is not None:
+            return found
+    return Statistic(ABSENT if scene.calls else math.nan, (), "")
+
+
+def _clipped(scene: Scene, loss: Op, logits: Tensor) -> Statistic | None:
+    head = scene.trace.source(logits)
+    if head is None or head.name in SOFTMAXES | SIGMOIDS:
+        return None
+    low, high = interval(scene, logits)
+    binary = "binary" in loss.name or "multilabel" in loss.name or logits.ndim < 2
+    narrow = high - low < 5.0
+    one_sided = (low > -1.0 or high < 1.0) and binary
+    if not (head.name in CLIPPERS or narrow or one_sided):
+        return None
+    if head.name == "log_softmax" and not binary:
+        return None
+    words = f"{head.name} bounds the logits of {loss.name}"
+    evidence: list[dict[str, Any]] = [
+        {"measure": f"{words}; bounds from", "value": low}, {"measure": "to", "value": high},
+        {"measure": "share of logits at a bound", "value": _at_bounds(logits, low, high)},
+    ]  # fmt: skip
+    remedy = f"Take {head.name} off the output{f' ({head.where})' if head.where else ''}: logits may be any number."
+    return Statistic(CERTAIN, (head.module,) if head.module else (), words, head.where, tuple(evidence), remedy)
+
+
+def _at_bounds(values: Tensor, low: float, high: float) -> float:
+    values = values.detach()
+    return float(((values <= low) | (values >= high)).float().mean())
+
+
+def unnormalised(scene: Scene) -> Statistic:
+    """Raw outputs for a loss that takes log-probabilities: it has no lower bound."""
+    for op in scene.calls:
+        tensor = op.args[0].detach()
+        if op.name not in LOG_PROBABILITIES or tensor.ndim < 2:
+            continue
+        axis = tensor.ndim - 1 if op.name in ("kl_div", "ctc_loss") else 1
+        rest = tensor.double().logsumexp(axis)
+        head = scene.trace.source(op.args[0])
+        if head is not None and head.name in SOFTMAXES | SIGMOIDS:
+            continue  # told as probabilities
+        off = float(rest.abs().max())
+        if off < 1e-3 or (op.name == "kl_div" and float(tensor.double().flatten(1).logsumexp(1).abs().max()) < 1e-3):
+            continue
+        where = head.where if head is not None else op.where
+        axis_words = ""
+        if head is not None and head.name == "log_softmax":
+            axis_words = (
+                f"; log_softmax normalises another axis ({head.given(1, 'dim')}) than the loss's classes ({axis})"
+            )
+        words = f"{op.name} takes log-probabilities, but the outputs are not normalised{axis_words}"
+        evidence = ({"measure": f"{words}; log of the sum of their exponentials, 0 where they are", "value": off},)
+        remedy = f"Normalise over axis {axis} with log_softmax, or use cross_entropy on the raw outputs."
+        return Statistic(CERTAIN, (), words, where, evidence, remedy)
+    return Statistic(ABSENT if scene.calls else math.nan, (), "")
+
+
+def out_of_reach(scene: Scene) -> Statistic:
+    """Share of targets that the output's last operation cannot return."""
+    words = "share of targets outside what the output can be"
+    seen = False
+    for pair in scene.pairs:
+        low, high = interval(scene, pair.prediction)
+        head = scene.trace.source(pair.prediction)
+        seen = True
+        if head is None or not pair.target.is_floating_point() or (low, high) == (-INF, INF):
+            continue
+        targets = _targets(scene, pair.target)
+        slack = 0.01 * max(high - low if math.isfinite(high - low) else 0.0, float(targets.std(correction=0)))
+        outside = float(((targets < low - slack) | (targets > high + slack)).double().mean())
+        if outside > 0.02:
+            evidence: tuple[dict[str, Any], ...] = (
+                {"measure": "least target", "value": float(targets.min())},
+                {"measure": "largest target", "value": float(targets.max())},
+                {"measure": f"{head.name} returns at least", "value": low},
+                {"measure": f"{head.name} returns at most", "value": high},
+            )
+            remedy = (
+                f"Take {head.name} off the output{f' ({head.where})' if head.where else ''}, "
+                "or bring the targets into its range."
+            )
+            return Statistic(outside, (head.module,) if head.module else (), words, head.where, evidence, remedy)
+    return Statistic(0.0 if seen else math.nan, (), words)
+
+
+def _targets(scene: Scene, target: Tensor) -> Tensor:
+    """The same of all batches where the target is a batch's own; else of this pass."""
+    wholes = [b.target for b in scene.task.batches]
+    if target is scene.batch.target and all(isinstance(t, Tensor) for t in wholes):
+        return torch.cat([t.flatten() for t in wholes]).double()
+    return target.detach().flatten().double()
+
+
+def interval(scene: Scene, tensor: Any) -> Interval:
+    """Bounds that a tensor's last operations set, whatever the network before them returns."""
+    op = scene.trace.source(tensor)
+    if op is None:
+        return -INF, INF
+    if op.name in ("clamp", "clip", "clamp_", "hardtanh", "hardtanh_", "clamp_min", "clamp_max"):
+        return _clamp(op)
+    if op.name == "elu":
+        return -float(op.given(1, "alpha", 1.0)), INF
+    if op.name in BOUNDS:
+        return BOUNDS[op.name]
+    if op.name in ("neg", "__neg__"):
+        low, high = interval(scene, op.args[0])
+        return -high, -low
+    rule = ARITHMETIC.get(op.name)
+    if rule is not None and len(op.args) == 2:
+        inner, constants = _split(op)
+        if inner is not None and constants is not None:
+            ends = [rule(x, constants) for x in interval(scene, inner)]
+            return (-INF, INF) if any(math.isnan(e) for e in ends) else (min(ends), max(ends))
+    if op.name in ("pow", "__pow__") and op.given(1, "exponent") in (2, 2.0, 4):
+        return 0.0, INF
+    return -INF, INF
+
+
+ARITHMETIC: dict[str, Callable[[float, float], float]] = {
+    **dict.fromkeys(("add", "__add__", "__radd__"), lambda x, c: x + c),
+    **dict.fromkeys(("mul", "__mul__", "__rmul__"), lambda x, c: x * c),
+    **dict.fromkeys(("sub", "__sub__"), lambda x, c: x - c),
+    **dict.fromkeys(("div", "__truediv__", "true_divide"), lambda x, c: x / c if c else math.nan),
+}
+
+
+def _split(op: Op) -> tuple[Tensor | None, float | None]:
+    a, b = op.args
+    if isinstance(a, Tensor) and isinstance(b, int | float):
+        return a, float(b)
+    if isinstance(b, Tensor) and isinstance(a, int | float) and op.name not in ("div", "__truediv__", "sub", "__sub__"):
+        return b, float(a)
+    if isinstance(a, Tensor) and isinstance(b, Tensor) and b.numel() == 1 and not b.requires_grad:
+        return a, float(b)
+    return None, None
+
+
+def _clamp(op: Op) -> Interval:
+    if op.name == "clamp_max":
+        return -INF, float(op.given(1, "max"))
+    low, high = op.given(1, "min", None), None if op.name == "clamp_min" else op.given(2, "max", None)
+    if op.name.startswith("hardtanh"):
+        low, high = op.given(1, "min_val", -1.0), op.given(2, "max_val", 1.0)
+    bounds = [-INF if low is None else low, INF if high is None else high]
+    if any(isinstance(b, Tensor) and b.numel() != 1 for b in bounds):
+        return -INF, INF
+    return float(bounds[0]), float(bounds[1])
+
+
+def dead_readout(scene: Scene) -> Statistic:
+    """Share of output units that a clipping operation holds at its bound for every sample, where targets differ."""
+    words = "share of output units that are at the bound of their activation for every sample"
+    tensors = [op.args[0] for op in scene.calls] + [p.prediction for p in scene.pairs]
+    for tensor in tensors[:1]:
+        head = scene.trace.source(tensor)
+        if head is None or head.name not in CLIPPERS | {"clamp", "clip"}:
+            continue
+        low, high = interval(scene, tensor)
+        both = scene.outputs()
+        values = both[0] if both is not None and both[0].shape[1:] == tensor.shape[1:] else tensor.detach()
+        rows = values.double()[:, None] if values.ndim == 1 else values.double()
+        if len(rows) < 8:
+            continue
+        units = rows.movedim(1, -1).flatten(0, -2)
+        dead = ((units <= low).all(0) | (units >= high).all(0)).double()
+        evidence = ({"measure": "units", "value": dead.numel()},)
+        return Statistic(float(dead.mean()), (head.module,) if head.module else (), words, head.where, evidence)
+    return Statistic(math.nan, (), words)

@@ -1,0 +1,96 @@
+"""Layers with too few values for what is done to them: normalisation over one value, dropout on a few units."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from nonsingular.diagnosis.contract.scene import Scene
+from nonsingular.diagnosis.contract.trace import Op
+from nonsingular.diagnosis.records import Statistic
+
+DROPOUTS = {"dropout", "alpha_dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"}
+
+
+def lonely(scene: Scene) -> Statistic:
+    """Whether some normalisation has a single value to normalise over, so that it returns its bias alone."""
+    words = "values over which it normalises"
+    seen = False
+    for op in scene.trace.ops:
+        count = _values(op, scene)
+        if count is None:
+            continue
+        seen = True
+        if count == 1:
+            evidence = ({"measure": f"{op.name}: values over which it normalises", "value": 1},)
+            remedy = "Normalise over all features, or leave the normalisation out: of one value nothing is left."
+            return Statistic(1.0, (op.module,) if op.module else (), words, op.where, evidence, remedy)
+    return Statistic(0.0 if seen else math.nan, (), words)
+
+
+def _values(op: Op, scene: Scene) -> int | None:
+    if not op.args or not isinstance(op.args[0], Tensor):
+        return None
+    shape = tuple(op.args[0].shape)
+    if op.name in ("layer_norm", "rms_norm"):
+        return math.prod(op.given(1, "normalized_shape", ()) or (0,))
+    if op.name == "group_norm" and len(shape) >= 2:
+        return math.prod(shape[1:]) // int(op.given(1, "num_groups", 1))
+    if op.name == "instance_norm" and len(shape) >= 3:
+        return math.prod(shape[2:])
+    return None
+
+
+def batch_alone(scene: Scene) -> Statistic:
+    """Whether batch normalisation gets batches of one sample, or of one class each."""
+    words = "batch normalisation over batches that are no sample of the data"
+    norms = [n for n, m in scene.task.model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    sizes = scene.task.sizes
+    if not norms or not sizes:
+        return Statistic(math.nan, (), words)
+    layers = tuple(norms)
+    if max(sizes) == 1:
+        evidence = ({"measure": "samples in a batch", "value": 1}, {"measure": "batches", "value": len(sizes)})
+        remedy = "Use larger batches, or normalisation that does not look at the batch (GroupNorm, LayerNorm)."
+        return Statistic(1.0, layers, words, norms[0], evidence, remedy)
+    classes = classes_by_batch(scene)
+    if classes is not None and len(classes) > 2 and max(classes) == 1:
+        evidence = ({"measure": "classes in a batch", "value": 1}, {"measure": "batches", "value": len(classes)})
+        return Statistic(1.0, layers, words, norms[0], evidence, "Shuffle the samples: DataLoader(..., shuffle=True).")
+    return Statistic(0.0, layers, words)
+
+
+def classes_by_batch(scene: Scene) -> list[int] | None:
+    """Different labels in each batch; None where targets are no labels, or all batches have the same one."""
+    labels = [b.target for b in scene.task.batches]
+    if not all(isinstance(t, Tensor) and not t.is_floating_point() and t.ndim == 1 for t in labels):
+        return None
+    kinds: list[set[Any]] = [set(t.tolist()) for t in labels if len(t) > 1]
+    return [len(k) for k in kinds] if len(set().union(*kinds)) > 1 else None
+
+
+def dropped(scene: Scene) -> Statistic:
+    """The chance that dropout takes all values of a sample away, where that is worst."""
+    words = "chance that dropout takes everything of a sample away"
+    worst, guilty = 0.0, None
+    seen = False
+    for op in scene.trace.ops:
+        if op.name not in DROPOUTS or not isinstance(op.args[0], Tensor) or op.args[0].ndim < 2:
+            continue
+        shape = op.args[0].shape
+        units = math.prod(shape[1:]) if op.name in ("dropout", "alpha_dropout") else shape[1]
+        seen = True
+        chance = float(op.given(1, "p", 0.5)) ** units
+        if chance > worst:
+            worst, guilty = chance, op
+    if guilty is None:
+        return Statistic(worst if seen else math.nan, (), words)
+    units = math.prod(guilty.args[0].shape[1:])
+    evidence = (
+        {"measure": "values of a sample there", "value": units},
+        {"measure": "probability of dropping one", "value": float(guilty.given(1, "p", 0.5))},
+    )
+    remedy = f"Leave dropout out where there are {units} values, or put it behind a wider layer."
+    return Statistic(worst, (guilty.module,) if guilty.module else (), words, guilty.where, evidence, remedy)

@@ -1,0 +1,227 @@
+"""What changes when inputs are changed: samples that see one another, networks that are affine in their input."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from nonsingular.curvature.problem import Batch
+from nonsingular.diagnosis.contract.scene import Scene, passes
+from nonsingular.diagnosis.contract.trace import Op, Trace
+from nonsingular.diagnosis.records import Statistic
+from nonsingular.errors import InputError
+
+PROBED = 13  # samples: a length that no other axis is likely to have
+PRECISION = 1e-4  # of the outputs' spread: more is no rounding
+WEIGHTED = {
+    "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "addmm",
+    "matmul", "__matmul__", "mm", "bmm", "einsum", "bilinear", "baddbmm",
+}  # fmt: skip
+ENDINGS = {
+    "sigmoid",
+    "tanh",
+    "softmax",
+    "log_softmax",
+    "relu",
+    "softplus",
+    "exp",
+    "clamp",
+    "hardtanh",
+    "logsigmoid",
+    "add",
+    "mul",
+    "div",
+}
+
+
+def mixed(scene: Scene) -> Statistic:
+    """By how much a sample's output moves when only the others change, as a part of how outputs differ."""
+    words = "change of a sample's output when only the other samples change, over the spread of the outputs"
+    unknown = Statistic(math.nan, (), words)
+    batch = _few(scene, PROBED)
+    if batch is None or _shares(scene, batch):
+        return unknown
+    n = batch.samples
+    kept = n // 2
+    order = torch.tensor([i if i == kept else (i + 1 if i + 1 != kept else i + 2) % n for i in range(n)])
+    others = tree_map_only(Tensor, lambda t: t[order.to(t.device)] if t.ndim and t.shape[0] == n else t, batch.inputs)
+    try:
+        one, same, two = passes(scene.task, [batch.inputs, batch.inputs, others], n)
+    except InputError:
+        return unknown
+    last, again, moved = (_last(t) for t in (one, same, two))
+    if last is None or again is None or moved is None or not last.ndim or last.shape[0] != n or n < 4:
+        return unknown
+    if last.shape != moved.shape or not torch.isfinite(last).all() or not torch.equal(last, again):
+        return unknown
+    spread = float(last.double().std(0).mean())
+    change = float((moved[kept].double() - last[kept].double()).square().mean().sqrt())
+    if not spread > 1e-12 * float(last.abs().max()):
+        return unknown
+    place = _where_mixed(one, two, n, kept) if change > PRECISION * spread else None
+    layers = (place.module,) if place is not None and place.module else ()
+    remedy = f"Look at {place.name} ({place.where}): " if place is not None else ""
+    remedy += _mixing_remedy(place)
+    evidence = ({"measure": "samples in the pass", "value": n},)
+    where = place.where if place is not None else ""
+    return Statistic(change / spread, layers, words, where, evidence, remedy)
+
+
+def _mixing_remedy(place: Op | None) -> str:
+    name = place.name if place is not None else ""
+    if name in ("lstm", "gru", "rnn_tanh", "rnn_relu", "multi_head_attention_forward"):
+        return "its first axis is time unless it is made with batch_first=True."
+    if name in ("softmax", "log_softmax"):
+        return "normalise over the classes' axis, not over the samples'."
+    if name in ("view", "reshape"):
+        return "a reshape must keep the samples' axis; use transpose or permute to move it."
+    return "keep samples apart: no statistics, softmax, recurrence or reshape over the samples' axis."
+
+
+def _few(scene: Scene, wanted: int) -> Batch | None:
+    """So many samples of the traced batch; None where there are fewer than four."""
+    batch = scene.batch
+    few = batch.split(wanted)[0] if batch.samples > wanted else batch
+    return few if few.samples >= 4 else None
+
+
+def _shares(scene: Scene, batch: Batch) -> bool:
+    """Whether samples belong together by design: inputs of other lengths (graphs), or tables of sample by sample."""
+    leaves = [t for t in tree_leaves(batch.inputs) if isinstance(t, Tensor)]
+    if any(not t.ndim or t.shape[0] != batch.samples for t in leaves):
+        return True
+    whole = {b.samples for b in scene.task.batches} | {batch.samples}
+    held = [*leaves, *scene.task.model.buffers()]
+    for module in scene.task.model.modules():
+        held += [x for x in vars(module).values() if isinstance(x, Tensor)]
+    parameters = {id(p) for p in scene.task.model.parameters()}
+    square = [t for t in held if id(t) not in parameters and t.ndim >= 2 and t.shape[0] == t.shape[1]]
+    return any(t.shape[0] in whole and t.shape[0] > 3 for t in square) or _by_batch(scene)
+
+
+def _by_batch(scene: Scene) -> bool:
+    """Normalisations that have no running statistics use the batch's by design."""
+    norms = torch.nn.modules.batchnorm._BatchNorm
+    return any(isinstance(m, norms) and not m.track_running_stats for m in scene.task.model.modules())
+
+
+def _last(trace: Trace) -> Tensor | None:
+    """The last floating-point tensor that the model computed."""
+    for op in reversed(trace.ops):
+        for t in tree_leaves(op.out):
+            if isinstance(t, Tensor) and t.is_floating_point() and t.ndim:
+                return t
+    return None
+
+
+def _where_mixed(one: Trace, two: Trace, n: int, kept: int) -> Op | None:
+    """The first call whose result for the kept sample moved although what it was given did not."""
+    if len(one.ops) != len(two.ops):
+        return None
+    moved: set[int] = set()
+    for a, b in zip(one.ops, two.ops, strict=True):
+        if _changed(a.out, b.out, n, kept):
+            if not any(id(t) in moved for t in a.tensors):
+                return a
+            moved |= {id(t) for t in tree_leaves(a.out) if isinstance(t, Tensor)}
+    return None
+
+
+def _changed(a: Any, b: Any, n: int, kept: int) -> bool:
+    for x, y in zip(tree_leaves(a), tree_leaves(b), strict=False):
+        if not (isinstance(x, Tensor) and isinstance(y, Tensor) and x.is_floating_point() and x.shape == y.shape):
+            continue
+        axes = [axis for axis in range(x.ndim) if x.shape[axis] == n]
+        if not axes:
+            return not torch.equal(x, y)
+        p, q = (t.select(axes[0], kept).double() for t in (x, y))
+        if float((p - q).abs().max()) > 1e-5 * float(x.double().abs().max()):
+            return True
+    return False
+
+
+# --- affine --------------------------------------------------------------------------------------------------
+
+
+def affine(scene: Scene) -> Statistic:
+    """Decades by which a network with several layers is closer to an affine map than its outputs spread."""
+    words = "decades by which the network differs less from an affine map of its inputs than its outputs spread"
+    unknown = Statistic(math.nan, (), words)
+    inputs = [t for t in tree_leaves(scene.batch.inputs) if isinstance(t, Tensor)]
+    if len(inputs) != 1 or not inputs[0].is_floating_point() or scene.batch.samples < 4:
+        return unknown
+    deep = [op for op in scene.trace.ops if not op.in_loss and op.name in WEIGHTED and _behind_parameters(op)]
+    if not deep or not _uses_parameters(deep[-1]):
+        return unknown
+    few = _few(scene, PROBED)
+    if few is None:
+        return unknown
+    x = next(t for t in tree_leaves(few.inputs) if isinstance(t, Tensor))
+    y = x.flip(0) if few.samples % 2 == 0 else x.roll(1, 0)
+    forms = [_instead(few.inputs, v) for v in (x, y, (x + y) / 2)]
+    try:
+        a, b, middle = (_readout(t) for t in passes(scene.task, forms, few.samples))
+    except InputError:
+        return unknown
+    if a is None or b is None or middle is None or not a.shape == b.shape == middle.shape:
+        return unknown
+    a, b, middle = a.double(), b.double(), middle.double()
+    spread = float((a - b).square().mean().sqrt())
+    off = float((middle - (a + b) / 2).square().mean().sqrt())
+    rounding = 1e-7 * float(a.abs().max())
+    if not spread > 100 * rounding or not math.isfinite(spread + off):
+        return unknown
+    value = math.log10(spread / max(off, rounding))
+    explained = _affine_fit(scene)
+    evidence = [{"measure": "layers with weights behind one another", "value": len(deep) + 1}]
+    if explained is not None:
+        evidence.append(
+            {"measure": "share of the targets' variance that any affine map can explain", "value": explained}
+        )
+    layers = tuple(dict.fromkeys(op.module for op in deep if op.module))
+    return Statistic(value, layers, words, "", tuple(evidence))
+
+
+def _instead(inputs: Any, tensor: Tensor) -> Any:
+    """The same inputs with this as their only tensor."""
+    return tree_map_only(Tensor, lambda _: tensor, inputs)
+
+
+def _behind_parameters(op: Op) -> bool:
+    """Whether what a layer takes already depends on parameters before it."""
+    return (
+        bool(op.args) and isinstance(op.args[0], Tensor) and op.args[0].requires_grad and op.args[0].grad_fn is not None
+    )
+
+
+def _uses_parameters(op: Op) -> bool:
+    return any(t.requires_grad and t.grad_fn is None for t in op.tensors[1:])
+
+
+def _readout(trace: Trace) -> Tensor | None:
+    """What the last layer with weights returns: the outputs before any activation."""
+    for op in reversed(trace.ops):
+        if op.name in WEIGHTED and isinstance(op.out, Tensor):
+            return op.out
+    return None
+
+
+def _affine_fit(scene: Scene) -> float | None:
+    """R squared of least squares over all samples, where there are three times as many as inputs."""
+    xs = [next(t for t in tree_leaves(b.inputs) if isinstance(t, Tensor)) for b in scene.task.batches]
+    ys = [b.target for b in scene.task.batches]
+    if not all(isinstance(t, Tensor) and t.is_floating_point() and t.ndim for t in ys):
+        return None
+    x, y = torch.cat([t.flatten(1) for t in xs]).double(), torch.cat([t.reshape(len(t), -1) for t in ys]).double()
+    if len(x) < 3 * x.shape[1] and len(x) > x.shape[1] + 1 and x.shape[1] > 2:
+        return None
+    if len(x) <= x.shape[1] + 1 or x.shape[1] > 512:
+        return None
+    full = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype, device=x.device)], 1)
+    rest = y - full @ torch.linalg.lstsq(full, y).solution
+    total = (y - y.mean(0)).square().sum()
+    return float(1 - rest.square().sum() / total) if total > 0 else None

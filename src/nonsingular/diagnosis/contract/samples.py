@@ -1,0 +1,145 @@
+"""The data themselves: constant, duplicated, contradicting, imbalanced, sorted or leaking samples."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from nonsingular.curvature.problem import Batch
+from nonsingular.diagnosis.contract.narrow import classes_by_batch
+from nonsingular.diagnosis.contract.scene import Scene
+from nonsingular.diagnosis.records import Statistic
+
+ENOUGH = 32  # samples, from where a share means something
+
+
+def rows(batches: Sequence[Batch]) -> list[bytes] | None:
+    """Each sample's inputs as bytes; None where they cannot be told apart by sample."""
+    found: list[bytes] = []
+    for batch in batches:
+        leaves = [t for t in tree_leaves(batch.inputs) if isinstance(t, Tensor)]
+        if any(not t.ndim or t.shape[0] != batch.samples for t in leaves):
+            return None
+        parts = [t.detach().cpu().contiguous().flatten(1) if t.ndim > 1 else t.detach().cpu()[:, None] for t in leaves]
+        parts = [p.float() if p.dtype == torch.bfloat16 else p for p in parts]
+        found += [b"".join(p[i].numpy().tobytes() for p in parts) for i in range(batch.samples)]
+    return found
+
+
+def repeated(scene: Scene) -> dict[str, Statistic]:
+    """``constant-inputs``, ``duplicates`` and ``contradictions``: shares of the samples."""
+    names = ("constant-inputs", "duplicates", "contradictions")
+    words = (
+        "all inputs are the same", "share of samples that repeat another",
+        "share of samples whose inputs also come with another target",
+    )  # fmt: skip
+    unknown = {n: Statistic(math.nan, (), w) for n, w in zip(names, words, strict=True)}
+    keys = rows(scene.task.batches)
+    targets = _targets(scene.task.batches)
+    if keys is None or targets is None or len(keys) < ENOUGH or len(keys) != len(targets):
+        return unknown
+    inputs = Counter(keys)
+    both = Counter(zip(keys, targets, strict=True))
+    constant = float(len(inputs) == 1)
+    duplicates = 1 - len(both) / len(keys)
+    answers = Counter(key for key, _ in both)
+    # The most frequent answer of an input may be right; the others contradict it.
+    usual: dict[bytes, int] = {}
+    for (key, _), count in both.items():
+        usual[key] = max(usual.get(key, 0), count)
+    contradictions = sum(inputs[k] - usual[k] for k in answers if answers[k] > 1) / len(keys)
+    if not constant and not _continuous(scene.task.batches, len(keys)):
+        contradictions = duplicates = math.nan  # inputs of few values repeat by nature
+    evidence = ({"measure": "samples", "value": len(keys)}, {"measure": "different inputs", "value": len(inputs)})
+    remedies = (
+        "Look at how the inputs are read: every sample is the same.",
+        "Remove repeated samples, or read each once.",
+        "Look at how inputs and targets are joined: the same input comes with different targets.",
+    )
+    values = (constant, duplicates if not constant else math.nan, contradictions if not constant else math.nan)
+    return {n: Statistic(v, (), w, "", evidence, r) for n, w, v, r in zip(names, words, values, remedies, strict=True)}
+
+
+def _continuous(batches: Sequence[Batch], samples: int) -> bool:
+    """Whether inputs are numbers of many values, so that two samples are not the same by chance."""
+    first = next(t for t in tree_leaves(batches[0].inputs) if isinstance(t, Tensor))
+    if not first.is_floating_point():
+        return False
+    some = torch.cat([next(t for t in tree_leaves(b.inputs) if isinstance(t, Tensor)).flatten() for b in batches])
+    different = len(torch.unique(some[: 1 << 20]))
+    size = first[0].numel()
+    return size * math.log(max(different, 1)) > 4 * math.log(samples) and different > min(samples, 64) / 4
+
+
+def _targets(batches: Sequence[Batch]) -> list[bytes] | None:
+    found: list[bytes] = []
+    for batch in batches:
+        t = batch.target
+        if not isinstance(t, Tensor) or not t.ndim or t.shape[0] != batch.samples:
+            return None
+        t = t.detach().cpu().contiguous()
+        t = t.float() if t.dtype == torch.bfloat16 else t
+        found += [t[i].numpy().tobytes() for i in range(len(t))]
+    return found
+
+
+def imbalance(scene: Scene) -> Statistic:
+    """Share of the samples in the most frequent class."""
+    words = "share of the samples that are of one class"
+    labels = [b.target for b in scene.task.batches]
+    if not all(
+        isinstance(t, Tensor) and t.numel() == b.samples for t, b in zip(labels, scene.task.batches, strict=True)
+    ):
+        return Statistic(math.nan, (), words)
+    flat = torch.cat([t.flatten() for t in labels])
+    two = flat.is_floating_point() and bool(((flat == 0) | (flat == 1)).all())
+    if len(flat) < ENOUGH or (flat.is_floating_point() and not two):
+        return Statistic(math.nan, (), words)
+    values, counts = flat.unique(return_counts=True)
+    if len(values) < 2:
+        return Statistic(math.nan, (), words)  # constant targets are a finding of their own
+    share = float(counts.max()) / len(flat)
+    evidence = (
+        {"measure": "classes", "value": len(values)},
+        {"measure": "samples of the rarest", "value": int(counts.min())},
+        {"measure": "accuracy of always saying the most frequent", "value": share},
+    )
+    remedy = "Weight the loss by class, or draw the classes evenly; judge by balanced accuracy, not by accuracy."
+    return Statistic(share, (), words, "", evidence, remedy)
+
+
+def ordered(scene: Scene) -> Statistic:
+    """Share of batches that hold a single class although there are several."""
+    words = "share of batches that hold a single class"
+    classes = classes_by_batch(scene)
+    if classes is None or len(classes) < 3:
+        return Statistic(math.nan, (), words)
+    alone = sum(c == 1 for c in classes) / len(classes)
+    evidence = ({"measure": "batches", "value": len(classes)},)
+    return Statistic(alone, (), words, "", evidence, "Shuffle the samples: DataLoader(..., shuffle=True).")
+
+
+def leakage(batches: Sequence[Batch], held_out: Sequence[Batch]) -> Statistic:
+    """Share of held-out samples whose inputs are also in training.
+
+    Args:
+        batches: of training.
+        held_out: of the evaluation.
+    """
+    words = "share of held-out samples that are also in training"
+    train, test = rows(batches), rows(held_out)
+    if not train or not test:
+        return Statistic(math.nan, (), words)
+    known = set(train)
+    share = sum(row in known for row in test) / len(test)
+    evidence = (
+        {"measure": "held-out samples", "value": len(test)},
+        {"measure": "also in training", "value": round(share * len(test))},
+    )
+    remedy = "Split before anything is drawn, repeated or augmented, and by what belongs together."
+    return Statistic(share, (), words, "", evidence, remedy)

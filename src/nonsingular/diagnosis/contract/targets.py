@@ -1,0 +1,270 @@
+"""Targets against outputs and loss: shapes, admissible values, scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from nonsingular.diagnosis.contract.scene import DISTANCES, MARGINS, Pair, Scene
+from nonsingular.diagnosis.contract.trace import TRANSPOSES, VIEWS, Op
+from nonsingular.diagnosis.records import Statistic
+
+LABELS = {"cross_entropy", "nll_loss"}
+UNITS_LAST = {"linear", "lstm", "gru", "rnn_tanh", "multi_head_attention_forward", "addmm", "matmul", "__matmul__"}
+BOUNDED_01 = {"binary_cross_entropy", "binary_cross_entropy_with_logits", "multilabel_soft_margin_loss"}
+
+
+# --- shapes --------------------------------------------------------------------------------------------------
+
+
+def broadcast(scene: Scene) -> Statistic:
+    """Entries of the compared tensor over those of the prediction, where shapes differ and are broadcast."""
+    words = "comparisons for each target, because the shapes of output and target are broadcast"
+    direct = [Pair(op.args[0], op.given(1, "target"), op) for op in scene.calls if op.name in DISTANCES]
+    for pair in [*direct, *scene.meetings]:
+        a, b = tuple(pair.prediction.shape), tuple(pair.target.shape)
+        try:
+            whole = torch.broadcast_shapes(a, b)
+        except RuntimeError:
+            continue
+        size = math.prod(whole)
+        own = pair.op.name in DISTANCES
+        if (
+            a == b
+            or not (own or pair.prediction.numel() == pair.target.numel())
+            or (size <= max(math.prod(a), math.prod(b)) and not own)
+        ):
+            continue
+        if not b and not own:
+            continue
+        evidence: list[Mapping[str, Any]] = [
+            {"measure": f"output {a} against target {b} is compared as {tuple(whole)}; entries", "value": size},
+            {"measure": "entries of the output", "value": pair.prediction.numel()},
+        ]
+        remedy = f"Give both the same shape: target.view_as(output), or output.squeeze(-1) with a target of {a[:1]}."
+        return Statistic(1.0, (), words, pair.op.where, tuple(evidence), remedy)
+    return Statistic(0.0 if direct or scene.meetings else math.nan, (), words)
+
+
+def class_axis(scene: Scene) -> Statistic:
+    """Whether cross-entropy, which takes classes along axis 1, gets a layer's units along the last axis."""
+    words = "classes are taken along axis 1, but the layer's units lie along the last axis"
+    seen = False
+    for op in scene.calls:
+        tensor = op.args[0]
+        if op.name not in LABELS or tensor.ndim < 3:
+            continue
+        seen = True
+        source, axis = _unit_axis(scene, tensor)
+        if source is not None and axis == tensor.ndim - 1:
+            evidence = ({"measure": f"shape of the output {tuple(tensor.shape)}; its last axis", "value": axis},)
+            remedy = "Move the classes to axis 1: output.transpose(1, -1), or flatten samples and positions."
+            return Statistic(1.0, (source.module,) if source.module else (), words, op.where, evidence, remedy)
+    return Statistic(0.0 if seen else math.nan, (), words)
+
+
+def _unit_axis(scene: Scene, tensor: Tensor) -> tuple[Op | None, int]:
+    """Where the units of the layer behind a tensor are, if nothing moved them; -1 where that is not known."""
+    for op in scene.trace.back(tensor):
+        if op.name in UNITS_LAST:
+            return op, tensor.ndim - 1
+        moves = op.name in TRANSPOSES or (op.name in VIEWS and _shape(op.args[0]) != _shape(op.out))
+        if moves or (op.name not in VIEWS and op.name not in ("log_softmax", "softmax", "add", "relu")):
+            return None, -1
+    return None, -1
+
+
+def _shape(x: Any) -> tuple[int, ...]:
+    return tuple(x.shape) if isinstance(x, Tensor) else ()
+
+
+def scrambled(scene: Scene) -> Statistic:
+    """A reshape that gives the same lengths in another order: it moves entries between places instead of axes."""
+    words = "axes in another order by a reshape, which takes entries to other places than a transposition"
+    for op in scene.trace.ops:
+        if op.name not in ("view", "reshape") or op.in_loss or not op.args or not isinstance(op.out, Tensor):
+            continue
+        before, after = _shape(op.args[0]), _shape(op.out)
+        if len(before) != len(after) or before == after or sorted(before) != sorted(after):
+            continue
+        if [n for n in before if n != 1] == [n for n in after if n != 1]:
+            continue  # only axes of length one moved
+        evidence = (
+            {"measure": f"{op.name} from {before} to {after}; axes out of place", "value": _moved(before, after)},
+        )
+        remedy = f"Use transpose or permute instead of {op.name}."
+        return Statistic(1.0, (op.module,) if op.module else (), words, op.where, evidence, remedy)
+    return Statistic(0.0, (), words)
+
+
+def _moved(before: tuple[int, ...], after: tuple[int, ...]) -> int:
+    return sum(a != b for a, b in zip(before, after, strict=True))
+
+
+# --- values --------------------------------------------------------------------------------------------------
+
+
+def inadmissible(scene: Scene) -> Statistic:
+    """Share of targets that the loss does not take: labels out of range, class numbers, what is no probability."""
+    words = "share of targets that the loss does not take"
+    seen = False
+    for op in scene.trace.ops:
+        target = _target(op)
+        if not op.in_loss or target is None:
+            continue
+        seen = True
+        bad, why, remedy = _bad(op, target, _everywhere(scene, target))
+        if bad > 0:
+            values = _everywhere(scene, target).double()
+            evidence = (
+                {"measure": f"{why}; least target", "value": float(values.min())},
+                {"measure": "largest target", "value": float(values.max())},
+            )
+            return Statistic(bad, (), words, op.where, evidence, remedy)
+    return Statistic(0.0 if seen else math.nan, (), words)
+
+
+def _target(op: Op) -> Tensor | None:
+    if op.name not in LABELS | BOUNDED_01 | MARGINS | {"kl_div", "poisson_nll_loss"}:
+        return None
+    target = op.given(1, "target")
+    return target if isinstance(target, Tensor) and target.numel() else None
+
+
+def _everywhere(scene: Scene, target: Tensor) -> Tensor:
+    """The target of all batches where this is one as the user gave it."""
+    wholes = [b.target for b in scene.task.batches]
+    own = scene.batch.target
+    if isinstance(own, Tensor) and own.dtype == target.dtype and own.numel() == target.numel():
+        try:
+            return torch.cat([t.reshape(-1, *target.shape[1:]) for t in wholes])
+        except RuntimeError:
+            return target
+    return target
+
+
+def _bad(op: Op, target: Tensor, values: Tensor) -> tuple[float, str, str]:
+    """Share, reason and remedy."""
+    classes = op.args[0].shape[1] if op.args[0].ndim > 1 else op.args[0].shape[0]
+    if op.name in LABELS and not target.is_floating_point():
+        ignored = values == op.given(_IGNORE[op.name], "ignore_index", -100)
+        out = ((values < 0) | (values >= classes)) & ~ignored
+        share = float(out.double().mean())
+        return (
+            share,
+            f"labels must be 0 to {classes - 1}",
+            "Number the classes from 0, and give the network an output each.",
+        )
+    if op.name == "cross_entropy":
+        sums = values.double().sum(1) if values.ndim > 1 else values.double()
+        out = ((sums - 1).abs() > 0.01) | (values.double().flatten(1).amin(1) < -1e-6 if values.ndim == 2 else False)
+        remedy = "Several labels a sample need binary_cross_entropy_with_logits; one label, its class number."
+        return float(out.double().mean()), "targets of cross_entropy must be probabilities that sum to 1", remedy
+    if op.name in BOUNDED_01:
+        out = (values.double() < 0) | (values.double() > 1)
+        remedy = "Class numbers need cross_entropy with an output each; two classes are 0 and 1."
+        return float(out.double().mean()), f"targets of {op.name} must lie in [0, 1]", remedy
+    if op.name in MARGINS:
+        out = values.double().abs() != 1
+        return (
+            float(out.double().mean()),
+            f"targets of {op.name} must be -1 or 1",
+            "Use 2 * target - 1 for targets 0 and 1.",
+        )
+    if op.name == "kl_div" and not op.given(4, "log_target", False):
+        out = values.double() < 0
+        return (
+            float(out.double().mean()),
+            "targets of kl_div must be probabilities",
+            "Give probabilities, or log_target=True.",
+        )
+    if op.name == "poisson_nll_loss":
+        return float((values.double() < 0).double().mean()), "counts cannot be negative", "Give counts."
+    return 0.0, "", ""
+
+
+_IGNORE = {"cross_entropy": 4, "nll_loss": 4}
+
+
+@contextmanager
+def lenient() -> Iterator[None]:
+    """Labels out of range count as the nearest in range, so that the network itself can be looked at."""
+
+    class Mode(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = dict(kwargs or {})
+            if getattr(func, "__name__", "") in LABELS and len(args) > 1 and not args[1].is_floating_point():
+                labels, classes = args[1], args[0].shape[1 if args[0].ndim > 1 else 0]
+                ignored = labels == kwargs.get("ignore_index", -100)
+                args = (args[0], torch.where(ignored, labels, labels.clamp(0, classes - 1)), *args[2:])
+            return func(*args, **kwargs)
+
+    with Mode():
+        yield
+
+
+def constant(scene: Scene) -> Statistic:
+    """Whether all targets are the same: there is nothing to tell apart."""
+    words = "different targets"
+    targets = [b.target for b in scene.task.batches]
+    if not all(isinstance(t, Tensor) and t.numel() for t in targets) or sum(b.samples for b in scene.task.batches) < 16:
+        return Statistic(math.nan, (), words)
+    if not scene.calls and not scene.pairs:
+        return Statistic(math.nan, (), words)
+    rows = [t.reshape(t.shape[0], -1) if t.ndim else t.reshape(1, 1) for t in targets]
+    same = all(bool((r == rows[0][:1]).all()) for r in rows if r.shape[1:] == rows[0].shape[1:])
+    samples = sum(b.samples for b in scene.task.batches)
+    evidence = ({"measure": "different targets", "value": 1}, {"measure": "among samples", "value": samples})
+    remedy = "Look at how the targets are made: they are the same for every sample."
+    return Statistic(float(same), (), words, "", evidence, remedy)
+
+
+# --- scale ---------------------------------------------------------------------------------------------------
+
+
+def large(scene: Scene) -> Statistic:
+    """Decades by which targets are larger than outputs, of a distance that is not told so."""
+    words = "decades by which the targets are larger than the outputs"
+    sizes = _sizes(scene)
+    if sizes is None:
+        return Statistic(math.nan, (), words)
+    out, target, _, _ = sizes
+    remedy = "Standardise the targets, (y - mean) / deviation, and undo it on the predictions."
+    return Statistic(
+        math.log10(target / max(out, 1.0)) if target > 0 else math.nan, (), words, "", _evidence(sizes), remedy
+    )
+
+
+def small(scene: Scene) -> Statistic:
+    """Decades by which the targets' spread is below that of the outputs, where it is the targets that are odd."""
+    words = "decades by which the targets spread less than the outputs"
+    sizes = _sizes(scene)
+    if sizes is None:
+        return Statistic(math.nan, (), words)
+    _, _, out, target = sizes
+    odd = target > 0 and out > 0 and abs(math.log10(target)) > abs(math.log10(out))
+    remedy = "Standardise the targets, (y - mean) / deviation, and undo it on the predictions."
+    return Statistic(math.log10(out / target) if odd else math.nan, (), words, "", _evidence(sizes), remedy)
+
+
+def _evidence(sizes: tuple[float, float, float, float]) -> tuple[Mapping[str, Any], ...]:
+    names = ("root mean square of the outputs", "of the targets", "deviation of the outputs", "of the targets")
+    return tuple({"measure": name, "value": value} for name, value in zip(names, sizes, strict=True))
+
+
+def _sizes(scene: Scene) -> tuple[float, float, float, float] | None:
+    """Root mean square of outputs and targets, deviation of both; None where no distance compares them."""
+    if not scene.pairs:
+        return None
+    pair = scene.pairs[0]
+    if not pair.target.is_floating_point() or not torch.isfinite(pair.prediction).all():
+        return None
+    out, target = pair.prediction.detach().double(), _everywhere(scene, pair.target).double()
+    over = lambda x: float(x.var(0, correction=0).mean().sqrt()) if x.ndim and len(x) > 1 else 0.0  # noqa: E731
+    return float(out.square().mean().sqrt()), float(target.square().mean().sqrt()), over(out), over(target)

@@ -1,0 +1,61 @@
+"""Everything that is measured before rules judge: the contract, then the look, then the curvature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from nonsingular.diagnosis import contract
+from nonsingular.diagnosis.batches import LossFn, problem
+from nonsingular.diagnosis.contract.targets import lenient
+from nonsingular.diagnosis.flatness import with_spectrum
+from nonsingular.diagnosis.look import Budget, look
+from nonsingular.diagnosis.records import Look, Statistic
+from nonsingular.diagnosis.statistics import statistics
+
+ROWS = 4096  # samples whose data are compared with each other
+
+
+def examine(
+    model: nn.Module,
+    loss_fn: LossFn,
+    batches: Sequence[tuple[Any, Any]],
+    budget: Budget,
+    curvature: bool | None = None,
+    held_out: Sequence[tuple[Any, Any]] = (),
+) -> tuple[Look, dict[str, Statistic]]:
+    """The look and all statistics, of the contract and of the network.
+
+    Args:
+        model: as in ``diagnose``.
+        loss_fn: as there.
+        batches: as there.
+        budget: of the look.
+        curvature: as in ``flatness.with_spectrum``.
+        held_out: batches of an evaluation.
+
+    Raises:
+        InputError: a model, loss or batches that cannot be used.
+    """
+    model = getattr(model, "_orig_mod", model)  # compiled modules compute elsewhere than where calls are seen
+    task = problem(model, loss_fn, batches, ROWS)
+    apart = problem(model, loss_fn, held_out, ROWS).batches if held_out else ()
+    numbers = contract.statistics(task, apart)
+    if numbers["inadmissible"].value > 0:
+        loss_fn = _lenient(loss_fn)
+    seen = look(model, loss_fn, batches, budget)
+    if curvature is not False:
+        seen = with_spectrum(seen, model, loss_fn, batches, curvature)
+    return seen, {**statistics(seen), **numbers, **contract.not_finite(task, seen.not_finite)}
+
+
+def _lenient(loss_fn: LossFn) -> LossFn:
+    """The loss with labels out of range taken for the nearest, so that the network can be looked at all the same."""
+
+    def loss(output: Any, target: Any) -> Tensor:
+        with lenient():
+            return loss_fn(output, target)
+
+    return loss
