@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 import nonsingular as ns
 from nonsingular import cli
-from nonsingular.diagnosis import zoo
+from nonsingular.diagnosis.bench import zoo
 
 MINE = """
 import torch

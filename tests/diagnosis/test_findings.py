@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from functools import partial
 from importlib import resources
 
 import pytest
@@ -11,10 +12,12 @@ import torch.nn.functional as F
 from torch import nn
 
 import nonsingular as ns
-from nonsingular.diagnosis import bench, healthy, zoo
+from nonsingular.diagnosis import bench, healthy
+from nonsingular.diagnosis.bench import zoo
+from nonsingular.diagnosis.bench.patients import Case, flat
+from nonsingular.diagnosis.bench.patients import healthy as healthy_cases
+from nonsingular.diagnosis.bench.patients import sick as sick_cases
 from nonsingular.diagnosis.findings import Finding, _ranked, _signal_gone, findings
-from nonsingular.diagnosis.patients import healthy as healthy_cases
-from nonsingular.diagnosis.patients import sick as sick_cases
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.diagnosis.rules import EXPLAINS, RULES, Rule, network
 from nonsingular.diagnosis.rules.rule import certain
@@ -210,11 +213,28 @@ def test_units_that_die_because_samples_look_alike_are_no_cause():
     assert [f.kind for f in _ranked([dead, vanished], but=[gone])] == ["vanishing-signal", "dead-units"]
     worse = dataclasses.replace(vanished, severity=1.0)
     assert [f.kind for f in _ranked([dead, worse], but=[kept])] == ["dead-units", "vanishing-signal"]
-    layers = [ns.diagnosis.Layer(name, "Linear", 8, spread=10.0**-i) for i, name in enumerate(names)]
     torch.manual_seed(0)
     seen = ns.diagnosis.look(zoo.mlp(8, 3, 1, 8), F.cross_entropy, [(torch.randn(9, 8), torch.randint(3, (9,)))])
-    assert _signal_gone(dataclasses.replace(seen, layers=layers), ("3",))
-    assert not _signal_gone(dataclasses.replace(seen, layers=layers), ("0", "3"))
+
+    def gone(fall, dead):
+        """Spread falls by that factor a layer, in which that share of the units is dead."""
+        rows = [ns.diagnosis.Layer(n, "Linear", 8, spread=fall**i, signal=1.0, dead=dead) for i, n in enumerate(names)]
+        return _signal_gone(dataclasses.replace(seen, layers=rows))
+
+    assert gone(0.1, 0.5)
+    assert not gone(0.1, 0.99)  # dead units take away a tenth of the spread in each layer
+    assert not gone(1.0, 0.5)
+
+
+@pytest.mark.parametrize("depth", [20, 30])
+def test_the_first_finding_does_not_depend_on_the_scale_of_the_inputs(depth):
+    """Where the spread has fallen to the rounding of float32, what is below it is no finding."""
+    kinds = set()
+    for scaling in ("standardised", "unit", "raw", "centred"):
+        torch.manual_seed(0)
+        kinds.add(bench.diagnose_case(Case("", lambda: zoo.mlp(64, 10, depth, 64), partial(flat, scaling=scaling)),
+                                      zoo.mlp(64, 10, depth, 64), 0)[0].kind)  # fmt: skip
+    assert kinds == {"vanishing-signal"}
 
 
 def test_scaling_the_loss_changes_no_finding_but_curvature():

@@ -13,9 +13,9 @@ from torch import nn
 import nonsingular as ns
 from nonsingular import measures
 from nonsingular.diagnosis import Budget, look
+from nonsingular.diagnosis.bench.patients import next_token, tokens
+from nonsingular.diagnosis.bench.zoo import GPT, Detached, Fixup, Recurrent, ResNet, ViT, mlp
 from nonsingular.diagnosis.layers import layers, unit_weights
-from nonsingular.diagnosis.patients import next_token, tokens
-from nonsingular.diagnosis.zoo import GPT, Detached, Fixup, Recurrent, ResNet, ViT, mlp
 
 
 def batch(*shape, classes=10, seed=0):

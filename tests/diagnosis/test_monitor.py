@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import nonsingular as ns
-from nonsingular.diagnosis.zoo import mlp
+from nonsingular.diagnosis.bench.zoo import mlp
 from nonsingular.errors import InputError
 
 

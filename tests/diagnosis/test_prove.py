@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import nonsingular as ns
-from nonsingular.diagnosis import Kept, Protocol, plan, prove, zoo
-from nonsingular.diagnosis.patients import flat
+from nonsingular.diagnosis import Kept, Protocol, plan, prove
+from nonsingular.diagnosis.bench import zoo
+from nonsingular.diagnosis.bench.patients import flat
 from nonsingular.diagnosis.prove import compare
 from nonsingular.diagnosis.treatments import Treated
 from nonsingular.errors import InputError

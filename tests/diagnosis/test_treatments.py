@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nonsingular import treatments
-from nonsingular.diagnosis import zoo
+from nonsingular.diagnosis.bench import zoo
 from nonsingular.diagnosis.surgery import Skip, blocks
 from nonsingular.errors import InputError
 from nonsingular.measures import incoming_norm

@@ -8,6 +8,7 @@ seven that float32 can tell apart, a certain mistake by what it costs.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from typing import Any
 from nonsingular.diagnosis.healthy import Limit
 from nonsingular.diagnosis.records import Look, Statistic
 from nonsingular.diagnosis.rules import EXPLAINS, RULES, Rule
+from nonsingular.diagnosis.statistics import resolved
 
 
 @dataclass(frozen=True)
@@ -93,17 +95,25 @@ def findings(numbers: Mapping[str, Statistic], limits: Mapping[str, Limit], look
         return _ranked(list(found.values()))
     # Dead units take the signal away, and where the signal is gone units are dead: what came first is the cause.
     others = ("vanishing-signal", "vanishing-gradient", "exploding-signal")
-    gone = _signal_gone(look, dead.layers)
+    gone = _signal_gone(look)
     return _ranked(list(found.values()), but=[(dead.kind, kind) if gone else (kind, dead.kind) for kind in others])
 
 
-def _signal_gone(look: Look, dead: Sequence[str]) -> bool:
-    """Whether nine tenths of what tells samples apart are lost before the first layer of dead units.
+def _signal_gone(look: Look) -> bool:
+    """Whether dead units account for less than half of the decades by which the spread over samples falls.
 
-    Where samples look alike, a unit responds to all of them or to none: then dead units are no cause.
+    Where samples look alike, a unit responds to all of them or to none: then dead units are no cause. A share d of dead
+    units takes away a share d of the spread's square.
     """
-    first = next((i for i, layer in enumerate(look.layers) if layer.name in dead), 0)
-    return first > 0 and look.layers[first - 1].spread < 0.1 * look.layers[0].spread
+    if any(layer.spread == 0 for layer in look.layers):
+        return False  # a layer that is dead altogether explains all
+    # Below the floor of rounding the spread falls no further, and whether a unit is dead is chance.
+    seen = list(itertools.takewhile(resolved, look.layers))
+    if len(seen) < 2:
+        return True
+    fall = math.log10(max(seen[0].spread, seen[1].spread) / seen[-1].spread)
+    dead = sum(-0.5 * math.log10(1 - min(layer.dead, 1 - 1e-9)) for layer in seen if layer.dead > 0)
+    return fall > 1 and dead < fall / 2
 
 
 def _finding(rule: Rule, statistic: Statistic, value: float, edge: float, look: Look | None) -> Finding:

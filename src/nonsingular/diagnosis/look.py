@@ -116,6 +116,7 @@ class _Passes:
 
     def add(self, batch: Batch, watch: Watch) -> None:
         output = self._task.output(batch)
+        watch.end()
         loss = self._task.loss(output, batch)
         self.outputs.add(output, batch, loss)
         if not self.samples and loss.grad_fn is not None:

@@ -56,7 +56,7 @@ class Layer:
         saturated: share of responses of tanh or sigmoid within 1 % of a bound.
         eliminated: share of units without incoming weights that get no gradient either, or whose response nobody uses.
         twins: share of units with the same incoming weights and bias as another.
-        distinct: different units, as a share of all with incoming weights.
+        distinct: units of different incoming weights, whatever their bias, as a share of all with incoming weights.
         mean_overlap: mean correlation of two units' incoming weights.
         missing_rank: missing directions of the incoming weights, as a share of those that their shape allows.
         linear_dependence: share of the responses' variance in three directions.

@@ -139,13 +139,14 @@ def _collapse(look: Look) -> Statistic:
     words = "decades by which the directions of a representation are fewer than inputs have and targets need"
     if needed < 1:
         return Statistic(math.nan, (), words)
-    return _worst(
-        look,
-        lambda layer: _log(needed / layer.directions) if resolved(layer) and layer.directions > 0 else math.nan,
-        words,
-    )
+
+    def fewer(layer: Layer) -> float:
+        known = resolved(layer) and layer.units > 1 and layer.directions > 0
+        return _log(needed / layer.directions) if known else math.nan
+
+    return _worst(look, fewer, words)
 
 
 def resolved(layer: Layer) -> bool:
     """Whether the spread is more than rounding, so that its directions mean something."""
-    return layer.spread > PRECISION * layer.signal and layer.units > 1
+    return layer.spread > PRECISION * layer.signal

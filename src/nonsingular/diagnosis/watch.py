@@ -152,6 +152,10 @@ class Watch(TorchDispatchMode):
         """A new piece of that many samples begins."""
         self._piece, self._samples, self._latest = self._piece + 1, samples, None
 
+    def end(self) -> None:
+        """The model has returned: what the loss computes is no activation of a layer."""
+        self._latest = None
+
     def __enter__(self) -> Watch:
         for name, module in layers(self._model).items():
             self._stack.callback(module.register_forward_pre_hook(self._enter_layer).remove)

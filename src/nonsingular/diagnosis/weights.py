@@ -54,7 +54,9 @@ def compare(module: nn.Module, units: int, arrived: dict[int, Tensor], most: int
     same = _same(full[compared]) & (group[compared, None] == group[compared])
     distinct = ~same.tril(-1).any(1)
     found["twins"] = float(same.any(1).float().mean())
-    found["distinct"] = float(distinct.float().mean())
+    # Units that differ by their bias alone see the same feature of the input.
+    alike = _same(rows[compared]) & (group[compared, None] == group[compared]) if rows.shape[1] > 1 else same
+    found["distinct"] = float((~alike.tril(-1).any(1)).float().mean())
     columns = evenly(rows.shape[1], COLUMNS).to(rows.device)
     different = compared[distinct]
     picked = different[evenly(len(different), most).to(rows.device)]

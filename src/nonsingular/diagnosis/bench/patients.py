@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nonsingular.data import DataSpec, prepare
-from nonsingular.diagnosis import zoo
+from nonsingular.diagnosis.bench import zoo
 
 Build = Callable[[], nn.Module]
 Batches = list[tuple[Tensor, Tensor]]
@@ -208,7 +208,7 @@ def sick() -> list[Case]:
         )
     )
     add(_sizes("instance norm before pooling", lambda n: zoo.pooled_norm(n), (1, 3), images, *VANISHING))
-    add(_sizes("norm of single values", lambda d: zoo.lonely_norm(d), (1, 4), flat, *VANISHING))
+    add(_sizes("norm of single values", lambda d: zoo.lonely_norm(d), (1, 4), flat, "degenerate-normalisation"))
     add(
         _sizes(
             "attention without skips", lambda d: zoo.NoSkip(d), (8, 12), images, *VANISHING, "singular-representation"

@@ -14,10 +14,10 @@ from torch import nn
 
 from nonsingular.data import Task
 from nonsingular.diagnosis import healthy as table
+from nonsingular.diagnosis.bench.patients import Case, healthy, sick
 from nonsingular.diagnosis.examine import examine
 from nonsingular.diagnosis.findings import Finding, findings
 from nonsingular.diagnosis.look import Budget
-from nonsingular.diagnosis.patients import Case, healthy, sick
 from nonsingular.diagnosis.records import Look, Statistic
 from nonsingular.training import Trainer, TrainingSpec
 
