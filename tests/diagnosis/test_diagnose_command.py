@@ -112,9 +112,9 @@ def test_own_loss_batches_and_checkpoint(capsys, mine):
         (["mine.py:fine", "--batches", "absent.pt"], "no batches at absent.pt"),
         (["mine.py:fine", "--batches", "nan.pt"], "inputs of batch 0 have NaN"),
         (["mine.py:fine", "--batches", "short.pt"], "5 inputs but 4 targets"),
-        (["mine.py:fine", "--batches", "wide.pt"], "the model fails on inputs of shape (2, 65)"),
+        (["mine.py:fine", "--batches", "wide.pt"], "the model fails on inputs of shape (5, 65)"),
         (["mine.py:fine", "--batches", "one.pt"], "at least 2 samples"),
-        (["mine.py:fine", "--batches", "classes.pt"], "loss_fn fails"),
+        (["mine.py:fine", "--batches", "float_classes.pt"], "loss_fn fails"),
         (["mine.py:fine", "--batches", "pickled.pt"], "not a file of tensors"),
         (["mine.py:fine", "--checkpoint", "pickled.pt"], "not a readable checkpoint"),
         (["mine.py:fine", "--checkpoint", "nan_weights.pt"], "1.weight has NaN"),
@@ -126,7 +126,7 @@ def test_bad_input_is_one_line_and_status_2(capsys, mine, arguments, message):
     torch.save([(x, y[:4])], mine / "short.pt")
     torch.save([(torch.randn(5, 65), y)], mine / "wide.pt")
     torch.save([(x[:1], y[:1])], mine / "one.pt")
-    torch.save([(x, y + 20)], mine / "classes.pt")
+    torch.save([(x, y + 0.5)], mine / "float_classes.pt")
     torch.save(zoo.lenet(), mine / "pickled.pt")
     state = {"1.weight": torch.full((32, 64), torch.nan), "1.bias": torch.zeros(32)}
     torch.save({**state, "3.weight": torch.zeros(10, 32), "3.bias": torch.zeros(10)}, mine / "nan_weights.pt")
@@ -190,3 +190,14 @@ def test_the_page_of_a_healthy_network(browser, tmp_path):
     assert "Nothing wrong found" in page.locator("#findings").inner_text()
     assert page.locator("figure img").count() == 1
     assert errors == []
+
+
+def test_labels_out_of_range_are_a_finding_although_the_loss_fails_on_them(capsys, mine):
+    """The loss raises; the network is looked at with the nearest labels, and the labels are named first."""
+    torch.save([(torch.randn(5, 64), torch.arange(5) + 8)], mine / "classes.pt")
+    document = json.loads(ran(capsys, "mine.py:fine", "--batches", "classes.pt", "--json"))
+    assert document["findings"][0]["kind"] == "invalid-targets"
+    assert document["findings"][0]["evidence"][0]["value"] == pytest.approx(3 / 5)
+    assert "0 to 9" in document["findings"][0]["evidence"][1]["measure"]
+    assert document["findings"][0]["remedy"]
+    assert len(document["layers"]) == 2
