@@ -54,7 +54,7 @@ def figure_s5(tmp_path_factory):
     found = experiment("orhan2018/figS5")
     spec = found.specs("smoke")
     (folder / "spec.json").write_text(spec.to_json())
-    return publish(found, spec, found.run(spec, Workspace(folder)), folder)
+    return publish(found, found.run(spec, Workspace(folder)), folder)
 
 
 def test_every_figure_of_one_experiment_is_drawn_offline(browser, figure_s5):
@@ -198,7 +198,7 @@ def test_strings_of_an_experiment_are_escaped(browser, tmp_path):
     )
     spec = found.specs("smoke")
     (tmp_path / "spec.json").write_text(spec.to_json())
-    outcome = publish(found, spec, xr.Dataset(), tmp_path)
+    outcome = publish(found, xr.Dataset(), tmp_path)
     page, errors, _ = opened(browser, outcome.report)
     assert page.evaluate("window.hacked") is None
     assert ATTACK in page.locator(".claims").inner_text()

@@ -44,7 +44,12 @@ def from_paper(experiment: Experiment, kept: Kept) -> list[str]:
     if "paper" not in experiment.scales:
         return []
     paper = _as_kept(make_spec(experiment, "paper", Overrides()))
-    return [f"{name}: {ours}, not {theirs}" for name, ours, theirs in _told(kept, paper, passed=("scale", "seed"))]
+    return between(kept, paper, passed=("scale", "seed"))
+
+
+def between(ours: Kept, theirs: Kept, passed: Sequence[str] = ()) -> list[str]:
+    """What two kept specs hold and hold unequal, a phrase each; without the fields ``passed``."""
+    return [f"{name}: {a}, not {b}" for name, a, b in _told(ours, theirs, passed)]
 
 
 def command(experiment: Experiment, kept: Kept) -> tuple[str, list[str]]:
@@ -170,6 +175,8 @@ def protocol(kept: Kept) -> list[tuple[str, str]]:
     data, training = kept.get("data"), kept.get("training")
     first, runs = int(kept.get("seed", 0)), int(kept["runs"])
     seeds = f"seeds {first} to {first + runs - 1}" if runs > 1 else f"seed {first}"
+    if kept.get("seeds"):
+        seeds = "seeds " + ", ".join(map(str, kept["seeds"]))
     told = [("Scale", str(kept["scale"])), ("Runs", f"{runs} ({seeds})")]
     if data:
         mirror = " and their mirror images" if data.get("mirror") else ""

@@ -33,6 +33,7 @@ class Experiment:
         scales: those it runs at.
         differs: what it does otherwise than the paper at every scale, or chooses where the paper is silent, each in a
             sentence. What a scale changes of the paper's numbers is told from the specs.
+        labels: variable -> its axis label, ``name (unit)``, for variables that are not an instrument's.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Experiment:
     interactive: Callable[[xr.Dataset], Mapping[str, PlotlyFigure]] | None = None
     scales: tuple[str, ...] = field(default=SCALES)
     differs: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def paper(self) -> str:

@@ -122,10 +122,17 @@ def read(folder: Path) -> Finished:
 
 
 def write_machine(folder: Path, device: torch.device) -> None:
-    """Keep on which machine the experiment of a folder ran."""
+    """Keep on which machine the experiment of a folder ran, beside those that it ran on before."""
     processor = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     described = f"{processor}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}"
-    write_whole(folder / MACHINE, json.dumps({"machine": described}) + "\n")
+    before = (_machine(folder) or described).split("; ")
+    write_whole(folder / MACHINE, json.dumps({"machine": "; ".join(dict.fromkeys([*before, described]))}) + "\n")
+
+
+def write_machines(folder: Path, parts: Iterable[Path]) -> None:
+    """Keep on which machines the parts ran of which the experiment of a folder is made."""
+    found = dict.fromkeys(machine for part in parts if (machine := _machine(part)))
+    write_whole(folder / MACHINE, json.dumps({"machine": "; ".join(found) or "not recorded"}) + "\n")
 
 
 def _machine(folder: Path) -> str | None:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
 from nonsingular.errors import InputError
+from nonsingular.experiments import archive
+from nonsingular.experiments.archive import described, joined
 from nonsingular.experiments.claims import Judgement, judge
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.finished import read, write_machine
 from nonsingular.experiments.report import write_report
-from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.spec import Spec, digest
 from nonsingular.experiments.workspace import Workspace
 from nonsingular.files import clear, held, is_empty, write_whole
 from nonsingular.training import Store
@@ -31,7 +35,6 @@ if TYPE_CHECKING:
 class Outcome:
     """What a reproduction left behind."""
 
-    spec: Spec
     results: xr.Dataset
     judgements: Sequence[Judgement]
     folder: Path
@@ -45,40 +48,137 @@ def reproduce(experiment: Experiment, spec: Spec, workspace: Workspace, resume: 
         experiment: what to run.
         spec: as ``make_spec`` gives it.
         workspace: where.
-        resume: go on in a folder that already holds part of the same spec's results.
+        resume: go on in a folder that already holds part of the same spec's results; of more runs than those, the
+            others are added.
 
     Raises:
         InputError: the folder holds results and ``resume`` is False, or those of another spec; another process writes
             to it.
     """
-    store = workspace.folder / "results.zarr"
-    with claimed(workspace.folder, spec, resume) as began:
+    folder = workspace.folder
+    with claimed(folder, spec, resume, more_runs=True) as begun:
         try:
-            results = experiment.run(spec, workspace)
+            results = _measured(experiment, replace(spec, runs=begun or spec.runs), workspace)
         except InputError:
-            if began and not store.exists():  # nothing was begun: leave nothing in the way of the next try
-                (workspace.folder / "spec.json").unlink()
+            if begun is None and not (folder / STORE).exists():  # nothing was begun: leave nothing in the way
+                (folder / "spec.json").unlink()
             raise
-        if not store.exists():
-            Store.save(store, results)
-        write_machine(workspace.folder, workspace.device)
-        return publish(experiment, spec, results, workspace.folder)
+        if begun is not None and begun < spec.runs:  # what was begun is finished first
+            results = _with_more_runs(results, experiment, spec, workspace)
+        return publish(experiment, results, folder)
 
 
-def publish(experiment: Experiment, spec: Spec, results: xr.Dataset, folder: Path) -> Outcome:
-    """Figures, claims and report from results."""
+STORE = "results.zarr"
+PARTS = "parts-of-more-runs"
+"""Folder of runs that are being added to finished ones."""
+
+
+def _measured(experiment: Experiment, spec: Spec, workspace: Workspace) -> xr.Dataset:
+    """The measured data of a spec: those that the folder holds, or those of a run that begins or goes on now."""
+    folder = workspace.folder
+    results = finished_data(folder)
+    if results is None:
+        results = experiment.run(spec, workspace)
+        write_machine(folder, workspace.device)
+    if not (folder / archive.FILE).exists():
+        keep(folder, experiment, spec.to_json(), results)
+    return archive.read(folder)  # judged is what is kept
+
+
+def _with_more_runs(results: xr.Dataset, experiment: Experiment, spec: Spec, workspace: Workspace) -> xr.Dataset:
+    """Finished results, and the runs of ``spec`` that they lack, which are run now."""
+    folder = workspace.folder
+    wanted = set(range(spec.seed, spec.seed + spec.runs))
+    if "run" not in results.coords:
+        raise InputError(f"{spec.experiment} has no runs to which others could be added; name another --out")
+    held = set(results.run.values.tolist())
+    if held - wanted:
+        raise InputError(f"{folder} holds runs of seeds that are not consecutive; run the others apart and merge them")
+    parts = [("the finished runs", results), *_added(experiment, spec, workspace, sorted(wanted - held))]
+    shutil.rmtree(folder / STORE, ignore_errors=True)
+    keep(folder, experiment, spec.to_json(), joined(parts))
+    write_machine(folder, workspace.device)
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
+    return archive.read(folder)
+
+
+def keep(folder: Path, experiment: Experiment, spec: str, results: xr.Dataset) -> None:
+    """Write the measured data, and the spec that asks for them, into a folder.
+
+    Args:
+        folder: held by this process.
+        experiment: whose they are.
+        spec: as ``Spec.to_json`` writes it.
+        results: of that spec.
+    """
+    if "run" in results.dims and "run" not in results.coords:
+        first = int(json.loads(spec)["seed"])
+        results = results.assign_coords(run=np.arange(first, first + results.sizes["run"]))
+    whole = described(results, experiment.labels, experiment=experiment.id, spec=spec, digest=digest(spec))
+    if not (folder / STORE).exists():
+        Store.save(folder / STORE, whole)
+    archive.write(folder, whole)  # first: a crash between the two leaves more runs than were asked for, never fewer
+    write_whole(folder / "spec.json", spec + "\n")
+
+
+def _added(
+    experiment: Experiment, spec: Spec, workspace: Workspace, seeds: Sequence[int]
+) -> Iterator[tuple[str, xr.Dataset]]:
+    """The runs with these seeds, each stretch of them as an experiment of its own."""
+    stretches = [seed for seed in seeds if seed - 1 not in seeds]
+    for first in stretches:
+        last = next(seed for seed in seeds if seed >= first and seed + 1 not in seeds)
+        folder = workspace.folder / PARTS / f"{first}-{last}"
+        folder.mkdir(parents=True, exist_ok=True)
+        part = replace(spec, seed=first, runs=last - first + 1)
+        there = replace(workspace, folder=folder, experiment_folder=workspace.folder)
+        yield f"runs {first} to {last}", experiment.run(part, there)
+
+
+def finished_data(folder: Path) -> xr.Dataset | None:
+    """The measured data of a finished experiment, or None where there are none; earlier versions kept a store alone.
+
+    Raises:
+        InputError: they are damaged.
+    """
+    if (folder / archive.FILE).exists():
+        return archive.read(folder)
+    if (folder / "claims.json").exists() and (folder / STORE).exists():
+        return Store(folder / STORE).read()
+    return None
+
+
+def judge_again(experiment: Experiment, folder: Path) -> Outcome:
+    """Draw and judge a finished experiment again from the data that it kept; nothing is trained.
+
+    Raises:
+        InputError: it kept none, or they are damaged; another process writes to the folder.
+    """
+    with held(folder):
+        results = finished_data(folder)
+        if results is None:
+            archive.read(folder)  # raises: says what is missing
+            raise AssertionError
+        if not (folder / archive.FILE).exists():
+            keep(folder, experiment, (folder / "spec.json").read_text().strip(), results)
+        return publish(experiment, archive.read(folder), folder)
+
+
+def publish(experiment: Experiment, results: xr.Dataset, folder: Path) -> Outcome:
+    """Figures, claims and report from results, for the spec that the folder holds."""
+    spec = _kept_spec(folder / "spec.json")
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     for name, figure in experiment.draw(results).items():
         for suffix in ("png", "svg"):
             figure.savefig(figures / f"{name}.{suffix}")
-    data = spec.data.name if spec.data else "none"
-    judgements = [judge(claim, results, scale=spec.scale, data=data) for claim in experiment.claims]
+    data = str(spec["data"]["name"]) if spec.get("data") else "none"
+    judgements = [judge(claim, results, scale=str(spec["scale"]), data=data) for claim in experiment.claims]
     write_whole(folder / "claims.json", json.dumps([j.to_json() for j in judgements], indent=2) + "\n")
     report = write_report(
         folder / "report.html", [read(folder)], {experiment.id: experiment}, _interactive(experiment, results)
     )
-    return Outcome(spec, results, judgements, folder, report)
+    return Outcome(results, judgements, folder, report)
 
 
 def _interactive(experiment: Experiment, results: xr.Dataset) -> Mapping[str, PlotlyFigure]:
@@ -89,36 +189,44 @@ def _interactive(experiment: Experiment, results: xr.Dataset) -> Mapping[str, Pl
 
 
 @contextmanager
-def claimed(folder: Path, spec: Spec, resume: bool) -> Iterator[bool]:
-    """Hold a folder for the results of ``spec``; True if they are begun now (``spec.json`` is written).
+def claimed(folder: Path, spec: Spec, resume: bool, more_runs: bool = False) -> Iterator[int | None]:
+    """Hold a folder for the results of ``spec``; None if they are begun now (``spec.json`` is written).
+
+    If not, the number of runs that were begun there: those of ``spec``, or fewer where ``more_runs`` may be added.
 
     Raises:
-        InputError: the folder holds results and ``resume`` is False; those of another spec; or other files; or another
-            process writes to it.
+        InputError: the folder holds results and ``resume`` is False; those of another spec, or more runs; or other
+            files; or another process writes to it.
     """
-    _begins(folder, spec, resume)  # what is refused is not touched, not even by a lock
+    _begun(folder, spec, resume, more_runs)  # what is refused is not touched, not even by a lock
     with held(folder):
-        begins = _begins(folder, spec, resume)
-        if begins:
+        runs = _begun(folder, spec, resume, more_runs)
+        if runs is None:
             write_whole(folder / "spec.json", spec.to_json() + "\n")
-        yield begins
+        yield runs
 
 
-def _begins(folder: Path, spec: Spec, resume: bool) -> bool:
-    """Whether there is nothing of ``spec`` in the folder yet."""
+def _begun(folder: Path, spec: Spec, resume: bool, more_runs: bool) -> int | None:
+    """How many runs of ``spec`` the folder is meant to hold, or None where there is nothing of it yet."""
     path = folder / "spec.json"
     if path.exists():
         if not resume:
             raise InputError(f"{folder} already holds results; add --resume to go on there, or name another --out")
-        if _kept_spec(path) != json.loads(spec.to_json()):
+        kept, asked = _kept_spec(path), json.loads(spec.to_json())
+        if (kept | {"runs": 0} != asked | {"runs": 0}) if more_runs else kept != asked:
             raise InputError(
                 f"{folder} holds the results of another spec (see {path}); "
                 "repeat the command that began it, or name another --out"
             )
-        return False
+        if kept["runs"] > spec.runs:
+            raise InputError(
+                f"{folder} holds the results of {kept['runs']} runs; ask for as many or more (--runs), "
+                "or name another --out"
+            )
+        return int(kept["runs"])
     if folder.exists() and not is_empty(folder):
         raise InputError(f"{folder} is not empty and holds no spec.json; name another --out")
-    return True
+    return None
 
 
 def discard(folder: Path, experiment: str) -> None:
@@ -132,7 +240,7 @@ def discard(folder: Path, experiment: str) -> None:
 def _kept_spec(path: Path) -> dict[str, Any]:
     try:
         spec: dict[str, Any] = json.loads(path.read_text())
-        spec["experiment"]
+        spec["experiment"], int(spec["runs"])
     except (ValueError, TypeError, KeyError):
         raise InputError(f"{path} is damaged; name another --out") from None
     return spec

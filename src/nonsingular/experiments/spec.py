@@ -31,6 +31,11 @@ def at_scale(table: Mapping[str, Row], scale: str) -> Row:
     return table[scale]
 
 
+def digest(spec: str) -> str:
+    """A hash of the text of a spec."""
+    return hashlib.sha256(spec.encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Spec:
     """Everything that decides the results of one experiment.
@@ -70,7 +75,7 @@ class Spec:
     @property
     def digest(self) -> str:
         """A hash of the content: equal specs, equal digests."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+        return digest(self.to_json())
 
     def __hash__(self) -> int:
         return hash(self.digest)

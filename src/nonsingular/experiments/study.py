@@ -17,6 +17,7 @@ import xarray as xr
 from nonsingular.data import Task, prepare
 from nonsingular.errors import InputError
 from nonsingular.experiments import engines
+from nonsingular.experiments.archive import described
 from nonsingular.experiments.chunk import Measured, Row
 from nonsingular.experiments.instruments import INSTRUMENTS
 from nonsingular.experiments.spec import Spec
@@ -73,8 +74,11 @@ def _empty_store(path: Path, spec: Spec, training: TrainingSpec) -> Store:
     if any("mode" in dims for dims in variables.values()):  # of matrices between hidden layers
         coordinates["mode"] = np.arange(1, max(getattr(m.network, "width", 1) for m in spec.networks) + 1)
     assert spec.data is not None
-    attributes = {"digest": spec.digest, "data": spec.data.name, "scaling": spec.data.scaling, "scale": spec.scale}
-    return Store.create(path, coordinates, variables, attributes)
+    attributes = {
+        "data": spec.data.name, "scaling": spec.data.scaling, "scale": spec.scale,
+        "experiment": spec.experiment, "spec": spec.to_json(), "digest": spec.digest,
+    }  # fmt: skip
+    return Store.create(path, coordinates, variables, attributes, described)
 
 
 def _chunks(spec: Spec, task: Task, training: TrainingSpec, workspace: Workspace, workers: int) -> list[list[Row]]:

@@ -44,6 +44,7 @@ class Workspace:
         data_dir: local Parquet files, as ``data.load`` takes it.
         runs_at_once: networks in one vectorised step; None takes as many as fit in memory.
         engine: where the chunks of a study are computed: ``local`` or ``ray``.
+        experiment_folder: of the finished experiment to which these runs are added; None where they are its first.
         checkpoint_seconds: a stopped run loses at most this much work and one epoch.
     """
 
@@ -53,4 +54,5 @@ class Workspace:
     data_dir: Path | None = None
     runs_at_once: int | None = None
     engine: str = "local"
+    experiment_folder: Path | None = None
     checkpoint_seconds: float = 30.0

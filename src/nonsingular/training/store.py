@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+import shutil
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ class Store:
         coordinates: Mapping[str, np.ndarray],
         variables: Mapping[str, tuple[str, ...]],
         attributes: Mapping[str, Any],
+        described: Callable[[xr.Dataset], xr.Dataset] = lambda data: data,
     ) -> Store:
         """An empty store.
 
@@ -40,6 +43,7 @@ class Store:
             coordinates: dimension name -> its labels.
             variables: variable name -> its dimensions; values are float64.
             attributes: kept with the data set.
+            described: gives the variables attributes of their own, such as units.
         """
         sizes = {name: len(values) for name, values in coordinates.items()}
         chunks = {name: min(n, EPOCHS_A_CHUNK) if name == "epoch" else n for name, n in sizes.items()} | {"network": 1}
@@ -49,15 +53,19 @@ class Store:
             attrs=dict(attributes),
         )
         encoding = {name: {"chunks": tuple(chunks[d] for d in dims)} for name, dims in variables.items()}
-        return Store.save(path, empty, encoding)
+        return Store.save(path, described(empty), encoding)
 
     @staticmethod
     def save(path: Path, data: xr.Dataset, encoding: Mapping[str, Any] | None = None) -> Store:
-        """A store of results that are complete already."""
+        """A store of results that are complete already, in the place of an earlier one if there is one."""
         # Zarr has a standard for strings of any length, none for numpy's of fixed length.
         fixed = {name: array.astype(object) for name, array in data.variables.items() if array.dtype.kind == "U"}
         partial = path.with_suffix(".partial")  # a crash now leaves no half-made store under the final name
-        data.assign(fixed).to_zarr(partial, mode="w", encoding=encoding, consolidated=False)
+        with warnings.catch_warnings():  # readers look for consolidated metadata, which Zarr 3 does not yet specify
+            warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+            data.assign(fixed).to_zarr(partial, mode="w", encoding=encoding, consolidated=True)
+        if path.exists():
+            shutil.rmtree(path)
         partial.replace(path)
         return Store(path)
 
