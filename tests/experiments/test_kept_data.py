@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from nonsingular import cli
 from nonsingular.data import DataSpec
 from nonsingular.errors import InputError
 from nonsingular.experiments import archive
 from nonsingular.experiments.claims import Claim
 from nonsingular.experiments.effects import faster
 from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.judging import judge_again
 from nonsingular.experiments.merging import merge
-from nonsingular.experiments.reproduce import judge_again, reproduce
+from nonsingular.experiments.reproduce import reproduce
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.study import run_study
 from nonsingular.experiments.workspace import Workspace
@@ -39,7 +41,9 @@ KEPT = Experiment(
     "Kept",
     lambda scale, data=None: spec(),
     run_study,
-    lambda results: {"accuracy": over_epochs(results, [Panel("train_accuracy", "training accuracy (%)", True)], "Kept")},
+    lambda results: {
+        "accuracy": over_epochs(results, [Panel("train_accuracy", "training accuracy (%)", True)], "Kept")
+    },
     (Claim("test/kept/faster", "here", "Skips are faster.", lambda r: faster(r, "skip", "plain"), unit="points"),),
 )
 ONE_BY_ONE = {"runs_at_once": 1}  # how runs are cut does not decide their rounding
@@ -230,3 +234,42 @@ def test_damaged_data_are_named(whole, tmp_path, damage):
     (tmp_path / archive.FILE).write_bytes(damage((whole / archive.FILE).read_bytes()))
     with pytest.raises(InputError, match=r"measured.nc.gz is not readable as measured data"):
         archive.read(tmp_path)
+
+
+# --- the commands -------------------------------------------------------------------------------------------
+
+ID = "blumenfeld2020/perturbation"  # trains nothing: a tenth of a second
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("halves")
+    for name, runs, seed in (("a", 2, 0), ("b", 2, 2), ("both", 4, 0)):
+        options = ["--scale", "smoke", "--runs", str(runs), "--seed", str(seed), "--out", str(folder / name)]
+        assert cli.run(["reproduce", ID, *options]) == 0
+    return folder
+
+
+def test_merge_on_the_command_line(halves, capsys, tmp_path):
+    assert cli.run(["merge", str(halves / "a"), str(halves / "b"), "--out", str(tmp_path / "m"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == rows(halves / "both")
+    assert (tmp_path / "m" / archive.FILE).read_bytes() == (halves / "both" / archive.FILE).read_bytes()
+    assert cli.run(["merge", str(halves / "a"), str(halves / "b"), "--out", str(tmp_path / "m")]) == 2
+    assert capsys.readouterr().err == f"nonsingular: {tmp_path / 'm'} is not empty; name another --out\n"
+
+
+def test_judge_on_the_command_line(halves, capsys, tmp_path):
+    shutil.copytree(halves / "both", tmp_path / "new", ignore=shutil.ignore_patterns("results.zarr"))
+    shutil.copytree(halves / "a", tmp_path / "old", ignore=shutil.ignore_patterns("results.zarr", archive.FILE))
+    claims = rows(tmp_path / "new")
+    verdict, claims[0]["verdict"] = claims[0]["verdict"], "of an older judge"
+    (tmp_path / "new" / "claims.json").write_text(json.dumps(claims))
+    assert cli.run(["judge", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert f"{claims[0]['id']}: of an older judge -> {verdict}" in said.out
+    assert "only a new run can judge its claims again" in said.err
+    assert rows(tmp_path / "new") == rows(halves / "both")
+    assert rows(tmp_path / "old") == rows(halves / "a")
+    assert not (tmp_path / "new" / "results.zarr").exists()
+    assert cli.run(["judge", str(tmp_path / "old")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -57,13 +57,18 @@ def read(folder: Path) -> xr.Dataset:
     """
     path = folder / FILE
     if not path.exists():
-        raise InputError(f"{folder} holds no measured data ({FILE}): it can be judged again by running it again")
+        raise missing(folder)
     try:
         content = io.BytesIO(gzip.decompress(path.read_bytes()))
         with xr.open_dataset(content, engine="scipy") as data:
             return _widened(data.load())
     except Exception as error:
         raise InputError(f"{path} is not readable as measured data: {error}") from error
+
+
+def missing(folder: Path) -> InputError:
+    """What is wrong with a folder without measured data."""
+    return InputError(f"{folder} holds no measured data ({FILE}): only a new run can judge its claims again")
 
 
 def described(results: xr.Dataset, labels: Mapping[str, str] | None = None, **attributes: Any) -> xr.Dataset:
@@ -126,6 +131,9 @@ def _require_same(name: str, a: xr.Dataset, other: str, b: xr.Dataset) -> None:
             raise InputError(f"{name} and {other} differ in {variable}, which belongs to no run")
 
 
+NO_UNITS = ("correlation", "cosine", "centred")
+"""What labels have in brackets that is no unit."""
+
 _LABEL = re.compile(r"(?P<name>.*?)\s*\((?P<unit>[^()]*)\)", re.DOTALL)
 
 
@@ -136,7 +144,7 @@ def _named(name: str, label: str) -> tuple[str, str]:
     """
     label = label.replace("\n", " ") or name.replace("_", " ")
     found = _LABEL.fullmatch(label)
-    if found is None or found["unit"] in ("correlation", "cosine"):
+    if found is None or found["unit"] in NO_UNITS:
         return label, "1"
     return found["name"], "1" if name in PERCENT else found["unit"]
 

@@ -53,12 +53,14 @@ def merge(folders: Sequence[Path], out: Path, experiment: Callable[[str], Experi
 def _read(folder: Path) -> tuple[dict[str, Any], xr.Dataset]:
     spec = finished.read(folder).spec
     results = finished_data(folder)
-    return spec, archive.read(folder) if results is None else results
+    if results is None:
+        raise archive.missing(folder)
+    return spec, results
 
 
 def _require_one_study(first: Path, a: Mapping[str, Any], other: Path, b: Mapping[str, Any]) -> None:
-    if {k: v for k, v in a.items() if k not in EACH_PARTS_OWN} == {k: v for k, v in b.items() if k not in EACH_PARTS_OWN}:
+    fields = sorted(k for k in set(a) | set(b) if a.get(k) != b.get(k) and k not in EACH_PARTS_OWN)
+    if not fields:
         return
     said = "; ".join(differences.between(a, b, passed=tuple(EACH_PARTS_OWN)))
-    fields = sorted(k for k in set(a) | set(b) if a.get(k) != b.get(k) and k not in EACH_PARTS_OWN)
     raise InputError(f"{first} and {other} are different studies: {said or 'other ' + ', '.join(fields)}")

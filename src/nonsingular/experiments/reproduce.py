@@ -148,22 +148,6 @@ def finished_data(folder: Path) -> xr.Dataset | None:
     return None
 
 
-def judge_again(experiment: Experiment, folder: Path) -> Outcome:
-    """Draw and judge a finished experiment again from the data that it kept; nothing is trained.
-
-    Raises:
-        InputError: it kept none, or they are damaged; another process writes to the folder.
-    """
-    with held(folder):
-        results = finished_data(folder)
-        if results is None:
-            archive.read(folder)  # raises: says what is missing
-            raise AssertionError
-        if not (folder / archive.FILE).exists():
-            keep(folder, experiment, (folder / "spec.json").read_text().strip(), results)
-        return publish(experiment, archive.read(folder), folder)
-
-
 def publish(experiment: Experiment, results: xr.Dataset, folder: Path) -> Outcome:
     """Figures, claims and report from results, for the spec that the folder holds."""
     spec = _kept_spec(folder / "spec.json")

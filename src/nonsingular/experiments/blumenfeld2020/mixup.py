@@ -162,5 +162,6 @@ EXPERIMENTS = (
             "The text's accuracy without batch normalisation is lost, and its search over mixup's strength and the "
             f"learning rate is not made: alpha is {ALPHA:g}, the learning rate is that of all other runs.",
         ),
+        labels={"linear_regime": "test accuracy of the linearised network"},
     ),
 )

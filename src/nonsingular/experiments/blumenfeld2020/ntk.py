@@ -195,5 +195,10 @@ EXPERIMENTS = (
         draw,
         CLAIMS,
         differs=("No rectifier stands between the last layer and the pooling, as the appendix's derivation has it.",),
+        labels={
+            "kernel": "tangent kernel",
+            "linear": "kernel of the linear model",
+            "spectrum": "eigenvalue / the largest",
+        },
     ),
 )

@@ -143,5 +143,10 @@ EXPERIMENTS = (
         differs=(
             "Figures 9 and 10 have the same quantities in trained networks; here the appendix's idealised layer.",
         ),
+        labels={
+            "perturbation": "norm of a perturbation after the layer / before",
+            "breaking": "its symmetry-breaking part after the layer / before",
+            "width": "channels",
+        },
     ),
 )

@@ -267,5 +267,13 @@ EXPERIMENTS = (
             "Equally wide stacks at one image size and a random readout: with a readout of zeros every gradient but "
             "its own is zero, and where strides take pixels away angles stay only on average.",
         ),
+        labels={
+            "cosine": "cosine of two images' features",
+            "norm": "norm of the features",
+            "gradient_norm": "norm of the loss's gradient by features (nats)",
+            "weight_gradient_norm": "norm of the loss's gradient by weights (nats)",
+            "inner_gradient_norm": "norm of the loss's gradient by inner features (nats)",
+            "width": "channels",
+        },
     ),
 )

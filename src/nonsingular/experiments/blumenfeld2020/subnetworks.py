@@ -138,5 +138,10 @@ EXPERIMENTS = (
             "The text's formula for the one-to-one count is lost: the exact count by multisets and its approximation "
             "2^(NL) / N! are derived here.",
         ),
+        labels={
+            "bits": "logarithm of the number of distinct sub-networks (bits)",
+            "approximate_bits": "its approximation (bits)",
+            "gap": "distance of formula and enumeration",
+        },
     ),
 )

@@ -31,7 +31,9 @@ EXACT = tuple(f"{part}_exact" for part in PARTS)
 LANCZOS = tuple(f"{part}_lanczos{end}" for end in ("", "_low", "_high") for part in PARTS)
 MOMENTS = tuple(f"{part}_moments" for part in PARTS)
 MIXTURE = tuple(f"mixture_{name}" for name in PARAMETERS)
-LABELS = {name: f"{name.split('_')[0]} eigenvalues (%)" for name in (*EXACT, *LANCZOS, *MOMENTS)}
+LABELS = {name: f"{name.split('_')[0]} eigenvalues (%)" for name in (*EXACT, *LANCZOS, *MOMENTS)} | {
+    name: f"parameter {name.split('_')[1]} of the mixture fitted to four moments" for name in MIXTURE
+}
 
 
 def exact(snapshot: Snapshot) -> dict[str, Tensor]:

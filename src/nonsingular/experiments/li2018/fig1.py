@@ -79,5 +79,6 @@ EXPERIMENTS = (
         CLAIMS,
         live,
         differs=surfaces.DIFFERS,
+        labels=surfaces.STORED,
     ),
 )

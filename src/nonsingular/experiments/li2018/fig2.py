@@ -21,7 +21,7 @@ from nonsingular.data import Task, prepare
 from nonsingular.experiments.claims import Claim, Effect, Region, difference
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.li2018 import fig9
-from nonsingular.experiments.li2018.surfaces import marked, of_trained, on_images, rows
+from nonsingular.experiments.li2018.surfaces import STORED, marked, of_trained, on_images, rows
 from nonsingular.experiments.li2018.trained import MEASURED, Trained, steps, train
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.workspace import Workspace
@@ -165,5 +165,7 @@ EXPERIMENTS = (
             "Only solutions that have trained are compared: whose training accuracy has come half of the way from "
             "guessing to no error.",
         ),
+        labels=STORED
+        | {"weight_norm": "norm of all weights", "x": "from the small batch at 0 to the large batch at 1"},
     ),
 )

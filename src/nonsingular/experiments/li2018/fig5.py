@@ -134,5 +134,6 @@ EXPERIMENTS = (
         draw,
         CLAIMS,
         differs=surfaces.DIFFERS,
+        labels=surfaces.STORED,
     ),
 )

@@ -85,5 +85,6 @@ EXPERIMENTS = (
         draw,
         CLAIMS,
         differs=surfaces.DIFFERS,
+        labels=surfaces.STORED,
     ),
 )

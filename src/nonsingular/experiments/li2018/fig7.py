@@ -190,5 +190,6 @@ EXPERIMENTS = (
             "Eigenvalues are Lanczos' after as many products as the settings say: the ratio is of numbers inside the "
             "spectrum, and the results hold a bound on their distance from eigenvalues.",
         ),
+        labels=surfaces.STORED,
     ),
 )

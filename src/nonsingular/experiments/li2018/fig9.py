@@ -14,7 +14,7 @@ from nonsingular.data import Task, prepare
 from nonsingular.experiments.chunk import Row
 from nonsingular.experiments.claims import Claim, Effect, Region, difference, mean
 from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.li2018.surfaces import of, on_images, rows
+from nonsingular.experiments.li2018.surfaces import STORED, of, on_images, rows
 from nonsingular.experiments.li2018.trained import INSTRUMENTS, Trained, images, of_member, steps, train, training
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.experiments.workspace import Workspace
@@ -200,5 +200,12 @@ EXPERIMENTS = (
     Experiment(
         "li2018/fig9", "Optimiser paths on the first two PCA directions", specs, run, draw, CLAIMS, live,
         differs=DIFFERS,
+        labels=STORED | {
+            "path_x": "path along the first component", "path_y": "path along the second component",
+            "explained": "share of the variance", "in_plane": "share of the variance in the plane",
+            "crossing": "cosine of step and gradient, in magnitude",
+            "late_crossing": "cosine of step and gradient late in training, in magnitude",
+            "interpolation_error": "error of interpolated points / range of the loss",
+        },
     ),
 )  # fmt: skip

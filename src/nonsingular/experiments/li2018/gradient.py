@@ -181,5 +181,12 @@ EXPERIMENTS = (
             "The slides give the identity; by how much gradients change from the last block to the first is ours to "
             "measure, and the factor of ten is ours.",
         ),
+        labels={
+            "whole": "norm of the loss's gradient by a block's input (nats)",
+            "through_skip": "norm of its part through the skip (nats)",
+            "through_block": "norm of its part through the block (nats)",
+            "gap": "distance of both parts' sum from the whole / its norm",
+            "block": "block, from the inputs on",
+        },
     ),
 )

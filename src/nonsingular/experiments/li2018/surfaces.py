@@ -32,6 +32,24 @@ LABELS = {
     "excess_variation": "excess variation of log loss\n(per unit of direction)",
     "sharpness": "mean rise of the loss\nwithin half a direction (nats)",
 }
+STORED = {
+    **LABELS,
+    "loss": "training loss (nats)",
+    "test_error": "test error (%)",
+    "layers": "layers with weights",
+    "trained": "whether training came half of the way to no error",
+    "x": "along the first direction",
+    "y": "along the second direction",
+    "near_convex": "points with negligible negative eigenvalues (%)",
+    "bends": "ratio of extreme eigenvalues where the surface looks non-convex, less that elsewhere",
+    "hessian_smallest": "smallest eigenvalue of the Hessian (nats)",
+    "hessian_largest": "largest eigenvalue of the Hessian (nats)",
+    "hessian_residual": "bound on their distance from eigenvalues (nats)",
+    "hessian_ratio": "smallest / largest eigenvalue, in magnitude",
+    "curvature_x": "along the first direction",
+    "curvature_y": "along the second direction",
+}
+"""What is called how in the measured data."""
 UNITS = {
     "nonconvex": "percentage points",
     "total_variation": "per unit of direction",

@@ -126,5 +126,12 @@ EXPERIMENTS = (
             "singularity, with smooth activations and fixed random biases, so that no null vectors "
             "come from elsewhere.",
         ),
+        labels={
+            "product": "largest norm of the Hessian times a predicted null vector / norm of the Hessian",
+            "least_product": "smallest norm of the Hessian times a predicted null vector / norm of the Hessian",
+            "product_away": "largest such norm away from zero error / norm of the Hessian",
+            "nullity": "eigenvalues that are zero to rounding",
+            "predicted": "predicted null vectors",
+        },
     ),
 )

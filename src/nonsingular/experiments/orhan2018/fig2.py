@@ -274,5 +274,17 @@ EXPERIMENTS = (
         draw=plots.fig2,
         interactive=interactive.fig2,
         claims=CLAIMS,
+        labels={
+            "basin": "whether the flow ends on the stable segment",
+            "edge_eta": "h / w of the basin's edge",
+            "path_z": "z of the full network",
+            "path_eta": "h / w of the full network",
+            "path_loss": "loss of the full network / that of the best single unit",
+            "path_rate": "squared gradient norm of the full network",
+            "reduced_z": "z of the reduced flow",
+            "reduced_eta": "h / w of the reduced flow",
+            "fisher": "smallest / largest eigenvalue of the Fisher information",
+            "teacher": "seed of the teacher",
+        },
     ),
 )

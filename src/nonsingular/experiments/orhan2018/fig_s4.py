@@ -216,5 +216,12 @@ EXPERIMENTS = (
         draw=plots.figs4,
         interactive=interactive.figs4,
         claims=CLAIMS,
+        labels={
+            "a": "mode's part of the incoming weights",
+            "strength": "strength of the mode",
+            "equal_converged": "time to 1 % error from equal norms (tau)",
+            "hessian_gap": "distance of the derived from the computed Hessian / its norm",
+            "overlap_nullity": "eigenvalues that are zero to rounding",
+        },
     ),
 )

@@ -261,5 +261,15 @@ EXPERIMENTS = (
         draw=plots.figs5,
         interactive=interactive.figs5,
         claims=CLAIMS,
+        labels={
+            "da": "velocity of a (1/tau)",
+            "db": "velocity of b (1/tau)",
+            "speed": "speed (1/tau)",
+            "saddle": "coordinate of the saddle",
+            "paths": "coordinate of the path",
+            "hessian_gap": "distance of the derived from the computed Hessian / its norm",
+            "equal_columns": "distance of the Hessian's columns of equal weights / its norm",
+            "matrix_gap": "distance of the matrices' descent from the modes' flow",
+        },
     ),
 )

@@ -238,5 +238,6 @@ EXPERIMENTS = (
         draw,
         CLAIMS,
         differs=("The paper has no such figure: it does not mention how it scaled its images.", EVALUATED_ON),
+        labels={"image_norm": "root mean square norm of an image", "scaling": "scaling of the inputs"},
     ),
 )

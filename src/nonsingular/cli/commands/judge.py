@@ -1,0 +1,34 @@
+"""``nonsingular judge``."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from nonsingular.cli.commands import THE_PAPERS
+from nonsingular.cli.options import Folders, Json
+from nonsingular.cli.terminal import complain
+
+SHOWN = THE_PAPERS
+
+
+def command(folders: Folders, json_: Json = False) -> None:
+    """Judge and draw finished experiments again from the data that they kept, by today's claims; nothing is trained."""
+    from nonsingular.cli.tables.claims import print_claims, print_counts
+    from nonsingular.experiments.judging import judge_all
+    from nonsingular.experiments.registry import experiment
+
+    found = judge_all(folders, experiment)
+    rows = [row for again in found if not again.refused for row in again.rows]
+    for again in found:
+        if again.refused:
+            complain(again.refused)
+    if json_:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    print_claims(rows)
+    print_counts(rows)
+    for again in found:
+        for id, (before, now) in again.changed.items():
+            typer.echo(f"{again.folder}: {id}: {before or 'new'} -> {now or 'no longer a claim'}")

@@ -1,0 +1,34 @@
+"""``nonsingular merge``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nonsingular.cli.commands import THE_PAPERS
+from nonsingular.cli.options import Folders, Json
+
+SHOWN = THE_PAPERS
+
+
+def command(
+    folders: Folders,
+    out: Annotated[Path, typer.Option(help="Folder of the result; it holds nothing yet.")],
+    json_: Json = False,
+) -> None:
+    """Put the runs of one study together that were computed apart, with other seeds, and judge them as one."""
+    from nonsingular.cli.commands.reproduce import print_outcome
+    from nonsingular.cli.tables.claims import print_claims
+    from nonsingular.experiments.merging import merge
+    from nonsingular.experiments.registry import experiment
+
+    outcome = merge(folders, out, experiment)
+    rows = [j.to_json() for j in outcome.judgements]
+    if json_:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        print_claims(rows)
+        print_outcome(outcome)
