@@ -145,7 +145,7 @@ CASES = {
     "unknown reduction": (lambda: Hessian(nn.Linear(6, 3), F.cross_entropy, [BATCH], reduction="max"), "'max'"),
     "microbatch of a sum": (
         lambda: Hessian(nn.Linear(6, 3), lambda z, y: F.cross_entropy(z, y, reduction="sum"), [BATCH], microbatch=2),
-        "microbatch changes the gradient",
+        "microbatch changes the loss",
     ),
     "microbatch of none": (lambda: Hessian(nn.Linear(6, 3), F.cross_entropy, [BATCH], microbatch=0), "at least 1"),
     "wrong vector": (lambda: Hessian(*GOOD) @ torch.ones(3), "got \\[3\\]"),

@@ -189,7 +189,7 @@ def test_overflow_is_a_value_and_not_an_error():
         ({"precision": "float8"}, "float32, bfloat16, auto"),
         ({"microbatch": 0}, "microbatch must be at least 1"),
         ({"loss_fn": lambda o, t: F.cross_entropy(o, t, reduction="none")}, "must return a scalar"),
-        ({"loss_fn": lambda o, t: F.cross_entropy(o, t) * torch.nan}, "loss at the centre is nan"),
+        ({"loss_fn": lambda o, t: F.cross_entropy(o, t) * torch.nan}, "loss on the first batch is nan"),
         ({"batches": pairs(inputs=5)}, "failed on the first batch"),
         ({"directions": [{"0.weight": torch.zeros(10, 6)}]}, "direction 1 is zero"),
         ({"directions": [{"9.weight": torch.ones(3)}]}, "9.weight, which the model does not have"),

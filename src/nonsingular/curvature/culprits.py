@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from nonsingular.curvature.problem import Batch, Problem, deterministic, first_line
+from nonsingular.curvature.problem import Problem
+from nonsingular.objective import Batch, evaluating, first_line
 
 Part = Callable[[], None]
 STEP = 1e-3  # of the finite differences that second derivatives are held against
@@ -36,8 +37,8 @@ def culprit(problem: Problem, batch: Batch, error: BaseException | None = None) 
     leaves = [(n, m) for n, m in problem.model.named_modules() if not list(m.children())]
     handles = [m.register_forward_pre_hook(keep(n)) for n, m in leaves]
     try:
-        with torch.no_grad():
-            output = problem.output(problem.params, batch)
+        of_output = problem.objective.form == "output"
+        output = (problem.output if of_output else problem.loss)(problem.params, batch)
     finally:
         for handle in handles:
             handle.remove()
@@ -46,7 +47,8 @@ def culprit(problem: Problem, batch: Batch, error: BaseException | None = None) 
         return problem.loss_fn(leaf, batch.target)
 
     parts = [(f"module {n} ({type(m).__name__})", _Part(_squared(m), m, a)) for n, m, a in calls]
-    parts.append(("loss_fn", _Part(loss, nn.Module(), (output,))))
+    if of_output:
+        parts.append(("loss_fn", _Part(loss, nn.Module(), (output,))))
     failures = [(who, why) for who, part in parts if (why := part.failure(compare=error is None)) is not None]
     for who, why in failures:
         if error is None or why == first_line(error):
@@ -106,7 +108,7 @@ class _Part:
         state = {name: moved(p) for name, p in self.module.named_parameters()}
         at = [t for t in (*tree_leaves(inputs), *state.values()) if is_float(t)]
         holder = _Holder(self.module, self.function)
-        with torch.enable_grad(), deterministic(self.module):
+        with torch.enable_grad(), evaluating(self.module):
             # Times one, because modules that work in place may not overwrite a leaf.
             used = tree_map_only(Tensor, lambda t: t * 1 if is_float(t) else t, inputs)
             total = functional_call(holder, {f"module.{k}": v for k, v in state.items()}, used)

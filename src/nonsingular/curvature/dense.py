@@ -24,7 +24,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nonsingular.curvature.linearise import record
-from nonsingular.curvature.problem import Batch, Problem
+from nonsingular.curvature.problem import Problem
+from nonsingular.objective import Batch
 
 if TYPE_CHECKING:
     from nonsingular.curvature.operator import Curvature

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from nonsingular.curvature.folding import FoldNormalisations
 from nonsingular.curvature.operator import Curvature
-from nonsingular.curvature.problem import Batch, Params
+from nonsingular.curvature.problem import Params
+from nonsingular.objective import Batch
 
 
 class GaussNewton(Curvature):

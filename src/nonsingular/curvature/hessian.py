@@ -11,8 +11,9 @@ from torch import Tensor
 from nonsingular.curvature.dense import by_layer_pairs
 from nonsingular.curvature.folding import FoldNormalisations
 from nonsingular.curvature.operator import Curvature
-from nonsingular.curvature.problem import Batch, Params
+from nonsingular.curvature.problem import Params
 from nonsingular.errors import InputError
+from nonsingular.objective import Batch
 
 
 class Hessian(Curvature):

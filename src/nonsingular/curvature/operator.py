@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +15,10 @@ from nonsingular.curvature.choosing import Choice
 from nonsingular.curvature.culprits import culprit
 from nonsingular.curvature.dense import by_products
 from nonsingular.curvature.linearise import LinearMap
-from nonsingular.curvature.problem import Batch, Loss, Params, Problem
+from nonsingular.curvature.problem import Params, Problem
 from nonsingular.curvature.recorded import BLOCK_BYTES, Recorded, refuse_difference
 from nonsingular.errors import InputError
+from nonsingular.objective import Batch, Loss, Objective, brought
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -30,21 +31,25 @@ class Curvature(Recorded):
     ordered as ``model.named_parameters()`` yields the chosen parameters, each flattened row by row.
 
     Args:
-        model: any module. It is read, never changed. Train mode means batch statistics for batch normalisation, whose
-            running statistics stay as they are; active dropout is refused.
-        loss_fn: (model output, target) -> scalar.
-        batches: (inputs, target) pairs; inputs a tensor, or a tuple or mapping of arguments. Read once.
+        model: any module, or an `Objective` in place of model, loss and batches. It is copied, and never changed. Train
+            mode means batch statistics for batch normalisation, whose running statistics stay as they are; active
+            dropout is refused without a ``seed``.
+        loss_fn: as `Objective` takes it: (model output, target) -> scalar, (model, batch) -> scalar, or None.
+        batches: as `Objective` takes data: a pair (inputs, target), or batches. Read once, and copied.
         params: which parameters to differentiate: names, what names start with (``"encoder"``), patterns
             (``"*.bias"``), modules or parameters, one or several; all that require a gradient by default.
-        reduction: ``"mean"`` weighs each batch's loss by its share of the samples, right for losses that average
+        reduction: ``"mean"`` weighs each batch's loss by its share of the whole, right for losses that average
             over the batch; ``"sum"`` adds them up.
+        weights: what that share is counted in; see `Objective`.
+        form: of the loss; see `Objective`.
+        seed: for losses that draw random numbers; see `Objective`.
         microbatch: split every batch into pieces of at most this many samples. Faster where intermediate results then
             fit the processor's cache; right only for losses that average over samples which do not influence one
-            another, which is checked by comparing gradients.
+            another, which is checked on every batch.
         linearise: record the part of the product that depends on the vector once per batch and replay it. Off, or
             where it fails or memory is short, every product differentiates anew, which is slower and equally right.
         compile: fuse the recorded operations with ``torch.compile``: half a minute once, faster products after.
-        dtype: compute in this precision; the parameters' own by default.
+        dtype: compute in this precision; the parameters' own by default, float32 where they have 16 bits.
         channels_last: memory order of 4-D tensors; by default channels-last where the model has 2-D convolutions.
         memory: bytes that recordings may keep; by default 60 % of what is available.
 
@@ -59,12 +64,15 @@ class Curvature(Recorded):
 
     def __init__(
         self,
-        model: nn.Module,
-        loss_fn: Loss,
-        batches: Iterable[tuple[Any, Any]],
+        model: nn.Module | Objective,
+        loss_fn: Loss | None = None,
+        batches: Any = None,
         params: Choice | Iterable[Choice] | None = None,
         *,
         reduction: str = "mean",
+        weights: str | Callable[[Any], float] | None = None,
+        form: str | None = None,
+        seed: int | None = None,
         microbatch: int | None = None,
         linearise: bool = True,
         compile: bool = False,
@@ -72,11 +80,12 @@ class Curvature(Recorded):
         channels_last: bool | None = None,
         memory: float | None = None,
     ) -> None:
-        problem = Problem(model, loss_fn, batches, params, reduction, dtype, channels_last)
+        given: dict[str, Any] = {"reduction": reduction, "weights": weights, "form": form, "seed": seed, "dtype": dtype}
+        problem = Problem(brought(model, loss_fn, batches, **given), params, channels_last)
         super().__init__(problem, linearise, compile, memory)
         problem.check()
         if microbatch is not None:
-            self._split_batches(microbatch, reduction)
+            self._split_batches(microbatch)
 
     # --- what a kind of curvature defines -------------------------------------------------------------------
 
@@ -191,25 +200,11 @@ class Curvature(Recorded):
 
     # --- micro-batches --------------------------------------------------------------------------------------
 
-    def _split_batches(self, size: int, reduction: str) -> None:
+    def _split_batches(self, size: int) -> None:
         if size < 1:
             raise InputError(f"microbatch must be at least 1, got {size}")
-        problem, whole = self.problem, self._gradient()
-        pieces = [(b, w, b.split(size)) for b, w in zip(problem.batches, problem.weights, strict=True)]
-        problem.batches = [piece for _, _, cut in pieces for piece in cut]
-        problem.weights = [
-            w * piece.samples / b.samples if reduction == "mean" else w for b, w, cut in pieces for piece in cut
-        ]
-        difference = (self._gradient() - whole).norm()
-        if not difference <= 100 * torch.finfo(self.dtype).eps ** 0.75 * whole.norm():
+        if not self.problem.cut(size):
             raise InputError(
-                "microbatch changes the gradient: the loss is not a mean over independent samples "
-                "(batch normalisation in train mode, or another reduction?); leave microbatch out"
+                "microbatch changes the loss: it is not a mean over independent samples (batch normalisation in train "
+                "mode, or another reduction?); leave microbatch out"
             )
-
-    def _gradient(self) -> Tensor:
-        total = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device)
-        for batch, weight in zip(self.problem.batches, self.problem.weights, strict=True):
-            gradient = torch.func.grad(lambda p, b=batch: self.problem.loss(p, b))(self.problem.params)
-            total += weight * self.problem.join(gradient)
-        return total

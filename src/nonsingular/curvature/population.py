@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,9 +11,10 @@ from torch import Tensor, nn
 
 from nonsingular.curvature.hessian import Hessian, double_backward
 from nonsingular.curvature.linearise import LinearMap
-from nonsingular.curvature.problem import Batch, Loss, Params, Problem
+from nonsingular.curvature.problem import Params, Problem
 from nonsingular.curvature.recorded import BLOCK_BYTES, Recorded, refuse_difference
 from nonsingular.errors import InputError
+from nonsingular.objective import Batch, Loss, Objective
 
 
 class PopulationHessian(Recorded):
@@ -32,6 +32,7 @@ class PopulationHessian(Recorded):
         buffers: buffer name -> values of all runs, stacked likewise (skip matrices, running statistics); buffers that
             are not named have the model's own values in every run.
         reduction: as for `Hessian`.
+        weights: as for `Hessian`.
         dtype: compute in this precision; the parameters' own by default.
         linearise: as for `Hessian`. Off, or where it fails or memory is short, networks are differentiated anew one
             after the other.
@@ -45,25 +46,19 @@ class PopulationHessian(Recorded):
         self,
         model: nn.Module,
         stacked: Mapping[str, Tensor],
-        loss_fn: Loss,
-        batches: Iterable[tuple[Any, Any]],
+        loss_fn: Loss | None,
+        batches: Any,
         *,
         buffers: Mapping[str, Tensor] | None = None,
         reduction: str = "mean",
+        weights: str | Callable[[Any], float] | None = None,
         dtype: torch.dtype | None = None,
         linearise: bool = True,
         memory: float | None = None,
     ) -> None:
-        self._options: dict[str, Any] = {
-            "reduction": reduction,
-            "dtype": dtype,
-            "linearise": linearise,
-            "memory": memory,
-        }
-        self._model, self._loss_fn = model, loss_fn
-        super().__init__(
-            Problem(model, loss_fn, batches, None, reduction, dtype, channels_last=False), linearise, False, memory
-        )
+        self._options: dict[str, Any] = {"linearise": linearise, "memory": memory}
+        self._objective = Objective(model, loss_fn, batches, reduction=reduction, weights=weights, dtype=dtype)
+        super().__init__(Problem(self._objective, None, channels_last=False), linearise, False, memory)
         self.problem.check()
         self.stacked = self._match(stacked)
         self.buffers = self._match_buffers(buffers or {})
@@ -89,15 +84,9 @@ class PopulationHessian(Recorded):
 
     def member(self, run: int) -> Hessian:
         """The Hessian of one network by itself."""
-        model = copy.deepcopy(self._model)
-        parameters = dict(model.named_parameters())
-        for name, values in zip(self.problem.names, self.stacked, strict=True):
-            parameters[name].data = values[run].clone()
-        own = dict(model.named_buffers())
-        for name, values in self.buffers.items():
-            own[name].data = values[run].clone()
-        pairs = [(b.inputs, b.target) for b in self.problem.batches]
-        return Hessian(model, self._loss_fn, pairs, **self._options)
+        state = {name: values[run] for name, values in zip(self.problem.names, self.stacked, strict=True)}
+        state |= {name: values[run] for name, values in self.buffers.items()}
+        return Hessian(self._objective.at(state), **self._options)
 
     def _blocks(self, V: Tensor) -> Tensor:
         if not self.linearised:
@@ -147,7 +136,7 @@ class PopulationHessian(Recorded):
         return along
 
     def _match_buffers(self, buffers: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        own = dict(self._model.named_buffers())
+        own = self._objective.buffers
         for name, values in buffers.items():
             expected = (len(self.stacked[0]), *own[name].shape) if name in own else None
             if tuple(values.shape) != expected:

@@ -11,16 +11,9 @@ from torch import Tensor
 
 from nonsingular.curvature.culprits import culprit
 from nonsingular.curvature.linearise import LinearMap, NotLinearisable, OverBudget, record
-from nonsingular.curvature.problem import (
-    Batch,
-    Params,
-    Problem,
-    available_bytes,
-    first_line,
-    is_out_of_memory,
-    out_of_memory,
-)
+from nonsingular.curvature.problem import Params, Problem
 from nonsingular.errors import InputError
+from nonsingular.objective import Batch, available_bytes, first_line, is_out_of_memory, out_of_memory
 
 BLOCK_BYTES = 2**28  # columns are multiplied side by side while no intermediate tensor is larger than this
 MEMORY_SHARE = 0.6  # of the available memory, for what a linearised operator keeps

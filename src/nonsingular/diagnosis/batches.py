@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
-from nonsingular.curvature.problem import Batch, first_line, is_out_of_memory, out_of_memory
 from nonsingular.data import load
 from nonsingular.errors import InputError
+from nonsingular.objective import Batch, first_line, is_out_of_memory, out_of_memory
 
 LossFn = Callable[[Any, Any], Tensor]
 

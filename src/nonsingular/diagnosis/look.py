@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from nonsingular import measures
-from nonsingular.curvature.problem import Batch, first_line, is_out_of_memory
 from nonsingular.diagnosis import weights
 from nonsingular.diagnosis.batches import LossFn, Problem, problem
 from nonsingular.diagnosis.outputs import Outputs
@@ -22,6 +21,7 @@ from nonsingular.diagnosis.records import Layer, Look, Parameter
 from nonsingular.diagnosis.untouched import as_training, untouched
 from nonsingular.diagnosis.watch import Watch, Watched, evenly
 from nonsingular.errors import InputError
+from nonsingular.objective import Batch, first_line, is_out_of_memory
 
 SMALL_DIRECTION = 1e-3
 

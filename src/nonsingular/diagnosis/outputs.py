@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from nonsingular.curvature.problem import Batch
 from nonsingular.diagnosis.layers import response
+from nonsingular.objective import Batch
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from nonsingular.curvature.problem import Batch
 from nonsingular.data import Task
 from nonsingular.diagnosis.batches import LossFn, problem
 from nonsingular.diagnosis.treatments import PRESCRIPTIONS, Treated
 from nonsingular.errors import InputError
 from nonsingular.intervals import Effect, difference
+from nonsingular.objective import Batch
 from nonsingular.training import Trainer, TrainingSpec
 from nonsingular.training.trainer import Accuracy
 

@@ -12,10 +12,10 @@ import xarray as xr
 from torch import nn
 
 from nonsingular.curvature import Hessian, Lanczos
-from nonsingular.curvature.problem import Loss
 from nonsingular.errors import InputError
 from nonsingular.landscape.fitting import Direction, fitted
 from nonsingular.landscape.surface import UNIT, Span, _axis
+from nonsingular.objective import Loss
 
 
 def convexity(

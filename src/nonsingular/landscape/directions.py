@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nonsingular.curvature import Hessian, Lanczos
-from nonsingular.curvature.problem import Loss
 from nonsingular.errors import InputError
 from nonsingular.landscape.fitting import Direction, fitted
+from nonsingular.objective import Loss
 from nonsingular.weights import Weights, state_of
 
 NORMALISATIONS = ("filter", "layer", "none")

@@ -12,7 +12,6 @@ from typing import Any
 import xarray as xr
 from torch import nn
 
-from nonsingular.curvature.problem import Loss
 from nonsingular.errors import InputError
 from nonsingular.files import write_whole
 from nonsingular.landscape.convexity import convexity
@@ -20,6 +19,7 @@ from nonsingular.landscape.directions import NORMALISATIONS, between, eigenvecto
 from nonsingular.landscape.fitting import Direction
 from nonsingular.landscape.roughness import MEASURES, compare
 from nonsingular.landscape.surface import Settings, line, surface, trajectory, with_weights
+from nonsingular.objective import Loss
 from nonsingular.training import Store
 from nonsingular.weights import Weights
 

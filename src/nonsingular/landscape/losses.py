@@ -7,11 +7,9 @@ convolutions, in pieces of the data that stay in the processor's cache.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -20,11 +18,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from nonsingular.curvature.problem import Batch, Loss, Problem, first_line, is_out_of_memory, out_of_memory
+from nonsingular.curvature.problem import Problem
 from nonsingular.errors import InputError
 from nonsingular.landscape.fitting import Direction, fitted
 from nonsingular.landscape.folding import Folded, fold
 from nonsingular.landscape.subset import estimate, subset
+from nonsingular.objective import Batch, Loss, Objective, brought, is_out_of_memory, out_of_memory
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 CACHED_IMAGES = 32
@@ -86,11 +85,12 @@ class Losses:
     ) -> None:
         if precision not in PRECISIONS:
             raise InputError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
-        model = _copy(model)
+        objective = brought(model, loss_fn, batches, reduction=reduction, mode="eval")
+        model = objective.model
         directions = [fitted(d, model, f"direction {k}") for k, d in enumerate(directions, 1)]
         names = [n for n, _ in model.named_parameters()]
-        self.loss_fn, self.reduction = loss_fn, reduction
-        self._problem = Problem(model, loss_fn, batches, names, reduction, None, None)
+        self.reduction = objective.reduction
+        self._problem = Problem(objective, names, None)
         self._centre = dict(zip(names, self._problem.params, strict=True))
         self._buffers = {n: b.detach() for n, b in model.named_buffers()}
         self._directions = [self._alike(d) for d in directions]
@@ -99,9 +99,8 @@ class Losses:
         if not 1 <= self.samples <= self.total:
             raise InputError(f"samples must be between 1 and the {self.total} given, got {self.samples}")
         self.precision = "bfloat16" if precision == "bfloat16" else "float32"
-        self._used = subset(self._problem.batches, self.samples, seed)
+        self._pieces, self._weights = self._cut(microbatch, seed)
         self._check_centre()
-        self._pieces = self._cut(microbatch)
         self._folded = self._fold() if folded else None
         if vectorised is None:
             vectorised = not self._problem.convolutional and self._points_at_once() >= FEWEST_POINTS
@@ -215,23 +214,23 @@ class Losses:
         self, problem: Problem, params: Sequence[Tensor], batch: Batch, buffers: dict[str, Tensor]
     ) -> Tensor:
         try:
-            with self._autocast():
+            if self.precision == "float32":
+                return problem.loss(params, batch, buffers)
+            with torch.autocast(problem.device.type, torch.bfloat16):
+                if problem.objective.form != "output":
+                    return problem.loss(params, batch, buffers).to(problem.dtype)
                 output = problem.output(params, batch, buffers)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise out_of_memory(batch) from error
             raise
-        if self.precision == "bfloat16":
-            output = tree_map_only(Tensor, lambda t: t.to(problem.dtype) if t.is_floating_point() else t, output)
-        return self.loss_fn(output, batch.target)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self._problem.device.type, torch.bfloat16)
+        output = tree_map_only(Tensor, lambda t: t.to(problem.dtype) if t.is_floating_point() else t, output)
+        return problem.loss_fn(output, batch.target)
 
     def _summary(self, pieces: np.ndarray) -> tuple[float, float]:
-        return estimate(pieces, [b.samples for b in self._pieces], self.total, self.reduction)
+        counts = [b.samples if self.reduction == "sum" else w * self.samples
+                  for b, w in zip(self._pieces, self._weights, strict=True)]  # fmt: skip
+        return estimate(pieces, counts, self.total, self.reduction)
 
     # --- preparation ----------------------------------------------------------------------------------------
 
@@ -241,54 +240,38 @@ class Losses:
         return {n: torch.empty_like(state[n]).copy_(d) for n, d in direction.items() if state[n].is_floating_point()}
 
     def _check_centre(self) -> None:
-        batch = self._used[0]
-        params = list(self._centre.values())
-        try:
-            with torch.no_grad():
-                loss = self._piece_loss(self._problem, params, batch, self._buffers)
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"the model or the loss failed on the first batch: {first_line(error)}") from error
-        if not isinstance(loss, Tensor) or loss.dim() > 0:
-            what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise InputError(f"loss_fn must return a scalar tensor, got {what}; reduce it, for example by .mean()")
+        batch = self._pieces[0]
+        with torch.no_grad():
+            loss = self._piece_loss(self._problem, list(self._centre.values()), batch, self._buffers)
         if not torch.isfinite(loss):
             raise InputError(f"the loss at the centre is {loss.item()}: look at the model's weights and the inputs")
 
-    def _cut(self, microbatch: int | None) -> list[Batch]:
-        """The batches in pieces, where that leaves the loss what it is."""
+    def _cut(self, microbatch: int | None, seed: int) -> tuple[list[Batch], list[float]]:
+        """What is used of the batches, in pieces where that leaves the loss what it is; and what each weighs."""
         if microbatch is not None and microbatch < 1:
             raise InputError(f"microbatch must be at least 1, got {microbatch}")
+        problem = self._problem
+        objective = problem.objective.on(problem.batches, problem.weights)
         size = microbatch
         if size is None:
-            cached = self._problem.convolutional and self._problem.device.type == "cpu"
+            cached = problem.convolutional and problem.device.type == "cpu"
             size = CACHED_IMAGES * torch.get_num_threads() if cached else 1024
-            if self.samples < self.total:
-                size = min(size, max(1, self.samples // PIECES))
-        pieces = [piece for batch in self._used for piece in batch.split(size)]
-        if len(pieces) == len(self._used):
-            return self._used
-        whole, cut = (self._total_loss(b) for b in (self._used[:1], self._used[0].split(size)))
-        if abs(cut - whole) <= 1e-4 * max(abs(whole), 1e-30) + 1e-7:
-            return pieces
-        if microbatch is not None:
+        if self.samples < self.total:
+            used = subset(problem.batches, self.samples, seed)
+            weights = [1.0 if self.reduction == "sum" else objective.rule(b) if objective.rule else None for b in used]
+            if None in weights:
+                raise InputError("a subset of the samples needs a loss that is a mean over samples; leave samples out")
+            objective = objective.on(used, [w for w in weights if w is not None])
+            size = min(size, max(1, self.samples // PIECES)) if microbatch is None else size
+        found = objective.cut(size)
+        if found is None and microbatch is not None:
             raise InputError("microbatch changes the loss: it is not a mean over independent samples; leave it out")
-        return self._used
-
-    def _total_loss(self, batches: Sequence[Batch]) -> float:
-        with torch.no_grad():
-            losses = [
-                self._piece_loss(self._problem, list(self._centre.values()), b, self._buffers).item() for b in batches
-            ]
-        if self.reduction == "sum":
-            return sum(losses)
-        n = [b.samples for b in batches]
-        return sum(k * loss for k, loss in zip(n, losses, strict=True)) / sum(n)
+        return found or (objective.batches, objective.weights)
 
     def _fold(self) -> Folded | None:
         """The folded network, if it gives the same losses at the centre and off it."""
-        found = fold(self._problem.model)
+        given = self._problem.objective
+        found = fold(self._problem.model) if given.form == "output" and not given.follows else None
         if found is None:
             return None
         off = [0.5] * len(self._directions)
@@ -296,7 +279,10 @@ class Losses:
         plain = [self._first_pieces(point) for point in ([0.0] * len(off), off)]
         self._folded = found
         names = [n for n, _ in found.module.named_parameters()]
-        self._folded_problem = Problem(found.module, self.loss_fn, [self._pair()], names, self.reduction, None, None)
+        objective = Objective(
+            found.module, given.loss_fn, [self._pair()], form="output", reduction=self.reduction, seed=given.seed
+        )
+        self._folded_problem = Problem(objective, names, None)
         again = [self._first_pieces(point) for point in ([0.0] * len(off), off)]
         return found if np.allclose(plain, again, rtol=1e-3, atol=1e-6, equal_nan=True) else None
 
@@ -333,11 +319,3 @@ class Losses:
         size = torch.empty(0, dtype=self._problem.dtype).element_size()
         room = POINTS_BYTES.get(self._problem.device.type, POINTS_BYTES["cpu"])
         return min(MOST_POINTS, max(1, room // (size * max(weights, widest))))
-
-
-def _copy(model: nn.Module) -> nn.Module:
-    try:
-        copied = copy.deepcopy(model)
-    except Exception as error:
-        raise InputError(f"the model cannot be copied: {first_line(error)}") from error
-    return copied.eval().requires_grad_(False)

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
-from torch.utils._pytree import tree_map_only
 
-from nonsingular.curvature.problem import Batch
+from nonsingular.objective import Batch
 
 
 def subset(batches: Sequence[Batch], count: int, seed: int) -> list[Batch]:
@@ -25,20 +23,12 @@ def subset(batches: Sequence[Batch], count: int, seed: int) -> list[Batch]:
     for batch, end in zip(batches, ends, strict=True):
         rows = torch.as_tensor(chosen[(chosen >= end - batch.samples) & (chosen < end)] - (end - batch.samples))
         if len(rows):
-            found.append(_take(batch, rows))
+            found.append(batch.take(rows, len(rows)))
     return found
 
 
-def _take(batch: Batch, rows: Tensor) -> Batch:
-    def take(t: Tensor) -> Tensor:
-        return t[rows.to(t.device)] if t.dim() and t.shape[0] == batch.samples else t
-
-    inputs, target = (tree_map_only(Tensor, take, x) for x in (batch.inputs, batch.target))
-    return Batch(inputs, target, len(rows))
-
-
 def estimate(
-    losses: Float[np.ndarray, " piece"], samples: Sequence[int], total: int, reduction: str = "mean"
+    losses: Float[np.ndarray, " piece"], samples: Sequence[float], total: int, reduction: str = "mean"
 ) -> tuple[float, float]:
     """The loss over all samples from that of pieces of a random subset, and its standard error.
 
@@ -47,7 +37,7 @@ def estimate(
 
     Args:
         losses: of the pieces.
-        samples: in each piece.
+        samples: in each piece, or what it weighs in all of them together.
         total: samples given in all.
         reduction: of a piece's loss over its samples: ``mean`` or ``sum``.
     """
@@ -55,7 +45,7 @@ def estimate(
     means = losses / n if reduction == "sum" else losses
     mean = float(n @ means / n.sum())
     scale = total if reduction == "sum" else 1.0
-    if n.sum() == total:
+    if math.isclose(n.sum(), total):
         return scale * mean, 0.0
     if len(n) < 2:
         return scale * mean, math.nan

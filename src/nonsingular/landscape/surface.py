@@ -12,7 +12,6 @@ import numpy as np
 import xarray as xr
 from torch import Tensor, nn
 
-from nonsingular.curvature.problem import Loss
 from nonsingular.errors import InputError
 from nonsingular.landscape.directions import VECTORS, cosine, norm
 from nonsingular.landscape.distributed import Distributed
@@ -21,6 +20,7 @@ from nonsingular.landscape.keeping import Kept, digest
 from nonsingular.landscape.losses import Losses
 from nonsingular.landscape.paths import principal
 from nonsingular.landscape.refinement import refine
+from nonsingular.objective import Loss
 from nonsingular.weights import Weights, state_of
 
 Batches = Iterable[tuple[Any, Any]]

@@ -1,0 +1,52 @@
+"""What goes wrong, in words: the first line of an error, and memory that ran out."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from nonsingular.errors import InputError
+
+if TYPE_CHECKING:
+    from nonsingular.objective.data import Batch
+
+FAILURES = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+    NotImplementedError,
+)
+"""What a user's model or loss raises when it is given what it cannot take."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch could not allocate (it has a class of its own for that only on GPUs)."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def out_of_memory(batch: Batch) -> InputError:
+    """The error for a batch too large for this machine."""
+    return InputError(f"out of memory on a batch of {batch.samples} samples: give smaller batches, or microbatch=")
+
+
+def available_bytes(device: torch.device) -> float:
+    """Memory that can still be allocated on ``device``; infinity where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo") as file:
+            fields = dict(line.split(":", 1) for line in file)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return math.inf

@@ -1,0 +1,47 @@
+"""Where numbers stop being finite."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from nonsingular.objective.trees import tensors
+
+if TYPE_CHECKING:
+    from nonsingular.objective.data import Batch
+    from nonsingular.objective.objective import Objective
+
+
+def first_not_finite(objective: Objective, batch: Batch) -> str:
+    """What is the first to be NaN or infinite in the loss on ``batch``, in words."""
+    for name, p in objective.parameters.items():
+        if not _finite(p):
+            return f"parameter {name} has NaN or infinite entries"
+    if not _finite(batch.inputs):
+        return "the batch's inputs have NaN or infinite entries"
+    if not _finite(batch.target):
+        return "the batch's target has NaN or infinite entries"
+    found: list[str] = []
+
+    def look(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if not _finite(output):
+                found.append(
+                    f"module {name or 'model'} ({type(module).__name__}) is the first to return NaN or infinity"
+                )
+
+        return hook
+
+    handles = [m.register_forward_hook(look(n)) for n, m in objective.model.named_modules()]
+    try:
+        objective.loss({}, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else "the model's output is finite, so loss_fn makes it"
+
+
+def _finite(tree: Any) -> bool:
+    return all(bool(torch.isfinite(t).all()) for t in tensors(tree) if isinstance(t, Tensor) and t.is_floating_point())

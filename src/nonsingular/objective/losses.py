@@ -1,0 +1,189 @@
+"""What a user's loss is: a function of output and target, of model and batch, or the model's own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.loss import _Loss
+
+from nonsingular.errors import InputError
+from nonsingular.objective.data import TARGETS, Batch
+from nonsingular.objective.models import is_lightning
+
+FORMS = ("output", "model")
+MODELS = {"model", "net", "network", "module", "nn_module", "pl_module"}
+OUTPUTS = {
+    "output", "outputs", "out", "outs", "input", "pred", "preds", "prediction", "predictions", "predicted", "y_pred",
+    "y_hat", "yhat", "logits", "logit", "scores", "probs", "log_probs", "recon", "reconstruction",
+}  # fmt: skip
+AFTER_OUTPUTS = {"target", "targets", "label", "labels", "y", "y_true", "truth", "tgt", "gt"}
+AFTER_MODELS = {"batch", "data"}
+
+
+class Loss(Protocol):
+    """(model output, target) -> scalar, or (model, batch) -> scalar."""
+
+    def __call__(self, output: Any, target: Any, /) -> Tensor:
+        """The loss."""
+
+
+class Evaluated(nn.Module):
+    """A model and its loss as one module, so that both see the same replaced weights.
+
+    Attributes:
+        places: where the model's parameters and buffers are in this module -> their names in the model.
+    """
+
+    loss: Any
+
+    def __init__(self, model: nn.Module, loss: Any, form: str) -> None:
+        super().__init__()
+        self.model, self.form = model, form
+        self.loss = loss  # registered where it is a module
+        # A tied tensor is replaced wherever it is, but once in a module that has two names.
+        names = {id(t): n for n, t in (*model.named_parameters(), *model.named_buffers())}
+        self.places = {
+            f"{prefix}.{local}": names[id(t)]
+            for prefix, module in self.named_modules()
+            for local, t in (*module._parameters.items(), *module._buffers.items())
+            if id(t) in names
+        }
+        self._signature = inspect.signature(model.forward)
+        self._arguments = _arguments(model.training_step if form == "step" else loss)
+
+    def forward(self, batch: Batch, part: str = "loss") -> Any:
+        """The loss on ``batch``, or the model's output as the other ``part``."""
+        if part == "output":
+            return self.output(batch)
+        if self.form == "output":
+            return self.of_output(self.output(batch), batch.target)
+        if self.form == "model":
+            return self._with_as_many(self.loss, self.model, batch.whole)
+        if self.form == "step":
+            return _own(
+                self._with_as_many(
+                    self.model.training_step,  # type: ignore[arg-type]
+                    batch.whole,
+                    batch.index,
+                )
+            )
+        return _own(self.output(batch))
+
+    def output(self, batch: Batch) -> Any:
+        """The model's output: tuples are positional arguments, mappings are keywords, anything else is one."""
+        inputs, signature = batch.inputs, self._signature
+        if isinstance(inputs, Mapping):
+            wanted = {k: v for k, v in inputs.items() if k not in TARGETS or _accepts(signature, k)}
+            as_one = not _binds(signature, **wanted) and _binds(signature, inputs)
+            return self.model(inputs) if as_one else self.model(**wanted)
+        if type(inputs) in (tuple, list):
+            as_one = not _binds(signature, *inputs) and _binds(signature, inputs)
+            return self.model(inputs) if as_one else self.model(*inputs)
+        return self.model(inputs)
+
+    def of_output(self, output: Any, target: Any) -> Any:
+        """The loss of an output, for those that are functions of it."""
+        return self._with_as_many(self.loss, output, target)
+
+    def _with_as_many(self, function: Callable[..., Any], *args: Any) -> Any:
+        """``function`` with the first of ``args`` that it takes: losses without targets take one argument."""
+        required, most = self._arguments
+        count = required if args[-1] is None else most
+        return function(*args[: int(max(1, min(len(args), count)))])
+
+
+def _accepts(signature: inspect.Signature, name: str) -> bool:
+    parameters = signature.parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _binds(signature: inspect.Signature, *args: Any, **kwargs: Any) -> bool:
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+def _arguments(function: Any) -> tuple[float, float]:
+    """How many positional arguments a function needs, and takes."""
+    try:
+        parameters = _positional(function)
+    except (TypeError, ValueError):  # built in, without a signature
+        return float("inf"), float("inf")
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return float("inf"), float("inf")
+    return sum(p.default is p.empty for p in parameters), len(parameters)
+
+
+def _positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    of = function.forward if isinstance(function, nn.Module) else function
+    parameters = inspect.signature(of).parameters.values()
+    return [p for p in parameters if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
+
+
+def _own(output: Any) -> Any:
+    """The loss in what a model returns of itself."""
+    if isinstance(output, Mapping):
+        return output.get("loss")
+    if hasattr(output, "loss"):
+        return output.loss
+    if isinstance(output, tuple) and output and isinstance(output[0], Tensor) and output[0].dim() == 0:
+        return output[0]
+    return output if isinstance(output, Tensor) and output.dim() == 0 else None
+
+
+def said(model: nn.Module, loss: Any, form: str | None) -> str | None:
+    """The form of a loss as far as the user or the names of its arguments say it; None where they do not.
+
+    Raises:
+        InputError: an unknown form, or a loss that cannot be called.
+    """
+    if form is not None and form not in FORMS:
+        raise InputError(
+            f"form must be 'output' (loss_fn(output, target)) or 'model' (loss_fn(model, batch)), got {form!r}"
+        )
+    if loss is None:
+        return "step" if is_lightning(model) else "own"
+    if not callable(loss):
+        raise InputError(
+            f"loss_fn must be callable as loss_fn(output, target) or loss_fn(model, batch), got {type(loss).__name__}"
+        )
+    if form is not None or isinstance(loss, _Loss):
+        return form or "output"
+    try:
+        parameters = _positional(loss)
+    except (TypeError, ValueError):
+        return None
+    names = [p.name.lower() for p in parameters]
+    first, second = (*names, "", "")[:2]
+    if first in MODELS or _is_module(parameters[0].annotation if parameters else None):
+        return "model"
+    if first in OUTPUTS or second in AFTER_OUTPUTS:
+        return "output"
+    return "model" if second in AFTER_MODELS else None
+
+
+def _is_module(annotation: Any) -> bool:
+    if isinstance(annotation, str):
+        return annotation.split(".")[-1] == "Module"
+    return isinstance(annotation, type) and issubclass(annotation, nn.Module)
+
+
+def cross_entropy_fits(output: Any, target: Any) -> bool:
+    """Whether cross-entropy is what anybody would take: class numbers beside one score a class, two classes or more."""
+    return (
+        isinstance(output, Tensor)
+        and isinstance(target, Tensor)
+        and output.is_floating_point()
+        and not target.is_floating_point()
+        and target.dtype != torch.bool
+        and output.dim() >= 2
+        and output.shape[1] >= 2
+        and target.shape == (output.shape[0], *output.shape[2:])
+        and bool((target < output.shape[1]).all())
+    )

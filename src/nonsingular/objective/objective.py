@@ -1,0 +1,433 @@
+"""What a user brings: a model, a loss, data; checked once, and evaluated as a function of the weights."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from nonsingular.errors import InputError
+from nonsingular.objective import randomness
+from nonsingular.objective.data import Batch, read, valid
+from nonsingular.objective.failures import FAILURES, first_line, is_out_of_memory, out_of_memory
+from nonsingular.objective.finite import first_not_finite
+from nonsingular.objective.losses import Evaluated, cross_entropy_fits, said
+from nonsingular.objective.models import MODES, evaluating, own_copies, precision, refuse_unusable, unwrap
+from nonsingular.objective.reach import Reached
+from nonsingular.objective.weights import NAMES, Rule, determine, rules
+
+State = Mapping[str, Tensor]
+
+
+class Objective:
+    r"""A model, a loss and data as one function of the weights: the mean (or sum) over the whole data.
+
+    All of it is copied, so training that goes on, or data that change, change nothing here. Anything that takes
+    (model, loss_fn, batches) takes an `Objective` in their place.
+
+    Args:
+        model: any ``nn.Module``; compiled and data-parallel ones are unwrapped.
+        loss_fn: ``loss_fn(output, target)`` or ``loss_fn(model, batch)``, a scalar. None: the model's own loss
+            (``output.loss``, a scalar output, a LightningModule's ``training_step``), or cross-entropy where the data
+            are class numbers beside scores of classes, and nowhere else.
+        data: a pair (inputs, target), or an iterable of batches that is read once. A batch is a pair, a tensor, a list,
+            a dictionary (``model(**batch)``, with ``labels`` as target) or an object with tensors. Inputs are a tensor,
+            a tuple of arguments, or a dictionary of them. None for losses that need no data.
+        form: ``"output"`` or ``"model"``, where the names of the loss's arguments do not tell which of the two it is.
+        weights: what each batch weighs in the mean: ``"samples"``, ``"tokens"`` (entries of the target that are not
+            ignored: tokens, pixels), ``"equal"``, or a function of the batch. By default whatever makes the mean that
+            of the whole data, found and proved on the loss itself; where it cannot be, it is asked for.
+        reduction: ``"mean"``; or ``"sum"`` for losses that add up over samples.
+        mode: ``"eval"`` or ``"train"``; by default as the model is. Batch normalisation in train mode takes the batch's
+            statistics, and leaves the running ones alone.
+        seed: of the random numbers that the model or the loss draws, the same in every evaluation; without a seed
+            random losses are refused.
+        dtype: compute in this precision; by default in the parameters', and float32 where they have 16 bits.
+        device: compute there; by default where the parameters are.
+        samples: read the data only until there are so many.
+
+    Attributes:
+        model: the copy that is evaluated.
+        loss_fn: the loss, or its copy where it is a module.
+        form: ``output``, ``model``, ``own`` or ``step``.
+        batches: on the model's device.
+        weights: of the batches; they sum to 1 with ``reduction="mean"``.
+        parameters, buffers: name -> tensor, copies.
+        notes: what was decided for the user, in words.
+
+    Raises:
+        InputError: anything about them that cannot be used, in one line.
+
+    Example:
+        >>> import torch
+        >>> from nonsingular.objective import Objective
+        >>> model = torch.nn.Linear(3, 2)
+        >>> penalised = lambda model, batch: (model(batch) ** 2).mean() + 0.1 * model.weight.norm() ** 2
+        >>> objective = Objective(model, penalised, torch.ones(8, 3))
+        >>> objective.form, len(objective.batches), objective.value().shape
+        ('model', 1, torch.Size([]))
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: Callable[..., Tensor] | None = None,
+        data: Any = None,
+        *,
+        form: str | None = None,
+        weights: str | Callable[[Any], float] | None = None,
+        reduction: str = "mean",
+        mode: str | None = None,
+        seed: int | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        samples: int | None = None,
+    ) -> None:
+        _refuse_options(reduction, mode, dtype, samples, weights)
+        refuse_unusable(model)
+        inner, self.prefix = unwrap(model)
+        refuse_unusable(inner)
+        self._names: Any = WeakTensorKeyDictionary({p: n for n, p in inner.named_parameters()})
+        self.model, self.loss_fn = own_copies(inner, loss_fn)
+        if mode is not None:
+            self.model.train(mode == "train")
+        self._modes = [(m, m.training) for m in self.model.modules()]
+        self.reduction, self.seed, self.notes = reduction, seed, list[str]()
+        self.dtype = dtype or precision(inner)
+        self.device = torch.device(device) if device is not None else _device(inner)
+        self.parameters = {n: self.prepare(p) for n, p in self.model.named_parameters()}
+        self.buffers = {n: self.prepare(b) for n, b in self.model.named_buffers()}
+        self.batches = [b.map(self.prepare) for b in read(data, samples)]
+        if not self.batches:
+            raise InputError("no batches: give at least one (inputs, target) pair")
+        self._written: set[str] = set()
+        self.form = said(inner, loss_fn, form) or self._tried()
+        self._evaluated = Evaluated(self.model, self.loss_fn, self.form)
+        self._check((inner, self.model))
+        self._wanted = weights
+        alone = reduction == "sum" or (len(self.batches) == 1 and not callable(weights))
+        self.weights = _normalised([1.0] * len(self.batches) if alone else determine(self, weights)[0], reduction)
+
+    # --- the function ---------------------------------------------------------------------------------------
+
+    def output(self, state: State, batch: Batch) -> Any:
+        """The model's output on ``batch``, with the parameters and buffers of ``state`` instead of its own."""
+        with self.evaluating(batch):
+            return functional_call(self._evaluated, self._named(state), (batch,), {"part": "output"}, tie_weights=False)
+
+    def loss(self, state: State, batch: Batch) -> Tensor:
+        """The loss on ``batch``, a scalar, with the parameters and buffers of ``state`` instead of its own."""
+        with self.evaluating(batch):
+            value = functional_call(self._evaluated, self._named(state), (batch,), tie_weights=False)
+        return value.reshape(()) if isinstance(value, Tensor) and value.numel() == 1 else value
+
+    def of_output(self, output: Any, target: Any) -> Tensor:
+        """The loss of an output of the model; only for the form ``output``."""
+        return self._evaluated.of_output(output, target)
+
+    def value(self, state: State | None = None) -> Tensor:
+        """The loss over all batches."""
+        parts = [w * self.loss(state or {}, b) for b, w in zip(self.batches, self.weights, strict=True)]
+        return torch.stack(parts).sum()
+
+    @contextmanager
+    def evaluating(self, batch: Batch) -> Iterator[None]:
+        """Within: the mode, the random numbers and the forms of all evaluations on ``batch``."""
+        seed = None if self.seed is None else self.seed + batch.index
+        changed = [(m, m.training) for m, training in self._modes if m.training != training]
+        for m, training in self._modes:
+            m.training = training
+        try:
+            # Losses that differentiate by inputs need gradients, whoever switched them off.
+            with torch.enable_grad(), evaluating(self.model), randomness.seeded(seed, self.device):
+                yield
+        finally:
+            for m, training in changed:
+                m.training = training
+
+    @functools.cached_property
+    def rule(self) -> Rule | None:
+        """What a batch, or a part of one, weighs; None where the loss is no mean by a rule that is known."""
+        return None if self.reduction == "sum" else determine(self, self._wanted)[1]
+
+    @property
+    def follows(self) -> bool:
+        """Whether the loss is a module that holds weights of the model: it sees them replaced, as the model does."""
+        mine = {id(p) for p in self.model.parameters()}
+        held = self.loss_fn.parameters() if isinstance(self.loss_fn, nn.Module) else ()
+        return any(id(p) in mine for p in held)
+
+    def at(self, state: State) -> Objective:
+        """The same objective with other weights as its own."""
+        other = copy.copy(self)
+        other.parameters = {n: self.prepare(state.get(n, t).detach()) for n, t in self.parameters.items()}
+        other.buffers = {n: self.prepare(state.get(n, t).detach()) for n, t in self.buffers.items()}
+        return other
+
+    def own(self, chosen: Any) -> Any:
+        """Parameters, modules and names of the user's model as those of the copy; anything else is left as it is."""
+        if isinstance(chosen, nn.Module):
+            known = all(p in self._names for p in chosen.parameters())
+            return [self.own(p) for p in chosen.parameters()] or chosen if known else chosen
+        if isinstance(chosen, Tensor):
+            return dict(self.model.named_parameters(remove_duplicate=False)).get(self._names.get(chosen, ""), chosen)
+        if isinstance(chosen, str):
+            return chosen.removeprefix(self.prefix)
+        if not isinstance(chosen, Iterable):
+            return chosen
+        owned = [self.own(c) for c in chosen]
+        return [p for c in owned for p in (c if isinstance(c, list) else [c])]
+
+    def off_centre(self, seed: int) -> dict[str, Tensor]:
+        """Weights away from the user's, where nothing is equal by symmetry; the user's own for seed 0."""
+        if seed == 0:
+            return dict(self.parameters)
+        generator = torch.Generator().manual_seed(seed)
+        moved = {}
+        for name, p in self.parameters.items():
+            if p.is_floating_point() and p.numel():
+                noise = torch.randn(p.shape, generator=generator, dtype=torch.float32).to(p)
+                size = p.square().mean().sqrt()
+                moved[name] = p + noise * torch.where(size > 0, 0.3 * size, 0.1)
+            else:
+                moved[name] = p
+        return moved
+
+    def on(self, batches: Sequence[Batch], weights: Sequence[float]) -> Objective:
+        """The same objective over other batches, with what each weighs."""
+        other = copy.copy(self)
+        kept = [(b, w) for b, w in zip(batches, weights, strict=True) if w > 0]
+        other.batches, other.weights = [b for b, _ in kept], _normalised([w for _, w in kept], self.reduction)
+        return other
+
+    # --- pieces ---------------------------------------------------------------------------------------------
+
+    def cut(self, size: int) -> tuple[list[Batch], list[float]] | None:
+        """The batches in pieces of at most ``size`` samples, and their weights, where that leaves the loss what it is.
+
+        Every batch is held against its pieces, at the weights and away from them.
+
+        Returns:
+            None if some batch's loss is not the mean (or sum) of its pieces'.
+        """
+        if all(b.samples <= size for b in self.batches):
+            return list(self.batches), list(self.weights)
+        cuts = [b.split(size) for b in self.batches]
+        points = [self.off_centre(seed) for seed in (0, 1)]
+        known = {"sum": lambda piece: 1.0} if self.reduction == "sum" else rules(self)
+        for rule in known.values():
+            shares = [_shares([rule(p) for p in pieces], self.reduction) for pieces in cuts]
+            if all(shares) and self._harmless(cuts, shares, points):
+                weighed = [(p, w * s) for c, w, each in zip(cuts, self.weights, shares, strict=True)
+                           for p, s in zip(c, each, strict=True) if s > 0]  # fmt: skip
+                return [p for p, _ in weighed], [w for _, w in weighed]
+        return None
+
+    def _harmless(self, cuts: Sequence[list[Batch]], shares: Sequence[list[float]], points: Sequence[State]) -> bool:
+        tolerance = 4 * torch.finfo(self.dtype).eps ** 0.75
+        for batch, pieces, share in zip(self.batches, cuts, shares, strict=True):
+            for state in points if len(pieces) > 1 else ():
+                try:
+                    whole = float(self.loss(state, batch))
+                    parts = [s * float(self.loss(state, p)) for p, s in zip(pieces, share, strict=True) if s > 0]
+                except FAILURES:
+                    return False
+                if not abs(sum(parts) - whole) <= tolerance * (abs(whole) + sum(map(abs, parts))):
+                    return False
+        return True
+
+    # --- what is checked at the door ------------------------------------------------------------------------
+
+    def prepare(self, tensor: Tensor) -> Tensor:
+        """A copy of the user's tensor, on the device and in the precision of the computation."""
+        own = tensor.detach().to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
+        if (own.device, own.dtype) == (tensor.device, tensor.dtype):
+            own = own.clone()
+        return own.requires_grad_() if tensor.requires_grad and not isinstance(tensor, nn.Parameter) else own
+
+    def _named(self, state: State) -> dict[str, Tensor]:
+        full = {**self.parameters, **self.buffers, **state}
+        own = {n: t.clone() if n in self._written else t for n, t in full.items()}
+        return {place: own[n] for place, n in self._evaluated.places.items()}
+
+    def _tried(self) -> str:
+        """The form of a loss whose arguments have names that say nothing: the one that works on the first batch."""
+        works = []
+        for form in ("output", "model"):
+            self._evaluated = Evaluated(self.model, self.loss_fn, form)
+            try:
+                if isinstance(self.loss({}, self.batches[0]), Tensor):
+                    works.append(form)
+            except Exception:  # calling a function with what it is not for may raise anything
+                continue
+        if len(works) == 2:
+            raise InputError(
+                "loss_fn could be loss_fn(output, target) or loss_fn(model, batch): say which by form='output' or "
+                "form='model', or name its arguments so"
+            )
+        return works[0] if works else "output"
+
+    def _check(self, originals: Sequence[nn.Module]) -> None:
+        """Evaluate every batch once, and refuse what is no function of the weights that it is given."""
+        kept: list[Batch] = []
+        random: list[Batch] = []
+        first: Tensor | None = None
+        for batch in self.batches:
+            with randomness.seeded(0, self.device):
+                before = randomness.state(self.device)
+                value = self._first(batch, originals)
+                if randomness.drew(before, randomness.state(self.device)):
+                    random.append(batch)
+            if (usable := self._usable(value, batch)) is not None:
+                kept.append(batch)
+                first = usable if first is None else first
+        if first is None:
+            raise InputError("no batch has a target that the loss looks at: all are ignored")
+        self.batches = kept
+        if random:
+            self._refuse_randomness(random[0])
+        elif not self._equal(first, self.loss({}, kept[0])):
+            raise InputError(
+                "two evaluations of the loss on one batch differ, although PyTorch's, NumPy's and Python's random "
+                "numbers were the same: it must be a function of the weights (a generator of its own? a counter?)"
+            )
+
+    def _first(self, batch: Batch, originals: Sequence[nn.Module]) -> Any:
+        where = "the first batch" if batch.index == 0 else f"batch {batch.index}"
+        buffers = {n: b.clone() for n, b in self.buffers.items()}
+        versions = {n: b._version for n, b in buffers.items()}
+        reached = Reached(originals)
+        try:
+            with reached:
+                value = self.loss({**self.parameters, **buffers}, batch)
+        except FAILURES as error:
+            if isinstance(error, InputError):
+                raise
+            if is_out_of_memory(error):
+                raise out_of_memory(batch) from error
+            if self.form == "output" and batch.target is None:
+                raise InputError(
+                    f"batch {batch.index} must be a pair (inputs, target) for this loss_fn, or the loss be "
+                    f"loss_fn(model, batch): {first_line(error)}"
+                ) from error
+            raise InputError(f"the model or the loss failed on {where}: {first_line(error)}") from error
+        if reached.found is not None:
+            raise InputError(
+                f"the loss reaches the model's {reached.found} by itself, past the model it is evaluated with, so it "
+                "would not see it change: write the loss as loss_fn(model, batch) and use that model"
+            )
+        self._written |= {n for n, b in buffers.items() if b._version != versions[n]}
+        return value
+
+    def _usable(self, value: Any, batch: Batch) -> Tensor | None:
+        """The loss on a batch that counts; None where its targets are all ignored."""
+        if value is None and self.form in ("own", "step"):
+            self._default_loss(batch)
+            value = self.loss({}, batch)
+        if not isinstance(value, Tensor) or value.dim() > 0:
+            what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise InputError(f"loss_fn must return a scalar tensor, got {what}; reduce it, for example by .mean()")
+        if torch.isfinite(value):
+            return value.detach()
+        if valid(batch, getattr(self.loss_fn, "ignore_index", -100)) == 0:
+            self.notes.append(f"batch {batch.index} weighs nothing: all of its targets are ignored")
+            return None
+        where = "the first batch" if batch.index == 0 else f"batch {batch.index}"
+        raise InputError(f"the loss on {where} is {value.item()}: {first_not_finite(self, batch)}")
+
+    def _default_loss(self, batch: Batch) -> None:
+        """Cross-entropy for a classifier whose model returns no loss; nothing else is guessed."""
+        if self.form == "own":
+            output = self.output({}, batch)
+            if cross_entropy_fits(output, batch.target):
+                self.loss_fn, self.form = F.cross_entropy, "output"
+                self._evaluated = Evaluated(self.model, self.loss_fn, self.form)
+                self.notes.append("the loss is cross-entropy: none was given, and the targets are class numbers")
+                return
+            what = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            raise InputError(
+                f"no loss_fn was given and the model returns none of its own but {what}: give loss_fn, for example "
+                "torch.nn.functional.mse_loss (or labels in the batches, for models that then return a loss)"
+            )
+        raise InputError("training_step returns no loss (manual optimisation?): give loss_fn")
+
+    def _refuse_randomness(self, batch: Batch) -> None:
+        """Refuse losses that come out otherwise with other random numbers."""
+        values = []
+        for seed in range(3):
+            with randomness.seeded(seed, self.device):
+                values.append(self.loss(self.off_centre(1), batch))
+        if all(self._equal(values[0], v) for v in values[1:]):
+            self.seed = 0  # drawn for nothing, as far as can be seen; the same ones every time do no harm
+            return
+        with randomness.seeded(0, self.device), randomness.watching(self.model, self.device) as found:
+            self.loss({}, batch)
+        what = f"{found[0]} is random" if found else "loss_fn draws random numbers"
+        training = " in train mode" if found and any(t for _, t in self._modes) else ""
+        cure = "call .eval() on it, or give" if training else "give"
+        raise InputError(
+            f"{what}{training}, so the loss is no function of the weights: {cure} seed= for the same random numbers in "
+            "every evaluation"
+        )
+
+    def _equal(self, a: Tensor, b: Tensor) -> bool:
+        return bool((a - b).abs() <= 100 * torch.finfo(self.dtype).eps * a.abs()) or not bool(torch.isfinite(a))
+
+
+def brought(
+    model: nn.Module | Objective, loss_fn: Any, data: Any, *, mode: str | None = None, **options: Any
+) -> Objective:
+    """The objective that was given, in its own mode, or that of what was given.
+
+    Raises:
+        InputError: as `Objective`; an objective and something beside it that it has already.
+    """
+    if not isinstance(model, Objective):
+        return Objective(model, loss_fn, data, mode=mode, **options)
+    unset = {"reduction": ("mean", model.reduction), "dtype": (None, model.dtype)}
+    beside = [n for n, value in options.items() if value not in unset.get(n, (None,))]
+    if loss_fn is not None or data is not None or beside:
+        what = "loss_fn" if loss_fn is not None else "batches" if data is not None else beside[0]
+        raise InputError(f"an Objective has its {what} already: give it when the Objective is made")
+    return model
+
+
+def _refuse_options(
+    reduction: str, mode: str | None, dtype: torch.dtype | None, samples: int | None, weights: Any
+) -> None:
+    if reduction not in ("mean", "sum"):
+        raise InputError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+    if mode is not None and mode not in MODES:
+        raise InputError(f"mode must be 'eval', 'train' or None (as the model is), got {mode!r}")
+    if dtype is not None and dtype not in (torch.float32, torch.float64):
+        raise InputError(f"dtype must be torch.float32 or torch.float64, got {dtype}; 16 bits are too few")
+    if weights is not None and not callable(weights) and weights not in NAMES:
+        raise InputError(
+            f"weights must be {', '.join(map(repr, NAMES))} or a function batch -> weight, got {weights!r}"
+        )
+    if samples is not None and samples < 1:
+        raise InputError(f"samples must be at least 1, got {samples}")
+
+
+def _device(model: nn.Module) -> torch.device:
+    first = next(iter([*model.parameters(), *model.buffers()]), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+def _shares(weights: Sequence[float | None], reduction: str) -> list[float]:
+    """Shares that make one (or ones, for a sum); none where there are no weights."""
+    found = [float(w) for w in weights if w is not None]
+    return _normalised(found, reduction) if len(found) == len(weights) and sum(found) > 0 else []
+
+
+def _normalised(weights: Sequence[float], reduction: str) -> list[float]:
+    total = sum(weights) if reduction == "mean" else 1.0
+    return [w / total for w in weights]

@@ -1,0 +1,54 @@
+"""Weights that a loss reaches by itself, past the ones that it is evaluated with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+_OF_A_SHAPE = {
+    getattr(torch.ops.aten, name).default
+    for name in ("zeros_like", "ones_like", "empty_like", "full_like", "new_zeros", "new_ones", "new_empty", "new_full")
+}
+"""Calls that take nothing of a tensor but its shape and type."""
+
+
+class Reached(TorchDispatchMode):
+    """Notes every call that reads memory of a model's own parameters and buffers.
+
+    A loss is evaluated with copies of them, so whoever reads the originals (a penalty over captured parameters, a
+    closure over the model, another model that shares its weights) would miss every change of the copies.
+    """
+
+    def __init__(self, models: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.found: str | None = None
+        self._owners: dict[int, str] = {}
+        for model in models:
+            for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+                if tensor.numel() and tensor.layout == torch.strided:
+                    self._owners.setdefault(tensor.untyped_storage().data_ptr(), name)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self.found is None and func not in _OF_A_SHAPE and not _only_views(func):
+            for x in tree_leaves((args, kwargs)):
+                if isinstance(x, Tensor) and (name := self._owner(x)) is not None:
+                    self.found = name
+        return func(*args, **kwargs)
+
+    def _owner(self, tensor: Tensor) -> str | None:
+        try:
+            return self._owners.get(tensor.untyped_storage().data_ptr())
+        except RuntimeError:  # sparse, or a wrapper without memory of its own
+            return None
+
+
+def _only_views(func: Any) -> bool:
+    """Whether a call gives another view of its argument, and reads nothing."""
+    returns = func._schema.returns
+    return bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)

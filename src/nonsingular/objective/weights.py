@@ -1,0 +1,229 @@
+r"""How the batches' losses add up to the whole set's, proved on the loss itself.
+
+A loss that averages, over samples, tokens, pixels that are not ignored, or by class weights, has a denominator that
+only its author knows. But two parts and their union tell it: if :math:`\ell` is a mean with weights w, then
+:math:`(w_A + w_B)\,\ell_{AB} = w_A \ell_A + w_B \ell_B`, at any weights of the model. So rules are held against
+this at a point away from the centre, where nothing is equal by symmetry, and a rule that fails is no rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from nonsingular.errors import InputError
+from nonsingular.objective.data import TARGETS, Batch, count, valid
+from nonsingular.objective.failures import FAILURES
+from nonsingular.objective.trees import NotAlike, merge, tensors, tree_map
+
+if TYPE_CHECKING:
+    from nonsingular.objective.objective import Objective
+
+NAMES = ("samples", "tokens", "equal")
+Rule = Callable[[Batch], "float | None"]
+
+
+@dataclass(frozen=True)
+class Union:
+    """Two parts of the data, their losses, and the loss of both together."""
+
+    parts: tuple[Batch, Batch]
+    losses: tuple[float, float]
+    together: float
+    eps: float
+
+    def allows(self, expected: float) -> bool:
+        """Whether the union's loss is ``expected`` but for rounding."""
+        scale = abs(self.together) + sum(map(abs, self.losses))
+        return abs(self.together - expected) <= 4 * self.eps**0.75 * scale
+
+    def obeys(self, rule: Rule) -> bool:
+        """Whether the loss is a mean with the weights of ``rule``."""
+        a, b = (rule(part) for part in self.parts)
+        if a is None or b is None or not a + b > 0:
+            return False
+        return self.allows((a * self.losses[0] + b * self.losses[1]) / (a + b))
+
+    @property
+    def ratio(self) -> float:
+        """Weight of the second part over that of the first, if the loss is a mean; NaN where it cannot be told."""
+        first, second = self.losses
+        if self.allows(first) and self.allows(second):
+            return float("nan")
+        return (self.together - first) / (second - self.together) if second != self.together else float("inf")
+
+
+def rules(objective: Objective) -> dict[str, Rule]:
+    """``samples`` and ``tokens``: what a batch weighs by its target."""
+    ignore = getattr(objective.loss_fn, "ignore_index", -100)
+    shift = int(_skips_first(objective, ignore))
+    return {"samples": count, "tokens": lambda batch: valid(batch, ignore, shift)}
+
+
+def determine(objective: Objective, wanted: str | Callable[[Any], float] | None) -> tuple[list[float], Rule | None]:
+    """What each batch weighs, by the rule that is wanted or else by one that is proved; and that rule, if any.
+
+    Raises:
+        InputError: weights that are no numbers, or no rule to be told.
+    """
+    batches = objective.batches
+    if callable(wanted):
+        return _usable([wanted(b.whole) for b in batches], "the function"), lambda b: wanted(b.whole)
+    if wanted == "equal":
+        return [1.0] * len(batches), None
+    known = rules(objective)
+    if wanted is not None:
+        return _usable([known[wanted](b) for b in batches], f"{wanted!r}"), known[wanted]
+    return _proved(objective, known)
+
+
+def _proved(objective: Objective, known: dict[str, Rule]) -> tuple[list[float], Rule | None]:
+    batches = objective.batches
+    across, within = list(_across(objective, 1)), list(_within(objective))
+    unions = across or within
+    if unions and all(u.allows(sum(u.losses)) for u in unions) and not all(u.obeys(lambda b: 1.0) for u in unions):
+        raise InputError("the loss adds up over samples instead of averaging: give reduction='sum'")
+    obeyed = [n for group in (across, within) if group for n, r in known.items() if all(u.obeys(r) for u in group)]
+    shares = {n: c for n in (obeyed or known) if (c := _shares([known[n](b) for b in batches])) is not None}
+    first = next(iter(shares), None)
+    agree = first is not None and all(_close(c, shares[first]) for c in shares.values())
+    if len(batches) == 1:
+        return [1.0], known[first] if first is not None and agree and obeyed else None
+    if unions and not obeyed:  # no mean over samples or tokens
+        measured = _measured(across, list(_across(objective, 2)))
+        if measured is not None:
+            return measured, None
+        agree = agree and _close(shares[first or ""], [1 / len(batches)] * len(batches))
+    if agree and first is not None:
+        return shares[first], known[first]
+    if not shares and _of_one_shape(batches):
+        return [1.0] * len(batches), None
+    raise InputError(_ask(objective, known, bool(unions and not obeyed)))
+
+
+def _ask(objective: Objective, known: dict[str, Rule], no_mean: bool) -> str:
+    said = []
+    for name, rule in known.items():
+        weights = [rule(b) for b in objective.batches[:3]]
+        if None not in weights:
+            said.append(f"by {name} " + " : ".join(f"{w:g}" for w in weights if w is not None))
+    why = "the loss of two batches together is no mean of theirs, so " if no_mean else ""
+    how = f" ({', or '.join(said)})" if said else ""
+    return (
+        f"{why}what each batch weighs in the whole loss is not clear{how}: give weights='samples', 'tokens', 'equal' "
+        "or a function batch -> weight"
+    )
+
+
+def _measured(first: Sequence[Union], second: Sequence[Union]) -> list[float] | None:
+    """Weights by the unions with batch 0 themselves, if two points of weight space agree on them."""
+    if not first or len(first) != len(second):
+        return None
+    weights = [1.0]
+    for u, v in zip(first, second, strict=True):
+        if not (0 <= u.ratio < float("inf")) or abs(u.ratio - v.ratio) > 100 * u.eps**0.75 * (1 + u.ratio):
+            return None
+        weights.append(u.ratio)
+    return weights
+
+
+def _across(objective: Objective, seed: int) -> Iterator[Union]:
+    """Unions of batch 0 and each other, for losses that are functions of outputs and targets that can be joined."""
+    if objective.form != "output":
+        return
+    centre = objective.off_centre(0)
+    away = objective.off_centre(seed)
+    first, *rest = objective.batches
+    try:
+        output = objective.output(centre, first)
+        for batch in rest:
+            yield _union(objective, (first, batch), (output, objective.output(away, batch)))
+    except (NotAlike, *FAILURES):
+        return
+
+
+def _union(objective: Objective, parts: tuple[Batch, Batch], outputs: tuple[Any, Any]) -> Union:
+    triples = [
+        (outputs[0], parts[0].target),
+        (outputs[1], parts[1].target),
+        (merge(*outputs), merge(parts[0].target, parts[1].target)),
+    ]
+    try:  # float64 tells more rules apart
+        first, second, both = (float(objective.of_output(_precise(o), _precise(t))) for o, t in triples)
+        eps = torch.finfo(torch.float64).eps
+    except FAILURES:
+        first, second, both = (float(objective.of_output(o, t)) for o, t in triples)
+        eps = torch.finfo(objective.dtype).eps
+    return Union(parts, (first, second), both, eps)
+
+
+def _within(objective: Objective) -> Iterator[Union]:
+    """Each batch as the union of its first third and the rest."""
+    state = objective.off_centre(1)
+    eps = torch.finfo(objective.dtype).eps
+    for batch in objective.batches:
+        third = max(1, batch.samples // 3)
+        if batch.samples < 2:
+            continue
+        parts = batch.take(slice(0, third), third), batch.take(slice(third, None), batch.samples - third)
+        try:
+            a, b, both = (float(objective.loss(state, x)) for x in (*parts, batch))
+        except FAILURES:
+            continue
+        if torch.isfinite(torch.tensor([a, b, both])).all():
+            yield Union(parts, (a, b), both, eps)
+
+
+def _precise(tree: Any) -> Any:
+    """In float64."""
+    return tree_map(lambda t: t.detach().double() if t.is_floating_point() else t.detach(), tree)
+
+
+def _skips_first(objective: Objective, ignore: int) -> bool:
+    """Whether the loss does not look at the first entry of each target's row, as causal language models do not."""
+    batch = objective.batches[0]
+    target = batch.target
+    if not isinstance(target, Tensor) or target.dim() < 2 or target.is_floating_point() or target.dtype == torch.bool:
+        return False
+    seen = (target[..., 0] != ignore) & (target[..., 0] >= 0)
+    if not seen.any() or target.shape[-1] < 2:
+        return False
+    other = target.clone()
+    other[..., 0] = torch.where(seen, (target[..., 0] == 0).to(target.dtype), target[..., 0])
+
+    inputs = batch.inputs
+    if isinstance(inputs, Mapping):
+        inputs = {k: other if k in TARGETS and v.shape == other.shape else v for k, v in inputs.items()}
+    changed = replace(batch, inputs=inputs, target=other)
+    state = objective.off_centre(1)
+    try:
+        return bool(objective.loss(state, changed) == objective.loss(state, batch))
+    except FAILURES:
+        return False
+
+
+def _shares(weights: Sequence[float | None]) -> list[float] | None:
+    found = [float(w) for w in weights if w is not None]
+    return [w / sum(found) for w in found] if len(found) == len(weights) and sum(found) > 0 else None
+
+
+def _close(a: Sequence[float], b: Sequence[float]) -> bool:
+    return all(abs(x - y) <= 1e-12 for x, y in zip(a, b, strict=True))
+
+
+def _of_one_shape(batches: Sequence[Batch]) -> bool:
+    return len({tuple(t.shape for t in tensors(b.whole)) for b in batches}) == 1
+
+
+def _usable(weights: Sequence[Any], whose: str) -> list[float]:
+    try:
+        found = [float(w) for w in weights]
+    except (TypeError, ValueError):
+        raise InputError(f"weights: {whose} gives {weights[0]!r} for a batch, not a number; give a function") from None
+    if not all(0 <= w < float("inf") for w in found) or not sum(found) > 0:
+        raise InputError(f"weights: {whose} must give numbers of at least 0, not all 0; got {found[:5]}")
+    return found
