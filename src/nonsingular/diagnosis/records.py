@@ -12,7 +12,7 @@ from nonsingular.diagnosis.outputs import OutputStatistics
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nonsingular.curvature.problem import Batch
+    from nonsingular.objective import Batch
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nonsingular.curvature.problem import Batch
 from nonsingular.diagnosis.batches import Problem
 from nonsingular.diagnosis.contract import heads, narrow, probes, registered, samples, targets
 from nonsingular.diagnosis.contract.finite import not_finite
 from nonsingular.diagnosis.contract.scene import Scene, scene
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.objective import Batch
 
 CHECKS = {
     "twice-normalised": heads.probabilities,

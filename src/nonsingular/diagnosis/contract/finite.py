@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from nonsingular.curvature.problem import Batch
 from nonsingular.diagnosis.batches import Problem
 from nonsingular.diagnosis.contract.trace import OWN, Op, Trace
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.diagnosis.untouched import as_training, untouched
+from nonsingular.objective import Batch
 
 HUGE = 1e15  # what is computed from numbers beyond it overflows; that is a matter of the signal
 

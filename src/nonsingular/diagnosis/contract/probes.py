@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from nonsingular.curvature.problem import Batch
 from nonsingular.diagnosis.contract.scene import Scene, passes
 from nonsingular.diagnosis.contract.trace import Op, Trace
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.errors import InputError
+from nonsingular.objective import Batch
 
 PROBED = 13  # samples: a length that no other axis is likely to have
 PRECISION = 1e-4  # of the outputs' spread: more is no rounding

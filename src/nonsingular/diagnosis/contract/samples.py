@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from nonsingular.curvature.problem import Batch
 from nonsingular.diagnosis.contract.narrow import classes_by_batch
 from nonsingular.diagnosis.contract.scene import Scene
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.objective import Batch
 
 ENOUGH = 32  # samples, from where a share means something
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from nonsingular.curvature.problem import Batch
 from nonsingular.diagnosis.batches import Problem
 from nonsingular.diagnosis.contract.trace import Op, Trace
 from nonsingular.diagnosis.untouched import as_training, untouched
 from nonsingular.errors import InputError
+from nonsingular.objective import Batch
 
 SAMPLES = 64
 LARGE = 5_000_000  # parameters, from where fewer samples must do
