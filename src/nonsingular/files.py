@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -33,6 +36,27 @@ def write_whole(path: Path, content: bytes | str) -> None:
         error.filename = error.filename or str(path)
         raise
     partial.replace(path)
+
+
+def to_json(value: Any) -> str:
+    """JSON that every reader takes: what is not a number (NaN) or not finite is null.
+
+    Args:
+        value: dictionaries, lists, tuples, strings, numbers (NumPy's too), None; paths are written as text.
+    """
+    return json.dumps(_plain(value), indent=2, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # arrays and scalars of NumPy and PyTorch
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
 
 
 @contextmanager

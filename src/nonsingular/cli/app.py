@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+import functools
 import importlib
 import pkgutil
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from nonsingular import __version__
-from nonsingular.cli import commands, interrupts
+from nonsingular.cli import commands, interrupts, streams
 from nonsingular.cli.terminal import complain
 from nonsingular.errors import InputError
 
@@ -34,17 +36,31 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
+def _answering(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, printing nothing but JSON where it is asked for."""
+
+    @functools.wraps(command)
+    def answering(**options: Any) -> None:
+        if not options.get("json_"):
+            return command(**options)
+        with streams.only_json():
+            return command(**options)
+
+    return answering
+
+
 _modules = [
     importlib.import_module(f"{commands.__name__}.{found.name}") for found in pkgutil.iter_modules(commands.__path__)
 ]
 for _module in sorted(_modules, key=lambda module: commands.SECTIONS.index(module.SHOWN)):
-    app.command(_module.__name__.rpartition(".")[2].replace("_", "-"), **_module.SHOWN)(_module.command)
+    app.command(_module.__name__.rpartition(".")[2].replace("_", "-"), **_module.SHOWN)(_answering(_module.command))
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: the user's mistakes and interrupts end in one line and their exit status, not in a traceback."""
+    streams.secure()
     interrupts.promise()
-    status = run(arguments)
+    status = streams.finished(run(arguments))
     if status == interrupts.STATUS:
         interrupts.leave()
     sys.exit(status)
@@ -54,6 +70,7 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status: 0 done, 1 internal failure, 2 bad input, 130 interrupted."""
     try:
         result: Any = app(args=arguments, standalone_mode=False)
+        sys.stdout.flush()
     except InputError as error:
         return complain(str(error), 2)
     except (typer.Abort, KeyboardInterrupt):

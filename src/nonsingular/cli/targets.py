@@ -2,102 +2,156 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
-import sys
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nonsingular.cli.code import code
 from nonsingular.data import DataSpec, load, prepare
 from nonsingular.errors import InputError
 from nonsingular.weights import read_weights
 
 FORM = "package.module:factory or file.py:factory"
 Batches = list[tuple[Any, Any]]
+LossFn = Callable[..., Tensor]
 
 
-def load_target(target: str, checkpoint: Path | None = None) -> tuple[nn.Module, Callable[..., Tensor]]:
-    """The model and loss of a TARGET, in evaluation mode.
+class Target:
+    """A TARGET's code, executed, and the factory in it.
 
     Args:
         target: ``package.module:factory`` or ``file.py:factory``; the factory takes no arguments and returns a module,
-            or a pair (module, loss_fn). Without a loss it is cross-entropy. The code is run: name only code you trust.
-        checkpoint: weights for it, safetensors or a file of ``torch.load(weights_only=True)``.
+            or a pair (module, loss_fn). The code is run: name only code you trust.
 
     Raises:
-        InputError: no such file, module or factory; the factory fails or returns something else; wrong weights.
+        InputError: no such file, module or factory, or the code fails.
     """
-    place, separator, name = target.rpartition(":")
-    if not (separator and place and name):
-        raise InputError(f"TARGET must be {FORM}, got {target!r}")
-    module = _file(Path(place)) if place.endswith(".py") else _module(place)
-    factory = getattr(module, name, None)
-    if factory is None:
-        names = ", ".join(n for n in vars(module) if not n.startswith("_") and callable(getattr(module, n)))
-        raise InputError(f"{place} has no {name!r}; it has {names or 'nothing callable'}")
-    if isinstance(factory, nn.Module):
-        made: object = factory
-    elif callable(factory):
-        made = _call(factory, target)
-    else:
-        raise InputError(f"{target} is a {type(factory).__name__}; it must be a function that returns a model")
-    model, loss_fn = made if isinstance(made, tuple) and len(made) == 2 else (made, F.cross_entropy)
-    if not isinstance(model, nn.Module) or not callable(loss_fn):
-        what = type(made).__name__
-        raise InputError(f"{target} must return a torch.nn.Module, or (module, loss_fn); it returned a {what}")
-    if checkpoint is not None:
-        _load_weights(model, checkpoint)
-    return model.eval(), loss_fn
+
+    def __init__(self, target: str) -> None:
+        self.name = target
+        place, separator, name = target.rpartition(":")
+        if not (separator and place and name):
+            raise InputError(f"TARGET must be {FORM}, got {target!r}")
+        try:
+            self._code = code(place)
+        except InputError as error:
+            if error.__cause__ is None or isinstance(error.__cause__, InputError):  # not found, rather than failed
+                raise InputError(f"{error}; TARGET must be {FORM}") from error
+            raise
+        module = self._code.module
+        self._factory: Any = getattr(module, name, None)
+        if self._factory is None:
+            names = ", ".join(n for n in vars(module) if not n.startswith("_") and callable(getattr(module, n)))
+            raise InputError(f"{place} has no {name!r}; it has {names or 'nothing callable'}")
+        if not callable(self._factory):
+            raise InputError(f"{target} is {_a(self._factory)}; it must be a function that returns a model")
+
+    def build(self, checkpoint: Path | None = None, seed: int | None = None) -> tuple[nn.Module, LossFn | None]:
+        """A model in evaluation mode, and the loss that came with it, if one did.
+
+        Args:
+            checkpoint: weights for it, as ``read_weights`` takes them.
+            seed: random state (of Python, NumPy and PyTorch) in which the factory is called.
+
+        Raises:
+            InputError: the factory fails or returns something else; wrong weights.
+        """
+        if seed is not None:
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002 (what users' factories draw from)
+            torch.manual_seed(seed)
+        made = self._factory if isinstance(self._factory, nn.Module) else self._call()
+        model, loss_fn = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+        if not isinstance(model, nn.Module) or not (loss_fn is None or callable(loss_fn)):
+            what = f"({', '.join(type(part).__name__ for part in made)})" if isinstance(made, tuple) else _a(made)
+            raise InputError(f"{self.name} must return a torch.nn.Module, or (module, loss_fn); it returned {what}")
+        if checkpoint is not None:
+            _load_weights(model, checkpoint)
+        return model.eval(), loss_fn
+
+    def _call(self) -> Any:
+        try:
+            inspect.signature(self._factory).bind()
+        except TypeError as error:
+            raise InputError(f"{self.name} must work without arguments: {error}") from error
+        except ValueError:  # built-in, without a signature
+            pass
+        return self._code.run(self._factory, f"{self.name} failed")
 
 
-def _file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise InputError(f"no file {path}; TARGET must be {FORM}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)
-    sys.path.insert(0, str(path.parent.resolve()))  # its own imports, as if it were run as a script
+@dataclass(frozen=True)
+class Brought:
+    """What a user brought: the target, its model, loss and batches."""
+
+    target: Target
+    model: nn.Module
+    loss_fn: LossFn
+    batches: Batches
+
+
+def bring(
+    target: str,
+    checkpoint: Path | None,
+    data: str | None,
+    batches: Path | None,
+    data_dir: Path | None,
+    scaling: str,
+    samples: int,
+    seed: int | None = None,
+) -> Brought:
+    """Everything that a command needs of a user's own network; arguments as in `Target.build` and `load_batches`."""
+    found = Target(target)
+    model, loss_fn = found.build(checkpoint, seed)
+    pairs = load_batches(model, data, batches, data_dir, scaling, samples)
+    return Brought(found, model, loss_fn or _default_loss(target, model, pairs), pairs)
+
+
+def _default_loss(target: str, model: nn.Module, batches: Batches) -> LossFn:
+    """The loss of a target that returned none: cross-entropy, if that is what anybody would take."""
+    inputs, truth = batches[0]
+    if isinstance(inputs, Tensor) and isinstance(truth, Tensor):
+        inputs, truth = inputs[:2], truth[:2]
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise InputError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.pop(0)
-    return module
+        with torch.no_grad(), torch.random.fork_rng():
+            output = _output(model, inputs)
+    except Exception:
+        output = None
+    if output is None or next(model.parameters(), None) is None:
+        return F.cross_entropy  # whoever uses the model says what is wrong with it
+    scores = isinstance(output, Tensor) and output.is_floating_point() and output.dim() >= 2 and output.shape[1] >= 2
+    numbers = isinstance(truth, Tensor) and not truth.is_floating_point() and truth.dtype != torch.bool
+    if scores and numbers and truth.shape == (output.shape[0], *output.shape[2:]):
+        return F.cross_entropy
+    raise InputError(
+        f"{target} returns no loss, and cross-entropy does not fit outputs {_form(output)} and targets {_form(truth)}: "
+        "let it return (module, loss_fn)"
+    )
 
 
-def _module(name: str) -> ModuleType:
-    sys.path.insert(0, "")  # packages in the working folder, as python -m finds them
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise InputError(f"no module {error.name!r}; TARGET must be {FORM}") from error
-    except Exception as error:
-        raise InputError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.pop(0)
+def _output(model: nn.Module, inputs: Any) -> Any:
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
 
-def _call(factory: Callable[[], object], target: str) -> object:
-    try:
-        inspect.signature(factory).bind()
-    except TypeError as error:
-        raise InputError(f"{target} must work without arguments: {error}") from error
-    except ValueError:  # built-in, without a signature
-        pass
-    try:
-        return factory()
-    except Exception as error:
-        raise InputError(f"{target} failed: {type(error).__name__}: {error}") from error
+def _form(value: Any) -> str:
+    if isinstance(value, Tensor):
+        shape = ", ".join(["N", *map(str, value.shape[1:])][: value.dim()])
+        return f"[{shape}] of {str(value.dtype).removeprefix('torch.')}"
+    return _a(value)
+
+
+def _a(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from nonsingular.cli.commands import HIDDEN
 from nonsingular.cli.options import Json
+from nonsingular.cli.streams import print_json
 from nonsingular.errors import InputError
 
 SHOWN = HIDDEN
@@ -39,6 +39,6 @@ def command(
         first = bench.FRESH_SEED
         outcome = bench.bench(range(first, first + seeds), lambda case: bar.note(case.name))
     if json_:
-        typer.echo(json.dumps(outcome.to_json(), indent=2))
+        print_json(outcome.to_json())
     else:
         print_bench(outcome)

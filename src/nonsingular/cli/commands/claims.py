@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
-import typer
-
 from nonsingular.cli.commands import THE_PAPERS
 from nonsingular.cli.options import Folders, Json
+from nonsingular.cli.streams import print_json
 
 SHOWN = THE_PAPERS
 
@@ -19,7 +16,7 @@ def command(folders: Folders, json_: Json = False) -> None:
 
     rows = [row for folder in folders for row in read_claims(folder)]
     if json_:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     else:
         print_claims(rows)
         print_counts(rows)

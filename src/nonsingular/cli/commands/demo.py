@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from nonsingular.cli.commands import THE_PAPERS
-from nonsingular.cli.commands.reproduce import print_outcome, reproduced
-from nonsingular.cli.options import Device
+from nonsingular.cli.commands.reproduce import print_outcome, reproduced, written
+from nonsingular.cli.options import Device, Json
+from nonsingular.cli.streams import print_json
 
 SHOWN = THE_PAPERS
 
@@ -19,6 +20,7 @@ def command(
         "out/demo"
     ),
     device: Device = "auto",
+    json_: Json = False,
 ) -> None:
     """Train plain, residual, hyper-residual and bias-regularised networks on digits: two minutes on two cores."""
     from nonsingular.cli.tables.claims import print_claims
@@ -30,6 +32,14 @@ def command(
 
     discard(out, "demo")
     outcome = reproduced(experiment("demo").id, "laptop", Overrides(), out, None, device, resume=False)
-    print_summary(summary(outcome.results, COLUMNS), outcome.results.sizes["run"])
-    print_claims([j.to_json() for j in outcome.judgements])
+    reached, claims = summary(outcome.results, COLUMNS), [j.to_json() for j in outcome.judgements]
+    if json_:
+        networks = {
+            network: {name: {"mean": mean, "error": error} for name, (mean, error) in row.items()}
+            for network, row in reached.items()
+        }
+        print_json({"networks": networks, "claims": claims, "files": written(outcome)})
+        return
+    print_summary(reached, outcome.results.sizes["run"])
+    print_claims(claims)
     print_outcome(outcome)

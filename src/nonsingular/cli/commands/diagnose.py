@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 from nonsingular.cli import options
 from nonsingular.cli.commands import YOUR_NETWORK
 from nonsingular.cli.options import Batches, Checkpoint, Data, DataDir, Device, Json, Resume, Scaling, Target
+from nonsingular.cli.streams import print_json
 from nonsingular.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,40 +45,36 @@ def command(
     json_: Json = False,
 ) -> None:
     """Tell why your own network will not train; with --steps, prove what would make it."""
-    import torch
-
     from nonsingular import diagnosis
     from nonsingular.cli import targets
     from nonsingular.cli.progress import Bar
     from nonsingular.cli.tables.diagnosis import print_diagnosis
-    from nonsingular.files import held, write_whole
+    from nonsingular.files import held, to_json, write_whole
 
     if steps < 0:
         raise InputError(f"steps must be at least 0, got {steps}")
     place = options.device(device)
     protocol = diagnosis.Protocol(max(steps, 1), seeds, batch, learning_rate, optimiser)
 
-    def build(number: int) -> torch.nn.Module:
-        torch.manual_seed(seed + number)
-        return targets.load_target(target, checkpoint)[0].to(place)
-
-    torch.manual_seed(seed)
-    model, loss_fn = targets.load_target(target, checkpoint)
     if samples is None:
         samples = diagnosis.samples_for(data, data_dir, steps, batch) if batches is None else 0
-    pairs = targets.load_batches(model, data, batches, data_dir, scaling, samples)
-    model = model.to(place)
+    mine = targets.bring(target, checkpoint, data, batches, data_dir, scaling, samples, seed)
+    model = mine.model.to(place)
+
+    def build(number: int) -> torch.nn.Module:
+        return mine.target.build(checkpoint, seed + number)[0].to(place)
+
     settings = {"data": data, "batches": batches and str(batches), "scaling": scaling, "samples": samples, "seed": seed}
     with held(out), Bar() as bar:
         kept = diagnosis.Kept(out, diagnosis.plan(target, model, protocol, **settings), resume) if steps else None
         found = diagnosis.diagnose(
-            model, loss_fn, pairs, steps=steps, protocol=protocol, build=build, curvature=curvature, kept=kept,
-            budget=diagnosis.Budget(seconds=seconds), on_progress=bar.note,
+            model, mine.loss_fn, mine.batches, steps=steps, protocol=protocol, build=build, curvature=curvature,
+            kept=kept, budget=diagnosis.Budget(seconds=seconds), on_progress=bar.note,
         )  # fmt: skip
-        write_whole(out / "diagnosis.json", json.dumps(found.to_json(), indent=2))
+        write_whole(out / "diagnosis.json", to_json(found.to_json()))
         report = found.report(out / "report.html", target)
     if json_:
-        typer.echo(json.dumps(found.to_json(), indent=2))
+        print_json(found.to_json())
     else:
         print_diagnosis(found)
         typer.echo(report)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import typer
 
 from nonsingular.cli.commands import THE_PAPERS
 from nonsingular.cli.options import Folders, Json
+from nonsingular.cli.streams import print_json
 from nonsingular.cli.terminal import complain
 
 SHOWN = THE_PAPERS
@@ -25,7 +24,7 @@ def command(folders: Folders, json_: Json = False) -> None:
         if again.refused:
             complain(again.refused)
     if json_:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     print_claims(rows)
     print_counts(rows)

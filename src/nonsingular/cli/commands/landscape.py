@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 from nonsingular.cli import options
 from nonsingular.cli.commands import YOUR_NETWORK
 from nonsingular.cli.options import Batches, Data, DataDir, Device, Json, Resume, Samples, Scaling, Target
+from nonsingular.cli.streams import print_json
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,7 +36,7 @@ def command(
     keep: Annotated[str, typer.Option(help="Move these too: bias, norm, or bias,norm.")] = "",
     span: Annotated[float | None, typer.Option(help="Planes reach from -SPAN to SPAN [default: 1].")] = None,
     planes: Annotated[int, typer.Option(help="Pairs of random directions.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of the first pair.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the first pair, and of the factory.")] = 0,
     exact: Annotated[bool, typer.Option("--exact", help="Evaluate every point, interpolate none.")] = False,
     tolerance: Annotated[float, typer.Option(help="Error of interpolated points, as a share of the range.")] = 0.005,
     subset: Annotated[int | None, typer.Option(help="Random samples used at every point [default: all].")] = None,
@@ -58,18 +58,19 @@ def command(
 
     look = surfaces.Look(directions, tuple(filter(None, keep.split(","))), seed, planes, grid, span, convexity)
     settings = surfaces.Settings(0.0 if exact else tolerance, subset, precision, seed)
-    model, loss_fn = targets.load_target(target)
+    mine = targets.bring(target, None, data, batches, data_dir, scaling, samples, seed)
     states = checkpoint or []
-    pairs = targets.load_batches(model, data, batches, data_dir, scaling, samples)
     with held(out), Bar() as bar:
         surfaces.begin(out, resume)
         bar.start("points", look.planes * grid ** (1 if len(states) == 2 else 2), "points")
         place = options.device(device)
-        found = surfaces.explore(model.to(place), loss_fn, pairs, states, look, settings, out, bar.advance)
+        found = surfaces.explore(
+            mine.model.to(place), mine.loss_fn, mine.batches, states, look, settings, out, bar.advance
+        )
         surfaces.save(out, found, target, look, settings)
         figures = _draw(out, found, target)
     if json_:
-        typer.echo(json.dumps(surfaces.summary(found), indent=2))
+        print_json(surfaces.summary(found))
     else:
         print_landscape(surfaces.summary(found))
         for path in figures:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from nonsingular.cli.commands import THE_PAPERS
 from nonsingular.cli.options import Folders, Json
+from nonsingular.cli.streams import print_json
 
 SHOWN = THE_PAPERS
 
@@ -28,7 +28,7 @@ def command(
     outcome = merge(folders, out, experiment)
     rows = [j.to_json() for j in outcome.judgements]
     if json_:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     else:
         print_claims(rows)
         print_outcome(outcome)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nonsingular.cli.commands import THE_PAPERS
-from nonsingular.cli.options import Folders
+from nonsingular.cli.options import Folders, Json
+from nonsingular.cli.streams import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,18 +25,24 @@ def command(
         Path | None,
         typer.Option(help="One page of all [default: report.html for each paper, in the folder of its experiments]."),
     ] = None,
+    json_: Json = False,
 ) -> None:
     """Gather finished experiments into one HTML page a paper: scoreboard, figures beside claims, protocol."""
     from nonsingular.experiments.finished import find
 
-    write_pages(find(folders), out)
+    written = write_pages(find(folders), out)
+    if json_:
+        print_json([{"report": path, "experiments": [f.id for f in found]} for path, found in written.items()])
+    else:
+        for path in written:
+            typer.echo(path)
 
 
-def write_pages(found: Sequence[Finished], out: Path | None = None) -> None:
-    """A page for each paper, or one of all."""
+def write_pages(found: Sequence[Finished], out: Path | None = None) -> dict[Path, list[Finished]]:
+    """A page for each paper, or one of all; what each gathers."""
     from nonsingular.experiments.registry import experiments
     from nonsingular.experiments.report import pages, write_report
 
     known = {e.id: e for e in experiments()}
-    for path, gathered in ({out: found} if out else pages(found)).items():
-        typer.echo(write_report(path, gathered, known))
+    gathered = {out: found} if out else pages(found)
+    return {write_report(path, those, known): list(those) for path, those in gathered.items()}

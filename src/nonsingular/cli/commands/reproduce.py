@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ import typer
 from nonsingular.cli import options
 from nonsingular.cli.commands import THE_PAPERS
 from nonsingular.cli.options import DataDir, Device, Epochs, Json, OtherData, OtherScaling, Precision, Resume, Scale
+from nonsingular.cli.streams import print_json
 from nonsingular.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,9 +86,10 @@ def command(
             print_outcome(outcome)
         finished.append(read(folder))
     if json_:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     elif len(ids) > 1:
-        write_pages(finished)
+        for path in write_pages(finished):
+            typer.echo(path)
 
 
 def _print_list(json_: bool) -> None:
@@ -99,7 +100,7 @@ def _print_list(json_: bool) -> None:
     if json_:
         # The status is part of what other programs read; there was a time when some were only planned.
         listed = [{"id": e.id, "title": e.title, "scales": list(e.scales), "status": "works"} for e in found]
-        typer.echo(json.dumps(listed, indent=2))
+        print_json(listed)
     else:
         print_experiments(found)
 
@@ -132,6 +133,11 @@ def reproduced(
 
 def print_outcome(outcome: Outcome) -> None:
     """The files that a reader looks at."""
-    figures = sorted((outcome.folder / "figures").glob("*.png"))
-    for path in [*figures, outcome.folder / "claims.json", outcome.report]:
+    for path in written(outcome):
         typer.echo(path)
+
+
+def written(outcome: Outcome) -> list[Path]:
+    """The files that a reader looks at."""
+    figures = sorted((outcome.folder / "figures").glob("*.png"))
+    return [*figures, outcome.folder / "claims.json", outcome.report]

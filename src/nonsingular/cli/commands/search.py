@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from nonsingular.cli import options
 from nonsingular.cli.commands import THE_PAPERS
 from nonsingular.cli.options import DataDir, Device, Epochs, Json, OtherData, OtherScaling, Precision, Resume, Scale
+from nonsingular.cli.streams import print_json
 
 SHOWN = THE_PAPERS
 
@@ -57,7 +57,7 @@ def command(
         workspace = Workspace(out, where, bar, data_dir)
         results = searching.search(spec, workspace, trials, at_once, resume)
     if json_:
-        typer.echo(json.dumps(searching.summary(results), indent=2))
+        print_json(searching.summary(results))
     else:
         print_search(searching.summary(results))
         for path in (out / "figures" / "search.png", out / "search.json", out / "study.db"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from nonsingular.cli import options
 from nonsingular.cli.commands import YOUR_NETWORK
 from nonsingular.cli.options import Batches, Checkpoint, Data, DataDir, Device, Json, Samples, Scaling, Target
+from nonsingular.cli.streams import print_json
 
 SHOWN = YOUR_NETWORK
 EXACT_BY_DEFAULT = 3000  # parameters: some seconds
@@ -26,7 +26,7 @@ def command(
     samples: Samples = 1000,
     method: Annotated[str | None, typer.Option(help="exact, lanczos or moments [default: by size].")] = None,
     window: Annotated[float, typer.Option(help="Eigenvalues within this of zero are degenerate.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Of the random vectors.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the random vectors, and of the factory.")] = 0,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder of the figure and spectrum.json.")] = Path("out/spectrum"),
     json_: Json = False,
@@ -35,21 +35,20 @@ def command(
     from nonsingular import curvature
     from nonsingular.cli import targets
     from nonsingular.cli.tables.spectrum import print_spectrum
-    from nonsingular.files import held, write_whole
+    from nonsingular.files import held, to_json, write_whole
     from nonsingular.plots.spectra import density
 
-    model, loss_fn = targets.load_target(target, checkpoint)
-    pairs = targets.load_batches(model, data, batches, data_dir, scaling, samples)
-    H = curvature.Hessian(model.to(options.device(device)), loss_fn, pairs)
+    mine = targets.bring(target, checkpoint, data, batches, data_dir, scaling, samples, seed)
+    H = curvature.Hessian(mine.model.to(options.device(device)), mine.loss_fn, mine.batches)
     method = method or ("exact" if H.shape[0] <= EXACT_BY_DEFAULT else "lanczos")
     with held(out):
         found = curvature.spectrum(H, window, method, eigenvalues=True, seed=seed)
-        write_whole(out / "spectrum.json", json.dumps(found.to_json(), indent=2))
+        write_whole(out / "spectrum.json", to_json(found.to_json()))
         figure = density({target: found}, f"Hessian spectrum of {target}")
         for suffix in ("png", "svg"):
             figure.savefig(out / f"spectrum.{suffix}")
     if json_:
-        typer.echo(json.dumps(found.to_json(), indent=2))
+        print_json(found.to_json())
     else:
         print_spectrum(found)
         typer.echo(out / "spectrum.png")

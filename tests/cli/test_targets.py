@@ -1,0 +1,281 @@
+"""TARGETs of the command line, and ``nonsingular spectrum``."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import typer
+from torch import nn
+from torch.nn import functional as F
+
+from nonsingular import cli
+from nonsingular.cli.targets import Target, bring, load_batches
+from nonsingular.curvature import Hessian, spectrum
+from nonsingular.errors import InputError
+from nonsingular.files import LOCK
+
+SOURCE = """
+import torch
+from torch import nn
+
+def flat():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, 10))
+
+def images():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 2, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(18, 10))
+
+def with_loss():
+    return nn.Linear(3, 3), nn.functional.mse_loss
+
+def needs(width):
+    return nn.Linear(width, 1)
+
+def breaks():
+    raise KeyError("weights")
+
+def nothing():
+    return 3
+
+number = 4
+"""
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(SOURCE)
+    return path
+
+
+def test_factories_of_files_and_modules(source, tmp_path, monkeypatch):
+    model, loss_fn = Target(f"{source}:flat").build()
+    assert not model.training
+    assert loss_fn is None
+    _, loss_fn = Target(f"{source}:with_loss").build()
+    assert loss_fn is F.mse_loss
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "models.py").write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(Target("my_package.models:images").build()[0], nn.Module)
+    sys.modules.pop("my_package.models", None)
+
+
+def test_checkpoints(source, tmp_path):
+    path = tmp_path / "weights.pt"
+    weights = {k: v + 1 for k, v in Target(f"{source}:flat").build()[0].state_dict().items()}
+    for state in (weights, {"state_dict": weights}):
+        torch.save(state, path)
+        loaded = Target(f"{source}:flat").build(path)[0].state_dict()
+        assert all(torch.equal(loaded[k], weights[k]) for k in weights)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("mine", "TARGET must be"),
+        ("{}:", "TARGET must be"),
+        ("absent.py:flat", "no file absent.py"),
+        ("absent_module:flat", "no module 'absent_module'"),
+        ("{}:absent", "has no 'absent'; it has"),
+        ("{}:needs", "without arguments"),
+        ("{}:breaks", "failed: KeyError"),
+        ("{}:nothing", "it returned an int"),
+        ("{}:number", "is an int"),
+    ],
+)
+def test_bad_targets(source, target, message):
+    with pytest.raises(InputError, match=message):
+        Target(target.format(source)).build()
+
+
+def test_bad_checkpoints(source, tmp_path):
+    target = f"{source}:flat"
+    with pytest.raises(InputError, match="no checkpoint"):
+        Target(target).build(tmp_path / "absent.pt")
+    bad = tmp_path / "bad.pt"
+    bad.write_bytes(b"nothing of the kind")
+    with pytest.raises(InputError, match="not a readable checkpoint"):
+        Target(target).build(bad)
+    torch.save({"other": torch.ones(3)}, bad)
+    with pytest.raises(InputError, match="does not fit the model"):
+        Target(target).build(bad)
+
+
+def test_batches(source, tmp_path):
+    for name, dims in (("flat", 2), ("images", 4)):
+        model, _ = Target(f"{source}:{name}").build()
+        ((inputs, labels),) = load_batches(model, None, None, None, "unit", 50)
+        assert inputs.dim() == dims
+        assert len(inputs) == len(labels) == 50
+    with pytest.raises(InputError, match="neither as 1 x 8 x 8 images nor flattened"):
+        load_batches(Target(f"{source}:with_loss").build()[0], None, None, None, "unit", 50)
+    path = tmp_path / "batches.pt"
+    pair = torch.randn(4, 3), torch.randn(4, 3)
+    for saved in ([pair], pair):
+        torch.save(saved, path)
+        assert len(load_batches(model, None, path, None, "unit", 50)) == 1
+    torch.save(torch.ones(3), path)
+    with pytest.raises(InputError, match="list of pairs"):
+        load_batches(model, None, path, None, "unit", 50)
+    with pytest.raises(InputError, match="not both"):
+        load_batches(model, "digits", path, None, "unit", 50)
+
+
+CLASSES, NUMBERS = torch.tensor([0, 2, 1, 1]), torch.randn(4)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "target"),
+    [
+        ((3,), CLASSES[:, None]),
+        ((3,), CLASSES.float()),
+        ((3,), torch.randn(4, 3).softmax(1)),
+        ((3,), CLASSES == 1),
+        ((1,), CLASSES),
+        ((), CLASSES),
+        ((1,), NUMBERS[:, None]),
+        ((3, 5), CLASSES[:, None].expand(4, 3)),  # classes last, as language models have them
+    ],
+)
+def test_no_loss_is_made_up(tmp_path, outputs, target):
+    write_model(tmp_path, outputs, "")
+    torch.save((torch.randn(4, 6), target), tmp_path / "b.pt")
+    with pytest.raises(InputError, match=r"returns no loss.* let it return \(module, loss_fn\)"):
+        bring(f"{tmp_path / 'm.py'}:build", None, None, tmp_path / "b.pt", None, "unit", 0)
+    write_model(tmp_path / "with", outputs, ", lambda out, y: out.mean()")
+    assert bring(f"{tmp_path / 'with' / 'm.py'}:build", None, None, tmp_path / "b.pt", None, "unit", 0).loss_fn
+
+
+@pytest.mark.parametrize("outputs", [(3,), (3, 5), (3, 2, 2)])
+@pytest.mark.parametrize("kind", [torch.int64, torch.int32, torch.uint8])
+def test_class_numbers_beside_scores_of_classes_get_cross_entropy(tmp_path, outputs, kind):
+    write_model(tmp_path, outputs, "")
+    target = CLASSES.view(4, *[1] * len(outputs[1:])).expand(4, *outputs[1:]).to(kind)
+    torch.save((torch.randn(4, 6), target), tmp_path / "b.pt")
+    mine = bring(f"{tmp_path / 'm.py'}:build", None, None, tmp_path / "b.pt", None, "unit", 0)
+    assert mine.loss_fn is F.cross_entropy
+
+
+def write_model(folder, outputs, loss):
+    folder.mkdir(exist_ok=True)
+    width = torch.Size(outputs).numel()
+    (folder / "m.py").write_text(
+        f"from torch import nn\nclass Net(nn.Linear):\n    def forward(self, x):\n"
+        f"        return super().forward(x).view(len(x), *{outputs})\n"
+        f"def build():\n    return Net(6, {width}){loss}\n"
+    )
+
+
+@pytest.mark.parametrize("method", ["exact", "lanczos", "moments"])
+def test_spectrum_command(source, tmp_path, capsys, method):
+    out = tmp_path / "out"
+    arguments = ["spectrum", f"{source}:flat", "--method", method, "--samples", "100", "--out", str(out), "--json"]
+    assert cli.run(arguments) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert set(printed) == {"parameters", "window", "method", "degenerate", "negative", "positive"}
+    assert printed["parameters"] == 310
+    assert (
+        printed["degenerate"]["interval"][0] <= printed["degenerate"]["count"] <= printed["degenerate"]["interval"][1]
+    )
+    assert {p.name for p in out.iterdir()} == {LOCK, "spectrum.json", "spectrum.png", "spectrum.svg"}
+    if method == "exact":
+        mine = bring(f"{source}:flat", None, None, None, None, "unit", 100)
+        assert mine.loss_fn is F.cross_entropy
+        H = Hessian(mine.model, mine.loss_fn, mine.batches)
+        assert printed == json.loads(json.dumps(spectrum(H).to_json()))
+
+
+def test_spectrum_command_in_words(source, tmp_path, capsys):
+    assert cli.run(["spectrum", f"{source}:images", "--samples", "50", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "degenerate" in printed
+    assert "exact" in printed
+    assert "210 parameters" in printed
+
+
+COMMANDS = {
+    "diagnose": ["--steps", "3", "--seeds", "2", "--no-curvature", "--resume"],
+    "spectrum": ["--method", "exact"],
+    "landscape": ["--grid", "5"],
+}
+"""Every command that takes a TARGET, at its smallest; the test below fails where one is missing."""
+
+MINE = """
+import torch
+from torch import nn
+
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x):
+        return 1e-3 * torch.tanh(self.linear(x))
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.blocks = nn.Linear(8, 6), nn.ModuleList(Block(6) for _ in range(4))
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.last(x)
+
+def build():
+    print("building", Net)
+    return Net()
+"""
+
+
+def test_every_command_with_a_target_is_in_the_list():
+    taking = {
+        name for name, c in typer.main.get_group(cli.app).commands.items() if "target" in {p.name for p in c.params}
+    }
+    assert taking == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_model_class_of_the_users_own_file_in_a_fresh_process(tmp_path, name):
+    (tmp_path / "mine.py").write_text(MINE)
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(60, 8, generator=generator)
+    torch.save([(inputs, (inputs[:, 0] > 0).long())], tmp_path / "mine.pt")
+    done = subprocess.run(
+        [sys.executable, "-m", "nonsingular", name, "mine.py:build", "--batches", "mine.pt", *COMMANDS[name], "--json"],
+        capture_output=True, text=True, cwd=tmp_path, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    if name == "diagnose":
+        assert document["findings"][0]["kind"] == "vanishing-signal"
+        assert len(document["proof"]["trials"]) > 1
+        assert len(document["proof"]["untreated"]["loss"]) == 2
+    assert "building" in done.stderr
+
+
+def test_spectrum_command_complains_in_one_line(tmp_path, capsys):
+    assert cli.run(["spectrum", "nowhere.py:model", "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "nowhere.py" in error
+
+
+def test_safetensors_checkpoints_load(source, tmp_path):
+    from safetensors.torch import save_file
+
+    model, _ = Target(f"{source}:flat").build()
+    shifted = {name: tensor + 1 for name, tensor in model.state_dict().items()}
+    save_file(shifted, tmp_path / "model.safetensors")
+    loaded, _ = Target(f"{source}:flat").build(tmp_path / "model.safetensors")
+    assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in shifted.items())
+    (tmp_path / "model.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(InputError, match="not a readable checkpoint"):
+        Target(f"{source}:flat").build(tmp_path / "model.safetensors")
