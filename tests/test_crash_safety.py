@@ -42,7 +42,9 @@ def build():
 def server():
     """Starts processes that have all libraries loaded, so that a kill hits the work and not the imports."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nonsingular.cli", "nonsingular.experiments.study", "matplotlib.figure", __name__])
+    context.set_forkserver_preload(
+        ["nonsingular.cli", "nonsingular.experiments.run.study", "matplotlib.figure", __name__]
+    )
     return context
 
 

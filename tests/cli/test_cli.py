@@ -12,7 +12,7 @@ import torch
 
 from nonsingular import cli
 from nonsingular.cli import options
-from nonsingular.experiments.registry import experiment
+from nonsingular.papers.registry import experiment
 from nonsingular.training import TrainingSpec
 
 

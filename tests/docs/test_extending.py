@@ -37,7 +37,7 @@ def test_an_experiment_of_your_own(tmp_path, monkeypatch, capsys):
 def test_the_table_names_what_is_there():
     text = (ROOT / "docs" / "extending.md").read_text()
     for path in re.findall(r"`((?:experiments|plots|tests|orhan2018|measures)/[\w./]*)`", text):
-        places = [ROOT, ROOT / "src" / "nonsingular", ROOT / "src" / "nonsingular" / "experiments"]
+        places = [ROOT, ROOT / "src" / "nonsingular", ROOT / "src" / "nonsingular" / "papers"]
         assert any((place / path).exists() for place in places), path
 
 

@@ -7,7 +7,7 @@
 import numpy as np
 import xarray as xr
 
-from nonsingular.experiments.instruments import INSTRUMENTS
+from nonsingular.experiments.run.instruments import INSTRUMENTS
 
 RUNS, EPOCHS, LAYERS, MODES = 20, 6, 30, 128
 DIMS = {name: dims for instrument in INSTRUMENTS.values() for name, dims in instrument.variables.items()}
@@ -108,7 +108,7 @@ def fig6(sign, noise=SPREAD):
 
 
 def fig7(sign, noise=SPREAD):
-    from nonsingular.experiments.orhan2018.fig7 import VECTORS
+    from nonsingular.papers.orhan2018.fig7 import VECTORS
 
     speed = {name: 0.25 + 0.06 * np.log2(count) for name, count in VECTORS.items()} | {"residual": 0.65}
     silent = dict.fromkeys(speed, 0.3) | {"orthogonal": 0.3 - 0.1 * sign}
@@ -119,7 +119,7 @@ def fig7(sign, noise=SPREAD):
 
 
 def fig8(sign, noise=SPREAD):
-    from nonsingular.experiments.orhan2018.fig8 import COVARIANCE, TAUS
+    from nonsingular.papers.orhan2018.fig8 import COVARIANCE, TAUS
 
     taus = TAUS | COVARIANCE
     index = np.arange(MODES)
@@ -143,7 +143,7 @@ def fig8(sign, noise=SPREAD):
 
 
 def depth(sign, noise=SPREAD):
-    from nonsingular.experiments.orhan2018.depth import DEPTHS, name
+    from nonsingular.papers.orhan2018.depth import DEPTHS, name
 
     ahead, behind = ("residual", "plain") if sign > 0 else ("plain", "residual")
     final = {name(ahead, d): 0.7 + 0.01 * k for k, d in enumerate(DEPTHS)}
@@ -153,7 +153,7 @@ def depth(sign, noise=SPREAD):
 
 
 def input_scale(sign, noise=SPREAD):
-    from nonsingular.experiments.orhan2018.input_scale import SCALINGS
+    from nonsingular.papers.orhan2018.input_scale import SCALINGS
 
     order = {"plain": 0.5, "residual": 0.6, "hyper-residual": 0.7, "orthogonal": 0.8}
     factor = {"plain": 0.5, "residual": 2.0, "hyper-residual": 2.0, "orthogonal": 1.5}

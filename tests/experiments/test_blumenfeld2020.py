@@ -10,11 +10,11 @@ import xarray as xr
 
 from nonsingular.data import DataSpec, Task, prepare
 from nonsingular.errors import InputError
-from nonsingular.experiments.blumenfeld2020 import constnet, correlations, fig1, leakynet, mixup, ntk, table3
 from nonsingular.experiments.claims import judge
-from nonsingular.experiments.registry import experiment, experiments
-from nonsingular.experiments.workspace import Workspace
+from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.networks import ConstNetSpec, build
+from nonsingular.papers.blumenfeld2020 import constnet, correlations, fig1, leakynet, mixup, ntk, table3
+from nonsingular.papers.registry import experiment, experiments
 from nonsingular.training import Breaker, Member, Store, Trainer
 
 ITEMS = (

@@ -7,10 +7,10 @@ import pytest
 from test_data_sets import NAMES, small_files  # noqa: F401
 
 from nonsingular import cli
-from nonsingular.experiments.blumenfeld2020 import protocol
 from nonsingular.experiments.overrides import Overrides, make_spec
-from nonsingular.experiments.registry import experiment, experiments
-from nonsingular.experiments.workspace import Workspace
+from nonsingular.experiments.run.workspace import Workspace
+from nonsingular.papers.blumenfeld2020 import protocol
+from nonsingular.papers.registry import experiment, experiments
 
 TRAINED = [e.id for e in experiments() if e.paper == "blumenfeld2020" and e.specs("smoke").training is not None]
 

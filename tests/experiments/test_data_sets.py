@@ -9,10 +9,10 @@ import pytest
 
 from nonsingular import cli
 from nonsingular.data import SOURCES, load
-from nonsingular.experiments import protocol
-from nonsingular.experiments.instruments import hessian
 from nonsingular.experiments.overrides import Overrides, make_spec
-from nonsingular.experiments.registry import experiment, experiments
+from nonsingular.experiments.run.instruments import hessian
+from nonsingular.papers.orhan2018 import protocol
+from nonsingular.papers.registry import experiment, experiments
 
 NAMES = ("digits", "mnist", "cifar10", "cifar100", "svhn", "stl10")
 IMAGES = 200

@@ -10,10 +10,10 @@ import xarray as xr
 from nonsingular import cli
 from nonsingular.data import DataSpec
 from nonsingular.errors import InputError
-from nonsingular.experiments import engines, study
+from nonsingular.experiments.run import engines, study
+from nonsingular.experiments.run.study import run_study
+from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.study import run_study
-from nonsingular.experiments.workspace import Workspace
 from nonsingular.networks import NetworkSpec
 from nonsingular.training import Member, Trainer, TrainingSpec
 

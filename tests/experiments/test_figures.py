@@ -8,8 +8,8 @@ import xarray as xr
 from synthetic_results import agreeing
 
 from nonsingular import cli
-from nonsingular.experiments.orhan2018 import depth, fig4, fig7, fig8, input_scale
-from nonsingular.experiments.registry import experiment
+from nonsingular.papers.orhan2018 import depth, fig4, fig7, fig8, input_scale
+from nonsingular.papers.registry import experiment
 from nonsingular.plots import symmetry
 from nonsingular.training import Store
 

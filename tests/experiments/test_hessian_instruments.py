@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from nonsingular.curvature.moments import PARAMETERS, Mixture
 from nonsingular.data import DataSpec, prepare
-from nonsingular.experiments.instruments import INSTRUMENTS, LABELS, PERCENT, Snapshot
-from nonsingular.experiments.instruments.hessian import MIXTURE, PARTS, WINDOW
-from nonsingular.experiments.spectra import fitted_spectra
+from nonsingular.experiments.run.instruments import INSTRUMENTS, LABELS, PERCENT, Snapshot
+from nonsingular.experiments.run.instruments.hessian import MIXTURE, PARTS, WINDOW
 from nonsingular.networks import NetworkSpec, build
+from nonsingular.papers.orhan2018.spectra import fitted_spectra
 from nonsingular.training import Trainer, TrainingSpec
 
 

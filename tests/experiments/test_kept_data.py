@@ -11,16 +11,16 @@ import xarray as xr
 from nonsingular import cli
 from nonsingular.data import DataSpec
 from nonsingular.errors import InputError
-from nonsingular.experiments import archive
 from nonsingular.experiments.claims import Claim
 from nonsingular.experiments.effects import faster
 from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.judging import judge_again
-from nonsingular.experiments.merging import merge
+from nonsingular.experiments.report.judging import judge_again
+from nonsingular.experiments.report.merging import merge
 from nonsingular.experiments.reproduce import reproduce
+from nonsingular.experiments.run import archive
+from nonsingular.experiments.run.study import run_study
+from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.study import run_study
-from nonsingular.experiments.workspace import Workspace
 from nonsingular.networks import NetworkSpec
 from nonsingular.plots.curves import Panel, over_epochs
 from nonsingular.training import Member, Trainer, TrainingSpec

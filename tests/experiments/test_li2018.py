@@ -11,9 +11,9 @@ import xarray as xr
 
 from nonsingular.data import DataSpec
 from nonsingular.experiments.claims import judge
-from nonsingular.experiments.li2018 import fig1, fig2, fig5, fig6, fig7, fig9, trained
-from nonsingular.experiments.workspace import Workspace
+from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.networks import VGGSpec
+from nonsingular.papers.li2018 import fig1, fig2, fig5, fig6, fig7, fig9, trained
 from nonsingular.training import Store
 
 EXPERIMENTS = {m.EXPERIMENTS[0].id: m.EXPERIMENTS[0] for m in (fig1, fig2, fig5, fig6, fig7, fig9)}

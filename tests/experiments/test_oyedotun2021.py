@@ -9,17 +9,18 @@ import torch
 import xarray as xr
 
 from nonsingular.data import DataSpec
-from nonsingular.experiments import fit, study
+from nonsingular.experiments import fit
 from nonsingular.experiments.claims import judge
 from nonsingular.experiments.overrides import Overrides, make_spec
-from nonsingular.experiments.oyedotun2021 import depth, tables, warm_start
-from nonsingular.experiments.oyedotun2021.figures import onset, relative_onset
-from nonsingular.experiments.registry import experiment
 from nonsingular.experiments.reproduce import reproduce
-from nonsingular.experiments.sharing import run_shared
+from nonsingular.experiments.run import study
+from nonsingular.experiments.run.sharing import run_shared
+from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.workspace import Workspace
 from nonsingular.networks import NetworkSpec, Residual, VGGSpec, build
+from nonsingular.papers.oyedotun2021 import depth, tables, warm_start
+from nonsingular.papers.oyedotun2021.figures import onset, relative_onset
+from nonsingular.papers.registry import experiment
 from nonsingular.training import Member, TrainingSpec
 
 RUNS, EPOCHS, LAYERS = 10, 4, 163
@@ -305,7 +306,7 @@ def test_figures_share_one_study(tmp_path, monkeypatch):
     def refuse(*_):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("nonsingular.experiments.chunk.Trainer.train_epoch", refuse)
+    monkeypatch.setattr("nonsingular.experiments.run.chunk.Trainer.train_epoch", refuse)
     second, other = tiny("oyedotun2021/fig5")
     copied = reproduce(second, other, Workspace(tmp_path / "fig5"))
     xr.testing.assert_identical(trained.results.drop_attrs(), copied.results.drop_attrs())

@@ -7,16 +7,16 @@ import pytest
 import xarray as xr
 
 from nonsingular import cli
-from nonsingular.experiments import differences
 from nonsingular.experiments.claims import Claim, Region, exactly
 from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.finished import find, read, read_claims
 from nonsingular.experiments.overrides import Overrides, make_spec
-from nonsingular.experiments.registry import experiment, experiments
-from nonsingular.experiments.report import count, pages, write_report
+from nonsingular.experiments.report import differences
+from nonsingular.experiments.report.finished import find, read, read_claims
+from nonsingular.experiments.report.pages import count, pages, write_report
+from nonsingular.experiments.report.strip import WIDTH, parse_region, strip
 from nonsingular.experiments.reproduce import publish
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.strip import WIDTH, parse_region, strip
+from nonsingular.papers.registry import experiment, experiments
 from nonsingular.plots.style import new_figure
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -48,7 +48,7 @@ def overflow(page):
 
 @pytest.fixture(scope="module")
 def figure_s5(tmp_path_factory):
-    from nonsingular.experiments.workspace import Workspace
+    from nonsingular.experiments.run.workspace import Workspace
 
     folder = tmp_path_factory.mktemp("figS5")
     found = experiment("orhan2018/figS5")

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from nonsingular import measures
 from nonsingular.data import Task
-from nonsingular.experiments.instruments import INSTRUMENTS, Snapshot, representations
+from nonsingular.experiments.run.instruments import INSTRUMENTS, Snapshot, representations
 from nonsingular.networks import VGGSpec, build, plainnet, resnet
 from nonsingular.training import Trainer, TrainingSpec
 

@@ -6,10 +6,10 @@ import xarray as xr
 
 from nonsingular.data import DataSpec
 from nonsingular.errors import InputError
-from nonsingular.experiments.instruments import INSTRUMENTS, LABELS
+from nonsingular.experiments.run.instruments import INSTRUMENTS, LABELS
+from nonsingular.experiments.run.study import run_study
+from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.study import run_study
-from nonsingular.experiments.workspace import Workspace
 from nonsingular.networks import NetworkSpec
 from nonsingular.training import BiasPenalty, Member, Trainer, TrainingSpec
 

@@ -7,12 +7,12 @@ import torch.nn.functional as F
 import xarray as xr
 
 from nonsingular.experiments.claims import judge
-from nonsingular.experiments.li2018 import trainability
-from nonsingular.experiments.li2018.gradient import block_gradients
 from nonsingular.experiments.overrides import Overrides, make_spec
-from nonsingular.experiments.registry import experiment
-from nonsingular.experiments.workspace import Workspace
+from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.networks import build, plainnet, resnet
+from nonsingular.papers.li2018 import trainability
+from nonsingular.papers.li2018.gradient import block_gradients
+from nonsingular.papers.registry import experiment
 
 RUNS = 8
 

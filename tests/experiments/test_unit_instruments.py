@@ -5,7 +5,7 @@ import torch
 
 from nonsingular.data import DataSpec, prepare
 from nonsingular.errors import InputError
-from nonsingular.experiments.instruments import INSTRUMENTS, LABELS, PERCENT, Snapshot
+from nonsingular.experiments.run.instruments import INSTRUMENTS, LABELS, PERCENT, Snapshot
 from nonsingular.networks import NetworkSpec, build
 from nonsingular.training import BiasPenalty, Trainer, TrainingSpec
 

@@ -8,7 +8,7 @@ from synthetic_results import BUILDERS, SPEED, agreeing, contradicting, doubtful
 
 from nonsingular import intervals
 from nonsingular.experiments.claims import judge
-from nonsingular.experiments.registry import experiment, experiments
+from nonsingular.papers.registry import experiment, experiments
 
 
 def verdicts(id, data):

@@ -74,7 +74,7 @@ def test_values_lie_in_their_ranges_and_fixed_ones_stay(finished):
 def test_a_trial_is_what_training_it_alone_gives(finished):
     """The slow, obvious way: one network with its penalty in a trainer of its own."""
     from nonsingular import data, networks
-    from nonsingular.experiments.instruments import EVALUATED
+    from nonsingular.experiments.run.instruments import EVALUATED
     from nonsingular.training import Trainer
 
     spec = json.loads((finished / "spec.json").read_text())
@@ -202,7 +202,7 @@ def distances(sampler, seed, path, rounds=10, together=4):
 
 def test_a_trial_of_which_one_run_diverged_late_has_no_value(monkeypatch, tmp_path):
     """The mean over its finite epochs would flatter it."""
-    from nonsingular.experiments.workspace import Workspace
+    from nonsingular.experiments.run.workspace import Workspace
     from nonsingular.search import run as searching
 
     def study(spec, workspace):

@@ -8,10 +8,10 @@ import pytest
 import xarray as xr
 
 from nonsingular.errors import InputError, MissingExtra
-from nonsingular.experiments import orhan2017
 from nonsingular.experiments.claims import judge
-from nonsingular.experiments.orhan2018 import fig2, fig_s4, fig_s5
-from nonsingular.experiments.workspace import Workspace
+from nonsingular.experiments.run.workspace import Workspace
+from nonsingular.papers import orhan2017
+from nonsingular.papers.orhan2018 import fig2, fig_s4, fig_s5
 from nonsingular.training import Store
 
 EXPERIMENTS = {e.id: e for e in (*fig2.EXPERIMENTS, *fig_s4.EXPERIMENTS, *fig_s5.EXPERIMENTS, *orhan2017.EXPERIMENTS)}

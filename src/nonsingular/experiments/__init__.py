@@ -1,1 +1,1 @@
-"""The papers, one entry a figure or table: spec -> results -> figure and claims."""
+"""What an entry of a paper declares: spec -> results -> figure and claims; and how that is run and reported."""

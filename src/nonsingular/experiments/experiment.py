@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from nonsingular.experiments.claims import Claim
+from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import SCALES, Spec
-from nonsingular.experiments.workspace import Workspace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,14 +16,14 @@ import numpy as np
 import xarray as xr
 
 from nonsingular.errors import InputError
-from nonsingular.experiments import archive
-from nonsingular.experiments.archive import described, joined
 from nonsingular.experiments.claims import Judgement, judge
 from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.finished import read, write_machine
-from nonsingular.experiments.report import write_report
+from nonsingular.experiments.report.finished import read, write_machine
+from nonsingular.experiments.report.pages import write_report
+from nonsingular.experiments.run import archive
+from nonsingular.experiments.run.archive import described, joined
+from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec, digest
-from nonsingular.experiments.workspace import Workspace
 from nonsingular.files import clear, held, is_empty, write_whole
 from nonsingular.training import Store
 

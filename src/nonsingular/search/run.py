@@ -17,16 +17,16 @@ import xarray as xr
 
 from nonsingular.data import prepare
 from nonsingular.errors import InputError
-from nonsingular.experiments import protocol
 from nonsingular.experiments.effects import speed
-from nonsingular.experiments.orhan2018.fig6 import BATCH, bias_penalty
 from nonsingular.experiments.overrides import Overrides, override
 from nonsingular.experiments.reproduce import claimed
+from nonsingular.experiments.run.study import run_study
+from nonsingular.experiments.run.workspace import Progress, Workspace
 from nonsingular.experiments.spec import Spec, at_scale
-from nonsingular.experiments.study import run_study
-from nonsingular.experiments.workspace import Progress, Workspace
 from nonsingular.files import write_whole
 from nonsingular.networks import named
+from nonsingular.papers.orhan2018 import protocol
+from nonsingular.papers.orhan2018.fig6 import BATCH, bias_penalty
 from nonsingular.plots.search import draw
 from nonsingular.search.numbers import NUMBERS, Range, applied
 from nonsingular.search.proposals import Proposals, check, full_disk_named

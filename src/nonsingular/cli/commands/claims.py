@@ -12,7 +12,7 @@ SHOWN = THE_PAPERS
 def command(folders: Folders, json_: Json = False) -> None:
     """Show the scoreboard: each claim, the paper's value, ours with its interval, and the verdict."""
     from nonsingular.cli.tables.claims import print_claims, print_counts
-    from nonsingular.experiments.finished import read_claims
+    from nonsingular.experiments.report.finished import read_claims
 
     rows = [row for folder in folders for row in read_claims(folder)]
     if json_:

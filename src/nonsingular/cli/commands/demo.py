@@ -25,10 +25,10 @@ def command(
     """Train plain, residual, hyper-residual and bias-regularised networks on digits: two minutes on two cores."""
     from nonsingular.cli.tables.claims import print_claims
     from nonsingular.cli.tables.summary import print_summary
-    from nonsingular.experiments.demo import COLUMNS
     from nonsingular.experiments.overrides import Overrides
-    from nonsingular.experiments.registry import experiment
     from nonsingular.experiments.reproduce import discard, summary
+    from nonsingular.papers.demo import COLUMNS
+    from nonsingular.papers.registry import experiment
 
     discard(out, "demo")
     outcome = reproduced(experiment("demo").id, "laptop", Overrides(), out, None, device, resume=False)

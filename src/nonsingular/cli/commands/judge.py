@@ -15,8 +15,8 @@ SHOWN = THE_PAPERS
 def command(folders: Folders, json_: Json = False) -> None:
     """Judge and draw finished experiments again from the data that they kept, by today's claims; nothing is trained."""
     from nonsingular.cli.tables.claims import print_claims, print_counts
-    from nonsingular.experiments.judging import judge_all
-    from nonsingular.experiments.registry import experiment
+    from nonsingular.experiments.report.judging import judge_all
+    from nonsingular.papers.registry import experiment
 
     found = judge_all(folders, experiment)
     rows = [row for again in found if not again.refused for row in again.rows]

@@ -22,8 +22,8 @@ def command(
     """Put the runs of one study together that were computed apart, with other seeds, and judge them as one."""
     from nonsingular.cli.commands.reproduce import print_outcome
     from nonsingular.cli.tables.claims import print_claims
-    from nonsingular.experiments.merging import merge
-    from nonsingular.experiments.registry import experiment
+    from nonsingular.experiments.report.merging import merge
+    from nonsingular.papers.registry import experiment
 
     outcome = merge(folders, out, experiment)
     rows = [j.to_json() for j in outcome.judgements]

@@ -14,7 +14,7 @@ from nonsingular.cli.streams import print_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nonsingular.experiments.finished import Finished
+    from nonsingular.experiments.report.finished import Finished
 
 SHOWN = THE_PAPERS
 
@@ -28,7 +28,7 @@ def command(
     json_: Json = False,
 ) -> None:
     """Gather finished experiments into one HTML page a paper: scoreboard, figures beside claims, protocol."""
-    from nonsingular.experiments.finished import find
+    from nonsingular.experiments.report.finished import find
 
     written = write_pages(find(folders), out)
     if json_:
@@ -40,8 +40,8 @@ def command(
 
 def write_pages(found: Sequence[Finished], out: Path | None = None) -> dict[Path, list[Finished]]:
     """A page for each paper, or one of all; what each gathers."""
-    from nonsingular.experiments.registry import experiments
-    from nonsingular.experiments.report import pages, write_report
+    from nonsingular.experiments.report.pages import pages, write_report
+    from nonsingular.papers.registry import experiments
 
     known = {e.id: e for e in experiments()}
     gathered = {out: found} if out else pages(found)

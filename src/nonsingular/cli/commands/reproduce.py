@@ -15,8 +15,8 @@ from nonsingular.cli.streams import print_json
 from nonsingular.errors import InputError
 
 if TYPE_CHECKING:
-    from nonsingular.experiments.finished import Finished
     from nonsingular.experiments.overrides import Overrides
+    from nonsingular.experiments.report.finished import Finished
     from nonsingular.experiments.reproduce import Outcome
 
 SHOWN = THE_PAPERS
@@ -54,9 +54,9 @@ def command(
     """Reproduce figures and tables of the papers: results, figures, claims with verdicts, and a report."""
     from nonsingular.cli.commands.report import write_pages
     from nonsingular.cli.tables.claims import print_claims
-    from nonsingular.experiments.finished import read
     from nonsingular.experiments.overrides import Overrides
-    from nonsingular.experiments.registry import experiment
+    from nonsingular.experiments.report.finished import read
+    from nonsingular.papers.registry import experiment
 
     if list_:
         _print_list(json_)
@@ -94,7 +94,7 @@ def command(
 
 def _print_list(json_: bool) -> None:
     from nonsingular.cli.tables.experiments import print_experiments
-    from nonsingular.experiments.registry import experiments
+    from nonsingular.papers.registry import experiments
 
     found = list(experiments())
     if json_:
@@ -118,9 +118,9 @@ def reproduced(
     """One experiment, with a progress bar."""
     from nonsingular.cli.progress import Bar
     from nonsingular.experiments.overrides import make_spec
-    from nonsingular.experiments.registry import experiment
     from nonsingular.experiments.reproduce import reproduce
-    from nonsingular.experiments.workspace import Workspace
+    from nonsingular.experiments.run.workspace import Workspace
+    from nonsingular.papers.registry import experiment
 
     found = experiment(id)
     spec = make_spec(found, scale, overrides)

@@ -46,7 +46,7 @@ def command(
     from nonsingular.cli.progress import Bar
     from nonsingular.cli.tables.search import print_search
     from nonsingular.experiments.overrides import Overrides
-    from nonsingular.experiments.workspace import Workspace
+    from nonsingular.experiments.run.workspace import Workspace
 
     overrides = Overrides(data=data, scaling=scaling, runs=runs, epochs=epochs, seed=seed, precision=precision)
     found = searching.ranges(numbers or searching.BIAS_REGULARISATION)

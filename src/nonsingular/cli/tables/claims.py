@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nonsingular.cli.terminal import console, number
-from nonsingular.experiments.report import count
+from nonsingular.experiments.report.pages import count
 
 VERDICT_STYLE = {"holds": "bold green", "fails": "bold red", "inconclusive": "yellow"}
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nonsingular.cli.terminal import console
-from nonsingular.experiments.instruments import LABELS, PERCENT
+from nonsingular.experiments.run.instruments import LABELS, PERCENT
 
 
 def print_summary(table: Mapping[str, Mapping[str, tuple[float, float]]], runs: int) -> None:

@@ -1,0 +1,67 @@
+"""Runs of one study that were computed apart, put together as if they had been computed as one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from nonsingular.errors import InputError
+from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.report import differences, finished
+from nonsingular.experiments.reproduce import Outcome, finished_data, keep, publish
+from nonsingular.experiments.run import archive
+from nonsingular.files import held, is_empty
+
+EACH_PARTS_OWN = {"seed", "runs"}
+"""Fields of a spec in which parts of one study differ."""
+
+
+def merge(folders: Sequence[Path], out: Path, experiment: Callable[[str], Experiment]) -> Outcome:
+    """The runs of several finished results of one study as one result: drawn, judged and kept in a folder of its own.
+
+    Args:
+        folders: of the finished experiments.
+        out: a folder that holds nothing yet.
+        experiment: gives the experiment with an id.
+
+    Raises:
+        InputError: fewer than two folders; a folder without measured data; different studies (the message says what
+            differs); a run that two parts hold with different numbers; ``out`` holds something.
+    """
+    if len({folder.resolve() for folder in folders}) < 2:
+        raise InputError("merging takes the folders of at least two results")
+    parts = [(folder, *_read(folder)) for folder in folders]
+    first, spec, _ = parts[0]
+    for folder, other, _ in parts[1:]:
+        _require_one_study(first, spec, folder, other)
+    results = archive.joined([(str(folder), data) for folder, _, data in parts])
+    seeds = results.run.values.tolist()
+    whole = {**spec, "seed": min(seeds), "runs": len(seeds)}
+    if seeds != list(range(min(seeds), min(seeds) + len(seeds))):
+        whole["seeds"] = seeds  # of no consecutive runs: nothing can be added by --resume
+    if out.exists() and not is_empty(out):
+        raise InputError(f"{out} is not empty; name another --out")
+    with held(out):
+        keep(out, experiment(str(spec["experiment"])), json.dumps(whole, indent=2, sort_keys=True), results)
+        finished.write_machines(out, [folder for folder, _, _ in parts])
+        return publish(experiment(str(spec["experiment"])), archive.read(out), out)
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], xr.Dataset]:
+    spec = finished.read(folder).spec
+    results = finished_data(folder)
+    if results is None:
+        raise archive.missing(folder)
+    return spec, results
+
+
+def _require_one_study(first: Path, a: Mapping[str, Any], other: Path, b: Mapping[str, Any]) -> None:
+    fields = sorted(k for k in set(a) | set(b) if a.get(k) != b.get(k) and k not in EACH_PARTS_OWN)
+    if not fields:
+        return
+    said = "; ".join(differences.between(a, b, passed=tuple(EACH_PARTS_OWN)))
+    raise InputError(f"{first} and {other} are different studies: {said or 'other ' + ', '.join(fields)}")

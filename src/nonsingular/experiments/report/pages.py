@@ -1,0 +1,219 @@
+"""One self-contained HTML page for one experiment or a whole paper: scoreboard, figures beside claims, protocol."""
+
+from __future__ import annotations
+
+import base64
+import os
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from nonsingular import __version__
+from nonsingular.errors import InputError
+from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.report import differences
+from nonsingular.experiments.report.finished import Finished
+from nonsingular.experiments.report.papers import Paper, paper
+from nonsingular.experiments.report.strip import Strip, strip
+from nonsingular.files import write_whole
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure as PlotlyFigure
+
+VERDICTS = ("holds", "fails", "inconclusive")
+LARGEST_SVG = 600_000
+"""Bytes above which a picture is embedded as PNG: fields of many thousand marks make a page slow to open."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page embeds it; a wide one has a row of its own."""
+
+    name: str
+    source: str
+    description: str
+    wide: bool
+
+
+@dataclass(frozen=True)
+class Section:
+    """One experiment on the page.
+
+    Attributes:
+        anchor: its place on the page.
+        found: what it left.
+        title: one line.
+        rows: its claims, each with the drawing of its interval.
+        pictures: its figures.
+        protocol: label and words.
+        differs: what it does otherwise than the paper at every scale.
+        numbers: those that are not the paper scale's.
+        command: what repeats it, or None where this version does not know the experiment.
+        changed: what that command would now do otherwise.
+        live: name -> HTML of an interactive figure.
+    """
+
+    anchor: str
+    found: Finished
+    title: str
+    rows: Sequence[tuple[Mapping[str, Any], Strip | None]]
+    pictures: Sequence[Picture]
+    protocol: Sequence[tuple[str, str]]
+    differs: Sequence[str]
+    numbers: Sequence[str]
+    command: str | None
+    changed: Sequence[str]
+    live: Mapping[str, str]
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Claims by verdict."""
+        return count(row for row, _ in self.rows)
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """The experiments of one paper."""
+
+    prefix: str
+    paper: Paper
+    sections: Sequence[Section]
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Claims by verdict."""
+        return count(row for s in self.sections for row, _ in s.rows)
+
+    @property
+    def told(self) -> str:
+        """What the counts count."""
+        claims, runs = sum(len(s.rows) for s in self.sections), len(self.sections)
+        ids = len({s.found.id for s in self.sections})
+        again = ", some of them with other protocols" if ids < runs else ""
+        return f"{_many(claims, 'claim')} judged; {_many(ids, 'experiment')}{again}: {_many(runs, 'section')} below."
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def count(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Claims by verdict, those with none among them."""
+    found = Counter(str(row["verdict"]) for row in rows)
+    return {verdict: found[verdict] for verdict in VERDICTS}
+
+
+def write_report(
+    path: Path,
+    found: Sequence[Finished],
+    experiments: Mapping[str, Experiment],
+    interactive: Mapping[str, PlotlyFigure] | None = None,
+) -> Path:
+    """Write the page and return its path.
+
+    Args:
+        path: the HTML file.
+        found: finished experiments, of one paper or of several; each paper is a chapter.
+        experiments: id -> experiment, of those that this version knows; of others the page lacks title, command and
+            differences from the paper.
+        interactive: name -> plotly figure of the only experiment; embedded with the library that draws them.
+
+    Raises:
+        InputError: ``path`` is a folder.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file, as in {path / 'report.html'}")
+    order = {id: n for n, id in enumerate(experiments)}
+    sections = [_section(f, experiments.get(f.id), n, interactive or {}) for n, f in enumerate(found)]
+    # As the paper has them; of one experiment the run nearest to its own protocol first.
+    sections.sort(
+        key=lambda s: (order.get(s.found.id, len(order)), len((s.command or "").split()), s.found.folder.name)
+    )
+    prefixes = dict.fromkeys(s.found.paper for s in sections)
+    chapters = [Chapter(p, paper(p), [s for s in sections if s.found.paper == p]) for p in prefixes]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("nonsingular.experiments.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("report.html").render(
+        chapters=chapters, single=len(sections) == 1, version=__version__
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, html)
+    return path
+
+
+def pages(found: Sequence[Finished]) -> dict[Path, list[Finished]]:
+    """Where the page of each paper goes: ``report.html`` in the folder that holds its experiments.
+
+    That is the folder above them, never an experiment's own, which has a page already. Papers whose experiments share
+    that folder get ``report-PAPER.html``.
+    """
+    papers = {f.paper: [g for g in found if g.paper == f.paper] for f in found}
+    folders = {p: Path(os.path.commonpath([f.folder.resolve().parent for f in fs])) for p, fs in papers.items()}
+    shared = Counter(folders.values())
+    return {
+        folders[p] / ("report.html" if shared[folders[p]] == 1 else f"report-{p}.html"): fs for p, fs in papers.items()
+    }
+
+
+def _section(
+    found: Finished, experiment: Experiment | None, number: int, interactive: Mapping[str, PlotlyFigure]
+) -> Section:
+    command: str | None = None
+    changed: list[str] = []
+    numbers: list[str] = []
+    if experiment is not None:
+        try:
+            command, changed = differences.command(experiment, found.spec)
+        except InputError as error:
+            changed = [str(error)]
+        numbers = differences.from_paper(experiment, found.spec)
+    title = experiment.title if experiment is not None else found.id
+    return Section(
+        anchor=f"experiment-{number + 1}",
+        found=found,
+        title=title,
+        rows=[(row, strip(row)) for row in found.claims],
+        pictures=[_picture(name, file, title, found) for name, file in found.figures.items()],
+        protocol=[*differences.protocol(found.spec), ("Machine", found.machine or "not recorded")],
+        differs=experiment.differs if experiment is not None else (),
+        numbers=numbers,
+        command=command,
+        changed=changed,
+        live=_live(interactive),
+    )
+
+
+def _live(interactive: Mapping[str, PlotlyFigure]) -> dict[str, str]:
+    first = [True] + [False] * len(interactive)
+    return {
+        name: figure.to_html(full_html=False, include_plotlyjs=with_library, div_id=f"interactive-{name}")
+        for with_library, (name, figure) in zip(first, interactive.items(), strict=False)
+    }
+
+
+def _picture(name: str, file: Path, title: str, found: Finished) -> Picture:
+    small = file.with_suffix(".png")
+    if file.suffix == ".svg" and file.stat().st_size > LARGEST_SVG and small.exists():
+        file = small
+    kind = {".svg": "image/svg+xml", ".png": "image/png"}[file.suffix]
+    data = base64.b64encode(file.read_bytes()).decode()
+    description = f"Figure {name.replace('-', ' ')} of {found.id}: {title}; what it shows is judged in its claims"
+    return Picture(name, f"data:{kind};base64,{data}", description, _is_wide(small))
+
+
+def _is_wide(png: Path) -> bool:
+    """Whether a picture has more panels in a row than half a page shows, from the size in the PNG's header."""
+    if not png.exists():
+        return False
+    width, height = struct.unpack(">II", png.read_bytes()[16:24])
+    return width > 2.6 * height

@@ -1,0 +1,1 @@
+"""How an experiment is run: its study in chunks, on engines, with instruments; what it keeps."""

@@ -1,0 +1,119 @@
+"""A population study: train the networks of a spec side by side, measure them epoch by epoch, keep the results.
+
+The results have the dimensions ``network``, ``run``, ``epoch`` (0 is the start) and ``layer`` (from 1). A study
+that was stopped at any moment goes on from its last checkpoint and ends with the results of one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from nonsingular.data import Task, prepare
+from nonsingular.errors import InputError
+from nonsingular.experiments.run import engines
+from nonsingular.experiments.run.archive import described
+from nonsingular.experiments.run.chunk import Measured, Row
+from nonsingular.experiments.run.instruments import INSTRUMENTS
+from nonsingular.experiments.run.workspace import Workspace
+from nonsingular.experiments.spec import Spec
+from nonsingular.files import write_whole
+from nonsingular.networks import build
+from nonsingular.training import Store, TrainingSpec, runs_that_fit
+from nonsingular.training.population import structure
+
+
+def run_study(spec: Spec, workspace: Workspace) -> xr.Dataset:
+    """Train, measure and store; or go on where an earlier call with the same spec and folder stopped.
+
+    Args:
+        spec: with data, networks, training and instruments.
+        workspace: folder of the store and checkpoints, device, progress.
+
+    Raises:
+        InputError: the data are missing, or the spec asks for what they do not have.
+    """
+    if spec.data is None or spec.training is None or not spec.networks:
+        raise InputError(f"{spec.experiment}: a study needs data, training and at least one network")
+    task = prepare(spec.data, workspace.data_dir)
+    store = Store(workspace.folder / "results.zarr")
+    if not store.path.exists():
+        store = _empty_store(store.path, spec, spec.training)
+    with engines.open_engine(workspace) as engine:
+        chunks = _chunks(spec, task, spec.training, workspace, engine.workers)
+        a_run = spec.training.epochs * spec.training.steps(len(task.train_labels))
+        workspace.progress.start(spec.experiment, len(spec.networks) * spec.runs * a_run)
+        jobs = [
+            engines.Job(rows, workspace.folder / "checkpoints" / f"{number}.pt") for number, rows in enumerate(chunks)
+        ]
+
+        def deliver(job: engines.Job, epoch: int, measured: Measured) -> None:
+            _write(store, spec, job.rows, epoch, measured)
+
+        engine.run(jobs, spec, task, workspace, deliver)
+    return store.read()
+
+
+def _empty_store(path: Path, spec: Spec, training: TrainingSpec) -> Store:
+    variables = {
+        name: ("network", "run", "epoch", *dims)
+        for instrument in spec.instruments
+        for name, dims in INSTRUMENTS[instrument].variables.items()
+    }
+    coordinates = {
+        "network": np.array([m.name for m in spec.networks]),
+        "run": np.arange(spec.runs) + spec.seed,
+        "epoch": np.arange(training.epochs + 1),
+        "layer": np.arange(1, max(m.network.depth for m in spec.networks) + 1),
+    }
+    if any("mode" in dims for dims in variables.values()):  # of matrices between hidden layers
+        coordinates["mode"] = np.arange(1, max(getattr(m.network, "width", 1) for m in spec.networks) + 1)
+    assert spec.data is not None
+    attributes = {
+        "data": spec.data.name, "scaling": spec.data.scaling, "scale": spec.scale,
+        "experiment": spec.experiment, "spec": spec.to_json(), "digest": spec.digest,
+    }  # fmt: skip
+    return Store.create(path, coordinates, variables, attributes, described)
+
+
+def _chunks(spec: Spec, task: Task, training: TrainingSpec, workspace: Workspace, workers: int) -> list[list[Row]]:
+    """Rows that are trained in one vectorised program: equal structure, and no more than memory holds.
+
+    Where there are several workers, every kind of network is cut into a chunk for each of them at least. Decided once
+    and kept beside the checkpoints: a resumed study must cut where the first one did.
+    """
+    plan = workspace.folder / "checkpoints" / "plan.json"
+    if plan.exists():
+        return [[Row(*row) for row in chunk] for chunk in json.loads(plan.read_text())]
+    kinds: dict[object, list[Row]] = {}
+    sizes: dict[object, int] = {}
+    for n, member in enumerate(spec.networks):
+        network = build(member.network, task.shape, task.classes, spec.seed)
+        kind = structure(network)
+        kinds.setdefault(kind, []).extend(Row(n, r) for r in range(spec.runs))
+        fit = workspace.runs_at_once or runs_that_fit(network, task, training, workspace.device)
+        sizes[kind] = min(fit, math.ceil(len(kinds[kind]) / workers))
+    chunks = [rows[i : i + sizes[kind]] for kind, rows in kinds.items() for i in range(0, len(rows), sizes[kind])]
+    plan.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(plan, json.dumps([[(row.network, row.run) for row in chunk] for chunk in chunks]))
+    return chunks
+
+
+def _write(store: Store, spec: Spec, rows: Sequence[Row], epoch: int, measured: Measured) -> None:
+    """Put what was measured of ``rows`` into their places of the store."""
+    for network in sorted({row.network for row in rows}):
+        mine = [i for i, row in enumerate(rows) if row.network == network]
+        store.write(
+            {name: values[mine] for name, values in measured.items()},
+            {
+                "network": network,
+                "run": slice(rows[mine[0]].run, rows[mine[-1]].run + 1),
+                "epoch": epoch,
+                "layer": slice(0, spec.networks[network].network.depth),
+            },
+        )

@@ -1,0 +1,1 @@
+"""The five papers: a package each, one module a figure or table."""

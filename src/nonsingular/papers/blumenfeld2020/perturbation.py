@@ -1,0 +1,152 @@
+"""Appendix G: a perturbation that breaks the symmetry between channels, passed through "I" and "1" layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import nn
+
+from nonsingular.experiments.claims import Effect, Region, exactly, mean
+from nonsingular.experiments.effects import ROUNDING, require
+from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.run.workspace import Workspace
+from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.measures import responses, symmetry_breaking
+from nonsingular.networks.initialisation import average, identity
+from nonsingular.papers.blumenfeld2020.protocol import claim
+from nonsingular.plots import symmetry as plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SCALES = {
+    "smoke": (20, {"widths": [4, 16, 64], "size": 4, "spread": 1e-3}),
+    "laptop": (100, {"widths": [4, 16, 64, 256], "size": 8, "spread": 1e-3}),
+    "paper": (1000, {"widths": [4, 16, 64, 256, 1024], "size": 8, "spread": 1e-3}),
+}
+LAYERS = {"identity": identity, "average": average}
+
+
+def specs(scale: str) -> Spec:
+    """Widths; ``runs`` draws of features and perturbations."""
+    runs, settings = at_scale(_SCALES, scale)
+    return Spec("blumenfeld2020/perturbation", scale, runs=runs, settings=settings)
+
+
+def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
+    """Norms of an additive perturbation and of its symmetry-breaking part after one layer, over those before it.
+
+    Features are equal in all channels; the perturbation's entries are independent, normal and small. A layer that began
+    as an average and has since moved by independent numbers a hundredth of its weights' size is measured too.
+    """
+    widths, size, spread = (spec.settings[key] for key in ("widths", "size", "spread"))
+    kinds = [*LAYERS, "moved average"]
+    whole, broken = np.empty((2, len(kinds), len(widths), spec.runs))
+    workspace.progress.start("perturbations", len(widths) * spec.runs, "draws")
+    for j, width in enumerate(widths):
+        for k in range(spec.runs):
+            generator = torch.Generator().manual_seed(spec.seed + k)
+            common = torch.randn(1, 1, size, size, generator=generator, dtype=torch.float64)
+            noise = spread * torch.randn(1, width, size, size, generator=generator, dtype=torch.float64)
+            x = common + noise
+            for i, kind in enumerate(kinds):
+                conv = nn.Conv2d(width, width, 3, padding=1, bias=False).double()
+                LAYERS.get(kind, average)(conv)
+                if kind == "moved average":
+                    with torch.no_grad():
+                        moves = torch.randn(width, width, generator=generator, dtype=torch.float64)
+                        conv.weight[:, :, 1, 1] += 0.01 / width * moves
+                with torch.no_grad():
+                    y = conv(x)
+                    whole[i, j, k] = conv(noise).norm() / noise.norm()
+                    broken[i, j, k] = symmetry_breaking(responses(y)) / symmetry_breaking(responses(x))
+            workspace.progress.advance()
+    dims = ("layer_kind", "width", "run")
+    return xr.Dataset(
+        {"perturbation": (dims, whole), "breaking": (dims, broken)},
+        coords={"layer_kind": kinds, "width": widths, "run": np.arange(spec.runs) + spec.seed},
+    )
+
+
+def draw(results: xr.Dataset) -> Mapping[str, Figure]:
+    """Both ratios against the width."""
+    return {"perturbation": plots.perturbation(results)}
+
+
+def _identity(results: xr.Dataset) -> Effect:
+    require(results, "perturbation", "breaking")
+    both = results[["perturbation", "breaking"]].sel(layer_kind="identity").to_array()
+    return exactly(float(np.abs(both - 1).max()))
+
+
+def _exponent(results: xr.Dataset) -> Effect:
+    """The slope of log norm against log width, one number a draw."""
+    require(results, "perturbation")
+    values = np.log(results.perturbation.sel(layer_kind="average").transpose("run", "width").values)
+    slopes = [np.polyfit(np.log(results.width.values), v, 1)[0] for v in values]
+    return mean(slopes)
+
+
+def _annihilated(results: xr.Dataset) -> Effect:
+    require(results, "breaking")
+    values = results.breaking.sel(layer_kind="average")
+    moved = results.breaking.sel(layer_kind="moved average").mean("run")
+    note = (
+        "what is left of the perturbation is the same in all channels, so nothing of what breaks the symmetry is; once "
+        "weights have moved by 1 %, "
+        + ", ".join(f"{float(m):.2g} at width {int(n)}" for n, m in zip(results.width, moved, strict=True))
+        + " comes back, made from the common signal"
+    )
+    return exactly(float(values.max()), note)
+
+
+CLAIMS = (
+    claim(
+        "perturbation",
+        "identity",
+        "appendix G",
+        'An "I" layer passes a perturbation on unchanged (largest change of its norm or its symmetry-breaking part).',
+        _identity,
+        Region(high=ROUNDING),
+    ),
+    claim(
+        "perturbation",
+        "average-norm",
+        "appendix G",
+        'A "1" layer divides the norm of an independent perturbation by the root of the width (slope of log norm '
+        "against log width; -0.45 to -0.55).",
+        _exponent,
+        Region(-0.55, -0.45),
+    ),
+    claim(
+        "perturbation",
+        "average-leaves-some",
+        "appendix G",
+        'Some of what breaks the symmetry passes an exact "1" layer (largest such part after over before).',
+        _annihilated,
+        Region(low=ROUNDING),
+    ),
+)
+
+EXPERIMENTS = (
+    Experiment(
+        "blumenfeld2020/perturbation",
+        "Size of the symmetry-breaking part by layer",
+        specs,
+        run,
+        draw,
+        CLAIMS,
+        differs=(
+            "Figures 9 and 10 have the same quantities in trained networks; here the appendix's idealised layer.",
+        ),
+        labels={
+            "perturbation": "norm of a perturbation after the layer / before",
+            "breaking": "its symmetry-breaking part after the layer / before",
+            "width": "channels",
+        },
+    ),
+)

@@ -1,0 +1,290 @@
+"""Figure 2: two hidden units (b, c) and linear dependence (d, e), solved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from nonsingular.errors import InputError
+from nonsingular.experiments.claims import NEGATIVE, Claim, Effect, Region, exactly, mean
+from nonsingular.experiments.effects import ROUNDING, require
+from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.run.workspace import Workspace
+from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.plots import theory as plots
+from nonsingular.plots import theory_interactive as interactive
+from nonsingular.theory import linear_dependence, two_units
+from nonsingular.theory import student_teacher as st
+
+Array = np.ndarray
+
+_SCALES = {
+    "smoke": (6, {"grid": 41, "plane": 7, "teachers_plane": 3, "scales": [1.0, 0.5, 0.25]}),
+    "laptop": (20, {"grid": 81, "plane": 15, "teachers_plane": 5, "scales": [2.0, 1.0, 0.5, 0.25, 0.125]}),
+    "paper": (
+        100,
+        {"grid": 161, "plane": 31, "teachers_plane": 13, "scales": [4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625]},
+    ),
+}
+STARTS = (0.9, 1.02, 1.1, 1.5)  # eta at z = 0.4, relative to the edge of the basin: one inside, three outside
+
+
+def specs(scale: str) -> Spec:
+    """Figure 2 at a scale; ``runs`` teachers."""
+    runs, settings = at_scale(_SCALES, scale)
+    return Spec("orhan2018/fig2", scale, runs=runs, settings=settings)
+
+
+def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
+    """Two hidden units (b, c) and linear dependence (d, e)."""
+    settings, progress = spec.settings, workspace.progress
+    teacher = two_units.close_teacher(0.5)
+    edge = np.linspace(-1, 1, 402)  # an even number of points leaves out z = 0, where it is infinite
+    parts = [
+        two_units.reduced_flow(np.linspace(-2, 2, settings["grid"]), np.linspace(-1.5, 1.5, settings["grid"])),
+        _trajectories(teacher),
+        two_units.convergence(settings["scales"], points=101).rename(h="scale_h", separation="scale_separation"),
+        two_units.singular_lines(teacher).rename(z="line_z"),
+        xr.Dataset({"edge_eta": ("edge_z", two_units.separatrix(edge))}, coords={"edge_z": edge}),
+    ]
+    seeds = range(spec.seed, spec.seed + spec.runs)
+    progress.start("flow fields", len(seeds) + 1, "teachers")
+    ratios, segments = [], []
+    for seed in seeds:
+        field = linear_dependence.flow(
+            linear_dependence.random_teacher(seed), np.linspace(0.2, 2, settings["teachers_plane"])
+        )
+        ratios.append(linear_dependence.speed_ratio(field).ratio.values)
+        segments.append([_stable_segments(inputs, seed) for inputs in (1, 2, 3)])
+        progress.advance()
+    shown = linear_dependence.flow(linear_dependence.random_teacher(spec.seed), np.linspace(0.1, 2, settings["plane"]))
+    progress.advance()
+    parts.append(shown.rename({name: f"plane_{name}" for name in (*shown.data_vars, "m", "c")}))
+    parts.append(
+        xr.Dataset(
+            {
+                "ratio": (("teacher", "system"), np.array(ratios), {"long_name": "rms speed of m / of |Jc|"}),
+                "segments": (("teacher", "inputs"), np.array(segments), {"long_name": "stable segments of h = 0"}),
+            },
+            coords={"teacher": list(seeds), "system": ["optimised", "teacher", "weights"], "inputs": [1, 2, 3]},
+        )
+    )
+    return xr.merge(parts, combine_attrs="drop_conflicts")
+
+
+def _trajectories(teacher: st.Network) -> xr.Dataset:
+    """Full and reduced trajectories from ``STARTS``; losses relative to the best single unit's."""
+    single = two_units.best_single_unit(teacher)
+    tau = np.concatenate([[0], np.geomspace(0.05, 150, 600)])
+    z, edge = 0.4, float(two_units.separatrix(0.4))
+    full, reduced = [], []
+    for start in STARTS:
+        path = two_units.full_trajectory(
+            two_units.start_near(single, z, start * edge), teacher, tau / (single.w * single.a)
+        )
+        full.append([path.z, path.h / single.w, path.loss / single.loss, path.rate])
+        short = two_units.reduced_trajectory(z, start * edge, 150.0, points=1501)
+        reduced.append([np.interp(tau, short.tau, short[name], right=np.nan) for name in ("z", "eta")])
+    names = ("path_z", "path_eta", "path_loss", "path_rate")
+    dims = ("start", "tau")
+    variables: dict[str, Any] = {n: (dims, np.array([f[i] for f in full])) for i, n in enumerate(names)}
+    variables |= {n: (dims, np.array([r[i] for r in reduced])) for i, n in enumerate(("reduced_z", "reduced_eta"))}
+    return xr.Dataset(variables, coords={"start": list(STARTS), "tau": ("tau", tau, {"units": "1 / (w a)"})})
+
+
+def _stable_segments(inputs: int, seed: int) -> float:
+    """How many of the segments |z| < 1 and |z| > 1 of h = 0 attract, for a random two-unit teacher; NaN without one.
+
+    The segment |z| < 1 attracts when w A has no negative eigenvalue, |z| > 1 when it has no positive one.
+    """
+    rng = np.random.default_rng(seed)
+    teacher = st.Network(rng.standard_normal((2, inputs)), rng.standard_normal((1, 2)))
+    try:
+        single = two_units.best_single_unit(teacher)
+    except InputError:
+        return np.nan
+    values = np.linalg.eigvalsh(single.w * single.A)
+    values /= np.abs(values).max()  # directions orthogonal to J and the teacher's weights have eigenvalue 0
+    return float((values > -ROUNDING).all()) + float((values < ROUNDING).all())
+
+
+def singular_lines_are_degenerate(results: xr.Dataset) -> Effect:
+    """Log10 of the Fisher information's relative smallest eigenvalue on the lines, against beside them."""
+    require(results, "fisher")
+    fisher = np.abs(results.fisher)
+    on = float(fisher.sel(line=["overlap", "elimination"]).max())
+    beside = float(fisher.sel(line="regular").median())
+    return exactly(float(np.log10(max(on, 1e-18) / beside)), f"median beside the lines {beside:.1e}")
+
+
+def one_segment_is_stable(results: xr.Dataset) -> Effect:
+    """The smaller of the two margins: curvature inside |z| < 1 above 0 and outside below 0, or the reverse."""
+    require(results, "lowest", "segments")
+    z = np.abs(results.line_z)
+    inside, outside = results.lowest.where(z < 0.95, drop=True), results.lowest.where(z > 1.05, drop=True)
+    inner_stable = min(float(inside.min()), -float(outside.max()))
+    outer_stable = min(float(outside.min()), -float(inside.max()))
+    shares = [
+        f"{float((s == 1).sum() / s.notnull().sum()):.0%} with {int(s.inputs)} input(s)"
+        for s in results.segments.transpose("inputs", "teacher")
+        if s.notnull().any()
+    ]
+    return exactly(max(inner_stable, outer_stable), f"of random teachers: one stable segment in {', '.join(shares)}")
+
+
+def always_one_segment(inputs: int) -> Any:
+    """Share of random teachers for which exactly one segment of h = 0 is stable."""
+
+    def effect(results: xr.Dataset) -> Effect:
+        require(results, "segments")
+        found = results.segments.sel(inputs=inputs)
+        return mean((found == 1).where(found.notnull()))
+
+    return effect
+
+
+def plateau(results: xr.Dataset) -> Effect:
+    """Log10 of the slow-down on the trajectory nearest to, but outside, the basin; 0 if it never escapes."""
+    require(results, "path_rate", "path_loss")
+    start = min(float(s) for s in results.start if s > 1)
+    path = results.sel(start=start)
+    rate, loss = path.path_rate.values, path.path_loss.values
+    fastest = int(np.argmax(-np.gradient(loss, path.tau.values)[1:]) + 1) if loss[-1] < 0.5 * loss[0] else 0
+    if fastest < 2:
+        return exactly(0.0, "the loss does not fall to half of its start")
+    slowest = rate[:fastest].min()
+    slow_down = min(rate[0], rate[fastest]) / slowest
+    return exactly(float(np.log10(slow_down)), f"start {start:g} times the edge of the basin, full network")
+
+
+def convergence_order(results: xr.Dataset) -> Effect:
+    """Slope of log deviation against log h."""
+    require(results, "deviation", "scale_h")
+    slopes = {
+        str(flow): float(np.polyfit(np.log(results.scale_h), np.log(results.deviation.sel(flow=flow)), 1)[0])
+        for flow in results.flow.values
+    }
+    return exactly(slopes["uniform"], f"order {slopes['narrow']:.2f} without the term z' u / 2")
+
+
+def log_speed_ratio(system: str) -> Any:
+    """Mean over teachers of log10(rms speed of m / rms speed of |Jc|)."""
+
+    def effect(results: xr.Dataset) -> Effect:
+        require(results, "ratio")
+        ratios = results.ratio.sel(system=system)
+        return mean(np.log10(ratios), note=f"m is slower for {float((ratios < 1).mean()):.0%} of the teachers")
+
+    return effect
+
+
+CLAIMS = (
+    Claim(
+        "orhan2018/fig2/degenerate-lines",
+        "Orhan & Pitkow 2018, §2.2, figure 2b",
+        "h = 0 and z = ±1 are degenerate: log10 of the Fisher information's smallest relative eigenvalue there, "
+        "against points beside the lines, is below -6",
+        singular_lines_are_degenerate,
+        Region(high=-6),
+    ),
+    Claim(
+        "orhan2018/fig2/stable-segment",
+        "Orhan & Pitkow 2018, figure 2b",
+        "The elimination lines divide h = 0 into a stable and an unstable segment: smaller of the two margins by which "
+        "the lowest curvature is positive on one and negative on the other",
+        one_segment_is_stable,
+        unit="|w a|",
+    ),
+    Claim(
+        "orhan2018/fig2/stable-segment-one-input",
+        "Orhan & Pitkow 2018, §2.2 (generality over teachers is ours)",
+        "With one input, more than half of all random teachers give exactly one stable segment of h = 0",
+        always_one_segment(1),
+        Region(low=0.5),
+    ),
+    Claim(
+        "orhan2018/fig2/stable-segment-three-inputs",
+        "Orhan & Pitkow 2018, §2.2 (generality over teachers is ours)",
+        "With three inputs, more than half of all random teachers give exactly one stable segment of h = 0",
+        always_one_segment(3),
+        Region(low=0.5),
+    ),
+    Claim(
+        "orhan2018/fig2/plateau",
+        "Orhan & Pitkow 2018, figure 2c",
+        "A trajectory from outside the stable segment's basin still passes a plateau: learning slows at least tenfold "
+        "before it speeds up again (log10 of the slow-down above 1)",
+        plateau,
+        Region(low=1),
+        unit="log10",
+    ),
+    Claim(
+        "orhan2018/fig2/reduction",
+        "Orhan & Pitkow 2018, figure 2a-b (after Wei et al. 2008)",
+        "The flow of the full network reduces to (h, z) near the overlap line: the distance between both falls with h "
+        "with order at least 0.8",
+        convergence_order,
+        Region(low=0.8),
+        unit="order in h",
+    ),
+    Claim(
+        "orhan2018/fig2/slow-along-m",
+        "Orhan & Pitkow 2018, figure 2e, Note 2",
+        "Learning along m is slower than along |Jc|, all else at its optimum for each (m, |Jc|): mean log10 speed "
+        "ratio below 0",
+        log_speed_ratio("optimised"),
+        NEGATIVE,
+        unit="log10",
+    ),
+    Claim(
+        "orhan2018/fig2/much-slower-along-m",
+        "Orhan & Pitkow 2018, §2.2",
+        "Learning along m is much slower than along |Jc|: at least three times, all else at its optimum",
+        log_speed_ratio("optimised"),
+        Region(high=-np.log10(3)),
+        unit="log10",
+    ),
+    Claim(
+        "orhan2018/fig2/slow-along-m-at-teacher",
+        "Orhan & Pitkow 2018, figure 2e, Note 2 (all else at the teacher's values)",
+        "Learning along m is slower than along |Jc| with all else held at the teacher's values",
+        log_speed_ratio("teacher"),
+        NEGATIVE,
+        unit="log10",
+    ),
+    Claim(
+        "orhan2018/fig2/slow-along-m-in-weights",
+        "Orhan & Pitkow 2018, §2.2 (the weights' own gradient flow)",
+        "m is slower than |Jc| when the weights themselves follow their gradient, whatever the coordinates",
+        log_speed_ratio("weights"),
+        NEGATIVE,
+        unit="log10",
+    ),
+)
+
+
+EXPERIMENTS = (
+    Experiment(
+        id="orhan2018/fig2",
+        title="Two hidden units, and linear dependence: flow fields, plateaus",
+        specs=specs,
+        run=run,
+        draw=plots.fig2,
+        interactive=interactive.fig2,
+        claims=CLAIMS,
+        labels={
+            "basin": "whether the flow ends on the stable segment",
+            "edge_eta": "h / w of the basin's edge",
+            "path_z": "z of the full network",
+            "path_eta": "h / w of the full network",
+            "path_loss": "loss of the full network / that of the best single unit",
+            "path_rate": "squared gradient norm of the full network",
+            "reduced_z": "z of the reduced flow",
+            "reduced_eta": "h / w of the reduced flow",
+            "fisher": "smallest / largest eigenvalue of the Fisher information",
+            "teacher": "seed of the teacher",
+        },
+    ),
+)
