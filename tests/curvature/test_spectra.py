@@ -9,39 +9,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from matrices import network_like, symmetric
 from models import case
 from scipy import stats
 
 from nonsingular.curvature import (
     Hessian,
     Lanczos,
+    Symmetric,
     fit_mixture,
     inertia,
     skilling_moments,
     spectrum,
     window_counts,
 )
-from nonsingular.curvature.dense import NotLayered, by_layer_pairs, by_products
+from nonsingular.curvature.dense import NotLayered, by_layer_pairs
 from nonsingular.curvature.inertia import subspace_counts
 from nonsingular.curvature.lanczos import count_interval
 from nonsingular.curvature.moments import exact_mixtures, mismatch, mixture_moments, paper_grid
 from nonsingular.curvature.spectrum import Count
-
-
-def symmetric(eigenvalues, seed=0, dtype=torch.float64):
-    """A dense matrix with these eigenvalues."""
-    generator = torch.Generator().manual_seed(seed)
-    n = len(eigenvalues)
-    Q, _ = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))
-    return (Q * torch.as_tensor(eigenvalues, dtype=torch.float64) @ Q.T).to(dtype)
-
-
-def network_like(n=400, outside=40, seed=0):
-    """Most eigenvalues near zero, a heavy tail outside the window, as trained networks have."""
-    rng = np.random.default_rng(seed)
-    bulk = 0.02 * rng.standard_cauchy(n - outside).clip(-4, 4)
-    tail = 0.1 * (1 + rng.pareto(0.7, outside)).clip(1.02, 1000) * np.where(rng.random(outside) < 0.2, -1, 1)
-    return np.concatenate([bulk, tail])
 
 
 def counts(eigenvalues, window=0.1):
@@ -55,13 +41,13 @@ def counts(eigenvalues, window=0.1):
 @pytest.mark.parametrize("name", ["relu mlp", "residual", "residual tanh", "several batches"])
 def test_layer_pairs_equal_products(name):
     H = Hessian(*case(name))
-    torch.testing.assert_close(by_layer_pairs(H.problem), by_products(H), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(by_layer_pairs(H.problem), Symmetric.dense(H), rtol=1e-9, atol=1e-12)
 
 
 def test_layer_pairs_of_a_subset_of_parameters():
     model, loss_fn, batches = case("residual tanh")
     H = Hessian(model, loss_fn, batches, params=["layers.1.bias", "stem.weight", "head.weight", "head.bias"])
-    torch.testing.assert_close(by_layer_pairs(H.problem), by_products(H), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(by_layer_pairs(H.problem), Symmetric.dense(H), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["shared layer", "attention", "convolutions, batch norm in eval mode"])
@@ -76,7 +62,7 @@ def test_layer_pairs_that_are_wrong_are_not_used():
         model[0], torch.nn.BatchNorm1d(5, affine=False).double(), *model[1:]
     )  # samples interact
     H = Hessian(model, loss_fn, batches)
-    torch.testing.assert_close(H.dense(), by_products(H))
+    torch.testing.assert_close(H.dense(), Symmetric.dense(H))
 
 
 class Slopes(torch.nn.Module):
@@ -168,12 +154,12 @@ def test_large_matrices_are_counted_alike_from_a_subspace_and_by_factorisation(m
 @pytest.mark.parametrize("name", ["residual", "convolutions, batch norm in eval mode", "tied weights"])
 def test_exact_spectrum_of_networks(name):
     H = Hessian(*case(name))
-    expected = counts(torch.linalg.eigvalsh(by_products(H)).numpy(), 0.05)
+    expected = counts(torch.linalg.eigvalsh(Symmetric.dense(H)).numpy(), 0.05)
     for eigenvalues in (False, True):
         s = spectrum(H, 0.05, "exact", eigenvalues=eigenvalues)
         assert (s.negative.count, s.degenerate.count, s.positive.count) == expected
         assert s.degenerate.interval == (s.degenerate.count,) * 2
-        assert s.trace[0] == pytest.approx(float(by_products(H).trace()))
+        assert s.trace[0] == pytest.approx(float(Symmetric.dense(H).trace()))
 
 
 # --- Lanczos ------------------------------------------------------------------------------------------------
@@ -256,7 +242,7 @@ def test_intervals_cover_the_exact_count(how, source):
     if source == "synthetic":
         A, window = symmetric(network_like(150, 25, seed=1)), 0.1
     else:
-        A, window = by_products(Hessian(*case("convolutions, batch norm in train mode"))), 0.02
+        A, window = Symmetric.dense(Hessian(*case("convolutions, batch norm in train mode"))), 0.02
     exact = spectrum(A, window, "exact")
     repeats = 100
     covered = {"negative": 0, "degenerate": 0, "positive": 0}

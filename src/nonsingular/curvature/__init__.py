@@ -1,6 +1,9 @@
 """The Hessian as a linear operator; exact spectra, counts and densities, with error estimates."""
 
+from nonsingular.curvature.algebra import Symmetric
+from nonsingular.curvature.diagonals import Diagonal, diagonal
 from nonsingular.curvature.distributed import Distributed
+from nonsingular.curvature.eigenpairs import Eigenpairs, eigenpairs
 from nonsingular.curvature.gauss_newton import GaussNewton
 from nonsingular.curvature.hessian import Hessian
 from nonsingular.curvature.inertia import inertia, window_counts
@@ -8,23 +11,34 @@ from nonsingular.curvature.lanczos import Lanczos, SymmetricOperator
 from nonsingular.curvature.moments import Mixture, fit_mixture, skilling_moments
 from nonsingular.curvature.operator import Curvature
 from nonsingular.curvature.population import PopulationHessian
+from nonsingular.curvature.solving import Solution, solve
 from nonsingular.curvature.spectrum import METHODS, Count, Spectrum, spectrum
+from nonsingular.curvature.traces import Estimate, trace
 
 __all__ = [
     "METHODS",
     "Count",
     "Curvature",
+    "Diagonal",
     "Distributed",
+    "Eigenpairs",
+    "Estimate",
     "GaussNewton",
     "Hessian",
     "Lanczos",
     "Mixture",
     "PopulationHessian",
+    "Solution",
     "Spectrum",
+    "Symmetric",
     "SymmetricOperator",
+    "diagonal",
+    "eigenpairs",
     "fit_mixture",
     "inertia",
     "skilling_moments",
+    "solve",
     "spectrum",
+    "trace",
     "window_counts",
 ]

@@ -1,6 +1,6 @@
-r"""Dense Hessians: by products with the identity in vectorised blocks, and layer pair by layer pair.
+r"""Dense Hessians layer pair by layer pair, instead of by products with the identity.
 
-The second way is for models whose chosen parameters belong to linear layers that act on one vector a sample, whatever
+This is for models whose chosen parameters belong to linear layers that act on one vector a sample, whatever
 lies between them. Add :math:`\delta_l` to the output of layer l, :math:`h_l = W_l x_l + b_l + \delta_l`, and call the
 loss as a function of all of these :math:`\Psi`. A change of layer l's parameters is :math:`\delta_l = \Delta_l
 \tilde x_l`, with :math:`\tilde x_l` the input and a 1 for the bias. So for l before m, summed over samples,
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -27,17 +26,8 @@ from nonsingular.curvature.linearise import record
 from nonsingular.curvature.problem import Problem
 from nonsingular.objective import Batch
 
-if TYPE_CHECKING:
-    from nonsingular.curvature.operator import Curvature
-
 UNIT_BYTES = 2**27  # of per-sample derivatives with respect to some units of a layer, held at a time
 SAMPLES = 512  # summed at a time, so that the factors stay in the processor's cache
-
-
-def by_products(H: Curvature) -> Float[Tensor, "P P"]:
-    """The matrix by products with the columns of the identity; symmetrised."""
-    matrix = H @ torch.eye(H.shape[0], dtype=H.dtype, device=H.device)
-    return matrix.add_(matrix.mT.clone()).mul_(0.5)
 
 
 class NotLayered(Exception):

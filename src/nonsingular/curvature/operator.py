@@ -1,34 +1,32 @@
-"""What every curvature operator shares: products with vectors and blocks, and its other forms."""
+"""What curvature operators of one network share: products from recordings of its batches."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nonsingular.curvature.algebra import Symmetric
 from nonsingular.curvature.choosing import Choice
 from nonsingular.curvature.culprits import culprit
-from nonsingular.curvature.dense import by_products
 from nonsingular.curvature.linearise import LinearMap
 from nonsingular.curvature.problem import Params, Problem
 from nonsingular.curvature.recorded import BLOCK_BYTES, Recorded, refuse_difference
+from nonsingular.curvature.vectors import Layout
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch, Loss, Objective, brought
 
-if TYPE_CHECKING:
-    from scipy.sparse.linalg import LinearOperator
 
-
-class Curvature(Recorded):
+class Curvature(Recorded, Symmetric):
     """A symmetric matrix of second derivatives, known by its products.
 
-    ``C @ v`` takes a vector ``[P]`` or a block ``[P, k]``, of the operator's dtype and on its device; entries are
-    ordered as ``model.named_parameters()`` yields the chosen parameters, each flattened row by row.
+    ``C @ v`` takes a vector ``[P]`` or a block ``[P, k]``, of the operator's dtype and on its device, whose entries are
+    ordered as ``model.named_parameters()`` yields the chosen parameters, each flattened row by row; or tensors of the
+    parameters' shapes, by name or in that order. What else it can do is in `Symmetric`.
 
     Args:
         model: any module, or an `Objective` in place of model, loss and batches. It is copied, and never changed. Train
@@ -100,14 +98,12 @@ class Curvature(Recorded):
         """``(P, P)``."""
         return (self.problem.size, self.problem.size)
 
-    def __matmul__(self, v: Float[Tensor, "P *columns"]) -> Float[Tensor, "P *columns"]:
-        if not isinstance(v, Tensor):
-            v = torch.as_tensor(v, dtype=self.dtype, device=self.device)
-        if v.dim() not in (1, 2) or v.shape[0] != self.shape[0]:
-            raise InputError(
-                f"expected a vector [{self.shape[0]}] or a block [{self.shape[0]}, k], got {list(v.shape)}"
-            )
-        v = v.detach().to(self.device, self.dtype)
+    @property
+    def layout(self) -> Layout:
+        """Which entries of a vector belong to which parameter."""
+        return Layout(self.problem.names, tuple(p.shape for p in self.problem.params))
+
+    def _product(self, v: Float[Tensor, "P *columns"]) -> Float[Tensor, "P *columns"]:
         return self._vector_product(v) if v.dim() == 1 else self._block_product(v)
 
     def recomputed_product(self, v: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
@@ -179,24 +175,6 @@ class Curvature(Recorded):
         if not self.problem.convolutional:
             both = self.problem.join(linear.stacked(*self.problem.split(torch.stack([probe, -probe]))), lead=1)
             refuse_difference(both, torch.stack([expected, -expected]), "vectorised recording")
-
-    # --- other forms ----------------------------------------------------------------------------------------
-
-    def dense(self) -> Float[Tensor, "P P"]:
-        """The whole symmetric matrix, by products with the identity."""
-        return by_products(self)
-
-    def to_scipy(self) -> LinearOperator:
-        """A ``scipy.sparse.linalg.LinearOperator`` of the same dtype, for ``eigsh`` and the like."""
-        from scipy.sparse.linalg import LinearOperator
-
-        def product(v: np.ndarray) -> np.ndarray:
-            return (self @ torch.as_tensor(v, dtype=self.dtype, device=self.device)).cpu().numpy()
-
-        dtype = torch.empty(0, dtype=self.dtype).numpy().dtype
-        return LinearOperator(
-            self.shape, matvec=lambda v: product(v.ravel()), matmat=product, rmatvec=product, dtype=dtype
-        )
 
     # --- micro-batches --------------------------------------------------------------------------------------
 

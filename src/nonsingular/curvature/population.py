@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,6 +16,9 @@ from nonsingular.curvature.problem import Params, Problem
 from nonsingular.curvature.recorded import BLOCK_BYTES, Recorded, refuse_difference
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch, Loss, Objective
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
 
 
 class PopulationHessian(Recorded):
@@ -87,6 +91,21 @@ class PopulationHessian(Recorded):
         state = {name: values[run] for name, values in zip(self.problem.names, self.stacked, strict=True)}
         state |= {name: values[run] for name, values in self.buffers.items()}
         return Hessian(self._objective.at(state), **self._options)
+
+    def to_scipy(self) -> LinearOperator:
+        """All runs' Hessians as one block-diagonal ``scipy.sparse.linalg.LinearOperator`` ``[run P, run P]``."""
+        from scipy.sparse.linalg import LinearOperator
+
+        def product(v: np.ndarray) -> np.ndarray:
+            V = torch.as_tensor(v, dtype=self.dtype, device=self.device).reshape(*self.shape[:2], *v.shape[1:])
+            return (self @ V).reshape(v.shape).cpu().numpy()
+
+        def vector(v: np.ndarray) -> np.ndarray:
+            return product(v.ravel())
+
+        dtype = torch.empty(0, dtype=self.dtype).numpy().dtype
+        shape = (self.runs * self.problem.size,) * 2
+        return LinearOperator(shape, matvec=vector, rmatvec=vector, matmat=product, rmatmat=product, dtype=dtype)
 
     def _blocks(self, V: Tensor) -> Tensor:
         if not self.linearised:

@@ -16,6 +16,7 @@ from nonsingular.curvature.inertia import window_counts
 from nonsingular.curvature.lanczos import SymmetricOperator, lanczos_counts
 from nonsingular.curvature.moments import Mixture, fit_mixture, skilling_moments
 from nonsingular.curvature.operator import Curvature
+from nonsingular.curvature.precision import require_precision
 from nonsingular.errors import InputError
 
 Array = np.ndarray
@@ -152,6 +153,7 @@ def spectrum(
         raise InputError(f"window must be positive and finite, got {window}")
     if len(H.shape) != 2 or H.shape[0] != H.shape[1]:
         raise InputError(f"expected a square symmetric operator, got shape {tuple(H.shape)}")
+    require_precision(H)
     if method == "exact":
         return _exact(H, window, eigenvalues)
     if method == "lanczos":

@@ -1,0 +1,92 @@
+"""The diagonal: exact where the matrix fits, else from random signs, with an error for every entry."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from scipy import stats
+from torch import Tensor
+
+from nonsingular.curvature.algebra import Symmetric
+from nonsingular.curvature.lanczos import SymmetricOperator
+from nonsingular.curvature.vectors import Layout, layout_of
+from nonsingular.errors import InputError
+
+EXACT = 2048  # eigenvalues up to which all entries are computed by default
+PRODUCTS = 256
+AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Diagonal:
+    """The diagonal's entries, and how well they are known.
+
+    Attributes:
+        values: entries ``[P]``.
+        error: half the width of each entry's 95 % interval ``[P]``; zero where exact.
+        products: products with the operator that it took.
+        layout: of the entries, where the operator is over parameters.
+    """
+
+    values: Float[Tensor, " P"]
+    error: Float[Tensor, " P"]
+    products: int
+    layout: Layout | None = None
+
+    @property
+    def named(self) -> dict[str, Tensor]:
+        """The entries as tensors of the parameters' shapes, by name.
+
+        Raises:
+            InputError: the operator is not over parameters.
+        """
+        if self.layout is None:
+            raise InputError("the operator is not over parameters: its diagonal has no names")
+        return self.layout.named(self.values)
+
+
+def diagonal(H: SymmetricOperator | Tensor, *, products: int | None = None, seed: int = 0) -> Diagonal:
+    r"""The diagonal's entries.
+
+    For signs z, :math:`z_i (A z)_i = A_{ii} + \sum_{j \ne i} A_{ij} z_i z_j`, whose mean is the entry (Bekas and others
+    2007). An entry's error is as large as the rest of its row: a hundred products give a tenth of its norm.
+
+    Args:
+        H: any symmetric operator, or a symmetric matrix.
+        products: with the operator. Where there are no more entries than that, they are exact; by default up to
+            2 048 entries are, and larger operators get 256 products.
+        seed: of the signs.
+
+    Raises:
+        InputError: fewer than two products.
+    """
+    n, layout = H.shape[0], layout_of(H)
+    if products is not None and products < 2:
+        raise InputError(f"a diagonal needs at least 2 products, got {products}")
+    if n <= (EXACT if products is None else products):
+        values = H.dense().diagonal().clone() if isinstance(H, Symmetric) else _by_columns(H)
+        return Diagonal(values, torch.zeros_like(values), n, layout)
+    products = PRODUCTS if products is None else products
+    generator = torch.Generator().manual_seed(seed)
+    mean = torch.zeros(n, dtype=torch.float64, device=H.device)
+    squares = torch.zeros_like(mean)
+    for start in range(0, products, AT_ONCE):
+        count = min(AT_ONCE, products - start)
+        signs = (torch.randint(2, (n, count), generator=generator) * 2 - 1).to(H.device, H.dtype)
+        for sample in (signs * (H @ signs)).double().T:
+            start += 1  # Welford's update: no digits cancel
+            off = sample - mean
+            mean += off / start
+            squares += off * (sample - mean)
+    deviation = (squares / (products - 1)).sqrt()
+    error = float(stats.t.ppf(0.975, products - 1)) * deviation / math.sqrt(products)
+    return Diagonal(mean.to(H.dtype), error.to(H.dtype), products, layout)
+
+
+def _by_columns(H: SymmetricOperator | Tensor) -> Tensor:
+    if isinstance(H, Tensor):
+        return H.diagonal().clone()
+    return (H @ torch.eye(H.shape[0], dtype=H.dtype, device=H.device)).diagonal().clone()

@@ -1,0 +1,199 @@
+"""Eigenpairs, traces, diagonals and solutions by products alone, against dense float64."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from matrices import SPECTRA, network_like, symmetric
+from models import case
+from scipy import stats
+
+from nonsingular.curvature import GaussNewton, Hessian, diagonal, eigenpairs, solve, spectrum, trace
+from nonsingular.errors import InputError
+
+H = Hessian(*case("residual tanh"))
+DENSE = H.dense()
+
+
+def coverage(hits, promised=0.95):
+    """Whether as many hits are likely enough: a promise that is exactly kept fails in 0.4 % of the trials."""
+    return sum(hits) >= stats.binom.ppf(0.004, len(hits), promised)
+
+
+# --- eigenpairs ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize("which", ["magnitude", "largest", "smallest"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_eigenpairs_are_those_of_the_matrix(name, which, dtype):
+    eigenvalues = SPECTRA[name]
+    A, scale = symmetric(eigenvalues, dtype=dtype), np.abs(eigenvalues).max() or 1.0
+    for k in {1, min(3, len(eigenvalues)), min(14, len(eigenvalues))}:
+        found = eigenpairs(A, k, which)
+        keys = {"magnitude": -np.abs(eigenvalues), "largest": -eigenvalues, "smallest": eigenvalues}[which]
+        expected = eigenvalues[np.argsort(keys, kind="stable")][:k]
+        got, tolerance = found.values.numpy(), {torch.float64: 1e-8, torch.float32: 1e-4}[dtype]
+        form = np.abs if which == "magnitude" else np.asarray
+        np.testing.assert_allclose(np.sort(form(got)), np.sort(form(expected)), atol=tolerance * scale)
+        vectors = found.vectors.double()
+        torch.testing.assert_close(vectors.T @ vectors, torch.eye(k, dtype=torch.float64), atol=1e-5, rtol=0)
+        residuals = (A.double() @ vectors - vectors * found.values).norm(dim=0)
+        assert (residuals <= found.residuals + 1e-5 * scale).all()
+        assert found.converged
+        assert found.products <= len(eigenvalues)
+
+
+def test_large_operators_are_restarted_within_few_vectors():
+    class Diagonal:
+        def __init__(self, entries):
+            self.entries = torch.as_tensor(entries)
+            self.shape, self.dtype, self.device = (len(entries),) * 2, self.entries.dtype, self.entries.device
+
+        def __matmul__(self, v):
+            assert v.shape[1] <= 4
+            return self.entries[:, None] * v
+
+    entries = np.concatenate([np.linspace(-0.5, 0.9, 4990), np.full(6, 1.0), [1.2, 1.21, 1.5, -1.3]])
+    found = eigenpairs(Diagonal(entries), 9, "largest")
+    np.testing.assert_allclose(found.values, [1.5, 1.21, 1.2, *[1.0] * 6], atol=1e-10)
+    assert found.converged
+
+
+def test_eigenpairs_of_a_network_have_names():
+    found = H.eigenpairs(2, "largest")
+    torch.testing.assert_close(found.values, torch.linalg.eigvalsh(DENSE).flip(0)[:2])
+    by_name = found.directions[1]
+    for name, product in (H @ by_name).items():
+        torch.testing.assert_close(product, found.values[1] * by_name[name], rtol=1e-6, atol=1e-8)
+
+
+def test_unconverged_eigenpairs_say_so():
+    with pytest.warns(UserWarning, match="3 eigenpairs have not converged in 12 products"):
+        found = eigenpairs(symmetric(np.linspace(-1, 1, 300)), 3, max_products=12)
+    assert not found.converged
+    assert found.residuals.max() > 1e-3
+
+
+# --- traces -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+def test_trace_intervals_cover_in_200_seeds(name):
+    A, true = symmetric(SPECTRA[name]), SPECTRA[name].sum()
+    hits = []
+    for seed in range(200):
+        found = trace(A, products=9 if len(A) > 9 else 30, seed=seed)
+        slack = 1e-12 * np.abs(SPECTRA[name]).sum()
+        hits.append(found.interval[0] - slack <= true <= found.interval[1] + slack)
+        assert found.interval[0] <= found.value <= found.interval[1]
+    assert coverage(hits)
+
+
+def test_traces_are_exact_where_they_fit_and_narrow_for_networks():
+    assert H.trace(products=500).interval == pytest.approx((float(DENSE.trace()),) * 2)
+    eigenvalues = network_like(2000, 20)
+    found = trace(symmetric(eigenvalues))
+    assert found.products <= 96
+    assert found.interval[1] - found.interval[0] < 0.2 * abs(eigenvalues.sum())
+
+
+# --- diagonals ----------------------------------------------------------------------------------------------
+
+
+def test_small_diagonals_are_exact():
+    found = H.diagonal()
+    torch.testing.assert_close(found.values, DENSE.diagonal())
+    assert not found.error.any()
+    torch.testing.assert_close(found.named["head.bias"], DENSE.diagonal()[-3:])
+
+
+@pytest.mark.parametrize("name", ["network-like", "indefinite", "repeated", "low rank"])
+def test_estimated_diagonals_are_within_their_errors(name):
+    A = symmetric(SPECTRA[name])
+    hits = []
+    for seed in range(40):
+        found = diagonal(A, products=20, seed=seed)
+        hits += ((found.values - A.diagonal()).abs() <= found.error).tolist()
+    assert np.mean(hits) > 0.94
+
+
+def test_diagonal_entries_without_neighbours_need_no_luck():
+    found = diagonal(torch.diag(torch.linspace(-1, 1, 50)), products=3)
+    torch.testing.assert_close(found.values, torch.linspace(-1, 1, 50))
+
+
+# --- solutions ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preconditioner", ["sketch", "diagonal", None, lambda r: 0.5 * r])
+@pytest.mark.parametrize("name", ["one", "five alike", "all outside", "one large", "ill-conditioned"])
+def test_solutions_solve(name, preconditioner):
+    A, damping = symmetric(SPECTRA[name]), 1e-3
+    v = torch.randn(len(A), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = solve(A, v, damping, preconditioner)
+    expected = torch.linalg.solve(A + damping * torch.eye(len(A)), v)
+    torch.testing.assert_close(found.x, expected, rtol=1e-6, atol=1e-5 * float(expected.abs().max()))
+    assert found.converged
+    assert found.residual <= 1e-8
+
+
+def test_sketches_spare_products_where_a_few_eigenvalues_are_large():
+    A = symmetric(np.concatenate([np.logspace(1, 7, 14), np.linspace(0.5, 1, 286)]))
+    v = torch.ones(300, dtype=torch.float64)
+    assert solve(A, v).products < 0.6 * solve(A, v, preconditioner=None).products
+
+
+def test_solutions_come_in_the_form_of_the_right_side():
+    G = GaussNewton(*case("residual tanh"))
+    v = {
+        name: torch.ones(shape, dtype=torch.float64)
+        for name, shape in zip(G.layout.names, G.layout.shapes, strict=True)
+    }
+    found = G.solve(v, damping=0.1)
+    for name, product in ((G + 0.1) @ found.x).items():
+        torch.testing.assert_close(product, v[name], rtol=1e-5, atol=1e-6)
+
+
+def test_unsolved_systems_say_so():
+    A = symmetric(np.logspace(-8, 0, 200))
+    with pytest.warns(UserWarning, match="relative residual"):
+        assert not solve(A, torch.ones(200), preconditioner=None, max_products=10).converged
+
+
+# --- bad input ----------------------------------------------------------------------------------------------
+
+HALF = torch.eye(4, dtype=torch.bfloat16)
+BAD = {
+    "indefinite": (
+        lambda: solve(symmetric(SPECTRA["indefinite"]), torch.ones(80), preconditioner=None),
+        "more damping",
+    ),
+    "negative damping": (lambda: solve(torch.eye(3), torch.ones(3), -1.0), "damping must be"),
+    "wrong right side": (lambda: solve(torch.eye(3), torch.ones(4)), r"expected a vector \[3\]"),
+    "preconditioner": (lambda: solve(torch.eye(3), torch.ones(3), 0.0, "magic"), "'magic'"),
+    "no pairs": (lambda: eigenpairs(torch.eye(3), 0), "k must be 1 to 3"),
+    "too many pairs": (lambda: eigenpairs(torch.eye(3), 4), "k must be 1 to 3"),
+    "which pairs": (lambda: eigenpairs(torch.eye(3), 1, "LM"), "magnitude, largest, smallest"),
+    "NaN": (lambda: eigenpairs(torch.full((3, 3), torch.nan)), "NaN or infinite"),
+    "NaN trace": (lambda: trace(torch.full((3, 3), torch.nan)), "NaN or infinite"),
+    "few products": (lambda: trace(torch.eye(3), products=2), "at least 3"),
+    "few signs": (lambda: diagonal(torch.eye(3), products=1), "at least 2"),
+    "bfloat16 pairs": (lambda: eigenpairs(HALF), "dtype=torch.float32"),
+    "float16 trace": (lambda: trace(HALF.half()), "products in float16"),
+    "bfloat16 solution": (lambda: solve(HALF, torch.ones(4)), "dtype=torch.float32"),
+    "bfloat16 counts": (lambda: spectrum(HALF, method="lanczos"), "dtype=torch.float32"),
+    "bfloat16 exact counts": (lambda: spectrum(HALF, method="exact"), "dtype=torch.float32"),
+    "float16 moments": (lambda: spectrum(HALF.half(), method="moments"), "dtype=torch.float32"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_one_clear_error(what):
+    act, message = BAD[what]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError, match=message) as caught:
+            act()
+    assert "\n" not in str(caught.value)
