@@ -34,12 +34,16 @@ def in_child(work: Callable[..., Any], *arguments: Any) -> Measured:
     return results.get()
 
 
-def _measure(results: Any, threads: int, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    torch.set_num_threads(threads)
+def here(work: Callable[..., Any], *arguments: Any) -> Measured:
+    """The same in this process, for smoke mode: starting another costs seconds."""
     start = time.perf_counter()
     result = work(*arguments)
-    seconds = time.perf_counter() - start
-    results.put(Measured(result, seconds, _peak()))
+    return Measured(result, time.perf_counter() - start, _peak())
+
+
+def _measure(results: Any, threads: int, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    torch.set_num_threads(threads)
+    results.put(here(work, *arguments))
 
 
 def _peak() -> float:

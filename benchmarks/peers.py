@@ -1,13 +1,18 @@
 """Other packages' Hessian-vector products, called as their documentation does, and their Lanczos quadrature.
 
-hessian-eigenthings is not here: its only release on the package index cannot be installed beside a current PyTorch.
+The packages are in an environment of their own (`make bench` sets up .venv-bench): PyHessian requires torchvision,
+whose build on the package index does not fit a PyTorch for CPUs, and beside it `transformers` cannot be imported. What
+is not installed is skipped. hessian-eigenthings is not here: its only release on the package index cannot be installed
+beside a current PyTorch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +21,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 def split(vector: Tensor, like: list[nn.Parameter]) -> list[Tensor]:
+    """A flat vector in the parameters' shapes."""
     parts = vector.split([p.numel() for p in like])
     return [v.view_as(p) for v, p in zip(parts, like, strict=True)]
 
@@ -59,7 +65,28 @@ def jvp_of_grad(model: nn.Module, batch: Batch) -> Product:
     return product
 
 
-PEERS = {"PyHessian": pyhessian, "curvlinops": curvlinops, "jvp(grad)": jvp_of_grad}
+PEERS: dict[str, Callable[[nn.Module, Batch], Product]] = {
+    "PyHessian": pyhessian,
+    "curvlinops": curvlinops,
+    "jvp(grad)": jvp_of_grad,
+}
+
+
+def missing(name: str) -> bool:
+    """Whether a peer's package is not installed."""
+    return name in ("PyHessian", "curvlinops") and find_spec(name.lower()) is None
+
+
+def skip_missing(*names: str) -> None:
+    """Skip the test, with its reason, where a peer is not installed."""
+    for name in names:
+        if missing(name):
+            pytest.skip(f"{name} is not installed here: `make bench` sets up an environment that has it")
+
+
+def installed() -> list[str]:
+    """The peers that can be measured here."""
+    return [name for name in PEERS if not missing(name)]
 
 
 class Quadrature:

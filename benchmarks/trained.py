@@ -1,4 +1,4 @@
-"""Networks trained on CIFAR-10 for the benchmarks of spectra, kept in pytest's cache once they are trained."""
+"""Networks trained for the benchmarks of spectra, kept once they are trained."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from nonsingular.networks import NetworkSpec, build
 from nonsingular.training import Trainer, TrainingSpec
 
 CLASSES = 20  # outputs, as for CIFAR-100's coarse labels in orhan2018; half of them are never the label here
-needs_cifar = pytest.mark.skipif("NONSINGULAR_DATA" not in os.environ, reason="needs CIFAR-10 (NONSINGULAR_DATA)")
 
 
 @dataclass(frozen=True)
@@ -24,22 +23,27 @@ class Trained:
 
     Attributes:
         network: its architecture.
-        epochs: on CIFAR-10 and its mirror images, Adam 0.0005, batch 500.
+        epochs: on the data and their mirror images, Adam 0.0005, batch 500.
         scaling: of the inputs.
         pca: components of the inputs, or all pixels.
+        data: whose images.
     """
 
     network: NetworkSpec
     epochs: int
     scaling: str
     pca: int | None = None
+    data: str = "cifar10"
 
 
-def network_and_batch(how: Trained, samples: int, cache: Path) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
-    """The trained network and the first training images, which are in random order."""
-    task = prepare(DataSpec("cifar10", mirror=True, scaling=how.scaling, pca=how.pca))
+def network_and_batch(how: Trained, samples: int, folder: Path) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """The trained network and the first training images, which are in random order; skips without the images."""
+    if how.data == "cifar10" and "NONSINGULAR_DATA" not in os.environ:
+        pytest.skip("needs CIFAR-10: set NONSINGULAR_DATA")
+    task = prepare(DataSpec(how.data, mirror=True, scaling=how.scaling, pca=how.pca))
     model = build(how.network, task.inputs, CLASSES, seed=0)
-    kept = cache / f"{how.network.skip}-{how.network.depth}-{how.network.width}-{how.scaling}-{how.pca}-{how.epochs}.pt"
+    network = f"{how.network.skip}-{how.network.depth}-{how.network.width}"
+    kept = folder / f"{network}-{how.data}-{how.scaling}-{how.pca}-{how.epochs}.pt"
     if kept.exists():
         model.load_state_dict(torch.load(kept, weights_only=True))
     else:

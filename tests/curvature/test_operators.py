@@ -311,19 +311,3 @@ def test_populations_fall_back_once_and_stay_right(why):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         torch.testing.assert_close(P @ V[:, :, 0], product[:, :, 0])
-
-
-# --- a peer -------------------------------------------------------------------------------------------------
-
-
-def test_agrees_with_curvlinops_on_a_resnet():
-    curvlinops = pytest.importorskip("curvlinops")
-    from resnet import ResNet20
-
-    torch.manual_seed(0)
-    model = ResNet20().eval()
-    x, y = labelled(4, 3, 32, 32, classes=10)
-    peer = curvlinops.HessianLinearOperator(model, nn.CrossEntropyLoss(), list(model.parameters()), [(x, y)])
-    H = Hessian(model, F.cross_entropy, [(x, y)], microbatch=2)
-    v = torch.randn(H.shape[0])
-    torch.testing.assert_close(H @ v, peer @ v, rtol=1e-3, atol=1e-5)

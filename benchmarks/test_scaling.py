@@ -1,7 +1,8 @@
 """What work costs, measured over sizes, and a model of it that is tested where it was not fitted: docs/scaling.md.
 
-``python benchmarks/scaling.py`` prints the tables. A model is a sum of terms with coefficients that are not negative,
-fitted by least squares of the relative error on every second size; the error is stated at the others.
+``pytest benchmarks/test_scaling.py --full -s`` prints the tables. A model is a sum of terms with coefficients that are
+not negative, fitted by least squares of the relative error on every second size; the error is stated at the others.
+Takes about TIME on one thread.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def hessian_product(depth: int, width: int, samples: int) -> dict[str, float]:
     return {**size, "seconds": seconds, "bytes": H.nbytes}
 
 
-def training_step(depth: int, width: int, runs: int, batch: int = 500) -> dict[str, float]:
+def training_step(depth: int, width: int, runs: int, batch: int) -> dict[str, float]:
     """Seconds of one step of a population of ``runs`` networks."""
     networks = [build(named("plain", depth=depth, width=width), INPUTS, CLASSES, k) for k in range(runs)]
     x, y = samples_of(4 * batch)
@@ -61,15 +62,15 @@ def training_step(depth: int, width: int, runs: int, batch: int = 500) -> dict[s
     return {**size, "seconds": timed(trainer.train_epoch, 1) / trainer.steps}
 
 
-def fit(rows: list[dict[str, float]], what: str, terms: Terms) -> np.ndarray:
-    """Coefficients from every second row; prints them and the relative errors at the others."""
+def fit(rows: list[dict[str, float]], what: str, terms: Terms) -> tuple[np.ndarray, float]:
+    """Coefficients from every second row, and the median relative error at the others; prints both."""
     matrix, values = np.array([terms(r) for r in rows]), np.array([r[what] for r in rows])
     weighted = matrix / values[:, None]
     coefficients, _ = nnls(weighted[::2], np.ones(len(weighted[::2])))
     errors = np.abs(weighted[1::2] @ coefficients - 1)
     print(f"  {what}: coefficients {', '.join(f'{c:.3g}' for c in coefficients)}; relative error where not fitted: "
           f"median {100 * np.median(errors):.0f} %, largest {100 * errors.max():.0f} %")  # fmt: skip
-    return coefficients
+    return coefficients, float(np.median(errors))
 
 
 def product_terms(r: Size) -> list[float]:
@@ -94,14 +95,18 @@ def show(title: str, rows: list[dict[str, float]]) -> None:
         print("  " + ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in r.items()))
 
 
-def main() -> None:
+def test_costs_follow_their_models(full: bool) -> None:
+    """Modelled within a quarter, in the median, at sizes that the model was not fitted to."""
     torch.manual_seed(0)
-    products = [hessian_product(*size) for size in product((5, 10, 20), (32, 64, 128, 256, 512), (500, 2000))]
+    sizes = product((5, 10, 20), (32, 64, 128, 256, 512), (500, 2000)) if full else product((2, 3), (4, 8), (10,))
+    products = [hessian_product(*size) for size in sizes]
     show("Hessian product of fully-connected networks", products)
-    seconds, memory = fit(products, "seconds", product_terms), fit(products, "bytes", memory_terms)
-    steps = [training_step(*size) for size in product((10, 30), (16, 64, 128), (1, 10, 50))]
-    show("training step of populations, batch 500", steps)
-    step = fit(steps, "seconds", step_terms)
+    seconds, off = fit(products, "seconds", product_terms)
+    memory, memory_off = fit(products, "bytes", memory_terms)
+    sizes, batch = (product((10, 30), (16, 64, 128), (1, 10, 50)), 500) if full else (product((2,), (4, 8), (1, 3)), 10)
+    steps = [training_step(*size, batch) for size in sizes]
+    show(f"training step of populations, batch {batch}", steps)
+    step, step_off = fit(steps, "seconds", step_terms)
     print("\nmodelled:")
     width = 7071  # twenty hidden layers of so many units have a billion parameters
     large = {"depth": 20, "width": width, "samples": 5000, "parameters": 20 * width**2}
@@ -111,7 +116,4 @@ def main() -> None:
     many = {"depth": 20, "width": 128, "runs": 10_000, "batch": 500, "parameters": 709_652}
     print(f"  a step of 10 000 networks of 709 652 parameters: {step_terms(many) @ step:.0f} s; "
           f"100 epochs of 200 steps: {20_000 * (step_terms(many) @ step) / 86_400:.0f} days")  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()
+    assert not full or max(off, memory_off, step_off) < 0.25
