@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import math
 import shutil
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 import xarray as xr
 import zarr
+from zarr.core.sync import sync
 
 from nonsingular.errors import InputError
 from nonsingular.files import write_whole
@@ -76,12 +78,19 @@ class Store:
             values: variable name -> values of the region's shape.
             region: dimension name -> index or slice; dimensions not named are set as a whole.
         """
-        group = zarr.open_group(self.path, mode="r+")
-        for name, value in values.items():
-            array = group[name]
-            dims = array.metadata.dimension_names  # type: ignore[union-attr]
-            index = tuple(region.get(str(d), slice(None)) for d in dims or ())
-            array[index] = value  # type: ignore[index]
+        sync(self._write(values, region))
+
+    async def _write(self, values: Mapping[str, np.ndarray], region: Mapping[str, int | slice]) -> None:
+        """All variables at once: one after another, each would wait for the threads in which Zarr works."""
+        group = await zarr.api.asynchronous.open_group(store=self.path, mode="r+")
+
+        async def one(name: str, value: np.ndarray) -> None:
+            array = await group.getitem(name)
+            assert isinstance(array, zarr.AsyncArray)
+            index = tuple(region.get(str(d), slice(None)) for d in array.metadata.dimension_names or ())
+            await array.setitem(index, value)
+
+        await asyncio.gather(*(one(name, value) for name, value in values.items()))
 
     def read(self) -> xr.Dataset:
         """Everything measured so far, in memory.
