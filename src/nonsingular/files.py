@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -10,11 +11,14 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from nonsingular.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LOCK = ".lock"
 """Name of the file by which a process holds a folder."""
@@ -36,6 +40,16 @@ def write_whole(path: Path, content: bytes | str) -> None:
         error.filename = error.filename or str(path)
         raise
     partial.replace(path)
+
+
+def write_figure(folder: Path, name: str, figure: Figure) -> Path:
+    """Write ``name.png`` and ``name.svg``, each whole or not at all; the path of the former."""
+    for suffix in ("svg", "png"):
+        content = io.BytesIO()
+        figure.savefig(content, format=suffix)
+        path = folder / f"{name}.{suffix}"
+        write_whole(path, content.getvalue())
+    return path
 
 
 def to_json(value: Any) -> str:
@@ -66,8 +80,9 @@ def held(folder: Path) -> Iterator[None]:
     The system lets go of the lock when the process dies, however it dies.
 
     Raises:
-        InputError: another process holds it; the message says which.
+        InputError: another process holds it, the message says which; or it is a file, or lies below one.
     """
+    refuse_file(folder)
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
@@ -88,8 +103,24 @@ def held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def refuse_file(folder: Path) -> None:
+    """Refuse a path that can be no folder.
+
+    Raises:
+        InputError: it is a file, or lies below one.
+    """
+    file = next((path for path in (folder, *folder.parents) if path.is_file()), None)
+    if file is not None:
+        raise InputError(f"{file} is a file; results go to a folder, name another --out")
+
+
 def is_empty(folder: Path) -> bool:
-    """Whether a folder holds nothing but, perhaps, its lock and files that a crash left half written."""
+    """Whether a folder holds nothing but, perhaps, its lock and files that a crash left half written.
+
+    Raises:
+        InputError: it is a file.
+    """
+    refuse_file(folder)
     return all(p.name == LOCK or p.suffix == PARTIAL for p in folder.iterdir())
 
 

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 
+import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 from nonsingular import cli
-from nonsingular.files import PARTIAL, write_whole
+from nonsingular.files import PARTIAL, write_figure, write_whole
 
 TARGET = """
 import torch
@@ -64,10 +66,25 @@ def test_one_line_then_the_same_results(name, disk, tmp_path, capfd, monkeypatch
             assert "space" in said.lower() or "full" in said.lower(), said
             assert "Traceback" not in said
             assert len([line for line in said.splitlines() if line.startswith("nonsingular:")]) == 1, said
+        assert_whole(out)
     assert failures, "no size was too small: make SIZES smaller"
     assert cli.run([*arguments, *resume, "--out", str(disk(None) / "o")]) == 0
     assert cli.run([*arguments, "--out", str(tmp_path / "whole")]) == 0
     assert _results(disk(None) / "o") == _results(tmp_path / "whole")
+
+
+def assert_whole(folder):
+    """Every file that a reader would open is complete."""
+    for path in folder.rglob("*"):
+        assert path.suffix != PARTIAL, path
+        if path.suffix == ".json" and "results.zarr" not in path.parts:
+            json.loads(path.read_text())
+        if path.suffix == ".svg":
+            assert path.read_text().endswith("</svg>\n"), path
+        if path.suffix == ".png":
+            assert b"IEND" in path.read_bytes()[-12:], path
+        if path.suffix == ".html":
+            assert path.read_text().rstrip().endswith("</html>"), path
 
 
 def _results(folder):
@@ -78,6 +95,17 @@ def _results(folder):
         found["results"] = {name: results[name].values.tobytes() for name in results}
     assert found
     return {k: v for k, v in found.items() if k != "spec.json"}
+
+
+def test_a_figure_that_does_not_fit_leaves_no_half_of_it(disk, tmp_path):
+    figure = Figure()
+    figure.subplots().plot(np.random.default_rng(0).normal(size=2000))
+    assert write_figure(tmp_path, "f", figure) == tmp_path / "f.png"
+    assert_whole(tmp_path)
+    folder = disk(16)
+    with pytest.raises(OSError, match="space"):
+        write_figure(folder, "f", figure)
+    assert_whole(folder)
 
 
 def test_a_file_that_does_not_fit_leaves_the_old_one(disk):

@@ -71,6 +71,24 @@ def test_a_sick_network_is_told_treated_and_proved(capsys, mine):
     assert again == document
 
 
+def test_an_earlier_proof_is_not_written_over(capsys, mine):
+    proof = ("mine.py:deep", "--steps", "4", "--seeds", "2", "--samples", "300", "--no-curvature", "--json")
+    first = ran(capsys, *proof)
+    folder = mine / "out" / "diagnose"
+    before = {p: p.read_bytes() for p in folder.iterdir()}
+    for arguments in (proof, ("mine.py:fine",), ("mine.py:fine", "--resume"), ("mine.py:fine", "--steps", "2")):
+        assert cli.run(["diagnose", *arguments]) == 2
+        said = capsys.readouterr().err
+        assert "the proof of mine.py:deep (4 steps" in said
+        assert all(way in said for way in ("--resume", "--out", "--replace"))
+        assert said.count("\n") == 1
+    assert {p: p.read_bytes() for p in folder.iterdir()} == before
+    assert json.loads(ran(capsys, *proof, "--resume")) == json.loads(first)
+    ran(capsys, "mine.py:fine", "--replace")
+    assert "proof" not in json.loads((folder / "diagnosis.json").read_text())
+    ran(capsys, "mine.py:fine")
+
+
 def test_the_table_reads_like_the_json(capsys, mine):
     out = ran(capsys, "mine.py:deep")
     assert "1. vanishing-signal" in out

@@ -17,7 +17,16 @@ from nonsingular.cli import commands, interrupts, streams
 from nonsingular.cli.terminal import complain
 from nonsingular.errors import InputError
 
-_USERS_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+_USERS_DISK = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+}
 
 app = typer.Typer(
     help="Why will this deep network not train, and what would make it?",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, MutableMapping
+import math
+from collections.abc import Iterable, Iterator, MutableMapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import nn
 
 from nonsingular.diagnosis.prove import Curve, Protocol
 from nonsingular.errors import InputError
-from nonsingular.files import write_whole
+from nonsingular.files import to_json, write_whole
 
 FILE = "trials.json"
 
@@ -43,8 +44,8 @@ class Kept(MutableMapping[str, Curve]):
 
     def __setitem__(self, name: str, curve: Curve) -> None:
         self._curves[name] = curve
-        content = {"plan": self._plan, "curves": {k: asdict(c) for k, c in self._curves.items()}}
-        write_whole(self._path, json.dumps(content))  # with Infinity, which Python reads back
+        curves = {k: asdict(c) for k, c in self._curves.items()}
+        write_whole(self._path, to_json({"plan": self._plan, "curves": curves}))
 
     def __delitem__(self, name: str) -> None:
         del self._curves[name]
@@ -61,8 +62,8 @@ class Kept(MutableMapping[str, Curve]):
             plan = found["plan"]
             curves = {
                 name: Curve(
-                    tuple(c["loss"]), tuple(c["held_out"]), tuple(c["accuracy"]),
-                    tuple(map(tuple, c["path"])), tuple(c["points"]),
+                    _numbers(c["loss"]), _numbers(c["held_out"]), _numbers(c["accuracy"], math.nan),
+                    tuple(map(_numbers, c["path"])), tuple(c["points"]),
                 )
                 for name, c in found["curves"].items()
             }  # fmt: skip
@@ -75,6 +76,28 @@ class Kept(MutableMapping[str, Curve]):
                 "name another --out, or leave out --resume"
             )
         return curves
+
+
+def _numbers(found: Iterable[float | None], missing: float = math.inf) -> tuple[float, ...]:
+    """As they were before JSON: the loss of a run that diverged is infinite."""
+    return tuple(missing if x is None else float(x) for x in found)
+
+
+def earlier(folder: Path) -> str | None:
+    """What a folder holds of an earlier proof, in words; None where it holds none."""
+    try:
+        if (folder / FILE).exists():
+            found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+            plan, copies = found["plan"], len(found["curves"])
+            return (
+                f"the proof of {plan['target']} ({plan['protocol']['steps']} steps, {copies} kinds of copies trained)"
+            )
+        proof = json.loads((folder / "diagnosis.json").read_text(encoding="utf-8"))["proof"]
+        return f"a proof of {proof['steps']} steps"
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        return "a proof that is damaged" if (folder / FILE).exists() else None
 
 
 def plan(target: str, model: nn.Module, protocol: Protocol, **settings: Any) -> dict[str, Any]:

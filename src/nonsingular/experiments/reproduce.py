@@ -24,7 +24,7 @@ from nonsingular.experiments.run import archive
 from nonsingular.experiments.run.archive import described, joined
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec, digest
-from nonsingular.files import clear, held, is_empty, write_whole
+from nonsingular.files import clear, held, is_empty, to_json, write_figure, write_whole
 from nonsingular.training import Store
 
 if TYPE_CHECKING:
@@ -154,11 +154,10 @@ def publish(experiment: Experiment, results: xr.Dataset, folder: Path) -> Outcom
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     for name, figure in experiment.draw(results).items():
-        for suffix in ("png", "svg"):
-            figure.savefig(figures / f"{name}.{suffix}")
+        write_figure(figures, name, figure)
     data = str(spec["data"]["name"]) if spec.get("data") else "none"
     judgements = [judge(claim, results, scale=str(spec["scale"]), data=data) for claim in experiment.claims]
-    write_whole(folder / "claims.json", json.dumps([j.to_json() for j in judgements], indent=2) + "\n")
+    write_whole(folder / "claims.json", to_json([j.to_json() for j in judgements]) + "\n")
     report = write_report(
         folder / "report.html", [read(folder)], {experiment.id: experiment}, _interactive(experiment, results)
     )

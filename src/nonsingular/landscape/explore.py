@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ import xarray as xr
 from torch import nn
 
 from nonsingular.errors import InputError
-from nonsingular.files import write_whole
+from nonsingular.files import to_json, write_whole
 from nonsingular.landscape.convexity import convexity
 from nonsingular.landscape.directions import NORMALISATIONS, between, eigenvectors, gaussian
 from nonsingular.landscape.fitting import Direction
@@ -158,7 +157,7 @@ def save(folder: Path, found: xr.Dataset, target: str, look: Look, settings: Set
         shutil.rmtree(store)
     Store.save(store, found)
     numbers = {"target": target, "look": asdict(look), "settings": asdict(settings), "results": summary(found)}
-    write_whole(folder / "landscape.json", json.dumps(numbers, indent=2) + "\n")
+    write_whole(folder / "landscape.json", to_json(numbers) + "\n")
 
 
 def _pair(model: nn.Module, loss_fn: Loss, batches: Any, look: Look, plane: int) -> tuple[Direction, Direction]:

@@ -156,10 +156,14 @@ def _study(path: Path) -> Study:
     if not path.exists():
         partial = path.with_name(path.name + PARTIAL)
         partial.unlink(missing_ok=True)
-        storage = optuna.storages.RDBStorage(f"sqlite:///{partial}")
-        optuna.create_study(storage=storage, study_name=STUDY, direction="maximize")
-        storage.remove_session()
-        storage.engine.dispose()
+        try:
+            storage = optuna.storages.RDBStorage(f"sqlite:///{partial}")
+            optuna.create_study(storage=storage, study_name=STUDY, direction="maximize")
+            storage.remove_session()
+            storage.engine.dispose()
+        except Exception:
+            partial.unlink(missing_ok=True)  # half a file would keep a full disk full
+            raise
         partial.replace(path)
     return optuna.load_study(study_name=STUDY, storage=f"sqlite:///{path}")
 

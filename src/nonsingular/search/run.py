@@ -6,7 +6,6 @@ batches and standard normal numbers behind the target biases.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from nonsingular.experiments.reproduce import claimed
 from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Progress, Workspace
 from nonsingular.experiments.spec import Spec, at_scale
-from nonsingular.files import write_whole
+from nonsingular.files import to_json, write_figure, write_whole
 from nonsingular.networks import named
 from nonsingular.papers.orhan2018 import protocol
 from nonsingular.papers.orhan2018.fig6 import BATCH, bias_penalty
@@ -239,8 +238,6 @@ def summary(results: xr.Dataset) -> dict[str, Any]:
 def _publish(results: xr.Dataset, folder: Path) -> xr.Dataset:
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
-    figure = draw(results)
-    for suffix in ("png", "svg"):
-        figure.savefig(figures / f"search.{suffix}")
-    write_whole(folder / "search.json", json.dumps(summary(results), indent=2) + "\n")
+    write_figure(figures, "search", draw(results))
+    write_whole(folder / "search.json", to_json(summary(results)) + "\n")
     return results

@@ -65,7 +65,11 @@ class Store:
         partial = path.with_suffix(".partial")  # a crash now leaves no half-made store under the final name
         with warnings.catch_warnings():  # readers look for consolidated metadata, which Zarr 3 does not yet specify
             warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-            data.assign(fixed).to_zarr(partial, mode="w", encoding=encoding, consolidated=True)
+            try:
+                data.assign(fixed).to_zarr(partial, mode="w", encoding=encoding, consolidated=True)
+            except OSError:
+                shutil.rmtree(partial, ignore_errors=True)  # half a store would keep a full disk full
+                raise
         if path.exists():
             shutil.rmtree(path)
         partial.replace(path)

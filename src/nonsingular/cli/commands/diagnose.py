@@ -42,6 +42,7 @@ def command(
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder of report.html and diagnosis.json.")] = Path("out/diagnose"),
     resume: Resume = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Throw an earlier proof in OUT away.")] = False,
     json_: Json = False,
 ) -> None:
     """Tell why your own network will not train; with --steps, prove what would make it."""
@@ -66,6 +67,7 @@ def command(
 
     settings = {"data": data, "batches": batches and str(batches), "scaling": scaling, "samples": samples, "seed": seed}
     with held(out), Bar() as bar:
+        _keep_earlier(out, steps > 0 and resume, replace)
         kept = diagnosis.Kept(out, diagnosis.plan(target, model, protocol, **settings), resume) if steps else None
         found = diagnosis.diagnose(
             model, mine.loss_fn, mine.batches, steps=steps, protocol=protocol, build=build, curvature=curvature,
@@ -78,3 +80,18 @@ def command(
     else:
         print_diagnosis(found)
         typer.echo(report)
+
+
+def _keep_earlier(out: Path, goes_on: bool, replace: bool) -> None:
+    """Refuse to write over the hours that an earlier proof took, unless that is asked for."""
+    from nonsingular.diagnosis.keeping import FILE, earlier
+
+    found = earlier(out)
+    if found is None or goes_on:
+        return
+    if not replace:
+        raise InputError(
+            f"{out} holds {found}: go on with it by its own command and --resume, name another --out, "
+            "or throw it away with --replace"
+        )
+    (out / FILE).unlink(missing_ok=True)

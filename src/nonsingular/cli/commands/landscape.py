@@ -80,17 +80,14 @@ def command(
 def _draw(out: Path, found: xr.Dataset, title: str) -> list[Path]:
     import importlib.util
 
+    from nonsingular.files import write_figure, write_whole
     from nonsingular.plots import landscape as plots
 
-    written = []
-    for name, figure in plots.draw(found, title).items():
-        for suffix in ("png", "svg"):
-            figure.savefig(out / f"{name}.{suffix}")
-        written.append(out / f"{name}.png")
+    written = [write_figure(out, name, figure) for name, figure in plots.draw(found, title).items()]
     if "y" in found.dims and importlib.util.find_spec("plotly") is not None:
         from nonsingular.plots.landscape_interactive import surface
 
         first = found.isel(plane=0) if "plane" in found.dims else found
-        surface(first, title).write_html(out / "surface.html", include_plotlyjs=True)
+        write_whole(out / "surface.html", surface(first, title).to_html(include_plotlyjs=True))
         written.append(out / "surface.html")
     return written

@@ -35,7 +35,7 @@ def command(
     from nonsingular import curvature
     from nonsingular.cli import targets
     from nonsingular.cli.tables.spectrum import print_spectrum
-    from nonsingular.files import held, to_json, write_whole
+    from nonsingular.files import held, to_json, write_figure, write_whole
     from nonsingular.plots.spectra import density
 
     mine = targets.bring(target, checkpoint, data, batches, data_dir, scaling, samples, seed)
@@ -45,10 +45,9 @@ def command(
         found = curvature.spectrum(H, window, method, eigenvalues=True, seed=seed)
         write_whole(out / "spectrum.json", to_json(found.to_json()))
         figure = density({target: found}, f"Hessian spectrum of {target}")
-        for suffix in ("png", "svg"):
-            figure.savefig(out / f"spectrum.{suffix}")
+        picture = write_figure(out, "spectrum", figure)
     if json_:
         print_json(found.to_json())
     else:
         print_spectrum(found)
-        typer.echo(out / "spectrum.png")
+        typer.echo(picture)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from nonsingular.diagnosis.examine import examine
 from nonsingular.diagnosis.findings import Finding, findings
 from nonsingular.diagnosis.look import Budget
 from nonsingular.diagnosis.records import Look, Statistic
+from nonsingular.files import to_json, write_whole
 from nonsingular.training import Trainer, TrainingSpec
 
 CALIBRATION_SEED, FRESH_SEED = 0, 10_000
@@ -178,7 +178,7 @@ def tabulated(measured: Sequence[Mapping[str, float]], seeds: Sequence[int]) -> 
 
 def write_table(path: Path, measured: Mapping[str, object]) -> None:
     """Keep a calibration."""
-    path.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    write_whole(path, to_json(measured) + "\n")
 
 
 def diagnose_case(case: Case, network: nn.Module, seed: int) -> list[Finding]:
