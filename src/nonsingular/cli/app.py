@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from nonsingular import __version__
 from nonsingular.cli import commands, interrupts, streams
@@ -28,20 +29,43 @@ _USERS_DISK = {
     errno.EISDIR,
 }
 
+_EPILOG = """\b
+NONSINGULAR_DATA   folder of data sets, as --data-dir
+NONSINGULAR_CACHE  decoded images [~/.cache/nonsingular]
+Exit status: 0 done, 1 internal failure, 2 bad input,
+130 interrupted"""
+
+
+class Sections(TyperGroup):
+    """The commands of ``--help`` in their sections, none of their words cut."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write them."""
+        for section in commands.SECTIONS:
+            shown = [c for c in self.commands.values() if not c.hidden and c.rich_help_panel == section]  # type: ignore[attr-defined]
+            if shown:
+                with formatter.section(section):
+                    formatter.write_dl([(c.name, " ".join((c.help or "").split())) for c in shown])
+
+
 app = typer.Typer(
+    cls=Sections,
+    epilog=_EPILOG,
     help="Why will this deep network not train, and what would make it?",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # it cuts options and words on narrow terminals, and swallows what stands in brackets
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
 @app.callback(invoke_without_command=True)
-def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def root(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
     """Handle options without a command."""
-    if version:
-        typer.echo(f"nonsingular {__version__}")
+    if version or context.invoked_subcommand is None:
+        typer.echo(f"nonsingular {__version__}" if version else context.get_help())
         raise typer.Exit
 
 
@@ -62,7 +86,11 @@ _modules = [
     importlib.import_module(f"{commands.__name__}.{found.name}") for found in pkgutil.iter_modules(commands.__path__)
 ]
 for _module in sorted(_modules, key=lambda module: commands.SECTIONS.index(module.SHOWN)):
-    app.command(_module.__name__.rpartition(".")[2].replace("_", "-"), **_module.SHOWN)(_answering(_module.command))
+    app.command(
+        _module.__name__.rpartition(".")[2].replace("_", "-"),
+        rich_help_panel=_module.SHOWN,
+        hidden=_module.SHOWN == commands.HIDDEN,
+    )(_answering(_module.command))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -78,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status: 0 done, 1 internal failure, 2 bad input, 130 interrupted."""
     try:
-        result: Any = app(args=arguments, standalone_mode=False)
+        result: Any = app(args=arguments, prog_name="nonsingular", standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
         return complain(str(error), 2)

@@ -22,7 +22,12 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where a stopped run ended.")]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Folder of Parquet files, one folder a data set [env: NONSINGULAR_DATA]."),
+    typer.Option(
+        "--data-dir",
+        envvar="NONSINGULAR_DATA",
+        help="Folder of Parquet files, one folder a data set.",
+        show_default="the Hugging Face hub",
+    ),
 ]
 
 # --- a user's own network
@@ -30,9 +35,15 @@ DataDir = Annotated[
 Target = Annotated[
     str, typer.Argument(metavar="TARGET", help="package.module:factory or file.py:factory; it returns a model.")
 ]
-Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Weights: safetensors, or a file of torch.save.")]
-Data = Annotated[str | None, typer.Option("--data", help="Data set [default: digits].")]
-Batches = Annotated[Path | None, typer.Option("--batches", help="File of torch.save: a list of (inputs, targets).")]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", help="Weights: safetensors, or a file of torch.save.", show_default="the factory's"),
+]
+Data = Annotated[str | None, typer.Option("--data", help="Data set.", show_default="digits")]
+Batches = Annotated[
+    Path | None,
+    typer.Option("--batches", help="File of torch.save: a list of (inputs, targets).", show_default="those of --data"),
+]
 Scaling = Annotated[
     str, typer.Option("--scaling", help="Inputs: raw, centred, standardised, channels or unit; *FACTOR may follow.")
 ]
@@ -40,19 +51,26 @@ Samples = Annotated[int, typer.Option("--samples", help="Training images of the 
 
 # --- experiments of the papers
 
-Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that reproduce has written.")]
+Folders = Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders that reproduce has written.")]
 Scale = Annotated[str, typer.Option("--scale", help="smoke (seconds), laptop (minutes) or paper.")]
-OtherData = Annotated[str | None, typer.Option("--data", help="Data set instead of the scale's own.")]
+OtherData = Annotated[str | None, typer.Option("--data", help="Data set.", show_default="the scale's")]
 OtherScaling = Annotated[
     str | None,
-    typer.Option("--scaling", help="Inputs: raw, centred, standardised, channels or unit; *FACTOR may follow."),
+    typer.Option(
+        "--scaling",
+        help="Inputs: raw, centred, standardised, channels or unit; *FACTOR may follow.",
+        show_default="the experiment's",
+    ),
 ]
-Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes through the training set.")]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", help="Passes through the training set.", show_default="the scale's")
+]
 Precision = Annotated[
     str | None,
     typer.Option(
         "--precision",
         help="Of training: float32, or bfloat16 (mixed), which is faster where convolutions are wide (docs/depth.md).",
+        show_default="the experiment's",
     ),
 ]
 

@@ -1,12 +1,7 @@
-"""One file a command, found by its name: ``command`` is what it does, ``SHOWN`` where ``--help`` lists it."""
+"""One file a command, found by its name: ``command`` is what it does, ``SHOWN`` its section of ``--help``."""
 
-from __future__ import annotations
-
-from typing import Any
-
-YOUR_NETWORK: dict[str, Any] = {"rich_help_panel": "Your own network"}
-THE_PAPERS: dict[str, Any] = {"rich_help_panel": "The papers"}
-HIDDEN: dict[str, Any] = {"hidden": True}
+YOUR_NETWORK = "Your own network"
+THE_PAPERS = "The papers"
+HIDDEN = "For developers"
 
 SECTIONS = (YOUR_NETWORK, THE_PAPERS, HIDDEN)
-"""In the order of ``--help``."""

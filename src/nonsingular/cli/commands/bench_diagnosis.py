@@ -18,7 +18,8 @@ SHOWN = HIDDEN
 def command(
     seeds: Annotated[int, typer.Option(help="Networks of each kind, from seeds no threshold has seen.")] = 2,
     calibrate: Annotated[
-        Path | None, typer.Option(help="Measure the healthy networks' limits instead, into this file.")
+        Path | None,
+        typer.Option(help="Measure the healthy networks' limits instead, into this file.", show_default="no"),
     ] = None,
     json_: Json = False,
 ) -> None:

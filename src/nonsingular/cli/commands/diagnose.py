@@ -27,7 +27,7 @@ def command(
     data_dir: DataDir = None,
     scaling: Scaling = "standardised",
     samples: Annotated[
-        int | None, typer.Option(help="Training images of the data set to use [default: 2000, more with --steps].")
+        int | None, typer.Option(help="Training images of the data set to use.", show_default="2000, more with --steps")
     ] = None,
     steps: Annotated[int, typer.Option(help="Train copies for so many steps to prove the treatments.")] = 0,
     seeds: Annotated[int, typer.Option(help="Runs of each copy.")] = 5,
@@ -37,7 +37,8 @@ def command(
     seed: Annotated[int, typer.Option(help="The random state in which the factory is called.")] = 0,
     seconds: Annotated[float, typer.Option(help="Look at no further batch after so long.")] = 60.0,
     curvature: Annotated[
-        bool | None, typer.Option("--curvature/--no-curvature", help="Count flat directions [default: small networks].")
+        bool | None,
+        typer.Option("--curvature/--no-curvature", help="Count flat directions.", show_default="of small networks"),
     ] = None,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder of report.html and diagnosis.json.")] = Path("out/diagnose"),

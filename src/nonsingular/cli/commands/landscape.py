@@ -22,7 +22,10 @@ def command(
     target: Target,
     checkpoint: Annotated[
         list[Path] | None,
-        typer.Option(help="Weights; twice for the line between two solutions, more for the path of a training run."),
+        typer.Option(
+            help="Weights; twice for the line between two solutions, more for the path of a training run.",
+            show_default="the factory's",
+        ),
     ] = None,
     data: Data = None,
     batches: Batches = None,
@@ -34,12 +37,12 @@ def command(
         str, typer.Option(help="Random, normalised by filter, layer or none; or hessian eigenvectors.")
     ] = "filter",
     keep: Annotated[str, typer.Option(help="Move these too: bias, norm, or bias,norm.")] = "",
-    span: Annotated[float | None, typer.Option(help="Planes reach from -SPAN to SPAN [default: 1].")] = None,
+    span: Annotated[float | None, typer.Option(help="Planes reach from -SPAN to SPAN.", show_default="1")] = None,
     planes: Annotated[int, typer.Option(help="Pairs of random directions.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the first pair, and of the factory.")] = 0,
     exact: Annotated[bool, typer.Option("--exact", help="Evaluate every point, interpolate none.")] = False,
     tolerance: Annotated[float, typer.Option(help="Error of interpolated points, as a share of the range.")] = 0.005,
-    subset: Annotated[int | None, typer.Option(help="Random samples used at every point [default: all].")] = None,
+    subset: Annotated[int | None, typer.Option(help="Random samples used at every point.", show_default="all")] = None,
     precision: Annotated[
         str, typer.Option(help="float32, bfloat16 (mixed), or auto: whichever is faster.")
     ] = "float32",

@@ -23,7 +23,9 @@ def command(
     folders: Folders,
     out: Annotated[
         Path | None,
-        typer.Option(help="One page of all [default: report.html for each paper, in the folder of its experiments]."),
+        typer.Option(
+            help="One page of all.", show_default="report.html for each paper, in the folder of its experiments"
+        ),
     ] = None,
     json_: Json = False,
 ) -> None:

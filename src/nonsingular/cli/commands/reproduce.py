@@ -31,7 +31,7 @@ class Engine(StrEnum):
 
 def command(
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="ID...", help="Figures and tables, as --list shows.")
+        list[str] | None, typer.Argument(metavar="ID", help="Figures and tables, as --list shows.", show_default="none")
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List every experiment with its status.")] = False,
     json_: Json = False,
@@ -39,13 +39,17 @@ def command(
     data: OtherData = None,
     data_dir: DataDir = None,
     scaling: OtherScaling = None,
-    networks: Annotated[str | None, typer.Option(help="Only these networks, separated by commas.")] = None,
-    runs: Annotated[int | None, typer.Option(help="Independent runs of each network.")] = None,
+    networks: Annotated[
+        str | None, typer.Option(help="Only these networks, separated by commas.", show_default="all")
+    ] = None,
+    runs: Annotated[
+        int | None, typer.Option(help="Independent runs of each network.", show_default="the scale's")
+    ] = None,
     epochs: Epochs = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the first run.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the first run.", show_default="0")] = None,
     precision: Precision = None,
     device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="Folder of the results [default: out/ID].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results.", show_default="out/ID")] = None,
     resume: Resume = False,
     engine: Annotated[
         Engine, typer.Option(help="Where networks are trained: local, or ray for a cluster.")

@@ -19,9 +19,10 @@ def command(
     numbers: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NUMBER...",
+            metavar="NUMBER",
             help="What is searched: NAME, NAME=LOW:HIGH, or NAME=VALUE for one that stays "
-            "(mu, sigma, lambda, learning-rate, depth, width) [default: mu sigma lambda].",
+            "(mu, sigma, lambda, learning-rate, depth, width).",
+            show_default="mu sigma lambda",
         ),
     ] = None,
     network: Annotated[str, typer.Option(help="The network whose numbers are searched, at 30 layers.")] = "plain",
@@ -29,12 +30,20 @@ def command(
     data: OtherData = None,
     data_dir: DataDir = None,
     scaling: OtherScaling = None,
-    trials: Annotated[int | None, typer.Option(help="Trials in all; more may be asked for with --resume.")] = None,
-    at_once: Annotated[int | None, typer.Option(help="Trials trained as one population.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Trials in all; more may be asked for with --resume.", show_default="the scale's")
+    ] = None,
+    at_once: Annotated[
+        int | None, typer.Option(help="Trials trained as one population.", show_default="the scale's")
+    ] = None,
     sampler: Annotated[str, typer.Option(help="Optuna's: random, tpe, cmaes or gp.")] = "random",
-    runs: Annotated[int | None, typer.Option(help="Networks of each trial, one a seed.")] = None,
+    runs: Annotated[
+        int | None, typer.Option(help="Networks of each trial, one a seed.", show_default="the scale's")
+    ] = None,
     epochs: Epochs = None,
-    seed: Annotated[int | None, typer.Option(help="Of the sampler, and of each trial's first network.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the sampler, and of each trial's first network.", show_default="0")
+    ] = None,
     precision: Precision = None,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder of the study and its figure.")] = Path("out/search"),

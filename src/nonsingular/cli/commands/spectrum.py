@@ -24,7 +24,7 @@ def command(
     data_dir: DataDir = None,
     scaling: Scaling = "unit",
     samples: Samples = 1000,
-    method: Annotated[str | None, typer.Option(help="exact, lanczos or moments [default: by size].")] = None,
+    method: Annotated[str | None, typer.Option(help="exact, lanczos or moments.", show_default="by size")] = None,
     window: Annotated[float, typer.Option(help="Eigenvalues within this of zero are degenerate.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Of the random vectors, and of the factory.")] = 0,
     device: Device = "auto",
