@@ -236,10 +236,13 @@ class Objective:
         for batch, pieces, share in zip(self.batches, cuts, shares, strict=True):
             for state in points if len(pieces) > 1 else ():
                 try:
-                    whole = float(self.loss(state, batch))
-                    parts = [s * float(self.loss(state, p)) for p, s in zip(pieces, share, strict=True) if s > 0]
+                    whole = float(self.loss(state, batch).detach())
+                    parts = [
+                        s * float(self.loss(state, p).detach()) for p, s in zip(pieces, share, strict=True) if s > 0
+                    ]
                 except FAILURES:
                     return False
+                parts = [s * loss for s, loss in zip(share, each, strict=True) if s > 0]
                 if not abs(sum(parts) - whole) <= tolerance * (abs(whole) + sum(map(abs, parts))):
                     return False
         return True

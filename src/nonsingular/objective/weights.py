@@ -49,6 +49,12 @@ class Union:
         return self.allows((a * self.losses[0] + b * self.losses[1]) / (a + b))
 
     @property
+    def of_rows(self) -> bool:
+        """Whether the parts differ in nothing but the number of rows, so that the union is what it would be by hand."""
+        a, b = ([t.shape[1:] for t in tensors(part.target)] for part in self.parts)
+        return a == b
+
+    @property
     def ratio(self) -> float:
         """Weight of the second part over that of the first, if the loss is a mean; NaN where it cannot be told."""
         first, second = self.losses
@@ -83,26 +89,30 @@ def determine(objective: Objective, wanted: str | Callable[[Any], float] | None)
 
 def _proved(objective: Objective, known: dict[str, Rule]) -> tuple[list[float], Rule | None]:
     batches = objective.batches
-    across, within = list(_across(objective, 1)), list(_within(objective))
-    unions = across or within
-    if unions and all(u.allows(sum(u.losses)) for u in unions) and not all(u.obeys(lambda b: 1.0) for u in unions):
+    unions = across = list(_across(objective, 1))
+    obeyed = _obeyed(known, across)
+    if across and not obeyed and (measured := _measured(across, list(_across(objective, 2)))) is not None:
+        return measured, None
+    if not obeyed and not any(u.of_rows for u in across):
+        unions = list(_within(objective))
+        obeyed = _obeyed(known, unions)
+    if unions and all(u.allows(sum(u.losses)) for u in unions) and not obeyed:
         raise InputError("the loss adds up over samples instead of averaging: give reduction='sum'")
-    obeyed = [n for group in (across, within) if group for n, r in known.items() if all(u.obeys(r) for u in group)]
     shares = {n: c for n in (obeyed or known) if (c := _shares([known[n](b) for b in batches])) is not None}
-    first = next(iter(shares), None)
-    agree = first is not None and all(_close(c, shares[first]) for c in shares.values())
+    first = next(iter(shares), "")
+    agree = first != "" and all(_close(c, shares[first]) for c in shares.values())
     if len(batches) == 1:
-        return [1.0], known[first] if first is not None and agree and obeyed else None
-    if unions and not obeyed:  # no mean over samples or tokens
-        measured = _measured(across, list(_across(objective, 2)))
-        if measured is not None:
-            return measured, None
-        agree = agree and _close(shares[first or ""], [1 / len(batches)] * len(batches))
-    if agree and first is not None:
+        return [1.0], known[first] if agree and obeyed else None
+    no_mean = bool(unions and not obeyed)
+    if agree and (not no_mean or _close(shares[first], [1 / len(batches)] * len(batches))):
         return shares[first], known[first]
     if not shares and _of_one_shape(batches):
         return [1.0] * len(batches), None
-    raise InputError(_ask(objective, known, bool(unions and not obeyed)))
+    raise InputError(_ask(objective, known, no_mean))
+
+
+def _obeyed(known: dict[str, Rule], unions: Sequence[Union]) -> list[str]:
+    return [name for name, rule in known.items() if unions and all(u.obeys(rule) for u in unions)]
 
 
 def _ask(objective: Objective, known: dict[str, Rule], no_mean: bool) -> str:
@@ -153,10 +163,10 @@ def _union(objective: Objective, parts: tuple[Batch, Batch], outputs: tuple[Any,
         (merge(*outputs), merge(parts[0].target, parts[1].target)),
     ]
     try:  # float64 tells more rules apart
-        first, second, both = (float(objective.of_output(_precise(o), _precise(t))) for o, t in triples)
+        first, second, both = (_number(objective.of_output(_precise(o), _precise(t))) for o, t in triples)
         eps = torch.finfo(torch.float64).eps
     except FAILURES:
-        first, second, both = (float(objective.of_output(o, t)) for o, t in triples)
+        first, second, both = (_number(objective.of_output(o, t)) for o, t in triples)
         eps = torch.finfo(objective.dtype).eps
     return Union(parts, (first, second), both, eps)
 
@@ -171,11 +181,15 @@ def _within(objective: Objective) -> Iterator[Union]:
             continue
         parts = batch.take(slice(0, third), third), batch.take(slice(third, None), batch.samples - third)
         try:
-            a, b, both = (float(objective.loss(state, x)) for x in (*parts, batch))
+            a, b, both = (_number(objective.loss(state, x)) for x in (*parts, batch))
         except FAILURES:
             continue
         if torch.isfinite(torch.tensor([a, b, both])).all():
             yield Union(parts, (a, b), both, eps)
+
+
+def _number(loss: Tensor) -> float:
+    return float(loss.detach())
 
 
 def _precise(tree: Any) -> Any:
