@@ -127,5 +127,7 @@ class Recorded(ABC):
 
 def refuse_difference(got: Tensor, expected: Tensor, what: str = "recording") -> None:
     """Raise `NotLinearisable` where products differ by more than rounding explains."""
-    if not (got - expected).norm() <= torch.finfo(expected.dtype).eps ** 0.5 * expected.norm():
+    # Some models compute their loss in float32 whatever they are: wrong recordings are further off than that.
+    tolerance = max(torch.finfo(expected.dtype).eps ** 0.5, 100 * torch.finfo(torch.float32).eps)
+    if not (got - expected).norm() <= tolerance * expected.norm():
         raise NotLinearisable(f"the {what} gives other products than plain differentiation")

@@ -22,7 +22,7 @@ from nonsingular.objective.finite import first_not_finite
 from nonsingular.objective.losses import Evaluated, cross_entropy_fits, said
 from nonsingular.objective.models import MODES, evaluating, own_copies, precision, refuse_unusable, unwrap
 from nonsingular.objective.reach import Reached
-from nonsingular.objective.weights import NAMES, Rule, determine, rules
+from nonsingular.objective.weights import NAMES, SINGLE, Rule, determine, rules, trying
 
 State = Mapping[str, Tensor]
 
@@ -225,21 +225,20 @@ class Objective:
         known = {"sum": lambda piece: 1.0} if self.reduction == "sum" else rules(self)
         for rule in known.values():
             shares = [_shares([rule(p) for p in pieces], self.reduction) for pieces in cuts]
-            if all(shares) and self._harmless(cuts, shares, points):
+            with trying():
+                harmless = all(shares) and self._harmless(cuts, shares, points)
+            if harmless:
                 weighed = [(p, w * s) for c, w, each in zip(cuts, self.weights, shares, strict=True)
                            for p, s in zip(c, each, strict=True) if s > 0]  # fmt: skip
                 return [p for p, _ in weighed], [w for _, w in weighed]
         return None
 
     def _harmless(self, cuts: Sequence[list[Batch]], shares: Sequence[list[float]], points: Sequence[State]) -> bool:
-        tolerance = 4 * torch.finfo(self.dtype).eps ** 0.75
+        tolerance = 4 * SINGLE**0.75  # some losses are computed in float32 whatever the model is
         for batch, pieces, share in zip(self.batches, cuts, shares, strict=True):
             for state in points if len(pieces) > 1 else ():
                 try:
-                    whole = float(self.loss(state, batch).detach())
-                    parts = [
-                        s * float(self.loss(state, p).detach()) for p, s in zip(pieces, share, strict=True) if s > 0
-                    ]
+                    whole, *each = (float(self.loss(state, b).detach()) for b in (batch, *pieces))
                 except FAILURES:
                     return False
                 parts = [s * loss for s, loss in zip(share, each, strict=True) if s > 0]
@@ -382,7 +381,7 @@ class Objective:
         )
 
     def _equal(self, a: Tensor, b: Tensor) -> bool:
-        return bool((a - b).abs() <= 100 * torch.finfo(self.dtype).eps * a.abs()) or not bool(torch.isfinite(a))
+        return bool((a - b).abs() <= 100 * SINGLE * a.abs()) or not bool(torch.isfinite(a))
 
 
 def brought(

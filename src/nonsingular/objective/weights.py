@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nonsingular.objective.objective import Objective
 
 NAMES = ("samples", "tokens", "equal")
+SINGLE = torch.finfo(torch.float32).eps
 Rule = Callable[[Batch], "float | None"]
 
 
@@ -36,17 +37,17 @@ class Union:
     together: float
     eps: float
 
-    def allows(self, expected: float) -> bool:
-        """Whether the union's loss is ``expected`` but for rounding."""
+    def allows(self, expected: float, eps: float = SINGLE) -> bool:
+        """Whether the union's loss is ``expected`` but for rounding, in float32 somewhere for all we know."""
         scale = abs(self.together) + sum(map(abs, self.losses))
-        return abs(self.together - expected) <= 4 * self.eps**0.75 * scale
+        return abs(self.together - expected) <= 4 * eps**0.75 * scale
 
-    def obeys(self, rule: Rule) -> bool:
+    def obeys(self, rule: Rule, eps: float) -> bool:
         """Whether the loss is a mean with the weights of ``rule``."""
         a, b = (rule(part) for part in self.parts)
         if a is None or b is None or not a + b > 0:
             return False
-        return self.allows((a * self.losses[0] + b * self.losses[1]) / (a + b))
+        return self.allows((a * self.losses[0] + b * self.losses[1]) / (a + b), eps)
 
     @property
     def of_rows(self) -> bool:
@@ -58,7 +59,7 @@ class Union:
     def ratio(self) -> float:
         """Weight of the second part over that of the first, if the loss is a mean; NaN where it cannot be told."""
         first, second = self.losses
-        if self.allows(first) and self.allows(second):
+        if self.allows(first, self.eps) and self.allows(second, self.eps):
             return float("nan")
         return (self.together - first) / (second - self.together) if second != self.together else float("inf")
 
@@ -84,7 +85,8 @@ def determine(objective: Objective, wanted: str | Callable[[Any], float] | None)
     known = rules(objective)
     if wanted is not None:
         return _usable([known[wanted](b) for b in batches], f"{wanted!r}"), known[wanted]
-    return _proved(objective, known)
+    with trying():
+        return _proved(objective, known)
 
 
 def _proved(objective: Objective, known: dict[str, Rule]) -> tuple[list[float], Rule | None]:
@@ -101,9 +103,9 @@ def _proved(objective: Objective, known: dict[str, Rule]) -> tuple[list[float], 
     shares = {n: c for n in (obeyed or known) if (c := _shares([known[n](b) for b in batches])) is not None}
     first = next(iter(shares), "")
     agree = first != "" and all(_close(c, shares[first]) for c in shares.values())
-    if len(batches) == 1:
-        return [1.0], known[first] if agree and obeyed else None
     no_mean = bool(unions and not obeyed)
+    if len(batches) == 1:
+        return [1.0], known[first] if agree and not no_mean else None
     if agree and (not no_mean or _close(shares[first], [1 / len(batches)] * len(batches))):
         return shares[first], known[first]
     if not shares and _of_one_shape(batches):
@@ -112,7 +114,12 @@ def _proved(objective: Objective, known: dict[str, Rule]) -> tuple[list[float], 
 
 
 def _obeyed(known: dict[str, Rule], unions: Sequence[Union]) -> list[str]:
-    return [name for name, rule in known.items() if unions and all(u.obeys(rule) for u in unions)]
+    """Rules that all unions obey: exactly, if there are any, else as far as float32 tells."""
+    for single in (False, True):
+        found = [n for n, rule in known.items() if all(u.obeys(rule, SINGLE if single else u.eps) for u in unions)]
+        if unions and found:
+            return found
+    return []
 
 
 def _ask(objective: Objective, known: dict[str, Rule], no_mean: bool) -> str:
