@@ -8,7 +8,9 @@ this at a point away from the centre, where nothing is equal by symmetry, and a 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +71,14 @@ def rules(objective: Objective) -> dict[str, Rule]:
     ignore = getattr(objective.loss_fn, "ignore_index", -100)
     shift = int(_skips_first(objective, ignore))
     return {"samples": count, "tokens": lambda batch: valid(batch, ignore, shift)}
+
+
+@contextmanager
+def trying() -> Iterator[None]:
+    """Within: warnings about shapes are not shown; parts of a batch may be cut where they should not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def determine(objective: Objective, wanted: str | Callable[[Any], float] | None) -> tuple[list[float], Rule | None]:
