@@ -93,7 +93,7 @@ def test_list(capsys):
     assert len({row["id"] for row in rows}) == len(rows) == len({row["title"] for row in rows})
     assert all(set(row) == {"id", "title", "scales", "status"} for row in rows)
     assert {row["status"] for row in rows} == {"works"}
-    assert all(row["scales"] == ["smoke", "laptop", "paper"] for row in rows)
+    assert all(row["scales"] == ["smoke", "laptop", "overnight", "paper"] for row in rows)
     assert cli.run(["reproduce", "--list"]) == 0
     assert "orhan2018/fig3" in capsys.readouterr().out
 
@@ -103,7 +103,7 @@ def test_list(capsys):
     [
         (["reproduce", "orhan2018/fig33"], "did you mean orhan2018/fig3"),
         (["reproduce"], "name at least one experiment"),
-        (["reproduce", "orhan2018/fig3", "--scale", "huge"], "smoke, laptop, paper"),
+        (["reproduce", "orhan2018/fig3", "--scale", "huge"], "smoke, laptop, overnight, paper"),
         (["reproduce", "orhan2018/fig3", "--data", "imagenet"], "digits, mnist, cifar10"),
         (["reproduce", "orhan2018/fig3", "--networks", "plain,resnet"], "it has plain, residual, hyper-residual"),
         (["reproduce", "orhan2018/fig3", "--epochs", "0"], "epochs must be at least 1, got 0"),

@@ -74,8 +74,8 @@ def test_figures_are_drawn_from_stored_results(results, item):
 
 
 @pytest.mark.parametrize("item", ITEMS)
-def test_every_item_runs_at_three_scales_and_refuses_others(item):
-    for scale in ("smoke", "laptop", "paper"):
+def test_every_item_runs_at_every_scale_and_refuses_others(item):
+    for scale in ("smoke", "laptop", "overnight", "paper"):
         spec = experiment(f"blumenfeld2020/{item}").specs(scale)
         assert spec.experiment == f"blumenfeld2020/{item}"
         spec.to_json()
@@ -132,7 +132,7 @@ def test_the_claims_of_every_trained_item_can_be_told_at_the_papers_scale():
     assert runs["blumenfeld2020/table3"] == 4
 
 
-@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "overnight", "paper"])
 def test_figure_1_has_three_widths_with_all_that_its_claims_compare(scale):
     spec = experiment("blumenfeld2020/fig1").specs(scale)
     names = [m.name for m in spec.networks]

@@ -15,7 +15,7 @@ from nonsingular.papers.registry import experiment, experiments
 TRAINED = [e.id for e in experiments() if e.paper == "blumenfeld2020" and e.specs("smoke").training is not None]
 
 
-@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "overnight", "paper"])
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("id", TRAINED)
 def test_every_experiment_takes_every_data_set(id, name, scale):

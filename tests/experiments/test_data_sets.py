@@ -53,7 +53,7 @@ def _table(name, source, rng, count=IMAGES):
     return datasets.Dataset.from_dict({column: values for column, (values, _) in columns.items()}, features=features)
 
 
-@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "overnight", "paper"])
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("id", TRAINED)
 def test_every_experiment_takes_every_data_set(id, name, scale):
@@ -113,7 +113,7 @@ def test_very_deep_networks_train_on_files_of_the_real_layout(capsys, tmp_path, 
 @pytest.mark.parametrize("table", ["table1", "table2", "table3"])
 @pytest.mark.parametrize("name", [*NAMES, "cifar100-fine"])
 def test_the_tables_of_very_deep_networks_take_every_data_set(table, name):
-    for scale in ("smoke", "laptop", "paper"):
+    for scale in ("smoke", "laptop", "overnight", "paper"):
         spec = make_spec(experiment(f"oyedotun2021/{table}"), scale, Overrides(data=name))
         assert spec.data.name == name
         assert spec.training.batch <= (spec.data.train or 1000)

@@ -59,7 +59,7 @@ def test_figures_need_no_network_that_was_left_out():
 
 
 def test_the_spec_of_figure_7_has_every_count_of_vectors():
-    for scale in ("smoke", "laptop", "paper"):
+    for scale in ("smoke", "laptop", "overnight", "paper"):
         networks = {m.name: m.network for m in fig7.specs(scale).networks}
         assert networks.pop("residual").skip == "identity"
         assert [n.skip for n in networks.values()] == [f"copies:{c}" for c in (128, 64, 32, 16, 8, 4, 2, 1)]

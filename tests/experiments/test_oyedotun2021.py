@@ -252,7 +252,7 @@ def test_the_best_depth_in_doubt():
 
 
 def test_the_sweep_compares_like_depths():
-    for scale in ("smoke", "laptop", "paper"):
+    for scale in ("smoke", "laptop", "overnight", "paper"):
         members = depth.every_system(scale)
         assert all(int(m.name.rpartition("-")[2]) == m.network.depth + 1 for m in members)
         by_family = depth.families(xr.Dataset(coords={"network": [m.name for m in members]}))

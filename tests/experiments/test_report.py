@@ -287,7 +287,7 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "overnight", "paper"])
 @pytest.mark.parametrize("changes", CHANGES)
 def test_the_command_repeats_the_run(scale, changes):
     """Parsed back by the command line's own rules, it asks for the same spec to the letter."""

@@ -315,7 +315,7 @@ def complaint(capsys, *arguments):
         (["--trials", "0"], "trials must be at least 1"),
         (["--at-once", "0"], "trials at once must be at least 1"),
         (["--network", "resnet"], "unknown network"),
-        (["--scale", "huge"], "smoke, laptop, paper"),
+        (["--scale", "huge"], "smoke, laptop, overnight, paper"),
         (["--data", "imagenet"], "digits, mnist, cifar10"),
         (["--epochs", "0"], "epochs must be at least 1"),
         (["--data", "svhn", "--data-dir", "no/such/folder"], "svhn"),

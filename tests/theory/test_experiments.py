@@ -64,7 +64,7 @@ def test_interactive_figures_say_what_is_missing(results, monkeypatch):
 
 @pytest.mark.parametrize("id", TINY)
 def test_specs_grow_with_the_scale_and_refuse_others(id):
-    runs = [EXPERIMENTS[id].specs(scale).runs for scale in ("smoke", "laptop", "paper")]
+    runs = [EXPERIMENTS[id].specs(scale).runs for scale in ("smoke", "laptop", "overnight", "paper")]
     assert runs == sorted(runs)
     assert runs[0] < runs[2]
     with pytest.raises(InputError, match="unknown scale"):

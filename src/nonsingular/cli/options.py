@@ -52,7 +52,7 @@ Samples = Annotated[int, typer.Option("--samples", help="Training images of the 
 # --- experiments of the papers
 
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders that reproduce has written.")]
-Scale = Annotated[str, typer.Option("--scale", help="smoke (seconds), laptop (minutes) or paper.")]
+Scale = Annotated[str, typer.Option("--scale", help="smoke (seconds), laptop (minutes), overnight (hours) or paper.")]
 OtherData = Annotated[str | None, typer.Option("--data", help="Data set.", show_default="the scale's")]
 OtherScaling = Annotated[
     str | None,

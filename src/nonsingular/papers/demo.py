@@ -28,7 +28,7 @@ COLUMNS = ("train_accuracy", "test_accuracy", "weight_norm", "mean_overlap", "li
 def specs(scale: str, data: str | None = None) -> Spec:
     """Four 20-layer networks of 128 units, ten seeds each."""
     images = protocol.images(data or "digits", scale)
-    runs, epochs = {"smoke": (2, 2), "laptop": (10, 30), "paper": (50, 100)}[scale]
+    runs, epochs = {"smoke": (2, 2), "laptop": (10, 30), "overnight": (20, 60), "paper": (50, 100)}[scale]
     return Spec(
         "demo",
         scale,

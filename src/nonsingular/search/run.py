@@ -44,7 +44,7 @@ class Size:
     together: int
 
 
-SIZES = {"smoke": Size(2, 6, 3), "laptop": Size(12, 20, 10), "paper": Size(100, 200, 50)}
+SIZES = {"smoke": Size(2, 6, 3), "laptop": Size(12, 20, 10), "overnight": Size(20, 60, 20), "paper": Size(100, 200, 50)}
 """The paper tells neither how many trials it made nor for how long it trained them."""
 
 
@@ -54,7 +54,7 @@ def make_spec(
     """The protocol of a search: 30-layer networks (orhan2018 §2.6) with the caller's changes.
 
     Args:
-        scale: ``smoke``, ``laptop`` or ``paper``.
+        scale: one of ``SCALES``.
         found: what is searched, as ``ranges`` reads it.
         network: one of the named networks.
         sampler: a name in ``proposals.SAMPLERS``.

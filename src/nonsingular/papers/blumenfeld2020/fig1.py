@@ -29,6 +29,7 @@ FEW = (1, 4, 16)
 _SCALES = {
     "smoke": ("digits", 3, 2, 100, FEW, None, None, None),
     "laptop": ("mnist", 30, 10, 100, FEW, 10_000, 5_000, 10),
+    "overnight": ("mnist", 30, 10, 80, FEW, None, None, None),
     "paper": ("mnist", 30, 10, 80, FEATURES, None, None, None),
 }
 """Scale -> data, seeds, epochs, images a step, unique features beside all of them, images and their size.

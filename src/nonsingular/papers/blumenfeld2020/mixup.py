@@ -37,7 +37,7 @@ from nonsingular.training import Breaker, Member
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIZES = {"smoke": (2, 2, 8, 1), "laptop": (3, 60, 8, 1), "paper": (5, 200, 16, 10)}
+SIZES = {"smoke": (2, 2, 8, 1), "laptop": (3, 60, 8, 1), "overnight": (5, 20, 8, 1), "paper": (5, 200, 16, 10)}
 """Scale -> runs, epochs, channels of the input layer, widening."""
 
 ALPHA = 1.0

@@ -32,7 +32,7 @@ from nonsingular.training import Breaker, Member
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIZES = {"smoke": (2, 2, 8, 1), "laptop": (2, 60, 8, 1), "paper": (4, 200, 16, 10)}
+SIZES = {"smoke": (2, 2, 8, 1), "laptop": (2, 60, 8, 1), "overnight": (3, 20, 8, 1), "paper": (4, 200, 16, 10)}
 """Scale -> runs (the table names no number; as many as table 2 has), epochs, channels of the input layer, widening."""
 
 PRECISIONS = ("float32", "bfloat16")

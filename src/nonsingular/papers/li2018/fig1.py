@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SIZES = {
     "smoke": (Size(2, 2, 7, 60), (14,), 4),
     "laptop": (Size(3, 30, 21, 128), (20, 56), 8),
+    "overnight": (Size(3, 15, 31, 1000), (20,), 16),
     "paper": (Size(5, 300, 51, None), (56,), 16),
 }
 """Scale -> size, layers, channels of the first stage."""

@@ -35,7 +35,7 @@ PAIRS = {"without weight decay": "", "with weight decay": "-decay"}
 ENDS = ("small-batch", "large-batch")
 """Networks at 0 and at 1, without the ends of their names."""
 SPAN = (-0.5, 1.5)
-GRID = {"smoke": 9, "laptop": 41, "paper": 81}
+GRID = {"smoke": 9, "laptop": 41, "overnight": 81, "paper": 81}
 NEAR = 0.25
 """Sharpness is measured within this share of the distance."""
 

@@ -29,6 +29,7 @@ PAPER = (20, 56, 110)
 SIZES = {
     "smoke": (Size(2, 2, 7, 60), (8, 14), 4),
     "laptop": (Size(3, 30, 13, 128), (8, 20, 56), 8),
+    "overnight": (Size(3, 15, 25, 500), (8, 20, 56), 8),
     "paper": (Size(5, 300, 51, None), PAPER, 16),
 }
 """Scale -> size, layers of the networks, channels of the first stage."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SIZES = {
     "smoke": (Size(2, 2, 7, 60), 14, 2, (1, 2, 4)),
     "laptop": (Size(3, 30, 13, 128), 20, 4, (1, 2, 4)),
+    "overnight": (Size(3, 15, 21, 500), 20, 4, (1, 2, 4)),
     "paper": (Size(5, 300, 51, None), 56, 16, (1, 2, 4, 8)),
 }
 """Scale -> size, layers, channels of the first stage at k = 1, the widths k."""

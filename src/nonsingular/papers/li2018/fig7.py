@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SIZES = {
     "smoke": (Size(2, 2, 5, 40), 3, 6, 8, 4, DenseSpec(10, growth=2, width=4)),
     "laptop": (Size(3, 30, 13, 64), 7, 20, 20, 8, DenseSpec(22, growth=6, width=8)),
+    "overnight": (Size(3, 15, 25, 256), 13, 20, 20, 8, DenseSpec(22, growth=6, width=8)),
     "paper": (Size(5, 300, 51, None), 26, 40, 56, 16, DenseSpec(100)),
 }
 """Scale -> size, points of the map along each axis (every second of the surface's), products of the Hessian at each,

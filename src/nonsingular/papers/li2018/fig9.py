@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SIZES = {
     "smoke": (2, 4, 9, 60, VGGSpec(9, width=4, batch_norm=True), (50, 150)),
     "laptop": (10, 16, 21, 256, VGGSpec(9, width=16, batch_norm=True), (100, 1000)),
+    "overnight": (3, 30, 31, 1000, VGGSpec(9, width=16, batch_norm=True), (128, 8192)),
     "paper": (5, 300, 51, None, VGGSpec(9, batch_norm=True), (128, 8192)),
 }
 """Scale -> runs, epochs, grid points along an axis, images of the surface, network, small and large batch."""

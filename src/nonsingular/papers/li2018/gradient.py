@@ -41,11 +41,11 @@ PARTS = ("whole", "through_skip", "through_block")
 
 def specs(scale: str) -> Spec:
     """ResNet-56 (110 at the paper's scale), pre-activation, so that a block is h = F(x) + x; and without skips."""
-    layers, width = at_scale(LAYERS, scale), WIDTH[scale]
+    layers, width = at_scale(LAYERS, scale), at_scale(WIDTH, scale)
     return Spec(
         "li2018/gradient",
         scale,
-        runs=RUNS[scale],
+        runs=at_scale(RUNS, scale),
         data=trained.images(None, scale),
         networks=(
             Member("resnet", resnet(layers, width=width, order="pre")),

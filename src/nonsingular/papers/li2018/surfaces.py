@@ -20,7 +20,7 @@ from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.intervals import EVERYWHERE
 from nonsingular.networks import ResidualSpec
-from nonsingular.papers.li2018.trained import INSTRUMENTS, MEASURED, Trained, images, steps, train, training
+from nonsingular.papers.li2018.trained import ALL_IMAGES, INSTRUMENTS, MEASURED, Trained, images, steps, train, training
 from nonsingular.training import Member
 
 KINDS = {"resnet": "with", "plainnet": "without"}
@@ -64,14 +64,14 @@ WORDS = {
 BOUNDS = {"nonconvex": (-100.0, 100.0), "near_convex": (-100.0, 100.0)}
 """What differences of two networks in a measure are possible, where that is bounded."""
 DEEP = 56
-"""Layers from which on a plain network starts at a tenth of the learning rate at the paper's scale (section 5)."""
+"""Layers from which on a plain network starts at a tenth of the learning rate where all images are used (section 5)."""
 DIFFERS = (
     "Only networks that have trained are compared: whose training accuracy has come half of the way from guessing to "
     "no error. The others' surfaces are kept in the results and marked there and in the figures.",
     "Roughness is measured; the paper shows pictures. Every run draws its own pair of directions with its own weights.",
-    "Below paper scale networks train at rate 0.02 in batches of 50: thin deep ones do not recover from 0.1 in time.",
+    "At smoke and laptop scale networks train at rate 0.02 in batches of 50: thin deep ones do not recover from 0.1.",
     "The paper names ResNet-56 without skips as an example of deep networks that needed the initial rate 0.01; "
-    "here all plain networks of 56 layers and more have it at paper scale.",
+    "here all plain networks of 56 layers and more have it where all images are used.",
     "Random crops and mirror images, skips with 1 x 1 convolutions where sizes change, and the 16 k channels of a "
     "Wide-ResNet's first layer are those of the authors' code; the text does not say.",
     "The surface's loss is taken over as many training images as the settings say, all of them at paper scale.",
@@ -99,7 +99,7 @@ def make_spec(id: str, scale: str, size: Size, networks: tuple[Member, ...], dat
     """The spec of a figure of surfaces: every point is evaluated, directions reach from -1 to 1."""
     settings: dict[str, object] = {"grid": size.grid, "images": size.images}
     deep = [m.name for m in networks if m.name.startswith("plainnet") and m.network.depth + 1 >= DEEP]
-    if scale == "paper" and deep:
+    if scale in ALL_IMAGES and deep:
         settings["training"] = {name: {"learning_rate": 0.01} for name in deep}
     dataset = images(data, scale)
     return Spec(

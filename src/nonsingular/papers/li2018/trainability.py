@@ -26,6 +26,7 @@ DEPTH = 30
 SCALE = {  # runs, epochs, width, training and test images
     "smoke": (2, 2, 16, 300, 200),
     "laptop": (5, 40, 64, 2_000, 1_000),
+    "overnight": (10, 40, 64, None, None),
     "paper": (10, 60, 128, None, None),
 }
 BASELINE = "baseline"

@@ -13,13 +13,19 @@ from torch import Tensor, nn
 from nonsingular.data import DataSpec, Task
 from nonsingular.experiments.run import chunk
 from nonsingular.experiments.run.workspace import Workspace
-from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.networks import build
 from nonsingular.papers.orhan2018.protocol import MIRRORED
 from nonsingular.training import TrainingSpec
 from nonsingular.training.store import load_checkpoint, save_checkpoint
 
-DATA = {"smoke": "digits", "laptop": "cifar10", "paper": "cifar10"}
+DATA = {"smoke": "digits", "laptop": "cifar10", "overnight": "cifar10", "paper": "cifar10"}
+IMAGES = {"smoke": (300, 200, None), "laptop": (2000, 2000, 16)} | dict.fromkeys(
+    ("overnight", "paper"), (None, None, None)
+)
+"""Scale -> training images, test images, pixels a side."""
+ALL_IMAGES = ("overnight", "paper")
+"""Scales with the paper's batches, rate and augmentation."""
 INSTRUMENTS: Mapping[str, None] = dict.fromkeys(("train_accuracy", "test_accuracy"))
 MEASURED = ("train_accuracy", "train_loss", "test_accuracy", "test_loss")
 
@@ -27,7 +33,7 @@ MEASURED = ("train_accuracy", "train_loss", "test_accuracy", "test_loss")
 def images(name: str | None, scale: str) -> DataSpec:
     """CIFAR-10 as images; fewer and of half the size on a laptop, the bundled digits for smoke."""
     name = name or DATA[scale]
-    train, test, size = {"smoke": (300, 200, None), "laptop": (2000, 2000, 16), "paper": (None, None, None)}[scale]
+    train, test, size = at_scale(IMAGES, scale)
     return DataSpec(name, train, test, scaling="channels", layout="image", size=None if name == "digits" else size)
 
 
@@ -37,12 +43,12 @@ def training(scale: str, epochs: int, data: str) -> TrainingSpec:
     The learning rate of 0.1 is divided by 10 at 1/2, 3/4 and 11/12: after 150, 225 and 275 of 300 epochs. Crops and
     mirror images are for data sets of which a mirror image is as natural as the image.
 
-    Below the paper's scale the rate is 0.02: with 0.1, a thin ResNet-56 does not recover from its first steps in the
+    Where images are few the rate is 0.02: with 0.1, a thin ResNet-56 does not recover from its first steps in the
     1 200 that a laptop has time for (training accuracy 30 %, with 0.02 96 %; 2 000 images of CIFAR-10).
     """
     drops = tuple(sorted({round(epochs * share) for share in (1 / 2, 3 / 4, 11 / 12)} - {0, epochs}))
-    augment = "crop+mirror" if scale == "paper" and data in MIRRORED else "none"
-    batch, rate = (128, 0.1) if scale == "paper" else (50, 0.02)
+    augment = "crop+mirror" if scale in ALL_IMAGES and data in MIRRORED else "none"
+    batch, rate = (128, 0.1) if scale in ALL_IMAGES else (50, 0.02)
     return TrainingSpec(
         epochs, batch, rate, "sgd", 0.9, weight_decay=5e-4, milestones=drops, augment=augment, nesterov=True
     )

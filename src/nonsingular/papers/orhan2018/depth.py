@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 KINDS = ("plain", "residual")
 DEPTHS = (2, 5, 10, 20, 30, 50)
-SIZES = {"smoke": (2, 2), "laptop": (3, 8), "paper": (20, 100)}
+SIZES = {"smoke": (2, 2), "laptop": (3, 8), "overnight": (5, 20), "paper": (20, 100)}
 """Scale -> runs and epochs."""
 
 

@@ -11,14 +11,14 @@ import xarray as xr
 from nonsingular.experiments.claims import Claim, Effect, Region
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.run.workspace import Workspace
-from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.papers.orhan2018.singular_points import singular_points
 from nonsingular.plots.spectra import null_vectors
 
 
 def specs(scale: str) -> Spec:
     """Random networks at each kind of singularity."""
-    return Spec("orhan2018/fig1", scale, runs={"smoke": 2, "laptop": 10, "paper": 50}[scale])
+    return Spec("orhan2018/fig1", scale, runs=at_scale({"smoke": 2, "laptop": 10, "paper": 50}, scale))
 
 
 def run(spec: Spec, workspace: Workspace) -> xr.Dataset:

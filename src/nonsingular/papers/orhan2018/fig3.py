@@ -35,17 +35,19 @@ INSTRUMENTS = (
     "activation_norm",
 )
 
-SPECTRA = {"smoke": (0, 1), "laptop": (0, 1, 3, 10, 25), "paper": (0, 1, 2, 3, 5, 10, 20, 30, 50, 75, 100)}
+SPECTRA = {"smoke": (0, 1), "laptop": (0, 1, 3, 10, 25)} | dict.fromkeys(
+    ("overnight", "paper"), (0, 1, 2, 3, 5, 10, 20, 30, 50, 75, 100)
+)
 """Epochs at which the Hessian's spectrum is estimated from four moments, as in the paper."""
 
-COUNTED = {"laptop": (3, 25), "paper": (3, 30, 100)}
+COUNTED = {"laptop": (3, 25), "overnight": (3, 30, 100), "paper": (3, 30, 100)}
 """Epochs at which eigenvalues are counted by Lanczos too."""
 
 
 def specs(scale: str, data: str | None = None) -> Spec:
     """Networks of 20 layers and 128 units on CIFAR-100 with 50 runs in the paper; CIFAR-10 on a laptop."""
     images = protocol.images(data, scale)
-    runs, epochs = {"smoke": (3, 2), "laptop": (8, 25), "paper": (50, 100)}[scale]
+    runs, epochs = {"smoke": (3, 2), "laptop": (8, 25), "overnight": (10, 100), "paper": (50, 100)}[scale]
     return Spec(
         "orhan2018/fig3",
         scale,

@@ -33,10 +33,15 @@ from nonsingular.training import BiasPenalty, Member
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIZES = {"smoke": (2, 2, (2,)), "laptop": (4, 24, (2, 8, 24)), "paper": (50, 100, (1, 3, 10, 30, 100))}
+SIZES = {
+    "smoke": (2, 2, (2,)),
+    "laptop": (4, 24, (2, 8, 24)),
+    "overnight": (10, 40, (1, 3, 10, 40)),
+    "paper": (50, 100, (1, 3, 10, 30, 100)),
+}
 """Scale -> runs, epochs, and the epochs after which the Hessian's spectrum is estimated."""
 
-COUNTED = {"laptop": (24,), "paper": (3, 30, 100)}
+COUNTED = {"laptop": (24,), "overnight": (40,), "paper": (3, 30, 100)}
 """Epochs after which eigenvalues are counted by Lanczos too."""
 
 

@@ -30,7 +30,7 @@ STRENGTH = 6.6e-4
 steps. Searches of more steps and trials (results/orhan2018/search) prefer nothing clearly between 1e-6 and 5e-3."""
 
 
-BATCH = {"smoke": 500, "laptop": 100, "paper": 500}
+BATCH = {"smoke": 500, "laptop": 100, "overnight": 500, "paper": 500}
 """Small on a laptop, where batches of 500 leave too few steps: Adam moves a bias by at most about 0.0005 in each."""
 
 TREATED = 0.5
@@ -69,7 +69,7 @@ def require_treated(results: xr.Dataset, *networks: str) -> None:
 def specs(scale: str, data: str | None = None) -> Spec:
     """30-layer networks, 50 runs on CIFAR-100 in the paper."""
     images = protocol.images(data, scale)
-    runs, epochs = {"smoke": (3, 2), "laptop": (4, 30), "paper": (50, 100)}[scale]
+    runs, epochs = {"smoke": (3, 2), "laptop": (4, 30), "overnight": (10, 40), "paper": (50, 100)}[scale]
     penalty = bias_penalty(images.name)
     return Spec(
         "orhan2018/fig6",

@@ -38,7 +38,7 @@ VECTORS = {
 }
 """Network -> orthonormal skip vectors, each copied to as many units as it takes (128 of them: dense orthogonal)."""
 
-SIZES = {"smoke": (10, 2, 2), "laptop": (30, 4, 8), "paper": (30, 10, 100)}
+SIZES = {"smoke": (10, 2, 2), "laptop": (30, 4, 8), "overnight": (30, 10, 20), "paper": (30, 10, 100)}
 """Scale -> layers, runs (10 in the paper) and epochs."""
 
 

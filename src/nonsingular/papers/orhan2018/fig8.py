@@ -47,7 +47,7 @@ COVARIANCE = {f"covariance-{name}": tau for name, tau in TAUS.items()}
 KINDS = {"equalised": TAUS, "covariance": COVARIANCE}
 """Skip, as ``NetworkSpec`` takes it -> its networks."""
 
-SIZES = {"smoke": (10, 2, 2), "laptop": (30, 3, 8), "paper": (30, 10, 100)}
+SIZES = {"smoke": (10, 2, 2), "laptop": (30, 3, 8), "overnight": (30, 10, 20), "paper": (30, 10, 100)}
 """Scale -> layers, runs and epochs."""
 
 

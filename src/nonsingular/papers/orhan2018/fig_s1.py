@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SIZES = {
     "smoke": Size(2, 2, spectra=(0, 2)),
     "laptop": Size(16, 15, spectra=(0, 5, 15)),
+    "overnight": Size(20, 300, spectra=tuple(range(0, 301, 30))),
     "paper": Size(4, 300, spectra=tuple(range(0, 301, 10))),
 }
 

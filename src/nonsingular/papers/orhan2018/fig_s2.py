@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SIZES = {
     "smoke": Size(6, 2, spectra=(0, 2)),
     "laptop": Size(100, 10, spectra=(2, 10)),
+    "overnight": Size(400, 300, spectra=(10, 50, 100, 200, 300)),
     "paper": Size(400, 300, spectra=tuple(range(0, 301, 20))),
 }
 

@@ -43,6 +43,7 @@ NETWORKS = ("plain", "residual")
 SIZES = {
     "smoke": (2, 4, (0, 2, 4)),
     "laptop": (6, 20, (0, 1, 2, 4, 8, 14, 20)),
+    "overnight": (16, 100, tuple(range(0, 101, 4))),
     "paper": (16, 100, tuple(range(0, 101, 4))),
 }
 """Scale -> runs (16 in the paper), epochs, and the epochs after which eigenvalues are counted."""

@@ -42,7 +42,7 @@ SCALINGS = ("unit*0.01", "unit*0.1", "unit", "unit*10", "standardised", "raw")
 PROPORTIONAL = SCALINGS[:5]
 """The same inputs but for a factor (on CIFAR ``standardised`` is ``unit`` times 55)."""
 
-SIZES = {"smoke": (10, 2, 2), "laptop": (20, 3, 6), "paper": (20, 10, 100)}
+SIZES = {"smoke": (10, 2, 2), "laptop": (20, 3, 6), "overnight": (20, 5, 12), "paper": (20, 10, 100)}
 """Scale -> layers, runs and epochs."""
 
 

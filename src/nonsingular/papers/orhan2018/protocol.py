@@ -1,4 +1,4 @@
-"""The training protocol of the papers at the three scales."""
+"""The training protocol of the papers at the four scales."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ SMOKE_IMAGES = 500
 SMALL = {"digits": 1_500, "stl10": 5_000}
 """Training images of the data sets that have no more than a laptop takes."""
 
-DATA = {"smoke": "digits", "laptop": "cifar10", "paper": "cifar100"}
+DATA = {"smoke": "digits", "laptop": "cifar10", "overnight": "cifar10", "paper": "cifar100"}
 """The data set that the papers' networks are trained on at each scale, unless another is asked for."""
 
 
 def images(name: str | None, scale: str, **options: object) -> DataSpec:
-    """The data set at a scale: all of it for ``paper`` (and of the digits), fewer images below where it has more.
+    """The data set at a scale: all of it from ``overnight`` on (and of the digits), below it fewer images.
 
     Args:
         name: as ``data.load`` takes it; None takes the scale's own.
-        scale: ``smoke``, ``laptop`` or ``paper``.
+        scale: one of ``SCALES``.
         **options: further fields of ``DataSpec``.
     """
     name = name or DATA[scale]
-    count = {"smoke": SMOKE_IMAGES, "laptop": LAPTOP_IMAGES, "paper": None}[scale] if name != "digits" else None
+    count = {"smoke": SMOKE_IMAGES, "laptop": LAPTOP_IMAGES}.get(scale) if name != "digits" else None
     test = min(count, 5_000) if count else None
     if count and count > SMALL.get(name, count):
         count = None

@@ -51,7 +51,7 @@ def small_networks(
 
     Args:
         experiment: id.
-        scale: ``smoke``, ``laptop`` or ``paper``.
+        scale: one of ``SCALES``.
         size: runs, epochs, and when spectra are measured.
         networks: names of the architectures.
         width: units a layer.

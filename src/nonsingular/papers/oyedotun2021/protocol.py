@@ -1,4 +1,4 @@
-"""The networks of oyedotun2021, their data and training at the three scales.
+"""The networks of oyedotun2021, their data and training at the four scales.
 
 The text that we have names the networks and data sets, neither their blocks nor the protocol. At the paper's scale
 ResNet-164 and its training are those of He et al. 2016b (table 4 and appendix: pre-activation, bottleneck blocks,
@@ -17,12 +17,12 @@ from nonsingular.data import DataSpec
 from nonsingular.networks import ResidualSpec, plainnet, resnet
 from nonsingular.training import Member, TrainingSpec
 
-LAYERS = {"smoke": 29, "laptop": 164, "paper": 164}
-WIDTH = {"smoke": 4, "laptop": 8, "paper": 16}
-RUNS = {"smoke": 2, "laptop": 3, "paper": 5}
-EPOCHS = {"smoke": 2, "laptop": 40, "paper": 200}
-SIZE = {"smoke": 8, "laptop": 8, "paper": None}
-CARDINALITY = {"smoke": 2, "laptop": 4, "paper": 8}
+LAYERS = {"smoke": 29, "laptop": 164, "overnight": 164, "paper": 164}
+WIDTH = {"smoke": 4, "laptop": 8, "overnight": 8, "paper": 16}
+RUNS = {"smoke": 2, "laptop": 3, "overnight": 5, "paper": 5}
+EPOCHS = {"smoke": 2, "laptop": 40, "overnight": 10, "paper": 200}
+SIZE = {"smoke": 8, "laptop": 8, "overnight": 8, "paper": None}
+CARDINALITY = {"smoke": 2, "laptop": 4, "overnight": 4, "paper": 8}
 """Of ResNeXt, whose groups together have twice the inner channels of the ResNet beside it (8 x 4d at a width of 16).
 
 So ImageNet's 32 x 4d is to a width of 64 (Xie et al. 2017, table 1), which keeps parameters near the ResNet's: 2.0
@@ -46,11 +46,11 @@ def networks(scale: str) -> tuple[Member, ...]:
 
 
 def images(name: str, scale: str) -> DataSpec:
-    """Images of one mean and deviation a channel; few and small ones below the paper's scale.
+    """Images of one mean and deviation a channel; small ones below the paper's scale, and few of them on a laptop.
 
     What is asked first is whether a network fits its training set at all. That is a question that few images answer.
     """
-    train, test = {"smoke": (200, 100), "laptop": (500, 500), "paper": (None, None)}[scale]
+    train, test = {"smoke": (200, 100), "laptop": (500, 500), "overnight": (None, None), "paper": (None, None)}[scale]
     if name == "digits":
         train, test = (200, 100) if scale == "smoke" else (None, None)
     return DataSpec(name, train, test, scaling="channels", layout="image", size=SIZE[scale])
@@ -70,4 +70,4 @@ def training(data: DataSpec, scale: str, epochs: int) -> TrainingSpec:
             augment="none" if data.name in ("digits", "mnist") else "crop+mirror",
             warm_up=1,
         )
-    return TrainingSpec(epochs, batch=50, learning_rate=2e-3, weight_decay=1e-4)
+    return TrainingSpec(epochs, batch=100 if scale == "overnight" else 50, learning_rate=2e-3, weight_decay=1e-4)

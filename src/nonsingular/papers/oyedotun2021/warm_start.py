@@ -34,6 +34,7 @@ WARM = {"vgg-13-warm": 13, "vgg-16-warm": 16}
 SCALE = {  # runs, epochs, width, hidden units, training images, test images, size
     "smoke": (2, 2, 4, 16, 200, 100, 8),
     "laptop": (3, 100, 16, 64, 1_000, 500, 8),
+    "overnight": (5, 10, 16, 64, None, None, 16),
     "paper": (5, 100, 64, 512, None, None, None),
 }
 
@@ -52,7 +53,7 @@ def specs(scale: str, data: str | None = None) -> Spec:
         networks=tuple(Member(n, VGGSpec(layers, width, hidden, init="glorot")) for n, layers in networks.items()),
         training=TrainingSpec(
             epochs, 128, 0.01, "sgd", 0.9, weight_decay=5e-4, augment="crop+mirror"
-        ) if scale == "paper" else TrainingSpec(epochs, 50, 1e-3),
+        ) if scale in ("overnight", "paper") else TrainingSpec(epochs, 50, 1e-3),
         instruments=dict.fromkeys(("train_accuracy", "test_accuracy")),
     )  # fmt: skip
 
