@@ -77,12 +77,17 @@ def test_what_does_not_apply_says_why():
 @pytest.mark.parametrize(
     ("treated", "untreated", "verdict"),
     [
-        ((1.0, 1.1, 0.9), (2.0, 2.1, 1.9), "helps"),
-        ((2.0, 2.1, 1.9), (1.0, 1.1, 0.9), "hurts"),
-        ((1.0, 2.0, 0.5), (1.2, 1.1, 1.0), "no difference shown"),
-        ((1.0, 1.1, math.inf), (2.0, 2.1, 1.9), "hurts"),
-        ((1.0, 1.1, 0.9), (math.inf, math.inf, 0.1), "helps"),
-        ((math.inf,) * 3, (math.inf,) * 3, "no difference shown"),
+        ((0.50, 0.51, 0.49), (0.10, 0.11, 0.09), "helps"),
+        ((0.10, 0.11, 0.09), (0.50, 0.51, 0.49), "hurts"),
+        ((0.30, 0.50, 0.10), (0.32, 0.28, 0.29), "no difference shown"),
+        ((0.12, 0.13, 0.11), (0.10, 0.11, 0.09), "too little"),  # certain, and not worth a word
+        ((-3.0, -3.1, -2.9), (-9.0, -9.1, -8.9), "too little"),  # still worse than a constant
+        ((-4e14, -4.1e14, -3.9e14), (-1.2e15, -1.2e15, -1.1e15), "too little"),
+        ((0.50, 0.51, math.nan), (0.10, 0.11, 0.09), "hurts"),  # a run that diverged is never a gain
+        ((0.50, math.nan, math.nan), (math.nan, math.nan, math.nan), "diverges"),
+        ((0.50, 0.51, 0.49), (math.nan, math.nan, 0.1), "helps"),
+        ((0.01, 0.00, -0.01), (math.nan, math.nan, 0.1), "too little"),
+        ((math.nan,) * 3, (math.nan,) * 3, "diverges"),
     ],
 )
 def test_verdicts(treated, untreated, verdict):

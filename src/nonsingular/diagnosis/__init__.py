@@ -2,20 +2,24 @@
 
 from nonsingular.diagnosis import treatments
 from nonsingular.diagnosis.batches import samples_for
+from nonsingular.diagnosis.course import Curve, Protocol
 from nonsingular.diagnosis.diagnosis import Diagnosis, diagnose
 from nonsingular.diagnosis.findings import Finding
 from nonsingular.diagnosis.keeping import Kept, plan
+from nonsingular.diagnosis.learnability import Learnability
 from nonsingular.diagnosis.look import Budget, look
 from nonsingular.diagnosis.monitor import Monitor
-from nonsingular.diagnosis.prove import Proof, Protocol, Trial, prove
+from nonsingular.diagnosis.prove import Proof, Trial, prove
 from nonsingular.diagnosis.records import Layer, Look
 
 __all__ = [
     "Budget",
+    "Curve",
     "Diagnosis",
     "Finding",
     "Kept",
     "Layer",
+    "Learnability",
     "Look",
     "Monitor",
     "Proof",

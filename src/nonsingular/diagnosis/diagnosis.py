@@ -13,17 +13,19 @@ from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis import healthy
 from nonsingular.diagnosis.batches import LossFn
+from nonsingular.diagnosis.course import Curve, Protocol
 from nonsingular.diagnosis.examine import examine
 from nonsingular.diagnosis.findings import Finding, findings
+from nonsingular.diagnosis.learnability import Learnability
 from nonsingular.diagnosis.look import Budget
-from nonsingular.diagnosis.prove import Build, Curve, Proof, Protocol, prove
+from nonsingular.diagnosis.optimisers import Optimiser
+from nonsingular.diagnosis.prove import Build, Proof
 from nonsingular.diagnosis.records import Layer, Look, Statistic
+from nonsingular.diagnosis.trying import advised, own_steps, tried
 from nonsingular.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-MOST_TREATMENTS = 6
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,14 @@ class Diagnosis:
         findings: worst first; empty for a network without anything wrong.
         look: all measures.
         numbers: the statistics that findings come from.
-        proof: of the treatments, where it was asked for. Findings then advise only what helped.
+        learns: what copies learned, and what from, where it was asked for.
+        proof: of the treatments, where any was tried. Findings then advise only what helped.
     """
 
     findings: tuple[Finding, ...]
     look: Look
     numbers: Mapping[str, Statistic]
+    learns: Learnability | None = None
     proof: Proof | None = None
 
     @property
@@ -73,6 +77,8 @@ class Diagnosis:
         }
         if self.look.spectrum is not None:
             found["spectrum"] = self.look.spectrum.to_json()
+        if self.learns is not None:
+            found["learns"] = self.learns.to_json()
         if self.proof is not None:
             found["proof"] = self.proof.to_json()
         return found
@@ -84,9 +90,13 @@ class Diagnosis:
         return write_report(Path(path), self, title)
 
     def __str__(self) -> str:
-        if not self.findings:
-            return "nothing wrong found"
-        return "\n".join(f"{f.severity:.2f}  {f.kind}  {', '.join(f.layers[:4])}" for f in self.findings)
+        lines = [f"{f.severity:.2f}  {f.kind}  {', '.join(f.layers[:4]) or f.where}".rstrip() for f in self.findings]
+        lines = lines or ["nothing wrong found"]
+        if self.learns is not None:
+            lines += ["", self.learns.words]
+        if self.proof is not None:
+            lines += ["", *(f"{t.verdict}: {t.treatment} ({t.what})" for t in self.proof.trials)]
+        return "\n".join(lines)
 
 
 def diagnose(
@@ -101,6 +111,7 @@ def diagnose(
     curvature: bool | None = None,
     kept: MutableMapping[str, Curve] | None = None,
     observed: Mapping[str, Statistic] | None = None,
+    optimiser: Optimiser | None = None,
     held_out: Iterable[tuple[Any, Any]] = (),
     on_progress: Callable[[str], None] = lambda what: None,
 ) -> Diagnosis:
@@ -122,12 +133,15 @@ def diagnose(
         kept: trained copies of an earlier, stopped call, as ``prove`` takes them.
         held_out: batches of the evaluation: their samples are looked for in training.
         observed: further statistics, such as those of a training loop, to be judged together with the network's.
+        optimiser: your own, over the model's parameters, or model -> optimiser: copies are then trained with it instead
+            of the protocol's.
         on_progress: called with a line of what has been done.
 
     Raises:
         InputError: a model, loss or batches that cannot be used.
     """
     budget = budget or Budget()
+    stepped = own_steps(optimiser, model)
     if not isinstance(batches, list | tuple):
         batches = list(_needed(batches, None if steps else budget.samples))
     seen, measured = examine(model, loss_fn, batches, budget, curvature, list(held_out))
@@ -135,12 +149,17 @@ def diagnose(
     numbers = {**measured, **(observed or {})}
     found = tuple(findings(numbers, healthy.limits(), seen))
     diagnosis = Diagnosis(found, seen, numbers)
-    if not (steps and found):
+    if not steps:
         return diagnosis
     protocol = replace(protocol or Protocol(), steps=steps)
-    names = diagnosis.treatments[:MOST_TREATMENTS]
-    proof = prove(build or model, loss_fn, batches, names, protocol, on_progress, kept)
-    return replace(diagnosis, proof=proof, findings=tuple(_advised(f, proof) for f in found))
+    out = tried(build or model, loss_fn, batches, diagnosis.treatments, protocol, stepped, kept, on_progress)
+    return replace(
+        diagnosis,
+        look=replace(seen, notes=(*seen.notes, out.note)) if out.note else seen,
+        learns=out.learns,
+        proof=out.proof,
+        findings=tuple(advised(f, out.proof) for f in found),
+    )
 
 
 def _needed(batches: Any, samples: int | None) -> Iterator[Any]:
@@ -156,10 +175,3 @@ def _needed(batches: Any, samples: int | None) -> Iterator[Any]:
         seen += len(first) if first is not None else 1
         if samples is not None and seen >= samples:
             return
-
-
-def _advised(finding: Finding, proof: Proof) -> Finding:
-    """The finding with the advice that helped, the largest gain first."""
-    gains = {t.treatment: t.effect.value for t in proof.trials if t.verdict == "helps"}
-    kept = sorted((t for t in finding.treatments if t in gains), key=lambda t: gains[t])
-    return replace(finding, treatments=tuple(kept))

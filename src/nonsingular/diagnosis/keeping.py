@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from nonsingular.diagnosis.prove import Curve, Protocol
+from nonsingular.diagnosis.course import Curve, Protocol
 from nonsingular.errors import InputError
 from nonsingular.files import to_json, write_whole
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +54,7 @@ class Trainer:
             ``vectorises`` says.
         breakers: what breaks the symmetry of each run's features, or None. With an arithmetic other than the library's
             the networks go one after another.
+        optimiser: stacked parameters by name -> what steps them, instead of the protocol's optimiser and rates.
 
     Attributes:
         population: the networks.
@@ -75,6 +76,7 @@ class Trainer:
         loss: Loss = F.cross_entropy,
         vectorised: bool | None = None,
         breakers: Sequence[Breaker | None] = (),
+        optimiser: Callable[[Mapping[str, Tensor]], torch.optim.Optimizer] | None = None,
     ) -> None:
         if spec.batch > len(task.train_labels):
             raise InputError(f"batch {spec.batch} is larger than the training set of {len(task.train_labels)} images")
@@ -101,8 +103,9 @@ class Trainer:
             raise InputError("vectorised convolutions know no bfloat16 on a CPU; leave vectorised out, or take float32")
         # A fused step rounds by place in memory; of the plain one every operation rounds once.
         self._update: AbstractContextManager[object] = OrderFree() if "order-free" in arithmetics else nullcontext()
-        trained = list(self.population.parameters.values())
-        self.optimiser = _optimiser(spec, trained, fused="order-free" not in arithmetics)
+        self._scheduled, parameters = optimiser is None, self.population.parameters
+        fused = "order-free" not in arithmetics
+        self.optimiser = optimiser(parameters) if optimiser else _optimiser(spec, list(parameters.values()), fused)
         self.epoch = 0
         penalties = list(penalties) or [None] * len(networks)
         self._targets = _stacked_targets(networks, seeds, penalties, self.device)
@@ -126,7 +129,7 @@ class Trainer:
     def train_epoch(self, on_step: Callable[[], None] = lambda: None) -> None:
         """One pass through the training set; ``on_step`` is called after every step of all networks."""
         self.population.train()
-        for group in self.optimiser.param_groups:
+        for group in self.optimiser.param_groups if self._scheduled else ():
             group["lr"] = self.spec.rate(self.epoch)
         augmentation = [_generator(seed, self.epoch, 1) for seed in self.seeds]
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):

@@ -33,6 +33,7 @@ RULES: tuple[Rule, ...] = (
         "Shapes differ and are broadcast: every output is compared with every target, so the best answer to all of "
         "them is the mean of the targets.",
         "PyTorch, broadcasting semantics",
+        treatments=("match_shapes",),
     ),
     _fact(
         "shape-mismatch", "class-axis", 0.96,
@@ -50,6 +51,7 @@ RULES: tuple[Rule, ...] = (
         "invalid-targets", "inadmissible",
         "The loss is not defined for these targets: it fails, or has no least value to go to.",
         LOSSES, severity=_part, material=0.001,
+        treatments=("another_loss",),
     ),
     _fact(
         "invalid-targets", "constant-targets", 0.9,
@@ -78,30 +80,35 @@ RULES: tuple[Rule, ...] = (
         "The loss makes probabilities of what it gets. Of numbers that are probabilities already it makes nearly equal "
         "ones: the loss has a high floor and gradients are small.",
         LOSSES,
+        treatments=("remove_last_activation", "another_loss"),
     ),
     _fact(
         "output-range", "clipped-logits", 0.93,
         "The operation cuts off part of what logits may be: where it does no gradient passes, and some answers cannot "
         "be given.",
         "Goodfellow et al. 2016, section 6.2.2",
+        treatments=("remove_last_activation",),
     ),
     _fact(
         "output-range", "unnormalised", 0.92,
         "The loss takes log-probabilities and does not normalise. Of other numbers it has no least value: it falls for "
         "ever by growing them.",
         LOSSES,
+        treatments=("another_loss",),
     ),
     Rule(
         "output-range", "out-of-reach",
         "The last operation bounds the outputs, and targets lie beyond the bound: the loss stays high, and outputs "
         "that are driven there sit where the slope is zero.",
         "Goodfellow et al. 2016, section 6.2.2", severity=_part, material=0.02,
+        treatments=("remove_last_activation", "scale_targets", "another_loss"),
     ),
     Rule(
         "dead-readout", "dead-outputs",
         "An output unit that is at the bound of its activation for every sample gets no gradient: what it stands for "
         "is never learnt.",
         "orhan2018, section 2.7 (zero responses)", severity=lambda v: min(0.9, 0.4 + v / 2), material=0.05,
+        treatments=("remove_last_activation", "reinitialise"),
     ),
     _fact(
         "degenerate-normalisation", "lonely", 0.97,
@@ -126,12 +133,14 @@ RULES: tuple[Rule, ...] = (
         "Targets are far larger than anything the network returns at its start: the loss and its gradient are huge, so "
         "that ordinary steps overshoot, and small ones take very long to reach the targets' mean.",
         "LeCun et al. 1998, section 4.3", severity=lambda v: min(0.97, v / 3.5), material=1.7,
+        treatments=("scale_targets", "scale_both"),
     ),
     Rule(
         "target-scale", "small-targets",
         "Targets differ by far less than the outputs at the start do: the network first unlearns what it starts with, "
         "and then a loss near zero hides that nothing is explained.",
         "LeCun et al. 1998, section 4.3", severity=lambda v: min(0.9, v / 3), material=1.5,
+        treatments=("scale_targets", "scale_both"),
     ),
     Rule(
         "narrow-dropout", "dropped",

@@ -1,0 +1,80 @@
+"""The best prediction that is the same for every sample: what a network must beat to have learned anything."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from nonsingular.diagnosis.course import Arm
+from nonsingular.objective import Batch
+
+ITERATIONS = 50
+
+
+def best_constant(arm: Arm) -> float:
+    """The loss of the best constant on the training samples that losses are told of.
+
+    One output for all samples, found from the class frequencies, the targets' mean and the network's mean output, and
+    improved by L-BFGS (Liu and Nocedal 1989).
+
+    Returns:
+        NaN where outputs are no tensor ``[sample, ...]``, or the loss is no function of them.
+    """
+    batch = arm.told
+    if arm.form != "output":
+        return math.nan
+    try:
+        output = arm.predicted(batch)
+    except (RuntimeError, TypeError, ValueError, IndexError):
+        return math.nan
+    if not (isinstance(output, Tensor) and output.ndim and output.shape[0] == batch.samples):
+        return math.nan
+    losses = [_improved(start, arm, batch) for start in _starts(output, batch.target)]
+    return min((x for x in losses if math.isfinite(x)), default=math.nan)
+
+
+def _starts(output: Tensor, target: object) -> Iterator[Tensor]:
+    if bool(torch.isfinite(output).all()):
+        yield output.mean(0)
+    yield torch.zeros_like(output[0])
+    if not isinstance(target, Tensor) or not target.ndim or target.shape[0] != output.shape[0]:
+        return
+    if target.shape == output.shape:
+        yield target.to(output.dtype).mean(0)
+    elif target.is_floating_point() and target.numel() == output.numel():
+        yield target.to(output.dtype).reshape(output.shape).mean(0)
+    if not target.is_floating_point() and output.ndim >= 2 and target.ndim == output.ndim - 1:
+        shape = (1, -1, *[1] * (output.ndim - 2))
+        classes = torch.arange(output.shape[1], device=output.device).view(shape)
+        often = (target.unsqueeze(1) == classes).to(output.dtype).flatten(2) if output.ndim > 2 else None
+        share = (target[:, None] == classes).to(output.dtype).mean(0) if often is None else often.mean((0, 2))
+        logs = share.clamp_min(1e-4).log()
+        yield logs.view(-1, *[1] * (output.ndim - 2)).expand_as(output[0]).clone()
+
+
+def _improved(start: Tensor, arm: Arm, batch: Batch) -> float:
+    """The smallest loss that a descent from ``start`` meets; infinite where the loss takes no such output."""
+    constant = start.detach().clone().requires_grad_()
+    optimiser = torch.optim.LBFGS([constant], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
+    best = math.inf
+
+    def closure() -> Tensor:
+        nonlocal best
+        optimiser.zero_grad()
+        loss = arm.of_output(constant.expand(batch.samples, *constant.shape), batch.target)
+        if math.isfinite(value := loss.item()):
+            best = min(best, value)
+        loss.backward()
+        return loss
+
+    try:
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            optimiser.step(closure)
+    except (RuntimeError, TypeError, ValueError, IndexError):
+        pass  # a loss that takes probabilities only, say: what was met before counts
+    return best

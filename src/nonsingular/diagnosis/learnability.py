@@ -1,0 +1,281 @@
+"""What can be learned here, and what from: one batch, alike inputs and permuted targets against a constant prediction.
+
+Four arms of the same network, loss and optimiser. Their pattern separates the data, the network with its loss and
+optimiser, and the loop around them, which is not run here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nonsingular.diagnosis.constants import best_constant
+from nonsingular.diagnosis.course import Arm, Curve, Protocol, run, with_inputs, with_targets
+from nonsingular.intervals import Effect, mean
+
+MATERIAL = 0.05
+"""Part of what the best constant leaves that counts as learned at all."""
+FITS = 0.5
+"""Part of what the best constant leaves on one batch that counts as having fitted it."""
+FEW = 3
+"""Runs of the arms that are only there to be compared with."""
+
+AS_IT_IS, ONE_BATCH, ALIKE, PERMUTED = "untreated", "one batch", "inputs alike", "targets permuted"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What losses are held against.
+
+    Attributes:
+        constant: loss of the best constant prediction.
+        floor: the smallest loss there can be, as far as is known: 0, or the smallest seen of losses below 0.
+        what: in words, what the constant is.
+        trivial: whether that constant is perfect, so that the loss before training stands for it.
+    """
+
+    constant: float
+    floor: float
+    what: str
+    trivial: bool = False
+
+    def learned(self, losses: Sequence[float]) -> tuple[float, ...]:
+        """Part of what the best constant leaves that is gone: 1 all of it, 0 no better than a constant; per run."""
+        left = max(self.constant - self.floor, 1e-30)
+        return tuple((self.constant - x) / left if math.isfinite(x) else math.nan for x in losses)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm.
+
+    Attributes:
+        arm: ``untreated``, ``one batch``, ``inputs alike`` or ``targets permuted``.
+        what: what was trained on, in words.
+        first, loss: mean loss before and after.
+        learned: part of what the best constant leaves, mean over runs, with its interval; at most 1.
+        best, worst: the same of the best and the worst run.
+        held_out: the same of samples that were not trained on; NaN where there are none.
+        diverged, runs: how many runs ended without a finite loss, of how many.
+    """
+
+    arm: str
+    what: str
+    first: float
+    loss: float
+    learned: Effect
+    best: float
+    worst: float
+    held_out: Effect
+    diverged: int
+    runs: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, what is not finite as null."""
+        return {
+            "arm": self.arm, "what": self.what, "first_loss": plain(self.first), "loss": plain(self.loss),
+            "learned": numbers(self.learned), "best": plain(self.best), "worst": plain(self.worst),
+            "held_out": numbers(self.held_out), "diverged": self.diverged, "runs": self.runs,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Learnability:
+    """What the arms say together.
+
+    Attributes:
+        constant: loss of the best constant prediction.
+        constant_is: in words, what that is.
+        rows: one an arm.
+        verdict: ``learns``, ``memorises``, ``slow``, ``stuck``, ``depends on the start``, ``diverges`` or ``nothing to
+            learn``.
+        words: what that means, and where to look.
+    """
+
+    constant: float
+    constant_is: str
+    rows: tuple[Row, ...]
+    verdict: str
+    words: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "verdict": self.verdict, "words": self.words, "constant_loss": plain(self.constant),
+            "constant_is": self.constant_is, "rows": [r.to_json() for r in self.rows],
+        }  # fmt: skip
+
+
+def plain(x: float) -> float | None:
+    """A number as JSON has it."""
+    return x if math.isfinite(x) else None
+
+
+def numbers(e: Effect) -> dict[str, Any]:
+    """An effect as JSON has it."""
+    return {"value": plain(e.value), "interval": [plain(e.low), plain(e.high)], "runs": e.runs}
+
+
+def learnability(
+    arm: Arm,
+    protocol: Protocol,
+    kept: MutableMapping[str, Curve],
+    on_run: Callable[[str], None] = lambda name: None,
+) -> tuple[Learnability, Scale]:
+    """Train the four arms.
+
+    Args:
+        arm: the untreated one.
+        protocol: how to train.
+        kept: curves of arms trained before, which are not trained again; new ones are added.
+        on_run: called with the name of each arm that has been trained.
+    """
+    arms = {
+        AS_IT_IS: (arm, f"{len(arm.train):,} samples as they are"),
+        ONE_BATCH: (_one_batch(arm, protocol), f"one batch of {min(protocol.batch, len(arm.train))}, again and again"),
+    }
+    if arm.samples.target is not None:
+        arms[ALIKE] = _alike(arm), "all inputs those of one sample: only a constant can be learned"
+        arms[PERMUTED] = _permuted(arm), "targets of other samples: only memory can help"
+    for name, (changed, _) in arms.items():
+        if name not in kept:
+            few = changed if name == AS_IT_IS else replace(changed, networks=changed.networks[:FEW])
+            kept[name] = run(few, protocol)
+        on_run(name)
+    scale = scaled(arm, [kept[name] for name in arms], kept.get(ALIKE))
+    batch_scale = scaled(arms[ONE_BATCH][0], [kept[name] for name in arms], kept.get(ALIKE))
+    rows = tuple(
+        row(name, what, kept[name], batch_scale if name == ONE_BATCH else scale, held_out=name in (AS_IT_IS, PERMUTED))
+        for name, (_, what) in arms.items()
+    )
+    verdict, words = judged(rows, protocol, arm, scale)
+    return Learnability(scale.constant, scale.what, rows, verdict, words), scale
+
+
+def scaled(arm: Arm, curves: Sequence[Curve], alike: Curve | None = None) -> Scale:
+    """What losses of an arm are held against.
+
+    Args:
+        arm: whose loss and targets.
+        curves: all that were seen: losses below 0 have no known floor but the smallest.
+        alike: trained on alike inputs: the constant where outputs are no tensor.
+    """
+    constant, what = best_constant(arm), "the best prediction that is the same for every sample"
+    if not math.isfinite(constant) and alike is not None:
+        ended = [x for x in alike.loss if math.isfinite(x)]
+        constant = min(ended, default=math.nan)
+        what = "the network trained on inputs that are all alike"
+    seen = [x for c in curves for point in c.path for x in point if math.isfinite(x)]
+    floor = min([0.0, *seen])
+    trivial = constant - floor <= 1e-6 * max(1.0, abs(constant))
+    if trivial or not math.isfinite(constant):
+        started = [x for c in curves for x in c.path[0] if math.isfinite(x)]
+        constant, what = (sum(started) / len(started) if started else math.nan), "the network before training"
+    return Scale(constant, floor, what, trivial)
+
+
+def row(name: str, what: str, curve: Curve, scale: Scale, held_out: bool) -> Row:
+    """One arm's numbers."""
+    nothing = Effect(math.nan, math.nan, math.nan, 0)
+    learned = scale.learned(curve.loss)
+    known = [x for x in learned if math.isfinite(x)] or [math.nan]
+    return Row(
+        name, what, _mean(curve.path[0]), _mean(curve.loss), mean(learned), max(known), min(known),
+        mean(scale.learned(curve.held_out)) if held_out else nothing, curve.diverged, len(curve.loss),
+    )  # fmt: skip
+
+
+def judged(rows: Sequence[Row], protocol: Protocol, arm: Arm, scale: Scale) -> tuple[str, str]:
+    """What the pattern of the rows says, as a word and in words."""
+    by = {r.arm: r for r in rows}
+    whole, one, permuted = by[AS_IT_IS], by[ONE_BATCH], by.get(PERMUTED)
+    how = f"{protocol.steps} steps of {arm.steps}"
+    if whole.diverged:
+        return "diverges", (
+            f"{whole.diverged} of {whole.runs} runs diverged within {how}: the step is too large for this network, or "
+            "its numbers overflow. Data and loop are not needed to explain the failure."
+        )
+    if scale.trivial:
+        return "nothing to learn", (
+            "A constant prediction reaches the smallest possible loss: all targets are alike, or the loss does not "
+            "look at them."
+        )
+    if whole.best >= FITS and whole.worst < MATERIAL:
+        return "depends on the start", (
+            f"Some runs learn ({_percent(whole.best)} of what a constant leaves), others {_percent(whole.worst)}: the "
+            "first weights decide. Units that never respond, a clipped readout or a large step are the usual causes."
+        )
+    told = f"{_percent(whole.learned.value)} of what {scale.what} leaves"
+    if _at_least(whole.learned, MATERIAL):
+        if math.isfinite(whole.held_out.value) and whole.held_out.value < MATERIAL:
+            as_well = permuted is not None and permuted.learned.value > whole.learned.value - MATERIAL
+            return "memorises", (
+                f"{how} take away {told} on training samples and nothing on held-out ones: the network memorises. "
+                + ("Permuted targets are fitted as well: look at how inputs and targets were put together, "
+                   "or bring more samples." if as_well else
+                   "It fits these targets better than permuted ones, so there is something to learn: "
+                   "bring more samples, or regularise.")
+            )  # fmt: skip
+        return "learns", (
+            f"It trains here: {how} take away {told} (held out: {_percent(whole.held_out.value)}). If your own "
+            "training fails, look at your loop: what the optimiser holds, zero_grad, the mode, the schedule, and the "
+            "data it is fed (nonsingular watch)."
+        )
+    if one.diverged or not _at_least(one.learned, MATERIAL):
+        return "stuck", (
+            f"Not even one batch can be fitted: {how} take away {_percent(one.learned.value)} of what a constant "
+            "leaves. The cause lies in the network, its loss or the optimiser, not in the data."
+        )
+    if not _at_least(one.learned, FITS):
+        return "slow", (
+            f"One batch is fitted in part ({_percent(one.learned.value)}), the whole hardly ({told}): the network "
+            f"learns slowly under {how}. Look at the step, the scale of inputs and targets, and the network's signals."
+        )
+    return "slow", (
+        f"One batch can be fitted ({_percent(one.learned.value)}), all samples cannot ({told}) within {how}: inputs "
+        "that tell little about the targets, wrongly paired samples, or too few or too small steps."
+    )
+
+
+def _at_least(effect: Effect, size: float) -> bool:
+    return effect.value >= size and not effect.low <= 0
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [x for x in values if math.isfinite(x)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.005 else "nothing"
+
+
+def _one_batch(arm: Arm, protocol: Protocol) -> Arm:
+    few = arm.train[: protocol.batch]
+    return replace(arm, train=few, test=few)
+
+
+def _alike(arm: Arm) -> Arm:
+    """Every sample with the inputs of the first."""
+
+    def first(t: Tensor) -> Tensor:
+        return t[:1].expand_as(t).contiguous() if t.ndim and t.shape[0] == arm.samples.samples else t
+
+    return replace(arm, samples=with_inputs(arm.samples, first))
+
+
+def _permuted(arm: Arm) -> Arm:
+    """Training targets permuted among the training samples; held-out ones stay."""
+    order = torch.arange(arm.samples.samples, device=arm.train.device)
+    shuffled = torch.randperm(len(arm.train), generator=torch.Generator().manual_seed(1)).to(arm.train.device)
+    order[arm.train] = arm.train[shuffled]
+
+    def mixed(t: Tensor) -> Tensor:
+        return t[order] if t.ndim and t.shape[0] == arm.samples.samples else t
+
+    return replace(arm, samples=with_targets(arm.samples, mixed))

@@ -1,0 +1,136 @@
+"""The user's optimiser for copies trained side by side: the same rule, groups and rates, on stacked parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nonsingular.errors import InputError
+
+ELEMENTWISE = (
+    "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Rprop", "ASGD",
+)  # fmt: skip
+"""Optimisers of ``torch.optim`` that treat every number alone, so that stacked copies are stepped as each would be."""
+
+PASSED_ON = {"params", "fused", "foreach", "capturable", "differentiable", "initial_lr", "decoupled_weight_decay"}
+Optimiser = torch.optim.Optimizer | Callable[[nn.Module], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How a copy's parameters are stepped.
+
+    Attributes:
+        kind: class of ``torch.optim``.
+        groups: the names of the parameters and the settings of each group; names that no group has are not trained.
+            None for the names stands for all parameters.
+        clip: norm to which each copy's gradient is clipped; None clips nothing.
+    """
+
+    kind: Callable[..., torch.optim.Optimizer]
+    groups: tuple[tuple[tuple[str, ...] | None, Mapping[str, Any]], ...]
+    clip: float | None = None
+
+    def __call__(self, stacked: Mapping[str, Tensor]) -> torch.optim.Optimizer:
+        """The optimiser over parameters ``[run, ...]`` by name."""
+        groups = [
+            {**settings, "params": [p for n, p in stacked.items() if p.requires_grad and (names is None or n in names)]}
+            for names, settings in self.groups
+        ]
+        optimiser = self.kind([g for g in groups if g["params"]])
+        if self.clip is not None:
+            optimiser.register_step_pre_hook(_clipped(self.clip))
+        return optimiser
+
+    def __str__(self) -> str:
+        rates = sorted({float(settings["lr"]) for _, settings in self.groups})
+        clip = "" if self.clip is None else f", gradients clipped to {self.clip:g}"
+        return f"{self.name} at {' and '.join(f'{r:g}' for r in rates)}{clip}"
+
+    @property
+    def name(self) -> str:
+        """Of the class."""
+        return str(getattr(self.kind, "__name__", "optimiser"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        settings = [
+            {k: v for k, v in s.items() if isinstance(v, int | float | str | bool | None | list | tuple)}
+            for _, s in self.groups
+        ]
+        return {"optimiser": self.name, "groups": settings, "clip": self.clip}
+
+    def scaled(self, factor: float) -> Steps:
+        """With all learning rates times ``factor``."""
+        return self._with(lambda s: {**s, "lr": s["lr"] * factor})
+
+    def without_decay(self) -> Steps:
+        """Without weight decay."""
+        return self._with(lambda s: {**s, "weight_decay": 0.0})
+
+    @property
+    def decay(self) -> float:
+        """The largest weight decay of a group."""
+        return max((float(s.get("weight_decay") or 0.0) for _, s in self.groups), default=0.0)
+
+    def _with(self, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Steps:
+        return replace(self, groups=tuple((names, change(settings)) for names, settings in self.groups))
+
+
+def named(optimiser: str, learning_rate: float) -> Steps:
+    """``adam`` or ``sgd`` on all parameters."""
+    kind: Any = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimiser]
+    return Steps(kind, ((None, {"lr": learning_rate}),))
+
+
+def like(optimiser: Optimiser, model: nn.Module) -> Steps:
+    """The rule, groups and rates of a user's own optimiser.
+
+    Args:
+        optimiser: over the model's parameters, or model -> optimiser.
+        model: whose parameters it holds.
+
+    Raises:
+        InputError: an optimiser that steps matrices or needs a closure, or that holds none of the model's parameters.
+    """
+    made = optimiser if isinstance(optimiser, torch.optim.Optimizer) else optimiser(model)
+    if not isinstance(made, torch.optim.Optimizer):
+        raise InputError(f"optimiser(model) must return a torch.optim.Optimizer, got {type(made).__name__}")
+    kind = type(made)
+    if kind is not getattr(torch.optim, kind.__name__, None) or kind.__name__ not in ELEMENTWISE:
+        raise InputError(
+            f"copies cannot be trained side by side with {kind.__name__}; for the proof name one of "
+            f"{', '.join(ELEMENTWISE[:4])}, ..."
+        )
+    names = {id(p): name for name, p in model.named_parameters()}
+    groups = []
+    for group in made.param_groups:
+        held = tuple(names[id(p)] for p in group["params"] if id(p) in names)
+        if held:
+            groups.append((held, {k: _plain(v) for k, v in group.items() if k not in PASSED_ON}))
+    if not groups:
+        raise InputError("the optimiser holds none of the model's parameters: it was made for another model")
+    return Steps(kind, tuple(groups))
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, Tensor) else value
+
+
+def _clipped(most: float) -> Callable[..., None]:
+    """Before a step, each run's gradient is shrunk to a norm of ``most`` where it is larger."""
+
+    def hook(optimiser: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        gradients = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+        if not gradients:
+            return
+        norm = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
+        shrink = (most / norm.clamp_min(1e-30)).clamp_max(1.0)
+        for g in gradients:
+            g.mul_(shrink.view(-1, *[1] * (g.ndim - 1)))
+
+    return hook

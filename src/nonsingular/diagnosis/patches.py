@@ -1,0 +1,150 @@
+"""The smallest proved change as a diff against the user's file, where exactly one place of it is meant."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from nonsingular.diagnosis.programs import CLIP
+from nonsingular.diagnosis.prove import Trial
+
+MODULES = {
+    "softmax": "Softmax", "log_softmax": "LogSoftmax", "sigmoid": "Sigmoid", "logsigmoid": "LogSigmoid",
+    "tanh": "Tanh", "relu": "ReLU", "hardtanh": "Hardtanh", "softplus": "Softplus", "elu": "ELU",
+}  # fmt: skip
+"""Functions -> modules that call them."""
+Edit = tuple[int, int, str]
+"""From here to there in the source, and what stands there then."""
+
+
+def diff(path: Path, trial: Trial) -> str:
+    """The change that a treatment means in the user's own file, as a unified diff.
+
+    Args:
+        path: the file that builds the network.
+        trial: what was proved.
+
+    Returns:
+        "" where the change is none of the file, or could stand in more than one place.
+    """
+    find = _finder(trial)
+    if find is None or not path.is_file():
+        return ""
+    source = path.read_text(encoding="utf-8")
+    try:
+        found = find(ast.parse(source), source)
+    except (SyntaxError, ValueError):
+        return ""
+    if len(found) != 1:
+        return ""
+    [(start, end, new)] = found
+    changed = source[:start] + new + source[end:]
+    before, after = (text.splitlines(keepends=True) for text in (source, changed))
+    return "".join(difflib.unified_diff(before, after, path.name, path.name, n=2))
+
+
+def _finder(trial: Trial) -> Callable[[ast.AST, str], list[Edit]] | None:
+    name = trial.treatment
+    if name.startswith("learning_rate_"):
+        factor = float(name.removeprefix("learning_rate_").removesuffix("x"))
+        return lambda tree, source: _rates(tree, source, factor)
+    if name == "remove_last_activation" and (last := re.search(r"the last (\w+) removed", trial.what)):
+        activation = last[1]
+        return lambda tree, source: _activations(tree, source, activation)
+    if name == "another_loss" and (swap := re.search(r"(\w+) instead of (\w+)", trial.what)):
+        new, old = swap[1], swap[2]
+        return lambda tree, source: _losses(tree, source, old, new)
+    if name == "no_weight_decay":
+        return lambda tree, source: [
+            (*_span(k.value, source), "0.0")
+            for k in _keywords(tree, "weight_decay")
+            if isinstance(k.value, ast.Constant)
+        ]
+    if name == "clip_gradients":
+        return _clips
+    return None
+
+
+def _rates(tree: ast.AST, source: str, factor: float) -> list[Edit]:
+    return [
+        (*_span(k.value, source), f"{k.value.value * factor:.6g}")
+        for k in _keywords(tree, "lr")
+        if isinstance(k.value, ast.Constant) and isinstance(k.value.value, int | float)
+    ]
+
+
+def _keywords(tree: ast.AST, name: str) -> list[ast.keyword]:
+    return [k for node in ast.walk(tree) if isinstance(node, ast.Call) for k in node.keywords if k.arg == name]
+
+
+def _activations(tree: ast.AST, source: str, name: str) -> list[Edit]:
+    """The last module of a Sequential, or the call that a forward returns."""
+    found: list[Edit] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _last(node.func) == "Sequential" and len(node.args) > 1:
+            final, before = node.args[-1], node.args[-2]
+            if isinstance(final, ast.Call) and _last(final.func) == MODULES.get(name):
+                found.append((_span(before, source)[1], _span(final, source)[1], ""))
+        if isinstance(node, ast.FunctionDef) and node.name == "forward":
+            returned = [n.value for n in ast.walk(node) if isinstance(n, ast.Return)]
+            found += [e for value in returned for e in _called(value, source, name)]
+    return found
+
+
+def _called(value: ast.expr | None, source: str, name: str) -> list[Edit]:
+    if not (isinstance(value, ast.Call) and _last(value.func) == name):
+        return []
+    start, end = _span(value, source)
+    if value.args and isinstance(value.func, ast.Attribute) and _last(value.func.value) in ("F", "torch", "functional"):
+        kept = value.args[0]
+    elif isinstance(value.func, ast.Attribute):  # x.softmax(-1)
+        kept = value.func.value
+    else:
+        return []
+    inner = _span(kept, source)
+    return [(start, end, source[inner[0] : inner[1]])]
+
+
+def _losses(tree: ast.AST, source: str, old: str, new: str) -> list[Edit]:
+    return [
+        (_span(node.func, source)[1] - len(old), _span(node, source)[1], f"{new}()")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and _last(node.func) == old
+    ]
+
+
+def _clips(tree: ast.AST, source: str) -> list[Edit]:
+    """A line before ``optimiser.step()`` of a step that the file has."""
+    found = []
+    for function in (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)):
+        names = [a.arg for a in function.args.args]
+        steps = [
+            n for n in ast.walk(function)
+            if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call) and _last(n.value.func) == "step"
+        ]  # fmt: skip
+        if "model" in names and len(steps) == 1:
+            start = _span(steps[0], source)[0]
+            indent = " " * steps[0].col_offset
+            line = f"torch.nn.utils.clip_grad_norm_(model.parameters(), {CLIP:g})\n{indent}"
+            found.append((start, start, line))
+    return found
+
+
+def _last(node: ast.AST) -> str:
+    """The last name of ``a.b.c``."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def _span(node: ast.expr | ast.stmt, source: str) -> tuple[int, int]:
+    """Where a node stands in the source, in characters."""
+    lines = source.splitlines(keepends=True)
+
+    def place(line: int, column: int) -> int:
+        return sum(map(len, lines[: line - 1])) + len(lines[line - 1].encode()[:column].decode())
+
+    assert node.end_lineno is not None
+    assert node.end_col_offset is not None
+    return place(node.lineno, node.col_offset), place(node.end_lineno, node.end_col_offset)

@@ -1,0 +1,120 @@
+"""What is tried on copies: the learnability arms always, then the treatments that may apply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from nonsingular.diagnosis.course import Arm, Curve, Protocol, arm
+from nonsingular.diagnosis.findings import Finding
+from nonsingular.diagnosis.learnability import Learnability, learnability
+from nonsingular.diagnosis.optimisers import Optimiser, Steps, like
+from nonsingular.diagnosis.programs import TREATMENTS
+from nonsingular.diagnosis.prove import Build, Proof, copies, known, proved
+from nonsingular.errors import InputError
+
+MOST_ADVISED = 6
+"""Treatments of findings that are tried; those of the program come besides where the network does not learn."""
+
+BY_VERDICT = {
+    "diverges": (
+        "learning_rate_0.1x", "learning_rate_0.01x", "clip_gradients", "rescale_input", "scale_targets", "scale_both",
+        "no_weight_decay", "remove_last_activation",
+    ),
+    "stuck": (
+        "match_shapes", "remove_last_activation", "another_loss", "scale_targets", "rescale_input", "scale_both",
+        "learning_rate_10x", "learning_rate_100x",
+        "learning_rate_0.1x", "adam", "no_weight_decay",
+    ),
+    "depends on the start": (
+        "remove_last_activation", "learning_rate_0.1x", "reinitialise", "insert_normalisation", "rescale_input",
+    ),
+    "slow": (
+        "learning_rate_10x", "learning_rate_100x", "learning_rate_0.1x", "adam", "scale_targets", "rescale_input",
+        "scale_both", "match_shapes", "remove_last_activation", "another_loss", "no_weight_decay",
+    ),
+}  # fmt: skip
+"""Treatments of the program by what the learnability arms say."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What copies showed.
+
+    Attributes:
+        learns: the learnability arms; None where no copies could be trained.
+        proof: of the treatments; None where none was tried.
+        note: why no copies could be trained, or "".
+    """
+
+    learns: Learnability | None
+    proof: Proof | None
+    note: str = ""
+
+
+def own_steps(optimiser: Optimiser | None, model: nn.Module) -> Steps | None:
+    """The user's own optimiser, where one is given.
+
+    Raises:
+        InputError: as `like`.
+    """
+    return None if optimiser is None else like(optimiser, model)
+
+
+def tried(
+    build: nn.Module | Build,
+    loss_fn: Any,
+    batches: Any,
+    advised: Sequence[str],
+    protocol: Protocol,
+    steps: Steps | None,
+    kept: MutableMapping[str, Curve] | None,
+    on_run: Callable[[str], None],
+) -> Tried:
+    """Train the learnability arms, and then what is advised and what their pattern suggests.
+
+    Args:
+        build: seed -> network, or a network.
+        loss_fn: as ``Objective`` takes it.
+        batches: likewise.
+        advised: treatments that findings name, best first.
+        protocol: how to train.
+        steps: the user's own optimiser, if any.
+        kept: curves of arms trained before.
+        on_run: called with the name of each arm that has been trained.
+    """
+    try:
+        untreated = arm(copies(build, protocol), loss_fn, batches, protocol, steps)
+    except InputError as reason:
+        return Tried(None, None, f"no copies were trained: {reason}")
+    kept = {} if kept is None else kept
+    learns, scale = learnability(untreated, protocol, kept, on_run)
+    names = _chosen(untreated, advised, learns)
+    if not names:
+        return Tried(learns, None)
+    return Tried(learns, proved(untreated, known(names), protocol, kept, on_run, scale))
+
+
+def _chosen(untreated: Arm, advised: Sequence[str], learns: Learnability) -> list[str]:
+    """Those that apply: what findings name first, then what the pattern suggests."""
+    names = dict.fromkeys([*advised[:MOST_ADVISED], *BY_VERDICT.get(learns.verdict, ())])
+    return [name for name in names if _applies(name, untreated)]
+
+
+def _applies(name: str, untreated: Arm) -> bool:
+    try:
+        TREATMENTS[name](replace(untreated, networks=untreated.networks[:1]))
+    except InputError:
+        return False
+    return True
+
+
+def advised(finding: Finding, proof: Proof | None) -> Finding:
+    """The finding with the advice that helped, what helped most first; as it was where nothing was tried."""
+    if proof is None:
+        return finding
+    helped = [t.treatment for t in proof.trials if t.verdict == "helps"]
+    return replace(finding, treatments=tuple(t for t in helped if t in finding.treatments))
