@@ -171,6 +171,52 @@ def write_model(folder, outputs, loss):
     )
 
 
+DICTIONARIES = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Linear(6, 3)
+
+    def forward(self, features, labels=None):
+        logits = self.net(features)
+        return {"logits": logits, "loss": None if labels is None else F.cross_entropy(logits, labels)}
+
+def own():
+    return Own()
+
+def outputs():
+    return Own(), lambda out, labels: F.cross_entropy(out["logits"], labels)
+
+def whole():
+    return Own(), lambda model, batch: F.cross_entropy(model(batch["features"])["logits"], batch["labels"])
+"""
+
+
+def test_spectrum_of_dictionaries_by_any_form_of_the_loss(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(DICTIONARIES)
+    features, labels = torch.randn(8, 6), CLASSES.repeat(2)
+    cut = [{"features": features[:5], "labels": labels[:5]}, {"features": features[5:], "labels": labels[5:]}]
+    torch.save(cut, tmp_path / "b.pt")
+    printed = []
+    for name in ("own", "outputs", "whole"):
+        target = f"{tmp_path / 'mine.py'}:{name}"
+        given = ["--batches", str(tmp_path / "b.pt"), "--out", str(tmp_path / name), "--window", "0.01", "--json"]
+        assert cli.run(["spectrum", target, *given]) == 0
+        printed.append(json.loads(capsys.readouterr().out))
+    assert printed[0] == printed[1] == printed[2]
+    assert printed[0]["positive"]["count"] > 0
+    given = ["--batches", str(tmp_path / "b.pt"), "--out", str(tmp_path / "d")]
+    assert cli.run(["diagnose", f"{tmp_path / 'mine.py'}:own", *given]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "needs one of outputs and targets" in " ".join(error.split())
+
+
 @pytest.mark.parametrize("method", ["exact", "lanczos", "moments"])
 def test_spectrum_command(source, tmp_path, capsys, method):
     out = tmp_path / "out"

@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from nonsingular.curvature import Hessian
+from nonsingular.curvature import GaussNewton, Hessian
+from nonsingular.errors import InputError
 
 LANGUAGE = {"attn_pdrop": 0.0, "resid_pdrop": 0.0, "embd_pdrop": 0.0}
 TOKENS, LONGEST = 23, 8
@@ -294,3 +295,81 @@ def test_low_rank_adapters_on_frozen_weights():
     x, y = torch.randn(9, 4).double(), torch.randint(3, (9,))
     H = holds(model, F.cross_entropy, [(x[:4], y[:4]), (x[4:], y[4:])], lambda: F.cross_entropy(model(x), y))
     assert H.shape[0] == sum(p.numel() for n, p in model.named_parameters() if "base" not in n)
+
+
+# --- the Gauss-Newton matrix of outputs that are no tensor ---------------------------------------------------
+
+
+def gauss_newton_by_hand(model, outputs, loss):
+    """Dense, from a Jacobian by reverse mode and the loss's Hessian in one flat vector of outputs."""
+    params = [p for p in model.parameters() if p.requires_grad]
+    with sdpa_kernel(SDPBackend.MATH):
+        z = torch.cat([t.flatten() for t in outputs()])
+        rows = [torch.autograd.grad(e, params, retain_graph=True, materialize_grads=True) for e in z]
+    J = torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
+    return J.T @ torch.autograd.functional.hessian(loss, z.detach()) @ J
+
+
+@pytest.mark.parametrize("linearise", [True, False])
+def test_gauss_newton_of_several_outputs(linearise):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.mean, self.spread = nn.Linear(3, 4), nn.Linear(4, 1), nn.Linear(4, 1)
+
+        def forward(self, x):
+            h = torch.tanh(self.body(x))
+            return {"mean": self.mean(h), "steps": 3, "others": [self.spread(h)]}
+
+    def likelihood(out, y):
+        return ((out["mean"] - y) ** 2 * out["others"][0].exp() - out["others"][0]).mean()
+
+    torch.manual_seed(0)
+    model, x, y = Two().double(), torch.randn(5, 3).double(), torch.randn(5, 1).double()
+
+    def outputs():
+        out = model(x)
+        return out["mean"], out["others"][0]
+
+    G = GaussNewton(model, likelihood, [(x, y)], linearise=linearise)
+    flat = lambda z: likelihood({"mean": z[:5, None], "others": [z[5:, None]]}, y)  # noqa: E731
+    torch.testing.assert_close(G.dense(), gauss_newton_by_hand(model, outputs, flat))
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be linearised:UserWarning")
+@pytest.mark.parametrize("make", [gpt2, bert])
+def test_gauss_newton_of_a_transformer(make):
+    pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    model, batch = make().double().eval(), sentences(3)
+    tokens = batch.pop("labels")
+    labels = tokens if make is gpt2 else torch.tensor([0, 2, 1])
+
+    def loss(out, y):
+        logits = getattr(out, "logits", out)
+        return F.cross_entropy(logits.flatten(0, -2), y.flatten())
+
+    G = GaussNewton(model, loss, [(batch, labels)])
+    shape = model(**batch).logits.shape
+    expected = gauss_newton_by_hand(model, lambda: [model(**batch).logits], lambda z: loss(z.view(shape), labels))
+    V = torch.randn(G.shape[0], 2, dtype=torch.float64)
+    torch.testing.assert_close(G @ V, expected @ V, rtol=1e-8, atol=1e-10)
+
+
+def test_gauss_newton_refuses_what_is_no_function_of_outputs():
+    torch.manual_seed(0)
+    model, x, y = nn.Linear(3, 2).double(), torch.randn(5, 3).double(), torch.randint(2, (5,))
+
+    class Whole(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = model
+
+        def forward(self, x, y):
+            return F.cross_entropy(self.net(x), y)
+
+    for given in ((model, lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])), (Whole(), None)):
+        with pytest.raises(InputError, match=r"needs a loss_fn\(output, target\)"):
+            GaussNewton(*given, [(x, y)] if given[1] else [((x, y), None)])
+    with pytest.raises(InputError, match="a scalar that loss_fn uses"):
+        GaussNewton(Whole(), lambda out, target: out, [((x, y), y)])

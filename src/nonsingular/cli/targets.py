@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from nonsingular.cli.code import code
 from nonsingular.data import DataSpec, load, prepare
 from nonsingular.errors import InputError
+from nonsingular.objective import Evaluated, cross_entropy_fits, own_loss, read
 from nonsingular.weights import read_weights
 
 FORM = "package.module:factory or file.py:factory"
-Batches = list[tuple[Any, Any]]
+Batches = list[Any]
 LossFn = Callable[..., Tensor]
 
 
@@ -89,12 +90,26 @@ class Target:
 
 @dataclass(frozen=True)
 class Brought:
-    """What a user brought: the target, its model, loss and batches."""
+    """What a user brought: the target, its model, loss (None: the model's own) and batches."""
 
     target: Target
     model: nn.Module
-    loss_fn: LossFn
+    loss_fn: Any
     batches: Batches
+
+    @property
+    def loss_of_outputs(self) -> LossFn:
+        """The loss, for a command that needs one of outputs and targets.
+
+        Raises:
+            InputError: the model's own is all there is.
+        """
+        if self.loss_fn is None:
+            raise InputError(
+                f"{self.target.name} brings its model's own loss; this command needs one of outputs and targets: let "
+                "it return (module, loss_fn)"
+            )
+        return self.loss_fn
 
 
 def bring(
@@ -114,32 +129,26 @@ def bring(
     return Brought(found, model, loss_fn or _default_loss(target, model, pairs), pairs)
 
 
-def _default_loss(target: str, model: nn.Module, batches: Batches) -> LossFn:
-    """The loss of a target that returned none: cross-entropy, if that is what anybody would take."""
-    inputs, truth = batches[0]
-    if isinstance(inputs, Tensor) and isinstance(truth, Tensor):
-        inputs, truth = inputs[:2], truth[:2]
+def _default_loss(target: str, model: nn.Module, batches: Batches) -> LossFn | None:
+    """The loss of a target that returned none: the model's own, or cross-entropy if anybody would take that."""
+    batch = next(read(batches))
+    if isinstance(batch.inputs, Tensor) and isinstance(batch.target, Tensor):
+        batch = batch.take(slice(0, 2), 2)
     try:
         with torch.no_grad(), torch.random.fork_rng():
-            output = _output(model, inputs)
+            output = Evaluated(model, None, "own").output(batch)
     except Exception:
         output = None
     if output is None or next(model.parameters(), None) is None:
         return F.cross_entropy  # whoever uses the model says what is wrong with it
-    scores = isinstance(output, Tensor) and output.is_floating_point() and output.dim() >= 2 and output.shape[1] >= 2
-    numbers = isinstance(truth, Tensor) and not truth.is_floating_point() and truth.dtype != torch.bool
-    if scores and numbers and truth.shape == (output.shape[0], *output.shape[2:]):
+    if own_loss(output) is not None:
+        return None
+    if cross_entropy_fits(output, batch.target):
         return F.cross_entropy
     raise InputError(
-        f"{target} returns no loss, and cross-entropy does not fit outputs {_form(output)} and targets {_form(truth)}: "
-        "let it return (module, loss_fn)"
+        f"{target} returns no loss, and cross-entropy does not fit outputs {_form(output)} and targets "
+        f"{_form(batch.target)}: let it return (module, loss_fn)"
     )
-
-
-def _output(model: nn.Module, inputs: Any) -> Any:
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
 
 def _form(value: Any) -> str:
@@ -169,7 +178,8 @@ def load_batches(
     Args:
         model: decides whether images are flattened: only where it does not take them as [sample, channel, row, column].
         data: name of a data set; the bundled digits by default.
-        batches: a file of ``torch.load(weights_only=True)``: a list of pairs (inputs, targets), or one pair.
+        batches: a file of ``torch.load(weights_only=True)``: a list of batches as `Objective` takes them (pairs of
+            inputs and targets, dictionaries, tensors), or one of them.
         data_dir: as in ``data.load``.
         scaling: as in ``data.DataSpec``.
         samples: training images taken from the data set.
@@ -204,11 +214,14 @@ def _read_batches(path: Path) -> Batches:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(f"{path} is not a file of tensors (torch.save of pairs): {_first_line(error)}") from error
-    if isinstance(found, tuple | list) and len(found) == 2 and isinstance(found[0], Tensor):
-        found = [found]
-    if not isinstance(found, list) or not all(isinstance(b, tuple | list) and len(b) == 2 for b in found):
-        raise InputError(f"{path} must hold a list of pairs (inputs, targets), or one pair")
-    return [(b[0], b[1]) for b in found]
+    if isinstance(found, list) and len(found) == 2 and isinstance(found[0], Tensor):
+        found = tuple(found)  # one pair
+    if isinstance(found, Tensor):
+        raise InputError(f"{path} must hold a list of pairs (inputs, targets) or of dictionaries, or one of them")
+    try:
+        return [batch.whole for batch in read(found)]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _first_line(error: Exception) -> str:

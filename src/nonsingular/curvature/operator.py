@@ -82,10 +82,14 @@ class Curvature(Recorded, Symmetric):
         problem = Problem(brought(model, loss_fn, batches, **given), params, channels_last)
         super().__init__(problem, linearise, compile, memory)
         problem.check()
+        self._refuse()
         if microbatch is not None:
             self._split_batches(microbatch)
 
     # --- what a kind of curvature defines -------------------------------------------------------------------
+
+    def _refuse(self) -> None:
+        """Refuse problems that have no curvature of this kind."""
 
     @abstractmethod
     def _recomputed(self, batch: Batch, direction: Params) -> Sequence[Tensor]:

@@ -71,7 +71,7 @@ def command(
         _keep_earlier(out, steps > 0 and resume, replace)
         kept = diagnosis.Kept(out, diagnosis.plan(target, model, protocol, **settings), resume) if steps else None
         found = diagnosis.diagnose(
-            model, mine.loss_fn, mine.batches, steps=steps, protocol=protocol, build=build, curvature=curvature,
+            model, mine.loss_of_outputs, mine.batches, steps=steps, protocol=protocol, build=build, curvature=curvature,
             kept=kept, budget=diagnosis.Budget(seconds=seconds), on_progress=bar.note,
         )  # fmt: skip
         write_whole(out / "diagnosis.json", to_json(found.to_json()))

@@ -36,10 +36,14 @@ def command(
     from nonsingular.cli import targets
     from nonsingular.cli.tables.spectrum import print_spectrum
     from nonsingular.files import held, to_json, write_figure, write_whole
+    from nonsingular.objective import Objective
     from nonsingular.plots.spectra import density
 
     mine = targets.bring(target, checkpoint, data, batches, data_dir, scaling, samples, seed)
-    H = curvature.Hessian(mine.model.to(options.device(device)), mine.loss_fn, mine.batches)
+    objective = Objective(mine.model, mine.loss_fn, mine.batches, device=options.device(device))
+    for note in objective.notes:
+        typer.echo(note, err=True)
+    H = curvature.Hessian(objective)
     method = method or ("exact" if H.shape[0] <= EXACT_BY_DEFAULT else "lanczos")
     with held(out):
         found = curvature.spectrum(H, window, method, eigenvalues=True, seed=seed)
