@@ -1,5 +1,6 @@
 """``nonsingular landscape`` as a user runs it."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -75,6 +76,43 @@ def test_json_is_for_programs(capsys, here):
     assert set(numbers["roughness"]) == {"nonconvex", "total_variation", "excess_variation", "sharpness"}
 
 
+def strictly(text):
+    """JSON as its standard has it, without words for what is no number."""
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_json_has_no_words_for_missing_numbers(capsys, here):
+    (here / "far.py").write_text(
+        MODEL
+        + "def far():\n    model = mlp()\n    for p in model.parameters():\n        p.data *= 1e8\n    return model\n"
+    )
+    for target, span in (("mine.py:mlp", 1), ("far.py:far", 1e30)):
+        arguments = (target, "--samples", 50, "--grid", 5, "--span", span, "--out", target[:3])
+        found = strictly(landscape(capsys, *arguments, "--json"))
+        strictly((here / target[:3] / "landscape.json").read_text())
+        landscape(capsys, *arguments, "--resume")  # the table has a dash where JSON has null
+    assert found["not_finite"] > 0
+    assert found["largest_loss"] is None or found["largest_loss"] > 0
+
+
+@pytest.mark.parametrize("kinds", ["vtk", "vtk,h5"])
+def test_files_for_other_programs(capsys, here, kinds):
+    if "h5" in kinds and importlib.util.find_spec("h5py") is None:
+        assert "nonsingular[h5]" in landscape(capsys, "mine.py:mlp", "--export", kinds, status=2)
+        return
+    files = [weights(here / f"{k}.pt", k) for k in range(4)]
+    given = [option for file in files for option in ("--checkpoint", file)]
+    common = ("mine.py:mlp", "--samples", 50, "--grid", 5, "--export", kinds)
+    for out, options in {"plane-0": (), "line": given[:4], "path": given}.items():
+        landscape(capsys, *common, *options, "--out", out)
+        for kind in kinds.split(","):
+            assert (here / out / f"{out}.{kind}").stat().st_size > 0
+
+
 def test_two_checkpoints_are_a_line_and_more_a_path(capsys, here):
     files = [weights(here / f"{k}.pt", k) for k in range(4)]
     given = [option for file in files for option in ("--checkpoint", file)]
@@ -107,6 +145,7 @@ def test_hessian_directions_and_the_map_of_convexity(capsys, here):
         (["--subset", 5000], "between 1 and the 50 given"),
         (["--precision", "half"], "float32, bfloat16, auto"),
         (["--planes", 2, "--directions", "hessian"], "leave out planes"),
+        (["--export", "stl"], "unknown export 'stl'; there are vtk, h5"),
         (["--checkpoint", "none.pt"], "no checkpoint at none.pt"),
         (["--checkpoint", "mine.py"], "not a readable checkpoint"),
         (["--checkpoint", "other.pt"], "does not fit the model"),

@@ -81,6 +81,14 @@ def test_tolerance_zero_evaluates_everything():
     assert found.error == 0
 
 
+def test_there_is_no_error_where_nothing_is_interpolated():
+    truth = NOISE.copy()
+    truth[::2] = np.inf
+    found = refined(truth)
+    assert found.evaluated.all()
+    assert (found.error, found.worst) == (0, 0)
+
+
 def test_infinite_and_missing_values_are_not_interpolated_across():
     truth = BOWL.copy()
     truth[X > 0.6] = np.inf

@@ -8,14 +8,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from torch import nn
 
 from nonsingular.errors import InputError
-from nonsingular.files import to_json, write_whole
+from nonsingular.files import plain, to_json, write_whole
 from nonsingular.landscape.convexity import convexity
 from nonsingular.landscape.directions import NORMALISATIONS, between, eigenvectors, gaussian
+from nonsingular.landscape.export import require_h5py, save_h5, save_vtk
 from nonsingular.landscape.fitting import Direction
+from nonsingular.landscape.paths import principal
 from nonsingular.landscape.roughness import MEASURES, compare
 from nonsingular.landscape.surface import Settings, line, surface, trajectory, with_weights
 from nonsingular.objective import Loss
@@ -23,6 +26,7 @@ from nonsingular.training import Store
 from nonsingular.weights import Weights
 
 DIRECTIONS = (*NORMALISATIONS, "hessian")
+EXPORTS = ("vtk", "h5")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Look:
         span: planes reach from ``-span`` to ``span``; None takes 1 for normalised directions, and for the others the
             multiple of a direction that is a tenth of the weights' norm.
         convexity: points along each axis of a map of the Hessian's extreme eigenvalues; 0 for none.
+        export: files for other programs: ``vtk`` (ParaView), ``h5`` (the loss-landscape project's scripts).
 
     Raises:
         InputError: unknown directions, numbers out of range.
@@ -51,6 +56,7 @@ class Look:
     grid: int = 51
     span: float | None = None
     convexity: int = 0
+    export: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.directions not in DIRECTIONS:
@@ -63,6 +69,11 @@ class Look:
             raise InputError(f"span must be positive, got {self.span}")
         if self.convexity < 0:
             raise InputError(f"convexity must be at least 0, got {self.convexity}")
+        for kind in self.export:
+            if kind not in EXPORTS:
+                raise InputError(f"unknown export {kind!r}; there are {', '.join(EXPORTS)}")
+        if "h5" in self.export:
+            require_h5py()
 
 
 def explore(
@@ -95,11 +106,14 @@ def explore(
     common: dict[str, Any] = {"grid": look.grid, "settings": settings, "on_points": on_points}
     if len(states) > 2:
         kept = folder / "points-path.npz"
-        return trajectory(here, loss_fn, batches, states, keep=kept, **common).assign_attrs(kind="trajectory")
+        found = trajectory(here, loss_fn, batches, states, keep=kept, **common)
+        _export(look, folder / "path", found, principal(states, here).directions, here)
+        return found.assign_attrs(kind="trajectory")
     if len(states) == 2:
         direction = between(states[0], states[1], here)
         kept = folder / "points-line.npz"
         found = line(here, loss_fn, batches, direction, span=(-0.5, 1.5), keep=kept, **common)
+        _export(look, folder / "line", found, [direction], here)
         return found.assign_attrs(kind="line")
     planes = []
     for k in range(look.planes):
@@ -108,6 +122,7 @@ def explore(
             reach = look.span or (1.0 if look.directions in ("filter", "layer") else _tenth(here, x))
         span, kept = (-reach, reach), folder / f"points-{k}.npz"
         planes.append(surface(here, loss_fn, batches, x, y, span=span, keep=kept, **common))
+        _export(look, folder / f"plane-{k}", planes[-1], [x, y], here)
         if k == 0 and look.convexity:
             curved = convexity(here, loss_fn, batches, x, y, span=span, grid=look.convexity, seed=look.seed)
     found = xr.concat(planes, "plane", combine_attrs="drop_conflicts", join="exact")
@@ -124,7 +139,10 @@ VARYING = ("evaluated", "interpolation_error", "interpolation_worst", "interpola
 
 
 def summary(found: xr.Dataset) -> dict[str, Any]:
-    """The numbers of a result, for a table or JSON: what was evaluated, with what error, and how rough it is."""
+    """The numbers of a result, for a table or JSON: what was evaluated, with what error, and how rough it is.
+
+    What there is no number for is None: a deviation over one plane, say, or the ends of losses that are never finite.
+    """
     numbers: dict[str, Any] = {k: v for k, v in found.attrs.items() if k not in VARYING}
     numbers |= {k: found.attrs[k] for k in VARYING if k in found.attrs}
     if found.attrs["kind"] == "planes":
@@ -134,10 +152,16 @@ def summary(found: xr.Dataset) -> dict[str, Any]:
             numbers["roughness"] = {n: {"mean": spread[n][0], "deviation": spread[n][1]} for n in MEASURES}
     if "explained" in found:
         numbers["explained"] = found.explained.values.tolist()
+    if "distance" in found:
+        numbers["largest_distance"] = float(found.distance.max())
     if "hessian_ratio" in found:
         numbers["largest_hessian_ratio"] = float(found.hessian_ratio.max())
-    numbers["smallest_loss"], numbers["largest_loss"] = float(found.loss.min()), float(found.loss.max())
-    return numbers
+    loss = found.loss.where(np.isfinite(found.loss))
+    numbers["smallest_loss"], numbers["largest_loss"] = float(loss.min()), float(loss.max())
+    numbers["not_finite"] = int(loss.isnull().sum())
+    for name in found.attrs.get("metrics", []):
+        numbers[name] = {"smallest": float(found[name].min()), "largest": float(found[name].max())}
+    return plain(numbers)
 
 
 def begin(folder: Path, resume: bool) -> None:
@@ -158,6 +182,15 @@ def save(folder: Path, found: xr.Dataset, target: str, look: Look, settings: Set
     Store.save(store, found)
     numbers = {"target": target, "look": asdict(look), "settings": asdict(settings), "results": summary(found)}
     write_whole(folder / "landscape.json", to_json(numbers) + "\n")
+
+
+def _export(look: Look, name: Path, found: xr.Dataset, directions: Sequence[Direction], model: nn.Module) -> None:
+    """The files for other programs that are asked for, ``NAME.vtk`` and so on."""
+    name.parent.mkdir(parents=True, exist_ok=True)
+    if "vtk" in look.export:
+        save_vtk(found, name.with_suffix(".vtk"))
+    if "h5" in look.export:
+        save_h5(found, name.with_suffix(".h5"), directions, model)
 
 
 def _pair(model: nn.Module, loss_fn: Loss, batches: Any, look: Look, plane: int) -> tuple[Direction, Direction]:

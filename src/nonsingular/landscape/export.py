@@ -178,11 +178,21 @@ def _listed(direction: Mapping[str, Tensor], model: nn.Module) -> list[np.ndarra
     return [(t.float() if t.dtype == torch.bfloat16 else t).detach().cpu().numpy() for t in tensors]
 
 
-def _hdf5(content: Mapping[str, Any]) -> bytes:
+def require_h5py() -> Any:
+    """The h5py package.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
     try:
         import h5py
     except ImportError:
         raise MissingExtra("writing .h5", "h5") from None
+    return h5py
+
+
+def _hdf5(content: Mapping[str, Any]) -> bytes:
+    h5py = require_h5py()
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         for name, values in content.items():

@@ -80,10 +80,11 @@ def refine(
         errors = np.abs(grid.values[tuple(drawn.T)] - predicted)
         values = np.where(grid.known, grid.values, values)
         share = (len(left) - len(drawn)) / grid.known.size
+        if not share:  # the last of the interpolated points were checked: none is left
+            return Refined(values, grid.known, 0.0, 0.0, len(drawn))
         error = math.sqrt(share * np.mean(errors**2)) if np.isfinite(errors).all() else math.inf
-        if error <= tolerance * grid.range or not (~grid.known).any():
-            worst = float(errors.max()) if share else 0.0
-            return Refined(values, grid.known, error, worst, len(drawn))
+        if error <= tolerance * grid.range:
+            return Refined(values, grid.known, error, float(errors.max()), len(drawn))
         # Surprises found by the check count in full in the next descent, on every level.
         suspicion = np.maximum(suspicion, _around(_on(shape, drawn, errors), (SPACING // 2,) * len(shape)))
 

@@ -47,6 +47,9 @@ def command(
         str, typer.Option(help="float32, bfloat16 (mixed), or auto: whichever is faster.")
     ] = "float32",
     convexity: Annotated[int, typer.Option(help="Points along each axis of a map of the Hessian's extremes.")] = 0,
+    export: Annotated[
+        str, typer.Option(help="Files for other programs: vtk (ParaView), h5 (loss-landscape), or vtk,h5.")
+    ] = "",
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("out/landscape"),
     resume: Resume = False,
@@ -59,7 +62,9 @@ def command(
     from nonsingular.cli.tables.landscape import print_landscape
     from nonsingular.files import held
 
-    look = surfaces.Look(directions, tuple(filter(None, keep.split(","))), seed, planes, grid, span, convexity)
+    look = surfaces.Look(
+        directions, _several(keep), seed, planes, grid, span, convexity, _several(export)
+    )  # fmt: skip
     settings = surfaces.Settings(0.0 if exact else tolerance, subset, precision, seed)
     mine = targets.bring(target, None, data, batches, data_dir, scaling, samples, seed)
     states = checkpoint or []
@@ -78,6 +83,10 @@ def command(
         print_landscape(surfaces.summary(found))
         for path in figures:
             typer.echo(path)
+
+
+def _several(words: str) -> tuple[str, ...]:
+    return tuple(filter(None, words.split(",")))
 
 
 def _draw(out: Path, found: xr.Dataset, title: str) -> list[Path]:

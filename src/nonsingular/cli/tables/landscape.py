@@ -15,7 +15,11 @@ from nonsingular.cli.terminal import console, number
 def print_landscape(numbers: Mapping[str, Any]) -> None:
     """What was evaluated, with what error, and how rough the surface is."""
     to = console()
-    to.print(f"loss from {numbers['smallest_loss']:.4g} to {numbers['largest_loss']:.4g}", highlight=False)
+    lost = f"; not finite at {numbers['not_finite']:,} points" if numbers["not_finite"] else ""
+    to.print(f"loss from {_four(numbers['smallest_loss'])} to {_four(numbers['largest_loss'])}{lost}", highlight=False)
+    for name in numbers.get("metrics", []):
+        ends = numbers[name]
+        to.print(f"{name} from {_four(ends['smallest'])} to {_four(ends['largest'])}", highlight=False)
     for done, error, span in zip(
         *(_as_list(numbers[name]) for name in ("evaluated", "interpolation_error", "range")), strict=True
     ):
@@ -26,11 +30,16 @@ def print_landscape(numbers: Mapping[str, Any]) -> None:
     to.print(f"[dim]{numbers['samples']:,} of {numbers['total_samples']:,} samples; {escape(numbers['how'])}[/]")
     if "explained" in numbers:
         to.print(f"variance of the path: {', '.join(f'{100 * e:.1f} %' for e in numbers['explained'])}")
+        to.print(f"the path leaves the plane by up to {_four(numbers['largest_distance'])}", highlight=False)
     if "roughness" in numbers:
         table = Table("roughness", "mean", "deviation over planes", box=box.SIMPLE_HEAD)
         for name, row in numbers["roughness"].items():
             table.add_row(name.replace("_", " "), number(row["mean"]), number(row["deviation"]))
         to.print(table)
+
+
+def _four(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
 
 
 def _as_list(value: Any) -> list[Any]:
