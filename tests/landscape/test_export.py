@@ -56,7 +56,7 @@ def read_vtk(path):
 
 def test_paraview_gets_every_point_and_its_values(tmp_path):
     _, _, surface = a_surface()
-    surface["accuracy"] = 1 - surface.loss
+    surface["accuracy"], surface["accuracy_standard_error"] = 1 - surface.loss, 0 * surface.loss
     [file] = landscape.save_vtk(surface, tmp_path / "surface.vtk")
     found = read_vtk(file)
     assert (found["kind"], found["dimensions"]) == ("STRUCTURED_GRID", [5, 5, 1])
@@ -101,7 +101,7 @@ def test_paraview_gets_lines_and_runs(tmp_path):
 def test_the_scripts_of_the_loss_landscape_project_find_their_layout(tmp_path):
     h5py = pytest.importorskip("h5py")
     model, directions, surface = a_surface()
-    surface["accuracy"] = 1 - surface.loss
+    surface["accuracy"], surface["accuracy_standard_error"] = 1 - surface.loss, 0 * surface.loss
     files = landscape.save_h5(surface, tmp_path / "surface.h5", directions, model)
     assert [f.name for f in files] == ["surface.h5", "surface-directions.h5"]
     with h5py.File(files[0]) as f:

@@ -135,12 +135,12 @@ def test_the_standard_error_of_a_subset_covers_the_truth():
     truth = landscape.Losses(model, F.cross_entropy, batches, d)(POINTS[:1])[0]
     scores = []
     for seed in range(60):
-        part, error = landscape.Losses(model, F.cross_entropy, batches, d, samples=200, seed=seed)(POINTS[:1])
+        part, error = landscape.Losses(model, F.cross_entropy, batches, d, samples=200, subset_seed=seed)(POINTS[:1])
         assert error[0] > 0
         scores.append((part[0] - truth[0]) / error[0])
     assert 0.7 < np.std(scores) < 1.4
     assert abs(np.mean(scores)) < 0.5
-    two = [landscape.Losses(model, F.cross_entropy, batches, d, samples=50, seed=s)(POINTS)[0] for s in (1, 1)]
+    two = [landscape.Losses(model, F.cross_entropy, batches, d, samples=50, subset_seed=s)(POINTS)[0] for s in (1, 1)]
     np.testing.assert_array_equal(*two)  # one seed, one subset
     alone = landscape.Losses(model, F.cross_entropy, batches, d, samples=1)(POINTS[:1])
     assert np.isnan(alone[1]).all()

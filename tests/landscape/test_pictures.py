@@ -71,7 +71,8 @@ def test_eigenvalues_are_drawn_where_they_were_computed():
 
 
 def test_metrics_have_pictures_of_their_own():
-    one = surface(bowl(), metrics=["accuracy"], kind="planes").assign(accuracy=(("y", "x"), 1 - bowl() / 3))
+    accuracy = (("y", "x"), 1 - bowl() / 3)
+    one = surface(bowl(), kind="planes").assign(accuracy=accuracy, accuracy_standard_error=accuracy)
     figures = plots.draw(one.expand_dims("plane"), "t")
     assert figures.keys() == {"contours", "surface", "accuracy"}
     assert "accuracy" in labels(figures["accuracy"])

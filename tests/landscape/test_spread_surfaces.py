@@ -57,7 +57,7 @@ def _stopped(mine, path, first):
     with np.load(path) as kept:
         content = dict(kept)
     content["done"].flat[first:] = False
-    content["loss"].flat[first:] = np.nan
+    content["values"].reshape(-1)[first:] = np.nan
     np.savez(path, **content)
     assert whole.evaluated.all()
 

@@ -141,7 +141,7 @@ def test_a_zero_matrix_moves_by_the_typical_size_of_the_others(how):
     parts = d["up.weight"] if how == "filter" else d["up.weight"].view(1, -1)
     torch.testing.assert_close(parts.norm(dim=1), typical.expand(len(parts)) * parts.shape[1] ** 0.5)
     line = landscape.line(model, F.cross_entropy, pairs(), d, grid=5)
-    assert line.attrs["moved_from_zero"] == ["up.weight"]
+    assert line.attrs["moved_from_zero"] == "up.weight"
     assert line.attrs["moved_weights"] == sum(t.numel() for t in d.values())
     assert line.attrs["moved_weights"] + line.attrs["still_weights"] == sum(p.numel() for p in model.parameters())
     moved = copy.deepcopy(model)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -15,22 +14,23 @@ from nonsingular.curvature import Hessian, Lanczos
 from nonsingular.errors import InputError
 from nonsingular.landscape.fitting import Direction, fitted
 from nonsingular.landscape.surface import UNIT, Span, _axis
-from nonsingular.objective import Loss
+from nonsingular.objective import Loss, Objective, Options, brought
 
 
 def convexity(
-    model: nn.Module,
-    loss_fn: Loss,
-    batches: Iterable[tuple[Any, Any]],
+    model: nn.Module | Objective,
+    loss_fn: Loss | None,
+    batches: Any,
     x: Direction,
     y: Direction,
     *,
     span: Span = UNIT,
     grid: int = 9,
     steps: int = 30,
-    seed: int = 0,
+    start: int = 0,
     linearise: bool = True,
     on_points: Callable[[int], None] = lambda count: None,
+    **options: Unpack[Options],
 ) -> xr.Dataset:
     """Extreme eigenvalues of the Hessian over a plane, by the Lanczos process.
 
@@ -38,17 +38,18 @@ def convexity(
     how far each is from some eigenvalue.
 
     Args:
-        model: any module; a copy of it is moved over the plane, in evaluation mode.
-        loss_fn: (model output, target) -> scalar.
-        batches: (inputs, target) pairs.
+        model: as in ``landscape.line``.
+        loss_fn: as in ``landscape.line``.
+        batches: as in ``landscape.line``.
         x: first direction.
         y: second direction.
         span: coordinates of the first and last column and row.
         grid: points along each axis.
         steps: products of the Hessian at each point.
-        seed: of the start vector, the same everywhere.
+        start: seed of the start vector, the same everywhere.
         linearise: as ``Hessian`` takes it; it costs time at every point and saves some with every product.
         on_points: called with 1 as each point is done.
+        **options: as in ``landscape.line``.
 
     Returns:
         Dimensions ``y`` and ``x``; ``smallest``, ``largest``, ``residual`` (the larger of both ends' bounds), and
@@ -58,19 +59,17 @@ def convexity(
         InputError: as ``curvature.Hessian`` (a point where the loss is not finite is NaN, the centre is refused).
     """
     axis = _axis(span, grid)
-    x, y = (fitted(d, model, f"direction {k}") for k, d in enumerate((x, y), 1))
-    moved = copy.deepcopy(model).eval()
-    centre = {n: t.detach().clone() for n, t in moved.state_dict().items()}
-    pairs = list(batches)
+    objective = brought(model, loss_fn, batches, mode="eval", **options)
+    x, y = (fitted(d, objective.model, f"direction {k}") for k, d in enumerate((x, y), 1))
+    centre = {**objective.parameters, **objective.buffers}
     found = np.full((3, grid, grid), np.nan)
     for i, j in sorted(np.ndindex(grid, grid), key=lambda ij: abs(axis[ij[0]]) + abs(axis[ij[1]])):
-        state = dict(centre)
+        state: dict[str, torch.Tensor] = dict(centre)
         for c, direction in ((axis[j], x), (axis[i], y)):
             for name, d in direction.items():
-                state[name] = state[name] + c * d
-        moved.load_state_dict(state)
+                state[name] = state[name] + float(c) * d.to(state[name])
         try:
-            found[:, i, j] = _extremes(Hessian(moved, loss_fn, pairs, linearise=linearise), steps, seed)
+            found[:, i, j] = _extremes(Hessian(objective.at(state), linearise=linearise), steps, start)
         except InputError:
             if np.isnan(found).all():  # the centre, which comes first: the model or the data are at fault
                 raise

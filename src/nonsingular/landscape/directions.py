@@ -8,8 +8,8 @@ are. Random directions leave biases and normalisation parameters alone unless th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nonsingular.curvature import Hessian, Lanczos
 from nonsingular.errors import InputError
 from nonsingular.landscape.fitting import Direction, fitted
-from nonsingular.objective import Loss
+from nonsingular.objective import Loss, Objective, Options, brought
 from nonsingular.weights import Weights, state_of
 
 NORMALISATIONS = ("filter", "layer", "none")
@@ -156,27 +156,29 @@ def between(start: Weights, end: Weights, model: nn.Module | None = None) -> Dir
 
 
 def eigenvectors(
-    model: nn.Module,
-    loss_fn: Loss,
-    batches: Iterable[tuple[Any, Any]],
+    model: nn.Module | Objective,
+    loss_fn: Loss | None,
+    batches: Any,
     *,
     count: int = 2,
     steps: int = 500,
     tolerance: float = 1e-3,
-    seed: int = 0,
+    start: int = 0,
+    **options: Unpack[Options],
 ) -> tuple[list[Direction], Float[np.ndarray, " direction"]]:
     """Directions of largest absolute curvature: eigenvectors of the Hessian, by Lanczos, of norm 1.
 
     Products are added until every direction v with its eigenvalue c has ``|H v - c v|`` at most ``tolerance |c|``.
 
     Args:
-        model: in evaluation mode.
-        loss_fn: (model output, target) -> scalar.
-        batches: (inputs, target) pairs.
+        model: as in ``landscape.line``.
+        loss_fn: as in ``landscape.line``.
+        batches: as in ``landscape.line``.
         count: directions wanted.
         steps: products of the Hessian at most; each keeps a vector of all weights.
         tolerance: largest residual, as a share of the eigenvalue.
-        seed: of the start vector.
+        start: seed of the start vector.
+        **options: as in ``landscape.line``.
 
     Returns:
         The directions, largest absolute eigenvalue first, and the eigenvalues.
@@ -184,10 +186,10 @@ def eigenvectors(
     Raises:
         InputError: as ``curvature.Hessian``; fewer than ``count`` parameters; not converged after ``steps`` products.
     """
-    H = Hessian(model, loss_fn, batches)
+    H = Hessian(brought(model, loss_fn, batches, mode="eval", **options))
     if H.shape[0] < count:
         raise InputError(f"a model of {H.shape[0]} parameters has no {count} eigenvectors")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(start)
     process = Lanczos(H, torch.randn(H.shape[0], generator=generator))
     while True:
         process.extend(min(max(30, count), steps - process.steps))

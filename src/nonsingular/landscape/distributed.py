@@ -10,7 +10,8 @@ import torch.distributed as dist
 from jaxtyping import Bool, Float
 
 from nonsingular.curvature.distributed import require_process_group
-from nonsingular.landscape.losses import Losses, Points, Values
+from nonsingular.errors import InputError
+from nonsingular.landscape.losses import Losses, Points, Quantities
 
 TOGETHER = 16
 """Points after which the processes exchange their losses: two numbers a point."""
@@ -26,29 +27,38 @@ class Distributed:
         local: of the same model, loss and directions in every process.
 
     Raises:
-        InputError: no process group has been initialised.
+        InputError: no process group has been initialised, or the loss is no mean over samples in every process.
     """
 
     def __init__(self, local: Losses) -> None:
         require_process_group()
         self.local = local
         self.device = local.device if dist.get_backend() == "nccl" else torch.device("cpu")
-        self.samples, self.total = (int(n) for n in self._sum(np.array([local.samples, local.total], float)))
+        self.samples, self.total, others = (
+            int(n) for n in self._sum(np.array([local.samples, local.total, not local.weighs_samples], float))
+        )
+        if others:
+            raise InputError(
+                "over several processes the loss must be a mean over samples, by which they are weighed; here it is "
+                "another mean (over tokens or pixels some of which are ignored?): evaluate it in one process"
+            )
 
-    def __call__(
-        self, points: Points, on_point: Callable[[int, float, float], None] = lambda i, loss, error: None
-    ) -> tuple[Values, Values]:
-        """As ``Losses``: the losses at ``points`` over all data, and their standard errors."""
-        share = self.local.total / self.total if self.local.reduction == "mean" else 1.0
-        losses, errors = np.empty(len(points)), np.empty(len(points))
+    def evaluate(
+        self, points: Points, on_point: Callable[[int, np.ndarray, np.ndarray], None] = lambda i, values, errors: None
+    ) -> tuple[Quantities, Quantities]:
+        """As ``Losses``: the loss and the metrics at ``points`` over all data, and their standard errors."""
+        part = self.local.total / self.total
+        share = np.full(len(self.local.quantities), part)  # metrics average
+        share[0] = part if self.local.reduction == "mean" else 1.0
+        found, errors = np.empty((len(points), len(share))), np.empty((len(points), len(share)))
         for start in range(0, len(points), TOGETHER):
-            mine, off = self.local(points[start : start + TOGETHER])
+            mine, off = self.local.evaluate(points[start : start + TOGETHER])
             # The parts are drawn independently: variances of their weighted sum add up.
-            loss, variance = self._sum(np.stack([share * mine, (share * off) ** 2]))
-            for row, value, error in zip(range(start, start + len(mine)), loss, np.sqrt(variance), strict=True):
-                losses[row], errors[row] = value, error
+            values, variances = self._sum(np.stack([share * mine, (share * off) ** 2]))
+            for row, value, error in zip(range(start, start + len(mine)), values, np.sqrt(variances), strict=True):
+                found[row], errors[row] = value, error
                 on_point(row, value, error)
-        return losses, errors
+        return found, errors
 
     def everywhere(self, done: Bool[np.ndarray, " *point"]) -> Bool[np.ndarray, " *point"]:
         """The points that every process has done: a stopped run goes on from these."""

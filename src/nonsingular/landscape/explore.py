@@ -18,6 +18,7 @@ from nonsingular.landscape.convexity import convexity
 from nonsingular.landscape.directions import NORMALISATIONS, between, eigenvectors, gaussian
 from nonsingular.landscape.export import require_h5py, save_h5, save_vtk
 from nonsingular.landscape.fitting import Direction
+from nonsingular.landscape.metrics import beside
 from nonsingular.landscape.paths import principal
 from nonsingular.landscape.roughness import MEASURES, compare
 from nonsingular.landscape.surface import Settings, line, surface, trajectory, with_weights
@@ -124,7 +125,7 @@ def explore(
         planes.append(surface(here, loss_fn, batches, x, y, span=span, keep=kept, **common))
         _export(look, folder / f"plane-{k}", planes[-1], [x, y], here)
         if k == 0 and look.convexity:
-            curved = convexity(here, loss_fn, batches, x, y, span=span, grid=look.convexity, seed=look.seed)
+            curved = convexity(here, loss_fn, batches, x, y, span=span, grid=look.convexity, start=look.seed)
     found = xr.concat(planes, "plane", combine_attrs="drop_conflicts", join="exact")
     each = {name: ("plane", [p.attrs[name] for p in planes]) for name in VARYING}
     found = found.rename(evaluated="was_evaluated").assign(each).assign_attrs(kind="planes", directions=look.directions)
@@ -159,8 +160,9 @@ def summary(found: xr.Dataset) -> dict[str, Any]:
     loss = found.loss.where(np.isfinite(found.loss))
     numbers["smallest_loss"], numbers["largest_loss"] = float(loss.min()), float(loss.max())
     numbers["not_finite"] = int(loss.isnull().sum())
-    for name in found.attrs.get("metrics", []):
-        numbers[name] = {"smallest": float(found[name].min()), "largest": float(found[name].max())}
+    numbers["metrics"] = {
+        name: {"smallest": float(found[name].min()), "largest": float(found[name].max())} for name in beside(found)
+    }
     return plain(numbers)
 
 
@@ -195,7 +197,7 @@ def _export(look: Look, name: Path, found: xr.Dataset, directions: Sequence[Dire
 
 def _pair(model: nn.Module, loss_fn: Loss, batches: Any, look: Look, plane: int) -> tuple[Direction, Direction]:
     if look.directions == "hessian":
-        x, y = eigenvectors(model.eval(), loss_fn, batches, seed=look.seed)[0]
+        x, y = eigenvectors(model, loss_fn, batches, start=look.seed)[0]
         return x, y
     seed = look.seed + 2 * plane
     x, y = (gaussian(model, s, normalise=look.directions, keep=look.keep) for s in (seed, seed + 1))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nonsingular.errors import InputError, MissingExtra
 from nonsingular.files import write_whole
 from nonsingular.landscape.fitting import Direction
+from nonsingular.landscape.metrics import beside
 from nonsingular.weights import aliases
 
 HEIGHTS = ("log", "loss", "flat")
@@ -127,9 +128,9 @@ def _grid(found: xr.Dataset) -> xr.Dataset:
 
 def _measured(found: xr.Dataset) -> list[str]:
     """The loss and the metrics beside it, with their standard errors where a subset was taken."""
-    over = found.loss.dims
-    names = [str(n) for n in found.data_vars if found[n].dims == over and found[n].dtype.kind == "f"]
-    return ["loss", *(n for n in names if n != "loss" and (not n.endswith("standard_error") or bool(found[n].any())))]
+    names = ["loss", *beside(found)]
+    errors = ["standard_error", *(f"{name}_standard_error" for name in names[1:])]
+    return names + [e for e in errors if bool((found[e] > 0).any())]
 
 
 def _height(loss: np.ndarray, height: str) -> np.ndarray:

@@ -49,18 +49,22 @@ def fitted(direction: Mapping[str, Tensor] | Tensor | np.ndarray, model: nn.Modu
     return found
 
 
-def movement(directions: Mapping[str, Direction], model: nn.Module) -> dict[str, object]:
+def movement(directions: Mapping[str, Direction], parameters: Mapping[str, Tensor]) -> dict[str, object]:
     """What moves and what stays, for a result's attributes.
+
+    Args:
+        directions: of the axes, fitted to the model.
+        parameters: of the model, at the centre.
 
     Returns:
         ``moved_weights`` and ``still_weights``: numbers of entries of parameters; ``moved_from_zero``: names of the
         matrices that are all zero at the centre and move.
     """
     moving = {name for d in directions.values() for name, t in d.items() if bool(t.any())}
-    parameters = dict(model.named_parameters())
+    zero = [n for n, p in parameters.items() if n in moving and p.dim() > 1 and not bool(p.any())]
     count = sum(p.numel() for name, p in parameters.items() if name in moving)
     return {
         "moved_weights": count,
         "still_weights": sum(p.numel() for p in parameters.values()) - count,
-        "moved_from_zero": [n for n, p in parameters.items() if n in moving and p.dim() > 1 and not bool(p.any())],
+        "moved_from_zero": ", ".join(zero),
     }

@@ -9,16 +9,15 @@ import time
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import Tensor
 
 from nonsingular.errors import InputError
 from nonsingular.files import write_whole
 from nonsingular.landscape.fitting import Direction
+from nonsingular.objective import Objective, tensors
 
 SECONDS = 5.0
 """A killed process loses at most this much work and one point."""
@@ -26,10 +25,10 @@ _DIGESTED = 2**22  # elements of a tensor of data: the first tell one data set f
 
 
 class Kept:
-    """Losses and standard errors on a grid, in memory and, if a path is given, in an ``.npz`` file.
+    """Losses, metrics and standard errors on a grid, in memory and, if a path is given, in an ``.npz`` file.
 
     Args:
-        shape: of the grid.
+        shape: of the grid, and how many quantities there are at a point; the first is the loss.
         path: the file; None keeps nothing. One with the same digest is gone on from.
         digest: of all that decides the values.
 
@@ -41,8 +40,8 @@ class Kept:
     """
 
     def __init__(self, shape: tuple[int, ...], path: Path | None = None, digest: str = "") -> None:
-        self.loss, self.error = np.full(shape, np.nan), np.full(shape, np.nan)
-        self.done = np.zeros(shape, bool)
+        self.values, self.errors = np.full(shape, np.nan), np.full(shape, np.nan)
+        self.done = np.zeros(shape[:-1], bool)
         self.precision = ""
         self._path, self._digest = path, digest
         self._saved = -math.inf  # the first point is written at once: a folder that cannot be written to shows early
@@ -53,19 +52,19 @@ class Kept:
         try:
             with np.load(path, allow_pickle=False) as kept:
                 digest, self.precision = str(kept["digest"]), str(kept["precision"])
-                found = kept["loss"], kept["error"], kept["done"]
+                found = kept["values"], kept["errors"], kept["done"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             raise InputError(f"{path} is not a readable file of losses; delete it to start again") from None
-        if digest != self._digest or found[0].shape != self.loss.shape:
+        if digest != self._digest or found[0].shape != self.values.shape:
             raise InputError(
-                f"{path} holds the losses of another surface (weights, data, directions or grid differ); "
+                f"{path} holds the losses of another surface (weights, data, directions, metrics or grid differ); "
                 "repeat the command that began it, or name another folder"
             )
-        self.loss, self.error, self.done = found
+        self.values, self.errors, self.done = found
 
-    def put(self, index: tuple[int, ...], loss: float, error: float) -> None:
+    def put(self, index: tuple[int, ...], values: np.ndarray, errors: np.ndarray) -> None:
         """Keep one point; the file is written every few seconds."""
-        self.loss[index], self.error[index], self.done[index] = loss, error, True
+        self.values[index], self.errors[index], self.done[index] = values, errors, True
         if time.monotonic() - self._saved > SECONDS:
             self.save()
 
@@ -76,22 +75,24 @@ class Kept:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()
         np.savez(
-            content, digest=self._digest, precision=self.precision, loss=self.loss, error=self.error, done=self.done
-        )
+            content, digest=self._digest, precision=self.precision, values=self.values, errors=self.errors,
+            done=self.done,
+        )  # fmt: skip
         write_whole(self._path, content.getvalue())
         self._saved = time.monotonic()
 
 
-def digest(model: nn.Module, directions: Iterable[Direction], batches: Iterable[Any], *rest: object) -> str:
+def digest(objective: Objective, directions: Iterable[Direction], *rest: object) -> str:
     """A hash of weights, directions, the beginnings of all tensors of data, and whatever else decides the losses."""
-    found = hashlib.sha256(repr(rest).encode())
-    for state in (model.state_dict(), *directions):
+    found = hashlib.sha256(repr((objective.form, objective.seed, objective.weights, *rest)).encode())
+    for state in (objective.parameters, objective.buffers, *directions):
         for name, tensor in state.items():
-            if isinstance(tensor, Tensor):
-                found.update(f"{name}{tuple(tensor.shape)}".encode())
-                found.update(_bytes(tensor))
-    for leaf in tree_leaves(list(batches)):
-        found.update(_bytes(leaf.flatten()[:_DIGESTED]) if isinstance(leaf, Tensor) else repr(leaf).encode())
+            found.update(f"{name}{tuple(tensor.shape)}".encode())
+            found.update(_bytes(tensor))
+    for batch in objective.batches:
+        for tensor in tensors(batch.whole):
+            found.update(f"{batch.index}{tuple(tensor.shape)}".encode())
+            found.update(_bytes(tensor.flatten()[:_DIGESTED]))
     return found.hexdigest()[:16]
 
 

@@ -7,29 +7,40 @@ convolutions, in pieces of the data that stay in the processor's cache.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from nonsingular.curvature.problem import Problem
 from nonsingular.errors import InputError
 from nonsingular.landscape.fitting import Direction, fitted
 from nonsingular.landscape.folding import Folded, fold
-from nonsingular.landscape.subset import estimate, subset
-from nonsingular.objective import Batch, Loss, Objective, brought, is_out_of_memory, out_of_memory
+from nonsingular.landscape.metrics import Metrics, chosen
+from nonsingular.landscape.pieces import Pieces
+from nonsingular.landscape.statistics import STATISTICS, normalisations, recomputed
+from nonsingular.landscape.subset import estimate
+from nonsingular.objective import (
+    FAILURES,
+    Batch,
+    Loss,
+    Objective,
+    Options,
+    brought,
+    first_line,
+    is_out_of_memory,
+    out_of_memory,
+)
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 CACHED_IMAGES = 32
 """Images a thread of a piece, for convolutional networks on a CPU: more fall out of its cache, fewer leave it idle."""
-PIECES = 16
-"""Pieces that a random subset is cut into at least, so that their spread gives a standard error."""
 POINTS_BYTES = {"cpu": 2**20, "cuda": 2**28}
 """Points are computed side by side while their weights, and their widest activations, take no more than this."""
 MOST_POINTS = 256
@@ -38,26 +49,34 @@ FEWEST_POINTS = 4
 
 Points = Float[np.ndarray, "point direction"]
 Values = Float[np.ndarray, " point"]
+Quantities = Float[np.ndarray, "point quantity"]
 
 
 class Losses:
     """The loss as a function of coordinates: at ``c`` the weights are the model's plus the sum of ``c_k`` directions.
 
     Args:
-        model: any module, the centre. It is copied and evaluated in evaluation mode; the original is never touched.
-        loss_fn: (model output, target) -> scalar.
-        batches: (inputs, target) pairs, as ``curvature.Hessian`` takes them. Read once.
+        model: any module, the centre, or an `Objective` in place of model, loss and batches. It is copied and evaluated
+            in evaluation mode (an Objective in its own); the original is never touched.
+        loss_fn: as `Objective` takes it: (model output, target) -> scalar, (model, batch) -> scalar, or None.
+        batches: as `Objective` takes data: a pair (inputs, target), or batches. Read once.
         directions: one for each coordinate.
+        metrics: measured beside the loss in the same pass: names of ``METRICS``, or {name: function of (output,
+            target)} that gives the mean over a batch's samples; of (model, batch) where the loss is of that form.
+        statistics: ``given``: running statistics of batch normalisation are the model's, and move where a direction
+            moves them; ``recomputed``: at every point those of the batches, as PyTorch's ``update_bn`` takes them.
         samples: use a random subset of so many samples, the same at every point; None uses all.
-        seed: of the subset.
+        subset_seed: of the subset.
         reduction: ``mean``: the loss averages over a batch's samples; ``sum``: it adds them up.
         microbatch: samples of a piece; by default what suits the model and the device.
         precision: ``float32`` (the model's own precision), ``bfloat16`` (mixed), or ``auto``: mixed where a trial finds
             it faster and its error small (see ``choose_precision``).
         folded: fold batch normalisation into convolutions.
         vectorised: compute several points in one call; by default where the model has no convolutions and is small.
+        **options: ``form``, ``weights`` and ``seed`` of `Objective`.
 
     Attributes:
+        quantities: ``loss``, and the names of the metrics.
         samples: used at every point.
         total: samples given.
         precision: of the computation, decided.
@@ -65,51 +84,66 @@ class Losses:
 
     Raises:
         InputError: no batches, a direction that does not fit the model, a loss that is not a finite scalar at the
-            centre, numbers out of range.
+            centre, a metric that fails or gives no number, numbers out of range.
     """
 
     def __init__(
         self,
-        model: nn.Module,
-        loss_fn: Loss,
-        batches: Iterable[tuple[Any, Any]],
+        model: nn.Module | Objective,
+        loss_fn: Loss | None,
+        batches: Any,
         directions: Sequence[Direction],
         *,
+        metrics: Metrics = (),
+        statistics: str = "given",
         samples: int | None = None,
-        seed: int = 0,
+        subset_seed: int = 0,
         reduction: str = "mean",
         microbatch: int | None = None,
         precision: str = "float32",
         folded: bool = True,
         vectorised: bool | None = None,
+        **options: Unpack[Options],
     ) -> None:
         if precision not in PRECISIONS:
             raise InputError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
-        objective = brought(model, loss_fn, batches, reduction=reduction, mode="eval")
-        model = objective.model
-        directions = [fitted(d, model, f"direction {k}") for k, d in enumerate(directions, 1)]
-        names = [n for n, _ in model.named_parameters()]
+        objective = brought(model, loss_fn, batches, reduction=reduction, mode="eval", **options)
+        directions = [fitted(d, objective.model, f"direction {k}") for k, d in enumerate(directions, 1)]
+        names = [n for n, _ in objective.model.named_parameters()]
         self.reduction = objective.reduction
         self._problem = Problem(objective, names, None)
-        self._centre = dict(zip(names, self._problem.params, strict=True))
-        self._buffers = {n: b.detach() for n, b in model.named_buffers()}
+        self._objective = objective.on(self._problem.batches, self._problem.weights)
+        self._centre = {**objective.buffers, **dict(zip(names, self._problem.params, strict=True))}
         self._directions = [self._alike(d) for d in directions]
+        self._metrics = chosen(metrics)
+        self.quantities = ("loss", *self._metrics)
+        self._check_metrics()
         self.total = sum(b.samples for b in self._problem.batches)
         self.samples = self.total if samples is None else samples
         if not 1 <= self.samples <= self.total:
             raise InputError(f"samples must be between 1 and the {self.total} given, got {self.samples}")
         self.precision = "bfloat16" if precision == "bfloat16" else "float32"
-        self._pieces, self._weights = self._cut(microbatch, seed)
+        self._pieces = self._cut(microbatch, subset_seed)
+        self._folded: Folded | None = None
+        self._normalisations = self._to_recompute(statistics)
         self._check_centre()
         self._folded = self._fold() if folded else None
         if vectorised is None:
             vectorised = not self._problem.convolutional and self._points_at_once() >= FEWEST_POINTS
-        self._vectorised = vectorised and self._can_vectorise()
+        self._vectorised = vectorised and not self._normalisations and self._can_vectorise()
 
     @property
     def device(self) -> torch.device:
         """Of the computation."""
         return self._problem.device
+
+    @property
+    def weighs_samples(self) -> bool:
+        """Whether the loss is a mean (or sum) over samples, each of which weighs the same."""
+        rule = self._objective.rule
+        return self.reduction == "sum" or (
+            rule is not None and all(rule(b) == b.samples for b in self._objective.batches)
+        )
 
     # --- what is asked for ----------------------------------------------------------------------------------
 
@@ -125,20 +159,26 @@ class Losses:
             ways.append("channels-last")
         return ", ".join(ways)
 
-    def __call__(
-        self, points: Points, on_point: Callable[[int, float, float], None] = lambda i, loss, error: None
-    ) -> tuple[Values, Values]:
-        """Losses at ``points`` and their standard errors.
+    def __call__(self, points: Points) -> tuple[Values, Values]:
+        """Losses at ``points`` and their standard errors, as ``evaluate`` gives them beside the metrics."""
+        values, errors = self.evaluate(points)
+        return values[:, 0], errors[:, 0]
+
+    def evaluate(
+        self, points: Points, on_point: Callable[[int, np.ndarray, np.ndarray], None] = lambda i, values, errors: None
+    ) -> tuple[Quantities, Quantities]:
+        """The loss and the metrics at ``points``, and their standard errors.
 
         Args:
             points: coordinates, one row a point.
-            on_point: called with (row, loss, standard error) as each point is done.
+            on_point: called with (row, values, standard errors) as each point is done.
 
         Returns:
-            The losses (NaN or infinite where the model overflows), and the standard errors of taking a subset: 0
-            where all samples are used, NaN where one sample gives none.
+            Values, the loss first (NaN or infinite where the model overflows), and the standard errors of taking a
+            subset: 0 where all samples are used, NaN where one sample gives none.
         """
-        losses, errors = np.empty(len(points)), np.empty(len(points))
+        shape = len(points), len(self.quantities)
+        found, errors = np.empty(shape), np.empty(shape)
         width = self._points_at_once() if self._vectorised else 1
         for start in range(0, len(points), width):
             rows = range(start, min(start + width, len(points)))
@@ -147,9 +187,9 @@ class Losses:
             with torch.no_grad():
                 values = self._stacked(beside)[: len(rows)] if self._vectorised else self._one(points[start])[None]
             for row, pieces in zip(rows, values, strict=True):
-                losses[row], errors[row] = self._summary(pieces)
-                on_point(row, losses[row], errors[row])
-        return losses, errors
+                found[row], errors[row] = self._summary(pieces)
+                on_point(row, found[row], errors[row])
+        return found, errors
 
     def choose_precision(self, points: Points, tolerance: float) -> None:
         """Go on in bfloat16 if that is at least 1.2 times as fast on ``points`` and right there.
@@ -173,147 +213,148 @@ class Losses:
 
     # --- one point, or several ------------------------------------------------------------------------------
 
-    def _one(self, point: Sequence[float]) -> np.ndarray:
-        state = {**self._buffers, **self._centre}
+    def _one(self, point: Sequence[float], pieces: Sequence[Batch] | None = None) -> np.ndarray:
+        """Values ``[piece, quantity]`` at one point."""
+        state = dict(self._centre)
         for c, direction in zip(point, self._directions, strict=True):
             if c:
                 for name, d in direction.items():
                     state[name] = torch.add(state[name], d, alpha=float(c))
-        return self._evaluate(state)
-
-    def _evaluate(self, state: dict[str, Tensor]) -> np.ndarray:
-        problem = self._problem
+        if self._normalisations:
+            state |= self._recomputed(state, self._normalisations)
+        objective = self._objective
         if self._folded is not None:
-            problem, state = self._folded_problem, self._folded.state(state)
-        params = [state[n] for n in problem.names]
-        buffers = {n: t for n, t in state.items() if n not in problem.names}
-        return torch.stack([self._piece_loss(problem, params, b, buffers) for b in self._pieces]).double().cpu().numpy()
+            objective, state = self._folded_objective, self._folded.state(state)
+        values = [self._measured(objective, state, b) for b in pieces or self._pieces.batches]
+        return torch.stack(values).double().cpu().numpy()
 
-    def _stacked(self, points: Points) -> np.ndarray:
-        """Losses ``[point, piece]``."""
+    def _stacked(self, points: Points, pieces: Sequence[Batch] | None = None) -> np.ndarray:
+        """Values ``[point, piece, quantity]``."""
         c = torch.as_tensor(points, dtype=self._problem.dtype, device=self._problem.device)
-        moving = {n for d in self._directions for n in d}
-        state = {**self._buffers, **self._centre}
-        fixed = {n: t for n, t in state.items() if n not in moving}
         moved = {}
-        for name in moving:
-            moved[name] = state[name].expand(len(points), *state[name].shape)
+        for name in {n for d in self._directions for n in d}:
+            centre = self._centre[name]
+            moved[name] = centre.expand(len(points), *centre.shape)
             for k, direction in enumerate(self._directions):
                 if name in direction:
-                    moved[name] = moved[name] + c[:, k].view(-1, *[1] * state[name].dim()) * direction[name]
+                    moved[name] = moved[name] + c[:, k].view(-1, *[1] * centre.dim()) * direction[name]
 
         def at(moved: dict[str, Tensor]) -> Tensor:
-            everything = {**fixed, **moved}
-            params = [everything[n] for n in self._problem.names]
-            buffers = {n: everything[n] for n in self._buffers}
-            return torch.stack([self._piece_loss(self._problem, params, b, buffers) for b in self._pieces])
+            state = {**self._centre, **moved}
+            values = [self._measured(self._objective, state, b) for b in pieces or self._pieces.batches]
+            return torch.stack(values)
 
         return torch.vmap(at)(moved).double().cpu().numpy()
 
-    def _piece_loss(
-        self, problem: Problem, params: Sequence[Tensor], batch: Batch, buffers: dict[str, Tensor]
-    ) -> Tensor:
+    def _measured(self, objective: Objective, state: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """The loss and the metrics of one piece, ``[quantity]``."""
+        mixed, metrics = self.precision == "bfloat16", list(self._metrics.values())
         try:
-            if self.precision == "float32":
-                return problem.loss(params, batch, buffers)
-            with torch.autocast(problem.device.type, torch.bfloat16):
-                if problem.objective.form != "output":
-                    return problem.loss(params, batch, buffers).to(problem.dtype)
-                output = problem.output(params, batch, buffers)
+            values = objective.measured(state, batch, metrics, mixed)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise out_of_memory(batch) from error
             raise
-        output = tree_map_only(Tensor, lambda t: t.to(problem.dtype) if t.is_floating_point() else t, output)
-        return problem.loss_fn(output, batch.target)
+        return torch.stack([torch.as_tensor(v, device=objective.device).double().reshape(()) for v in values])
 
-    def _summary(self, pieces: np.ndarray) -> tuple[float, float]:
-        counts = [b.samples if self.reduction == "sum" else w * self.samples
-                  for b, w in zip(self._pieces, self._weights, strict=True)]  # fmt: skip
-        return estimate(pieces, counts, self.total, self.reduction)
+    def _recomputed(self, state: Mapping[str, Tensor], layers: dict[str, nn.Module]) -> dict[str, Tensor]:
+        """Running statistics at other weights, of the whole batches."""
+        training = self._objective.training(layers.values())
+        passes = (functools.partial(training.measured, state, batch, []) for batch in self._pieces.whole)
+        return recomputed(layers, passes)
+
+    def _summary(self, pieces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values and standard errors ``[quantity]``: losses add up or average, metrics average."""
+        samples = [float(b.samples) for b in self._pieces.batches]
+        counts = samples if self.reduction == "sum" else [w * self.samples for w in self._pieces.weights]
+        found = [estimate(pieces[:, 0], counts, self.total, self.reduction)]
+        found += [estimate(column, counts, self.total) for column in pieces.T[1:]]
+        return tuple(np.array(x) for x in zip(*found, strict=True))  # type: ignore[return-value]
 
     # --- preparation ----------------------------------------------------------------------------------------
 
     def _alike(self, direction: Direction) -> Direction:
         """On the model's device, of its type and memory order."""
-        state = {**self._buffers, **self._centre}
-        return {n: torch.empty_like(state[n]).copy_(d) for n, d in direction.items() if state[n].is_floating_point()}
+        return {n: torch.empty_like(self._centre[n]).copy_(d) for n, d in direction.items()}
+
+    def _check_metrics(self) -> None:
+        batch = self._objective.batches[0]
+        for name, metric in self._metrics.items():
+            try:
+                value = self._objective.measured(self._centre, batch, [metric])[1]
+                if (value if isinstance(value, Tensor) else torch.as_tensor(value)).numel() == 1:
+                    continue
+            except FAILURES as error:
+                if isinstance(error, InputError):
+                    raise
+                raise InputError(f"metric {name} failed on the first batch: {first_line(error)}") from error
+            what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise InputError(f"metric {name} must return a number, got {what}; take its mean over the samples")
 
     def _check_centre(self) -> None:
-        batch = self._pieces[0]
         with torch.no_grad():
-            loss = self._piece_loss(self._problem, list(self._centre.values()), batch, self._buffers)
-        if not torch.isfinite(loss):
-            raise InputError(f"the loss at the centre is {loss.item()}: look at the model's weights and the inputs")
+            loss = float(self._one([0.0] * len(self._directions), self._pieces.batches[:1])[0, 0])
+        if not math.isfinite(loss):
+            raise InputError(f"the loss at the centre is {loss}: look at the model's weights and the inputs")
 
-    def _cut(self, microbatch: int | None, seed: int) -> tuple[list[Batch], list[float]]:
-        """What is used of the batches, in pieces where that leaves the loss what it is; and what each weighs."""
+    def _to_recompute(self, statistics: str) -> dict[str, nn.Module]:
+        """Batch normalisations whose statistics are taken anew at every point."""
+        if statistics not in STATISTICS:
+            raise InputError(f"unknown statistics {statistics!r}; there are {', '.join(STATISTICS)}")
+        if statistics == "given":
+            return {}
+        found = normalisations(self._objective.model)
+        if not found:
+            raise InputError("the model has no batch normalisation with running statistics: nothing to recompute")
+        try:
+            with torch.no_grad():
+                self._recomputed(self._centre, found)
+        except FAILURES as error:
+            raise InputError(f"the statistics cannot be recomputed: {first_line(error)}") from error
+        return found
+
+    def _cut(self, microbatch: int | None, seed: int) -> Pieces:
         if microbatch is not None and microbatch < 1:
             raise InputError(f"microbatch must be at least 1, got {microbatch}")
-        problem = self._problem
-        objective = problem.objective.on(problem.batches, problem.weights)
-        size = microbatch
-        if size is None:
-            cached = problem.convolutional and problem.device.type == "cpu"
-            size = CACHED_IMAGES * torch.get_num_threads() if cached else 1024
-        if self.samples < self.total:
-            used = subset(problem.batches, self.samples, seed)
-            weights = [1.0 if self.reduction == "sum" else objective.rule(b) if objective.rule else None for b in used]
-            if None in weights:
-                raise InputError("a subset of the samples needs a loss that is a mean over samples; leave samples out")
-            objective = objective.on(used, [w for w in weights if w is not None])
-            size = min(size, max(1, self.samples // PIECES)) if microbatch is None else size
-        found = objective.cut(size)
-        if found is None and microbatch is not None:
-            raise InputError("microbatch changes the loss: it is not a mean over independent samples; leave it out")
-        return found or (objective.batches, objective.weights)
+        cached = self._problem.convolutional and self._problem.device.type == "cpu"
+        size = microbatch or (CACHED_IMAGES * torch.get_num_threads() if cached else 1024)
+        return Pieces.of(
+            self._objective, self._metrics, size=size, asked=microbatch is not None, samples=self.samples, seed=seed
+        )
 
     def _fold(self) -> Folded | None:
         """The folded network, if it gives the same losses at the centre and off it."""
-        given = self._problem.objective
-        found = fold(self._problem.model) if given.form == "output" and not given.follows else None
+        given = self._objective
+        found = fold(given.model) if given.form == "output" and not given.follows else None
         if found is None:
             return None
-        off = [0.5] * len(self._directions)
-        self._folded = None
-        plain = [self._first_pieces(point) for point in ([0.0] * len(off), off)]
-        self._folded = found
-        names = [n for n, _ in found.module.named_parameters()]
-        objective = Objective(
-            found.module, given.loss_fn, [self._pair()], form="output", reduction=self.reduction, seed=given.seed
-        )
-        self._folded_problem = Problem(objective, names, None)
-        again = [self._first_pieces(point) for point in ([0.0] * len(off), off)]
+        first = self._pieces.batches[:1]
+        points = [[c] * len(self._directions) for c in (0.0, 0.5)]
+        with torch.no_grad():
+            plain = [self._one(point, first)[:, 0] for point in points]
+            objective = Objective(
+                found.module, given.loss_fn, [(first[0].inputs, first[0].target)], form="output",
+                reduction=self.reduction, seed=given.seed,
+            )  # fmt: skip
+            self._folded, self._folded_objective = found, objective
+            again = [self._one(point, first)[:, 0] for point in points]
         return found if np.allclose(plain, again, rtol=1e-3, atol=1e-6, equal_nan=True) else None
-
-    def _pair(self) -> tuple[Any, Any]:
-        return self._pieces[0].inputs, self._pieces[0].target
-
-    def _first_pieces(self, point: Sequence[float]) -> np.ndarray:
-        pieces, self._pieces = self._pieces, self._pieces[:1]
-        try:
-            with torch.no_grad():
-                return self._one(point)
-        finally:
-            self._pieces = pieces
 
     def _can_vectorise(self) -> bool:
         """Whether a vectorised call works and gives what one point after another gives."""
         points = np.array([[0.0] * len(self._directions), [0.5] * len(self._directions)])
-        pieces, self._pieces = self._pieces, self._pieces[:1]
+        first = self._pieces.batches[:1]
         try:
             with torch.no_grad():
-                together = self._stacked(points)
-                alone = np.stack([self._one(p) for p in points])
+                together = self._stacked(points, first)
+                alone = np.stack([self._one(p, first) for p in points])
         except Exception:  # a model or loss that vmap cannot see through; one after another is equally right
             return False
-        finally:
-            self._pieces = pieces
         return np.allclose(together, alone, rtol=1e-3, atol=1e-6, equal_nan=True)
 
     def _points_at_once(self) -> int:
-        weights = sum(t.numel() for t in self._centre.values())
-        widest = max(b.samples for b in self._pieces) * max(
+        weights = sum(p.numel() for p in self._problem.params)
+        widest = max(b.samples for b in self._pieces.batches) * max(
             (m.out_features for m in self._problem.model.modules() if isinstance(m, nn.Linear)), default=1
         )
         size = torch.empty(0, dtype=self._problem.dtype).element_size()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+import xarray as xr
 from torch import Tensor
 
 from nonsingular.errors import InputError
@@ -62,6 +63,11 @@ def _share(right: Tensor, target: Tensor) -> Tensor:
 
 
 METRICS: dict[str, Metric] = {"accuracy": accuracy}
+
+
+def beside(found: xr.Dataset) -> list[str]:
+    """The metrics that a result has beside the loss: what has a standard error of its own."""
+    return [str(name) for name in found.data_vars if f"{name}_standard_error" in found]
 
 
 def chosen(metrics: Metrics) -> dict[str, Metric]:

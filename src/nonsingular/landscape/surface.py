@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import xarray as xr
-from torch import Tensor, nn
+from torch import nn
 
 from nonsingular.errors import InputError
 from nonsingular.landscape.directions import VECTORS, cosine, norm
@@ -18,12 +18,13 @@ from nonsingular.landscape.distributed import Distributed
 from nonsingular.landscape.fitting import Direction, fitted, movement
 from nonsingular.landscape.keeping import Kept, digest
 from nonsingular.landscape.losses import Losses
+from nonsingular.landscape.metrics import Metrics, chosen
 from nonsingular.landscape.paths import principal
 from nonsingular.landscape.refinement import refine
-from nonsingular.objective import Loss
+from nonsingular.landscape.statistics import STATISTICS
+from nonsingular.objective import Loss, Objective, Options, brought
 from nonsingular.weights import Weights, state_of
 
-Batches = Iterable[tuple[Any, Any]]
 Span = tuple[float, float]
 UNIT: Span = (-1.0, 1.0)
 
@@ -41,12 +42,15 @@ class Settings:
         seed: of the subset, and of the interpolated points that are checked.
         reduction: of the loss over a batch: ``mean`` or ``sum``.
         microbatch: samples of one piece; None takes what suits the model and the device.
+        statistics: of batch normalisation. ``given``: the model's running ones, moved where the direction moves them;
+            ``recomputed`` at every point from the batches, as PyTorch's ``update_bn`` does.
         distributed: every process of a ``torch.distributed`` group gives its own part of the batches (and its own file
             to ``keep``); the loss is that over all of them, and all processes return the same. ``samples`` counts each
             process's own.
 
     Raises:
-        InputError: numbers out of range; a precision found by timing, which processes could find differently.
+        InputError: numbers out of range; a precision found by timing, which processes could find differently;
+            statistics that processes would take from their own part of the data.
     """
 
     tolerance: float = 0.005
@@ -55,6 +59,7 @@ class Settings:
     seed: int = 0
     reduction: str = "mean"
     microbatch: int | None = None
+    statistics: str = "given"
     distributed: bool = False
 
     def __post_init__(self) -> None:
@@ -62,6 +67,10 @@ class Settings:
             raise InputError(f"tolerance must be at least 0 and below 1, got {self.tolerance}")
         if self.distributed and self.precision == "auto":
             raise InputError("precision auto is found by timing; over several processes name float32 or bfloat16")
+        if self.statistics not in STATISTICS:
+            raise InputError(f"unknown statistics {self.statistics!r}; there are {', '.join(STATISTICS)}")
+        if self.distributed and self.statistics == "recomputed":
+            raise InputError("statistics are recomputed in one process; over several take those given")
 
 
 EXACT = Settings(tolerance=0.0)
@@ -70,53 +79,73 @@ DEFAULT = Settings()
 
 
 def line(
-    model: nn.Module,
-    loss_fn: Loss,
-    batches: Batches,
+    model: nn.Module | Objective,
+    loss_fn: Loss | None,
+    batches: Any,
     direction: Direction,
     *,
     span: Span = UNIT,
     grid: int = 51,
+    metrics: Metrics = (),
     settings: Settings = EXACT,
     keep: Path | None = None,
     on_points: Callable[[int], None] = lambda count: None,
+    **options: Unpack[Options],
 ) -> xr.Dataset:
     """The loss along one direction through a model's weights.
 
     Args:
-        model: any module; evaluated in evaluation mode, on a copy.
-        loss_fn: (model output, target) -> scalar.
-        batches: (inputs, target) pairs.
-        direction: from ``landscape.directions``.
+        model: any module, evaluated in evaluation mode, on a copy; or an `Objective`, in its own mode, in place of
+            model, loss and batches (which are then None).
+        loss_fn: as `Objective` takes it: (model output, target) -> scalar, (model, batch) -> scalar, or None.
+        batches: as `Objective` takes data: a pair (inputs, target), or batches.
+        direction: from ``landscape.directions``, or a flat vector.
         span: coordinates of the first and last point; 0 is the model itself.
         grid: points.
+        metrics: measured beside the loss in the same pass: ``["accuracy"]``, or {name: function of (output, target)}.
+            Every point is then evaluated: metrics are not smooth.
         settings: exactness and speed.
         keep: file in which points are kept as they come, and from which a stopped call goes on.
         on_points: called with the number of points just done.
+        **options: ``form``, ``weights`` and ``seed`` of `Objective`: a random loss needs a seed, and draws the same
+            random numbers at every point (common random numbers).
 
     Returns:
-        Dimension ``x``; variables ``loss``, ``standard_error`` (of taking a subset of the data) and ``evaluated``
-        (False where interpolated). Attributes say what was evaluated, how, and the error of what was interpolated.
+        Dimension ``x``; variables ``loss``, ``standard_error`` (of taking a subset of the data), ``evaluated``
+        (False where interpolated), and each metric with its ``NAME_standard_error``. Attributes say what was evaluated,
+        how, what moved, and the error of what was interpolated.
 
     Raises:
         InputError: as ``Losses``; a grid below two points, an empty span, a file of another surface.
+
+    Example:
+        >>> import torch
+        >>> from nonsingular import landscape
+        >>> net, data = torch.nn.Linear(2, 1), (torch.eye(2), torch.zeros(2, 1))
+        >>> step = {"weight": torch.ones(1, 2)}
+        >>> found = landscape.line(net, torch.nn.functional.mse_loss, data, step, span=(0, 1), grid=3)
+        >>> found.loss.shape, found.attrs["moved_weights"]
+        ((3,), 2)
     """
-    return _evaluate(model, loss_fn, batches, {"x": direction}, {"x": span}, grid, settings, keep, on_points)
+    objective = brought(model, loss_fn, batches, mode="eval", reduction=settings.reduction, **options)
+    return _evaluate(objective, {"x": direction}, {"x": span}, grid, metrics, settings, keep, on_points)
 
 
 def surface(
-    model: nn.Module,
-    loss_fn: Loss,
-    batches: Batches,
+    model: nn.Module | Objective,
+    loss_fn: Loss | None,
+    batches: Any,
     x: Direction,
     y: Direction,
     *,
     span: Span = UNIT,
     span_y: Span | None = None,
     grid: int = 51,
+    metrics: Metrics = (),
     settings: Settings = DEFAULT,
     keep: Path | None = None,
     on_points: Callable[[int], None] = lambda count: None,
+    **options: Unpack[Options],
 ) -> xr.Dataset:
     """The loss over a plane through a model's weights (li2018 section 4).
 
@@ -129,9 +158,11 @@ def surface(
         span: coordinates of the first and last column; 0 is the model itself.
         span_y: of the rows; ``span`` by default.
         grid: points along each axis.
+        metrics: as in ``line``.
         settings: exactness and speed.
         keep: as in ``line``.
         on_points: as in ``line``.
+        **options: as in ``line``.
 
     Returns:
         As ``line``, with dimensions ``y`` and ``x``; the attribute ``cosine`` tells how far from orthogonal they are.
@@ -139,22 +170,25 @@ def surface(
     Raises:
         InputError: as ``line``.
     """
+    objective = brought(model, loss_fn, batches, mode="eval", reduction=settings.reduction, **options)
     spans = {"y": span_y or span, "x": span}
-    return _evaluate(model, loss_fn, batches, {"y": y, "x": x}, spans, grid, settings, keep, on_points)
+    return _evaluate(objective, {"y": y, "x": x}, spans, grid, metrics, settings, keep, on_points)
 
 
 def trajectory(
-    model: nn.Module,
-    loss_fn: Loss,
-    batches: Batches,
+    model: nn.Module | Objective,
+    loss_fn: Loss | None,
+    batches: Any,
     states: Sequence[Weights],
     *,
     margin: float = 0.25,
     moved: Sequence[str] = VECTORS,
     grid: int = 51,
+    metrics: Metrics = (),
     settings: Settings = DEFAULT,
     keep: Path | None = None,
     on_points: Callable[[int], None] = lambda count: None,
+    **options: Unpack[Options],
 ) -> xr.Dataset:
     """The loss around a training run, over the plane of its first two principal components (li2018 section 7).
 
@@ -166,9 +200,11 @@ def trajectory(
         margin: how far the plane reaches beyond the path, as a share of its extent.
         moved: ``bias`` and ``norm``, as ``keep`` of ``directions.principal``.
         grid: points along each axis.
+        metrics: as in ``line``.
         settings: exactness and speed.
         keep: as in ``line``.
         on_points: as in ``line``.
+        **options: as in ``line``.
 
     Returns:
         As ``surface``; besides, along ``checkpoint``, the path's coordinates ``path_x`` and ``path_y`` and its
@@ -177,13 +213,15 @@ def trajectory(
     Raises:
         InputError: as ``surface`` and ``directions.principal``; states that do not fit the model.
     """
-    final = with_weights(model, states[-1], "the checkpoints do")
+    within = model.model if isinstance(model, Objective) else model
+    final = with_weights(within, states[-1], "the checkpoints do")
     path = principal(states, final, keep=moved)
     x, y = path.directions
     spans = [_around(path.coordinates[:, k], margin) for k in range(2)]
+    centre = model.at(final.state_dict()) if isinstance(model, Objective) else final
     found = surface(
-        final, loss_fn, batches, x, y, span=spans[0], span_y=spans[1],
-        grid=grid, settings=settings, keep=keep, on_points=on_points,
+        centre, loss_fn, batches, x, y, span=spans[0], span_y=spans[1], grid=grid, metrics=metrics, settings=settings,
+        keep=keep, on_points=on_points, **options,
     )  # fmt: skip
     return found.assign(
         path_x=("checkpoint", path.coordinates[:, 0]),
@@ -214,27 +252,28 @@ def _around(coordinates: np.ndarray, margin: float) -> Span:
 
 
 def _evaluate(
-    model: nn.Module,
-    loss_fn: Loss,
-    batches: Batches,
+    objective: Objective,
     directions: dict[str, Direction],
     spans: dict[str, Span],
     grid: int,
+    metrics: Metrics,
     settings: Settings,
     keep: Path | None,
     on_points: Callable[[int], None],
 ) -> xr.Dataset:
     axes = {name: _axis(span, grid) for name, span in spans.items()}
-    pairs = _pairs(batches)
-    directions = {name: fitted(d, model, f"direction {name}") for name, d in directions.items()}
+    metrics = chosen(metrics)
+    settings = replace(settings, tolerance=0.0) if metrics else settings
+    directions = {name: fitted(d, objective.model, f"direction {name}") for name, d in directions.items()}
     losses = Losses(
-        model, loss_fn, pairs, list(directions.values()), samples=settings.samples, seed=settings.seed,
-        reduction=settings.reduction, microbatch=settings.microbatch,
-        precision="float32" if settings.precision == "auto" else settings.precision,
+        objective, None, None, list(directions.values()), metrics=metrics, statistics=settings.statistics,
+        samples=settings.samples, subset_seed=settings.seed, reduction=settings.reduction,
+        microbatch=settings.microbatch, precision="float32" if settings.precision == "auto" else settings.precision,
     )  # fmt: skip
     shape = tuple(map(len, axes.values()))
-    name = "" if keep is None else digest(model, directions.values(), pairs, settings, list(spans.values()), grid)
-    kept = Kept(shape, keep, name)
+    decides = settings, list(spans.values()), grid, losses.quantities
+    name = "" if keep is None else digest(objective, directions.values(), *decides)
+    kept = Kept((*shape, len(losses.quantities)), keep, name)
     if kept.precision:
         losses.precision = kept.precision
     else:
@@ -250,12 +289,12 @@ def _evaluate(
         new = indices[~kept.done[tuple(indices.T)]]
         points = np.stack([a[i] for a, i in zip(axes.values(), new.T, strict=True)], axis=1)
 
-        def done(row: int, loss: float, error: float) -> None:
-            kept.put(tuple(new[row]), loss, error)
+        def done(row: int, values: np.ndarray, errors: np.ndarray) -> None:
+            kept.put(tuple(new[row]), values, errors)
             on_points(1)
 
-        everyone(points, done)
-        return kept.loss[tuple(indices.T)]
+        everyone.evaluate(points, done)
+        return kept.values[(*indices.T, 0)]
 
     try:
         logarithmic = bool((at(_extremes(shape)) > 0).all())
@@ -265,12 +304,15 @@ def _evaluate(
         kept.save()
     values = np.exp(refined.values) if logarithmic else refined.values
     finite = refined.values[np.isfinite(refined.values)]
+    measured = {
+        "loss": np.where(kept.done, kept.values[..., 0], values),
+        "standard_error": kept.errors[..., 0],
+        "evaluated": kept.done,
+    }
+    for k, metric in enumerate(metrics, 1):
+        measured |= {metric: kept.values[..., k], f"{metric}_standard_error": kept.errors[..., k]}
     return xr.Dataset(
-        {
-            "loss": (tuple(axes), np.where(kept.done, kept.loss, values)),
-            "standard_error": (tuple(axes), kept.error),
-            "evaluated": (tuple(axes), kept.done),
-        },
+        {variable: (tuple(axes), found) for variable, found in measured.items()},
         coords=axes,
         attrs={
             "points": int(kept.done.size),
@@ -283,9 +325,11 @@ def _evaluate(
             "samples": everyone.samples,
             "total_samples": everyone.total,
             "how": losses.how,
+            "statistics": settings.statistics,
+            "notes": "; ".join(objective.notes),
             **{f"norm_{name}": norm(d) for name, d in directions.items()},
             **({"cosine": cosine(*directions.values())} if len(directions) == 2 else {}),
-            **movement(directions, model),
+            **movement(directions, objective.parameters),
         },
     )
 
@@ -294,12 +338,6 @@ def _choose_precision(losses: Losses, settings: Settings, axes: dict[str, np.nda
     if settings.precision == "auto":
         corners = np.meshgrid(*(a[[0, len(a) // 2, -1]] for a in axes.values()), indexing="ij")
         losses.choose_precision(np.stack([c.ravel() for c in corners], axis=1), settings.tolerance / 2)
-
-
-def _pairs(batches: Any) -> list[tuple[Any, Any]]:
-    """Batches that can be read more than once; a single pair may come without its list."""
-    single = isinstance(batches, tuple) and len(batches) == 2 and isinstance(batches[0], Tensor)
-    return [batches] if single else list(batches)
 
 
 def _axis(span: Span, grid: int) -> np.ndarray:

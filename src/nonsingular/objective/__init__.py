@@ -1,17 +1,21 @@
 """What a user brings: a model, a loss, data; checked once at the door and handed to every part."""
 
 from nonsingular.objective.data import Batch, read
-from nonsingular.objective.failures import available_bytes, first_line, is_out_of_memory, out_of_memory
-from nonsingular.objective.losses import Evaluated, Loss, cross_entropy_fits, own_loss
+from nonsingular.objective.failures import FAILURES, available_bytes, first_line, is_out_of_memory, out_of_memory
+from nonsingular.objective.losses import Evaluated, Loss, Metric, cross_entropy_fits, own_loss
 from nonsingular.objective.models import evaluating
-from nonsingular.objective.objective import Objective, State, brought
-from nonsingular.objective.trees import tensors, tree_map
+from nonsingular.objective.objective import Objective, Options, State, brought
+from nonsingular.objective.trees import NotAlike, merge, tensors, tree_map
 
 __all__ = [
+    "FAILURES",
     "Batch",
     "Evaluated",
     "Loss",
+    "Metric",
+    "NotAlike",
     "Objective",
+    "Options",
     "State",
     "available_bytes",
     "brought",
@@ -19,6 +23,7 @@ __all__ = [
     "evaluating",
     "first_line",
     "is_out_of_memory",
+    "merge",
     "out_of_memory",
     "own_loss",
     "read",

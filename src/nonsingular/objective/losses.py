@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn.modules.loss import _Loss
 from nonsingular.errors import InputError
 from nonsingular.objective.data import TARGETS, Batch
 from nonsingular.objective.models import is_lightning
+from nonsingular.objective.trees import tree_map
 
 FORMS = ("output", "model")
 MODELS = {"model", "net", "network", "module", "nn_module", "pl_module"}
@@ -22,6 +24,10 @@ OUTPUTS = {
 }  # fmt: skip
 AFTER_OUTPUTS = {"target", "targets", "label", "labels", "y", "y_true", "truth", "tgt", "gt"}
 AFTER_MODELS = {"batch", "data"}
+
+
+Metric = Callable[..., Any]
+"""(model output, target) -> a number; (model, batch) -> a number where the loss is of that form."""
 
 
 class Loss(Protocol):
@@ -55,10 +61,10 @@ class Evaluated(nn.Module):
         self._signature = inspect.signature(model.forward)
         self._arguments = _arguments(model.training_step if form == "step" else loss)
 
-    def forward(self, batch: Batch, part: str = "loss") -> Any:
-        """The loss on ``batch``, or the model's output as the other ``part``."""
-        if part == "output":
-            return self.output(batch)
+    def forward(self, batch: Batch, part: str = "loss", *options: Any) -> Any:
+        """The loss on ``batch``; or, as other parts, the model's ``output``, or what is ``measured``."""
+        if part != "loss":
+            return getattr(self, part)(batch, *options)
         if self.form == "output":
             return self.of_output(self.output(batch), batch.target)
         if self.form == "model":
@@ -72,6 +78,24 @@ class Evaluated(nn.Module):
                 )
             )
         return own_loss(self.output(batch))
+
+    def measured(self, batch: Batch, metrics: Sequence[Metric], mixed: AbstractContextManager[Any]) -> list[Any]:
+        """The loss on ``batch``, and what each metric says of the same pass through the model.
+
+        Args:
+            batch: the batch.
+            metrics: ``metric(output, target)``; ``metric(model, batch)`` where the loss is of model and batch.
+            mixed: within it the model is evaluated; the loss and metrics of an output are of full precision.
+        """
+        if self.form not in ("output", "own"):
+            with mixed:
+                return [self.forward(batch), *(m(self.model, batch.whole) for m in metrics)]
+        with mixed:
+            output = self.output(batch)
+        if not isinstance(mixed, nullcontext):
+            output = tree_map(lambda t: t.float() if t.dtype in (torch.bfloat16, torch.float16) else t, output)
+        loss = self.of_output(output, batch.target) if self.form == "output" else _own(output)
+        return [loss, *(m(output, batch.target) for m in metrics)]
 
     def output(self, batch: Batch) -> Any:
         """The model's output: tuples are positional arguments, mappings are keywords, anything else is one."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, nullcontext
+from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +19,20 @@ from nonsingular.objective import randomness
 from nonsingular.objective.data import Batch, read, valid
 from nonsingular.objective.failures import FAILURES, first_line, is_out_of_memory, out_of_memory
 from nonsingular.objective.finite import first_not_finite
-from nonsingular.objective.losses import Evaluated, cross_entropy_fits, said
+from nonsingular.objective.losses import Evaluated, Metric, cross_entropy_fits, said
 from nonsingular.objective.models import MODES, evaluating, own_copies, precision, refuse_unusable, unwrap
 from nonsingular.objective.reach import Reached
 from nonsingular.objective.weights import NAMES, SINGLE, Rule, determine, rules, trying
 
 State = Mapping[str, Tensor]
+
+
+class Options(TypedDict, total=False):
+    """What whoever takes (model, loss_fn, batches) hands on to the `Objective` that is made of them."""
+
+    form: str | None
+    weights: str | Callable[[Any], float] | None
+    seed: int | None
 
 
 class Objective:
@@ -133,6 +141,21 @@ class Objective:
         """The loss of an output of the model; only for the form ``output``."""
         return self._evaluated.of_output(output, target)
 
+    def measured(self, state: State, batch: Batch, metrics: Sequence[Metric], mixed: bool = False) -> list[Any]:
+        """The loss on ``batch``, and beside it what each metric says of the same pass through the model.
+
+        Args:
+            state: parameters and buffers instead of the model's own.
+            batch: the batch.
+            metrics: ``metric(output, target)``; ``metric(model, batch)`` where the loss is of that form.
+            mixed: pass through the model in bfloat16 where PyTorch's autocast does.
+        """
+        cast = torch.autocast(self.device.type, torch.bfloat16) if mixed else nullcontext()
+        arguments = (batch, "measured", tuple(metrics), cast)
+        with self.evaluating(batch):
+            loss, *found = functional_call(self._evaluated, self._named(state), arguments, tie_weights=False)
+        return [loss.reshape(()) if isinstance(loss, Tensor) and loss.numel() == 1 else loss, *found]
+
     def value(self, state: State | None = None) -> Tensor:
         """The loss over all batches."""
         parts = [w * self.loss(state or {}, b) for b, w in zip(self.batches, self.weights, strict=True)]
@@ -170,6 +193,13 @@ class Objective:
         other = copy.copy(self)
         other.parameters = {n: self.prepare(state.get(n, t).detach()) for n, t in self.parameters.items()}
         other.buffers = {n: self.prepare(state.get(n, t).detach()) for n, t in self.buffers.items()}
+        return other
+
+    def training(self, modules: Iterable[nn.Module]) -> Objective:
+        """The same objective with some modules of ``self.model`` in train mode."""
+        ids = {id(m) for m in modules}
+        other = copy.copy(self)
+        other._modes = [(m, mode or id(m) in ids) for m, mode in self._modes]
         return other
 
     def own(self, chosen: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from nonsingular.intervals import EVERYWHERE, mean
+from nonsingular.landscape.metrics import beside
 from nonsingular.plots.landscape_parts import Scale, across, bar, eigenvalue_ratios, filled, frames, how
 from nonsingular.plots.style import (
     BLACK,
@@ -37,7 +38,7 @@ def draw(found: xr.Dataset, title: str) -> Mapping[str, Figure]:
         found: from ``landscape.explore``.
         title: of each.
     """
-    kind, metrics = found.attrs["kind"], list(found.attrs.get("metrics", []))
+    kind, metrics = found.attrs["kind"], beside(found)
     if kind == "line":
         return {"line": line(found, title)}
     if kind == "trajectory":
@@ -127,7 +128,7 @@ def _stand(ax: Any, surface: xr.Dataset, scale: Scale) -> None:
 
 def line(found: xr.Dataset, title: str) -> Figure:
     """The loss along a line, and each metric below it; the two solutions are marked."""
-    shown = ["loss", *found.attrs.get("metrics", [])]
+    shown = ["loss", *beside(found)]
     with style():
         figure = new_figure(5.6, 1.4 + 2.0 * len(shown))
         axes = np.atleast_1d(figure.subplots(len(shown), 1, sharex=True))

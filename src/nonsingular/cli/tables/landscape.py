@@ -17,8 +17,7 @@ def print_landscape(numbers: Mapping[str, Any]) -> None:
     to = console()
     lost = f"; not finite at {numbers['not_finite']:,} points" if numbers["not_finite"] else ""
     to.print(f"loss from {_four(numbers['smallest_loss'])} to {_four(numbers['largest_loss'])}{lost}", highlight=False)
-    for name in numbers.get("metrics", []):
-        ends = numbers[name]
+    for name, ends in numbers["metrics"].items():
         to.print(f"{name} from {_four(ends['smallest'])} to {_four(ends['largest'])}", highlight=False)
     for done, error, span in zip(
         *(_as_list(numbers[name]) for name in ("evaluated", "interpolation_error", "range")), strict=True
