@@ -99,6 +99,28 @@ def test_json_has_no_words_for_missing_numbers(capsys, here):
     assert found["largest_loss"] is None or found["largest_loss"] > 0
 
 
+def test_metrics_stand_beside_the_loss(capsys, here):
+    (here / "mine.py").write_text(MODEL + "\ndef margin(output, target):\n    return output.amax(1).mean()\n")
+    common = ("mine.py:conv", "--samples", 50, "--grid", 5, "--metric", "accuracy", "--metric", "mine.py:margin")
+    numbers = strictly(landscape(capsys, *common, "--statistics", "recomputed", "--json"))
+    assert 0 <= numbers["metrics"]["accuracy"]["smallest"] <= numbers["metrics"]["accuracy"]["largest"] <= 1
+    assert numbers["statistics"] == "recomputed"
+    out = here / "out" / "landscape"
+    assert {p.stem for p in out.glob("*.png")} == {"contours", "surface", "accuracy", "margin"}
+    assert Store(out / "results.zarr").read().margin.notnull().all()
+    assert "accuracy from" in landscape(capsys, *common, "--out", "again")
+
+
+def test_a_random_loss_needs_a_seed(capsys, here):
+    (here / "noise.py").write_text(
+        "import torch\nfrom torch import nn\n\nclass Noise(nn.Module):\n    def forward(self, x):\n"
+        "        return x + torch.randn_like(x)\n\n\ndef net():\n    return nn.Sequential(nn.Linear(64, 10), Noise())\n"
+    )
+    common = ("noise.py:net", "--samples", 50, "--grid", 5)
+    assert "random" in landscape(capsys, *common, status=2)
+    landscape(capsys, *common, "--random-seed", 3)
+
+
 @pytest.mark.parametrize("kinds", ["vtk", "vtk,h5"])
 def test_files_for_other_programs(capsys, here, kinds):
     if "h5" in kinds and importlib.util.find_spec("h5py") is None:
@@ -145,6 +167,10 @@ def test_hessian_directions_and_the_map_of_convexity(capsys, here):
         (["--subset", 5000], "between 1 and the 50 given"),
         (["--precision", "half"], "float32, bfloat16, auto"),
         (["--planes", 2, "--directions", "hessian"], "leave out planes"),
+        (["--metric", "f1"], "unknown metric 'f1'; there are accuracy"),
+        (["--metric", "mine.py:f1"], "mine.py has no function 'f1'"),
+        (["--statistics", "batch"], "there are given, recomputed"),
+        (["--statistics", "recomputed"], "no batch normalisation with running statistics"),
         (["--export", "stl"], "unknown export 'stl'; there are vtk, h5"),
         (["--checkpoint", "none.pt"], "no checkpoint at none.pt"),
         (["--checkpoint", "mine.py"], "not a readable checkpoint"),

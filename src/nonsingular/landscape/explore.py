@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import xarray as xr
@@ -18,11 +18,11 @@ from nonsingular.landscape.convexity import convexity
 from nonsingular.landscape.directions import NORMALISATIONS, between, eigenvectors, gaussian
 from nonsingular.landscape.export import require_h5py, save_h5, save_vtk
 from nonsingular.landscape.fitting import Direction
-from nonsingular.landscape.metrics import beside
+from nonsingular.landscape.metrics import Metrics, beside
 from nonsingular.landscape.paths import principal
 from nonsingular.landscape.roughness import MEASURES, compare
 from nonsingular.landscape.surface import Settings, line, surface, trajectory, with_weights
-from nonsingular.objective import Loss
+from nonsingular.objective import Loss, Objective, Options, brought
 from nonsingular.training import Store
 from nonsingular.weights import Weights
 
@@ -79,53 +79,57 @@ class Look:
 
 def explore(
     model: nn.Module,
-    loss_fn: Loss,
-    batches: Sequence[tuple[Any, Any]],
+    loss_fn: Loss | None,
+    batches: Any,
     states: Sequence[Weights],
     look: Look,
     settings: Settings,
     folder: Path,
     on_points: Callable[[int], None] = lambda count: None,
+    *,
+    metrics: Metrics = (),
+    **options: Unpack[Options],
 ) -> xr.Dataset:
     """Planes around a solution, the line between two, or the plane of a run.
 
     Args:
         model: the architecture, and the solution where ``states`` is empty.
-        loss_fn: (model output, target) -> scalar.
-        batches: (inputs, target) pairs.
+        loss_fn: as in ``line``.
+        batches: as in ``line``.
         states: none or one: planes around that solution (dimensions ``plane``, ``y``, ``x``). Two: the line from the
             first (0) to the second (1). More: the plane of the run they are checkpoints of.
         look: what to look at.
         settings: exactness and speed.
         folder: where points are kept as they come.
         on_points: called with the number of points just done.
+        metrics: as in ``line``.
+        **options: as in ``line``.
 
     Raises:
         InputError: as ``line``, ``surface`` and ``trajectory``.
     """
     here = with_weights(model, states[-1 if len(states) > 2 else 0]) if states else model
-    common: dict[str, Any] = {"grid": look.grid, "settings": settings, "on_points": on_points}
+    brings = brought(here, loss_fn, batches, mode="eval", reduction=settings.reduction, **options), None, None
+    common: dict[str, Any] = {"grid": look.grid, "metrics": metrics, "settings": settings, "on_points": on_points}
     if len(states) > 2:
-        kept = folder / "points-path.npz"
-        found = trajectory(here, loss_fn, batches, states, keep=kept, **common)
+        found = trajectory(*brings, states, keep=folder / "points-path.npz", **common)
         _export(look, folder / "path", found, principal(states, here).directions, here)
         return found.assign_attrs(kind="trajectory")
     if len(states) == 2:
         direction = between(states[0], states[1], here)
-        kept = folder / "points-line.npz"
-        found = line(here, loss_fn, batches, direction, span=(-0.5, 1.5), keep=kept, **common)
+        found = line(*brings, direction, span=(-0.5, 1.5), keep=folder / "points-line.npz", **common)
         _export(look, folder / "line", found, [direction], here)
         return found.assign_attrs(kind="line")
     planes = []
     for k in range(look.planes):
-        x, y = _pair(here, loss_fn, batches, look, k)
+        x, y = _pair(here, brings[0], look, k)
         if k == 0:
             reach = look.span or (1.0 if look.directions in ("filter", "layer") else _tenth(here, x))
-        span, kept = (-reach, reach), folder / f"points-{k}.npz"
-        planes.append(surface(here, loss_fn, batches, x, y, span=span, keep=kept, **common))
+        span = -reach, reach
+        planes.append(surface(*brings, x, y, span=span, keep=folder / f"points-{k}.npz", **common))
         _export(look, folder / f"plane-{k}", planes[-1], [x, y], here)
         if k == 0 and look.convexity:
-            curved = convexity(here, loss_fn, batches, x, y, span=span, grid=look.convexity, start=look.seed)
+            curved = convexity(*brings, x, y, span=span, grid=look.convexity, start=look.seed)
     found = xr.concat(planes, "plane", combine_attrs="drop_conflicts", join="exact")
     each = {name: ("plane", [p.attrs[name] for p in planes]) for name in VARYING}
     found = found.rename(evaluated="was_evaluated").assign(each).assign_attrs(kind="planes", directions=look.directions)
@@ -195,9 +199,9 @@ def _export(look: Look, name: Path, found: xr.Dataset, directions: Sequence[Dire
         save_h5(found, name.with_suffix(".h5"), directions, model)
 
 
-def _pair(model: nn.Module, loss_fn: Loss, batches: Any, look: Look, plane: int) -> tuple[Direction, Direction]:
+def _pair(model: nn.Module, objective: Objective, look: Look, plane: int) -> tuple[Direction, Direction]:
     if look.directions == "hessian":
-        x, y = eigenvectors(model, loss_fn, batches, start=look.seed)[0]
+        x, y = eigenvectors(objective, None, None, start=look.seed)[0]
         return x, y
     seed = look.seed + 2 * plane
     x, y = (gaussian(model, s, normalise=look.directions, keep=look.keep) for s in (seed, seed + 1))

@@ -35,14 +35,14 @@ def recomputed(layers: dict[str, nn.Module], passes: Iterable[Callable[[], Any]]
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
 
     def look(name: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             x = inputs[0].detach()
             var, mean = torch.var_mean(x, [axis for axis in range(x.dim()) if axis != 1])
             seen[name].append((mean, var))
 
         return hook
 
-    handles = [layer.register_forward_pre_hook(look(name)) for name, layer in layers.items()]
+    handles = [layer.register_forward_hook(look(name)) for name, layer in layers.items()]
     try:
         for run in passes:
             run()

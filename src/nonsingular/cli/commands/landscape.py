@@ -11,9 +11,12 @@ from nonsingular.cli import options
 from nonsingular.cli.commands import YOUR_NETWORK
 from nonsingular.cli.options import Batches, Data, DataDir, Device, Json, Resume, Samples, Scaling, Target
 from nonsingular.cli.streams import print_json
+from nonsingular.errors import InputError
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from nonsingular.landscape.metrics import Metric
 
 SHOWN = YOUR_NETWORK
 
@@ -47,6 +50,18 @@ def command(
         str, typer.Option(help="float32, bfloat16 (mixed), or auto: whichever is faster.")
     ] = "float32",
     convexity: Annotated[int, typer.Option(help="Points along each axis of a map of the Hessian's extremes.")] = 0,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Measure this beside the loss: accuracy, or file.py:function of (output, target). Repeatable."
+        ),
+    ] = None,
+    statistics: Annotated[
+        str, typer.Option(help="Of batch normalisation: given, or recomputed from the data at every point.")
+    ] = "given",
+    random_seed: Annotated[
+        int | None, typer.Option(help="Of random numbers that the loss draws, the same at every point.")
+    ] = None,
     export: Annotated[
         str, typer.Option(help="Files for other programs: vtk (ParaView), h5 (loss-landscape), or vtk,h5.")
     ] = "",
@@ -65,7 +80,8 @@ def command(
     look = surfaces.Look(
         directions, _several(keep), seed, planes, grid, span, convexity, _several(export)
     )  # fmt: skip
-    settings = surfaces.Settings(0.0 if exact else tolerance, subset, precision, seed)
+    settings = surfaces.Settings(0.0 if exact else tolerance, subset, precision, seed, statistics=statistics)
+    metrics = _metrics(metric or [])
     mine = targets.bring(target, None, data, batches, data_dir, scaling, samples, seed)
     states = checkpoint or []
     with held(out), Bar() as bar:
@@ -73,8 +89,9 @@ def command(
         bar.start("points", look.planes * grid ** (1 if len(states) == 2 else 2), "points")
         place = options.device(device)
         found = surfaces.explore(
-            mine.model.to(place), mine.loss_fn, mine.batches, states, look, settings, out, bar.advance
-        )
+            mine.model.to(place), mine.loss_fn, mine.batches, states, look, settings, out, bar.advance,
+            metrics=metrics, seed=random_seed,
+        )  # fmt: skip
         surfaces.save(out, found, target, look, settings)
         figures = _draw(out, found, target)
     if json_:
@@ -87,6 +104,24 @@ def command(
 
 def _several(words: str) -> tuple[str, ...]:
     return tuple(filter(None, words.split(",")))
+
+
+def _metrics(words: list[str]) -> dict[str, Metric]:
+    """Metrics by name: those there are, and functions of a user's own files."""
+    from nonsingular.cli.code import code
+    from nonsingular.landscape.metrics import chosen
+
+    found: dict[str, Metric] = {}
+    for word in words:
+        place, _, name = word.rpartition(":")
+        if not place:
+            found |= chosen([word])
+            continue
+        function = getattr(code(place).module, name, None)
+        if not callable(function):
+            raise InputError(f"{place} has no function {name!r}; --metric takes accuracy, or file.py:function")
+        found |= chosen({name: function})
+    return found
 
 
 def _draw(out: Path, found: xr.Dataset, title: str) -> list[Path]:
