@@ -94,7 +94,7 @@ class Evaluated(nn.Module):
             output = self.output(batch)
         if not isinstance(mixed, nullcontext):
             output = tree_map(lambda t: t.float() if t.dtype in (torch.bfloat16, torch.float16) else t, output)
-        loss = self.of_output(output, batch.target) if self.form == "output" else _own(output)
+        loss = self.of_output(output, batch.target) if self.form == "output" else own_loss(output)
         return [loss, *(m(output, batch.target) for m in metrics)]
 
     def output(self, batch: Batch) -> Any:
