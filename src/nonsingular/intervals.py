@@ -1,8 +1,14 @@
-"""Effects with 95 % intervals over independent runs: what claims and treatments are judged by."""
+"""Effects with intervals over independent runs: what claims and treatments are judged by.
+
+Intervals are of 95 %, or of what ``erring_with`` asks for around their computation.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +17,30 @@ from scipy import stats
 
 EVERYWHERE = (-math.inf, math.inf)
 
+ERROR = 0.05
+"""Chance that an interval misses what it is an interval of."""
+
+_error = ContextVar("error", default=ERROR)
+
+
+@contextmanager
+def erring_with(chance: float) -> Iterator[None]:
+    """Intervals that are computed inside miss with this chance, in (0, 1)."""
+    token = _error.set(chance)
+    try:
+        yield
+    finally:
+        _error.reset(token)
+
+
+def tails() -> tuple[float, float]:
+    """The quantiles between which an interval lies: 0.025 and 0.975 for 95 %."""
+    return _error.get() / 2, 1 - _error.get() / 2
+
 
 @dataclass(frozen=True)
 class Effect:
-    """A measured number with its 95 % interval; ``runs`` is how many independent runs stand behind it."""
+    """A measured number with its interval; ``runs`` is how many independent runs stand behind it."""
 
     value: float
     low: float
@@ -111,7 +137,8 @@ def _bootstrap(values: np.ndarray, seed: int) -> np.ndarray:
     if n < 2:
         return np.full(RESAMPLES, math.nan)
     draws = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
-    widen = math.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1) / stats.norm.ppf(0.975)
+    _, upper = tails()
+    widen = math.sqrt(n / (n - 1)) * stats.t.ppf(upper, n - 1) / stats.norm.ppf(upper)
     return values.mean() + widen * (values[draws].mean(axis=1) - values.mean())
 
 
@@ -120,5 +147,5 @@ def _effect(
 ) -> Effect:
     if runs < 2:
         return Effect(float(value), math.nan, math.nan, runs, note or "one run gives no interval")
-    low, high = np.clip(np.quantile(resamples, [0.025, 0.975]), *within)
+    low, high = np.clip(np.quantile(resamples, tails()), *within)
     return Effect(float(value), float(low), float(high), runs, note)

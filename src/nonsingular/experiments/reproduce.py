@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from nonsingular.errors import InputError
+from nonsingular.experiments import looks
 from nonsingular.experiments.claims import Judgement, judge
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report.finished import read, write_machine
@@ -25,6 +26,7 @@ from nonsingular.experiments.run.archive import described, joined
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec, digest
 from nonsingular.files import clear, held, is_empty, to_json, write_figure, write_whole
+from nonsingular.intervals import ERROR, erring_with
 from nonsingular.training import Store
 
 if TYPE_CHECKING:
@@ -41,7 +43,9 @@ class Outcome:
     report: Path
 
 
-def reproduce(experiment: Experiment, spec: Spec, workspace: Workspace, resume: bool = False) -> Outcome:
+def reproduce(
+    experiment: Experiment, spec: Spec, workspace: Workspace, resume: bool = False, look: bool = False
+) -> Outcome:
     """Run an experiment, draw its figures, judge its claims and write them all into the workspace's folder.
 
     Args:
@@ -50,6 +54,7 @@ def reproduce(experiment: Experiment, spec: Spec, workspace: Workspace, resume: 
         workspace: where.
         resume: go on in a folder that already holds part of the same spec's results; of more runs than those, the
             others are added.
+        look: whether this is a look after which runs may be added (``looks``); once it was, it always is.
 
     Raises:
         InputError: the folder holds results and ``resume`` is False, or those of another spec; another process writes
@@ -65,6 +70,7 @@ def reproduce(experiment: Experiment, spec: Spec, workspace: Workspace, resume: 
             raise
         if begun is not None and begun < spec.runs:  # what was begun is finished first
             results = _with_more_runs(results, experiment, spec, workspace)
+        looks.note(folder, results.sizes.get("run", spec.runs), look)
         return publish(experiment, results, folder)
 
 
@@ -135,6 +141,37 @@ def _added(
         yield f"runs {first} to {last}", experiment.run(part, there)
 
 
+def reproduce_until_decided(
+    experiment: Experiment, spec: Spec, workspace: Workspace, budget: float, resume: bool = False
+) -> Outcome:
+    """As ``reproduce``, and then with more runs until every claim is decided or ``budget`` seconds are gone.
+
+    Intervals are as ``looks`` has them: valid however often claims were looked at.
+
+    Raises:
+        InputError: as ``reproduce``.
+    """
+    began = {"resume": resume}
+
+    def look(runs: int) -> looks.Found:
+        outcome = reproduce(experiment, replace(spec, runs=runs), workspace, began["resume"], look=True)
+        began["resume"] = True
+        undecided = [j for j in outcome.judgements if j.verdict == "inconclusive"]
+        measured = [j.id for j in undecided if j.measured is not None and math.isfinite(j.measured)]
+        results = outcome.results
+        return looks.Found(results.sizes.get("run", runs), [j.id for j in undecided], measured, "run" in results.coords)
+
+    folder = workspace.folder
+    runs = spec.runs
+    if resume and (folder / "spec.json").exists():
+        runs = max(runs, int(_kept_spec(folder / "spec.json")["runs"]))
+    before = finished_data(folder) if resume else None
+    finished = before.sizes.get("run", runs) if before is not None else 0
+    looks.until_decided(look, folder, runs, finished, budget)
+    with held(folder):
+        return publish(experiment, archive.read(folder), folder)  # now that it is known why no more runs were added
+
+
 def finished_data(folder: Path) -> xr.Dataset | None:
     """The measured data of a finished experiment, or None where there are none; earlier versions kept a store alone.
 
@@ -156,7 +193,11 @@ def publish(experiment: Experiment, results: xr.Dataset, folder: Path) -> Outcom
     for name, figure in experiment.draw(results).items():
         write_figure(figures, name, figure)
     data = str(spec["data"]["name"]) if spec.get("data") else "none"
-    judgements = [judge(claim, results, scale=str(spec["scale"]), data=data) for claim in experiment.claims]
+    looked = looks.read(folder)
+    with erring_with(looked.error if looked else ERROR):
+        judgements = [judge(claim, results, scale=str(spec["scale"]), data=data) for claim in experiment.claims]
+    if looked:
+        judgements = [replace(j, note="; ".join(filter(None, (j.note, str(looked))))) for j in judgements]
     write_whole(folder / "claims.json", to_json([j.to_json() for j in judgements]) + "\n")
     report = write_report(
         folder / "report.html", [read(folder)], {experiment.id: experiment}, _interactive(experiment, results)

@@ -54,10 +54,17 @@ def command(
     engine: Annotated[
         Engine, typer.Option(help="Where networks are trained: local, or ray for a cluster.")
     ] = Engine.local,
+    until_decided: Annotated[
+        bool, typer.Option("--until-decided", help="Add runs until every claim is decided or the budget is gone.")
+    ] = False,
+    budget: Annotated[
+        str | None, typer.Option(help="Time for each experiment with --until-decided, as in 2h or 90m.")
+    ] = None,
 ) -> None:
     """Reproduce figures and tables of the papers: results, figures, claims with verdicts, and a report."""
     from nonsingular.cli.commands.report import write_pages
     from nonsingular.cli.tables.claims import print_claims
+    from nonsingular.experiments.looks import seconds
     from nonsingular.experiments.overrides import Overrides
     from nonsingular.experiments.report.finished import read
     from nonsingular.papers.registry import experiment
@@ -67,6 +74,9 @@ def command(
         return
     if not ids:
         raise InputError("name at least one experiment, or add --list to see them all")
+    if until_decided != (budget is not None):
+        raise InputError("--until-decided and --budget go together, as in --until-decided --budget 2h")
+    time_left = None if budget is None else seconds(budget)
     overrides = Overrides(
         data=data,
         scaling=scaling,
@@ -82,7 +92,7 @@ def command(
     finished: list[Finished] = []
     for id in ids:
         folder = (out if len(ids) == 1 else out / id) if out else Path("out") / id
-        outcome = reproduced(id, scale, overrides, folder, data_dir, device, resume, engine.value)
+        outcome = reproduced(id, scale, overrides, folder, data_dir, device, resume, engine.value, time_left)
         judged = [j.to_json() for j in outcome.judgements]
         rows.extend(judged)
         if not json_:
@@ -118,11 +128,12 @@ def reproduced(
     device: str,
     resume: bool,
     engine: str = "local",
+    budget: float | None = None,
 ) -> Outcome:
-    """One experiment, with a progress bar."""
+    """One experiment, with a progress bar; with a budget in seconds until its claims are decided."""
     from nonsingular.cli.progress import Bar
     from nonsingular.experiments.overrides import make_spec
-    from nonsingular.experiments.reproduce import reproduce
+    from nonsingular.experiments.reproduce import reproduce, reproduce_until_decided
     from nonsingular.experiments.run.workspace import Workspace
     from nonsingular.papers.registry import experiment
 
@@ -132,6 +143,8 @@ def reproduced(
     options.warn_of_emulation(spec.training, where)
     with Bar() as bar:
         workspace = Workspace(out, where, bar, data_dir, engine=engine)
+        if budget is not None:
+            return reproduce_until_decided(found, spec, workspace, budget, resume)
         return reproduce(found, spec, workspace, resume)
 
 

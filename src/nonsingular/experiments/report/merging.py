@@ -10,6 +10,7 @@ from typing import Any
 import xarray as xr
 
 from nonsingular.errors import InputError
+from nonsingular.experiments import looks
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report import differences, finished
 from nonsingular.experiments.reproduce import Outcome, finished_data, keep, publish
@@ -47,6 +48,10 @@ def merge(folders: Sequence[Path], out: Path, experiment: Callable[[str], Experi
         raise InputError(f"{out} is not empty; name another --out")
     with held(out):
         keep(out, experiment(str(spec["experiment"])), json.dumps(whole, indent=2, sort_keys=True), results)
+        looked = [found for folder, _, _ in parts if (found := looks.read(folder))]
+        if looked:  # the whole is a further look
+            looks.write(out, max(looked, key=lambda found: len(found.runs)))
+            looks.note(out, len(seeds), begin=True)
         finished.write_machines(out, [folder for folder, _, _ in parts])
         return publish(experiment(str(spec["experiment"])), archive.read(out), out)
 

@@ -17,7 +17,7 @@ from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.run.instruments.hessian import PARTS
 from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.spec import Spec, at_scale
-from nonsingular.intervals import RESAMPLES
+from nonsingular.intervals import RESAMPLES, tails
 from nonsingular.papers.orhan2018.small_networks import DIFFERS, Size, small_networks
 from nonsingular.plots.spectra import estimates
 
@@ -100,8 +100,9 @@ def _resampled(runs: np.ndarray, terms: np.ndarray) -> tuple[np.ndarray, int]:
 
 def _widened(values: np.ndarray, runs: int) -> tuple[float, float, float]:
     """First value, and the 95 % interval of the others widened as ``intervals.mean`` does for few runs."""
-    widen = math.sqrt(runs / (runs - 1)) * stats.t.ppf(0.975, runs - 1) / stats.norm.ppf(0.975)
-    low, high = values[0] + widen * (np.nanquantile(values[1:], [0.025, 0.975]) - values[0])
+    _, upper = tails()
+    widen = math.sqrt(runs / (runs - 1)) * stats.t.ppf(upper, runs - 1) / stats.norm.ppf(upper)
+    low, high = values[0] + widen * (np.nanquantile(values[1:], tails()) - values[0])
     return float(values[0]), float(low), float(high)
 
 
@@ -141,8 +142,8 @@ def _coverage(results: xr.Dataset) -> Effect:
     runs, (low, high, truth) = _selected(results, 0.0, *variables)
     share, count = float(((low <= truth) & (truth <= high)).mean()), len(set(runs))
     covered = share * count
-    least = stats.beta.ppf(0.025, covered, count - covered + 1) if covered > 0 else 0.0
-    most = stats.beta.ppf(0.975, covered + 1, count - covered) if covered < count else 1.0
+    least = stats.beta.ppf(tails()[0], covered, count - covered + 1) if covered > 0 else 0.0
+    most = stats.beta.ppf(tails()[1], covered + 1, count - covered) if covered < count else 1.0
     note = f"{len(truth)} points of {count} runs"
     return Effect(100 * share, 100 * float(least), 100 * float(most), count, note)
 
