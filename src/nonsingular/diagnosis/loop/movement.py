@@ -1,0 +1,94 @@
+"""What a step did to the weights, measured on the weights themselves, whatever the optimiser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from nonsingular.diagnosis.loop.records import Movement
+
+DECOUPLED = ("AdamW", "NAdamW", "Lion")  # decay apart from the gradient
+ADAPTIVE = ("Adam", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop")
+
+
+@torch.no_grad()
+def movements(
+    parameters: Iterable[nn.Parameter], before: Mapping[int, Tensor], gradients: Mapping[int, Tensor] | None = None
+) -> dict[int, Movement]:
+    """Of each parameter, by id.
+
+    Args:
+        parameters: after the step.
+        before: id -> value before it.
+        gradients: id -> gradient that it was made of; by default ``.grad`` as it is now.
+    """
+    rows: dict[int, list[Tensor]] = {}
+    for p in parameters:
+        old = before[id(p)].float()
+        change = p.detach().float() - old
+        g = _dense(gradients[id(p)] if gradients is not None else p.grad, p)
+        wanted = g != 0
+        kept = ((change == 0) & wanted).sum() / wanted.sum().clamp(min=1)
+        zeros = 1 - wanted.float().mean()
+        rows[id(p)] = [old.norm(), change.norm(), g.norm(), (g * change).sum(), -(old * change).sum(), kept, zeros]
+    return {i: Movement(*values) for i, values in _fetch(rows).items()}
+
+
+@torch.no_grad()
+def norms(tensors: Mapping[int, Tensor | None]) -> dict[int, float]:
+    """Euclidean norm of each."""
+    rows = {i: [_values(t).float().norm()] for i, t in tensors.items() if t is not None}
+    return {i: values[0] for i, values in _fetch(rows).items()}
+
+
+@torch.no_grad()
+def not_zero(parameters: Iterable[nn.Parameter]) -> set[int]:
+    """Ids of those with a gradient that is not zero everywhere."""
+    rows = {id(p): [_values(p.grad).ne(0).any().float()] for p in parameters if p.grad is not None}
+    return {i for i, values in _fetch(rows).items() if values[0]}
+
+
+@torch.no_grad()
+def decay_share(optimiser: Optimizer) -> float:
+    """Norm of weight decay's part over that of the gradient's part, in what this step adds up; 0 without decay."""
+    name, decay, gradient = type(optimiser).__name__, 0.0, 0.0
+    for group in optimiser.param_groups:
+        factor = float(group.get("weight_decay") or 0.0)
+        own = [p for p in group["params"] if p.grad is not None]
+        if not own:
+            continue
+        size = sum(n * n for n in norms({id(p): p for p in own}).values())
+        if name in DECOUPLED or group.get("decoupled_weight_decay"):
+            # An adaptive step is about one learning rate an entry, whatever the gradient's size.
+            gradient += sum(p.numel() for p in own)
+        else:
+            gradient += sum(n * n for n in norms({id(p): p.grad for p in own}).values())
+        decay += factor * factor * size
+    if not decay:
+        return 0.0
+    return math.sqrt(decay / gradient) if gradient else math.inf
+
+
+def _dense(gradient: Tensor | None, p: Tensor) -> Tensor:
+    if gradient is None:
+        return torch.zeros_like(p, dtype=torch.float32)
+    return (gradient.to_dense() if gradient.is_sparse else gradient).detach().float()
+
+
+def _values(t: Tensor) -> Tensor:
+    return t.coalesce().values() if t.is_sparse else t.detach()
+
+
+def _fetch(rows: Mapping[int, list[Tensor]]) -> dict[int, list[float]]:
+    """All numbers in one transfer a device."""
+    found: dict[int, list[float]] = {}
+    for device in {r[0].device for r in rows.values()}:
+        ids = [i for i, r in rows.items() if r[0].device == device]
+        if ids:
+            table = torch.stack([torch.stack(rows[i]) for i in ids]).tolist()
+            found |= dict(zip(ids, table, strict=True))
+    return found

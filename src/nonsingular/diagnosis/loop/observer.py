@@ -1,0 +1,496 @@
+"""From events to facts: what each step does to the weights, which gradients it uses, in which mode the models run.
+
+The first steps are measured one by one, later ones in pairs at a cadence; in between only counts are kept. A measured
+step costs a copy of the parameters and a few passes over them.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves
+
+from nonsingular.diagnosis.loop import places
+from nonsingular.diagnosis.loop.movement import decay_share, movements, norms, not_zero
+from nonsingular.diagnosis.loop.objective import Objective
+from nonsingular.diagnosis.loop.records import BY_HAND, Broken, Call, Held, Loader, Loop, Site, Trainee, Update
+
+MEASURED = 40  # first steps, one by one
+CADENCE = 25  # of later ones, in pairs
+MODELS = 32  # that are told apart
+CALLS = 400  # of a model that are kept
+TARGETS = 4096  # of a loss that are kept
+
+
+class Enough(BaseException):
+    """As many steps as were asked for; no ``except Exception`` of the user's stops it."""
+
+
+class Observer:
+    """Listens (``taps.Listener``) and fills in a ``Loop``.
+
+    Args:
+        steps: after which ``Enough`` is raised; None lets the loop end by itself.
+        measured: steps from the start that are measured one by one.
+        cadence: of later measurements.
+        on_update: called after each measured step.
+        objective: that is filled in on the way.
+    """
+
+    def __init__(
+        self, steps: int | None = None, measured: int = MEASURED, cadence: int = CADENCE,
+        on_update: Callable[[Update], None] = lambda update: None, objective: Objective | None = None,
+    ) -> None:  # fmt: skip
+        self.loop = Loop()
+        self.objective = objective or Objective()
+        self._most, self._first, self._cadence, self._on_update = steps, measured, cadence, on_update
+        self._thread, self._began = threading.get_ident(), time.perf_counter()
+        self._held: dict[int, int] = {}  # id of an optimiser -> its index
+        self._optimisers: list[Optimizer] = []  # kept, so that no id is used twice
+        self._parameters: dict[int, nn.Parameter] = {}
+        self._trainees: dict[int, Trainee] = {}
+        self._own: dict[int, set[int]] = {}  # id of a model -> ids of its modules
+        self._depth = 0
+        self._inside: Trainee | None = None
+        self._busy = False  # within a backward pass: what it recomputes is no call of the user's
+        self._outputs: deque[tuple[int, Call]] = deque(maxlen=16)  # address of an output -> its call
+        self._drawn: set[int] = set()  # addresses of the latest batch
+        self._batch: list[Tensor] = []
+        self._made: dict[int, float] = {}  # id of a parameter -> norm of its gradient after the latest backward pass
+        self._grads: dict[int, tuple[int, int] | None] = {}
+        self._unclear: dict[int, set[int]] = {}  # index of an optimiser -> its gradients that may be a former step's
+        self._reached: dict[int, set[int]] = {}  # ... -> parameters that a gradient reached since its former step
+        self._signs: set[int] = set()  # of the losses in the backward passes since the former step
+        self._snapshot: dict[int, Tensor] = {}
+        self._free: dict[int, tuple[Tensor, Tensor]] = {}  # parameters without an optimiser: value, gradient
+        self._update: Update | None = None
+        self._inside_step = 0
+        self._scale: float | None = None
+        self._pending_loss = math.nan
+        self._ran = 0
+
+    # --- calls of models ------------------------------------------------------------------------------------
+
+    def entered(self, module: nn.Module) -> None:
+        """See ``taps.Listener``."""
+        if self._elsewhere():
+            return
+        self._depth += 1
+        if self._depth == 1:
+            self._inside = self._trainee(module)
+            self._settle_by_hand()
+        elif self._inside is not None and self.measuring:
+            own = self._own[id(self._inside.module)]
+            self._inside.called.setdefault(id(module), len(self._inside.called))
+            if id(module) not in own and next(module.parameters(recurse=False), None) is not None:
+                self._inside.strangers[id(module)] = module
+                for p in module.parameters(recurse=False):
+                    self._parameters.setdefault(id(p), p)
+
+    def left(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        """See ``taps.Listener``."""
+        if self._elsewhere() or not self._depth:
+            return
+        self._depth -= 1
+        trainee = self._inside
+        if self._depth or trainee is None or output is None:
+            return
+        tensors = [t for t in tree_leaves((inputs, named)) if isinstance(t, Tensor)]
+        call = Call(self.loop.steps, module.training, torch.is_grad_enabled(), places.here())
+        addresses = {t.data_ptr() for t in tensors}
+        call.tested = bool(addresses & self._drawn)
+        for address, former in self._outputs:
+            if address in addresses:
+                former.fed = True
+        if self.measuring and tensors:
+            call.sample, call.sliced = _sample(tensors[0]), _sliced(tensors[0])
+        self._keep(trainee, call)
+        for t in tree_leaves(output):
+            if isinstance(t, Tensor) and t.is_floating_point():
+                self._outputs.append((t.data_ptr(), call))
+                if t.requires_grad:
+                    reference = _reference(t, self._batch) if self.measuring else None
+                    t.register_hook(_graded(call, trainee, reference))
+        self.objective.called(trainee.module, inputs, named, output)
+
+    def switched(self, module: nn.Module, training: bool) -> None:
+        """See ``taps.Listener``."""
+        trainee = self._trainees.get(id(module))
+        if trainee is not None and module.training != training:
+            trainee.switched = places.here()
+
+    def loaded(self, module: nn.Module) -> None:
+        """See ``taps.Listener``."""
+        self.loop.loaded.update(module.modules())
+
+    def _trainee(self, module: nn.Module) -> Trainee | None:
+        found = self._trainees.get(id(module))
+        if found is None:
+            if len(self._trainees) >= MODELS or next(module.parameters(), None) is None:
+                return None
+            inner = getattr(module, "_orig_mod", module)
+            found = Trainee(places.variable(module) or places.variable(inner) or type(inner).__name__, inner)
+            self._trainees[id(module)] = found
+            self._own[id(inner)] = {id(m) for m in inner.modules()} | {id(module)}
+            self.loop.trainees.append(found)
+        for p in found.module.parameters():
+            self._parameters.setdefault(id(p), p)
+        return found
+
+    def _keep(self, trainee: Trainee, call: Call) -> None:
+        trainee.calls.append(call)
+        if len(trainee.calls) > CALLS:
+            del trainee.calls[CALLS // 2]
+
+    def _elsewhere(self) -> bool:
+        return self._busy or torch.compiler.is_compiling() or threading.get_ident() != self._thread
+
+    # --- losses ---------------------------------------------------------------------------------------------
+
+    def lost(self, name: str, args: tuple[Any, ...], named: dict[str, Any], value: Any) -> None:
+        """See ``taps.Listener``."""
+        if self._elsewhere() or not isinstance(value, Tensor):
+            return
+        output = args[0] if args else named.get("input")
+        target = args[1] if len(args) > 1 else named.get("target")
+        if isinstance(output, Tensor):
+            for address, call in self._outputs:
+                if address == output.data_ptr():
+                    call.tested = True
+        if not (value.requires_grad and self.measuring):
+            return
+        place = places.here()
+        site = self.loop.sites.setdefault((name, place), Site(name, place))
+        site.weighted = site.weighted or named.get("weight") is not None
+        if isinstance(output, Tensor) and isinstance(target, Tensor):
+            site.classes = output.shape[1] if output.ndim > 1 and not target.is_floating_point() else 0
+            if sum(len(t) for t in site.targets) < TARGETS:
+                site.targets.append(target.detach().flatten()[:TARGETS].cpu())
+        if value.numel() == 1 or named.get("reduction") == "none":
+            number, shown = self.loop.steps, value.detach()
+            value.register_hook(lambda g: self._felt(site, number, shown, g))
+        self.objective.lost(name, args, named)
+
+    def _felt(self, site: Site, number: int, value: Tensor, gradient: Tensor) -> None:
+        """A gradient came back to a loss: it is minimised where that is positive."""
+        total = float(gradient.sum())
+        site.values.append((number, float(value.mean())))
+        if total:
+            self._signs.add(1 if total > 0 else -1)
+
+    # --- backward -------------------------------------------------------------------------------------------
+
+    def before_backward(self, tensors: Any) -> None:
+        """See ``taps.Listener``."""
+        if self._elsewhere():
+            return
+        self._settle_by_hand()
+        root = tensors if isinstance(tensors, Tensor) else next(iter(tensors), None)
+        self.loop.backwards += 1
+        self.loop.places["backward"] = place = places.here()
+        if isinstance(root, Tensor):
+            if root.grad_fn is None:
+                self.loop.counts["cut"] += 1
+                self.loop.places["cut"] = place
+            if self.measuring or root.device.type == "cpu":
+                self._pending_loss = float(root.detach().float().mean()) / (self._scale or 1.0)
+                self.loop.losses.append((self.loop.steps, self._pending_loss))
+                if not math.isfinite(self._pending_loss):
+                    self._breaks("loss", ())
+        if self.measuring:
+            for index, unclear in self._unclear.items():
+                if unclear:
+                    self._unclear[index] = not_zero(self._parameters[i] for i in unclear)
+        self._grads = {i: _version(p.grad) for i, p in self._parameters.items()}
+        self._busy = True
+
+    def after_backward(self) -> None:
+        """See ``taps.Listener``."""
+        if not self._busy or threading.get_ident() != self._thread:
+            return
+        self._busy = False
+        reached = {i for i, p in self._parameters.items() if p.grad is not None and _version(p.grad) != self._grads[i]}
+        for held in self._reached.values():
+            held |= reached
+        for trainee in self.loop.trainees:
+            trainee.reached |= reached & {id(p) for p in trainee.module.parameters()}
+            trainee.reached |= reached & {
+                id(p) for m in trainee.strangers.values() for p in m.parameters(recurse=False)
+            }
+        if not self.measuring:
+            return
+        made = norms({i: self._parameters[i].grad for i in reached})
+        scale = self._scale or 1.0
+        self._made |= {i: n / scale for i, n in made.items()}
+        broken = tuple(i for i, n in made.items() if not math.isfinite(n))
+        if broken and self._scale is None:
+            self._breaks("gradient", broken)
+        if not self._inside_step:
+            stepped = {i for h in self.loop.optimisers if h.steps for i in h.ids}
+            for i in reached - stepped:
+                p = self._parameters[i]
+                self._free[i] = (p.detach().clone(), p.grad.detach().clone())  # type: ignore[union-attr]
+
+    def _breaks(self, what: str, parameters: tuple[int, ...]) -> None:
+        if self.loop.broken is not None:
+            return
+        finite = [abs(v) for _, v in self.loop.losses if math.isfinite(v)]
+        grew = finite[-1] / max(finite[0], 1e-12) if finite else 1.0
+        place = self.loop.places.get("backward")
+        self.loop.broken = Broken(what, self.loop.steps, place, parameters, grew=grew)
+        self._busy = True  # the replay's own calls are none of the user's
+        try:
+            self.loop.broken.operation = self.objective.replayed()
+        finally:
+            self._busy = False
+
+    # --- optimisers -----------------------------------------------------------------------------------------
+
+    def made(self, optimiser: Optimizer) -> None:
+        """See ``taps.Listener``."""
+        self._index(optimiser)
+
+    def _index(self, optimiser: Optimizer) -> int:
+        if id(optimiser) not in self._held:
+            self._held[id(optimiser)] = len(self._optimisers)
+            self._optimisers.append(optimiser)
+            kind = type(optimiser).__name__
+            self.loop.optimisers.append(Held(kind, kind, places.here()))
+        index = self._held[id(optimiser)]
+        held = self.loop.optimisers[index]
+        own = [p for group in optimiser.param_groups for p in group["params"]]
+        held.ids, held.size = {id(p) for p in own}, sum(p.numel() for p in own)
+        for p in own:
+            self._parameters.setdefault(id(p), p)
+        return index
+
+    def stepping(self, optimiser: Optimizer) -> None:
+        """See ``taps.Listener``."""
+        index = self._index(optimiser)
+        held = self.loop.optimisers[index]
+        if not held.steps:
+            held.label = places.variable(optimiser) or held.kind
+        held.place = places.here()
+        for i in held.ids:
+            self._free.pop(i, None)
+        self._inside_step += 1
+        self._ran = self.loop.backwards
+        group = max(optimiser.param_groups, key=lambda g: float(g.get("lr", 0.0)), default={})
+        rate = float(group.get("lr", math.nan))
+        held.rates.append(rate)
+        if not self.measuring:
+            self._unclear.pop(index, None)
+            return
+        own = [self._parameters[i] for i in held.ids if self._parameters[i].grad is not None]
+        if self._scale is not None and getattr(optimiser, "grad_scale", None) is None:
+            held.scaled += 1
+        update = Update(held.steps, index, rate, float(group.get("initial_lr", rate)))
+        used = norms({id(p): p.grad for p in own})
+        update.used, update.made = _total(used.values()), _total(self._made.get(id(p), math.nan) for p in own)
+        if getattr(optimiser, "grad_scale", None) is not None:
+            update.used = update.made
+        update.stale = self._stale(index, own)
+        update.decay = decay_share(optimiser)
+        update.sign = (-1 if self._signs == {-1} else 1) if self._signs else 0
+        update.pending = self._pending(held.ids)
+        self._update = update
+        self._snapshot = {id(p): p.detach().clone() for p in own}
+
+    def stepped(self, optimiser: Optimizer) -> None:
+        """See ``taps.Listener``."""
+        index = self._index(optimiser)
+        held, update = self.loop.optimisers[index], self._update
+        self._inside_step = max(0, self._inside_step - 1)
+        closure = self.loop.backwards > self._ran
+        if update is not None and update.optimiser == index:
+            self._update = None
+            own = [self._parameters[i] for i in self._snapshot]
+            update.parameters = movements(own, self._snapshot)
+            update.dtype = _main_dtype(own)
+            if closure:  # it made its gradients itself, as L-BFGS does
+                update.used = update.made = math.nan
+                update.pending, update.decay = [], 0.0
+            elif not any(m.gradient for m in update.parameters.values()):
+                held.empty += 1
+            self._snapshot = {}
+            self.loop.updates.append(update)
+            self.loop.moved |= {i for i, m in update.parameters.items() if m.moved}
+            self._unclear[index] = {i for i, m in update.parameters.items() if m.gradient}
+        self._reached[index] = set()
+        self._signs = set()
+        held.steps += 1
+        self._count()
+        if update is not None:
+            self._on_update(update)
+        self._stop()
+
+    def _stale(self, index: int, own: list[nn.Parameter]) -> float:
+        """Share of the gradient's entries that a former step used too, on top of which new gradients came."""
+        if index not in self._unclear or not self._reached.get(index):
+            return math.nan
+        old = self._unclear[index] & self._reached[index]
+        return sum(p.numel() for p in own if id(p) in old) / max(sum(p.numel() for p in own), 1)
+
+    def _pending(self, ids: set[int]) -> list[Call]:
+        return [
+            t.calls[-1] for t in self.loop.trainees
+            if t.calls and t.calls[-1].tracked and not t.calls[-1].graded and any(id(p) in ids for p in t.module.parameters())
+        ]  # fmt: skip
+
+    def _count(self) -> None:
+        self.loop.steps = max((h.steps for h in self.loop.optimisers), default=0)
+
+    def _stop(self) -> None:
+        if self._most is not None and self.loop.steps >= self._most:
+            raise Enough
+
+    @property
+    def measuring(self) -> bool:
+        """Whether the present step is measured."""
+        done = self.loop.steps or max(0, self.loop.backwards - 1) * (not any(h.steps for h in self.loop.optimisers))
+        return done < self._first or done % self._cadence < 2 * max(1, len(self._optimisers))
+
+    # --- weights without an optimiser -----------------------------------------------------------------------
+
+    def _settle_by_hand(self) -> None:
+        """What became of the parameters that a gradient reached and no optimiser holds."""
+        free, self._free = self._free, {}
+        if not free:
+            return
+        own = [self._parameters[i] for i in free]
+        moved = movements(own, {i: value for i, (value, _) in free.items()}, {i: g for i, (_, g) in free.items()})
+        changed = {i for i, m in moved.items() if m.moved}
+        self.loop.moved |= changed
+        self.loop.still.update(set(free) - changed)
+        if changed:
+            update = Update(self.loop.counts["hand"], BY_HAND, parameters={i: moved[i] for i in changed})
+            update.used = update.made = _total(m.gradient for m in update.parameters.values())
+            update.sign = (-1 if self._signs == {-1} else 1) if self._signs else 0
+            self.loop.counts["hand"] += 1
+            self.loop.updates.append(update)
+            self._signs = set()
+            if self._most is not None and not self.loop.steps and self.loop.counts["hand"] >= self._most:
+                raise Enough
+
+    # --- the rest -------------------------------------------------------------------------------------------
+
+    def cleared(self, thing: Any) -> None:
+        """See ``taps.Listener``."""
+        self.loop.counts["zero_grad"] += 1
+        self.loop.places["zero_grad"] = places.here()
+
+    def clipped(self, parameters: Any) -> None:
+        """See ``taps.Listener``."""
+        self.loop.counts["clip"] += 1
+        self.loop.places["clip"] = places.here()
+        if self._scale is not None:
+            self.loop.counts["scaled clip"] += 1
+
+    def scheduled(self, scheduler: Any) -> None:
+        """See ``taps.Listener``."""
+        optimiser = getattr(scheduler, "optimizer", None)
+        if isinstance(optimiser, Optimizer) and id(optimiser) in self._held:
+            held = self.loop.optimisers[self._held[id(optimiser)]]
+            held.scheduler, held.schedule = scheduler, type(scheduler).__name__
+            held.schedule_place = places.here()
+            if held.steps:  # a scheduler steps itself when it is made
+                held.schedule_steps += 1
+
+    def scaled(self, scaler: Any) -> None:
+        """See ``taps.Listener``."""
+        if scaler.is_enabled():
+            self._scale = float(scaler.get_scale())
+            self.loop.counts["scaled"] += 1
+            self.loop.places["scaler"] = places.here()
+
+    def unscaled(self, scaler: Any, optimiser: Optimizer) -> None:
+        """See ``taps.Listener``."""
+        self._scale = None
+
+    def scaler_stepped(self, scaler: Any, optimiser: Optimizer) -> None:
+        """See ``taps.Listener``."""
+        self._scale = None
+        if not scaler.is_enabled():
+            return
+        self.loop.optimisers[self._index(optimiser)].asked += 1
+
+    def began(self, loader: Any) -> None:
+        """See ``taps.Listener``."""
+        found = self.loop.loaders.setdefault(id(loader), Loader(place=places.here()))
+        found.begun += 1
+        try:
+            found.length = len(loader)
+        except TypeError:
+            found.length = 0
+
+    def drawn(self, batch: Any) -> None:
+        """See ``taps.Listener``."""
+        self._batch = [t for t in tree_leaves(batch) if isinstance(t, Tensor)]
+        self._drawn = {t.data_ptr() for t in self._batch}
+
+    def finish(self, ended: bool = True) -> Loop:
+        """All facts; ``ended`` says whether the loop came to its own end."""
+        self._settle_by_hand()
+        self.loop.ended, self.loop.seconds = ended, time.perf_counter() - self._began
+        return self.loop
+
+
+def _version(gradient: Tensor | None) -> tuple[int, int] | None:
+    return None if gradient is None else (id(gradient), gradient._version)
+
+
+def _total(values: Iterable[float]) -> float:
+    return math.sqrt(sum(v * v for v in values))
+
+
+def _main_dtype(parameters: list[nn.Parameter]) -> str:
+    sizes: dict[str, int] = {}
+    for p in parameters:
+        name = str(p.dtype).removeprefix("torch.")
+        sizes[name] = sizes.get(name, 0) + p.numel()
+    return max(sizes, key=lambda name: sizes[name], default="float32")
+
+
+def _sample(x: Tensor) -> tuple[Any, ...]:
+    """A few entries that tell one batch from another."""
+    flat = x.detach().flatten()
+    picked = flat[:: max(1, len(flat) // 16)][:17]
+    return (tuple(x.shape), tuple(picked.tolist()))
+
+
+def _sliced(x: Tensor) -> bool:
+    """Whether it is a part of a tensor with more of the same."""
+    base = x._base
+    return base is not None and x.ndim > 0 and base.ndim == x.ndim and len(base) >= 2 * len(x)
+
+
+def _reference(output: Tensor, batch: list[Tensor]) -> Tensor | None:
+    """The gradient by these outputs of the plain loss of the batch's targets, where there is exactly one candidate."""
+    out = output.detach()
+    classes = [
+        t for t in batch if not t.is_floating_point() and t.dtype == torch.long and out.ndim == 2 and out.shape[1] > 1
+        and t.shape == out.shape[:1] and bool((t >= 0).all()) and bool((t < out.shape[1]).all())
+    ]  # fmt: skip
+    if len(classes) != 1:
+        return None
+    one = torch.nn.functional.one_hot(classes[0].to(out.device), out.shape[1])
+    return out.float().softmax(1) - one
+
+
+def _graded(call: Call, trainee: Trainee, reference: Tensor | None) -> Callable[[Tensor], None]:
+    def hook(gradient: Tensor) -> None:
+        call.graded = True
+        if reference is not None:
+            trainee.agreement.append(
+                float(torch.nn.functional.cosine_similarity(gradient.float().flatten(), reference.flatten(), dim=0))
+            )
+
+    return hook

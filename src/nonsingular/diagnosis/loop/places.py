@@ -1,0 +1,67 @@
+"""Where in the user's own code something happens: the innermost line that belongs to no library."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+_OURS = str(Path(__file__).resolve().parents[2])
+_LIBRARIES = tuple(
+    {f"{Path(p)}/" for p in (_OURS, Path(torch.__file__).parent, *map(sysconfig.get_path, ("stdlib", "platstdlib")))}
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of a file."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        path = Path(self.file)
+        try:
+            return f"{path.relative_to(Path.cwd())}:{self.line}"
+        except ValueError:
+            return f"{self.file}:{self.line}"
+
+
+def here() -> Place | None:
+    """The user's line that is being executed; None where there is none, as in a thread of a library."""
+    frame = user_frame()
+    return None if frame is None else Place(frame.f_code.co_filename, frame.f_lineno)
+
+
+def user_frame() -> FrameType | None:
+    """The innermost frame of the user's own code."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_library(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
+
+
+@cache
+def _is_library(file: str) -> bool:
+    return file.startswith(("<", *_LIBRARIES)) or "/site-packages/" in file or "/dist-packages/" in file
+
+
+def variable(thing: object) -> str:
+    """The name under which the user's code knows an object where it is now; "" where it has none."""
+    frame = user_frame()
+    while frame is not None:
+        if not _is_library(frame.f_code.co_filename):
+            for names in (frame.f_locals, frame.f_globals):
+                found = next((n for n, v in list(names.items()) if v is thing and not n.startswith("_")), None)
+                if found is None:
+                    owner = names.get("self")
+                    found = next((n for n, v in list(getattr(owner, "__dict__", {}).items()) if v is thing), None)
+                if found is not None:
+                    return found
+        frame = frame.f_back
+    return ""

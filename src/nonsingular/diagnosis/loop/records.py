@@ -1,0 +1,258 @@
+"""What was seen of a training loop: optimisers, models, steps, losses; only facts, no judgement."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakSet
+
+from torch import Tensor, nn
+
+from nonsingular.diagnosis.loop.places import Place
+
+BY_HAND = -1
+"""Stands for the optimiser where the user's own code changes the weights."""
+
+
+@dataclass(frozen=True)
+class Movement:
+    """What one step did to one parameter.
+
+    Attributes:
+        weight: norm before the step.
+        moved: norm of the change.
+        gradient: norm of the gradient that the step was made of.
+        uphill: inner product of gradient and change; negative is downhill.
+        inward: inner product of the change with minus the weights.
+        lost: share of the entries with a gradient whose value the step left as it was.
+        zeros: share of the gradient's entries that are zero.
+    """
+
+    weight: float
+    moved: float
+    gradient: float
+    uphill: float
+    inward: float
+    lost: float
+    zeros: float
+
+
+@dataclass
+class Update:
+    """One measured step of an optimiser, or by hand.
+
+    Attributes:
+        number: steps before it.
+        optimiser: its index, or ``BY_HAND``.
+        rate: largest learning rate of its groups; NaN by hand.
+        peak: the learning rate that the schedule starts from, for the group of ``rate``.
+        decay: norm of weight decay's part over that of the gradient's, in what the optimiser adds up; 0 without decay.
+        made: norm of the gradient as the backward pass left it, without a scaler's factor.
+        used: norm of the gradient as the optimiser met it.
+        stale: share of the entries whose gradient was in a former step too and was not cleared since; NaN where
+            the former step was not seen.
+        sign: of what is minimised: -1 where only losses are in it, each with a minus; 0 where none is known.
+        pending: a forward pass of before the step whose backward pass came after it.
+        parameters: id -> its movement.
+        dtype: of the parameters, of most entries.
+    """
+
+    number: int
+    optimiser: int
+    rate: float = math.nan
+    peak: float = math.nan
+    decay: float = 0.0
+    made: float = math.nan
+    used: float = math.nan
+    stale: float = math.nan
+    sign: int = 0
+    pending: list[Call] = field(default_factory=list)
+    parameters: dict[int, Movement] = field(default_factory=dict)
+    dtype: str = "float32"
+
+
+@dataclass
+class Held:
+    """An optimiser.
+
+    Attributes:
+        label: the user's name for it, or its class.
+        kind: its class.
+        made: where.
+        ids: of the parameters it holds.
+        size: their entries.
+        steps: taken; ``place`` is where.
+        empty: steps at which no parameter had a gradient other than zero.
+        asked: steps that a gradient scaler was asked for; it skips those with infinities.
+        scaled: steps with gradients that still had a scaler's factor.
+        rates: largest learning rate of each step.
+        schedule: its scheduler's class; ``scheduler`` itself, stepped ``schedule_steps`` times at ``schedule_place``.
+    """
+
+    label: str
+    kind: str
+    made: Place | None
+    ids: set[int] = field(default_factory=set)
+    size: int = 0
+    steps: int = 0
+    place: Place | None = None
+    empty: int = 0
+    asked: int = 0
+    scaled: int = 0
+    rates: list[float] = field(default_factory=list)
+    schedule: str = ""
+    schedule_place: Place | None = None
+    schedule_steps: int = 0
+    scheduler: Any = None
+
+
+@dataclass
+class Call:
+    """One call of a model from the user's code.
+
+    Attributes:
+        training: the model's mode.
+        tracked: whether autograd was on.
+        graded: whether a gradient came back to its output.
+        fed: its output went into another model.
+        tested: its input came from a data loader, or its output went into a loss.
+    """
+
+    number: int
+    training: bool
+    tracked: bool
+    place: Place | None
+    graded: bool = False
+    fed: bool = False
+    tested: bool = False
+    sample: Any = None
+    sliced: bool = False
+
+
+@dataclass
+class Trainee:
+    """A model that the user's code called.
+
+    Attributes:
+        label: the user's name for it.
+        module: itself.
+        calls: in order; the early and the latest.
+        reached: ids of parameters that a gradient reached.
+        called: ids of the modules that were called within it.
+        strangers: modules that were called within it and that it does not have as submodules.
+        agreement: of each graded call with known targets, the cosine between the gradient by the outputs and that of
+            the plain loss (cross-entropy, squared error) of these targets.
+        switched: where it was last switched to evaluation or training.
+    """
+
+    label: str
+    module: nn.Module
+    calls: list[Call] = field(default_factory=list)
+    reached: set[int] = field(default_factory=set)
+    called: dict[int, int] = field(default_factory=dict)
+    strangers: dict[int, nn.Module] = field(default_factory=dict)
+    agreement: list[float] = field(default_factory=list)
+    switched: Place | None = None
+
+
+@dataclass
+class Site:
+    """A line that computes one of torch's losses.
+
+    Attributes:
+        name: of the function in ``torch.nn.functional``.
+        values: (step, value) of every call that a gradient came back to, and of no other.
+        targets: a sample of the targets.
+        classes: of the outputs, where they are classes.
+    """
+
+    name: str
+    place: Place | None
+    values: list[tuple[int, float]] = field(default_factory=list)
+    targets: list[Tensor] = field(default_factory=list)
+    classes: int = 0
+    weighted: bool = False
+
+
+@dataclass
+class Loader:
+    """A data loader: how often it was begun, how many batches it has."""
+
+    begun: int = 0
+    length: int = 0
+    place: Place | None = None
+
+
+@dataclass
+class Broken:
+    """The first number that is not finite.
+
+    Attributes:
+        what: "loss" or "gradient".
+        number: the step.
+        place: of the backward pass.
+        parameters: ids of those with such a gradient.
+        operation: that made it, where a replay found it.
+        grew: the loss before over the first loss.
+    """
+
+    what: str
+    number: int
+    place: Place | None
+    parameters: tuple[int, ...] = ()
+    operation: str = ""
+    grew: float = 1.0
+
+
+@dataclass
+class Loop:
+    """Everything seen of a loop.
+
+    Attributes:
+        optimisers, trainees, updates: optimisers that were made or stepped, models that were called, measured steps.
+        losses: (step, value) of what backward passes began from.
+        sites: lines that compute one of torch's losses.
+        loaders: by id.
+        places, counts: of backward passes, clipping, clearing, ...
+        still: id of a parameter -> backward passes that reached it without any change of its value before the next.
+        moved: ids of parameters that changed.
+        steps, backwards: how many.
+        broken: the first number that is not finite.
+        sharpness: largest eigenvalue of the Hessian at the start; NaN where it was not computed.
+        ended: whether the loop came to its own end.
+        loaded: modules that weights were loaded into.
+        notes: what could not be seen.
+    """
+
+    optimisers: list[Held] = field(default_factory=list)
+    trainees: list[Trainee] = field(default_factory=list)
+    updates: list[Update] = field(default_factory=list)
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    sites: dict[Any, Site] = field(default_factory=dict)
+    loaders: dict[int, Loader] = field(default_factory=dict)
+    places: dict[str, Place | None] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    still: Counter[int] = field(default_factory=Counter)
+    moved: set[int] = field(default_factory=set)
+    steps: int = 0
+    backwards: int = 0
+    broken: Broken | None = None
+    sharpness: float = math.nan
+    ended: bool = False
+    seconds: float = 0.0
+    loaded: WeakSet[nn.Module] = field(default_factory=WeakSet)
+    notes: list[str] = field(default_factory=list)
+
+    def names(self) -> dict[int, str]:
+        """Of every parameter, by id; with the model's label in front where there are several models."""
+        found: dict[int, str] = {}
+        several = len(self.trainees) > 1
+        for trainee in self.trainees:
+            for name, p in trainee.module.named_parameters():
+                found.setdefault(id(p), f"{trainee.label}.{name}" if several and trainee.label else name)
+            for module in trainee.strangers.values():
+                for name, p in module.named_parameters(recurse=False):
+                    found.setdefault(id(p), f"{type(module).__name__}.{name}")
+        return found

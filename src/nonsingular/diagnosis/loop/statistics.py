@@ -1,0 +1,720 @@
+"""What a loop comes down to: one number for each way in which loops go wrong, with the line and the parameters.
+
+Numbers are taken from what happened to the weights and gradients themselves, so that a loop is judged by what it does,
+not by how it is written. A step is called too large, too small, clipped or decayed away only where the loss shows it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean, median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from nonsingular.diagnosis.loop.objective import constant_loss
+from nonsingular.diagnosis.loop.places import Place
+from nonsingular.diagnosis.loop.records import BY_HAND, Call, Held, Loop, Trainee, Update
+from nonsingular.diagnosis.records import Statistic
+
+ENOUGH = 3  # steps before anything is said
+WAITING = 20  # backward passes without a step, before that is called a mistake in a loop that goes on
+NOTHING = Statistic(math.nan, (), "")
+
+
+def loop_statistics(loop: Loop) -> dict[str, Statistic]:
+    """Every number of a loop, by name; NaN where the loop has nothing to measure it by."""
+    return {name: measure(loop) for name, measure in MEASURES.items()}
+
+
+# --- which parameters move ----------------------------------------------------------------------------------
+
+
+def _missed(loop: Loop) -> Statistic:
+    """Parameters that get a gradient, and that neither an optimiser nor the loop itself ever changes."""
+    if not loop.moved or loop.steps + loop.counts["hand"] < ENOUGH:
+        return NOTHING
+    held = {i for h in loop.optimisers for i in h.ids}
+    ids: list[int] = []
+    reached = 0
+    for trainee in loop.trainees:
+        own = {i: p for i, p in _sizes(trainee).items() if i in trainee.reached}
+        missing = [i for i in own if i not in held and i not in loop.moved]
+        reached += sum(own.values())
+        if missing and not _on_purpose(loop, trainee, missing, held | loop.moved):
+            ids += missing
+    if not ids:
+        return NOTHING
+    sizes = {i: n for t in loop.trainees for i, n in _sizes(t).items()}
+    share = sum(sizes[i] for i in ids) / reached
+    made = next((h.made for h in loop.optimisers if h.steps), None)
+    strangers = {id(p) for t in loop.trainees for m in t.strangers.values() for p in m.parameters()}
+    remedy = "Give them to the optimiser: make it from all parameters of the model that trains, after that is complete."
+    if set(ids) & strangers:
+        remedy = (
+            "Their modules are called but are no submodules: keep them in nn.ModuleList or nn.ModuleDict, not in a "
+            "Python list or dict, so that parameters() has them."
+        )
+    return Statistic(
+        1.0, _named(loop, ids), "parameters with a gradient that no optimiser holds", _at(made),
+        (_number("share of the trained entries that nothing moves", share),
+         _number("steps in which they got a gradient and stayed as they were", max(loop.still[i] for i in ids))), remedy,
+    )  # fmt: skip
+
+
+def _on_purpose(loop: Loop, trainee: Trainee, missing: Sequence[int], trained: set[int]) -> bool:
+    """Teachers, feature extractors and pretrained bodies: their gradients are by-products."""
+    graded = [c for c in trainee.calls if c.graded]
+    if not any(c.training for c in graded):
+        return True
+    own = {id(p): m for m in trainee.module.modules() for p in m.parameters(recurse=False)}
+    modules = {own[i] for i in missing if i in own}
+    if modules and not any(m.training for m in modules):
+        return True
+    kept = modules and (all(m in loop.loaded for m in modules) or not _fresh(modules))
+    if not kept:
+        return False
+    rest = [i for i in trainee.reached if i in trained and i in own]
+    if not rest:  # the whole model
+        return True
+    order = trainee.called
+    last = max(order.get(id(own[i]), -1) for i in missing if i in own)
+    return last <= min(order.get(id(own[i]), math.inf) for i in rest)
+
+
+def _fresh(modules: Iterable[nn.Module]) -> bool:
+    """Whether weights look as initialisations draw them: uniform or normal, without the tails that training gives."""
+    found = []
+    for m in modules:
+        for p in m.parameters(recurse=False):
+            if p.ndim >= 2 and p.numel() >= 256:
+                x = p.detach().double().flatten()
+                x = x - x.mean()
+                variance = float(x.square().mean())
+                found.append(float(x.pow(4).mean()) / variance**2 if variance else 0.0)
+    return not found or median(found) < 3.3
+
+
+def _foreign(loop: Loop) -> Statistic:
+    """An optimiser whose parameters never get a gradient, while those of the model that runs do."""
+    reached = set().union(*(t.reached for t in loop.trainees)) if loop.trainees else set()
+    held = {i for h in loop.optimisers for i in h.ids}
+    for o in _stepping(loop):
+        own = set(o.ids)
+        if own & reached or not reached - held or reached - held <= loop.moved:
+            continue
+        return Statistic(
+            1.0, _named(loop, reached - held), "parameters with a gradient that no optimiser holds", _at(o.made),
+            (_number(f"steps of {o.label}", o.steps), _number("of its parameters that ever had a gradient, share", 0.0)),
+            "The optimiser holds the parameters of another model than the one that runs: make it after the model "
+            "is made, changed or replaced.",
+        )  # fmt: skip
+    return NOTHING
+
+
+def _no_step(loop: Loop) -> Statistic:
+    """Parameters that get gradients and stay as they are, because nobody takes a step."""
+    stepped = {i for h in loop.optimisers if h.steps for i in h.ids}
+    waiting = {i: n for i, n in loop.still.items() if i not in stepped and i not in loop.moved}
+    idle = [h for h in loop.optimisers if not h.steps and any(i in waiting for i in h.ids)]
+    enough = ENOUGH if loop.ended else WAITING
+    if not waiting or max(waiting.values()) < enough or not (idle or not (loop.optimisers or loop.moved)):
+        return NOTHING
+    if not any(c.training for t in loop.trainees for c in t.calls if c.graded):
+        return NOTHING  # gradients for their own sake: saliency, attacks
+    ids = [i for i in waiting if not idle or any(i in h.ids for h in idle)]
+    what = f"{idle[0].kind} is made and never stepped" if idle else "there is no optimiser, and no step by hand"
+    return Statistic(
+        1.0, _named(loop, ids), "backward passes without a step", _at(idle[0].made if idle else loop.places.get("backward")),
+        (_number("backward passes", loop.backwards), _number("steps", 0)),
+        f"Call optimiser.step() after backward(): {what}.",
+    )  # fmt: skip
+
+
+def _no_gradient(loop: Loop) -> Statistic:
+    """Steps at which there is no gradient, although backward passes made some, or none was asked for."""
+    reached = set().union(*(t.reached for t in loop.trainees)) if loop.trainees else set()
+    for o in _stepping(loop):
+        updates = _of(loop, o)
+        if not updates or any(_gradient(u) for u in updates):
+            continue
+        if o.ids & reached:
+            where, remedy = o.place, (
+                "The step comes before backward(): the order is zero_grad, forward, backward, step."
+            )
+            if loop.counts["zero_grad"]:
+                where = loop.places.get("zero_grad")
+                remedy = (
+                    "Gradients are cleared between backward() and step(), or the step comes before backward(): the "
+                    "order is zero_grad, forward, backward, step."
+                )
+            words = "share of steps that met no gradient, although backward passes made one"
+        elif not loop.backwards:
+            where, words = o.place, "share of steps that met no gradient, because no backward pass was made"
+            remedy = "Call loss.backward() before optimiser.step()."
+        else:
+            continue
+        return Statistic(1.0, _named(loop, o.ids), words, _at(where), (_number(words, 1.0), _number("steps", o.steps)), remedy)
+    return NOTHING
+
+
+def _cut(loop: Loop) -> Statistic:
+    """Backward passes that reach no parameter of any optimiser."""
+    reached = set().union(*(t.reached for t in loop.trainees)) if loop.trainees else set()
+    moved = [u for u in loop.updates if _gradient(u)]
+    if loop.backwards < ENOUGH or reached or moved or not (loop.trainees and loop.optimisers):
+        return NOTHING
+    where = loop.places.get("cut") or loop.places.get("backward")
+    new = loop.counts["cut"] > 0
+    what = "the loss is a new tensor without history" if new else "what the loss is made of was detached"
+    return Statistic(
+        1.0, (), "backward passes that reach a parameter", _at(where),
+        (_number("backward passes", loop.backwards), _number("parameters that a gradient reached", 0)),
+        f"Keep the graph ({what}): no .item(), .data, .detach(), numpy or torch.tensor(...) between the model's output "
+        "and backward().",
+    )  # fmt: skip
+
+
+def _behind_cut(loop: Loop) -> Statistic:
+    """The first layers of a model that trains get no gradient, although they run with autograd on."""
+    held = {i for h in loop.optimisers if h.steps for i in h.ids}
+    for t in loop.trainees:
+        graded = [c for c in t.calls if c.graded]
+        if len(graded) < ENOUGH or not any(c.training for c in graded):
+            continue
+        own = {
+            id(p): m for m in t.module.modules() for p in m.parameters(recurse=False) if p.requires_grad and id(m) in t.called
+        }
+        deaf = [i for i in own if i in held and i not in t.reached]
+        rest = [t.called[id(own[i])] for i in own if i in t.reached]
+        modules = {own[i] for i in deaf}
+        if not deaf or not rest or max(t.called[id(m)] for m in modules) >= min(rest):
+            continue
+        quiet = t.untracked & {id(m) for m in modules}
+        if quiet or not _fresh(modules) or all(m in loop.loaded for m in modules):
+            continue
+        return Statistic(
+            1.0, _named(loop, deaf), "parameters that the optimiser holds and no gradient reaches", _at(graded[0].place),
+            (_number("backward passes", loop.backwards), _number("parameters without any gradient", len(deaf))),
+            "The graph is cut behind these layers (.detach(), .data, numpy, argmax, a new tensor): hand their output on "
+            "as it is; if they are meant to stay as they are, call requires_grad_(False).",
+        )  # fmt: skip
+    return NOTHING
+
+
+# --- which gradients a step uses ----------------------------------------------------------------------------
+
+
+def _stale(loop: Loop) -> Statistic:
+    words = "share of the gradient that earlier steps used already, and that was not cleared"
+    known = [u for u in loop.updates if not math.isnan(u.stale)]
+    if len(known) < ENOUGH - 1:
+        return NOTHING
+    value = fmean(u.stale for u in known)
+    by = loop.optimisers[max(known, key=lambda u: u.stale).optimiser]
+    return Statistic(
+        value, (), words, _at(loop.places.get("backward")), (_number("steps looked at", len(known)),),
+        f"Clear the gradients of {by.label} once for each of its steps: optimiser.zero_grad() before backward().",
+    )  # fmt: skip
+
+
+def _behind(loop: Loop) -> Statistic:
+    words = "share of steps taken between a forward pass and its backward pass"
+    updates = [u for u in loop.updates if u.optimiser != BY_HAND and not math.isnan(u.made)]
+    if len(updates) < ENOUGH or not any(_gradient(u) for u in updates):
+        return NOTHING
+    value = fmean(any(c.graded for c in u.pending) for u in updates)
+    return Statistic(
+        value, (), words, _at(loop.optimisers[updates[-1].optimiser].place), (),
+        "The step comes before backward(), so that it uses the gradient of the batch before: the order is zero_grad, "
+        "forward, backward, step.",
+    )  # fmt: skip
+
+
+# --- the step over the weight -------------------------------------------------------------------------------
+
+
+def ratio(update: Update) -> float:
+    """Norm of the step over the norm of the weights, of the parameters of two or more axes where there are any."""
+    rows = list(update.parameters.values())
+    weight, moved = (math.sqrt(sum(getattr(m, what) ** 2 for m in rows)) for what in ("weight", "moved"))
+    return moved / weight if weight else math.nan
+
+
+def _too_large(loop: Loop) -> Statistic:
+    words = "norm of a step over the norm of the weights"
+    updates = [u for u in loop.updates if math.isfinite(ratio(u))]
+    harm = _harm(loop)
+    if not updates or harm is None:
+        return NOTHING
+    if len({u.optimiser for u in loop.updates}) > 1 and loop.broken is None:
+        return NOTHING  # of adversaries, one's loss rises as the other learns
+    quarter = updates[-max(1, len(updates) // 4) :]
+    value = max(median(map(ratio, updates)), median(map(ratio, quarter)))
+    if loop.broken is not None:
+        value = max(value, *(ratio(u) for u in updates))
+    evidence = [harm]
+    rate = next((u.rate for u in updates if u.rate), math.nan)
+    if math.isfinite(loop.sharpness) and not math.isnan(rate):
+        evidence.append(
+            _number("learning rate times the sharpness at the start (stable below 2)", rate * loop.sharpness)
+        )
+    at = updates[-1].optimiser
+    remedy = "Divide the learning rate by ten until the loss falls."
+    if math.isfinite(rate):
+        if math.isfinite(loop.sharpness) and loop.sharpness > 0 and rate * loop.sharpness > 2:
+            remedy = f"The learning rate is {rate:.3g}; at the start the loss is stable below {2 / loop.sharpness:.2g}."
+        else:
+            remedy = f"The learning rate is {rate:.3g}: divide it by ten until the loss falls."
+    where = loop.optimisers[at].made if at != BY_HAND else loop.places.get("backward")
+    return Statistic(value, (), words, _at(where), tuple(evidence), remedy)
+
+
+def _too_small(loop: Loop) -> Statistic:
+    words = "decades of steps that the weights need to change by their own size"
+    updates = _moving(loop)
+    if len(updates) < ENOUGH or not _stuck(loop):
+        return NOTHING
+    value = -math.log10(max(_typical(updates), 1e-30))
+    at = updates[-1].optimiser
+    rate = updates[-1].rate
+    return Statistic(
+        value, (), words, _at(loop.optimisers[at].made if at != BY_HAND else loop.places.get("backward")),
+        (_number("norm of a step over the norm of the weights", _typical(updates)), _number("learning rate", rate)),
+        "The loss does not move: multiply the learning rate by ten until it does.",
+    )  # fmt: skip
+
+
+def _clipped(loop: Loop) -> Statistic:
+    words = "share of the gradient's norm that clipping takes away, smallest of nine steps in ten"
+    shares = [u.used / u.made for u in loop.updates if u.made > 0 and u.used > 0 and math.isfinite(u.made)]
+    updates = _moving(loop)
+    if len(shares) < ENOUGH or not updates:
+        return NOTHING
+    scaled = loop.counts["scaled clip"] > 0
+    left = sorted(shares)[min(len(shares) - 1, int(0.9 * len(shares)))]
+    if not scaled and (not _stuck(loop) or _typical(updates) > 3e-4):
+        return NOTHING
+    remedy = "Clip at a norm that few steps reach: read the norms that clip_grad_norm_ returns, and take a high quantile."
+    if scaled:
+        remedy = "Call scaler.unscale_(optimiser) before clipping: the gradients still have the scaler's factor."
+    return Statistic(
+        1 - left, (), words, _at(loop.places.get("clip")),
+        (_number("norm of the gradient before clipping, median", median(u.made for u in loop.updates if u.made > 0)),
+         _number("after it", median(u.used for u in loop.updates if u.used > 0)),
+         _number("norm of a step over the norm of the weights", _typical(updates))), remedy,
+    )  # fmt: skip
+
+
+def _decay(loop: Loop) -> Statistic:
+    words = "weight decay's part of a step over the gradient's part"
+    updates = [u for u in loop.updates if u.decay > 0 and u.parameters]
+    if len(updates) < ENOUGH:
+        return NOTHING
+    inward = median(_cosine(u) for u in updates)
+    first, last = (_weight(u) for u in (updates[0], updates[-1]))
+    if inward < 0.5 or not _stuck(loop, 0.3):
+        return NOTHING
+    return Statistic(
+        min(median(u.decay for u in updates), 1e9), (), words, _at(loop.optimisers[updates[-1].optimiser].made),
+        (_number("cosine between the step and the way to zero", inward),
+         _number("norm of the weights, last step over first", last / first if first else math.nan)),
+        "Take a smaller weight_decay: 1e-4 for SGD, 1e-2 for AdamW are usual.",
+    )  # fmt: skip
+
+
+def _no_rate(loop: Loop) -> Statistic:
+    words = "share of steps at a learning rate below a thousandth of its peak"
+    value, worst = 0.0, None
+    for o in _stepping(loop):
+        rates = o.rates
+        peak = max(rates)
+        after = rates[rates.index(peak) :] if peak else rates
+        gone = sum(r <= 1e-3 * peak for r in after)
+        if gone >= ENOUGH and gone / len(rates) > value:
+            value, worst = gone / len(rates), o
+    if worst is None:
+        return NOTHING
+    return Statistic(
+        value, (), words, _at(worst.schedule_place or worst.made),
+        (_number("learning rate, largest", max(worst.rates)), _number("learning rate, last", worst.rates[-1])),
+        "The scheduler takes the learning rate away: step it once an epoch if its numbers are epochs, and let it end where "
+        "training ends.",
+    )  # fmt: skip
+
+
+def _per_batch(loop: Loop) -> Statistic:
+    """By how much a schedule meant for epochs, stepped once a batch, divides the rate within one epoch."""
+    words = "decades that the learning rate loses within one epoch"
+    length = max((d.length for d in loop.loaders.values()), default=0)
+    for o in _stepping(loop):
+        if o.scheduler is None or not length or o.schedule_steps < max(2, 0.5 * o.steps):
+            continue
+        fall = _fall(o, length)
+        if fall > 0:
+            return Statistic(
+                fall, (), words, _at(o.schedule_place),
+                (_number("steps of the scheduler", o.schedule_steps), _number("steps of the optimiser", o.steps),
+                 _number("batches of an epoch", length)),
+                f"{o.schedule} is stepped once a batch: step it once an epoch, or give it numbers of batches.",
+            )  # fmt: skip
+    return NOTHING
+
+
+def _fall(o: Held, length: int) -> float:
+    s, gamma = o.scheduler, getattr(o.scheduler, "gamma", None)
+    if not isinstance(gamma, float) or not 0 < gamma < 1:
+        return 0.0
+    if o.schedule == "StepLR":
+        times = length // s.step_size
+    elif o.schedule == "MultiStepLR":
+        times = sum(n for at, n in s.milestones.items() if at <= length)
+    elif o.schedule == "ExponentialLR":
+        times = length
+    else:
+        return 0.0
+    return -times * math.log10(gamma)
+
+
+# --- modes --------------------------------------------------------------------------------------------------
+
+
+def _mode_training(loop: Loop) -> Statistic:
+    words = "share of training passes in evaluation mode"
+    value, at = 0.0, None
+    for t in loop.trainees:
+        graded = [c for c in t.calls if c.graded]
+        if len(graded) < ENOUGH or not _depends_on_mode(t.module) or not _trains(loop, t):
+            continue
+        share = fmean(not c.training for c in graded)
+        if share > value:
+            value, at = share, t
+    if at is None:
+        return NOTHING
+    what = ", ".join(dict.fromkeys(type(m).__name__ for m in _mode_modules(at.module)))
+    return Statistic(
+        value, tuple(n for n, m in at.module.named_modules() if m in set(_mode_modules(at.module)))[:4], words,
+        _at(at.switched or next(c.place for c in at.calls if c.graded and not c.training)), (),
+        f"Call model.train() before each training epoch: in evaluation mode {what} does not do its work.",
+    )  # fmt: skip
+
+
+def _mode_testing(loop: Loop) -> Statistic:
+    words = "share of test passes in training mode"
+    for t in loop.trainees:
+        if not _depends_on_mode(t.module) or not _trains(loop, t):
+            continue
+        tests = _tests(t)
+        value = fmean(c.training for c in tests) if tests else 0.0
+        if value:
+            what = ", ".join(dict.fromkeys(type(m).__name__ for m in _mode_modules(t.module)))
+            return Statistic(
+                value, tuple(n for n, m in t.module.named_modules() if m in set(_mode_modules(t.module)))[:4], words,
+                _at(next(c.place for c in tests if c.training)), (_number("test passes", len(tests)),),
+                f"Call model.eval() before testing and model.train() after it: {what} changes what is measured.",
+            )  # fmt: skip
+    return NOTHING
+
+
+def _tests(trainee: Trainee) -> list[Call]:
+    """Calls that serve a test: no gradient, not another model's input, and not one before each step."""
+    quiet = [c for c in trainee.calls if not c.graded and not c.fed and (c.tested or not c.tracked)]
+    quiet = [c for c in quiet if not c.tracked or c.tested]
+    graded = [c for c in trainee.calls if c.graded]
+    steps = {c.number for c in graded}
+    alternating = sum(c.number in steps for c in quiet) > 0.5 * len(steps) and len(quiet) < 1.5 * len(graded)
+    return [] if alternating or not any(c.tested for c in graded) else quiet
+
+
+def _mode_modules(module: nn.Module) -> list[nn.Module]:
+    """Submodules that behave differently in training."""
+    found: list[nn.Module] = []
+    for m in module.modules():
+        if isinstance(m, _DropoutNd) and m.p > 0:
+            found.append(m)
+        elif isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats:
+            found.append(m)
+        elif isinstance(m, nn.MultiheadAttention | nn.RNNBase) and m.dropout > 0:
+            found.append(m)
+    return found
+
+
+def _depends_on_mode(module: nn.Module) -> bool:
+    return bool(_mode_modules(module))
+
+
+def _trains(loop: Loop, trainee: Trainee) -> bool:
+    return any(id(p) in loop.moved for p in trainee.module.parameters())
+
+
+# --- what is minimised --------------------------------------------------------------------------------------
+
+
+def _sign(loop: Loop) -> Statistic:
+    words = "share of steps that make the loss larger"
+    signs = {}
+    for u in loop.updates:
+        uphill = sum(m.uphill for m in u.parameters.values())
+        if u.sign and uphill:
+            signs.setdefault(u.optimiser, []).append(u.sign if uphill < 0 else -u.sign)
+    if not signs or any(sum(s > 0 for s in group) > 0.5 * len(group) for group in signs.values()):
+        return NOTHING
+    every = [s for group in signs.values() for s in group]
+    if len(every) < ENOUGH:
+        return NOTHING
+    site = next(iter(loop.sites.values()), None)
+    return Statistic(
+        fmean(s < 0 for s in every), (), words, _at(site.place if site else loop.places.get("backward")), (),
+        "The loss is made larger: take away the minus in front of it, or maximize=True, or the plus in the step.",
+    )  # fmt: skip
+
+
+def _uphill(loop: Loop) -> Statistic:
+    """By hand or by an optimiser, steps along the gradient instead of against it; momentum turns back some of them."""
+    words = "share of steps along the gradient instead of against it"
+    updates = [u for u in loop.updates if any(m.gradient for m in u.parameters.values())]
+    updates = [u for u in updates if not u.sign]
+    along = [sum(m.uphill for m in u.parameters.values()) for u in updates]
+    along = [a for a in along if a]
+    if len(along) < ENOUGH or len({u.optimiser for u in updates}) > 1:
+        return NOTHING
+    value = fmean(a > 0 for a in along)
+    return Statistic(value, (), words, _at(loop.places.get("backward")), (), "Subtract the gradient: weight -= rate * gradient.")
+
+
+def _against_targets(loop: Loop) -> Statistic:
+    words = "cosine between the loss's gradient by the outputs and the way away from the targets"
+    for t in loop.trainees:
+        if len(t.agreement) >= ENOUGH:
+            return Statistic(
+                -median(t.agreement), (), words, _at(loop.places.get("backward")), (),
+                "What is minimised grows as the outputs come nearer to the targets: its sign is wrong.",
+            )  # fmt: skip
+    return NOTHING
+
+
+# --- numbers ------------------------------------------------------------------------------------------------
+
+
+def _same_batch(loop: Loop) -> Statistic:
+    words = "share of steps on the very same batch, although there are more"
+    more = max((d.length for d in loop.loaders.values()), default=0)
+    begun = max((d.begun for d in loop.loaders.values()), default=0)
+    for t in loop.trainees:
+        graded = [c for c in t.calls if c.graded and c.sample is not None]
+        if len(graded) < 2 * ENOUGH:
+            continue
+        samples = [c.sample for c in graded]
+        most = max(set(samples), key=samples.count)
+        value = samples.count(most) / len(samples)
+        again = more > 1 and begun >= 0.5 * len(graded)
+        if value > 0.5 and (again or all(c.sliced for c in graded)):
+            loader = max(loop.loaders.values(), key=lambda d: d.begun, default=None)
+            return Statistic(
+                value, (), words, _at(loader.place if again and loader else graded[0].place),
+                (_number("steps looked at", len(graded)), *([_number("batches there are", more)] if again else [])),
+                "next(iter(loader)) begins anew each time: write 'for batch in loader'." if again else
+                "The same slice is taken at every step: let its index move on.",
+            )  # fmt: skip
+    return NOTHING
+
+
+def _lost(loop: Loop) -> Statistic:
+    words = "share of the entries with a gradient that a step leaves as they are, by rounding"
+    updates = [u for u in loop.updates if u.dtype in ("float16", "bfloat16") and _gradient(u)]
+    if len(updates) < ENOUGH:
+        return NOTHING
+    dtype = updates[-1].dtype
+    value = median(_weighted(u, lambda m: m.lost) for u in updates)
+    return Statistic(
+        value, (), words, _at(loop.optimisers[updates[-1].optimiser].made if updates[-1].optimiser != BY_HAND else None),
+        (_number("norm of a step over the norm of the weights", _typical(updates)),
+         _number(f"relative precision of {dtype}", torch.finfo(getattr(torch, dtype)).eps)),
+        "Keep the weights in float32 and compute under torch.autocast.",
+    )  # fmt: skip
+
+
+def _vanished(loop: Loop) -> Statistic:
+    """Gradients that become zero in 16 bits, for want of a scaler."""
+    words = "share of the gradient's entries that are zero, in 16 bits and without a scaler"
+    half = [u for u in loop.updates if u.dtype == "float16" or loop.counts["half outputs"]]
+    half = [u for u in half if _gradient(u) or u.parameters]
+    if len(half) < ENOUGH or loop.counts["scaled"]:
+        return NOTHING
+    value = median(_weighted(u, lambda m: m.zeros) for u in half)
+    return Statistic(
+        value, (), words, _at(loop.places.get("backward")), (),
+        "Use torch.amp.GradScaler (scale, unscale_, step, update), or bfloat16, whose range is that of float32.",
+    )  # fmt: skip
+
+
+def _skipped(loop: Loop) -> Statistic:
+    words = "share of steps that the gradient scaler skips, because gradients overflow"
+    for o in loop.optimisers:
+        if o.asked >= 3 * ENOUGH:
+            return Statistic(
+                (o.asked - o.steps) / o.asked, (), words, _at(loop.places.get("scaler")), (_number("steps asked for", o.asked),),
+                "Call scaler.update() after each step, and look for what overflows: a loss that is a sum, a large output.",
+            )  # fmt: skip
+    return NOTHING
+
+
+def _still_scaled(loop: Loop) -> Statistic:
+    words = "share of steps with gradients that still have the scaler's factor"
+    for o in loop.optimisers:
+        if o.scaled and o.steps >= ENOUGH:
+            return Statistic(
+                o.scaled / max(1, len(_of(loop, o))), (), words, _at(o.place), (),
+                "Step with scaler.step(optimiser) and scaler.update(), not with optimiser.step().",
+            )  # fmt: skip
+    return NOTHING
+
+
+def _nan_loss(loop: Loop) -> Statistic:
+    return _broken(loop, "loss")
+
+
+def _nan_gradient(loop: Loop) -> Statistic:
+    return _broken(loop, "gradient")
+
+
+def _broken(loop: Loop, what: str) -> Statistic:
+    b = loop.broken
+    if b is None or b.what != what:
+        return NOTHING
+    where = f"{b.operation}; {b.place}" if b.operation and b.place else b.operation or _at(b.place)
+    return Statistic(
+        1.0, _named(loop, b.parameters), f"first step whose {what} is not finite", where,
+        (_number(f"first step whose {what} is not finite", b.number),
+         _number("loss before it over the first loss", b.grew)),
+    )  # fmt: skip
+
+
+MEASURES: dict[str, Callable[[Loop], Statistic]] = {
+    "missed": _missed, "foreign": _foreign, "no-step": _no_step, "no-gradient": _no_gradient, "cut": _cut,
+    "behind-cut": _behind_cut, "stale": _stale, "behind": _behind, "large-step": _too_large, "small-step": _too_small,
+    "clipped": _clipped, "decay": _decay, "no-rate": _no_rate, "per-batch": _per_batch,
+    "mode-training": _mode_training, "mode-testing": _mode_testing, "sign": _sign, "uphill": _uphill,
+    "against-targets": _against_targets, "same-batch": _same_batch, "lost-steps": _lost, "vanished": _vanished,
+    "skipped": _skipped, "still-scaled": _still_scaled, "nan-loss": _nan_loss, "nan-gradient": _nan_gradient,
+}  # fmt: skip
+
+
+# --- shared -------------------------------------------------------------------------------------------------
+
+
+def step_losses(loop: Loop) -> list[float]:
+    """The mean loss of each step, in order."""
+    found: dict[int, list[float]] = {}
+    count = 0
+    for number, value in loop.losses:
+        # Steps by hand are not counted: each backward pass is one.
+        found.setdefault(number if loop.steps else count, []).append(value)
+        count += 1
+    return [fmean(values) for values in found.values()]
+
+
+def constant(loop: Loop) -> tuple[float, list[float]]:
+    """The best constant prediction's loss, and the loss that it compares with, step by step; NaN where not known."""
+    sites = [s for s in loop.sites.values() if s.values and s.targets]
+    if len(sites) != 1 or sites[0].weighted:
+        return math.nan, []
+    [site] = sites
+    return constant_loss(site.name, torch.cat(site.targets), site.classes), [v for _, v in site.values]
+
+
+def _harm(loop: Loop) -> dict[str, Any] | None:
+    """What the loss shows of steps that are too large; None where it shows nothing."""
+    losses = step_losses(loop)
+    if len(losses) < ENOUGH:
+        return None
+    first = fmean(losses[: min(3, max(1, len(losses) // 10))])
+    last = median(losses[-max(1, len(losses) // 5) :])
+    if loop.broken is not None and loop.broken.grew > 3:
+        return _number("loss before it was not finite, over the first loss", loop.broken.grew)
+    if not all(map(math.isfinite, losses)):
+        return None
+    scale = max(abs(first), 1e-12)
+    if last > 1.3 * first and first > 0 and len(losses) >= 5:
+        return _number("last loss over the first", last / scale)
+    best, values = constant(loop)
+    late = median(values[-max(1, len(values) // 5) :]) if values else math.nan
+    if len(values) >= 20 and late > 1.05 * best and late > 0.7 * values[0]:
+        return _number("last loss over that of the best constant prediction", late / best if best else math.inf)
+    return None
+
+
+def _stuck(loop: Loop, share: float = 0.02) -> bool:
+    """Whether the loss fell by no more than this share of itself, in enough steps to tell."""
+    losses = [v for v in step_losses(loop) if math.isfinite(v)]
+    if len(losses) < 5:
+        return False
+    part = max(2, len(losses) // 4)
+    first, last = fmean(losses[:part]), fmean(losses[-part:])
+    noise = _noise(losses[:part]) + _noise(losses[-part:])
+    return first - last < max(share * abs(first), noise)
+
+
+def _noise(values: Sequence[float]) -> float:
+    mean = fmean(values)
+    return math.sqrt(sum((v - mean) ** 2 for v in values) / len(values) / max(1, len(values) - 1)) if len(values) > 1 else 0.0
+
+
+def _moving(loop: Loop) -> list[Update]:
+    return [u for u in loop.updates if _gradient(u) and math.isfinite(ratio(u)) and u.rate != 0]
+
+
+def _typical(updates: Sequence[Update]) -> float:
+    """The median step over the weight, at the rate that a schedule starts from."""
+    return median(ratio(u) * max(1.0, u.peak / u.rate if u.rate and math.isfinite(u.peak) else 1.0) for u in updates)
+
+
+def _gradient(update: Update) -> float:
+    return math.sqrt(sum(m.gradient**2 for m in update.parameters.values()))
+
+
+def _weight(update: Update) -> float:
+    return math.sqrt(sum(m.weight**2 for m in update.parameters.values()))
+
+
+def _cosine(update: Update) -> float:
+    """Between the step and the way from the weights to zero."""
+    rows = update.parameters.values()
+    moved = math.sqrt(sum(m.moved**2 for m in rows))
+    size = moved * _weight(update)
+    return sum(m.inward for m in rows) / size if size else 0.0
+
+
+def _weighted(update: Update, measure: Callable[[Any], float]) -> float:
+    return fmean(measure(m) for m in update.parameters.values()) if update.parameters else math.nan
+
+
+def _stepping(loop: Loop) -> list[Held]:
+    return [h for h in loop.optimisers if h.steps >= ENOUGH]
+
+
+def _of(loop: Loop, held: Held) -> list[Update]:
+    index = loop.optimisers.index(held)
+    return [u for u in loop.updates if u.optimiser == index]
+
+
+def _sizes(trainee: Trainee) -> dict[int, int]:
+    found = {id(p): p.numel() for p in trainee.module.parameters()}
+    return found | {id(p): p.numel() for m in trainee.strangers.values() for p in m.parameters(recurse=False)}
+
+
+def _named(loop: Loop, ids: Iterable[int]) -> tuple[str, ...]:
+    names = loop.names()
+    wanted = set(ids)
+    return tuple(dict.fromkeys(name for i, name in names.items() if i in wanted))
+
+
+def _number(words: str, value: float) -> dict[str, Any]:
+    return {"measure": words, "value": float(value)}
+
+
+def _at(place: Place | None) -> str:
+    return "" if place is None else str(place)

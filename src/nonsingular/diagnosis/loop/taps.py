@@ -1,0 +1,184 @@
+"""Torch's own functions, listened to: optimisers, backward passes, losses, modes, loaders, scalers.
+
+Everything is patched where it is looked up at call time, so that the user's code needs no edit, and put back on exit.
+Nothing that is listened to changes what the user's code computes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.modules import module as modules
+from torch.optim import Optimizer, lr_scheduler, optimizer
+
+LOSSES = (
+    "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "kl_div", "poisson_nll_loss", "gaussian_nll_loss", "hinge_embedding_loss",
+    "soft_margin_loss", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "ctc_loss",
+)  # fmt: skip
+
+
+class Listener(Protocol):
+    """What is told."""
+
+    def entered(self, module: nn.Module) -> None:
+        """A module is called."""
+
+    def left(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        """It returned; None where it failed."""
+
+    def switched(self, module: nn.Module, training: bool) -> None:
+        """A module's mode was set."""
+
+    def loaded(self, module: nn.Module) -> None:
+        """Weights were loaded into a module."""
+
+    def lost(self, name: str, args: tuple[Any, ...], named: dict[str, Any], value: Any) -> None:
+        """One of torch's losses was computed."""
+
+    def before_backward(self, tensors: Any) -> None:
+        """A backward pass begins."""
+
+    def after_backward(self) -> None:
+        """It ended."""
+
+    def made(self, optimiser: Optimizer) -> None:
+        """An optimiser was constructed."""
+
+    def stepping(self, optimiser: Optimizer) -> None:
+        """A step begins."""
+
+    def stepped(self, optimiser: Optimizer) -> None:
+        """It ended."""
+
+    def cleared(self, thing: Any) -> None:
+        """``zero_grad`` of an optimiser or a module."""
+
+    def clipped(self, parameters: Any) -> None:
+        """Gradients are about to be clipped."""
+
+    def scheduled(self, scheduler: Any) -> None:
+        """A scheduler was stepped."""
+
+    def scaled(self, scaler: Any) -> None:
+        """A loss was multiplied by a gradient scaler."""
+
+    def unscaled(self, scaler: Any, optimiser: Optimizer) -> None:
+        """An optimiser's gradients were divided by the scaler's factor."""
+
+    def scaler_stepped(self, scaler: Any, optimiser: Optimizer) -> None:
+        """A scaler was asked for a step, which it may have skipped."""
+
+    def began(self, loader: Any) -> None:
+        """A data loader is iterated from its start."""
+
+    def drawn(self, batch: Any) -> None:
+        """A data loader gave a batch."""
+
+
+@contextmanager
+def tapped(listener: Listener) -> Iterator[None]:
+    """Within, the listener hears of everything; afterwards torch is as it was."""
+    undo: list[Callable[[], None]] = []
+
+    def patch(owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        original = getattr(owner, name)
+        setattr(owner, name, wrap(original))
+        undo.append(lambda: setattr(owner, name, original))
+
+    handles = [
+        modules.register_module_forward_pre_hook(lambda module, args: listener.entered(module)),
+        modules.register_module_forward_hook(
+            lambda module, args, named, output: listener.left(module, args, named, output), with_kwargs=True,
+            always_call=True,
+        ),
+        optimizer.register_optimizer_step_pre_hook(lambda o, args, named: listener.stepping(o)),
+        optimizer.register_optimizer_step_post_hook(lambda o, args, named: listener.stepped(o)),
+    ]  # fmt: skip
+    try:
+        patch(torch.autograd, "backward", functools.partial(_backward, listener))
+        patch(Optimizer, "__init__", lambda f: _after(f, lambda self, args, named, _: listener.made(self)))
+        patch(Optimizer, "zero_grad", lambda f: _after(f, lambda self, args, named, _: listener.cleared(self)))
+        patch(nn.Module, "zero_grad", lambda f: _after(f, lambda self, args, named, _: listener.cleared(self)))
+        patch(nn.Module, "load_state_dict", lambda f: _after(f, lambda self, args, named, _: listener.loaded(self)))
+        patch(nn.Module, "train", lambda f: _mode(f, listener))
+        for name in LOSSES:
+            patch(F, name, functools.partial(_loss, listener, name))
+        for name in ("clip_grad_norm_", "clip_grad_value_"):
+            wrap = lambda f: _before(f, lambda args, named: listener.clipped(args[0] if args else named["parameters"]))  # noqa: E731
+            patch(nn.utils, name, wrap)
+            patch(nn.utils.clip_grad, name, wrap)
+        for scheduler in (lr_scheduler.LRScheduler, lr_scheduler.ReduceLROnPlateau):
+            patch(scheduler, "step", lambda f: _after(f, lambda self, args, named, _: listener.scheduled(self)))
+        scaler = torch.amp.GradScaler
+        patch(scaler, "scale", lambda f: _after(f, lambda self, args, named, _: listener.scaled(self)))
+        patch(scaler, "unscale_", lambda f: _after(f, lambda self, args, named, _: listener.unscaled(self, args[0])))
+        patch(scaler, "step", lambda f: _after(f, lambda self, args, named, _: listener.scaler_stepped(self, args[0])))
+        data = torch.utils.data
+        patch(data.DataLoader, "__iter__", lambda f: _after(f, lambda self, args, named, _: listener.began(self)))
+        patch(
+            data.dataloader._BaseDataLoaderIter, "__next__",
+            lambda f: _after(f, lambda self, args, named, batch: listener.drawn(batch)),
+        )  # fmt: skip
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for take_back in reversed(undo):
+            take_back()
+
+
+def _after(function: Callable[..., Any], tell: Callable[[Any, tuple[Any, ...], dict[str, Any], Any], None]) -> Any:
+    @functools.wraps(function)
+    def wrapped(self: Any, *args: Any, **named: Any) -> Any:
+        result = function(self, *args, **named)
+        tell(self, args, named, result)
+        return result
+
+    return wrapped
+
+
+def _before(function: Callable[..., Any], tell: Callable[[tuple[Any, ...], dict[str, Any]], None]) -> Any:
+    @functools.wraps(function)
+    def wrapped(*args: Any, **named: Any) -> Any:
+        tell(args, named)
+        return function(*args, **named)
+
+    return wrapped
+
+
+def _mode(function: Callable[..., Any], listener: Listener) -> Any:
+    @functools.wraps(function)
+    def train(self: nn.Module, mode: bool = True) -> nn.Module:
+        listener.switched(self, mode)
+        return function(self, mode)
+
+    return train
+
+
+def _backward(listener: Listener, function: Callable[..., Any]) -> Any:
+    @functools.wraps(function)
+    def backward(tensors: Any, *args: Any, **named: Any) -> Any:
+        listener.before_backward(tensors)
+        result = function(tensors, *args, **named)
+        listener.after_backward()
+        return result
+
+    return backward
+
+
+def _loss(listener: Listener, name: str, function: Callable[..., Any]) -> Any:
+    @functools.wraps(function)
+    def loss(*args: Any, **named: Any) -> Any:
+        value = function(*args, **named)
+        if not torch.compiler.is_compiling():
+            listener.lost(name, args, named, value)
+        return value
+
+    return loss
