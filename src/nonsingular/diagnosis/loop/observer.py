@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
@@ -28,6 +30,7 @@ CADENCE = 25  # of later ones, in pairs
 MODELS = 32  # that are told apart
 CALLS = 400  # of a model that are kept
 TARGETS = 4096  # of a loss that are kept
+SUMMED = 65536  # entries of a batch that tell it from others
 
 
 class Enough(BaseException):
@@ -60,8 +63,9 @@ class Observer:
         self._own: dict[int, set[int]] = {}  # id of a model -> ids of its modules
         self._depth = 0
         self._inside: Trainee | None = None
+        self._tracked = True
         self._busy = False  # within a backward pass: what it recomputes is no call of the user's
-        self._outputs: deque[tuple[int, Call]] = deque(maxlen=16)  # address of an output -> its call
+        self._outputs: deque[tuple[StorageWeakRef, Call]] = deque(maxlen=16)  # memory of an output, its call
         self._drawn: set[int] = set()  # addresses of the latest batch
         self._batch: list[Tensor] = []
         self._made: dict[int, float] = {}  # id of a parameter -> norm of its gradient after the latest backward pass
@@ -86,10 +90,19 @@ class Observer:
         self._depth += 1
         if self._depth == 1:
             self._inside = self._trainee(module)
+            if self._inside is not None:
+                self._inside.called.setdefault(id(module), len(self._inside.called))
+                if module.training:
+                    self._inside.lively.add(id(self._inside.module))
+            self._tracked = torch.is_grad_enabled()
             self._settle_by_hand()
         elif self._inside is not None and self.measuring:
             own = self._own[id(self._inside.module)]
             self._inside.called.setdefault(id(module), len(self._inside.called))
+            if self._tracked and not torch.is_grad_enabled():
+                self._inside.untracked.add(id(module))
+            if module.training:
+                self._inside.lively.add(id(module))
             if id(module) not in own and next(module.parameters(recurse=False), None) is not None:
                 self._inside.strangers[id(module)] = module
                 for p in module.parameters(recurse=False):
@@ -105,17 +118,16 @@ class Observer:
             return
         tensors = [t for t in tree_leaves((inputs, named)) if isinstance(t, Tensor)]
         call = Call(self.loop.steps, module.training, torch.is_grad_enabled(), places.here())
-        addresses = {t.data_ptr() for t in tensors}
-        call.tested = bool(addresses & self._drawn)
-        for address, former in self._outputs:
-            if address in addresses:
-                former.fed = True
+        call.tested = any(t.data_ptr() in self._drawn for t in tensors)
+        for former in self._made_by(tensors):
+            former.fed = True
         if self.measuring and tensors:
-            call.sample, call.sliced = _sample(tensors[0]), _sliced(tensors[0])
+            call.sample, call.sliced = _sample(tensors[0]), _sliced(tensors[0], trainee.latest)
+            trainee.latest = weakref.ref(tensors[0])
         self._keep(trainee, call)
         for t in tree_leaves(output):
             if isinstance(t, Tensor) and t.is_floating_point():
-                self._outputs.append((t.data_ptr(), call))
+                self._outputs.append((StorageWeakRef(t.untyped_storage()), call))
                 if t.requires_grad:
                     reference = _reference(t, self._batch) if self.measuring else None
                     t.register_hook(_graded(call, trainee, reference))
@@ -150,6 +162,11 @@ class Observer:
         if len(trainee.calls) > CALLS:
             del trainee.calls[CALLS // 2]
 
+    def _made_by(self, tensors: list[Tensor]) -> list[Call]:
+        """The calls whose outputs these are, or are views of."""
+        memory = {t.untyped_storage()._cdata for t in tensors if not t.is_sparse}
+        return [call for ref, call in self._outputs if not ref.expired() and ref.cdata in memory]
+
     def _elsewhere(self) -> bool:
         return self._busy or torch.compiler.is_compiling() or threading.get_ident() != self._thread
 
@@ -161,15 +178,14 @@ class Observer:
             return
         output = args[0] if args else named.get("input")
         target = args[1] if len(args) > 1 else named.get("target")
-        if isinstance(output, Tensor):
-            for address, call in self._outputs:
-                if address == output.data_ptr():
-                    call.tested = True
+        for call in self._made_by([output] if isinstance(output, Tensor) else []):
+            call.tested = True
         if not (value.requires_grad and self.measuring):
             return
         place = places.here()
         site = self.loop.sites.setdefault((name, place), Site(name, place))
-        site.weighted = site.weighted or named.get("weight") is not None
+        plain = named.get("reduction", "mean") == "mean" and named.get("weight") is None
+        site.weighted = site.weighted or not plain
         if isinstance(output, Tensor) and isinstance(target, Tensor):
             site.classes = output.shape[1] if output.ndim > 1 and not target.is_floating_point() else 0
             if sum(len(t) for t in site.targets) < TARGETS:
@@ -212,11 +228,14 @@ class Observer:
         self._grads = {i: _version(p.grad) for i, p in self._parameters.items()}
         self._busy = True
 
-    def after_backward(self) -> None:
+    def after_backward(self, failed: bool = False) -> None:
         """See ``taps.Listener``."""
         if not self._busy or threading.get_ident() != self._thread:
             return
         self._busy = False
+        if failed:  # as when a step has changed what the backward pass needs
+            self.loop.counts["failed backward"] += 1
+            return
         reached = {i for i, p in self._parameters.items() if p.grad is not None and _version(p.grad) != self._grads[i]}
         for held in self._reached.values():
             held |= reached
@@ -316,6 +335,7 @@ class Observer:
             update.parameters = movements(own, self._snapshot)
             update.dtype = _main_dtype(own)
             if closure:  # it made its gradients itself, as L-BFGS does
+                update.stale = self._stale(index, own)
                 update.used = update.made = math.nan
                 update.pending, update.decay = [], 0.0
             elif not any(m.gradient for m in update.parameters.values()):
@@ -460,16 +480,17 @@ def _main_dtype(parameters: list[nn.Parameter]) -> str:
 
 
 def _sample(x: Tensor) -> tuple[Any, ...]:
-    """A few entries that tell one batch from another."""
+    """What tells one batch from another: two sums over many entries, one of them weighted by the place."""
     flat = x.detach().flatten()
-    picked = flat[:: max(1, len(flat) // 16)][:17]
-    return (tuple(x.shape), tuple(picked.tolist()))
+    flat = flat[:: max(1, len(flat) // SUMMED)].double()
+    places = torch.arange(len(flat), device=flat.device, dtype=flat.dtype)
+    return (tuple(x.shape), *torch.stack([flat.sum(), (flat * (1.7 * places).cos()).sum()]).tolist())
 
 
-def _sliced(x: Tensor) -> bool:
-    """Whether it is a part of a tensor with more of the same."""
-    base = x._base
-    return base is not None and x.ndim > 0 and base.ndim == x.ndim and len(base) >= 2 * len(x)
+def _sliced(x: Tensor, latest: weakref.ref[Tensor] | None) -> bool:
+    """Whether it was cut anew out of a tensor that has more."""
+    again = latest is not None and latest() is x
+    return not again and x._base is not None and x._base.numel() >= 2 * x.numel()
 
 
 def _reference(output: Tensor, batch: list[Tensor]) -> Tensor | None:

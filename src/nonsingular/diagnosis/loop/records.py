@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -142,8 +143,11 @@ class Trainee:
         reached: ids of parameters that a gradient reached.
         called: ids of the modules that were called within it.
         strangers: modules that were called within it and that it does not have as submodules.
+        untracked: ids of the modules that ran with autograd off while the model was called with it on.
+        lively: ids of the modules that were called in training mode.
         agreement: of each graded call with known targets, the cosine between the gradient by the outputs and that of
             the plain loss (cross-entropy, squared error) of these targets.
+        latest: its latest input.
         switched: where it was last switched to evaluation or training.
     """
 
@@ -153,8 +157,11 @@ class Trainee:
     reached: set[int] = field(default_factory=set)
     called: dict[int, int] = field(default_factory=dict)
     strangers: dict[int, nn.Module] = field(default_factory=dict)
+    untracked: set[int] = field(default_factory=set)
+    lively: set[int] = field(default_factory=set)
     agreement: list[float] = field(default_factory=list)
     switched: Place | None = None
+    latest: weakref.ref[Tensor] | None = None
 
 
 @dataclass

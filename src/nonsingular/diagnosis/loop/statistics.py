@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from nonsingular.diagnosis.loop.movement import ADAPTIVE, DECOUPLED
 from nonsingular.diagnosis.loop.objective import constant_loss
 from nonsingular.diagnosis.loop.places import Place
 from nonsingular.diagnosis.loop.records import BY_HAND, Call, Held, Loop, Trainee, Update
@@ -72,7 +73,7 @@ def _on_purpose(loop: Loop, trainee: Trainee, missing: Sequence[int], trained: s
         return True
     own = {id(p): m for m in trainee.module.modules() for p in m.parameters(recurse=False)}
     modules = {own[i] for i in missing if i in own}
-    if modules and not any(m.training for m in modules):
+    if modules and not any(id(m) in trainee.lively for m in modules):
         return True
     kept = modules and (all(m in loop.loaded for m in modules) or not _fresh(modules))
     if not kept:
@@ -183,6 +184,8 @@ def _behind_cut(loop: Loop) -> Statistic:
     held = {i for h in loop.optimisers if h.steps for i in h.ids}
     for t in loop.trainees:
         graded = [c for c in t.calls if c.graded]
+        if not graded and sum(c.fed and c.tracked and c.training for c in t.calls) >= ENOUGH:
+            graded = [c for c in t.calls if c.fed]  # the whole model, in front of another
         if len(graded) < ENOUGH or not any(c.training for c in graded):
             continue
         own = {
@@ -191,7 +194,7 @@ def _behind_cut(loop: Loop) -> Statistic:
         deaf = [i for i in own if i in held and i not in t.reached]
         rest = [t.called[id(own[i])] for i in own if i in t.reached]
         modules = {own[i] for i in deaf}
-        if not deaf or not rest or max(t.called[id(m)] for m in modules) >= min(rest):
+        if not deaf or max(t.called[id(m)] for m in modules) >= min(rest, default=math.inf):
             continue
         quiet = t.untracked & {id(m) for m in modules}
         if quiet or not _fresh(modules) or all(m in loop.loaded for m in modules):
@@ -223,10 +226,11 @@ def _stale(loop: Loop) -> Statistic:
 
 def _behind(loop: Loop) -> Statistic:
     words = "share of steps taken between a forward pass and its backward pass"
-    updates = [u for u in loop.updates if u.optimiser != BY_HAND and not math.isnan(u.made)]
-    if len(updates) < ENOUGH or not any(_gradient(u) for u in updates):
+    updates = [u for u in loop.updates if u.optimiser != BY_HAND and u.pending is not None]
+    failed = loop.counts["failed backward"] > 0 and any(u.pending for u in updates[-1:])
+    if not failed and (len(updates) < ENOUGH or not any(_gradient(u) for u in updates)):
         return NOTHING
-    value = fmean(any(c.graded for c in u.pending) for u in updates)
+    value = 1.0 if failed else fmean(any(c.graded for c in u.pending) for u in updates)
     return Statistic(
         value, (), words, _at(loop.optimisers[updates[-1].optimiser].place), (),
         "The step comes before backward(), so that it uses the gradient of the batch before: the order is zero_grad, "
@@ -252,8 +256,9 @@ def _too_large(loop: Loop) -> Statistic:
         return NOTHING
     if len({u.optimiser for u in loop.updates}) > 1 and loop.broken is None:
         return NOTHING  # of adversaries, one's loss rises as the other learns
-    quarter = updates[-max(1, len(updates) // 4) :]
-    value = max(median(map(ratio, updates)), median(map(ratio, quarter)))
+    # Weights that large steps have made large hide them later.
+    parts = (updates, updates[:3], updates[-max(1, len(updates) // 4) :])
+    value = max(median(map(ratio, part)) for part in parts)
     if loop.broken is not None:
         value = max(value, *(ratio(u) for u in updates))
     evidence = [harm]
@@ -275,7 +280,7 @@ def _too_large(loop: Loop) -> Statistic:
 
 def _too_small(loop: Loop) -> Statistic:
     words = "decades of steps that the weights need to change by their own size"
-    updates = _moving(loop)
+    updates = [u for u in _moving(loop) if _short(loop, u)]
     if len(updates) < ENOUGH or not _stuck(loop):
         return NOTHING
     value = -math.log10(max(_typical(updates), 1e-30))
@@ -286,6 +291,16 @@ def _too_small(loop: Loop) -> Statistic:
         (_number("norm of a step over the norm of the weights", _typical(updates)), _number("learning rate", rate)),
         "The loss does not move: multiply the learning rate by ten until it does.",
     )  # fmt: skip
+
+
+def _short(loop: Loop, update: Update) -> bool:
+    """Whether a small step is the optimiser's doing: elsewhere the gradient is small, and that is the network's."""
+    gradient = _gradient(update)
+    if gradient <= 1e-7 * _weight(update):
+        return False
+    if update.optimiser != BY_HAND and loop.optimisers[update.optimiser].kind in (*ADAPTIVE, *DECOUPLED):
+        return True
+    return ratio(update) * _weight(update) <= 3e-4 * gradient
 
 
 def _clipped(loop: Loop) -> Statistic:
@@ -458,7 +473,7 @@ def _sign(loop: Loop) -> Statistic:
     signs = {}
     for u in loop.updates:
         uphill = sum(m.uphill for m in u.parameters.values())
-        if u.sign and uphill:
+        if u.sign and uphill and math.isfinite(uphill):
             signs.setdefault(u.optimiser, []).append(u.sign if uphill < 0 else -u.sign)
     if not signs or any(sum(s > 0 for s in group) > 0.5 * len(group) for group in signs.values()):
         return NOTHING
@@ -478,7 +493,7 @@ def _uphill(loop: Loop) -> Statistic:
     updates = [u for u in loop.updates if any(m.gradient for m in u.parameters.values())]
     updates = [u for u in updates if not u.sign]
     along = [sum(m.uphill for m in u.parameters.values()) for u in updates]
-    along = [a for a in along if a]
+    along = [a for a in along if a and math.isfinite(a)]
     if len(along) < ENOUGH or len({u.optimiser for u in updates}) > 1:
         return NOTHING
     value = fmean(a > 0 for a in along)
@@ -511,7 +526,7 @@ def _same_batch(loop: Loop) -> Statistic:
         most = max(set(samples), key=samples.count)
         value = samples.count(most) / len(samples)
         again = more > 1 and begun >= 0.5 * len(graded)
-        if value > 0.5 and (again or all(c.sliced for c in graded)):
+        if value > 0.5 and (again or all(c.sliced for c in graded[1:])):
             loader = max(loop.loaders.values(), key=lambda d: d.begun, default=None)
             return Statistic(
                 value, (), words, _at(loader.place if again and loader else graded[0].place),
@@ -640,6 +655,9 @@ def _harm(loop: Loop) -> dict[str, Any] | None:
     scale = max(abs(first), 1e-12)
     if last > 1.3 * first and first > 0 and len(losses) >= 5:
         return _number("last loss over the first", last / scale)
+    middle = median(losses[1:])
+    if middle > 3 * scale:
+        return _number("median loss over the first", middle / scale)
     best, values = constant(loop)
     late = median(values[-max(1, len(values) // 5) :]) if values else math.nan
     if len(values) >= 20 and late > 1.05 * best and late > 0.7 * values[0]:

@@ -45,7 +45,7 @@ class Listener(Protocol):
     def before_backward(self, tensors: Any) -> None:
         """A backward pass begins."""
 
-    def after_backward(self) -> None:
+    def after_backward(self, failed: bool = False) -> None:
         """It ended."""
 
     def made(self, optimiser: Optimizer) -> None:
@@ -166,7 +166,11 @@ def _backward(listener: Listener, function: Callable[..., Any]) -> Any:
     @functools.wraps(function)
     def backward(tensors: Any, *args: Any, **named: Any) -> Any:
         listener.before_backward(tensors)
-        result = function(tensors, *args, **named)
+        try:
+            result = function(tensors, *args, **named)
+        except BaseException:
+            listener.after_backward(failed=True)
+            raise
         listener.after_backward()
         return result
 

@@ -1,0 +1,205 @@
+"""A rehearsal: some steps of the user's own training step, observed, after which everything is as before."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves
+
+from nonsingular.diagnosis import healthy
+from nonsingular.diagnosis.findings import Finding, findings
+from nonsingular.diagnosis.loop.movement import ADAPTIVE
+from nonsingular.diagnosis.loop.objective import Objective
+from nonsingular.diagnosis.loop.observer import Observer
+from nonsingular.diagnosis.loop.records import BY_HAND, Loop
+from nonsingular.diagnosis.loop.statistics import constant, loop_statistics, ratio, step_losses
+from nonsingular.diagnosis.loop.taps import tapped
+from nonsingular.diagnosis.records import Statistic
+from nonsingular.diagnosis.untouched import untouched
+from nonsingular.errors import InputError
+
+Step = Callable[[Any, Any, Any], Any]
+SHARPEST = 2_000_000  # parameters of a model whose sharpness is computed
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a training loop was seen to do.
+
+    Attributes:
+        findings: worst first; empty for a loop without anything wrong.
+        loop: all facts.
+        numbers: the statistics that findings come from.
+    """
+
+    findings: tuple[Finding, ...]
+    loop: Loop
+    numbers: Mapping[str, Statistic]
+
+    def summary(self) -> dict[str, Any]:
+        """The loop in a few numbers: steps, losses, the step over the weights, the best constant prediction's loss."""
+        losses, updates = step_losses(self.loop), [u for u in self.loop.updates if math.isfinite(ratio(u))]
+        best, _ = constant(self.loop)
+        shown = {
+            "steps": self.loop.steps or self.loop.counts["hand"],
+            "backwards": self.loop.backwards,
+            "optimisers": [h.kind for h in self.loop.optimisers if h.steps],
+            "first_loss": losses[0] if losses else math.nan,
+            "last_loss": losses[-1] if losses else math.nan,
+            "constant_loss": best,
+            "step_over_weight": _middle([ratio(u) for u in updates]),
+            "sharpness": self.loop.sharpness,
+            "seconds": self.loop.seconds,
+        }
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in shown.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``nonsingular watch --json`` prints."""
+        return {
+            "findings": [f.to_json() for f in self.findings], "layers": [], "loop": self.summary(),
+            "notes": list(self.loop.notes),
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        if not self.findings:
+            return "nothing wrong found in the loop"
+        return "\n".join(f"{f.severity:.2f}  {f.kind}  {f.where or ', '.join(f.layers[:4])}" for f in self.findings)
+
+
+def rehearse(
+    model: nn.Module, step: Step, batches: Iterable[Any], optimiser: Any = None, steps: int = 30
+) -> Rehearsal:
+    """Run some steps of a user's own training step and say what is wrong with the loop.
+
+    Weights, buffers, gradients, modes, random states and the optimiser's state are as before afterwards.
+
+    Args:
+        model: that trains.
+        step: ``step(model, batch, optimiser)`` does one training step and returns its loss.
+        batches: handed to ``step`` one by one, from the start again when they end.
+        optimiser: handed to ``step``: an optimiser, several in a tuple, list or dictionary, a function of the model that
+            returns one, or None where the step changes the weights by hand.
+        steps: calls of ``step``, at least 5.
+
+    Raises:
+        InputError: too few steps, no batches, or a step that fails.
+
+    Example:
+        >>> import torch, nonsingular as ns
+        >>> def step(model, batch, optimiser):
+        ...     loss = torch.nn.functional.mse_loss(model(batch[0]), batch[1])
+        ...     loss.backward()
+        ...     optimiser.step()
+        ...     return loss
+        >>> model = torch.nn.Linear(4, 2)
+        >>> data = [(torch.randn(16, 4), torch.randn(16, 2)) for _ in range(4)]
+        >>> found = ns.rehearse(model, step, data, torch.optim.SGD(model.parameters(), lr=0.1))
+        >>> found.findings[0].kind  # optimiser.zero_grad() is missing
+        'gradients-accumulate'
+    """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if not callable(step):
+        raise InputError(f"step must be callable as step(model, batch, optimiser), got {type(step).__name__}")
+    if steps < 5:
+        raise InputError(f"a rehearsal needs at least 5 steps, got {steps}")
+    kept = _some(batches, steps)
+    if callable(optimiser) and not isinstance(optimiser, Optimizer):
+        optimiser = optimiser(model)
+    held = [o for o in _leaves(optimiser) if isinstance(o, Optimizer)]
+    observer = Observer(measured=steps)
+    with _put_back(model, held), tapped(observer):
+        for o in held:
+            observer.made(o)
+        for number, batch in enumerate(itertools.islice(itertools.cycle(kept), steps)):
+            observer.drawn(batch)
+            try:
+                loss = step(model, batch, optimiser)
+            except Exception as error:
+                raise InputError(f"step {number} fails: {type(error).__name__}: {_line(error)}") from error
+            if not observer.loop.backwards and isinstance(loss, Tensor | float):
+                observer.loop.losses.append((number, float(loss)))
+        observer.finish()
+    return judged(observer)
+
+
+def judged(observer: Observer) -> Rehearsal:
+    """Findings of a loop that was observed."""
+    loop = observer.loop
+    numbers = loop_statistics(loop)
+    if not math.isnan(numbers["large-step"].value):
+        loop.sharpness = sharpness(observer.objective, loop)
+        numbers = loop_statistics(loop)
+    return Rehearsal(tuple(findings(numbers, healthy.limits())), loop, numbers)
+
+
+def sharpness(objective: Objective, loop: Loop) -> float:
+    """Largest eigenvalue of the Hessian at the start, where plain gradient steps make it matter; NaN elsewhere."""
+    from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+
+    from nonsingular.curvature import Hessian
+
+    plain = [u for u in loop.updates if u.optimiser != BY_HAND and loop.optimisers[u.optimiser].kind not in ADAPTIVE]
+    model, loss_fn = objective.model, objective.loss_fn
+    if not plain or model is None or loss_fn is None or not objective.pairs:
+        return math.nan
+    size = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if not 2 < size <= SHARPEST:
+        return math.nan
+    try:
+        with untouched(model):
+            operator = Hessian(model, loss_fn, objective.pairs[:1]).to_scipy()
+            values = eigsh(operator, k=1, which="LA", tol=1e-2, maxiter=30, return_eigenvectors=False)
+    except (InputError, RuntimeError, ArpackNoConvergence, ValueError):
+        return math.nan
+    return float(values[0])
+
+
+@contextmanager
+def _put_back(model: nn.Module, optimisers: list[Optimizer]) -> Iterator[None]:
+    """Weights, gradients, buffers, modes, random states and optimisers' states are afterwards as they were."""
+    parameters = {id(p): p for p in (*model.parameters(), *(p for o in optimisers for g in o.param_groups for p in g["params"]))}
+    values = [(p, p.detach().clone(), None if p.grad is None else p.grad.clone(), p.requires_grad) for p in parameters.values()]
+    states = [copy.deepcopy(o.state_dict()) for o in optimisers]
+    try:
+        with untouched(model):
+            yield
+    finally:
+        with torch.no_grad():
+            for p, value, gradient, wanted in values:
+                p.copy_(value)
+                p.grad = gradient
+                p.requires_grad_(wanted)
+        for o, state in zip(optimisers, states, strict=True):
+            o.load_state_dict(state)
+
+
+def _some(batches: Iterable[Any], steps: int) -> list[Any]:
+    try:
+        kept = list(itertools.islice(iter(batches), steps))
+    except TypeError:
+        raise InputError(f"batches must be an iterable of batches, got {type(batches).__name__}") from None
+    if not kept:
+        raise InputError("batches are empty: give at least one")
+    return kept
+
+
+def _leaves(optimiser: Any) -> list[Any]:
+    return tree_leaves(optimiser) if isinstance(optimiser, tuple | list | dict) else [optimiser]
+
+
+def _middle(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2] if values else math.nan
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

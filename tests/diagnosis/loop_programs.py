@@ -1,0 +1,896 @@
+"""Training scripts as people write them, each healthy as it stands, and the mistakes that one edit makes of it.
+
+A mistake is (name, kinds that are right, what the healthy script says, what it says instead).
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Program:
+    source: str
+    mistakes: tuple[tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]], ...] = ()
+
+
+def mistake(name, kinds, *edits):
+    return name, tuple(kinds.split()), edits
+
+
+IMAGES = """
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+import torch.optim as optim
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(SEED)
+centres = torch.randn(10, 1, 8, 8)
+def images(n):
+    y = torch.randint(0, 10, (n,))
+    return TensorDataset(centres[y] + 0.7 * torch.randn(n, 1, 8, 8), y)
+"""
+
+MNIST = IMAGES + """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 8, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.conv2 = nn.Conv2d(8, 16, 3, padding=1)
+        self.dropout = nn.Dropout(0.25)
+        self.fc1 = nn.Linear(256, 32)
+        self.fc2 = nn.Linear(32, 10)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        x = self.dropout(torch.flatten(x, 1))
+        x = F.relu(self.fc1(x))
+        return F.log_softmax(self.fc2(x), dim=1)
+
+
+def train(model, loader, optimizer, epoch):
+    model.train()
+    for batch_idx, (data, target) in enumerate(loader):
+        optimizer.zero_grad()
+        output = model(data)
+        loss = F.nll_loss(output, target)
+        loss.backward()
+        optimizer.step()
+
+
+def test(model, loader):
+    model.eval()
+    test_loss, correct = 0, 0
+    with torch.no_grad():
+        for data, target in loader:
+            output = model(data)
+            test_loss += F.nll_loss(output, target, reduction="sum").item()
+            correct += output.argmax(dim=1).eq(target).sum().item()
+    return test_loss / len(loader.dataset), correct / len(loader.dataset)
+
+
+def main():
+    train_loader = DataLoader(images(384), batch_size=32, shuffle=True)
+    test_loader = DataLoader(images(128), batch_size=64)
+    model = Net()
+    optimizer = optim.Adam(model.parameters(), lr=0.002)
+    scheduler = optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.7)
+    for epoch in range(3):
+        train(model, train_loader, optimizer, epoch)
+        test(model, test_loader)
+        scheduler.step()
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+REGRESSION = """
+import torch
+from torch import nn
+
+torch.manual_seed(SEED)
+X = torch.linspace(-2, 2, 128).unsqueeze(1)
+y = torch.sin(2 * X) + 0.05 * torch.randn_like(X)
+
+model = nn.Sequential(nn.Linear(1, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1))
+criterion = nn.MSELoss()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+
+for epoch in range(60):
+    pred = model(X)
+    loss = criterion(pred, y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+
+CHAR_RNN = """
+import torch
+import torch.nn as nn
+
+torch.manual_seed(SEED)
+text = "the quick brown fox jumps over the lazy dog and runs away from it. " * 40
+chars = sorted(set(text))
+ids = torch.tensor([chars.index(c) for c in text])
+
+
+class CharRNN(nn.Module):
+    def __init__(self, vocab, hidden):
+        super().__init__()
+        self.embed = nn.Embedding(vocab, 16)
+        self.rnn = nn.LSTM(16, hidden, num_layers=2, batch_first=True, dropout=0.1)
+        self.decoder = nn.Linear(hidden, vocab)
+
+    def forward(self, x, state):
+        out, state = self.rnn(self.embed(x), state)
+        return self.decoder(out), state
+
+
+model = CharRNN(len(chars), 48)
+optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+loss_fn = nn.CrossEntropyLoss()
+data = ids[: 8 * 320].view(8, 320)
+for epoch in range(3):
+    model.train()
+    state = None
+    for i in range(0, 300, 20):
+        inputs, targets = data[:, i : i + 20], data[:, i + 1 : i + 21]
+        if state is not None:
+            state = tuple(s.detach() for s in state)
+        optimizer.zero_grad()
+        logits, state = model(inputs, state)
+        loss = loss_fn(logits.reshape(-1, len(chars)), targets.reshape(-1))
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+"""
+
+GAN = """
+import torch
+import torch.nn as nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(SEED)
+real_data = torch.randn(512, 2) * 0.3 + torch.tensor([1.0, -1.0])
+loader = DataLoader(TensorDataset(real_data), batch_size=32, shuffle=True)
+
+netG = nn.Sequential(nn.Linear(8, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 2))
+netD = nn.Sequential(nn.Linear(2, 32), nn.LeakyReLU(0.2), nn.Dropout(0.1), nn.Linear(32, 1))
+criterion = nn.BCEWithLogitsLoss()
+optimizerD = torch.optim.Adam(netD.parameters(), lr=1e-3, betas=(0.5, 0.999))
+optimizerG = torch.optim.Adam(netG.parameters(), lr=1e-3, betas=(0.5, 0.999))
+fixed_noise = torch.randn(16, 8)
+
+for epoch in range(3):
+    for (real,) in loader:
+        netD.zero_grad()
+        label = torch.ones(len(real), 1)
+        errD_real = criterion(netD(real), label)
+        errD_real.backward()
+        noise = torch.randn(len(real), 8)
+        fake = netG(noise)
+        label = torch.zeros(len(real), 1)
+        errD_fake = criterion(netD(fake.detach()), label)
+        errD_fake.backward()
+        optimizerD.step()
+
+        netG.zero_grad()
+        label = torch.ones(len(real), 1)
+        errG = criterion(netD(fake), label)
+        errG.backward()
+        optimizerG.step()
+    with torch.no_grad():
+        fake = netG(fixed_noise).detach().cpu()
+"""
+
+FINE_TUNE = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(SEED)
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(50, 32)
+        layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.1, batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, ids):
+        return self.layers(self.embed(ids))
+
+
+class Classifier(nn.Module):
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = nn.Dropout(0.1)
+        self.classifier = nn.Linear(32, 2)
+
+    def forward(self, ids):
+        return self.classifier(self.dropout(self.encoder(ids).mean(1)))
+
+
+encoder = Encoder()
+checkpoint = {k: v + 0.01 * torch.randn_like(v) for k, v in Encoder().state_dict().items()}
+encoder.load_state_dict(checkpoint)
+model = Classifier(encoder)
+
+ids = torch.randint(0, 50, (320, 12))
+labels = (ids < 25).float().mean(1).gt(0.5).long()
+train_loader = DataLoader(TensorDataset(ids[:256], labels[:256]), batch_size=16, shuffle=True)
+val_loader = DataLoader(TensorDataset(ids[256:], labels[256:]), batch_size=32)
+
+decay = [p for n, p in model.named_parameters() if p.ndim > 1]
+no_decay = [p for n, p in model.named_parameters() if p.ndim <= 1]
+optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.01}, {"params": no_decay, "weight_decay": 0.0}], lr=1e-3)
+total = 3 * len(train_loader)
+schedule = lambda step: min(1.0, step / 5) * max(0.0, (total - step) / total)
+scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+loss_fn = nn.CrossEntropyLoss()
+
+for epoch in range(3):
+    model.train()
+    for x, y in train_loader:
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
+        optimizer.step()
+        scheduler.step()
+    model.eval()
+    hits = 0
+    with torch.no_grad():
+        for x, y in val_loader:
+            hits += (model(x).argmax(-1) == y).sum().item()
+"""
+
+BY_HAND = """
+import torch
+import torch.nn as nn
+
+torch.manual_seed(SEED)
+x = torch.randn(200, 3)
+y = x @ torch.tensor([[1.0], [-2.0], [0.5]]) + 0.3
+net = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 1))
+lr = 0.05
+for step in range(50):
+    loss = ((net(x) - y) ** 2).mean()
+    net.zero_grad()
+    loss.backward()
+    with torch.no_grad():
+        for p in net.parameters():
+            p -= lr * p.grad
+"""
+
+LBFGS = """
+import torch
+from torch import nn
+
+torch.manual_seed(SEED)
+x = torch.rand(100, 1) * 4 - 2
+y = x**2
+net = nn.Sequential(nn.Linear(1, 20), nn.Tanh(), nn.Linear(20, 1))
+opt = torch.optim.LBFGS(net.parameters(), lr=0.5, max_iter=5)
+for i in range(12):
+    def closure():
+        opt.zero_grad()
+        loss = nn.functional.mse_loss(net(x), y)
+        loss.backward()
+        return loss
+    opt.step(closure)
+"""
+
+ACCUMULATION = IMAGES + """
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 10))
+optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+loader = DataLoader(images(512), batch_size=16, shuffle=True)
+accumulation_steps = 4
+model.train()
+for epoch in range(3):
+    optimizer.zero_grad()
+    for i, (x, y) in enumerate(loader):
+        loss = F.cross_entropy(model(x), y) / accumulation_steps
+        loss.backward()
+        if (i + 1) % accumulation_steps == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+"""
+
+TRANSFER = IMAGES + """
+class Backbone(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(4))
+        self.fc = nn.Linear(128, 5)
+
+    def forward(self, x):
+        return self.fc(self.features(x).flatten(1))
+
+
+pretrained = Backbone().state_dict()
+model = Backbone()
+model.load_state_dict(pretrained)
+for param in model.parameters():
+    param.requires_grad = False
+model.fc = nn.Linear(128, 10)
+optimizer = optim.Adam(model.fc.parameters(), lr=3e-3)
+loader = DataLoader(images(384), batch_size=32, shuffle=True)
+for epoch in range(2):
+    model.train()
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+"""
+
+AMP = IMAGES + """
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+loader = DataLoader(images(384), batch_size=32, shuffle=True)
+for epoch in range(3):
+    for x, y in loader:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.float16):
+            loss = F.cross_entropy(model(x), y)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        scaler.step(optimizer)
+        scaler.update()
+"""
+
+EMA = IMAGES + """
+import copy
+
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 10))
+ema = copy.deepcopy(model)
+optimizer = optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05)
+scheduler = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=36)
+loader, test_loader = DataLoader(images(384), 32, shuffle=True), DataLoader(images(128), 64)
+for epoch in range(3):
+    model.train()
+    for x, y in loader:
+        loss = F.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        with torch.no_grad():
+            for e, p in zip(ema.parameters(), model.parameters()):
+                e.mul_(0.95).add_(p, alpha=0.05)
+    ema.eval()
+    with torch.no_grad():
+        for x, y in test_loader:
+            accuracy = (ema(x).argmax(1) == y).float().mean()
+"""
+
+COMPILED = IMAGES + """
+net = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 10))
+model = torch.compile(net, backend="eager")
+optimizer = optim.Adam(model.parameters(), lr=3e-3)
+loader = DataLoader(images(320), batch_size=32, shuffle=True)
+for epoch in range(2):
+    model.train()
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        model(x)
+"""
+
+VAE = IMAGES + """
+class VAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.enc = nn.Linear(64, 32)
+        self.mu, self.logvar = nn.Linear(32, 4), nn.Linear(32, 4)
+        self.dec1, self.dec2 = nn.Linear(4, 32), nn.Linear(32, 64)
+
+    def forward(self, x):
+        h = F.relu(self.enc(x.view(-1, 64)))
+        mu, logvar = self.mu(h), self.logvar(h)
+        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
+        return self.dec2(F.relu(self.dec1(z))), mu, logvar
+
+
+def loss_function(recon, x, mu, logvar):
+    bce = F.mse_loss(recon, x.view(-1, 64), reduction="sum")
+    kld = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+    return bce + kld
+
+
+model = VAE()
+optimizer = optim.Adam(model.parameters(), lr=1e-3)
+loader = DataLoader(images(384), batch_size=32, shuffle=True)
+for epoch in range(3):
+    model.train()
+    for data, _ in loader:
+        optimizer.zero_grad()
+        recon, mu, logvar = model(data)
+        loss = loss_function(recon, data, mu, logvar)
+        loss.backward()
+        optimizer.step()
+"""
+
+TWO_PARTS = IMAGES + """
+import itertools
+
+encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
+decoder = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 64))
+optimizer = optim.Adam(itertools.chain(encoder.parameters(), decoder.parameters()), lr=2e-3)
+loader = DataLoader(images(384), batch_size=32, shuffle=True)
+for epoch in range(3):
+    for x, _ in loader:
+        code = encoder(x)
+        loss = F.mse_loss(decoder(code), x.flatten(1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+
+DISTILLATION = IMAGES + """
+teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 10))
+student = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+teacher.eval()
+optimizer = optim.SGD(student.parameters(), lr=0.1, momentum=0.9)
+loader = DataLoader(images(384), batch_size=32, shuffle=True)
+T = 2.0
+for epoch in range(3):
+    student.train()
+    for x, y in loader:
+        soft = teacher(x)
+        out = student(x)
+        loss = F.kl_div(F.log_softmax(out / T, 1), F.softmax(soft / T, 1), reduction="batchmean") * T * T
+        loss = 0.5 * loss + F.cross_entropy(out, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+
+WGAN = """
+import torch
+import torch.nn as nn
+
+torch.manual_seed(SEED)
+G = nn.Sequential(nn.Linear(4, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 2))
+D = nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 1))
+opt_g = torch.optim.RMSprop(G.parameters(), lr=5e-4)
+opt_d = torch.optim.RMSprop(D.parameters(), lr=5e-4)
+for it in range(20):
+    for _ in range(3):
+        real = torch.randn(64, 2) + 2
+        fake = G(torch.randn(64, 4)).detach()
+        opt_d.zero_grad()
+        loss_d = D(fake).mean() - D(real).mean()
+        loss_d.backward()
+        opt_d.step()
+        for p in D.parameters():
+            p.data.clamp_(-0.1, 0.1)
+    opt_g.zero_grad()
+    loss_g = -D(G(torch.randn(64, 4))).mean()
+    loss_g.backward()
+    opt_g.step()
+"""
+
+PINN = """
+import torch
+from torch import nn
+
+torch.manual_seed(SEED)
+net = nn.Sequential(nn.Linear(1, 20), nn.Tanh(), nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, 1))
+optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+for step in range(60):
+    t = torch.rand(64, 1, requires_grad=True)
+    u = net(t)
+    du = torch.autograd.grad(u.sum(), t, create_graph=True)[0]
+    loss = (du + u).pow(2).mean() + (net(torch.zeros(1, 1)) - 1).pow(2).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+
+SIAMESE = """
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+torch.manual_seed(SEED)
+net = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 8))
+optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+triplet = nn.TripletMarginLoss(margin=1.0)
+centres = 2 * torch.randn(4, 10)
+for step in range(50):
+    c = torch.randint(0, 4, (32,))
+    anchor, positive = centres[c] + torch.randn(32, 10), centres[c] + torch.randn(32, 10)
+    negative = centres[(c + 1) % 4] + torch.randn(32, 10)
+    optimizer.zero_grad()
+    loss = triplet(net(anchor), net(positive), net(negative))
+    loss.backward()
+    optimizer.step()
+"""
+
+RAW_TENSORS = """
+import torch
+
+torch.manual_seed(SEED)
+x, w_true = torch.randn(100, 2), torch.tensor([[2.0], [-1.0]])
+y = x @ w_true + 0.1
+w = torch.zeros(2, 1, requires_grad=True)
+b = torch.zeros(1, requires_grad=True)
+for epoch in range(30):
+    loss = ((x @ w + b - y) ** 2).mean()
+    loss.backward()
+    with torch.no_grad():
+        w -= 0.1 * w.grad
+        b -= 0.1 * b.grad
+        w.grad.zero_()
+        b.grad.zero_()
+"""
+
+PLATEAU = IMAGES + """
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Dropout(0.5), nn.Linear(48, 10))
+criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
+optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
+scheduler = optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
+loader, valid = DataLoader(images(384), 32, shuffle=True), DataLoader(images(128), 128)
+best = 1e9
+for epoch in range(3):
+    model.train()
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = criterion(model(x), y)
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    with torch.inference_mode():
+        loss = sum(criterion(model(x), y).item() for x, y in valid)
+    scheduler.step(loss)
+"""
+
+PSEUDO = IMAGES + """
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.BatchNorm1d(48), nn.ReLU(), nn.Linear(48, 10))
+optimizer = optim.Adam(model.parameters(), lr=2e-3)
+loader = DataLoader(images(384), 32, shuffle=True)
+unlabelled = iter(DataLoader(images(1200), 32))
+for epoch in range(3):
+    model.train()
+    for x, y in loader:
+        u, _ = next(unlabelled)
+        with torch.no_grad():
+            pseudo = F.softmax(model(u), dim=1).argmax(1)
+        loss = F.cross_entropy(model(x), y) + 0.1 * F.cross_entropy(model(u + 0.1 * torch.randn_like(u)), pseudo)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+
+SALIENCY = IMAGES + """
+model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
+model.eval()
+loader = DataLoader(images(320), 32)
+for x, y in loader:
+    x.requires_grad_()
+    loss = F.cross_entropy(model(x), y)
+    model.zero_grad()
+    loss.backward()
+    adversarial = x + 0.1 * x.grad.sign()
+"""
+
+ONE_BATCH = IMAGES + """
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10))
+optimizer = optim.Adam(model.parameters(), lr=3e-3)
+x, y = next(iter(DataLoader(images(320), 32, shuffle=True)))
+for step in range(40):  # it must be able to learn one batch by heart
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+"""
+
+SAM = IMAGES + """
+class SAM(optim.Optimizer):
+    def __init__(self, params, base, rho=0.05, **kwargs):
+        super().__init__(params, dict(rho=rho, **kwargs))
+        self.base = base(self.param_groups, **kwargs)
+        self.param_groups = self.base.param_groups
+
+    @torch.no_grad()
+    def first_step(self):
+        grads = [p for g in self.param_groups for p in g["params"] if p.grad is not None]
+        norm = torch.stack([p.grad.norm() for p in grads]).norm()
+        for p in grads:
+            e = p.grad * (0.05 / (norm + 1e-12))
+            p.add_(e)
+            self.state[p]["e"] = e
+        self.zero_grad()
+
+    @torch.no_grad()
+    def second_step(self):
+        for g in self.param_groups:
+            for p in g["params"]:
+                if p.grad is not None:
+                    p.sub_(self.state[p]["e"])
+        self.base.step()
+        self.zero_grad()
+
+
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10))
+optimizer = SAM(model.parameters(), optim.SGD, lr=0.1, momentum=0.9)
+for epoch in range(3):
+    for x, y in DataLoader(images(384), 32, shuffle=True):
+        F.cross_entropy(model(x), y).backward()
+        optimizer.first_step()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.second_step()
+"""
+
+TAGGER = """
+import torch
+from torch import nn
+
+torch.manual_seed(SEED)
+
+
+class Tagger(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(60, 24)
+        self.encoder = nn.GRU(24, 32, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(64, 5)
+
+    def forward(self, x):
+        return self.head(self.encoder(self.words(x))[0])
+
+
+x = torch.randint(0, 60, (256, 10))
+tags = torch.randint(0, 5, (60,))[x]
+model = Tagger()
+groups = [{"params": [*model.words.parameters(), *model.encoder.parameters()], "lr": 1e-3}]
+groups.append({"params": model.head.parameters(), "lr": 5e-3})
+optimizer = torch.optim.AdamW(groups)
+loss_fn = nn.CrossEntropyLoss()
+for epoch in range(6):
+    for i in range(0, 256, 32):
+        logits = model(x[i : i + 32])
+        loss = loss_fn(logits.permute(0, 2, 1), tags[i : i + 32])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+
+ONE_CYCLE = IMAGES + """
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.body = nn.Sequential(nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, width))
+
+    def forward(self, x):
+        return x + self.body(x)
+
+
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), Block(48), Block(48), nn.Linear(48, 10))
+loader, valid = DataLoader(images(384), 32, shuffle=True), DataLoader(images(128), 64)
+optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+scheduler = optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, steps_per_epoch=len(loader), epochs=3)
+def evaluate():
+    model.eval()
+    with torch.no_grad():
+        return sum((model(x).argmax(1) == y).sum().item() for x, y in valid) / 128
+for epoch in range(3):
+    model.train()
+    for x, y in loader:
+        loss = F.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+    evaluate()
+"""
+
+POLICY = """
+import torch
+from torch import nn
+from torch.distributions import Categorical
+
+torch.manual_seed(SEED)
+policy = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
+value = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 1))
+optimizer = torch.optim.Adam([*policy.parameters(), *value.parameters()], lr=3e-3)
+for episode in range(40):
+    with torch.no_grad():
+        states = torch.randn(64, 4)
+        actions = Categorical(logits=policy(states)).sample()
+        rewards = ((states[:, 0] > 0).long() == actions).float()
+    log_probs = Categorical(logits=policy(states)).log_prob(actions)
+    advantage = rewards - value(states).squeeze(1)
+    entropy = Categorical(logits=policy(states)).entropy().mean()
+    loss = -(log_probs * advantage.detach()).mean() + advantage.pow(2).mean() - 0.01 * entropy
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+
+SIMPLE_LOOP = IMAGES + """
+dataset, held_out = images(384), images(128)
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+loss_fn = nn.CrossEntropyLoss()
+optimizer = optim.SGD(model.parameters(), lr=0.1)
+loader = DataLoader(dataset, batch_size=32)
+for epoch in range(4):
+    for x, y in loader:
+        out = model(x)
+        loss = loss_fn(out, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    x, y = held_out.tensors
+    accuracy = (model(x).argmax(1) == y).float().mean()
+"""
+
+HAND_WRITTEN_LOSS = IMAGES + """
+def cross_entropy(logits, y):
+    log_probs = logits - logits.logsumexp(1, keepdim=True)
+    return -log_probs[torch.arange(len(y)), y].mean()
+
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+optimizer = optim.Adam(model.parameters(), lr=3e-3)
+loader = DataLoader(images(384), batch_size=32, shuffle=True)
+for epoch in range(3):
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+"""
+
+DENOISER = IMAGES + """
+net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 3, padding=1))
+optimizer = optim.Adam(net.parameters(), lr=2e-3)
+loader = DataLoader(images(384), batch_size=32, shuffle=True)
+def distance(a, b):
+    return ((a - b).pow(2).flatten(1).sum(1) + 1e-6).sqrt().mean()
+for epoch in range(3):
+    for x, _ in loader:
+        noisy = x + 0.3 * torch.randn_like(x)
+        loss = distance(noisy + net(noisy), x)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+
+ZERO = "        optimizer.zero_grad()\n"
+
+PROGRAMS = {
+    "mnist": Program(MNIST, (
+        mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
+        mistake("zero_grad after backward", "step-too-small", (ZERO, ""), ("        optimizer.step()", "        optimizer.zero_grad()\n        optimizer.step()")),
+        mistake("no step", "step-too-small", ("        optimizer.step()\n", "")),
+        mistake("eval left on", "wrong-mode", ("def train(model, loader, optimizer, epoch):\n    model.train()", "def train(model, loader, optimizer, epoch):")),
+        mistake("train while testing", "wrong-mode", ("    model.eval()\n", "")),
+        mistake("minus", "wrong-sign", ("loss = F.nll_loss(output, target)\n", "loss = -F.nll_loss(output, target)\n")),
+        mistake("maximize", "wrong-sign", ("lr=0.002)", "lr=0.002, maximize=True)")),
+        mistake("model anew after the optimiser", "optimiser-misses", ("    scheduler =", "    model = Net()\n    scheduler =")),
+        mistake("readout replaced after the optimiser", "optimiser-misses", ("    scheduler =", "    model.fc2 = nn.Linear(32, 10)\n    scheduler =")),
+        mistake("huge rate", "step-too-large", ("lr=0.002", "lr=3.0")),
+        mistake("tiny rate", "step-too-small", ("lr=0.002", "lr=2e-10")),
+        mistake("the first batch again", "bad-data", ("shuffle=True", "shuffle=False"), ("    for batch_idx, (data, target) in enumerate(loader):\n", "    for batch_idx in range(len(loader)):\n        data, target = next(iter(loader))\n")),
+        mistake("decay as if it were momentum", "decay-dominates", ("optim.Adam(model.parameters(), lr=0.002)", "optim.SGD(model.parameters(), lr=0.01, weight_decay=20.0)")),
+        mistake("new tensor", "untrained-parameters", ("        loss.backward()", "        loss = torch.tensor(loss.item(), requires_grad=True)\n        loss.backward()")),
+        mistake("schedule per batch", "step-too-small", ("        optimizer.step()\n", "        optimizer.step()\n        scheduler.step()\n"), ("train(model, loader, optimizer, epoch)", "train(model, loader, optimizer, epoch, scheduler)"), ("train(model, train_loader, optimizer, epoch)", "train(model, train_loader, optimizer, epoch, scheduler)"), ("gamma=0.7", "gamma=0.5")),
+    )),
+    "regression": Program(REGRESSION, (
+        mistake("no zero_grad", "gradients-accumulate", ("    optimizer.zero_grad()\n", "")),
+        mistake("step first", "step-too-small", ("    loss.backward()\n    optimizer.step()\n", "    optimizer.step()\n    loss.backward()\n")),
+        mistake("step before backward", "gradients-accumulate", ("    optimizer.zero_grad()\n    loss.backward()\n    optimizer.step()\n", "    optimizer.step()\n    optimizer.zero_grad()\n    loss.backward()\n")),
+        mistake("huge rate", "step-too-large nan-loss", ("lr=0.05", "lr=5.0")),
+        mistake("tiny rate", "step-too-small", ("lr=0.05", "lr=1e-9")),
+        mistake("no backward", "step-too-small", ("    loss.backward()\n", "")),
+        mistake("detached", "untrained-parameters", ("    loss = criterion(pred, y)", "    loss = criterion(pred.detach().requires_grad_(), y)")),
+        mistake("minus", "wrong-sign", ("    loss = criterion(pred, y)", "    loss = -criterion(pred, y)")),
+    )),
+    "char rnn": Program(CHAR_RNN, (
+        mistake("clipped away", "clipped-away", (", 5.0)", ", 1e-7)"), ("torch.optim.Adam(model.parameters(), lr=5e-3)", "torch.optim.SGD(model.parameters(), lr=0.5)")),
+        mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
+        mistake("decoder missing", "optimiser-misses", ("torch.optim.Adam(model.parameters()", "torch.optim.Adam([*model.embed.parameters(), *model.rnn.parameters()]")),
+        mistake("eval on", "wrong-mode", ("    model.train()\n", "    model.eval()\n")),
+        mistake("the same slice", "bad-data", ("data[:, i : i + 20], data[:, i + 1 : i + 21]", "data[:, 0:20], data[:, 1:21]")),
+    )),
+    "gan": Program(GAN, (
+        mistake("discriminator never stepped", "step-too-small", ("        optimizerD.step()\n", "")),
+        mistake("no zero_grad of D", "gradients-accumulate", ("        netD.zero_grad()\n", "")),
+        mistake("generator's optimiser holds D", "optimiser-misses", ("optimizerG = torch.optim.Adam(netG", "optimizerG = torch.optim.Adam(netD")),
+        mistake("no zero_grad of G", "gradients-accumulate", ("        netG.zero_grad()\n", "")),
+    )),
+    "fine-tune": Program(FINE_TUNE, (
+        mistake("warm-up that stays at zero", "step-too-small", ("min(1.0, step / 5)", "min(1.0, step // 500)")),
+        mistake("head missing", "optimiser-misses", ("model.named_parameters() if p.ndim > 1", "model.encoder.named_parameters() if p.ndim > 1"), ("model.named_parameters() if p.ndim <= 1", "model.encoder.named_parameters() if p.ndim <= 1")),
+        mistake("train while testing", "wrong-mode", ("    model.eval()\n", "")),
+        mistake("eval left on", "wrong-mode", ("for epoch in range(3):\n    model.train()\n", "model.train()\nfor epoch in range(3):\n")),
+        mistake("no zero_grad", "gradients-accumulate", ("        optimizer.zero_grad(set_to_none=True)\n", "")),
+        mistake("encoder cut off", "untrained-parameters", ("encoder.load_state_dict(checkpoint)\n", ""), ("self.dropout(self.encoder(ids).mean(1))", "self.dropout(self.encoder(ids).detach().mean(1))")),
+    )),
+    "by hand": Program(BY_HAND, (
+        mistake("plus", "wrong-sign", ("p -= lr", "p += lr")),
+        mistake("not in place", "step-too-small", ("            p -= lr * p.grad", "            p = p - lr * p.grad")),
+        mistake("huge rate", "step-too-large nan-loss", ("lr = 0.05", "lr = 5.0")),
+    )),
+    "l-bfgs": Program(LBFGS, (mistake("no zero_grad", "gradients-accumulate", ("        opt.zero_grad()\n", "")),)),
+    "accumulation": Program(ACCUMULATION, (
+        mistake("no zero_grad", "gradients-accumulate", ("            optimizer.zero_grad()\n", ""), ("    optimizer.zero_grad()\n", "")),
+    )),
+    "transfer": Program(TRANSFER, (
+        mistake("head replaced after the optimiser", "optimiser-misses", ("model.fc = nn.Linear(128, 10)\noptimizer = optim.Adam(model.fc.parameters(), lr=3e-3)\n", "model.fc = nn.Linear(128, 10)\noptimizer = optim.Adam(model.fc.parameters(), lr=3e-3)\nmodel.fc = nn.Linear(128, 10)\n")),
+    )),
+    "amp": Program(AMP, (
+        mistake("clip before unscale", "clipped-away", ("        scaler.unscale_(optimizer)\n", ""), ("1024.0", "65536.0")),
+        mistake("step without the scaler", "step-too-large", ("        scaler.unscale_(optimizer)\n        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)\n        scaler.step(optimizer)\n        scaler.update()\n", "        optimizer.step()\n")),
+        mistake("weights in float16", "underflow", ("model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))", "model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)).half()"), ("F.cross_entropy(model(x), y)", "F.cross_entropy(model(x.half()).float(), y)"), ("lr=0.05, momentum=0.9", "lr=1e-5"), ("        scaler.scale(loss).backward()\n        scaler.unscale_(optimizer)\n        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)\n        scaler.step(optimizer)\n        scaler.update()\n", "        loss.backward()\n        optimizer.step()\n")),
+    )),
+    "ema": Program(EMA, (
+        mistake("the copy is trained", "optimiser-misses", ("optim.AdamW(model.parameters()", "optim.AdamW(ema.parameters()"), ("        with torch.no_grad():\n            for e, p in zip(ema.parameters(), model.parameters()):\n                e.mul_(0.95).add_(p, alpha=0.05)\n", "")),
+    )),
+    "compiled": Program(COMPILED, (
+        mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
+        mistake("eval left on", "wrong-mode", ("    model.train()\n", "")),
+    )),
+    "vae": Program(VAE, (
+        mistake("no step", "step-too-small", ("        optimizer.step()\n", "")),
+        mistake("logarithm of zero", "nan-loss nan-gradient", ("torch.sum(1 + logvar", "torch.sum(1 + torch.log(F.relu(logvar - 5))")),
+    )),
+    "two parts": Program(TWO_PARTS, (
+        mistake("encoder missing", "optimiser-misses", ("itertools.chain(encoder.parameters(), decoder.parameters())", "decoder.parameters()")),
+        mistake("code cut off", "untrained-parameters optimiser-misses", ("code = encoder(x)", "code = encoder(x).detach()")),
+    )),
+    "distillation": Program(DISTILLATION, (
+        mistake("teacher is trained", "optimiser-misses", ("optim.SGD(student.parameters()", "optim.SGD(teacher.parameters()")),
+    )),
+    "wgan": Program(WGAN, (mistake("no zero_grad", "gradients-accumulate", ("        opt_d.zero_grad()\n", "")),)),
+    "pinn": Program(PINN, (mistake("no zero_grad", "gradients-accumulate", ("    optimizer.zero_grad()\n", "")),)),
+    "siamese": Program(SIAMESE, (mistake("no step", "step-too-small", ("    optimizer.step()\n", "")),)),
+    "raw tensors": Program(RAW_TENSORS),
+    "plateau": Program(PLATEAU, (
+        mistake("huge decay", "decay-dominates", ("weight_decay=1e-4", "weight_decay=5.0"), ("lr=0.1", "lr=0.02")),
+        mistake("eval left on", "wrong-mode", ("    model.train()\n", "")),
+    )),
+    "pseudo-labels": Program(PSEUDO),
+    "saliency": Program(SALIENCY),
+    "one batch": Program(ONE_BATCH),
+    "sam": Program(SAM),
+    "tagger": Program(TAGGER, (
+        mistake("head missing", "optimiser-misses", ('groups.append({"params": model.head.parameters(), "lr": 5e-3})\n', "")),
+        mistake("minus", "wrong-sign", ("loss = loss_fn(", "loss = -loss_fn(")),
+    )),
+    "one cycle": Program(ONE_CYCLE, (
+        mistake("blocks in a list", "unregistered-parameters optimiser-misses", ("model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), Block(48), Block(48), nn.Linear(48, 10))", "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.first, self.last = nn.Linear(64, 48), nn.Linear(48, 10)\n        self.blocks = [Block(48), Block(48)]\n    def forward(self, x):\n        x = self.first(x.flatten(1))\n        for block in self.blocks:\n            x = block(x)\n        return self.last(x)\nmodel = Net()")),
+        mistake("train while testing", "wrong-mode", ("    model.eval()\n", "")),
+    )),
+    "policy": Program(POLICY),
+    "simple": Program(SIMPLE_LOOP, (
+        mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
+        mistake("huge rate", "step-too-large nan-loss", ("lr=0.1", "lr=100.0")),
+    )),
+    "hand-written loss": Program(HAND_WRITTEN_LOSS, (
+        mistake("minus forgotten", "wrong-sign", ("return -log_probs", "return log_probs")),
+    )),
+    "denoiser": Program(DENOISER, (
+        mistake("root of zero", "nan-gradient", (" + 1e-6).sqrt()", ").sqrt()"), ("distance(noisy + net(noisy), x)", "distance(noisy + net(noisy), x) + distance(x, x + 0 * net(x))")),
+    )),
+}  # fmt: skip
+
+
+def broken(program, edits):
+    source = program.source
+    for old, new in edits:
+        assert old in source, old
+        source = source.replace(old, new)
+    return source
