@@ -21,8 +21,8 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis.loop import places
+from nonsingular.diagnosis.loop.caught import Caught
 from nonsingular.diagnosis.loop.movement import decay_share, movements, norms, not_zero
-from nonsingular.diagnosis.loop.objective import Objective
 from nonsingular.diagnosis.loop.records import BY_HAND, Broken, Call, Held, Loader, Loop, Site, Trainee, Update
 
 MEASURED = 40  # first steps, one by one
@@ -45,15 +45,15 @@ class Observer:
         measured: steps from the start that are measured one by one.
         cadence: of later measurements.
         on_update: called after each measured step.
-        objective: that is filled in on the way.
+        caught: that is filled in on the way.
     """
 
     def __init__(
         self, steps: int | None = None, measured: int = MEASURED, cadence: int = CADENCE,
-        on_update: Callable[[Update], None] = lambda update: None, objective: Objective | None = None,
+        on_update: Callable[[Update], None] = lambda update: None, caught: Caught | None = None,
     ) -> None:  # fmt: skip
         self.loop = Loop()
-        self.objective = objective or Objective()
+        self.caught = caught or Caught()
         self._most, self._first, self._cadence, self._on_update = steps, measured, cadence, on_update
         self._thread, self._began = threading.get_ident(), time.perf_counter()
         self._held: dict[int, int] = {}  # id of an optimiser -> its index
@@ -131,7 +131,7 @@ class Observer:
                 if t.requires_grad:
                     reference = _reference(t, self._batch) if self.measuring else None
                     t.register_hook(_graded(call, trainee, reference))
-        self.objective.called(trainee.module, inputs, named, output)
+        self.caught.called(trainee.module, inputs, named, output)
 
     def switched(self, module: nn.Module, training: bool) -> None:
         """See ``taps.Listener``."""
@@ -193,7 +193,7 @@ class Observer:
         if value.numel() == 1 or named.get("reduction") == "none":
             number, shown = self.loop.steps, value.detach()
             value.register_hook(lambda g: self._felt(site, number, shown, g))
-        self.objective.lost(name, args, named)
+        self.caught.lost(name, args, named)
 
     def _felt(self, site: Site, number: int, value: Tensor, gradient: Tensor) -> None:
         """A gradient came back to a loss: it is minimised where that is positive."""
@@ -267,7 +267,7 @@ class Observer:
         self.loop.broken = Broken(what, self.loop.steps, place, parameters, grew=grew)
         self._busy = True  # the replay's own calls are none of the user's
         try:
-            self.loop.broken.operation = self.objective.replayed()
+            self.loop.broken.operation = self.caught.replayed()
         finally:
             self._busy = False
 
@@ -360,10 +360,11 @@ class Observer:
         return sum(p.numel() for p in own if id(p) in old) / max(sum(p.numel() for p in own), 1)
 
     def _pending(self, ids: set[int]) -> list[Call]:
-        return [
-            t.calls[-1] for t in self.loop.trainees
-            if t.calls and t.calls[-1].tracked and not t.calls[-1].graded and any(id(p) in ids for p in t.module.parameters())
-        ]  # fmt: skip
+        """Forward passes of these parameters' models that no backward pass has come back from yet."""
+        latest = [
+            t.calls[-1] for t in self.loop.trainees if t.calls and any(id(p) in ids for p in t.module.parameters())
+        ]
+        return [call for call in latest if call.tracked and not call.graded]
 
     def _count(self) -> None:
         self.loop.steps = max((h.steps for h in self.loop.optimisers), default=0)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-import sysconfig
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from sysconfig import get_path
 from types import FrameType
 
 import torch
 
 _OURS = str(Path(__file__).resolve().parents[2])
-_LIBRARIES = tuple(
-    {f"{Path(p)}/" for p in (_OURS, Path(torch.__file__).parent, *map(sysconfig.get_path, ("stdlib", "platstdlib")))}
-)
+_LIBRARIES = tuple({f"{p}/" for p in (_OURS, Path(torch.__file__).parent, *map(get_path, ("stdlib", "platstdlib")))})
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,20 @@ from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis import healthy
 from nonsingular.diagnosis.findings import Finding, findings
+from nonsingular.diagnosis.look import Budget
+from nonsingular.diagnosis.loop.caught import Caught
 from nonsingular.diagnosis.loop.movement import ADAPTIVE
-from nonsingular.diagnosis.loop.objective import Objective
 from nonsingular.diagnosis.loop.observer import Observer
 from nonsingular.diagnosis.loop.records import BY_HAND, Loop
 from nonsingular.diagnosis.loop.statistics import constant, loop_statistics, ratio, step_losses
 from nonsingular.diagnosis.loop.taps import tapped
-from nonsingular.diagnosis.records import Statistic
+from nonsingular.diagnosis.records import Look, Statistic
 from nonsingular.diagnosis.untouched import untouched
 from nonsingular.errors import InputError
 
 Step = Callable[[Any, Any, Any], Any]
 SHARPEST = 2_000_000  # parameters of a model whose sharpness is computed
+LOOK = 20.0  # seconds after which no further batch is looked at
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,13 @@ class Rehearsal:
         findings: worst first; empty for a loop without anything wrong.
         loop: all facts.
         numbers: the statistics that findings come from.
+        look: at the network and data that the loop trains, where it was asked for and the loop showed them.
     """
 
     findings: tuple[Finding, ...]
     loop: Loop
     numbers: Mapping[str, Statistic]
+    look: Look | None = None
 
     def summary(self) -> dict[str, Any]:
         """The loop in a few numbers: steps, losses, the step over the weights, the best constant prediction's loss."""
@@ -65,9 +69,11 @@ class Rehearsal:
     def to_json(self) -> dict[str, Any]:
         """The object that ``nonsingular watch --json`` prints."""
         return {
-            "findings": [f.to_json() for f in self.findings], "layers": [], "loop": self.summary(),
+            "findings": [f.to_json() for f in self.findings],
+            "layers": [layer.to_json() for layer in self.look.layers] if self.look is not None else [],
+            "loop": self.summary(),
             "notes": list(self.loop.notes),
-        }  # fmt: skip
+        }
 
     def __str__(self) -> str:
         if not self.findings:
@@ -75,9 +81,7 @@ class Rehearsal:
         return "\n".join(f"{f.severity:.2f}  {f.kind}  {f.where or ', '.join(f.layers[:4])}" for f in self.findings)
 
 
-def rehearse(
-    model: nn.Module, step: Step, batches: Iterable[Any], optimiser: Any = None, steps: int = 30
-) -> Rehearsal:
+def rehearse(model: nn.Module, step: Step, batches: Iterable[Any], optimiser: Any = None, steps: int = 30) -> Rehearsal:
     """Run some steps of a user's own training step and say what is wrong with the loop.
 
     Weights, buffers, gradients, modes, random states and the optimiser's state are as before afterwards.
@@ -86,8 +90,8 @@ def rehearse(
         model: that trains.
         step: ``step(model, batch, optimiser)`` does one training step and returns its loss.
         batches: handed to ``step`` one by one, from the start again when they end.
-        optimiser: handed to ``step``: an optimiser, several in a tuple, list or dictionary, a function of the model that
-            returns one, or None where the step changes the weights by hand.
+        optimiser: handed to ``step``: an optimiser, several in a tuple, list or dictionary, a function of the model
+            that returns one, or None where the step changes the weights by hand.
         steps: calls of ``step``, at least 5.
 
     Raises:
@@ -132,32 +136,56 @@ def rehearse(
     return judged(observer)
 
 
-def judged(observer: Observer) -> Rehearsal:
-    """Findings of a loop that was observed."""
-    loop = observer.loop
+def judged(observer: Observer, look: bool = False) -> Rehearsal:
+    """Findings of a loop that was observed.
+
+    Args:
+        observer: that has finished.
+        look: also at the network with its loss and first batches, as ``diagnose`` does, where the loop showed them.
+    """
+    loop, seen, network = observer.loop, None, dict[str, Statistic]()
+    if look:
+        seen, network = _network(observer.caught, loop)
     numbers = loop_statistics(loop)
-    if not math.isnan(numbers["large-step"].value):
-        loop.sharpness = sharpness(observer.objective, loop)
+    if not math.isnan(numbers["loop-large-step"].value):
+        loop.sharpness = sharpness(observer.caught, loop)
         numbers = loop_statistics(loop)
-    return Rehearsal(tuple(findings(numbers, healthy.limits())), loop, numbers)
+    numbers = network | numbers
+    return Rehearsal(tuple(findings(numbers, healthy.limits(), seen)), loop, numbers, seen)
 
 
-def sharpness(objective: Objective, loop: Loop) -> float:
+def _network(caught: Caught, loop: Loop) -> tuple[Look | None, dict[str, Statistic]]:
+    """What ``diagnose`` measures of the model as it was before the first step."""
+    from nonsingular.diagnosis.examine import examine
+
+    if caught.model is None or caught.loss_fn is None or not caught.pairs:
+        loop.notes.append("the network itself was not looked at: no loss of torch's took its output directly")
+        return None, {}
+    try:
+        seen, numbers = examine(caught.model, caught.loss_fn, caught.pairs, Budget(seconds=LOOK), curvature=False)
+    except (InputError, RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        loop.notes.append(f"the network itself was not looked at: {_line(error)}")
+        return None, {}
+    numbers.pop("untrained", None)  # what is frozen there, the loop freezes on purpose or tells itself
+    return seen, numbers
+
+
+def sharpness(caught: Caught, loop: Loop) -> float:
     """Largest eigenvalue of the Hessian at the start, where plain gradient steps make it matter; NaN elsewhere."""
     from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
     from nonsingular.curvature import Hessian
 
     plain = [u for u in loop.updates if u.optimiser != BY_HAND and loop.optimisers[u.optimiser].kind not in ADAPTIVE]
-    model, loss_fn = objective.model, objective.loss_fn
-    if not plain or model is None or loss_fn is None or not objective.pairs:
+    model, loss_fn = caught.model, caught.loss_fn
+    if not plain or model is None or loss_fn is None or not caught.pairs:
         return math.nan
     size = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if not 2 < size <= SHARPEST:
         return math.nan
     try:
         with untouched(model):
-            operator = Hessian(model, loss_fn, objective.pairs[:1]).to_scipy()
+            operator = Hessian(model, loss_fn, caught.pairs[:1]).to_scipy()
             values = eigsh(operator, k=1, which="LA", tol=1e-2, maxiter=30, return_eigenvectors=False)
     except (InputError, RuntimeError, ArpackNoConvergence, ValueError):
         return math.nan
@@ -167,8 +195,13 @@ def sharpness(objective: Objective, loop: Loop) -> float:
 @contextmanager
 def _put_back(model: nn.Module, optimisers: list[Optimizer]) -> Iterator[None]:
     """Weights, gradients, buffers, modes, random states and optimisers' states are afterwards as they were."""
-    parameters = {id(p): p for p in (*model.parameters(), *(p for o in optimisers for g in o.param_groups for p in g["params"]))}
-    values = [(p, p.detach().clone(), None if p.grad is None else p.grad.clone(), p.requires_grad) for p in parameters.values()]
+    parameters = {
+        id(p): p for p in (*model.parameters(), *(p for o in optimisers for g in o.param_groups for p in g["params"]))
+    }
+    values = [
+        (p, p.detach().clone(), None if p.grad is None else p.grad.clone(), p.requires_grad)
+        for p in parameters.values()
+    ]
     states = [copy.deepcopy(o.state_dict()) for o in optimisers]
     try:
         with untouched(model):

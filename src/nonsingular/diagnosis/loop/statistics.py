@@ -12,11 +12,11 @@ from statistics import fmean, median
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from nonsingular.diagnosis.loop.caught import constant_loss
 from nonsingular.diagnosis.loop.movement import ADAPTIVE, DECOUPLED
-from nonsingular.diagnosis.loop.objective import constant_loss
 from nonsingular.diagnosis.loop.places import Place
 from nonsingular.diagnosis.loop.records import BY_HAND, Call, Held, Loop, Trainee, Update
 from nonsingular.diagnosis.records import Statistic
@@ -62,7 +62,7 @@ def _missed(loop: Loop) -> Statistic:
     return Statistic(
         1.0, _named(loop, ids), "parameters with a gradient that no optimiser holds", _at(made),
         (_number("share of the trained entries that nothing moves", share),
-         _number("steps in which they got a gradient and stayed as they were", max(loop.still[i] for i in ids))), remedy,
+         _number("backward passes that reached them in vain", max(loop.still[i] for i in ids))), remedy,
     )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def _foreign(loop: Loop) -> Statistic:
             continue
         return Statistic(
             1.0, _named(loop, reached - held), "parameters with a gradient that no optimiser holds", _at(o.made),
-            (_number(f"steps of {o.label}", o.steps), _number("of its parameters that ever had a gradient, share", 0.0)),
+            (_number(f"steps of {o.label}", o.steps), _number("of its parameters that ever had a gradient", 0)),
             "The optimiser holds the parameters of another model than the one that runs: make it after the model "
             "is made, changed or replaced.",
         )  # fmt: skip
@@ -129,7 +129,8 @@ def _no_step(loop: Loop) -> Statistic:
     ids = [i for i in waiting if not idle or any(i in h.ids for h in idle)]
     what = f"{idle[0].kind} is made and never stepped" if idle else "there is no optimiser, and no step by hand"
     return Statistic(
-        1.0, _named(loop, ids), "backward passes without a step", _at(idle[0].made if idle else loop.places.get("backward")),
+        1.0, _named(loop, ids), "backward passes without a step",
+        _at(idle[0].made if idle else loop.places.get("backward")),
         (_number("backward passes", loop.backwards), _number("steps", 0)),
         f"Call optimiser.step() after backward(): {what}.",
     )  # fmt: skip
@@ -143,8 +144,9 @@ def _no_gradient(loop: Loop) -> Statistic:
         if not updates or any(_gradient(u) for u in updates):
             continue
         if o.ids & reached:
-            where, remedy = o.place, (
-                "The step comes before backward(): the order is zero_grad, forward, backward, step."
+            where, remedy = (
+                o.place,
+                ("The step comes before backward(): the order is zero_grad, forward, backward, step."),
             )
             if loop.counts["zero_grad"]:
                 where = loop.places.get("zero_grad")
@@ -158,7 +160,9 @@ def _no_gradient(loop: Loop) -> Statistic:
             remedy = "Call loss.backward() before optimiser.step()."
         else:
             continue
-        return Statistic(1.0, _named(loop, o.ids), words, _at(where), (_number(words, 1.0), _number("steps", o.steps)), remedy)
+        return Statistic(
+            1.0, _named(loop, o.ids), words, _at(where), (_number(words, 1.0), _number("steps", o.steps)), remedy
+        )
     return NOTHING
 
 
@@ -189,7 +193,10 @@ def _behind_cut(loop: Loop) -> Statistic:
         if len(graded) < ENOUGH or not any(c.training for c in graded):
             continue
         own = {
-            id(p): m for m in t.module.modules() for p in m.parameters(recurse=False) if p.requires_grad and id(m) in t.called
+            id(p): m
+            for m in t.module.modules()
+            for p in m.parameters(recurse=False)
+            if p.requires_grad and id(m) in t.called
         }
         deaf = [i for i in own if i in held and i not in t.reached]
         rest = [t.called[id(own[i])] for i in own if i in t.reached]
@@ -200,10 +207,11 @@ def _behind_cut(loop: Loop) -> Statistic:
         if quiet or not _fresh(modules) or all(m in loop.loaded for m in modules):
             continue
         return Statistic(
-            1.0, _named(loop, deaf), "parameters that the optimiser holds and no gradient reaches", _at(graded[0].place),
+            1.0, _named(loop, deaf), "parameters that the optimiser holds and no gradient reaches",
+            _at(graded[0].place),
             (_number("backward passes", loop.backwards), _number("parameters without any gradient", len(deaf))),
-            "The graph is cut behind these layers (.detach(), .data, numpy, argmax, a new tensor): hand their output on "
-            "as it is; if they are meant to stay as they are, call requires_grad_(False).",
+            "The graph is cut behind these layers (.detach(), .data, numpy, argmax, a new tensor): hand their output "
+            "on as it is; if they are meant to stay as they are, call requires_grad_(False).",
         )  # fmt: skip
     return NOTHING
 
@@ -313,7 +321,7 @@ def _clipped(loop: Loop) -> Statistic:
     left = sorted(shares)[min(len(shares) - 1, int(0.9 * len(shares)))]
     if not scaled and (not _stuck(loop) or _typical(updates) > 3e-4):
         return NOTHING
-    remedy = "Clip at a norm that few steps reach: read the norms that clip_grad_norm_ returns, and take a high quantile."
+    remedy = "Clip at a norm that few steps reach: a high quantile of the norms that clip_grad_norm_ returns."
     if scaled:
         remedy = "Call scaler.unscale_(optimiser) before clipping: the gradients still have the scaler's factor."
     return Statistic(
@@ -356,8 +364,8 @@ def _no_rate(loop: Loop) -> Statistic:
     return Statistic(
         value, (), words, _at(worst.schedule_place or worst.made),
         (_number("learning rate, largest", max(worst.rates)), _number("learning rate, last", worst.rates[-1])),
-        "The scheduler takes the learning rate away: step it once an epoch if its numbers are epochs, and let it end where "
-        "training ends.",
+        "The scheduler takes the learning rate away: step it once an epoch if its numbers are epochs, and let it end "
+        "where training ends.",
     )  # fmt: skip
 
 
@@ -446,15 +454,15 @@ def _tests(trainee: Trainee) -> list[Call]:
 
 def _mode_modules(module: nn.Module) -> list[nn.Module]:
     """Submodules that behave differently in training."""
-    found: list[nn.Module] = []
-    for m in module.modules():
-        if isinstance(m, _DropoutNd) and m.p > 0:
-            found.append(m)
-        elif isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats:
-            found.append(m)
-        elif isinstance(m, nn.MultiheadAttention | nn.RNNBase) and m.dropout > 0:
-            found.append(m)
-    return found
+    return [m for m in module.modules() if _has_modes(m)]
+
+
+def _has_modes(m: nn.Module) -> bool:
+    if isinstance(m, _DropoutNd):
+        return m.p > 0
+    if isinstance(m, nn.modules.batchnorm._NormBase):
+        return bool(m.track_running_stats)
+    return isinstance(m, nn.MultiheadAttention | nn.RNNBase) and m.dropout > 0
 
 
 def _depends_on_mode(module: nn.Module) -> bool:
@@ -470,7 +478,7 @@ def _trains(loop: Loop, trainee: Trainee) -> bool:
 
 def _sign(loop: Loop) -> Statistic:
     words = "share of steps that make the loss larger"
-    signs = {}
+    signs: dict[int, list[int]] = {}
     for u in loop.updates:
         uphill = sum(m.uphill for m in u.parameters.values())
         if u.sign and uphill and math.isfinite(uphill):
@@ -497,7 +505,9 @@ def _uphill(loop: Loop) -> Statistic:
     if len(along) < ENOUGH or len({u.optimiser for u in updates}) > 1:
         return NOTHING
     value = fmean(a > 0 for a in along)
-    return Statistic(value, (), words, _at(loop.places.get("backward")), (), "Subtract the gradient: weight -= rate * gradient.")
+    return Statistic(
+        value, (), words, _at(loop.places.get("backward")), (), "Subtract the gradient: weight -= rate * gradient."
+    )
 
 
 def _against_targets(loop: Loop) -> Statistic:
@@ -542,10 +552,10 @@ def _lost(loop: Loop) -> Statistic:
     updates = [u for u in loop.updates if u.dtype in ("float16", "bfloat16") and _gradient(u)]
     if len(updates) < ENOUGH:
         return NOTHING
-    dtype = updates[-1].dtype
+    dtype, at = updates[-1].dtype, updates[-1].optimiser
     value = median(_weighted(u, lambda m: m.lost) for u in updates)
     return Statistic(
-        value, (), words, _at(loop.optimisers[updates[-1].optimiser].made if updates[-1].optimiser != BY_HAND else None),
+        value, (), words, _at(loop.optimisers[at].made if at != BY_HAND else None),
         (_number("norm of a step over the norm of the weights", _typical(updates)),
          _number(f"relative precision of {dtype}", torch.finfo(getattr(torch, dtype)).eps)),
         "Keep the weights in float32 and compute under torch.autocast.",
@@ -571,8 +581,9 @@ def _skipped(loop: Loop) -> Statistic:
     for o in loop.optimisers:
         if o.asked >= 3 * ENOUGH:
             return Statistic(
-                (o.asked - o.steps) / o.asked, (), words, _at(loop.places.get("scaler")), (_number("steps asked for", o.asked),),
-                "Call scaler.update() after each step, and look for what overflows: a loss that is a sum, a large output.",
+                (o.asked - o.steps) / o.asked, (), words, _at(loop.places.get("scaler")),
+                (_number("steps asked for", o.asked),),
+                "Call scaler.update() after each step, and look for what overflows: a summed loss, large outputs.",
             )  # fmt: skip
     return NOTHING
 
@@ -609,13 +620,33 @@ def _broken(loop: Loop, what: str) -> Statistic:
 
 
 MEASURES: dict[str, Callable[[Loop], Statistic]] = {
-    "missed": _missed, "foreign": _foreign, "no-step": _no_step, "no-gradient": _no_gradient, "cut": _cut,
-    "behind-cut": _behind_cut, "stale": _stale, "behind": _behind, "large-step": _too_large, "small-step": _too_small,
-    "clipped": _clipped, "decay": _decay, "no-rate": _no_rate, "per-batch": _per_batch,
-    "mode-training": _mode_training, "mode-testing": _mode_testing, "sign": _sign, "uphill": _uphill,
-    "against-targets": _against_targets, "same-batch": _same_batch, "lost-steps": _lost, "vanished": _vanished,
-    "skipped": _skipped, "still-scaled": _still_scaled, "nan-loss": _nan_loss, "nan-gradient": _nan_gradient,
-}  # fmt: skip
+    "loop-missed": _missed,
+    "loop-foreign": _foreign,
+    "loop-no-step": _no_step,
+    "loop-no-gradient": _no_gradient,
+    "loop-cut": _cut,
+    "loop-behind-cut": _behind_cut,
+    "loop-stale": _stale,
+    "loop-behind": _behind,
+    "loop-large-step": _too_large,
+    "loop-small-step": _too_small,
+    "loop-clipped": _clipped,
+    "loop-decay": _decay,
+    "loop-no-rate": _no_rate,
+    "loop-per-batch": _per_batch,
+    "loop-mode-training": _mode_training,
+    "loop-mode-testing": _mode_testing,
+    "loop-sign": _sign,
+    "loop-uphill": _uphill,
+    "loop-against-targets": _against_targets,
+    "loop-same-batch": _same_batch,
+    "loop-lost-steps": _lost,
+    "loop-vanished": _vanished,
+    "loop-skipped": _skipped,
+    "loop-still-scaled": _still_scaled,
+    "loop-nan-loss": _nan_loss,
+    "loop-nan-gradient": _nan_gradient,
+}
 
 
 # --- shared -------------------------------------------------------------------------------------------------
@@ -624,11 +655,9 @@ MEASURES: dict[str, Callable[[Loop], Statistic]] = {
 def step_losses(loop: Loop) -> list[float]:
     """The mean loss of each step, in order."""
     found: dict[int, list[float]] = {}
-    count = 0
-    for number, value in loop.losses:
+    for count, (number, value) in enumerate(loop.losses):
         # Steps by hand are not counted: each backward pass is one.
         found.setdefault(number if loop.steps else count, []).append(value)
-        count += 1
     return [fmean(values) for values in found.values()]
 
 
@@ -678,7 +707,11 @@ def _stuck(loop: Loop, share: float = 0.02) -> bool:
 
 def _noise(values: Sequence[float]) -> float:
     mean = fmean(values)
-    return math.sqrt(sum((v - mean) ** 2 for v in values) / len(values) / max(1, len(values) - 1)) if len(values) > 1 else 0.0
+    return (
+        math.sqrt(sum((v - mean) ** 2 for v in values) / len(values) / max(1, len(values) - 1))
+        if len(values) > 1
+        else 0.0
+    )
 
 
 def _moving(loop: Loop) -> list[Update]:

@@ -11,137 +11,137 @@ STEPS = "LeCun et al. 1998, section 4.7; Smith 2018"
 
 RULES: tuple[Rule, ...] = (
     Rule(
-        "optimiser-misses", "missed",
+        "optimiser-misses", "loop-missed",
         "No step ever changes these parameters, although the loss depends on them: they stay as they were drawn.",
         LOOP, severity=certain(0.97), fact=True,
     ),
     Rule(
-        "optimiser-misses", "foreign",
+        "optimiser-misses", "loop-foreign",
         "The optimiser changes weights that the loss does not depend on; the model that runs stays as it was drawn.",
         LOOP, severity=certain(0.99), fact=True,
     ),
     Rule(
-        "step-too-small", "no-step",
+        "step-too-small", "loop-no-step",
         "Gradients are computed and no step is taken: the weights stay as they were drawn.",
         LOOP, severity=certain(0.98), fact=True,
     ),
     Rule(
-        "step-too-small", "no-gradient",
+        "step-too-small", "loop-no-gradient",
         "Every step finds gradients of zero, so that it changes nothing (or only decays the weights).",
         LOOP, severity=certain(0.98), fact=True,
     ),
     Rule(
-        "untrained-parameters", "cut",
+        "untrained-parameters", "loop-cut",
         "The loss has no connection to the model: its backward pass reaches none of the weights.",
         "PyTorch documentation, autograd mechanics", severity=certain(0.99), fact=True,
     ),
     Rule(
-        "untrained-parameters", "behind-cut",
+        "untrained-parameters", "loop-behind-cut",
         "The gradient stops before it reaches the first layers: they stay as they were drawn.",
         "PyTorch documentation, autograd mechanics", severity=certain(0.9), fact=True,
     ),
     Rule(
-        "gradients-accumulate", "stale",
-        "Each step adds up the gradients of all batches so far: it grows, and points where the loss was, not where it is.",
+        "gradients-accumulate", "loop-stale",
+        "Each step adds up the gradients of all batches so far: it grows, and points where the loss was falling then.",
         LOOP, severity=lambda v: min(0.96, 0.6 + 0.4 * v), material=0.05,
     ),
     Rule(
-        "gradients-accumulate", "behind",
+        "gradients-accumulate", "loop-behind",
         "Each step uses the gradient of an earlier batch, taken at other weights.",
         LOOP, severity=certain(0.6), material=0.5,
     ),
     Rule(
-        "step-too-large", "large-step",
+        "step-too-large", "loop-large-step",
         "A step changes the weights by so large a part of themselves that what it was computed for no longer holds: "
         "the loss jumps instead of falling.",
         STEPS, severity=lambda v: min(0.9, 0.6 + v / 4), material=0.02,
     ),
     Rule(
-        "step-too-small", "small-step",
+        "step-too-small", "loop-small-step",
         "At this size of the steps the weights stay as they were drawn for as long as anybody trains.",
         STEPS, severity=certain(0.85), material=5.0,
     ),
     Rule(
-        "step-too-small", "no-rate",
+        "step-too-small", "loop-no-rate",
         "At a learning rate of nearly zero steps change nothing.",
         LOOP, severity=certain(0.9), material=0.5,
     ),
     Rule(
-        "step-too-small", "per-batch",
+        "step-too-small", "loop-per-batch",
         "The learning rate is gone before the first epoch is over.",
         "PyTorch documentation, torch.optim (how to adjust learning rate)", severity=certain(0.85), material=1.9,
     ),
     Rule(
-        "clipped-away", "clipped",
+        "clipped-away", "loop-clipped",
         "Clipping takes nearly all of every gradient away, so that the steps it leaves are too small to train.",
         "Pascanu et al. 2013, section 3.2", severity=certain(0.9), material=0.9,
     ),
     Rule(
-        "decay-dominates", "decay",
+        "decay-dominates", "loop-decay",
         "Weight decay pulls the weights to zero faster than the gradient moves them anywhere else.",
         "Krogh and Hertz 1991; Loshchilov and Hutter 2019", severity=certain(0.9), material=1.0,
     ),
     Rule(
-        "wrong-mode", "mode-training",
+        "wrong-mode", "loop-mode-training",
         "In evaluation mode dropout is off, and batch normalisation uses statistics that no longer follow the weights.",
         MODES, severity=lambda v: min(0.9, 0.5 + 0.4 * v), material=0.05,
     ),
     Rule(
-        "wrong-mode", "mode-testing",
+        "wrong-mode", "loop-mode-testing",
         "In training mode dropout is on and batch normalisation mixes the samples of a test batch: what is measured is "
         "not the network that will be used, and the test data change its statistics.",
         MODES, severity=certain(0.5), material=0.5,
     ),
     Rule(
-        "wrong-sign", "sign",
+        "wrong-sign", "loop-sign",
         "The loss is maximised: the network learns the opposite of its targets.",
         "Goodfellow et al. 2016, section 4.3", severity=certain(0.98), material=0.9,
     ),
     Rule(
-        "wrong-sign", "uphill",
+        "wrong-sign", "loop-uphill",
         "Steps along the gradient make the loss larger.",
         "Goodfellow et al. 2016, section 4.3", severity=certain(0.95), material=0.9,
     ),
     Rule(
-        "wrong-sign", "against-targets",
+        "wrong-sign", "loop-against-targets",
         "The loss is smaller the further the outputs are from the targets: the network learns their opposite.",
         "Goodfellow et al. 2016, section 4.3", severity=certain(0.98), material=0.3,
     ),
     Rule(
-        "bad-data", "same-batch",
+        "bad-data", "loop-same-batch",
         "The network learns one batch by heart and never sees the others.",
         "PyTorch documentation, torch.utils.data", severity=certain(0.9), material=0.5,
     ),
     Rule(
-        "underflow", "lost-steps",
+        "underflow", "loop-lost-steps",
         "A step smaller than the weights' own rounding leaves them as they are.",
         "Micikevicius et al. 2018, section 3.1", severity=certain(0.9), material=0.9,
     ),
     Rule(
-        "underflow", "vanished",
+        "underflow", "loop-vanished",
         "float16 has no number between zero and 6e-8: smaller gradients are lost, and with them the layers they belong "
         "to.",
         "Micikevicius et al. 2018, section 3.2", severity=certain(0.85), material=0.9,
     ),
     Rule(
-        "underflow", "skipped",
+        "underflow", "loop-skipped",
         "Gradients leave the range of float16, so that the scaler leaves the steps out.",
         AMP, severity=certain(0.85), material=0.5,
     ),
     Rule(
-        "step-too-large", "still-scaled",
+        "step-too-large", "loop-still-scaled",
         "The scaler multiplied the loss by up to 65536, and the step was taken without dividing again.",
         AMP, severity=certain(0.97), material=0.1,
     ),
     Rule(
-        "nan-loss", "nan-loss",
+        "nan-loss", "loop-nan-loss",
         "From here on every gradient and every weight is NaN: nothing is learnt any more.",
         "IEEE 754; PyTorch documentation, anomaly detection", severity=certain(0.93), fact=True,
         remedy="Mend the operation that is named: keep its argument away from where it is infinite (an epsilon under a "
         "root or a logarithm, a clamp), or take smaller steps where the numbers grew before.",
     ),
     Rule(
-        "nan-gradient", "nan-gradient",
+        "nan-gradient", "loop-nan-gradient",
         "The loss is finite and its gradient is not: one step makes every weight NaN.",
         "IEEE 754; PyTorch documentation, anomaly detection", severity=certain(0.94), fact=True,
         remedy="Mend the operation that is named: its derivative is infinite there (the root at zero, 0/0, a norm of "
@@ -149,14 +149,27 @@ RULES: tuple[Rule, ...] = (
     ),
 )  # fmt: skip
 
+DIVERGENCE = ("nan-loss", "nan-gradient", "exploding-signal", "exploding-gradient", "saturated-output", "dead-units")
+
 EXPLAINS: dict[str, tuple[str, ...]] = {
-    "gradients-accumulate": ("step-too-large", "nan-loss", "nan-gradient", "decay-dominates"),
+    "gradients-accumulate": ("step-too-large", "decay-dominates", *DIVERGENCE),
     "optimiser-misses": ("step-too-small", "untrained-parameters", "decay-dominates"),
-    "step-too-large": ("nan-loss", "nan-gradient", "dead-units", "saturated-output", "exploding-signal"),
-    "wrong-sign": ("step-too-large", "nan-loss", "nan-gradient", "saturated-output", "exploding-signal"),
+    "step-too-large": DIVERGENCE,
+    "wrong-sign": ("step-too-large", *DIVERGENCE),
     "clipped-away": ("step-too-small",),
     "underflow": ("step-too-small",),
     "step-too-small": ("decay-dominates",),
     "decay-dominates": ("step-too-small",),
     "untrained-parameters": ("step-too-small",),
+    # What the network, the loss or the data do to the loop.
+    "unregistered-parameters": ("optimiser-misses", "step-too-small"),
+    "target-scale": ("step-too-large", "step-too-small", "clipped-away", "decay-dominates"),
+    "output-range": ("step-too-small", "step-too-large", "decay-dominates"),
+    "probabilities-as-logits": ("step-too-small", "decay-dominates"),
+    "exploding-signal": ("step-too-large", "clipped-away", "nan-loss", "nan-gradient"),
+    "exploding-gradient": ("step-too-large", "clipped-away"),
+    "vanishing-signal": ("step-too-small", "decay-dominates"),
+    "vanishing-gradient": ("step-too-small", "decay-dominates"),
+    "dead-units": ("step-too-small",),
+    "saturated-output": ("step-too-large",),
 }

@@ -1,4 +1,4 @@
-"""What is trained, as far as the loop shows it: model at its start, inputs and targets of a few batches, torch's loss."""
+"""What is trained, as far as the loop shows it: the model at its start, torch's loss, inputs and targets of batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCHES = 8
 LARGEST = 50_000_000  # entries of a model that is copied
 
 
-class Objective:
+class Caught:
     """Pairs the latest call of a model with the loss of its output.
 
     Attributes:
@@ -67,7 +67,8 @@ class Objective:
             self._begin(model, loss, name)
         if self._source == (id(model), name) and len(self.pairs) < self._most and not (inputs and arguments):
             held: Any = arguments if arguments else inputs[0] if len(inputs) == 1 else inputs
-            self.pairs.append(tree_map_only(Tensor, lambda t: t.detach().clone(), (held, target)))
+            if not any(_same((held, target), pair) for pair in self.pairs):  # the one batch of full-batch training
+                self.pairs.append(tree_map_only(Tensor, lambda t: t.detach().clone(), (held, target)))
 
     def _begin(self, model: nn.Module, loss: Callable[[Any, Any], Tensor], name: str) -> None:
         self._source = (id(model), name)
@@ -89,9 +90,7 @@ class Objective:
         return replay(model, inputs, named, lambda output: loss_fn(output, target))
 
 
-def replay(
-    model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], loss: Callable[[Any], Tensor]
-) -> str:
+def replay(model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], loss: Callable[[Any], Tensor]) -> str:
     """Run a model and its loss again and name what first goes wrong: a layer, the loss, or an operation's gradient."""
     first: list[str] = []
     names = {id(m): n for n, m in model.named_modules()}
@@ -128,6 +127,11 @@ def replay(
         for handle in handles:
             handle.remove()
     return ""
+
+
+def _same(a: Any, b: Any) -> bool:
+    pairs = zip(tree_leaves(a), tree_leaves(b), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs if isinstance(x, Tensor) and isinstance(y, Tensor))
 
 
 def _finite(values: Any) -> bool:
