@@ -30,6 +30,7 @@ _NAMES = {
     "Objective": "objective",
     "Monitor": "diagnosis",
     "diagnose": "diagnosis",
+    "rehearse": "diagnosis",
     "treatments": "diagnosis",
 }
 

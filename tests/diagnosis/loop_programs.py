@@ -30,7 +30,9 @@ def images(n):
     return TensorDataset(centres[y] + 0.7 * torch.randn(n, 1, 8, 8), y)
 """
 
-MNIST = IMAGES + """
+MNIST = (
+    IMAGES
+    + """
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
@@ -85,6 +87,7 @@ def main():
 if __name__ == "__main__":
     main()
 """
+)
 
 REGRESSION = """
 import torch
@@ -227,7 +230,8 @@ val_loader = DataLoader(TensorDataset(ids[256:], labels[256:]), batch_size=32)
 
 decay = [p for n, p in model.named_parameters() if p.ndim > 1]
 no_decay = [p for n, p in model.named_parameters() if p.ndim <= 1]
-optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.01}, {"params": no_decay, "weight_decay": 0.0}], lr=1e-3)
+groups = [{"params": decay, "weight_decay": 0.01}, {"params": no_decay, "weight_decay": 0.0}]
+optimizer = torch.optim.AdamW(groups, lr=1e-3)
 total = 3 * len(train_loader)
 schedule = lambda step: min(1.0, step / 5) * max(0.0, (total - step) / total)
 scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
@@ -285,7 +289,9 @@ for i in range(12):
     opt.step(closure)
 """
 
-ACCUMULATION = IMAGES + """
+ACCUMULATION = (
+    IMAGES
+    + """
 model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 10))
 optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
 loader = DataLoader(images(512), batch_size=16, shuffle=True)
@@ -300,12 +306,16 @@ for epoch in range(3):
             optimizer.step()
             optimizer.zero_grad()
 """
+)
 
-TRANSFER = IMAGES + """
+TRANSFER = (
+    IMAGES
+    + """
 class Backbone(nn.Module):
     def __init__(self):
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(4))
+        conv = nn.Conv2d(1, 8, 3, padding=1)
+        self.features = nn.Sequential(conv, nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(4))
         self.fc = nn.Linear(128, 5)
 
     def forward(self, x):
@@ -328,8 +338,11 @@ for epoch in range(2):
         loss.backward()
         optimizer.step()
 """
+)
 
-AMP = IMAGES + """
+AMP = (
+    IMAGES
+    + """
 model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
@@ -345,8 +358,11 @@ for epoch in range(3):
         scaler.step(optimizer)
         scaler.update()
 """
+)
 
-EMA = IMAGES + """
+EMA = (
+    IMAGES
+    + """
 import copy
 
 model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 10))
@@ -370,8 +386,11 @@ for epoch in range(3):
         for x, y in test_loader:
             accuracy = (ema(x).argmax(1) == y).float().mean()
 """
+)
 
-COMPILED = IMAGES + """
+COMPILED = (
+    IMAGES
+    + """
 net = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 10))
 model = torch.compile(net, backend="eager")
 optimizer = optim.Adam(model.parameters(), lr=3e-3)
@@ -387,8 +406,11 @@ for epoch in range(2):
     with torch.no_grad():
         model(x)
 """
+)
 
-VAE = IMAGES + """
+VAE = (
+    IMAGES
+    + """
 class VAE(nn.Module):
     def __init__(self):
         super().__init__()
@@ -421,8 +443,11 @@ for epoch in range(3):
         loss.backward()
         optimizer.step()
 """
+)
 
-TWO_PARTS = IMAGES + """
+TWO_PARTS = (
+    IMAGES
+    + """
 import itertools
 
 encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
@@ -437,8 +462,11 @@ for epoch in range(3):
         loss.backward()
         optimizer.step()
 """
+)
 
-DISTILLATION = IMAGES + """
+DISTILLATION = (
+    IMAGES
+    + """
 teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 10))
 student = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
 teacher.eval()
@@ -456,6 +484,7 @@ for epoch in range(3):
         loss.backward()
         optimizer.step()
 """
+)
 
 WGAN = """
 import torch
@@ -537,7 +566,9 @@ for epoch in range(30):
         b.grad.zero_()
 """
 
-PLATEAU = IMAGES + """
+PLATEAU = (
+    IMAGES
+    + """
 model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Dropout(0.5), nn.Linear(48, 10))
 criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
 optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
@@ -556,8 +587,11 @@ for epoch in range(3):
         loss = sum(criterion(model(x), y).item() for x, y in valid)
     scheduler.step(loss)
 """
+)
 
-PSEUDO = IMAGES + """
+PSEUDO = (
+    IMAGES
+    + """
 model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.BatchNorm1d(48), nn.ReLU(), nn.Linear(48, 10))
 optimizer = optim.Adam(model.parameters(), lr=2e-3)
 loader = DataLoader(images(384), 32, shuffle=True)
@@ -573,8 +607,11 @@ for epoch in range(3):
         loss.backward()
         optimizer.step()
 """
+)
 
-SALIENCY = IMAGES + """
+SALIENCY = (
+    IMAGES
+    + """
 model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
 model.eval()
 loader = DataLoader(images(320), 32)
@@ -585,8 +622,11 @@ for x, y in loader:
     loss.backward()
     adversarial = x + 0.1 * x.grad.sign()
 """
+)
 
-ONE_BATCH = IMAGES + """
+ONE_BATCH = (
+    IMAGES
+    + """
 model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10))
 optimizer = optim.Adam(model.parameters(), lr=3e-3)
 x, y = next(iter(DataLoader(images(320), 32, shuffle=True)))
@@ -596,8 +636,11 @@ for step in range(40):  # it must be able to learn one batch by heart
     loss.backward()
     optimizer.step()
 """
+)
 
-SAM = IMAGES + """
+SAM = (
+    IMAGES
+    + """
 class SAM(optim.Optimizer):
     def __init__(self, params, base, rho=0.05, **kwargs):
         super().__init__(params, dict(rho=rho, **kwargs))
@@ -633,6 +676,7 @@ for epoch in range(3):
         F.cross_entropy(model(x), y).backward()
         optimizer.second_step()
 """
+)
 
 TAGGER = """
 import torch
@@ -668,7 +712,9 @@ for epoch in range(6):
         optimizer.step()
 """
 
-ONE_CYCLE = IMAGES + """
+ONE_CYCLE = (
+    IMAGES
+    + """
 class Block(nn.Module):
     def __init__(self, width):
         super().__init__()
@@ -678,7 +724,20 @@ class Block(nn.Module):
         return x + self.body(x)
 
 
-model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), Block(48), Block(48), nn.Linear(48, 10))
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 48), nn.Linear(48, 10)
+        self.blocks = nn.ModuleList([Block(48), Block(48)])
+
+    def forward(self, x):
+        x = self.first(x.flatten(1))
+        for block in self.blocks:
+            x = block(x)
+        return self.last(x)
+
+
+model = Net()
 loader, valid = DataLoader(images(384), 32, shuffle=True), DataLoader(images(128), 64)
 optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
 scheduler = optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, steps_per_epoch=len(loader), epochs=3)
@@ -696,6 +755,7 @@ for epoch in range(3):
         scheduler.step()
     evaluate()
 """
+)
 
 POLICY = """
 import torch
@@ -720,7 +780,9 @@ for episode in range(40):
     optimizer.step()
 """
 
-SIMPLE_LOOP = IMAGES + """
+SIMPLE_LOOP = (
+    IMAGES
+    + """
 dataset, held_out = images(384), images(128)
 model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 loss_fn = nn.CrossEntropyLoss()
@@ -736,8 +798,11 @@ for epoch in range(4):
     x, y = held_out.tensors
     accuracy = (model(x).argmax(1) == y).float().mean()
 """
+)
 
-HAND_WRITTEN_LOSS = IMAGES + """
+HAND_WRITTEN_LOSS = (
+    IMAGES
+    + """
 def cross_entropy(logits, y):
     log_probs = logits - logits.logsumexp(1, keepdim=True)
     return -log_probs[torch.arange(len(y)), y].mean()
@@ -752,8 +817,11 @@ for epoch in range(3):
         loss.backward()
         optimizer.step()
 """
+)
 
-DENOISER = IMAGES + """
+DENOISER = (
+    IMAGES
+    + """
 net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 3, padding=1))
 optimizer = optim.Adam(net.parameters(), lr=2e-3)
 loader = DataLoader(images(384), batch_size=32, shuffle=True)
@@ -767,125 +835,356 @@ for epoch in range(3):
         loss.backward()
         optimizer.step()
 """
+)
 
+UNSCALED_STEP = """        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        scaler.step(optimizer)
+        scaler.update()
+"""
 ZERO = "        optimizer.zero_grad()\n"
 
 PROGRAMS = {
-    "mnist": Program(MNIST, (
-        mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
-        mistake("zero_grad after backward", "step-too-small", (ZERO, ""), ("        optimizer.step()", "        optimizer.zero_grad()\n        optimizer.step()")),
-        mistake("no step", "step-too-small", ("        optimizer.step()\n", "")),
-        mistake("eval left on", "wrong-mode", ("def train(model, loader, optimizer, epoch):\n    model.train()", "def train(model, loader, optimizer, epoch):")),
-        mistake("train while testing", "wrong-mode", ("    model.eval()\n", "")),
-        mistake("minus", "wrong-sign", ("loss = F.nll_loss(output, target)\n", "loss = -F.nll_loss(output, target)\n")),
-        mistake("maximize", "wrong-sign", ("lr=0.002)", "lr=0.002, maximize=True)")),
-        mistake("model anew after the optimiser", "optimiser-misses", ("    scheduler =", "    model = Net()\n    scheduler =")),
-        mistake("readout replaced after the optimiser", "optimiser-misses", ("    scheduler =", "    model.fc2 = nn.Linear(32, 10)\n    scheduler =")),
-        mistake("huge rate", "step-too-large", ("lr=0.002", "lr=3.0")),
-        mistake("tiny rate", "step-too-small", ("lr=0.002", "lr=2e-10")),
-        mistake("the first batch again", "bad-data", ("shuffle=True", "shuffle=False"), ("    for batch_idx, (data, target) in enumerate(loader):\n", "    for batch_idx in range(len(loader)):\n        data, target = next(iter(loader))\n")),
-        mistake("decay as if it were momentum", "decay-dominates", ("optim.Adam(model.parameters(), lr=0.002)", "optim.SGD(model.parameters(), lr=0.01, weight_decay=20.0)")),
-        mistake("new tensor", "untrained-parameters", ("        loss.backward()", "        loss = torch.tensor(loss.item(), requires_grad=True)\n        loss.backward()")),
-        mistake("schedule per batch", "step-too-small", ("        optimizer.step()\n", "        optimizer.step()\n        scheduler.step()\n"), ("train(model, loader, optimizer, epoch)", "train(model, loader, optimizer, epoch, scheduler)"), ("train(model, train_loader, optimizer, epoch)", "train(model, train_loader, optimizer, epoch, scheduler)"), ("gamma=0.7", "gamma=0.5")),
-    )),
-    "regression": Program(REGRESSION, (
-        mistake("no zero_grad", "gradients-accumulate", ("    optimizer.zero_grad()\n", "")),
-        mistake("step first", "step-too-small", ("    loss.backward()\n    optimizer.step()\n", "    optimizer.step()\n    loss.backward()\n")),
-        mistake("step before backward", "gradients-accumulate", ("    optimizer.zero_grad()\n    loss.backward()\n    optimizer.step()\n", "    optimizer.step()\n    optimizer.zero_grad()\n    loss.backward()\n")),
-        mistake("huge rate", "step-too-large nan-loss", ("lr=0.05", "lr=5.0")),
-        mistake("tiny rate", "step-too-small", ("lr=0.05", "lr=1e-9")),
-        mistake("no backward", "step-too-small", ("    loss.backward()\n", "")),
-        mistake("detached", "untrained-parameters", ("    loss = criterion(pred, y)", "    loss = criterion(pred.detach().requires_grad_(), y)")),
-        mistake("minus", "wrong-sign", ("    loss = criterion(pred, y)", "    loss = -criterion(pred, y)")),
-    )),
-    "char rnn": Program(CHAR_RNN, (
-        mistake("clipped away", "clipped-away", (", 5.0)", ", 1e-7)"), ("torch.optim.Adam(model.parameters(), lr=5e-3)", "torch.optim.SGD(model.parameters(), lr=0.5)")),
-        mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
-        mistake("decoder missing", "optimiser-misses", ("torch.optim.Adam(model.parameters()", "torch.optim.Adam([*model.embed.parameters(), *model.rnn.parameters()]")),
-        mistake("eval on", "wrong-mode", ("    model.train()\n", "    model.eval()\n")),
-        mistake("the same slice", "bad-data", ("data[:, i : i + 20], data[:, i + 1 : i + 21]", "data[:, 0:20], data[:, 1:21]")),
-    )),
-    "gan": Program(GAN, (
-        mistake("discriminator never stepped", "step-too-small", ("        optimizerD.step()\n", "")),
-        mistake("no zero_grad of D", "gradients-accumulate", ("        netD.zero_grad()\n", "")),
-        mistake("generator's optimiser holds D", "optimiser-misses", ("optimizerG = torch.optim.Adam(netG", "optimizerG = torch.optim.Adam(netD")),
-        mistake("no zero_grad of G", "gradients-accumulate", ("        netG.zero_grad()\n", "")),
-    )),
-    "fine-tune": Program(FINE_TUNE, (
-        mistake("warm-up that stays at zero", "step-too-small", ("min(1.0, step / 5)", "min(1.0, step // 500)")),
-        mistake("head missing", "optimiser-misses", ("model.named_parameters() if p.ndim > 1", "model.encoder.named_parameters() if p.ndim > 1"), ("model.named_parameters() if p.ndim <= 1", "model.encoder.named_parameters() if p.ndim <= 1")),
-        mistake("train while testing", "wrong-mode", ("    model.eval()\n", "")),
-        mistake("eval left on", "wrong-mode", ("for epoch in range(3):\n    model.train()\n", "model.train()\nfor epoch in range(3):\n")),
-        mistake("no zero_grad", "gradients-accumulate", ("        optimizer.zero_grad(set_to_none=True)\n", "")),
-        mistake("encoder cut off", "untrained-parameters", ("encoder.load_state_dict(checkpoint)\n", ""), ("self.dropout(self.encoder(ids).mean(1))", "self.dropout(self.encoder(ids).detach().mean(1))")),
-    )),
-    "by hand": Program(BY_HAND, (
-        mistake("plus", "wrong-sign", ("p -= lr", "p += lr")),
-        mistake("not in place", "step-too-small", ("            p -= lr * p.grad", "            p = p - lr * p.grad")),
-        mistake("huge rate", "step-too-large nan-loss", ("lr = 0.05", "lr = 5.0")),
-    )),
+    "mnist": Program(
+        MNIST,
+        (
+            mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
+            mistake(
+                "zero_grad after backward",
+                "step-too-small",
+                (ZERO, ""),
+                ("        optimizer.step()", "        optimizer.zero_grad()\n        optimizer.step()"),
+            ),
+            mistake("no step", "step-too-small", ("        optimizer.step()\n", "")),
+            mistake(
+                "eval left on",
+                "wrong-mode",
+                (
+                    "def train(model, loader, optimizer, epoch):\n    model.train()",
+                    "def train(model, loader, optimizer, epoch):",
+                ),
+            ),
+            mistake("train while testing", "wrong-mode", ("    model.eval()\n", "")),
+            mistake(
+                "minus", "wrong-sign", ("loss = F.nll_loss(output, target)\n", "loss = -F.nll_loss(output, target)\n")
+            ),
+            mistake("maximize", "wrong-sign", ("lr=0.002)", "lr=0.002, maximize=True)")),
+            mistake(
+                "model anew after the optimiser",
+                "optimiser-misses",
+                ("    scheduler =", "    model = Net()\n    scheduler ="),
+            ),
+            mistake(
+                "readout replaced after the optimiser",
+                "optimiser-misses",
+                ("    scheduler =", "    model.fc2 = nn.Linear(32, 10)\n    scheduler ="),
+            ),
+            mistake("huge rate", "step-too-large", ("lr=0.002", "lr=3.0")),
+            mistake("tiny rate", "step-too-small", ("lr=0.002", "lr=2e-10")),
+            mistake(
+                "the first batch again",
+                "bad-data",
+                ("shuffle=True", "shuffle=False"),
+                (
+                    "    for batch_idx, (data, target) in enumerate(loader):\n",
+                    "    for batch_idx in range(len(loader)):\n        data, target = next(iter(loader))\n",
+                ),
+            ),
+            mistake(
+                "decay as if it were momentum",
+                "decay-dominates",
+                (
+                    "optim.Adam(model.parameters(), lr=0.002)",
+                    "optim.SGD(model.parameters(), lr=0.01, weight_decay=20.0)",
+                ),
+            ),
+            mistake(
+                "new tensor",
+                "untrained-parameters",
+                (
+                    "        loss.backward()",
+                    "        loss = torch.tensor(loss.item(), requires_grad=True)\n        loss.backward()",
+                ),
+            ),
+            mistake(
+                "schedule per batch",
+                "step-too-small",
+                ("        optimizer.step()\n", "        optimizer.step()\n        scheduler.step()\n"),
+                ("train(model, loader, optimizer, epoch)", "train(model, loader, optimizer, epoch, scheduler)"),
+                (
+                    "train(model, train_loader, optimizer, epoch)",
+                    "train(model, train_loader, optimizer, epoch, scheduler)",
+                ),
+                ("gamma=0.7", "gamma=0.5"),
+            ),
+        ),
+    ),
+    "regression": Program(
+        REGRESSION,
+        (
+            mistake("no zero_grad", "gradients-accumulate", ("    optimizer.zero_grad()\n", "")),
+            mistake(
+                "step first",
+                "step-too-small",
+                ("    loss.backward()\n    optimizer.step()\n", "    optimizer.step()\n    loss.backward()\n"),
+            ),
+            mistake(
+                "step before backward",
+                "gradients-accumulate",
+                (
+                    "    optimizer.zero_grad()\n    loss.backward()\n    optimizer.step()\n",
+                    "    optimizer.step()\n    optimizer.zero_grad()\n    loss.backward()\n",
+                ),
+            ),
+            mistake("huge rate", "step-too-large nan-loss", ("lr=0.05", "lr=5.0")),
+            mistake("tiny rate", "step-too-small", ("lr=0.05", "lr=1e-9")),
+            mistake("no backward", "step-too-small", ("    loss.backward()\n", "")),
+            mistake(
+                "detached",
+                "untrained-parameters",
+                ("    loss = criterion(pred, y)", "    loss = criterion(pred.detach().requires_grad_(), y)"),
+            ),
+            mistake("minus", "wrong-sign", ("    loss = criterion(pred, y)", "    loss = -criterion(pred, y)")),
+        ),
+    ),
+    "char rnn": Program(
+        CHAR_RNN,
+        (
+            mistake(
+                "clipped away",
+                "clipped-away",
+                (", 5.0)", ", 1e-7)"),
+                ("torch.optim.Adam(model.parameters(), lr=5e-3)", "torch.optim.SGD(model.parameters(), lr=0.5)"),
+            ),
+            mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
+            mistake(
+                "decoder missing",
+                "optimiser-misses",
+                (
+                    "torch.optim.Adam(model.parameters()",
+                    "torch.optim.Adam([*model.embed.parameters(), *model.rnn.parameters()]",
+                ),
+            ),
+            mistake("eval on", "wrong-mode", ("    model.train()\n", "    model.eval()\n")),
+            mistake(
+                "the same slice",
+                "bad-data",
+                ("data[:, i : i + 20], data[:, i + 1 : i + 21]", "data[:, 0:20], data[:, 1:21]"),
+            ),
+        ),
+    ),
+    "gan": Program(
+        GAN,
+        (
+            mistake("discriminator never stepped", "step-too-small", ("        optimizerD.step()\n", "")),
+            mistake("no zero_grad of D", "gradients-accumulate", ("        netD.zero_grad()\n", "")),
+            mistake(
+                "generator's optimiser holds D",
+                "optimiser-misses",
+                ("optimizerG = torch.optim.Adam(netG", "optimizerG = torch.optim.Adam(netD"),
+            ),
+            mistake("no zero_grad of G", "gradients-accumulate", ("        netG.zero_grad()\n", "")),
+        ),
+    ),
+    "fine-tune": Program(
+        FINE_TUNE,
+        (
+            mistake("warm-up that stays at zero", "step-too-small", ("min(1.0, step / 5)", "min(1.0, step // 500)")),
+            mistake(
+                "head missing",
+                "optimiser-misses",
+                ("model.named_parameters() if p.ndim > 1", "model.encoder.named_parameters() if p.ndim > 1"),
+                ("model.named_parameters() if p.ndim <= 1", "model.encoder.named_parameters() if p.ndim <= 1"),
+            ),
+            mistake("train while testing", "wrong-mode", ("    model.eval()\n", "")),
+            mistake(
+                "eval left on",
+                "wrong-mode",
+                ("for epoch in range(3):\n    model.train()\n", "model.train()\nfor epoch in range(3):\n"),
+            ),
+            mistake("no zero_grad", "gradients-accumulate", ("        optimizer.zero_grad(set_to_none=True)\n", "")),
+            mistake(
+                "encoder cut off",
+                "untrained-parameters",
+                ("encoder.load_state_dict(checkpoint)\n", ""),
+                ("self.dropout(self.encoder(ids).mean(1))", "self.dropout(self.encoder(ids).detach().mean(1))"),
+            ),
+        ),
+    ),
+    "by hand": Program(
+        BY_HAND,
+        (
+            mistake("plus", "wrong-sign", ("p -= lr", "p += lr")),
+            mistake(
+                "not in place", "step-too-small", ("            p -= lr * p.grad", "            p = p - lr * p.grad")
+            ),
+            mistake("huge rate", "step-too-large nan-loss", ("lr = 0.05", "lr = 5.0")),
+        ),
+    ),
     "l-bfgs": Program(LBFGS, (mistake("no zero_grad", "gradients-accumulate", ("        opt.zero_grad()\n", "")),)),
-    "accumulation": Program(ACCUMULATION, (
-        mistake("no zero_grad", "gradients-accumulate", ("            optimizer.zero_grad()\n", ""), ("    optimizer.zero_grad()\n", "")),
-    )),
-    "transfer": Program(TRANSFER, (
-        mistake("head replaced after the optimiser", "optimiser-misses", ("model.fc = nn.Linear(128, 10)\noptimizer = optim.Adam(model.fc.parameters(), lr=3e-3)\n", "model.fc = nn.Linear(128, 10)\noptimizer = optim.Adam(model.fc.parameters(), lr=3e-3)\nmodel.fc = nn.Linear(128, 10)\n")),
-    )),
-    "amp": Program(AMP, (
-        mistake("clip before unscale", "clipped-away", ("        scaler.unscale_(optimizer)\n", ""), ("1024.0", "65536.0")),
-        mistake("step without the scaler", "step-too-large", ("        scaler.unscale_(optimizer)\n        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)\n        scaler.step(optimizer)\n        scaler.update()\n", "        optimizer.step()\n")),
-        mistake("weights in float16", "underflow", ("model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))", "model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)).half()"), ("F.cross_entropy(model(x), y)", "F.cross_entropy(model(x.half()).float(), y)"), ("lr=0.05, momentum=0.9", "lr=1e-5"), ("        scaler.scale(loss).backward()\n        scaler.unscale_(optimizer)\n        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)\n        scaler.step(optimizer)\n        scaler.update()\n", "        loss.backward()\n        optimizer.step()\n")),
-    )),
-    "ema": Program(EMA, (
-        mistake("the copy is trained", "optimiser-misses", ("optim.AdamW(model.parameters()", "optim.AdamW(ema.parameters()"), ("        with torch.no_grad():\n            for e, p in zip(ema.parameters(), model.parameters()):\n                e.mul_(0.95).add_(p, alpha=0.05)\n", "")),
-    )),
-    "compiled": Program(COMPILED, (
-        mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
-        mistake("eval left on", "wrong-mode", ("    model.train()\n", "")),
-    )),
-    "vae": Program(VAE, (
-        mistake("no step", "step-too-small", ("        optimizer.step()\n", "")),
-        mistake("logarithm of zero", "nan-loss nan-gradient", ("torch.sum(1 + logvar", "torch.sum(1 + torch.log(F.relu(logvar - 5))")),
-    )),
-    "two parts": Program(TWO_PARTS, (
-        mistake("encoder missing", "optimiser-misses", ("itertools.chain(encoder.parameters(), decoder.parameters())", "decoder.parameters()")),
-        mistake("code cut off", "untrained-parameters optimiser-misses", ("code = encoder(x)", "code = encoder(x).detach()")),
-    )),
-    "distillation": Program(DISTILLATION, (
-        mistake("teacher is trained", "optimiser-misses", ("optim.SGD(student.parameters()", "optim.SGD(teacher.parameters()")),
-    )),
+    "accumulation": Program(
+        ACCUMULATION,
+        (
+            mistake(
+                "no zero_grad",
+                "gradients-accumulate",
+                ("            optimizer.zero_grad()\n", ""),
+                ("    optimizer.zero_grad()\n", ""),
+            ),
+        ),
+    ),
+    "transfer": Program(
+        TRANSFER,
+        (
+            mistake(
+                "head replaced after the optimiser",
+                "optimiser-misses",
+                ("loader = DataLoader", "model.fc = nn.Linear(128, 10)\nloader = DataLoader"),
+            ),
+        ),
+    ),
+    "amp": Program(
+        AMP,
+        (
+            mistake(
+                "clip before unscale",
+                "clipped-away",
+                ("        scaler.unscale_(optimizer)\n", ""),
+                ("1024.0", "65536.0"),
+            ),
+            mistake(
+                "step without the scaler",
+                "step-too-large",
+                (UNSCALED_STEP, "        optimizer.step()\n"),
+            ),
+            mistake(
+                "weights in float16",
+                "underflow",
+                (
+                    "model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))",
+                    "model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)).half()",
+                ),
+                ("F.cross_entropy(model(x), y)", "F.cross_entropy(model(x.half()).float(), y)"),
+                ("lr=0.05, momentum=0.9", "lr=1e-5"),
+                ("scaler.scale(loss).backward()", "loss.backward()"),
+                (UNSCALED_STEP, "        optimizer.step()\n"),
+            ),
+        ),
+    ),
+    "ema": Program(
+        EMA,
+        (
+            mistake(
+                "the copy is trained",
+                "optimiser-misses",
+                ("optim.AdamW(model.parameters()", "optim.AdamW(ema.parameters()"),
+                ("e.mul_(0.95).add_(p, alpha=0.05)", "pass"),
+            ),
+        ),
+    ),
+    "compiled": Program(
+        COMPILED,
+        (
+            mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
+            mistake("eval left on", "wrong-mode", ("    model.train()\n", "")),
+        ),
+    ),
+    "vae": Program(
+        VAE,
+        (
+            mistake("no step", "step-too-small", ("        optimizer.step()\n", "")),
+            mistake(
+                "logarithm of zero",
+                "nan-loss nan-gradient",
+                ("torch.sum(1 + logvar", "torch.sum(1 + torch.log(F.relu(logvar - 5))"),
+            ),
+        ),
+    ),
+    "two parts": Program(
+        TWO_PARTS,
+        (
+            mistake(
+                "encoder missing",
+                "optimiser-misses",
+                ("itertools.chain(encoder.parameters(), decoder.parameters())", "decoder.parameters()"),
+            ),
+            mistake(
+                "code cut off",
+                "untrained-parameters optimiser-misses",
+                ("code = encoder(x)", "code = encoder(x).detach()"),
+            ),
+        ),
+    ),
+    "distillation": Program(
+        DISTILLATION,
+        (
+            mistake(
+                "teacher is trained",
+                "optimiser-misses",
+                ("optim.SGD(student.parameters()", "optim.SGD(teacher.parameters()"),
+            ),
+        ),
+    ),
     "wgan": Program(WGAN, (mistake("no zero_grad", "gradients-accumulate", ("        opt_d.zero_grad()\n", "")),)),
     "pinn": Program(PINN, (mistake("no zero_grad", "gradients-accumulate", ("    optimizer.zero_grad()\n", "")),)),
     "siamese": Program(SIAMESE, (mistake("no step", "step-too-small", ("    optimizer.step()\n", "")),)),
     "raw tensors": Program(RAW_TENSORS),
-    "plateau": Program(PLATEAU, (
-        mistake("huge decay", "decay-dominates", ("weight_decay=1e-4", "weight_decay=5.0"), ("lr=0.1", "lr=0.02")),
-        mistake("eval left on", "wrong-mode", ("    model.train()\n", "")),
-    )),
+    "plateau": Program(
+        PLATEAU,
+        (
+            mistake("huge decay", "decay-dominates", ("weight_decay=1e-4", "weight_decay=5.0"), ("lr=0.1", "lr=0.02")),
+            mistake("eval left on", "wrong-mode", ("    model.train()\n", "")),
+        ),
+    ),
     "pseudo-labels": Program(PSEUDO),
     "saliency": Program(SALIENCY),
     "one batch": Program(ONE_BATCH),
     "sam": Program(SAM),
-    "tagger": Program(TAGGER, (
-        mistake("head missing", "optimiser-misses", ('groups.append({"params": model.head.parameters(), "lr": 5e-3})\n', "")),
-        mistake("minus", "wrong-sign", ("loss = loss_fn(", "loss = -loss_fn(")),
-    )),
-    "one cycle": Program(ONE_CYCLE, (
-        mistake("blocks in a list", "unregistered-parameters optimiser-misses", ("model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), Block(48), Block(48), nn.Linear(48, 10))", "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.first, self.last = nn.Linear(64, 48), nn.Linear(48, 10)\n        self.blocks = [Block(48), Block(48)]\n    def forward(self, x):\n        x = self.first(x.flatten(1))\n        for block in self.blocks:\n            x = block(x)\n        return self.last(x)\nmodel = Net()")),
-        mistake("train while testing", "wrong-mode", ("    model.eval()\n", "")),
-    )),
+    "tagger": Program(
+        TAGGER,
+        (
+            mistake(
+                "head missing",
+                "optimiser-misses",
+                ('groups.append({"params": model.head.parameters(), "lr": 5e-3})\n', ""),
+            ),
+            mistake("minus", "wrong-sign", ("loss = loss_fn(", "loss = -loss_fn(")),
+        ),
+    ),
+    "one cycle": Program(
+        ONE_CYCLE,
+        (
+            mistake(
+                "blocks in a list",
+                "unregistered-parameters optimiser-misses",
+                ("nn.ModuleList([Block(48), Block(48)])", "[Block(48), Block(48)]"),
+            ),
+            mistake("train while testing", "wrong-mode", ("    model.eval()\n", "")),
+        ),
+    ),
     "policy": Program(POLICY),
-    "simple": Program(SIMPLE_LOOP, (
-        mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
-        mistake("huge rate", "step-too-large nan-loss", ("lr=0.1", "lr=100.0")),
-    )),
-    "hand-written loss": Program(HAND_WRITTEN_LOSS, (
-        mistake("minus forgotten", "wrong-sign", ("return -log_probs", "return log_probs")),
-    )),
-    "denoiser": Program(DENOISER, (
-        mistake("root of zero", "nan-gradient", (" + 1e-6).sqrt()", ").sqrt()"), ("distance(noisy + net(noisy), x)", "distance(noisy + net(noisy), x) + distance(x, x + 0 * net(x))")),
-    )),
-}  # fmt: skip
+    "simple": Program(
+        SIMPLE_LOOP,
+        (
+            mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
+            mistake("huge rate", "step-too-large nan-loss", ("lr=0.1", "lr=100.0")),
+        ),
+    ),
+    "hand-written loss": Program(
+        HAND_WRITTEN_LOSS, (mistake("minus forgotten", "wrong-sign", ("return -log_probs", "return log_probs")),)
+    ),
+    "denoiser": Program(
+        DENOISER,
+        (
+            mistake(
+                "root of zero",
+                "nan-gradient",
+                (" + 1e-6).sqrt()", ").sqrt()"),
+                ("distance(noisy + net(noisy), x)", "distance(noisy + net(noisy), x) + distance(x, x + 0 * net(x))"),
+            ),
+        ),
+    ),
+}
 
 
 def broken(program, edits):

@@ -90,6 +90,7 @@ for _module in sorted(_modules, key=lambda module: commands.SECTIONS.index(modul
         _module.__name__.rpartition(".")[2].replace("_", "-"),
         rich_help_panel=_module.SHOWN,
         hidden=_module.SHOWN == commands.HIDDEN,
+        context_settings=getattr(_module, "SETTINGS", None),
     )(_answering(_module.command))
 
 

@@ -7,6 +7,8 @@ import select
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 INTERRUPTED = "interrupted; what was finished is kept: a command that has --resume goes on with it"
 STATUS = 130
@@ -26,6 +28,16 @@ def promise() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(told,), daemon=True).start()
+
+
+@contextmanager
+def given_away() -> Iterator[None]:
+    """Within: Ctrl-C is a ``KeyboardInterrupt`` for a user's own code, which may take its time with it."""
+    before = signal.set_wakeup_fd(-1)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before, warn_on_full_buffer=False)
 
 
 def _watch(told: int) -> None:

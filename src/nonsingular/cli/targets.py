@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from nonsingular.data import DataSpec, load, prepare
 from nonsingular.errors import InputError
 from nonsingular.objective import Evaluated, cross_entropy_fits, own_loss, read
 from nonsingular.weights import read_weights
+
+if TYPE_CHECKING:
+    from nonsingular.diagnosis.loop import Rehearsal
 
 FORM = "package.module:factory or file.py:factory"
 Batches = list[Any]
@@ -86,6 +89,62 @@ class Target:
         except ValueError:  # built-in, without a signature
             pass
         return self._code.run(self._factory, f"{self.name} failed")
+
+
+class TrainingStep:
+    """A user's own training step, with the batches and the optimiser that its file may have.
+
+    Args:
+        step: ``file.py:train_step`` or ``package.module:train_step``: (model, batch, optimiser) -> loss.
+
+    Raises:
+        InputError: no such file or function, or the code fails.
+    """
+
+    def __init__(self, step: str) -> None:
+        self.name = step
+        place, separator, name = step.rpartition(":")
+        if not (separator and place and name):
+            raise InputError(f"--step must be FILE.py:train_step, got {step!r}")
+        self._code = code(place)
+        self._step: Any = getattr(self._code.module, name, None)
+        if not callable(self._step):
+            raise InputError(f"{place} has no function {name!r}: --step calls it as {name}(model, batch, optimiser)")
+
+    def rehearse(self, model: nn.Module, batches: Batches, optimiser: str, rate: float) -> Rehearsal:
+        """Some steps, observed; afterwards the model is as before.
+
+        Args:
+            model: that trains.
+            batches: used where the file has no function ``batches()``.
+            optimiser: "adam" or "sgd", where it has no function ``optimiser(model)``.
+            rate: learning rate of that.
+
+        Raises:
+            InputError: the step fails.
+        """
+        from nonsingular.diagnosis.loop import rehearse
+
+        own_batches, own_optimiser = (getattr(self._code.module, n, None) for n in ("batches", "optimiser"))
+
+        def go() -> Rehearsal:
+            model.train()  # as a training loop has it, that its step may take for granted
+            if callable(own_optimiser):
+                held = own_optimiser(model)
+            else:
+                kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimiser]
+                held = kind([p for p in model.parameters() if p.requires_grad], lr=rate)
+            return rehearse(model, self._step, own_batches() if callable(own_batches) else batches, held)
+
+        mode = model.training
+        try:
+            return self._code.run(go, f"{self.name} failed")
+        except InputError as error:
+            if isinstance(error.__cause__, InputError):
+                raise InputError(f"{self.name}: {error.__cause__}") from error
+            raise
+        finally:
+            model.train(mode)
 
 
 @dataclass(frozen=True)

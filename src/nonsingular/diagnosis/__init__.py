@@ -8,6 +8,7 @@ from nonsingular.diagnosis.findings import Finding
 from nonsingular.diagnosis.keeping import Kept, plan
 from nonsingular.diagnosis.learnability import Learnability
 from nonsingular.diagnosis.look import Budget, look
+from nonsingular.diagnosis.loop import Rehearsal, rehearse
 from nonsingular.diagnosis.monitor import Monitor
 from nonsingular.diagnosis.prove import Proof, Trial, prove
 from nonsingular.diagnosis.records import Layer, Look
@@ -24,11 +25,13 @@ __all__ = [
     "Monitor",
     "Proof",
     "Protocol",
+    "Rehearsal",
     "Trial",
     "diagnose",
     "look",
     "plan",
     "prove",
+    "rehearse",
     "samples_for",
     "treatments",
 ]

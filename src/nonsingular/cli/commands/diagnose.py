@@ -40,6 +40,13 @@ def command(
         bool | None,
         typer.Option("--curvature/--no-curvature", help="Count flat directions.", show_default="of small networks"),
     ] = None,
+    step: Annotated[
+        str | None,
+        typer.Option(
+            help="Your own training step, FILE.py:train_step, to be rehearsed: train_step(model, batch, optimiser); "
+            "FILE.py may have batches() and optimiser(model)."
+        ),
+    ] = None,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder of report.html and diagnosis.json.")] = Path("out/diagnose"),
     resume: Resume = False,
@@ -60,12 +67,14 @@ def command(
 
     if samples is None:
         samples = diagnosis.samples_for(data, data_dir, steps, batch) if batches is None else 0
+    rehearsed = targets.TrainingStep(step) if step is not None else None
     mine = targets.bring(target, checkpoint, data, batches, data_dir, scaling, samples, seed)
     model = mine.model.to(place)
 
     def build(number: int) -> torch.nn.Module:
         return mine.target.build(checkpoint, seed + number)[0].to(place)
 
+    observed = rehearsed.rehearse(model, mine.batches, optimiser, learning_rate).numbers if rehearsed else {}
     settings = {"data": data, "batches": batches and str(batches), "scaling": scaling, "samples": samples, "seed": seed}
     with held(out), Bar() as bar:
         _keep_earlier(out, steps > 0 and resume, replace)
@@ -73,6 +82,7 @@ def command(
         found = diagnosis.diagnose(
             model, mine.loss_of_outputs, mine.batches, steps=steps, protocol=protocol, build=build, curvature=curvature,
             kept=kept, budget=diagnosis.Budget(seconds=seconds), on_progress=bar.note,
+            observed=observed,
         )  # fmt: skip
         write_whole(out / "diagnosis.json", to_json(found.to_json()))
         report = found.report(out / "report.html", target)

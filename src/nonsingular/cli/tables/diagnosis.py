@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nonsingular.cli.terminal import console, number
-from nonsingular.diagnosis import Diagnosis
+from nonsingular.diagnosis import Diagnosis, Finding
 from nonsingular.diagnosis.bench import Outcome
 
 
@@ -26,7 +26,16 @@ def print_diagnosis(found: Diagnosis) -> None:
     )
     if not found.findings:
         to.print("[bold green]nothing wrong found[/]")
-    for place, finding in enumerate(found.findings, 1):
+    print_findings(to, found.findings, found.proof is not None)
+    _print_proof(to, found)
+    _print_layers(to, found)
+    for note in look.notes:
+        to.print(f"[dim]{escape(note)}[/]", highlight=False)
+
+
+def print_findings(to: Console, findings: Sequence[Finding], proved: bool = False) -> None:
+    """Each finding: where, the numbers, why it hurts, what to change."""
+    for place, finding in enumerate(findings, 1):
         because = f" [dim](probably because of {finding.because})[/]" if finding.because else ""
         to.print(f"\n[bold]{place}. {finding.kind}[/]  severity {finding.severity:.2f}{because}", highlight=False)
         places = [_some(finding.layers)] if finding.layers else []
@@ -44,14 +53,10 @@ def print_diagnosis(found: Diagnosis) -> None:
         if finding.remark:
             to.print(f"   {escape(finding.remark)}", highlight=False)
         if finding.treatments:
-            what = "what helped" if found.proof else "may help"
+            what = "what helped" if proved else "may help"
             to.print(f"   {what}: {', '.join(finding.treatments)}", highlight=False)
-        elif found.proof and not finding.because:
+        elif proved and not finding.because:
             to.print("   nothing that was tried helped", highlight=False)
-    _print_proof(to, found)
-    _print_layers(to, found)
-    for note in look.notes:
-        to.print(f"[dim]{escape(note)}[/]", highlight=False)
 
 
 def _print_proof(to: Console, found: Diagnosis) -> None:

@@ -682,13 +682,14 @@ def _harm(loop: Loop) -> dict[str, Any] | None:
     if not all(map(math.isfinite, losses)):
         return None
     scale = max(abs(first), 1e-12)
-    if last > 1.3 * first and first > 0 and len(losses) >= 5:
-        return _number("last loss over the first", last / scale)
-    middle = median(losses[1:])
-    if middle > 3 * scale:
-        return _number("median loss over the first", middle / scale)
     best, values = constant(loop)
     late = median(values[-max(1, len(values) // 5) :]) if values else math.nan
+    # Batches differ: one that is harder than the first is still easier than not to know anything.
+    if last > 1.3 * first and first > 0 and len(losses) >= 5 and not late < 1.5 * best:
+        return _number("last loss over the first", last / scale)
+    middle = median(losses[1:])
+    if middle > 3 * scale and not median(values or [math.nan]) < 1.5 * best:
+        return _number("median loss over the first", middle / scale)
     if len(values) >= 20 and late > 1.05 * best and late > 0.7 * values[0]:
         return _number("last loss over that of the best constant prediction", late / best if best else math.inf)
     return None

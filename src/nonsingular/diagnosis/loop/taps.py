@@ -7,6 +7,7 @@ Nothing that is listened to changes what the user's code computes.
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -16,6 +17,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules import module as modules
 from torch.optim import Optimizer, lr_scheduler, optimizer
+
+from nonsingular.diagnosis.loop.places import here
 
 LOSSES = (
     "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy",
@@ -94,14 +97,13 @@ def tapped(listener: Listener) -> Iterator[None]:
 
     handles = [
         modules.register_module_forward_pre_hook(lambda module, args: listener.entered(module)),
-        modules.register_module_forward_hook(
-            lambda module, args, named, output: listener.left(module, args, named, output), with_kwargs=True,
-            always_call=True,
-        ),
+        modules.register_module_forward_hook(_left(listener), with_kwargs=True, always_call=True),
         optimizer.register_optimizer_step_pre_hook(lambda o, args, named: listener.stepping(o)),
         optimizer.register_optimizer_step_post_hook(lambda o, args, named: listener.stepped(o)),
     ]  # fmt: skip
     try:
+        patch(warnings, "showwarning", _at_the_users_line)
+        warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")  # these ones
         patch(torch.autograd, "backward", functools.partial(_backward, listener))
         patch(Optimizer, "__init__", lambda f: _after(f, lambda self, args, named, _: listener.made(self)))
         patch(Optimizer, "zero_grad", lambda f: _after(f, lambda self, args, named, _: listener.cleared(self)))
@@ -132,6 +134,27 @@ def tapped(listener: Listener) -> Iterator[None]:
             handle.remove()
         for take_back in reversed(undo):
             take_back()
+
+
+def _at_the_users_line(function: Callable[..., Any]) -> Any:
+    """Warnings that point at the caller of a function listened to point past this module."""
+
+    @functools.wraps(function)
+    def show(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> Any:
+        place = here() if filename == __file__ else None
+        if place is not None:
+            filename, lineno = place.file, place.line
+        return function(message, category, filename, lineno, file, line)
+
+    return show
+
+
+def _left(listener: Listener) -> Callable[..., None]:
+    def left(module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
+        # After a call that failed torch hands on no keyword arguments.
+        listener.left(module, args, rest[0] if len(rest) > 1 else {}, rest[-1])
+
+    return left
 
 
 def _after(function: Callable[..., Any], tell: Callable[[Any, tuple[Any, ...], dict[str, Any], Any], None]) -> Any:

@@ -1,0 +1,28 @@
+"""What ``nonsingular watch`` shows."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+
+from nonsingular.cli.tables.diagnosis import print_findings
+from nonsingular.cli.terminal import console, number
+from nonsingular.diagnosis.loop import Rehearsal
+
+
+def print_loop(found: Rehearsal, script: str) -> None:
+    """What the loop did, in three lines, and what is wrong with it."""
+    to, seen = console(), found.summary()
+    optimisers = ", ".join(seen["optimisers"]) or "no optimiser"
+    to.print(f"\n[bold]watched {escape(script)}[/]: {seen['steps']} steps, {optimisers}", highlight=False)
+    best = seen["constant_loss"]
+    reference = "" if best is None else f" (the best constant prediction: {number(best)})"
+    to.print(f"loss {number(seen['first_loss'])} to {number(seen['last_loss'])}{reference}", highlight=False)
+    if seen["step_over_weight"] is not None:
+        to.print(f"a step changes the weights by {number(seen['step_over_weight'])} of themselves", highlight=False)
+    if not seen["backwards"] and not seen["steps"]:
+        to.print("[yellow]no training step was seen: nothing can be said[/]")
+    elif not found.findings:
+        to.print("[bold green]nothing wrong found in the loop[/]")
+    print_findings(to, found.findings)
+    for note in found.loop.notes:
+        to.print(f"[dim]{escape(note)}[/]", highlight=False)

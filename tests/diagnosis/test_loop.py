@@ -1,0 +1,305 @@
+"""Loops of people's own: every planted mistake is named first, no healthy twin is accused, nothing is left changed."""
+
+import contextlib
+import copy
+import io
+import json
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from loop_programs import PROGRAMS, broken
+from torch import nn
+
+import nonsingular as ns
+from nonsingular.diagnosis.loop import Observer, judged, script, tapped
+from nonsingular.errors import InputError
+
+CASES = [
+    pytest.param(program, kinds, edits, id=f"{name}: {what}")
+    for name, program in PROGRAMS.items()
+    for what, kinds, edits in program.mistakes
+]
+
+
+def watched(tmp_path, source, steps=None, look=True, arguments=()):
+    path = tmp_path / "train.py"
+    path.write_text(source)
+    observer = Observer(steps)
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ran = script.run(path, list(arguments), observer)
+    return ran, judged(observer, look)
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=list(PROGRAMS))
+def test_healthy_loops_are_not_accused(program, tmp_path):
+    ran, found = watched(tmp_path, program.source.replace("SEED", "11"))
+    assert ran.error is None
+    assert not found.findings, str(found)
+
+
+@pytest.mark.parametrize(("program", "kinds", "edits"), CASES)
+def test_the_mistake_comes_first(program, kinds, edits, tmp_path):
+    _, found = watched(tmp_path, broken(program, edits).replace("SEED", "11"))
+    assert found.findings, "nothing found"
+    first = found.findings[0]
+    assert first.kind in kinds, str(found)
+    assert first.evidence
+    assert first.mechanism
+    assert first.remedy
+    assert first.where or first.layers
+
+
+def test_the_line_and_the_parameters_are_named(tmp_path):
+    source = PROGRAMS["simple"].source.replace("SEED", "0").replace("        optimizer.zero_grad()\n", "")
+    _, found = watched(tmp_path, source)
+    line = source.splitlines().index("        loss.backward()") + 1
+    assert found.findings[0].where == f"{tmp_path / 'train.py'}:{line}"
+    source = PROGRAMS["tagger"].source.replace("SEED", "0").replace("groups.append", "dict")
+    source = source.replace('dict({"params": model.head.parameters(), "lr": 5e-3})', "")
+    _, found = watched(tmp_path, source)
+    assert found.findings[0].layers == ("head.weight", "head.bias")
+    line = source.splitlines().index("optimizer = torch.optim.AdamW(groups)") + 1
+    assert found.findings[0].where.endswith(f"train.py:{line}")
+
+
+def test_what_is_measured_of_a_step_is_the_step(tmp_path):
+    """Against plain arithmetic: SGD moves by rate times gradient, downhill by rate times its square."""
+    torch.manual_seed(0)
+    model = nn.Linear(5, 3)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    observer = Observer()
+    with tapped(observer):
+        F.mse_loss(model(torch.randn(8, 5)), torch.randn(8, 3)).backward()
+        before, gradient = model.weight.detach().clone(), model.weight.grad.clone()
+        optimiser.step()
+    [update] = observer.finish().updates
+    moved = update.parameters[id(model.weight)]
+    assert moved.weight == pytest.approx(float(before.norm()))
+    assert moved.gradient == pytest.approx(float(gradient.norm()))
+    assert moved.moved == pytest.approx(0.1 * float(gradient.norm()), rel=1e-4)
+    assert moved.uphill == pytest.approx(-0.1 * float(gradient.norm()) ** 2, rel=1e-4)
+    assert moved.inward == pytest.approx(0.1 * float((gradient * before).sum()), rel=1e-3)
+    assert update.used == pytest.approx(update.made)
+
+
+def test_sharpness_is_the_largest_eigenvalue(tmp_path):
+    """A linear least-squares fit has the Hessian 2 X'X / N whatever the weights."""
+    x = 3 * torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
+    model, y = nn.Linear(4, 1, bias=False), torch.randn(64, 1)
+    expected = float(torch.linalg.eigvalsh(2 * x.T @ x / 64)[-1])
+    found = ns.rehearse(model, step, [(x, y)], torch.optim.SGD(model.parameters(), lr=3 / expected))
+    assert found.loop.sharpness == pytest.approx(expected, rel=0.02)
+    assert found.findings[0].kind == "step-too-large"
+    gentle = ns.rehearse(model, step, [(x, y)], torch.optim.SGD(model.parameters(), lr=1 / expected))
+    assert not gentle.findings
+
+
+def step(model, batch, optimiser):
+    optimiser.zero_grad()
+    loss = F.mse_loss(model(batch[0]), batch[1])
+    loss.backward()
+    optimiser.step()
+    return loss
+
+
+def data(n=4):
+    torch.manual_seed(5)
+    return [(torch.randn(16, 6), torch.randn(16, 2)) for _ in range(n)]
+
+
+def test_a_rehearsal_leaves_everything_as_it_was():
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2))
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    batches = data()
+    for batch in batches[:2]:
+        step(model, batch, optimiser)
+    state, moments = copy.deepcopy(model.state_dict()), copy.deepcopy(optimiser.state_dict())
+    random, functions = torch.get_rng_state(), (F.mse_loss, torch.autograd.backward, nn.Module.train)
+    ns.rehearse(model, step, batches, optimiser)
+    assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
+    after = optimiser.state_dict()
+    for i, kept in moments["state"].items():
+        assert all(torch.equal(kept[k], after["state"][i][k]) for k in kept)
+    assert torch.equal(random, torch.get_rng_state())
+    assert functions == (F.mse_loss, torch.autograd.backward, nn.Module.train)
+    assert model.training
+
+
+def test_observing_changes_no_number(tmp_path):
+    source = PROGRAMS["mnist"].source.replace("SEED", "3").replace('if __name__ == "__main__":\n    main()', "main()")
+    source = source.replace("        scheduler.step()\n", "        scheduler.step()\n    return model.state_dict()\n")
+    source = source.replace("\nmain()", "\nresult = main()")
+    alone: dict = {}
+    exec(compile(source, "alone", "exec"), alone)
+    path = tmp_path / "kept.py"
+    path.write_text(source + f"\ntorch.save(result, {str(tmp_path / 'weights.pt')!r})\n")
+    script.run(path, [], Observer())
+    observed = torch.load(tmp_path / "weights.pt", weights_only=True)
+    assert all(torch.equal(v, observed[k]) for k, v in alone["result"].items())
+
+
+def test_several_optimisers_functions_and_none_are_rehearsed():
+    parts = nn.ModuleList([nn.Linear(6, 4), nn.Linear(4, 2)])
+
+    def both(model, batch, optimisers):
+        for o in optimisers:
+            o.zero_grad()
+        loss = F.mse_loss(model[1](torch.relu(model[0](batch[0]))), batch[1])
+        loss.backward()
+        for o in optimisers:
+            o.step()
+        return loss
+
+    pair = [torch.optim.SGD(part.parameters(), lr=0.05) for part in parts]
+    assert not ns.rehearse(parts, both, data(), pair).findings
+    found = ns.rehearse(parts, lambda m, b, o: both(m, b, o[:1]), data(), pair)
+    assert found.findings[0].kind == "step-too-small"  # one is never stepped
+    model = nn.Linear(6, 2)
+    assert not ns.rehearse(model, step, data(), lambda m: torch.optim.SGD(m.parameters(), lr=0.05)).findings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": 3}, "model must be"),
+        ({"step": 3}, "step must be callable"),
+        ({"steps": 2}, "at least 5 steps"),
+        ({"batches": []}, "batches are empty"),
+        ({"batches": 3}, "batches must be an iterable"),
+        ({"step": lambda m, b, o: m("no")}, "step 0 fails: TypeError"),
+    ],
+)
+def test_bad_input_of_a_rehearsal(arguments, message):
+    model = nn.Linear(6, 2)
+    given = {"model": model, "step": step, "batches": data(), "optimiser": torch.optim.SGD(model.parameters(), lr=0.1)}
+    with pytest.raises(InputError, match=message):
+        ns.rehearse(**{**given, **arguments})
+
+
+# --- scripts ----------------------------------------------------------------------------------------------------
+
+SHORT = """
+import sys
+import torch
+from helper import width
+
+class Net(torch.nn.Linear):
+    pass
+
+if __name__ == "__main__":
+    print("arguments", sys.argv[1:], __file__.endswith("train.py"))
+    model = Net(width, 1)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    for i in range(30):
+        loss = model(torch.randn(16, width)).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    END
+"""
+
+
+def command(folder, *arguments, ending="pass"):
+    (folder / "helper.py").write_text("width = 4\n")
+    (folder / "train.py").write_text(SHORT.replace("END", ending))
+    return subprocess.run(
+        [sys.executable, "-m", "nonsingular", "watch", "train.py", *arguments],
+        cwd=folder, capture_output=True, text=True, timeout=120, env={**os.environ, "COLUMNS": "80"},
+    )  # fmt: skip
+
+
+def test_a_script_runs_as_itself(tmp_path):
+    done = command(tmp_path, "--epochs", "3", "--", "--steps", "no number", ending="sys.exit(3)")
+    assert "arguments ['--epochs', '3', '--steps', 'no number'] True" in done.stdout
+    assert "30 steps, SGD" in done.stdout
+    assert "nothing wrong found" in done.stdout
+    assert done.returncode == 3
+
+
+def test_json_is_all_that_is_printed(tmp_path):
+    done = command(tmp_path, "--steps", "7", "--json", ending="import os; os.system('echo from a child')")
+    document = json.loads(done.stdout)
+    assert document["loop"]["steps"] == 7
+    assert document["findings"] == []
+    assert document["status"] == done.returncode == 0
+    assert "arguments []" in done.stderr
+
+
+def test_a_scripts_own_error_is_told_as_its_own(tmp_path, capsys):
+    source = PROGRAMS["by hand"].source.replace("SEED", "0") + "\n{}['lost']\n"
+    ran, found = watched(tmp_path, source)
+    ran.tell()
+    told = capsys.readouterr().err
+    assert ran.status == 1
+    assert "KeyError: 'lost'" in told
+    assert "nonsingular/" not in told
+    assert found.loop.updates
+    assert not found.loop.ended
+    assert watched(tmp_path, "raise SystemExit(4)")[0].status == 4
+    assert watched(tmp_path, "raise SystemExit")[0].status == 0
+    assert watched(tmp_path, "raise SystemExit('words')")[0].status == 1
+    with pytest.raises(KeyboardInterrupt):
+        watched(tmp_path, "raise KeyboardInterrupt")
+
+
+def test_scripts_that_are_none(tmp_path):
+    with pytest.raises(InputError, match="no script"):
+        script.run(tmp_path / "none.py", [], Observer())
+    (tmp_path / "bad.py").write_text("for")
+    with pytest.raises(InputError, match="is not Python"):
+        script.run(tmp_path / "bad.py", [], Observer())
+
+
+def test_workers_and_pickled_classes(tmp_path):
+    source = """
+import torch, pickle
+from torch.utils.data import DataLoader, Dataset
+
+class Squares(Dataset):
+    def __len__(self):
+        return 64
+    def __getitem__(self, i):
+        return torch.full((4,), i / 64), torch.tensor([i / 64])
+
+def main():
+    model = torch.nn.Linear(4, 1)
+    pickle.loads(pickle.dumps(Squares()))
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    for x, y in DataLoader(Squares(), 8, num_workers=2):
+        optimiser.zero_grad()
+        torch.nn.functional.mse_loss(model(x), y).backward()
+        optimiser.step()
+
+if __name__ == "__main__":
+    main()
+"""
+    ran, found = watched(tmp_path, source)
+    assert ran.error is None
+    assert found.loop.steps == 8
+    assert not found.findings
+
+
+def test_diagnose_takes_the_users_own_step(tmp_path, monkeypatch):
+    from nonsingular import cli
+
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "def build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))\n"
+        "def optimiser(model):\n    return torch.optim.SGD(model[1].parameters(), lr=0.1)\n"
+        "def train_step(model, batch, optimiser):\n"
+        "    loss = nn.functional.cross_entropy(model(batch[0]), batch[1])\n"
+        "    optimiser.zero_grad()\n    loss.backward()\n    optimiser.step()\n    return loss\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert cli.run(["diagnose", "mine.py:build", "--step", "mine.py:train_step", "--json"]) == 0
+    first = json.loads(out.getvalue())["findings"][0]
+    assert first["kind"] == "optimiser-misses"
+    assert first["layers"] == ["3.weight", "3.bias"]
