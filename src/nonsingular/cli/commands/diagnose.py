@@ -43,8 +43,9 @@ def command(
     step: Annotated[
         str | None,
         typer.Option(
-            help="Your own training step, FILE.py:train_step, to be rehearsed: train_step(model, batch, optimiser); "
-            "FILE.py may have batches() and optimiser(model)."
+            help="Rehearse your own training step, FILE.py:train_step, called with (model, batch, optimiser); "
+            "its file may have batches() and optimiser(model).",
+            show_default="none",
         ),
     ] = None,
     device: Device = "auto",

@@ -22,10 +22,12 @@ SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 def command(
     script: Annotated[Path, typer.Argument(metavar="SCRIPT.py", help="Your own training script, as it is.")],
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARGS]...", help="Its arguments; after -- also those named as ours.")
+        list[str] | None,
+        typer.Argument(metavar="ARGS", help="Its arguments; after -- also those named as ours.", show_default="none"),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Stop the script after so many steps of its optimiser [default: at its end].")
+        int | None,
+        typer.Option(help="Stop the script after so many steps of its optimiser.", show_default="at its end"),
     ] = None,
     json_: Json = False,
 ) -> int:
