@@ -598,6 +598,40 @@ def test_no_more_is_read_than_asked_for():
     objective = Objective(network(), CE, endless(), samples=30)
     assert [b.samples for b in objective.batches] == [12, 12, 6]
     assert len(read) == 3
+    masked = Objective(network(), CE, (X, IGNORED), samples=7)
+    torch.testing.assert_close(masked.value(), CE(network()(X[:7]), IGNORED[:7]))
+
+
+def test_samples_that_hang_together_are_not_cut_apart():
+    class AcrossSamples(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = network()
+
+        def forward(self, x):
+            return self.net(x - x.mean(0))
+
+    objective = Objective(AcrossSamples(), CE, (X, Y), samples=7)
+    assert objective.batches[0].samples == N
+    assert "used whole" in objective.notes[0]
+
+
+def test_convolutions_whose_outputs_are_viewed_are_no_trouble():
+    class Viewed(nn.Module):
+        def __init__(self, flatten):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.out, self.flatten = nn.Conv2d(2, 3, 2), nn.Linear(12, CLASSES), flatten
+
+        def forward(self, x):
+            return self.out(self.flatten(torch.tanh(self.conv(x))))
+
+    x = torch.randn(5, 2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    viewed, reshaped = (Viewed(f).double() for f in (lambda h: h.view(len(h), -1), lambda h: h.flatten(1)))
+    objectives = [Objective(m, CE, (x, Y[:5])) for m in (viewed, reshaped)]
+    assert [o.channels_last for o in objectives] == [False, True]
+    a, b = (Hessian(o).dense() for o in objectives)
+    torch.testing.assert_close(a, b)
 
 
 def test_parameters_are_chosen_from_the_users_own_model():

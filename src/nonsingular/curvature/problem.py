@@ -19,7 +19,7 @@ Params = tuple[Tensor, ...]
 class Problem:
     """An objective as ``loss(params, batch)``, with ``params`` a tuple of tensors.
 
-    Tensors with four axes are in channels-last order where the model has two-dimensional convolutions.
+    Tensors with four axes are in channels-last order where the model has two-dimensional convolutions and takes it.
     """
 
     def __init__(
@@ -28,9 +28,7 @@ class Problem:
         self.objective, self.model = objective, objective.model
         self.dtype, self.device = objective.dtype, objective.device
         self.convolutional = any(isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d) for m in self.model.modules())
-        self._channels_last = (
-            any(isinstance(m, nn.Conv2d) for m in self.model.modules()) if channels_last is None else channels_last
-        )
+        self._channels_last = objective.channels_last if channels_last is None else channels_last
         self.names = tuple(choose(self.model, objective.own(params)))
         self.params: Params = tuple(self._ordered(objective.parameters[n]) for n in self.names)
         everything = {**objective.parameters, **objective.buffers}
@@ -95,10 +93,7 @@ class Problem:
                 raise InputError(f"the gradient with respect to {name} is not finite; the Hessian is not either")
 
     def _ordered(self, tensor: Tensor) -> Tensor:
-        if tensor.layout != torch.strided or tensor.is_nested:
-            return tensor
-        order = torch.channels_last if self._channels_last and tensor.dim() == 4 else torch.contiguous_format
-        return tensor.contiguous(memory_format=order)
+        return self.objective.ordered(tensor, self._channels_last)
 
     def _state(self, params: Sequence[Tensor], buffers: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
         return {**self._fixed, **(buffers or {}), **dict(zip(self.names, params, strict=True))}

@@ -69,7 +69,7 @@ def read(data: Any, samples: int | None = None) -> Iterator[Batch]:
     Args:
         data: None; a pair (inputs, target); a tensor, dictionary or object that is one batch; or an iterable of
             batches, each a pair, a tensor, a list, a dictionary or an object.
-        samples: stop at so many; the last batch is then cut.
+        samples: stop with the batch that completes so many.
 
     Raises:
         InputError: nothing that can be read, or an empty batch.
@@ -80,8 +80,6 @@ def read(data: Any, samples: int | None = None) -> Iterator[Batch]:
     seen = 0
     for index, given in enumerate(_batches(data)):
         batch = _batch(given, index)
-        if samples is not None and seen + batch.samples > samples:
-            batch = batch.take(slice(0, samples - seen), samples - seen)
         yield batch
         seen += batch.samples
         if samples is not None and seen >= samples:

@@ -60,7 +60,7 @@ class Objective:
             random losses are refused.
         dtype: compute in this precision; by default in the parameters', and float32 where they have 16 bits.
         device: compute there; by default where the parameters are.
-        samples: read the data only until there are so many.
+        samples: read the data only until there are so many; the rest of the last batch is left out where it can be cut.
 
     Attributes:
         model: the copy that is evaluated.
@@ -69,6 +69,7 @@ class Objective:
         batches: on the model's device.
         weights: of the batches; they sum to 1 with ``reduction="mean"``.
         parameters, buffers: name -> tensor, copies.
+        channels_last: whether tensors with four axes are in that order, as suits convolutions.
         notes: what was decided for the user, in words.
 
     Raises:
@@ -117,9 +118,14 @@ class Objective:
         if not self.batches:
             raise InputError("no batches: give at least one (inputs, target) pair")
         self._written: set[str] = set()
+        self.channels_last = False
         self.form = said(inner, loss_fn, form) or self._tried()
         self._evaluated = Evaluated(self.model, self.loss_fn, self.form)
+        if self.form == "step" and self.model is not inner:
+            self.model.log = self.model.log_dict = _nothing  # type: ignore[assignment]  # there is no trainer
+        self._shorten(samples)
         self._check((inner, self.model))
+        self._reorder()
         self._wanted = weights
         alone = reduction == "sum" or (len(self.batches) == 1 and not callable(weights))
         self.weights = _normalised([1.0] * len(self.batches) if alone else determine(self, weights)[0], reduction)
@@ -251,16 +257,22 @@ class Objective:
         if all(b.samples <= size for b in self.batches):
             return list(self.batches), list(self.weights)
         cuts = [b.split(size) for b in self.batches]
+        shares = self._shares_of(cuts)
+        if shares is None:
+            return None
+        weighed = [(p, w * s) for c, w, each in zip(cuts, self.weights, shares, strict=True)
+                   for p, s in zip(c, each, strict=True) if s > 0]  # fmt: skip
+        return [p for p, _ in weighed], [w for _, w in weighed]
+
+    def _shares_of(self, cuts: Sequence[list[Batch]]) -> list[list[float]] | None:
+        """What the pieces of each batch weigh in it, by a rule that gives its loss; None if there is none."""
         points = [self.off_centre(seed) for seed in (0, 1)]
         known = {"sum": lambda piece: 1.0} if self.reduction == "sum" else rules(self)
         for rule in known.values():
             shares = [_shares([rule(p) for p in pieces], self.reduction) for pieces in cuts]
             with trying():
-                harmless = all(shares) and self._harmless(cuts, shares, points)
-            if harmless:
-                weighed = [(p, w * s) for c, w, each in zip(cuts, self.weights, shares, strict=True)
-                           for p, s in zip(c, each, strict=True) if s > 0]  # fmt: skip
-                return [p for p, _ in weighed], [w for _, w in weighed]
+                if all(shares) and self._harmless(cuts, shares, points):
+                    return shares
         return None
 
     def _harmless(self, cuts: Sequence[list[Batch]], shares: Sequence[list[float]], points: Sequence[State]) -> bool:
@@ -284,6 +296,43 @@ class Objective:
         if (own.device, own.dtype) == (tensor.device, tensor.dtype):
             own = own.clone()
         return own.requires_grad_() if tensor.requires_grad and not isinstance(tensor, nn.Parameter) else own
+
+    def ordered(self, tensor: Tensor, channels_last: bool) -> Tensor:
+        """The tensor in the memory order of the computation."""
+        if tensor.layout != torch.strided or tensor.is_nested:
+            return tensor
+        order = torch.channels_last if channels_last and tensor.dim() == 4 else torch.contiguous_format
+        return tensor.contiguous(memory_format=order)
+
+    def _reorder(self) -> None:
+        """Go on in channels-last order where the model has two-dimensional convolutions and takes it."""
+        if not any(isinstance(m, nn.Conv2d) for m in self.model.modules()):
+            return
+        order = functools.partial(self.ordered, channels_last=True)
+        own = {n: order(t) for n, t in {**self.parameters, **self.buffers}.items()}
+        first = self.batches[0]
+        try:
+            self.channels_last = self._equal(self.loss({}, first), self.loss(own, first.map(order)))
+        except FAILURES:  # a view of what has another order then
+            return
+        if self.channels_last:
+            self.parameters = {n: own[n] for n in self.parameters}
+            self.buffers = {n: own[n] for n in self.buffers}
+            self.batches = [b.map(order) for b in self.batches]
+
+    def _shorten(self, samples: int | None) -> None:
+        """Leave out what is read beyond so many samples, if the last batch can be cut."""
+        *others, last = self.batches
+        wanted = (samples or 0) - sum(b.samples for b in others)
+        if samples is None or last.samples <= wanted:
+            return
+        twice = min(last.samples, 2 * wanted)
+        both = last.take(slice(0, twice), twice)
+        head, rest = both.take(slice(0, wanted), wanted), both.take(slice(wanted, None), twice - wanted)
+        if self.on([both], [1.0])._shares_of([[head, rest]]) is not None:
+            self.batches = [*others, head]
+        else:
+            self.notes.append(f"batch {last.index} is used whole, since its samples are not independent")
 
     def _named(self, state: State) -> dict[str, Tensor]:
         full = {**self.parameters, **self.buffers, **state}
@@ -447,6 +496,10 @@ def _refuse_options(
         )
     if samples is not None and samples < 1:
         raise InputError(f"samples must be at least 1, got {samples}")
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    """What logging does where there is nothing to log to."""
 
 
 def _device(model: nn.Module) -> torch.device:
