@@ -1,27 +1,150 @@
-"""How numbers, tables and complaints reach the terminal."""
+"""How numbers, lines, tables and complaints reach the terminal: at any width, no number is cut."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+PIPED = 120
+"""Columns where standard output is no terminal and ``COLUMNS`` is not set."""
+_GAP = 2
+
 
 def console() -> Console:
-    """Standard output; wide where it is a file, which does not wrap."""
+    """Standard output. Lines that begin with spaces keep that indentation where they are broken."""
     from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
 
-    found = Console()
-    return found if found.is_terminal else Console(width=140)
+    class Lines(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            """As rich's, with hanging indentation, and without colouring numbers."""
+            if len(objects) == 1 and isinstance(objects[0], str) and objects[0].strip():
+                text = objects[0].lstrip("\n")
+                super().print("\n" * (len(objects[0]) - len(text)), end="")
+                indent = len(text) - len(text.lstrip(" "))
+                objects = (Padding(Text.from_markup(text.lstrip(" ")), (0, 0, 0, indent), expand=False),)
+            super().print(*objects, **{"highlight": False, **options})
+
+    found = Lines()
+    return found if found.is_terminal or os.environ.get("COLUMNS", "").isdigit() else Lines(width=PIPED)
 
 
 def number(value: float | None) -> str:
     """Three digits, or a dash where there is none."""
     return "–" if value is None or math.isnan(value) else f"{value:.3g}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Both ends."""
+    return "–" if low is None and high is None else f"{number(low)} to {number(high)}"
+
+
+class Column(NamedTuple):
+    """A column of `print_table`.
+
+    Attributes:
+        heading: its name.
+        least: characters to which its text may be broken; 0 for numbers and names, which are never broken.
+        right: whether it is set flush right.
+    """
+
+    heading: str
+    least: int = 0
+    right: bool = False
+
+
+def numbers(*headings: str) -> list[Column]:
+    """Columns of numbers."""
+    return [Column(heading, right=True) for heading in headings]
+
+
+def print_table(to: Console, columns: Sequence[Column], rows: Sequence[Sequence[str]], parts: bool = False) -> None:
+    """A table that fits; cells may have rich's markup.
+
+    Text is broken between words. Where the numbers do not fit beside each other even so, the table falls into parts
+    below one another, each with the first column; or every row becomes a paragraph beside its first cell, its first
+    text in front.
+
+    Args:
+        to: where.
+        columns: the first one is what a row is known by.
+        rows: cells, as many as columns.
+        parts: which of the two.
+    """
+    widths = [_width([*c.heading.split(), *(row[i] for row in rows)]) for i, c in enumerate(columns)]
+    least = [min(c.least, w) if c.least else w for c, w in zip(columns, widths, strict=True)]
+    if sum(least) + _GAP * (len(columns) - 1) <= to.width:
+        _print_grid(to, columns, rows, _shared(least, widths, to.width - _GAP * (len(columns) - 1)))
+    elif parts:
+        first = min(least[0], to.width // 2)
+        for chosen in _parts(least[1:], to.width - first):
+            some = [0, *(i + 1 for i in chosen)]
+            width = [first, *(min(least[i], to.width - first - _GAP) for i in some[1:])]
+            _print_grid(to, [columns[i] for i in some], [[row[i] for i in some] for row in rows], width)
+    else:
+        _print_paragraphs(to, columns, rows, min(widths[0], to.width // 3))
+
+
+def _width(cells: Sequence[str]) -> int:
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    return max((cell_len(line) for cell in cells for line in Text.from_markup(cell).plain.split("\n")), default=0)
+
+
+def _shared(least: Sequence[int], most: Sequence[int], width: int) -> list[int]:
+    """Widths between the least and the most, the room that is left shared out evenly."""
+    widths = list(least)
+    for _ in range(max(0, min(width, sum(most)) - sum(widths))):
+        room = [i for i in range(len(widths)) if widths[i] < most[i]]
+        widths[min(room, key=lambda i: widths[i])] += 1
+    return widths
+
+
+def _parts(widths: Sequence[int], available: int) -> list[list[int]]:
+    parts: list[list[int]] = [[]]
+    used = 0
+    for i, width in enumerate(widths):
+        if parts[-1] and used + width + _GAP > available:
+            parts.append([])
+            used = 0
+        parts[-1].append(i)
+        used += width + _GAP
+    return parts
+
+
+def _print_grid(
+    to: Console, columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int], head: bool = True
+) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD if head else None, show_header=head, show_edge=False, pad_edge=False,
+                  padding=(0, _GAP - 1 if head else _GAP, 0, 0))  # fmt: skip
+    for column, width in zip(columns, widths, strict=True):
+        justify = "right" if column.right else "left"
+        table.add_column(column.heading, width=width, overflow="fold", justify=justify)  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*row)
+    to.print(table)
+    to.print()
+
+
+def _print_paragraphs(to: Console, columns: Sequence[Column], rows: Sequence[Sequence[str]], first: int) -> None:
+    lead = next((i for i, column in enumerate(columns) if i and column.least), None)
+    told = []
+    for row in rows:
+        rest = [f"[dim]{c.heading}[/] {row[i]}" for i, c in enumerate(columns) if i not in (0, lead) and row[i]]
+        told.append([row[0], "\n".join(filter(None, [row[lead] if lead else "", "; ".join(rest)]))])
+    _print_grid(to, [columns[0], Column("", least=1)], told, [first, to.width - first - _GAP], head=False)
 
 
 def complain(message: str, status: int = 0) -> int:

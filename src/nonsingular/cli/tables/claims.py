@@ -5,34 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.markup import escape
-from rich.table import Table
 
-from nonsingular.cli.terminal import console, number
+from nonsingular.cli.terminal import Column, console, interval, number, numbers, print_table
 from nonsingular.experiments.report.pages import count
 
 VERDICT_STYLE = {"holds": "bold green", "fails": "bold red", "inconclusive": "yellow"}
 
 
 def print_claims(rows: Sequence[Mapping[str, Any]]) -> None:
-    """The scoreboard."""
-    table = Table("paper", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    table.add_column("claim", min_width=22)
-    for name in ("paper's value", "ours", "interval", "verdict"):
-        table.add_column(name)
+    """The scoreboard, the verdicts first."""
+    columns = [
+        Column("verdict"), Column("claim", least=32), Column("paper's value", least=14), *numbers("ours", "interval"),
+        Column("paper"),
+    ]  # fmt: skip
+    table = []
     for row in rows:
-        low, high = row["interval"] or (None, None)
         verdict = str(row["verdict"])
-        table.add_row(
-            escape(str(row["paper"])),
+        style = VERDICT_STYLE.get(verdict, "default")
+        table.append([
+            f"[{style}]{escape(verdict)}[/]",
             f"{escape(str(row['statement']))} [dim]{escape(_measured_on(row))}[/]",
             escape(str(row["expected"])),
             number(row["measured"]),
-            "–" if low is None and high is None else f"{number(low)} to {number(high)}",
-            f"[{VERDICT_STYLE.get(verdict, '')}]{escape(verdict)}[/]",
-        )
-    console().print(table)
+            interval(*(row["interval"] or (None, None))),
+            escape(str(row["paper"])),
+        ])  # fmt: skip
+    print_table(console(), columns, table)
 
 
 def print_counts(rows: Sequence[Mapping[str, Any]]) -> None:

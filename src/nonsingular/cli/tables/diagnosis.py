@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from nonsingular.cli.terminal import console, number
+from nonsingular.cli.terminal import Column, console, interval, number, numbers, print_table
 from nonsingular.diagnosis import Diagnosis, Finding
 from nonsingular.diagnosis.bench import Outcome
 
@@ -30,54 +28,54 @@ def print_diagnosis(found: Diagnosis) -> None:
     _print_proof(to, found)
     _print_layers(to, found)
     for note in look.notes:
-        to.print(f"[dim]{escape(note)}[/]", highlight=False)
+        to.print(f"[dim]{escape(note)}[/]")
 
 
 def print_findings(to: Console, findings: Sequence[Finding], proved: bool = False) -> None:
     """Each finding: where, the numbers, why it hurts, what to change."""
     for place, finding in enumerate(findings, 1):
         because = f" [dim](probably because of {finding.because})[/]" if finding.because else ""
-        to.print(f"\n[bold]{place}. {finding.kind}[/]  severity {finding.severity:.2f}{because}", highlight=False)
+        to.print(f"\n[bold]{place}. {finding.kind}[/]  severity {finding.severity:.2f}{because}")
         places = [_some(finding.layers)] if finding.layers else []
         if finding.where:
             places.append(finding.where)
         if places:
-            to.print(f"   in {escape('; '.join(places))}", highlight=False)
+            to.print(f"   in {escape('; '.join(places))}")
         for e in finding.evidence:
             where = f" of {e['layer']}" if "layer" in e else ""
             limit = f", healthy networks: up to {number(e['healthy'])}" if "healthy" in e else ""
-            to.print(f"   {escape(e['measure'] + where)}: {number(e['value'])}{limit}", highlight=False)
-        to.print(f"   {finding.mechanism} [dim]({finding.source})[/]", highlight=False)
+            to.print(f"   {escape(e['measure'] + where)}: {number(e['value'])}{limit}")
+        to.print(f"   {finding.mechanism} [dim]({finding.source})[/]")
         if finding.remedy:
-            to.print(f"   [bold]change:[/] {escape(finding.remedy)}", highlight=False)
+            to.print(f"   [bold]change:[/] {escape(finding.remedy)}")
         if finding.remark:
-            to.print(f"   {escape(finding.remark)}", highlight=False)
+            to.print(f"   {escape(finding.remark)}")
         if finding.treatments:
             what = "what helped" if proved else "may help"
-            to.print(f"   {what}: {', '.join(finding.treatments)}", highlight=False)
+            to.print(f"   {what}: {', '.join(finding.treatments)}")
         elif proved and not finding.because:
-            to.print("   nothing that was tried helped", highlight=False)
+            to.print("   nothing that was tried helped")
 
 
 def _print_proof(to: Console, found: Diagnosis) -> None:
     if found.proof is None:
         return
     p = found.proof.protocol
-    table = Table(
-        "treatment", "training loss", "difference", "95 % interval", "held-out accuracy", "verdict", "what it did",
-        box=box.SIMPLE_HEAD,
-    )  # fmt: skip
+    columns = [
+        Column("verdict"), Column("treatment"),
+        *numbers("training loss", "difference", "95 % interval", "held-out accuracy"),
+        Column("what it did", least=24),
+    ]  # fmt: skip
     before = [x for x in found.proof.untreated.loss if math.isfinite(x)]
-    table.add_row("none", _mean_of(before, p.seeds))
+    rows = [["untreated", "none", _mean_of(before, p.seeds), "", "", "", ""]]
     for t in found.proof.trials:
         style = {"helps": "bold green", "hurts": "bold red"}.get(t.verdict, "yellow")
         reached = "" if t.treated is None else _mean_of([x for x in t.treated.loss if math.isfinite(x)], p.seeds)
-        interval = f"{number(t.effect.low)} to {number(t.effect.high)}" if t.effect.runs else ""
-        value = number(t.effect.value) if t.effect.runs else ""
+        value, ends = (number(t.effect.value), interval(t.effect.low, t.effect.high)) if t.effect.runs else ("", "")
         points = f"{t.accuracy.value:+.1f} points" if t.accuracy.runs and math.isfinite(t.accuracy.value) else ""
-        table.add_row(t.treatment, reached, value, interval, points, f"[{style}]{t.verdict}[/]", escape(t.what))
+        rows.append([f"[{style}]{t.verdict}[/]", t.treatment, reached, value, ends, points, escape(t.what)])
     to.print()
-    to.print(table)
+    print_table(to, columns, rows)
     to.print(
         f"[dim]{p.seeds} runs of each, {p.steps} steps of {p.optimiser} at {p.learning_rate:g}, batches of {p.batch}; "
         "differences paired by seed; accuracies on samples not trained on.[/]"
@@ -90,19 +88,17 @@ def _mean_of(values: Sequence[float], runs: int) -> str:
 
 
 def _print_layers(to: Console, found: Diagnosis) -> None:
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("layer", "kind"):
-        table.add_column(heading)
-    for heading in ("units", "signal", "spread", "gradient", "dead %", "twins %", "eff. rank", "condition", "around"):
-        table.add_column(heading, justify="right")
+    headings = ("units", "signal", "spread", "gradient", "dead %", "twins %", "eff. rank", "condition", "around")
+    rows = []
     for l in found.layers:  # noqa: E741
         around = "–" if l.bypassed is None else "yes" if l.bypassed else "no"
-        table.add_row(
+        rows.append([
             escape(l.name), escape(l.kind), str(l.units), number(l.signal), number(l.spread), number(l.gradient),
             number(100 * l.dead), number(100 * l.twins), number(l.effective_rank), number(l.condition_number),
             around,
-        )  # fmt: skip
-    to.print(table)
+        ])  # fmt: skip
+    to.print()
+    print_table(to, [Column("layer"), Column("kind"), *numbers(*headings)], rows, parts=True)
     to.print(
         "[dim]signal: root mean square passed on; spread: the part that tells samples apart; gradient: of one sample's "
         "loss by the output; around: whether a connection leads around the layer.[/]"
@@ -117,18 +113,14 @@ def _some(names: Sequence[str]) -> str:
 def print_bench(found: Outcome) -> None:
     """Both rates with their intervals, and every wrong answer."""
     to = console()
-    table = Table("", "", "95 % interval", "networks", box=box.SIMPLE_HEAD)
+    rows = []
     for name, rate in (("sensitivity", found.sensitivity), ("false alarms", found.false_alarms)):
-        low, high = rate.interval
-        table.add_row(
-            name,
-            f"{100 * rate.value:.1f} %",
-            f"{100 * low:.1f} to {100 * high:.1f} %",
-            f"{rate.successes}/{rate.trials}",
-        )
-    to.print(table)
+        low, high = (100 * end for end in rate.interval)
+        ends = f"{low:.1f} to {high:.1f} %"
+        rows.append([name, f"{100 * rate.value:.1f} %", ends, f"{rate.successes}/{rate.trials}"])
+    print_table(to, [Column(""), *numbers("rate", "95 % interval", "networks")], rows)
     for a in (a for a in found.answers if not a.right):
         state = ", trained" if a.trained else ""
         wanted = " or ".join(a.expected) or "nothing"
         said = ", ".join(a.found) or "nothing"
-        to.print(f"{a.case} (seed {a.seed}{state}): expected {wanted}, found {said}", highlight=False)
+        to.print(f"{a.case} (seed {a.seed}{state}): expected {wanted}, found {said}")

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich import box
 from rich.markup import escape
-from rich.table import Table
 
-from nonsingular.cli.terminal import console
+from nonsingular.cli.terminal import Column, console, print_table
 from nonsingular.experiments.experiment import Experiment
 
 
 def print_experiments(found: Iterable[Experiment]) -> None:
     """The list of experiments."""
-    table = Table("id", "title", "scales", box=box.SIMPLE_HEAD)
-    for e in found:
-        table.add_row(e.id, escape(e.title), ", ".join(e.scales))
-    console().print(table)
+    columns = [Column("id"), Column("title", least=24), Column("scales", least=8)]
+    print_table(console(), columns, [[e.id, escape(e.title), ", ".join(e.scales)] for e in found])

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich import box
 from rich.markup import escape
-from rich.table import Table
 
-from nonsingular.cli.terminal import console, number
+from nonsingular.cli.terminal import Column, console, number, print_table
+from nonsingular.cli.terminal import numbers as columns_of
 
 
 def print_landscape(numbers: Mapping[str, Any]) -> None:
@@ -31,10 +30,11 @@ def print_landscape(numbers: Mapping[str, Any]) -> None:
         to.print(f"variance of the path: {', '.join(f'{100 * e:.1f} %' for e in numbers['explained'])}")
         to.print(f"the path leaves the plane by up to {_four(numbers['largest_distance'])}", highlight=False)
     if "roughness" in numbers:
-        table = Table("roughness", "mean", "deviation over planes", box=box.SIMPLE_HEAD)
-        for name, row in numbers["roughness"].items():
-            table.add_row(name.replace("_", " "), number(row["mean"]), number(row["deviation"]))
-        to.print(table)
+        rows = [
+            [name.replace("_", " "), number(row["mean"]), number(row["deviation"])]
+            for name, row in numbers["roughness"].items()
+        ]
+        print_table(to, [Column("roughness", least=16), *columns_of("mean", "deviation over planes")], rows)
 
 
 def _four(value: float | None) -> str:

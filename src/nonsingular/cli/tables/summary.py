@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich import box
 from rich.markup import escape
-from rich.table import Table
 
-from nonsingular.cli.terminal import console
+from nonsingular.cli.terminal import Column, console, numbers, print_table
 from nonsingular.experiments.run.instruments import LABELS, PERCENT
 
 
 def print_summary(table: Mapping[str, Mapping[str, tuple[float, float]]], runs: int) -> None:
     """Mean and standard error of every variable, one column a network."""
-    shown = Table("", *map(escape, table), box=box.SIMPLE_HEAD)
+    rows = []
     for variable in next(iter(table.values())):
         scale = 100 if variable in PERCENT else 1
-        shown.add_row(LABELS[variable], *(_mean_and_error(*row[variable], scale) for row in table.values()))
-    console().print(shown)
+        rows.append([LABELS[variable], *(_mean_and_error(*row[variable], scale) for row in table.values())])
+    print_table(console(), [Column("", least=16), *numbers(*map(escape, table))], rows, parts=True)
     console().print(
         f"[dim]After the last epoch: mean of {runs} runs ± standard error; measures averaged over layers.[/]"
     )

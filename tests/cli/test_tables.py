@@ -1,0 +1,123 @@
+"""What is printed at 60, 80, 100 and 200 columns: no number is cut, nothing is lost, verdicts come first."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import nonsingular as ns
+from nonsingular import cli
+from nonsingular.cli.tables.diagnosis import print_diagnosis
+from nonsingular.cli.tables.summary import print_summary
+from nonsingular.cli.terminal import Column, console, number, numbers, print_table
+from nonsingular.diagnosis.bench import zoo
+
+WIDTHS = (60, 80, 100, 200)
+RESULTS = Path(__file__).parents[2] / "results"
+NUMBER = re.compile(r"[-+]?\d[\d,.]*(?:e[-+]\d+)?")
+VERDICTS = ("holds", "fails", "inconclusive")
+
+WORDS = st.text("abcdefgh_.0123456789", min_size=1, max_size=14)
+VALUES = st.floats(allow_infinity=True).map(number) | st.integers(-(10**9), 10**9).map("{:,}".format)
+
+
+def lines(capsys, width):
+    text = capsys.readouterr().out
+    assert "…" not in text
+    found = [line.rstrip() for line in text.splitlines()]
+    assert all(len(line) <= width for line in found)
+    return found
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), width=st.sampled_from(WIDTHS), parts=st.booleans())
+def test_any_table(capsys, monkeypatch, data, width, parts):
+    monkeypatch.setenv("COLUMNS", str(width))
+    values, texts = data.draw(st.integers(1, 14)), data.draw(st.integers(0, 2))
+    columns = [
+        Column("key"),
+        *[Column(f"text {i}", least=12) for i in range(texts)],
+        *numbers(*map(str, range(values))),
+    ]
+    row = st.tuples(WORDS, *[st.lists(WORDS, max_size=12).map(" ".join)] * texts, *[VALUES] * values)
+    rows = data.draw(st.lists(row, min_size=1, max_size=5))
+    print_table(console(), columns, rows, parts)
+    found = lines(capsys, width)
+    words = [word for line in found for word in line.split()]
+    for cells in rows:
+        assert any(line.startswith(cells[0]) for line in found)
+        for cell in cells[1 + texts :]:
+            assert {cell, f"{cell};"} & set(words)
+        for cell in cells[1 : 1 + texts]:
+            assert all(word in "".join(words) for word in cell.split())
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("paper", sorted(p.name for p in RESULTS.iterdir() if p.is_dir()))
+def test_the_scoreboard(capsys, monkeypatch, width, paper):
+    rows = [row for path in sorted((RESULTS / paper).rglob("claims.json")) for row in json.loads(path.read_text())]
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert cli.run(["claims", str(RESULTS / paper)]) == 0
+    found = lines(capsys, width)
+    assert [line.split()[0] for line in found if line.startswith(VERDICTS)] == [row["verdict"] for row in rows]
+    shown = {n for line in found for n in NUMBER.findall(line)}
+    for row in rows:
+        told = (row["measured"], *(row["interval"] or ()))
+        assert {number(value) for value in told if value is not None} <= shown | {"inf", "-inf", "–"}
+
+
+@pytest.fixture(scope="module")
+def diagnosis():
+    torch.manual_seed(0)
+    model = zoo.glorot(zoo.mlp(64, 10, 24, 32))
+    pairs = [(torch.randn(120, 64), torch.randint(10, (120,)))]
+    protocol = ns.diagnosis.Protocol(seeds=2, batch=32)
+    return ns.diagnose(model, F.cross_entropy, pairs, steps=2, protocol=protocol, curvature=False)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_diagnosis(capsys, monkeypatch, width, diagnosis):
+    monkeypatch.setenv("COLUMNS", str(width))
+    found = diagnosis
+    print_diagnosis(found)
+    said = lines(capsys, width)
+    shown = {n for line in said for n in NUMBER.findall(line)}
+    for layer in found.layers:
+        told = (layer.units, layer.signal, layer.spread, layer.gradient, layer.effective_rank, layer.condition_number)
+        assert {number(value) for value in told} <= shown | {"inf", "–"}
+    assert found.proof
+    for trial in found.proof.trials:
+        assert any(line.startswith(trial.verdict) for line in said)
+        assert trial.treatment in " ".join(said)
+        if trial.effect.runs:
+            assert {number(trial.effect.value), number(trial.effect.low), number(trial.effect.high)} <= shown
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_table_of_a_demo(capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    table = {f"network-{i}": {"train_accuracy": (i / 8 + 1e-3, 0.0123)} for i in range(7)}
+    print_summary(table, 5)
+    said = " ".join(lines(capsys, width))
+    for i in range(7):
+        assert f"{100 * (i / 8 + 1e-3):.1f} ± 1.2" in said
+        assert f"network-{i}" in said
+
+
+def test_where_nothing_says_how_wide(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert console().width == 120
+
+
+def test_lines_keep_their_indentation(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    console().print("\n   " + "word " * 40)
+    said = lines(capsys, 60)
+    assert said[0] == ""
+    assert len(said) > 3
+    assert all(line.startswith("   word") for line in said[1:] if line)
