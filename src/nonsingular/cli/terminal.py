@@ -79,8 +79,15 @@ def print_table(to: Console, columns: Sequence[Column], rows: Sequence[Sequence[
         rows: cells, as many as columns.
         parts: which of the two.
     """
-    widths = [_width([*c.heading.split(), *(row[i] for row in rows)]) for i, c in enumerate(columns)]
-    least = [min(c.least, w) if c.least else w for c, w in zip(columns, widths, strict=True)]
+    from rich.text import Text
+
+    plain = [[Text.from_markup(row[i]).plain for row in rows] for i in range(len(columns))]
+    widths = [_width([*c.heading.split(), *cells]) for c, cells in zip(columns, plain, strict=True)]
+    words = [_width([word for cell in cells for word in cell.split()]) for cells in plain]
+    least = [
+        w if not c.least else max(min(c.least, w), min(longest, to.width // 2))
+        for c, w, longest in zip(columns, widths, words, strict=True)
+    ]
     if sum(least) + _GAP * (len(columns) - 1) <= to.width:
         _print_grid(to, columns, rows, _shared(least, widths, to.width - _GAP * (len(columns) - 1)))
     elif parts:
@@ -95,9 +102,8 @@ def print_table(to: Console, columns: Sequence[Column], rows: Sequence[Sequence[
 
 def _width(cells: Sequence[str]) -> int:
     from rich.cells import cell_len
-    from rich.text import Text
 
-    return max((cell_len(line) for cell in cells for line in Text.from_markup(cell).plain.split("\n")), default=0)
+    return max((cell_len(line) for cell in cells for line in cell.split("\n")), default=0)
 
 
 def _shared(least: Sequence[int], most: Sequence[int], width: int) -> list[int]:
