@@ -202,6 +202,8 @@ def _default_loss(target: str, model: nn.Module, batches: Batches) -> LossFn | N
         return F.cross_entropy  # whoever uses the model says what is wrong with it
     if own_loss(output) is not None:
         return None
+    if isinstance(output, Tensor) and isinstance(batch.target, Tensor) and output.shape[:1] != batch.target.shape[:1]:
+        return F.cross_entropy  # likewise: they do not belong together
     if cross_entropy_fits(output, batch.target):
         return F.cross_entropy
     raise InputError(

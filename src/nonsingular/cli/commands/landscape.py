@@ -53,14 +53,16 @@ def command(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="Measure this beside the loss: accuracy, or file.py:function of (output, target). Repeatable."
+            help="Measure this beside the loss: accuracy, or file.py:function of (output, target). Repeatable.",
+            show_default="none",
         ),
     ] = None,
     statistics: Annotated[
         str, typer.Option(help="Of batch normalisation: given, or recomputed from the data at every point.")
     ] = "given",
     random_seed: Annotated[
-        int | None, typer.Option(help="Of random numbers that the loss draws, the same at every point.")
+        int | None,
+        typer.Option(help="Of random numbers that the loss draws, the same at every point.", show_default="none"),
     ] = None,
     export: Annotated[
         str, typer.Option(help="Files for other programs: vtk (ParaView), h5 (loss-landscape), or vtk,h5.")

@@ -58,7 +58,8 @@ def command(
         bool, typer.Option("--until-decided", help="Add runs until every claim is decided or the budget is gone.")
     ] = False,
     budget: Annotated[
-        str | None, typer.Option(help="Time for each experiment with --until-decided, as in 2h or 90m.")
+        str | None,
+        typer.Option(help="Time for each experiment with --until-decided, as in 2h or 90m.", show_default="none"),
     ] = None,
 ) -> None:
     """Reproduce figures and tables of the papers: results, figures, claims with verdicts, and a report."""
