@@ -156,6 +156,7 @@ def test_a_models_own_loss_and_scores():
         (torch.eye(3)[None].log(), torch.tensor([[0, 1, 0]]), 2 / 3),  # [sample, class, token]
         (torch.eye(4)[None, :3], torch.tensor([[0, 1, 0]]), 2 / 3),  # [sample, token, class]
         (torch.eye(2), torch.tensor([[0.9, 0.1], [0.8, 0.2]]), 0.5),  # probabilities
+        ({"logits": torch.eye(2)}, torch.tensor([0, 0]), 0.5),
     ],
 )
 def test_accuracy_is_told_from_any_form_of_targets(output, target, share):

@@ -148,7 +148,7 @@ def test_eigenvectors_are_those_of_the_dense_hessian():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m: landscape.gaussian(m, 0, normalise="unit"), "filter, layer, none"),
+        (lambda m: landscape.gaussian(m, 0, normalise="unit"), "filter, layer, weight, none"),
         (lambda m: landscape.gaussian(m, 0, keep=("biases",)), "there are bias, norm"),
         (lambda m: landscape.gaussian(m, 0, only=("tail",)), "no weights to move below tail"),
         (lambda m: landscape.gaussian(nn.ReLU(), 0), "no parameters"),

@@ -140,6 +140,17 @@ def test_runs_and_lines_between_networks_keep_projections_and_states(tmp_path):
             np.testing.assert_allclose(f["xdirection"][str(k)][()], direction.get(n, torch.zeros_like(t)))
 
 
+def test_maps_of_eigenvalues_have_the_names_of_the_project(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    model, (x, y), _ = a_surface()
+    found = landscape.convexity(model, F.cross_entropy, pairs(), x, y, grid=3, steps=5)
+    [file] = landscape.save_h5(found, tmp_path / "map.h5")
+    with h5py.File(file) as f:
+        np.testing.assert_array_equal(f["min_eig"][:], found.smallest)
+        np.testing.assert_array_equal(f["max_eig"][:], found.largest)
+        np.testing.assert_array_equal(f["ycoordinates"][:], found.y)
+
+
 def test_bad_input_says_what_would_be_right(tmp_path, monkeypatch):
     _, directions, surface = a_surface()
     with pytest.raises(InputError, match="there are log, loss, flat"):

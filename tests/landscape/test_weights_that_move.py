@@ -197,3 +197,70 @@ def test_batch_normalisation_moves_with_the_line_between_two_networks():
     direction = landscape.between(a, b)
     assert {"bn.running_mean", "bn.running_var"} <= direction.keys()
     assert not any("num_batches" in n for n in direction)
+
+
+def test_differences_of_16_bit_networks_lead_to_the_other_end():
+    a, b = relu_net(seed=0).bfloat16(), relu_net(seed=1).bfloat16()
+    [(x, t)] = pairs()
+    end = {n: p.float() for n, p in b.state_dict().items()}
+    expected = F.cross_entropy(torch.func.functional_call(relu_net(), end, (x,)), t).item()
+    line = landscape.line(a, F.cross_entropy, [(x, t)], landscape.between(a, b), span=(0, 1), grid=2)
+    assert line.loss[1].item() == pytest.approx(expected, rel=1e-6)
+    path = landscape.principal([b, relu_net(seed=2).bfloat16(), a], a)
+    plane = landscape.Losses(a, F.cross_entropy, [(x, t)], path.directions)(path.coordinates[:1])[0]
+    assert plane[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_filter_of_gpt2s_linear_layers_is_a_column():
+    class Conv1D(nn.Module):  # as transformers has it: weights [input, output]
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(5, 3))
+
+        def forward(self, x):
+            return x @ self.weight
+
+    model = nn.Sequential(Conv1D())
+    d = landscape.gaussian(model, 0)["0.weight"]
+    torch.testing.assert_close(d.norm(dim=0), model[0].weight.norm(dim=0))
+
+
+def test_each_weight_may_scale_its_own_entry():
+    model = relu_net()
+    raw, scaled = (landscape.gaussian(model, 0, normalise=how) for how in ("none", "weight"))
+    for n, d in scaled.items():
+        torch.testing.assert_close(d, raw[n] * model.get_parameter(n).detach())
+
+
+def test_a_run_is_projected_on_a_plane_that_is_given():
+    model = relu_net().double()
+    u, v = (landscape.gaussian(model, s, normalise="none") for s in (0, 1))
+    skew = {n: u[n] + 2 * v[n] for n in u}  # neither orthogonal to u nor of its length
+    known = np.array([[3.0, -1.0], [0.5, 2.0], [0.0, 0.0]])
+    bias = 4.0  # off the plane: biases do not move in it
+
+    def state(row):
+        moved = {n: t + row[0] * u[n] + row[1] * skew[n] if n in u else t for n, t in model.state_dict().items()}
+        return moved | {"0.bias": moved["0.bias"] + (bias / 10**0.5 if row.any() else 0)}
+
+    states = [state(row) for row in known]
+    path = landscape.projected(states, model, [u, skew])
+    np.testing.assert_allclose(path.coordinates, known, atol=1e-9)
+    np.testing.assert_allclose(path.distances, [bias, bias, 0], atol=1e-9)
+    inside = np.linalg.norm([torch.cat([(s[n] - states[-1][n]).flatten() for n in u]).numpy() for s in states]) ** 2
+    assert path.explained.sum() == pytest.approx(inside / (inside + 2 * bias**2))
+    batches = [(x.double(), t) for x, t in pairs()]
+    found = landscape.trajectory(model, F.cross_entropy, batches, states, directions=(u, skew), grid=3)
+    np.testing.assert_allclose(found.path_x, known[:, 0], atol=1e-9)
+    with pytest.raises(InputError, match="the directions are parallel"):
+        landscape.projected(states, model, [u, {n: 2 * t for n, t in u.items()}])
+
+
+def test_a_negative_running_variance_gives_no_loss():
+    a, b = SkipNet(seed=0), SkipNet(seed=1)
+    for model, variance in ((a, 1.0), (b, 0.5)):
+        for name, buffer in model.named_buffers():
+            if name.endswith("running_var"):
+                buffer.fill_(variance)
+    line = landscape.line(a, F.cross_entropy, pairs(image=(2, 6, 6)), landscape.between(a, b), span=(0, 2.5), grid=6)
+    assert np.isfinite(line.loss.values).tolist() == [True] * 5 + [False]  # at 2 the variances are zero

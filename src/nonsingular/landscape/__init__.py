@@ -14,7 +14,7 @@ from nonsingular.landscape.export import save_h5, save_vtk
 from nonsingular.landscape.fitting import Direction
 from nonsingular.landscape.losses import PRECISIONS, Losses
 from nonsingular.landscape.metrics import METRICS, accuracy
-from nonsingular.landscape.paths import Path, principal
+from nonsingular.landscape.paths import Path, principal, projected
 from nonsingular.landscape.roughness import compare, roughness
 from nonsingular.landscape.surface import DEFAULT, EXACT, Settings, line, surface, trajectory
 
@@ -42,6 +42,7 @@ __all__ = [
     "line",
     "normalised",
     "principal",
+    "projected",
     "roughness",
     "save",
     "save_h5",

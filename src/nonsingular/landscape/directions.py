@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from nonsingular.curvature import Hessian, Lanczos
 from nonsingular.errors import InputError
-from nonsingular.landscape.fitting import Direction, fitted
+from nonsingular.landscape.fitting import Direction, fitted, precise
 from nonsingular.objective import Loss, Objective, Options, brought
 from nonsingular.weights import Weights, state_of
 
-NORMALISATIONS = ("filter", "layer", "none")
+NORMALISATIONS = ("filter", "layer", "weight", "none")
 VECTORS = ("bias", "norm")
 """Kinds of parameters that random directions leave out unless kept: biases and other vectors, and normalisation's."""
 
@@ -50,7 +50,8 @@ def gaussian(
         model: its parameters give the shapes, and the norms to scale to.
         seed: of the draw.
         normalise: ``filter`` (each filter's direction gets the norm of the filter: for a linear layer the weights of
-            one unit), ``layer`` (each parameter's the norm of the parameter) or ``none``.
+            one unit), ``layer`` (each parameter's the norm of the parameter), ``weight`` (each entry is multiplied by
+            its weight) or ``none``.
         keep: ``bias`` and ``norm`` to move biases (and other vectors) and normalisation parameters as well; each such
             vector counts as one filter.
         only: prefixes of parameter names: the others stay where they are. Empty for all.
@@ -78,7 +79,7 @@ def gaussian(
         draw = torch.randn(p.shape, generator=generator)  # drawn for all, so that none shifts the others
         wanted = (kinds[name] == "weight" or kinds[name] in keep) and (not only or name.startswith(tuple(only)))
         if wanted and p.is_floating_point():
-            drawn[name] = draw.to(p.device, p.dtype)
+            drawn[name] = draw.to(p.device, precise(p).dtype)
     trained = {name: d for name, d in drawn.items() if parameters[name].requires_grad}
     if drawn and not trained and not frozen:
         raise InputError(
@@ -101,28 +102,35 @@ def normalised(direction: Direction, model: nn.Module, how: str) -> Direction:
     Args:
         direction: name -> tensor of the parameter's shape; buffers are left as they are.
         model: whose weights give the norms.
-        how: ``filter``, ``layer`` or ``none``.
+        how: ``filter``, ``layer``, ``weight`` (zero weights then stay) or ``none``.
 
     Raises:
         InputError: unknown normalisation, or every weight that moves is zero.
     """
     if how not in NORMALISATIONS:
         raise InputError(f"unknown normalisation {how!r}; there are {', '.join(NORMALISATIONS)}")
+    parameters = dict(model.named_parameters())
     if how == "none":
         return dict(direction)
-    parameters = dict(model.named_parameters())
-    transposed = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, _TRANSPOSED)}
+    if how == "weight":
+        return {n: d * precise(parameters[n].detach()) if n in parameters else d for n, d in direction.items()}
+    transposed = {f"{n}.weight" for n, m in model.named_modules() if _is_transposed(m)}
     typical = _typical([parameters[name].detach() for name in direction if name in parameters])
     scaled = dict(direction)
     for name, d in direction.items():
         if name in parameters:
-            weights = parameters[name].detach()
+            weights = precise(parameters[name].detach())
             if weights.dim() > 1 and not bool(weights.any()):
                 weights = torch.full_like(weights, typical)
             axes = _filter_axes(d, name in transposed) if how == "filter" else tuple(range(d.dim()))
             ours, theirs = (_norm(t, axes) for t in (d, weights))
             scaled[name] = d * torch.where(ours > 0, theirs / ours.clamp_min(torch.finfo(d.dtype).tiny), 0.0)
     return scaled
+
+
+def _is_transposed(module: nn.Module) -> bool:
+    """Whether the second axis of its weight counts outputs: transposed convolutions, and GPT-2's linear layers."""
+    return isinstance(module, _TRANSPOSED) or type(module).__name__ == "Conv1D"
 
 
 def _typical(weights: Sequence[Tensor]) -> float:
@@ -149,7 +157,7 @@ def between(start: Weights, end: Weights, model: nn.Module | None = None) -> Dir
         model = next((w for w in (start, end) if isinstance(w, nn.Module)), None)
     a, b = state_of(start, model), state_of(end, model)
     same_architecture([a, b])
-    found = {n: b[n].to(t.device) - t for n, t in a.items() if t.is_floating_point()}
+    found = {n: precise(b[n].to(t.device)) - precise(t) for n, t in a.items() if t.is_floating_point()}
     if not any(bool(d.any()) for d in found.values()):
         raise InputError("the two solutions are equal: there is no direction between them")
     return found if model is None else fitted(found, model, "the direction between the two")

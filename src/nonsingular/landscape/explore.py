@@ -35,8 +35,8 @@ class Look:
     """What to look at.
 
     Attributes:
-        directions: of planes: random ones, normalised by ``filter``, by ``layer`` or ``none``; or ``hessian``, the two
-            eigenvectors of largest absolute curvature.
+        directions: of planes: random ones, normalised by ``filter``, ``layer``, ``weight`` or ``none``; or ``hessian``,
+            the two eigenvectors of largest absolute curvature.
         keep: ``bias`` and ``norm`` to move biases and normalisation parameters too.
         seed: of the first pair of random directions; pair ``k`` has the seeds ``seed + 2 k`` and the next.
         planes: pairs of random directions.
@@ -124,7 +124,7 @@ def explore(
     for k in range(look.planes):
         x, y = _pair(here, brings[0], look, k)
         if k == 0:
-            reach = look.span or (1.0 if look.directions in ("filter", "layer") else _tenth(here, x))
+            reach = look.span or (1.0 if look.directions in ("filter", "layer", "weight") else _tenth(here, x))
         span = -reach, reach
         planes.append(surface(*brings, x, y, span=span, keep=folder / f"points-{k}.npz", **common))
         _export(look, folder / f"plane-{k}", planes[-1], [x, y], here)

@@ -74,10 +74,10 @@ def save_h5(
     ``accuracy`` was measured (``plot_1D.py`` needs it), and other metrics by their names. Directions go to
     ``NAME-directions.h5``, each a group of one data set a tensor, in the order of ``model.parameters()``, or of
     ``model.state_dict()`` where buffers move (their ``weights`` and ``states``); the path of a run to
-    ``NAME-projection.h5``.
+    ``NAME-projection.h5``. A map of the Hessian's extremes gives ``min_eig`` and ``max_eig``.
 
     Args:
-        found: from ``surface``, ``line`` or ``trajectory``.
+        found: from ``surface``, ``line`` or ``trajectory``; or from ``convexity``.
         path: the file, ``NAME.h5``.
         directions: of x, and of y; none writes no file of directions.
         model: whose they are.
@@ -91,14 +91,17 @@ def save_h5(
         InputError: results without ``loss`` over ``x`` alone or ``y`` and ``x``; directions without a model.
     """
     path = Path(path)
-    found = _grid(found)
+    mapped = {"min_eig": "smallest", "max_eig": "largest"} if "smallest" in found else {}
+    found = found if mapped else _grid(found)
     if directions and model is None:
         raise InputError("directions are written in the order of a model's parameters: give the model too")
     along = path.with_name(f"{path.stem}-directions{path.suffix}")
     content: dict[str, Any] = {"dir_file": str(along) if directions else "", "xcoordinates": found.x.values}
     if "y" in found.dims:
         content["ycoordinates"] = found.y.values
-    for name in _measured(found):
+    for name, variable in mapped.items():
+        content[name] = found[variable].transpose("y", "x").values
+    for name in () if mapped else _measured(found):
         if name == "loss":
             content[f"{split}_loss"] = found[name].values
         elif name == "accuracy":

@@ -49,6 +49,11 @@ def fitted(direction: Mapping[str, Tensor] | Tensor | np.ndarray, model: nn.Modu
     return found
 
 
+def precise(tensor: Tensor) -> Tensor:
+    """In float32 where it has 16 bits, too few for differences: losses of such models are computed in float32 too."""
+    return tensor.float() if tensor.is_floating_point() and tensor.element_size() < 4 else tensor
+
+
 def movement(directions: Mapping[str, Direction], parameters: Mapping[str, Tensor]) -> dict[str, object]:
     """What moves and what stays, for a result's attributes.
 

@@ -174,7 +174,8 @@ class Losses:
             on_point: called with (row, values, standard errors) as each point is done.
 
         Returns:
-            Values, the loss first (NaN or infinite where the model overflows), and the standard errors of taking a
+            Values, the loss first (NaN or infinite where the model overflows, NaN where a running variance is moved
+            below zero), and the standard errors of taking a
             subset: 0 where all samples are used, NaN where one sample gives none.
         """
         shape = len(points), len(self.quantities)
@@ -186,6 +187,7 @@ class Losses:
             beside = points[[*rows, *[start] * (width - len(rows))]]
             with torch.no_grad():
                 values = self._stacked(beside)[: len(rows)] if self._vectorised else self._one(points[start])[None]
+            values = np.where(self._possible(points[list(rows)])[:, None, None], values, math.nan)
             for row, pieces in zip(rows, values, strict=True):
                 found[row], errors[row] = self._summary(pieces)
                 on_point(row, found[row], errors[row])
@@ -227,6 +229,18 @@ class Losses:
             objective, state = self._folded_objective, self._folded.state(state)
         values = [self._measured(objective, state, b) for b in pieces or self._pieces.batches]
         return torch.stack(values).double().cpu().numpy()
+
+    def _possible(self, points: Points) -> np.ndarray:
+        """Where no running variance is negative, as it may become beyond the ends of a line between two networks."""
+        possible = np.ones(len(points), bool)
+        if self._normalisations:  # all of them are taken anew
+            return possible
+        for name in {n for d in self._directions for n in d if n.endswith("running_var")}:
+            centre = self._centre[name]
+            moves = torch.stack([d.get(name, torch.zeros_like(centre)) for d in self._directions])
+            variances = centre.double().cpu().numpy() + points @ moves.double().cpu().numpy()
+            possible &= (variances >= 0).all(axis=1)
+        return possible
 
     def _stacked(self, points: Points, pieces: Sequence[Batch] | None = None) -> np.ndarray:
         """Values ``[point, piece, quantity]``."""

@@ -36,7 +36,7 @@ def accuracy(output: Any, target: Tensor) -> Tensor:
         >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0]))
         tensor(0.5000, dtype=torch.float64)
     """
-    scores = getattr(output, "logits", output)
+    scores = output.get("logits", output) if isinstance(output, Mapping) else getattr(output, "logits", output)
     if not (isinstance(scores, Tensor) and isinstance(target, Tensor)):
         raise InputError(f"accuracy needs a tensor of scores, got {type(output).__name__}; give a function of your own")
     if scores.shape == target.shape and not target.is_floating_point():

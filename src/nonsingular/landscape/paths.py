@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nonsingular.errors import InputError
 from nonsingular.landscape.directions import VECTORS, kinds_of, known, same_architecture
-from nonsingular.landscape.fitting import Direction
+from nonsingular.landscape.fitting import Direction, fitted, precise
 from nonsingular.weights import Weights, state_of
 
 
@@ -55,7 +55,9 @@ def principal(states: Sequence[Weights], model: nn.Module, *, count: int = 2, ke
     known(keep)
     kinds = kinds_of(model)
     names = [n for n, kind in kinds.items() if n in named[-1] and (kind == "weight" or kind in keep)]
-    offsets = torch.stack([torch.cat([(s[n] - named[-1][n]).flatten().double().cpu() for n in names]) for s in named])
+    offsets = torch.stack(
+        [torch.cat([(s[n].double() - named[-1][n].double()).flatten().cpu() for n in names]) for s in named]
+    )
     centred = offsets - offsets.mean(0)
     values, vectors = torch.linalg.eigh(centred @ centred.T)
     values, vectors = values.flip(0), vectors.flip(1)
@@ -73,6 +75,54 @@ def principal(states: Sequence[Weights], model: nn.Module, *, count: int = 2, ke
     )
 
 
+def projected(states: Sequence[Weights], model: nn.Module, directions: Sequence[Direction]) -> Path:
+    """A training run in a plane that is given: the nearest point of it to each checkpoint (least squares).
+
+    Args:
+        states: as in ``principal``; the plane goes through the last.
+        model: the architecture.
+        directions: of the plane, of any lengths and angle; a flat vector or names to tensors.
+
+    Returns:
+        The path: ``coordinates`` are multiples of the directions, ``explained`` the share of the squared distances from
+        the last checkpoint that the first direction, and the others beside it, hold.
+
+    Raises:
+        InputError: fewer than two checkpoints, checkpoints of different architectures, directions that do not fit the
+            model or are parallel.
+    """
+    if len(states) < 2:
+        raise InputError(f"a path needs at least 2 checkpoints, got {len(states)}")
+    named = [state_of(s, model) for s in states]
+    same_architecture(named)
+    names = [n for n, _ in model.named_parameters() if n in named[-1]]
+    fits = [fitted(d, model, f"direction {k}") for k, d in enumerate(directions, 1)]
+    moving = {n for d in fits for n in d}
+    if stray := sorted(moving - set(names)):
+        raise InputError(f"a path is projected on weights only: a direction moves {stray[0]}")
+    offsets = torch.stack(
+        [torch.cat([(s[n].double() - named[-1][n].double()).flatten().cpu() for n in names]) for s in named]
+    )
+    columns = torch.stack(
+        [
+            torch.cat([(d[n] if n in d else torch.zeros_like(named[-1][n])).double().flatten().cpu() for n in names])
+            for d in fits
+        ],
+        1,
+    )
+    Q, R = torch.linalg.qr(columns)
+    if not bool((R.diagonal().abs() > 1e-9 * columns.norm(dim=0)).all()):
+        raise InputError("the directions are parallel: they span no plane")
+    inside = offsets @ Q
+    total = offsets.square().sum().clamp_min(torch.finfo(torch.float64).tiny)
+    return Path(
+        tuple(fits),
+        torch.linalg.solve_triangular(R, inside.T, upper=True).T.numpy(),
+        (inside.square().sum(0) / total).numpy(),
+        (offsets - inside @ Q.T).norm(dim=1).numpy(),
+    )
+
+
 def _unflatten(vector: Tensor, names: Sequence[str], like: Sequence[Tensor]) -> Direction:
     parts = vector.split([t.numel() for t in like])
-    return {n: v.view(t.shape).to(t.device, t.dtype) for n, v, t in zip(names, parts, like, strict=True)}
+    return {n: v.view(t.shape).to(t.device, precise(t).dtype) for n, v, t in zip(names, parts, like, strict=True)}

@@ -19,7 +19,7 @@ from nonsingular.landscape.fitting import Direction, fitted, movement
 from nonsingular.landscape.keeping import Kept, digest
 from nonsingular.landscape.losses import Losses
 from nonsingular.landscape.metrics import Metrics, chosen
-from nonsingular.landscape.paths import principal
+from nonsingular.landscape.paths import principal, projected
 from nonsingular.landscape.refinement import refine
 from nonsingular.landscape.statistics import STATISTICS
 from nonsingular.objective import Loss, Objective, Options, brought
@@ -181,6 +181,7 @@ def trajectory(
     batches: Any,
     states: Sequence[Weights],
     *,
+    directions: tuple[Direction, Direction] | None = None,
     margin: float = 0.25,
     moved: Sequence[str] = VECTORS,
     grid: int = 51,
@@ -197,6 +198,8 @@ def trajectory(
         loss_fn: as in ``line``.
         batches: as in ``line``.
         states: the checkpoints in order, each a module, a state dictionary, a file, or a flat vector.
+        directions: of another plane through the last checkpoint, on which the run is projected; None takes the plane of
+            its first two principal components.
         margin: how far the plane reaches beyond the path, as a share of its extent.
         moved: ``bias`` and ``norm``, as ``keep`` of ``directions.principal``.
         grid: points along each axis.
@@ -215,7 +218,7 @@ def trajectory(
     """
     within = model.model if isinstance(model, Objective) else model
     final = with_weights(within, states[-1], "the checkpoints do")
-    path = principal(states, final, keep=moved)
+    path = projected(states, final, directions) if directions else principal(states, final, keep=moved)
     x, y = path.directions
     spans = [_around(path.coordinates[:, k], margin) for k in range(2)]
     centre = model.at(final.state_dict()) if isinstance(model, Objective) else final
