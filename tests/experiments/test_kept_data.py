@@ -267,7 +267,7 @@ def test_judge_on_the_command_line(halves, capsys, tmp_path):
     assert cli.run(["judge", str(tmp_path)]) == 0
     said = capsys.readouterr()
     assert f"{claims[0]['id']}: of an older judge -> {verdict}" in said.out
-    assert "only a new run can judge its claims again" in said.err
+    assert "only a new run would keep them" in said.err
     assert rows(tmp_path / "new") == rows(halves / "both")
     assert rows(tmp_path / "old") == rows(halves / "a")
     assert not (tmp_path / "new" / "results.zarr").exists()

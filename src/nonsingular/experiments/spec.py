@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,17 @@ def at_scale(table: Mapping[str, Row], scale: str) -> Row:
     if scale not in table:
         raise InputError(f"unknown scale {scale!r}; the scales are {', '.join(SCALES)}")
     return table[scale]
+
+
+def _code(factory: Any) -> dict[str, str]:
+    """A user's class or function in a spec: its name, and a hash of its source, so that another one is recognised."""
+    named = getattr(factory, "func", factory)  # of functools.partial
+    try:
+        source = inspect.getsource(named)
+    except (OSError, TypeError):
+        source = ""
+    name = getattr(factory, "__qualname__", None) or repr(factory)
+    return {"name": str(name), "source": hashlib.sha256(source.encode()).hexdigest()[:16]}
 
 
 def digest(spec: str) -> str:
@@ -75,7 +87,7 @@ class Spec:
 
     def to_json(self) -> str:
         """The whole spec as JSON text, enough to run it again."""
-        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True)
+        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True, default=_code)
 
     @property
     def digest(self) -> str:

@@ -7,6 +7,7 @@ from nonsingular.networks.fully_connected import FullyConnected, Layer
 from nonsingular.networks.highway import Highway, HighwaySpec
 from nonsingular.networks.initialisation import INITIALISATIONS, initialise
 from nonsingular.networks.leakynet import LeakyNet, LeakyNetSpec
+from nonsingular.networks.own import OwnNetwork
 from nonsingular.networks.residual import Residual, ResidualSpec, plainnet, resnet, resnext, wide_resnet
 from nonsingular.networks.skips import copied, equalised, orthogonal, turned
 from nonsingular.networks.spec import NAMED, Architecture, NetworkSpec, build, named
@@ -31,6 +32,7 @@ __all__ = [
     "LeakyNet",
     "LeakyNetSpec",
     "NetworkSpec",
+    "OwnNetwork",
     "Residual",
     "ResidualSpec",
     "Stack",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from nonsingular.errors import InputError
-from nonsingular.networks import Architecture
+from nonsingular.networks import Architecture, OwnNetwork
 from nonsingular.training.breakers import Breaker
 from nonsingular.training.regularisers import BiasPenalty
 
@@ -23,12 +25,34 @@ def emulates_bfloat16(device: torch.device) -> bool:
 
 @dataclass(frozen=True)
 class Member:
-    """One kind of network in a comparison: its label, its architecture, its regulariser, what breaks its symmetry."""
+    """One kind of network in a comparison.
+
+    Attributes:
+        name: its label.
+        network: its architecture, or a class or function of one's own that gives a module (``networks.OwnNetwork``).
+        penalty: its regulariser.
+        breaker: what breaks its symmetry.
+
+    Raises:
+        InputError: a network that is neither.
+    """
 
     name: str
     network: Architecture
     penalty: BiasPenalty | None = None
     breaker: Breaker | None = None
+
+    def __init__(
+        self,
+        name: str,
+        network: Architecture | Callable[..., nn.Module],
+        penalty: BiasPenalty | None = None,
+        breaker: Breaker | None = None,
+    ) -> None:
+        own = isinstance(network, type) or not hasattr(network, "build")
+        values = (name, OwnNetwork(network) if own else network, penalty, breaker)  # type: ignore[arg-type]
+        for field, value in zip(("name", "network", "penalty", "breaker"), values, strict=True):
+            object.__setattr__(self, field, value)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def command(
     from nonsingular.papers.registry import experiment
 
     discard(out, "demo")
-    outcome = reproduced(experiment("demo").id, "laptop", Overrides(), out, None, device, resume=False)
+    outcome = reproduced(experiment("demo"), "laptop", Overrides(), out, None, device, resume=False)
     reached, claims = summary(outcome.results, COLUMNS), [j.to_json() for j in outcome.judgements]
     if json_:
         networks = {

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nonsingular.cli.commands import THE_PAPERS
-from nonsingular.cli.options import Folders, Json
+from nonsingular.cli.options import Figures, Folders, Json
 from nonsingular.cli.streams import print_json
 
 SHOWN = THE_PAPERS
@@ -17,15 +17,16 @@ SHOWN = THE_PAPERS
 def command(
     folders: Folders,
     out: Annotated[Path, typer.Option(help="Folder of the result; it holds nothing yet.")],
+    figure: Figures = None,
     json_: Json = False,
 ) -> None:
     """Put the runs of one study together that were computed apart, with other seeds, and judge them as one."""
     from nonsingular.cli.commands.reproduce import print_outcome
+    from nonsingular.cli.figures import known
     from nonsingular.cli.tables.claims import print_claims
     from nonsingular.experiments.report.merging import merge
-    from nonsingular.papers.registry import experiment
 
-    outcome = merge(folders, out, experiment)
+    outcome = merge(folders, out, known(figure or []))
     rows = [j.to_json() for j in outcome.judgements]
     if json_:
         print_json(rows)

@@ -15,6 +15,7 @@ from nonsingular.cli.streams import print_json
 from nonsingular.errors import InputError
 
 if TYPE_CHECKING:
+    from nonsingular.experiments.experiment import Experiment
     from nonsingular.experiments.overrides import Overrides
     from nonsingular.experiments.report.finished import Finished
     from nonsingular.experiments.reproduce import Outcome
@@ -31,7 +32,12 @@ class Engine(StrEnum):
 
 def command(
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="ID", help="Figures and tables, as --list shows.", show_default="none")
+        list[str] | None,
+        typer.Argument(
+            metavar="ID",
+            help="Figures and tables, as --list shows, or a file of your own: FILE.py:FIGURE.",
+            show_default="none",
+        ),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List every experiment with its status.")] = False,
     json_: Json = False,
@@ -64,11 +70,11 @@ def command(
 ) -> None:
     """Reproduce figures and tables of the papers: results, figures, claims with verdicts, and a report."""
     from nonsingular.cli.commands.report import write_pages
+    from nonsingular.cli.figures import experiment
     from nonsingular.cli.tables.claims import print_claims
     from nonsingular.experiments.looks import seconds
     from nonsingular.experiments.overrides import Overrides
     from nonsingular.experiments.report.finished import read
-    from nonsingular.papers.registry import experiment
 
     if list_:
         _print_list(json_)
@@ -87,13 +93,12 @@ def command(
         networks=tuple(networks.split(",")) if networks else (),
         precision=precision,
     )
-    for id in ids:
-        experiment(id)  # refuse an unknown id before the first one runs
+    chosen = [experiment(id) for id in ids]  # refuses an unknown one before the first one runs
     rows: list[dict[str, object]] = []
     finished: list[Finished] = []
-    for id in ids:
-        folder = (out if len(ids) == 1 else out / id) if out else Path("out") / id
-        outcome = reproduced(id, scale, overrides, folder, data_dir, device, resume, engine.value, time_left)
+    for found in chosen:
+        folder = (out if len(ids) == 1 else out / found.id) if out else Path("out") / found.id
+        outcome = reproduced(found, scale, overrides, folder, data_dir, device, resume, engine.value, time_left)
         judged = [j.to_json() for j in outcome.judgements]
         rows.extend(judged)
         if not json_:
@@ -121,7 +126,7 @@ def _print_list(json_: bool) -> None:
 
 
 def reproduced(
-    id: str,
+    found: Experiment,
     scale: str,
     overrides: Overrides,
     out: Path,
@@ -136,9 +141,7 @@ def reproduced(
     from nonsingular.experiments.overrides import make_spec
     from nonsingular.experiments.reproduce import reproduce, reproduce_until_decided
     from nonsingular.experiments.run.workspace import Workspace
-    from nonsingular.papers.registry import experiment
 
-    found = experiment(id)
     spec = make_spec(found, scale, overrides)
     where = options.device(device)
     options.warn_of_emulation(spec.training, where)

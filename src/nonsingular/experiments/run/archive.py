@@ -68,7 +68,7 @@ def read(folder: Path) -> xr.Dataset:
 
 def missing(folder: Path) -> InputError:
     """What is wrong with a folder without measured data."""
-    return InputError(f"{folder} holds no measured data ({FILE}): only a new run can judge its claims again")
+    return InputError(f"{folder} holds no measured data ({FILE}): only a new run would keep them")
 
 
 def described(results: xr.Dataset, labels: Mapping[str, str] | None = None, **attributes: Any) -> xr.Dataset:

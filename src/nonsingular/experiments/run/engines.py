@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import torch
@@ -27,6 +29,7 @@ from nonsingular.experiments.run.chunk import Measured, Row, Segment, train, tra
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.files import write_whole
+from nonsingular.networks import OwnNetwork
 from nonsingular.training.store import load_checkpoint, save_checkpoint
 
 ENGINES = ("local", "ray")
@@ -225,6 +228,8 @@ def _ray_engine(device: torch.device) -> Engine:
     def submit(rows: Sequence[Row], spec: Spec, task: Task, checkpoint: bytes | None, seconds: float) -> Any:
         if id(task) not in shared:
             shared[id(task)] = ray.put(task)
+            for module in _users_modules(spec):  # workers cannot import them: they are sent along
+                ray.cloudpickle.register_pickle_by_value(module)
         return stretch.remote(rows, spec, shared[id(task)], checkpoint, seconds)
 
     def first(handles: Sequence[Any]) -> Any:
@@ -232,3 +237,16 @@ def _ray_engine(device: torch.device) -> Engine:
 
     workers = max(1, int(ray.cluster_resources().get(kind, 1)))
     return Elsewhere(workers, submit, first, ray.get)
+
+
+def _users_modules(spec: Spec) -> list[ModuleType]:
+    """The modules that a user's own networks come from, and what these have imported from the same folder."""
+    factories = [m.network.factory for m in spec.networks if isinstance(m.network, OwnNetwork)]
+    sources = [sys.modules.get(getattr(factory, "__module__", "")) for factory in factories]
+    folders = {Path(file).resolve().parent for source in sources if (file := getattr(source, "__file__", None))}
+    found = []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and name != "__main__" and Path(file).resolve().parent in folders:
+            found.append(module)
+    return found

@@ -23,9 +23,13 @@ from nonsingular.experiments.run.instruments import INSTRUMENTS
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.files import write_whole
-from nonsingular.networks import build
+from nonsingular.measures import layer_names
+from nonsingular.networks import Architecture, OwnNetwork, build
 from nonsingular.training import Store, TrainingSpec, runs_that_fit
 from nonsingular.training.population import structure
+
+DIMENSIONS = {name: dims for instrument in INSTRUMENTS.values() for name, dims in instrument.variables.items()}
+"""Variable -> its dimensions beyond network, run and epoch."""
 
 
 def run_study(spec: Spec, workspace: Workspace) -> xr.Dataset:
@@ -43,7 +47,7 @@ def run_study(spec: Spec, workspace: Workspace) -> xr.Dataset:
     task = prepare(spec.data, workspace.data_dir)
     store = Store(workspace.folder / "results.zarr")
     if not store.path.exists():
-        store = _empty_store(store.path, spec, spec.training)
+        store = _empty_store(store.path, spec, spec.training, task)
     with engines.open_engine(workspace) as engine:
         chunks = _chunks(spec, task, spec.training, workspace, engine.workers)
         a_run = spec.training.epochs * spec.training.steps(len(task.train_labels))
@@ -59,7 +63,7 @@ def run_study(spec: Spec, workspace: Workspace) -> xr.Dataset:
     return store.read()
 
 
-def _empty_store(path: Path, spec: Spec, training: TrainingSpec) -> Store:
+def _empty_store(path: Path, spec: Spec, training: TrainingSpec, task: Task) -> Store:
     variables = {
         name: ("network", "run", "epoch", *dims)
         for instrument in spec.instruments
@@ -69,7 +73,7 @@ def _empty_store(path: Path, spec: Spec, training: TrainingSpec) -> Store:
         "network": np.array([m.name for m in spec.networks]),
         "run": np.arange(spec.runs) + spec.seed,
         "epoch": np.arange(training.epochs + 1),
-        "layer": np.arange(1, max(m.network.depth for m in spec.networks) + 1),
+        "layer": np.arange(1, max(_depth(m.network, task) for m in spec.networks) + 1),
     }
     if any("mode" in dims for dims in variables.values()):  # of matrices between hidden layers
         coordinates["mode"] = np.arange(1, max(getattr(m.network, "width", 1) for m in spec.networks) + 1)
@@ -79,6 +83,13 @@ def _empty_store(path: Path, spec: Spec, training: TrainingSpec) -> Store:
         "experiment": spec.experiment, "spec": spec.to_json(), "digest": spec.digest,
     }  # fmt: skip
     return Store.create(path, coordinates, variables, attributes, described)
+
+
+def _depth(network: Architecture, task: Task) -> int:
+    """Hidden layers; those of a user's own module are counted once it is built."""
+    if isinstance(network, OwnNetwork):
+        return len(layer_names(build(network, task.shape, task.classes, 0)))
+    return network.depth
 
 
 def _chunks(spec: Spec, task: Task, training: TrainingSpec, workspace: Workspace, workers: int) -> list[list[Row]]:
@@ -105,7 +116,9 @@ def _chunks(spec: Spec, task: Task, training: TrainingSpec, workspace: Workspace
 
 
 def _write(store: Store, spec: Spec, rows: Sequence[Row], epoch: int, measured: Measured) -> None:
-    """Put what was measured of ``rows`` into their places of the store."""
+    """Put what was measured of ``rows``, which have equally many layers, into their places of the store."""
+    by_layer = [name for name in measured if "layer" in DIMENSIONS.get(name, ())]
+    layers = measured[by_layer[0]].shape[1] if by_layer else 0
     for network in sorted({row.network for row in rows}):
         mine = [i for i, row in enumerate(rows) if row.network == network]
         store.write(
@@ -114,6 +127,6 @@ def _write(store: Store, spec: Spec, rows: Sequence[Row], epoch: int, measured: 
                 "network": network,
                 "run": slice(rows[mine[0]].run, rows[mine[-1]].run + 1),
                 "epoch": epoch,
-                "layer": slice(0, spec.networks[network].network.depth),
+                "layer": slice(0, layers),
             },
         )

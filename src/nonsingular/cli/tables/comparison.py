@@ -1,0 +1,28 @@
+"""Two results side by side."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from nonsingular.cli.terminal import console, number
+from nonsingular.experiments.report.comparing import Comparison
+
+
+def print_comparison(found: Comparison) -> None:
+    """What differs between the two, and by how much their measures do."""
+    shown = console()
+    shown.print(f"A: {escape(found.a)}\nB: {escape(found.b)}")
+    for phrase in found.differ:
+        shown.print(f"[dim]{escape(phrase)}[/]")
+    table = Table("measure", "network", "A", "B", "B minus A", "interval", box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in found.differences:
+        interval = "–" if row.interval is None else f"{number(row.interval[0])} to {number(row.interval[1])}"
+        names = (escape(row.label), escape(row.network or "all"))
+        table.add_row(*names, number(row.a), number(row.b), number(row.value), interval)
+    shown.print(table)
+    shown.print(
+        f"[dim]After the last epoch, layers averaged. Intervals are of 95 % each: of {len(found.differences)} such, "
+        "one in twenty leaves zero out by chance.[/]"
+    )

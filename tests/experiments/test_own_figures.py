@@ -1,0 +1,274 @@
+"""A user's own file of figures, with their own modules, runs like the papers' figures; results compare."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+
+from nonsingular import cli
+from nonsingular.errors import InputError
+from nonsingular.experiments.report.comparing import compare
+from nonsingular.experiments.run import archive
+from nonsingular.networks import NetworkSpec, OwnNetwork, build
+from nonsingular.training import Member
+
+FILE = """
+import torch
+from torch import nn
+
+from widths import WIDTH
+from nonsingular.data import DataSpec
+from nonsingular.experiments.claims import Claim
+from nonsingular.experiments.effects import faster
+from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.run.study import run_study
+from nonsingular.experiments.spec import Spec
+from nonsingular.networks import named
+from nonsingular.plots.curves import Panel, over_epochs
+from nonsingular.training import Member, TrainingSpec
+
+
+class MyModule(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(64, WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 10)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.second(torch.relu(self.first(x)))))
+
+
+def specs(scale, data=None):
+    return Spec(
+        "mine/first", scale, runs=2, data=DataSpec(data or "digits", train=200, test=50),
+        networks=(Member("mine", MyModule), Member("plain", named("plain", depth=4, width=8))),
+        training=TrainingSpec(epochs=2, batch=50, learning_rate=RATE),
+        instruments={"train_accuracy": None, "weight_norm": None, "gradient_norm": (0,)},
+    )
+
+
+RATE = 1e-2
+FIGURE = Experiment(
+    "mine/first", "Mine", specs, run_study,
+    lambda r: {"accuracy": over_epochs(r, [Panel("train_accuracy", "training accuracy (%)", percent=True)], "Mine")},
+    (Claim("mine/first/faster", "me", "Mine is faster.", lambda r: faster(r, "mine", "plain"), unit="points"),),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "figures_of_mine.py").write_text(FILE)
+    (folder / "widths.py").write_text("WIDTH = 6\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(home):
+    figure = str(home / "figures_of_mine.py") + ":FIGURE"
+    assert cli.run(["reproduce", figure, "--scale", "laptop", "--out", str(home / "whole"), "--runs", "3"]) == 0
+    return home / "whole", figure
+
+
+def test_it_leaves_what_every_experiment_leaves(finished, capsys):
+    folder, figure = finished
+    assert {"results.zarr", archive.FILE, "figures", "claims.json", "spec.json", "report.html"} <= {
+        p.name for p in folder.iterdir()
+    }
+    data = archive.read(folder)
+    assert data.layer.values.tolist() == [1, 2, 3, 4]
+    assert data.weight_norm.sel(network="mine", layer=[1, 2]).notnull().all()
+    assert data.weight_norm.sel(network="mine", layer=[3, 4]).isnull().all()
+    assert json.loads((folder / "spec.json").read_text())["networks"][0]["network"]["factory"]["name"] == "MyModule"
+    assert cli.run(["judge", str(folder)]) == 2
+    assert "name it with --figure FILE.py:NAME" in capsys.readouterr().err
+    assert cli.run(["judge", str(folder), "--figure", figure]) == 0
+
+
+def test_it_is_extended_and_merged(finished, tmp_path):
+    folder, figure = finished
+    grown, part, whole = (tmp_path / name for name in ("grown", "part", "whole"))
+
+    def made(out, *options):
+        assert cli.run(["reproduce", figure, "--scale", "laptop", "--out", str(out), *options]) == 0
+
+    made(grown, "--runs", "2")
+    made(part, "--seed", "2", "--runs", "1")
+    assert cli.run(["merge", str(grown), str(part), "--out", str(whole), "--figure", figure]) == 0
+    made(grown, "--runs", "3", "--resume")
+    xr.testing.assert_identical(archive.read(grown), archive.read(whole))
+    xr.testing.assert_allclose(archive.read(grown), archive.read(folder), rtol=1e-3)
+
+
+def test_another_source_is_another_spec(finished, home, tmp_path, capsys):
+    """In a process of its own: code that was executed stays as it was."""
+    folder, _ = finished
+    (tmp_path / "widths.py").write_text("WIDTH = 6\n")
+    (tmp_path / "figures_of_mine.py").write_text(FILE.replace("torch.relu(self.first", "torch.tanh(self.first"))
+    command = [sys.executable, "-m", "nonsingular", "reproduce", str(tmp_path / "figures_of_mine.py") + ":FIGURE"]
+    done = subprocess.run(
+        [*command, "--scale", "laptop", "--runs", "3", "--resume", "--out", str(folder)], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "another spec" in done.stderr
+
+
+def test_it_runs_on_ray(finished, tmp_path):
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's own switch to the loopback address
+    ray = pytest.importorskip("ray", reason="the extra ray is not installed")
+    folder, figure = finished
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    ray.init(num_cpus=1, _node_ip_address="127.0.0.1", **quiet)
+    options = ["--scale", "laptop", "--runs", "3", "--engine", "ray", "--out", str(tmp_path / "r")]
+    try:
+        assert cli.run(["reproduce", figure, *options]) == 0
+    finally:
+        ray.shutdown()
+    assert (tmp_path / "r" / "claims.json").read_text() == (folder / "claims.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("figures_of_mine.py:NONE", "has no experiment 'NONE'; it has FIGURE"),
+        ("figures_of_mine.py:MyModule", "has no experiment 'MyModule'"),
+        ("no_such.py:FIGURE", "no file"),
+        ("figures_of_mine.py", "FILE.py:NAME"),
+    ],
+)
+def test_what_is_no_figure_is_one_line(home, capsys, monkeypatch, name, message):
+    monkeypatch.chdir(home)
+    assert cli.run(["reproduce", name, "--scale", "smoke", "--out", "o"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+# --- modules ------------------------------------------------------------------------------------------------
+
+
+class Plain(nn.Linear):
+    def __init__(self):
+        super().__init__(8, 3)
+
+
+def sized(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), classes))
+
+
+def random_of_all_kinds():
+    import random
+
+    network = nn.Linear(8, 3)
+    with torch.no_grad():
+        network.bias[0], network.bias[1] = random.random(), float(np.random.random())  # noqa: NPY002
+    return network
+
+
+@pytest.mark.parametrize("factory", [Plain, sized, random_of_all_kinds, lambda: nn.Linear(8, 3)])
+def test_modules_are_drawn_from_their_seed_and_nothing_else_is(factory):
+    network = Member("mine", factory).network
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    a, again, b = (build(network, 8, 3, seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.rand(3), expected)
+    for p, q, r in zip(a.parameters(), again.parameters(), b.parameters(), strict=True):
+        assert torch.equal(p, q)
+        assert not torch.equal(p, r)
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        (lambda: nn.Linear(8, 4), "must give 3 logits a sample, for 2 samples it gave (2, 4)"),
+        (lambda: nn.Linear(7, 3), "does not take samples of shape (8,)"),
+        (lambda: "text", "must give a torch.nn.Module, it gave str"),
+        (lambda: 1 / 0, "cannot be built: ZeroDivisionError"),
+    ],
+)
+def test_other_modules_are_refused_when_they_are_built(factory, message):
+    with pytest.raises(InputError) as refused:
+        build(OwnNetwork(factory), 8, 3, 0)
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [(nn.Linear(2, 2), "give the class Linear"), (lambda a, b, c: None, "with two"), (3, "a class or function")],
+)
+def test_what_gives_no_network_is_refused_at_once(given, message):
+    with pytest.raises(InputError, match=message):
+        Member("mine", given)
+
+
+def test_described_networks_are_as_before():
+    assert Member("plain", NetworkSpec(3, 8)) == Member(name="plain", network=NetworkSpec(3, 8))
+    assert isinstance(Member("plain", NetworkSpec(3, 8)).network, NetworkSpec)
+
+
+# --- compare ------------------------------------------------------------------------------------------------
+
+
+def kept(folder, accuracies, networks=("plain", "skip")):
+    """A finished result with these final accuracies, ``[network, run]``."""
+    folder.mkdir()
+    values = np.stack([np.full(np.shape(accuracies), np.nan), accuracies], axis=-1)
+    data = xr.Dataset(
+        {
+            "train_accuracy": (("network", "run", "epoch"), values),
+            "field": (("run", "x"), np.zeros((values.shape[1], 2))),
+        },
+        {"network": list(networks), "run": np.arange(values.shape[1]), "epoch": [0, 1]},
+    )
+    archive.write(folder, archive.described(data))
+    (folder / "claims.json").write_text("[]")
+    (folder / "spec.json").write_text(json.dumps({"experiment": "x/y", "scale": "smoke", "runs": values.shape[1]}))
+    return folder
+
+
+def test_effects_between_results_have_their_intervals(tmp_path):
+    rng = np.random.default_rng(1)
+    a = kept(tmp_path / "a", np.array([[0.5], [0.6]]) + 0.01 * rng.normal(size=(2, 10)))
+    b = kept(tmp_path / "b", np.array([[0.7], [0.6]]) + 0.01 * rng.normal(size=(2, 12)))
+    plain, skip = compare(a, b).differences
+    assert (plain.variable, plain.label, plain.network, plain.runs) == (
+        "train_accuracy", "training accuracy (%)", "plain", (10, 12)
+    )  # fmt: skip
+    assert plain.value == pytest.approx(20, abs=1.5)
+    assert plain.value == pytest.approx(plain.b - plain.a)
+    assert plain.interval[0] > 0
+    assert skip.interval[0] < 0 < skip.interval[1]
+    (mirrored, _) = compare(b, a).differences
+    assert mirrored.value == pytest.approx(-plain.value)
+
+
+def test_compare_on_the_command_line(tmp_path, capsys):
+    a, b = kept(tmp_path / "a", np.full((2, 3), 0.5)), kept(tmp_path / "b", np.full((2, 3), 0.25))
+    assert cli.run(["compare", str(a), str(b), "--out", str(tmp_path / "o"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["value"] for row in found["differences"]] == [-25.0, -25.0]
+    assert found == json.loads((tmp_path / "o" / "comparison.json").read_text())
+    assert {p.name for p in (tmp_path / "o").glob("comparison.*")} >= {"comparison.png", "comparison.svg"}
+    assert cli.run(["compare", str(a), str(b), "--out", str(tmp_path / "o")]) == 0
+    assert "B minus A" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--variables", "field"], "both have train_accuracy"), (["--variables", "nothing"], "cannot be compared")],
+)
+def test_what_cannot_be_compared_is_one_line(tmp_path, capsys, options, message):
+    a, b = kept(tmp_path / "a", np.full((2, 3), 0.5)), kept(tmp_path / "b", np.full((2, 3), 0.25))
+    assert cli.run(["compare", str(a), str(b), "--out", str(tmp_path / "o"), *options]) == 2
+    assert message in capsys.readouterr().err
+    other = kept(tmp_path / "c", np.full((1, 3), 0.5), ["else"])
+    with pytest.raises(InputError, match="no network in common: one has plain, skip, the other else"):
+        compare(a, other)
