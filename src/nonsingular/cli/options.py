@@ -53,7 +53,12 @@ Samples = Annotated[int, typer.Option("--samples", help="Training images of the 
 
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders that reproduce has written.")]
 Figures = Annotated[
-    list[str] | None, typer.Option("--figure", help="FILE.py:NAME of an experiment of your own that is among them.")
+    list[str] | None,
+    typer.Option(
+        "--figure",
+        help="FILE.py:NAME of an experiment of your own that is among them.",
+        show_default="the papers' alone",
+    ),
 ]
 Scale = Annotated[str, typer.Option("--scale", help="smoke (seconds), laptop (minutes), overnight (hours) or paper.")]
 OtherData = Annotated[str | None, typer.Option("--data", help="Data set.", show_default="the scale's")]
