@@ -83,11 +83,17 @@ class Diagnosis:
             found["proof"] = self.proof.to_json()
         return found
 
-    def report(self, path: str | Path, title: str = "network") -> Path:
-        """Write a self-contained HTML page and return its path."""
+    def report(self, path: str | Path, title: str = "network", source: str | Path | None = None) -> Path:
+        """Write a self-contained HTML page and return its path.
+
+        Args:
+            path: of the page.
+            title: what was diagnosed.
+            source: the file that builds the network: the next step is then a diff where it can be.
+        """
         from nonsingular.diagnosis.report import write_report
 
-        return write_report(Path(path), self, title)
+        return write_report(Path(path), self, title, None if source is None else Path(source))
 
     def __str__(self) -> str:
         lines = [f"{f.severity:.2f}  {f.kind}  {', '.join(f.layers[:4]) or f.where}".rstrip() for f in self.findings]

@@ -26,21 +26,25 @@ class Steps:
 
     Attributes:
         kind: class of ``torch.optim``.
-        groups: the names of the parameters and the settings of each group; names that no group has are not trained.
-            None for the names stands for all parameters.
+        groups: the names of the parameters and the settings of each group; None for the names stands for all.
+        left_out: names of the network's parameters that no group has: they are not trained. What a treatment adds goes
+            to the first group.
         clip: norm to which each copy's gradient is clipped; None clips nothing.
     """
 
     kind: Callable[..., torch.optim.Optimizer]
     groups: tuple[tuple[tuple[str, ...] | None, Mapping[str, Any]], ...]
+    left_out: frozenset[str] = frozenset()
     clip: float | None = None
 
     def __call__(self, stacked: Mapping[str, Tensor]) -> torch.optim.Optimizer:
         """The optimiser over parameters ``[run, ...]`` by name."""
-        groups = [
-            {**settings, "params": [p for n, p in stacked.items() if p.requires_grad and (names is None or n in names)]}
-            for names, settings in self.groups
-        ]
+        groups: list[dict[str, Any]] = [{**settings, "params": []} for _, settings in self.groups]
+        for name, p in stacked.items():
+            own = _unwrapped(name)
+            if p.requires_grad and own not in self.left_out:
+                held = (i for i, (names, _) in enumerate(self.groups) if names is None or own in names)
+                groups[next(held, 0)]["params"].append(p)
         optimiser = self.kind([g for g in groups if g["params"]])
         if self.clip is not None:
             optimiser.register_step_pre_hook(_clipped(self.clip))
@@ -106,7 +110,7 @@ def like(optimiser: Optimiser, model: nn.Module) -> Steps:
             f"copies cannot be trained side by side with {kind.__name__}; for the proof name one of "
             f"{', '.join(ELEMENTWISE[:4])}, ..."
         )
-    names = {id(p): name for name, p in model.named_parameters()}
+    names = {id(p): _unwrapped(name) for name, p in model.named_parameters()}
     groups = []
     for group in made.param_groups:
         held = tuple(names[id(p)] for p in group["params"] if id(p) in names)
@@ -114,7 +118,12 @@ def like(optimiser: Optimiser, model: nn.Module) -> Steps:
             groups.append((held, {k: _plain(v) for k, v in group.items() if k not in PASSED_ON}))
     if not groups:
         raise InputError("the optimiser holds none of the model's parameters: it was made for another model")
-    return Steps(kind, tuple(groups))
+    return Steps(kind, tuple(groups), frozenset(names.values()) - {n for held, _ in groups for n in held})
+
+
+def _unwrapped(name: str) -> str:
+    """A parameter's name without the wrappers that treatments put around modules."""
+    return ".".join(part for part in name.split(".") if part != "module")
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ import ast
 import difflib
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from nonsingular.diagnosis.programs import CLIP
@@ -30,20 +31,30 @@ def diff(path: Path, trial: Trial) -> str:
     Returns:
         "" where the change is none of the file, or could stand in more than one place.
     """
-    find = _finder(trial)
-    if find is None or not path.is_file():
+    if not path.is_file():
         return ""
-    source = path.read_text(encoding="utf-8")
+    source = changed = path.read_text(encoding="utf-8")
+    for name in trial.treatment.split(" + "):
+        edited = _edited(changed, replace(trial, treatment=name))
+        if edited is None:
+            return ""
+        changed = edited
+    before, after = (text.splitlines(keepends=True) for text in (source, changed))
+    return "".join(difflib.unified_diff(before, after, path.name, path.name, n=2))
+
+
+def _edited(source: str, trial: Trial) -> str | None:
+    find = _finder(trial)
+    if find is None:
+        return None
     try:
         found = find(ast.parse(source), source)
     except (SyntaxError, ValueError):
-        return ""
+        return None
     if len(found) != 1:
-        return ""
+        return None
     [(start, end, new)] = found
-    changed = source[:start] + new + source[end:]
-    before, after = (text.splitlines(keepends=True) for text in (source, changed))
-    return "".join(difflib.unified_diff(before, after, path.name, path.name, n=2))
+    return source[:start] + new + source[end:]
 
 
 def _finder(trial: Trial) -> Callable[[ast.AST, str], list[Edit]] | None:

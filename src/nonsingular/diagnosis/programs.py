@@ -7,7 +7,7 @@ not apply.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -214,6 +214,19 @@ def of_network(treat: Callable[[nn.Module, Any, int], Treated]) -> Change:
     def change(arm: Arm) -> tuple[Arm, str]:
         treated = [treat(n, arm.example, seed) for seed, n in enumerate(arm.networks)]
         return replace(arm, networks=tuple(t.model for t in treated)), treated[0].what
+
+    return change
+
+
+def together(changes: Sequence[Change]) -> Change:
+    """Several treatments, one after another."""
+
+    def change(arm: Arm) -> tuple[Arm, str]:
+        said = []
+        for one in changes:
+            arm, what = one(arm)
+            said.append(what)
+        return arm, "; ".join(said)
 
     return change
 

@@ -162,8 +162,10 @@ def proved(
     scale = scale or scaled(untreated, [before])
     trials = []
     for name, change in treatments.items():
+        known_already = name in kept
         trials.append(_trial(name, change, untreated, protocol, kept, scale))
-        on_run(name)
+        if not known_already:
+            on_run(name)
     return Proof(protocol, untreated.steps, before, scale.constant, tuple(_ranked(trials)))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import jinja2
 import torch
 
+from nonsingular.diagnosis.advice import next_step
 from nonsingular.diagnosis.diagnosis import Diagnosis
 from nonsingular.diagnosis.records import Layer
 from nonsingular.files import write_whole
@@ -34,16 +35,18 @@ COLUMNS: tuple[tuple[str, str, Callable[[Layer], float], bool], ...] = (
 )
 
 
-def write_report(path: Path, diagnosis: Diagnosis, title: str) -> Path:
-    """Write the page and return its path."""
+def write_report(path: Path, diagnosis: Diagnosis, title: str, source: Path | None = None) -> Path:
+    """Write the page and return its path; with the user's file the next step is a diff where it can be."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("nonsingular.diagnosis"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["number"] = _number
+    environment.filters |= {"number": _number, "percent": _percent, "points": _points}
     figures = {name: _embedded(figure) for name, figure in _figures(diagnosis).items()}
     page = environment.get_template("diagnosis.html").render(
         title=title,
         diagnosis=diagnosis,
+        advice=next_step(diagnosis, source),
+        untreated=diagnosis.learns.rows[0].learned.value if diagnosis.learns else math.nan,
         look=diagnosis.look,
         size=sum(p.size for p in diagnosis.look.parameters),
         columns=COLUMNS,
@@ -72,8 +75,9 @@ def _figures(diagnosis: Diagnosis) -> dict[str, Figure]:
     if proof and tried:
         paths = {"untreated": proof.untreated.path, **{t.treatment: t.treated.path for t in tried if t.treated}}
         figures["Training with and without treatments"] = plots.training(proof.untreated.points, paths)
-        effects = [(t.effect.value, t.effect.low, t.effect.high) for t in tried]
-        figures["What treatments did"] = plots.gains([t.treatment for t in tried], effects)
+        effects = [(100 * t.gained.value, 100 * t.gained.low, 100 * t.gained.high) for t in tried]
+        helped = [t.verdict == "helps" for t in tried]
+        figures["What treatments did"] = plots.gains([t.treatment for t in tried], effects, helped)
     return figures
 
 
@@ -133,3 +137,11 @@ def _number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "–"
     return "∞" if math.isinf(value) else f"{value:.3g}"
+
+
+def _percent(share: float) -> str:
+    return "–" if not math.isfinite(share) else f"{round(100 * share)} %"
+
+
+def _points(share: float) -> str:
+    return "–" if not math.isfinite(share) else f"{round(100 * share):+d}"

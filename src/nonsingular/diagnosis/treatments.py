@@ -326,6 +326,9 @@ PRESCRIPTIONS: dict[str, Prescription] = {
 }
 """Treatments that need nothing but the model and a batch: name -> (model, inputs, seed) -> treated copy."""
 
+TAKES_INPUTS = ("add_skips", "rescale_input", "shrink_branches")
+"""Those that look at a batch."""
+
 
 def _hidden(model: nn.Module) -> dict[str, nn.Module]:
     """All layers but the last, which is the readout."""

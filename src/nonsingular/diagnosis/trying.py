@@ -12,7 +12,7 @@ from nonsingular.diagnosis.course import Arm, Curve, Protocol, arm
 from nonsingular.diagnosis.findings import Finding
 from nonsingular.diagnosis.learnability import Learnability, learnability
 from nonsingular.diagnosis.optimisers import Optimiser, Steps, like
-from nonsingular.diagnosis.programs import TREATMENTS
+from nonsingular.diagnosis.programs import TREATMENTS, together
 from nonsingular.diagnosis.prove import Build, Proof, copies, known, proved
 from nonsingular.errors import InputError
 
@@ -95,7 +95,25 @@ def tried(
     names = _chosen(untreated, advised, learns)
     if not names:
         return Tried(learns, None)
-    return Tried(learns, proved(untreated, known(names), protocol, kept, on_run, scale))
+    changes = known(names)
+    proof = proved(untreated, changes, protocol, kept, on_run, scale)
+    pairs = _pairs(advised, proof)
+    if pairs:
+        changes |= {" + ".join(pair): together([changes[name] for name in pair]) for pair in pairs}
+        proof = proved(untreated, changes, protocol, kept, on_run, scale)  # what was trained is kept
+    return Tried(learns, proof)
+
+
+def _pairs(advised: Sequence[str], proof: Proof) -> list[tuple[str, str]]:
+    """What the first finding calls for with each of the two that helped most, where the former alone does not help.
+
+    A mistake of the program may be hidden behind a step that is too small.
+    """
+    first = next((t for t in proof.trials if t.treatment in advised[:1]), None)
+    if first is None or first.verdict in ("helps", "hurts"):
+        return []
+    helped = [t.treatment for t in proof.trials if t.verdict == "helps"]
+    return [(first.treatment, name) for name in helped[:2]]
 
 
 def _chosen(untreated: Arm, advised: Sequence[str], learns: Learnability) -> list[str]:

@@ -79,20 +79,20 @@ def training(points: Sequence[int], paths: Mapping[str, Sequence[Sequence[float]
         return figure
 
 
-def gains(names: Sequence[str], effects: Sequence[tuple[float, float, float]]) -> Figure:
-    """Final training loss, treated minus untreated, with its 95 % interval; left of zero is better."""
+def gains(names: Sequence[str], effects: Sequence[tuple[float, float, float]], helped: Sequence[bool]) -> Figure:
+    """What treated copies learned more than untreated ones, in points, with its 95 % interval; right is better."""
     with style():
         figure = new_figure(7, 0.9 + 0.36 * len(names))
         axes = figure.subplots()
-        for y, (value, low, high) in enumerate(effects):
+        for y, ((value, low, high), good) in enumerate(zip(effects, helped, strict=True)):
             known = all(math.isfinite(x) for x in (value, low, high))
-            colour = COLOURS[2] if known and high < 0 else COLOURS[1] if known and low > 0 else GREY
+            colour = COLOURS[2] if good else COLOURS[1] if known and high < 0 else GREY
             if known:
                 axes.errorbar(value, y, xerr=[[value - low], [high - value]], fmt="o", color=colour, capsize=3)
         axes.axvline(0, color=BLACK, lw=0.8)
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xlabel("training loss, treated minus untreated (95 % interval)")
+        axes.set_xlabel("learned, treated minus untreated (points; 95 % interval)")
         return figure
 
 

@@ -1,0 +1,62 @@
+"""The next step: the first thing to change, in words and to copy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nonsingular.diagnosis.patches import diff
+from nonsingular.diagnosis.programs import PROGRAMS
+from nonsingular.diagnosis.treatments import TAKES_INPUTS
+
+if TYPE_CHECKING:
+    from nonsingular.diagnosis.diagnosis import Diagnosis
+    from nonsingular.diagnosis.prove import Trial
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do next.
+
+    Attributes:
+        words: a sentence or two.
+        code: to copy: a diff against the user's file, or Python; or "".
+    """
+
+    words: str
+    code: str = ""
+
+
+def next_step(diagnosis: Diagnosis, source: Path | None = None) -> Advice | None:
+    """The proved change that helps most, else the remedy of the first finding; None where there is nothing to do.
+
+    Args:
+        diagnosis: with or without a proof.
+        source: the file that builds the network.
+    """
+    best = diagnosis.proof.best if diagnosis.proof else None
+    first = next((f for f in diagnosis.findings if f.remedy), None)
+    if best is not None:
+        gained = f"{100 * best.gained.value:.0f} points more" if best.gained.runs else "where untreated copies diverge"
+        words = f"{best.what[:1].upper()}{best.what[1:]}: proved here, treated copies learn {gained}."
+        if first is not None and diagnosis.findings[0] is first:
+            words = f"{first.remedy} Also proved here: {words[:1].lower()}{words[1:]}"
+        return Advice(words, (diff(source, best) if source else "") or code(best))
+    if first is not None:
+        return Advice(first.remedy)
+    if diagnosis.learns is not None:
+        return Advice(diagnosis.learns.words)
+    if diagnosis.findings:
+        return Advice("Add --steps 200 (steps=200 in Python) to see which treatment helps on your own batches.")
+    return None
+
+
+def code(trial: Trial) -> str:
+    """A treatment of the network as a line of Python; "" for one of the program."""
+    lines = []
+    for name in trial.treatment.split(" + "):
+        if name not in PROGRAMS:
+            inputs = ", inputs" if name in TAKES_INPUTS else ""
+            lines.append(f"model = ns.treatments.{name}(model{inputs}).model")
+    return "\n".join(lines)
