@@ -94,8 +94,14 @@ def test_a_diagnosis(capsys, monkeypatch, width, diagnosis):
     for trial in found.proof.trials:
         assert any(line.startswith(trial.verdict) for line in said)
         assert trial.treatment in " ".join(said)
-        if trial.effect.runs:
-            assert {number(trial.effect.value), number(trial.effect.low), number(trial.effect.high)} <= shown
+        gained = trial.gained
+        assert gained.runs
+        assert {f"{round(100 * x):+d}" for x in (gained.value, gained.low, gained.high)} <= shown
+        assert str(round(100 * trial.reached.value)) in shown
+    assert found.learns
+    for row in found.learns.rows:
+        assert row.arm in " ".join(said)
+        assert {str(round(100 * row.learned.value)), number(row.first), number(row.loss)} <= shown
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -191,7 +191,15 @@ def test_the_page_in_a_browser(browser, tmp_path):
     assert page.locator("#findings article h3").first.inner_text().startswith(f"1. {found.findings[0].kind}")
     assert page.locator("#layers tbody tr").count() == len(found.layers)
     assert page.locator("#layers svg polyline").count() == 21
-    assert page.locator("#proof tbody tr").count() == len(found.proof.trials)
+    assert page.locator("#proof tbody tr").count() == 1 + len(found.proof.trials)  # and the untreated copies
+    assert page.locator("#learns tbody tr").count() == 4
+    assert page.locator("#next").inner_text().startswith("Next step")
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(background)
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate(background) != light
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
     images = page.locator("figure img")
     assert images.count() == 3
     assert all(images.nth(i).evaluate("e => e.complete && e.naturalWidth > 0") for i in range(3))

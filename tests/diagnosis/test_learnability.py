@@ -307,6 +307,7 @@ def train_step(model, batch, optimiser):
         ("learning_rate_0.1x", "", "lr=0.5", "lr=0.05"),
         ("remove_last_activation", "the last softmax removed", "F.softmax(self.out(x), dim=1)", "return self.out(x)"),
         ("another_loss", "CrossEntropyLoss instead of MSELoss", "nn.MSELoss()", "nn.CrossEntropyLoss()"),
+        ("adam", "", "SGD(model.parameters(), lr=0.5", "torch.optim.Adam(model.parameters(), lr=1e-3)"),
         ("no_weight_decay", "", "weight_decay=0.1", "weight_decay=0.0"),
         ("clip_gradients", "", "", "clip_grad_norm_(model.parameters(), 1)"),
     ],

@@ -58,6 +58,16 @@ class Target:
         if not callable(self._factory):
             raise InputError(f"{target} is {_a(self._factory)}; it must be a function that returns a model")
 
+    @property
+    def file(self) -> Path | None:
+        """The file that the code is in, where it is one."""
+        found = getattr(self._code.module, "__file__", None)
+        return Path(found) if found else None
+
+    def companion(self, name: str) -> Any:
+        """Another function of the same code, such as ``optimiser(model)``; None where it has none."""
+        return _companion(self._code, name)
+
     def build(self, checkpoint: Path | None = None, seed: int | None = None) -> tuple[nn.Module, LossFn | None]:
         """A model in evaluation mode, and the loss that came with it, if one did.
 
@@ -111,6 +121,10 @@ class TrainingStep:
         if not callable(self._step):
             raise InputError(f"{place} has no function {name!r}: --step calls it as {name}(model, batch, optimiser)")
 
+    def companion(self, name: str) -> Any:
+        """Another function of the same code, such as ``optimiser(model)``; None where it has none."""
+        return _companion(self._code, name)
+
     def rehearse(self, model: nn.Module, batches: Batches, optimiser: str, rate: float) -> Rehearsal:
         """Some steps, observed; afterwards the model is as before.
 
@@ -125,16 +139,16 @@ class TrainingStep:
         """
         from nonsingular.diagnosis.loop import rehearse
 
-        own_batches, own_optimiser = (getattr(self._code.module, n, None) for n in ("batches", "optimiser"))
+        own_batches, own_optimiser = self.companion("batches"), self.companion("optimiser")
 
         def go() -> Rehearsal:
             model.train()  # as a training loop has it, that its step may take for granted
-            if callable(own_optimiser):
+            if own_optimiser is not None:
                 held = own_optimiser(model)
             else:
                 kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimiser]
                 held = kind([p for p in model.parameters() if p.requires_grad], lr=rate)
-            return rehearse(model, self._step, own_batches() if callable(own_batches) else batches, held)
+            return rehearse(model, self._step, batches if own_batches is None else own_batches(), held)
 
         mode = model.training
         try:
@@ -145,6 +159,11 @@ class TrainingStep:
             raise
         finally:
             model.train(mode)
+
+
+def _companion(code: Any, name: str) -> Any:
+    found = getattr(code.module, name, None)
+    return found if callable(found) and not isinstance(found, type) else None
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,9 @@ def next_step(diagnosis: Diagnosis, source: Path | None = None) -> Advice | None
     best = diagnosis.proof.best if diagnosis.proof else None
     first = next((f for f in diagnosis.findings if f.remedy), None)
     if best is not None:
-        gained = f"{100 * best.gained.value:.0f} points more" if best.gained.runs else "where untreated copies diverge"
-        words = f"{best.what[:1].upper()}{best.what[1:]}: proved here, treated copies learn {gained}."
-        if first is not None and diagnosis.findings[0] is first:
-            words = f"{first.remedy} Also proved here: {words[:1].lower()}{words[1:]}"
+        gained = f"{round(100 * best.gained.value)} points more" if best.gained.runs else "where untreated ones diverge"
+        change = first.remedy if first is not None and first is diagnosis.findings[0] else ""
+        words = f"{change} Proved here: {best.what}; treated copies learn {gained}.".strip()
         return Advice(words, (diff(source, best) if source else "") or code(best))
     if first is not None:
         return Advice(first.remedy)

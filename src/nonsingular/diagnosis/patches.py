@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from nonsingular.diagnosis.optimisers import ELEMENTWISE
 from nonsingular.diagnosis.programs import CLIP
 from nonsingular.diagnosis.prove import Trial
 
@@ -76,6 +77,8 @@ def _finder(trial: Trial) -> Callable[[ast.AST, str], list[Edit]] | None:
         ]
     if name == "clip_gradients":
         return _clips
+    if name == "adam":
+        return _optimisers
     return None
 
 
@@ -125,6 +128,17 @@ def _losses(tree: ast.AST, source: str, old: str, new: str) -> list[Edit]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and _last(node.func) == old
     ]
+
+
+def _optimisers(tree: ast.AST, source: str) -> list[Edit]:
+    """The optimiser that is made, as Adam over the same parameters."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _last(node.func) in ELEMENTWISE and len(node.args) == 1:
+            name = _span(node.func, source)[1] - len(_last(node.func))
+            held = slice(*_span(node.args[0], source))
+            found.append((name, _span(node, source)[1], f"Adam({source[held]}, lr=1e-3)"))
+    return found
 
 
 def _clips(tree: ast.AST, source: str) -> list[Edit]:

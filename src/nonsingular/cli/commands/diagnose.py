@@ -32,8 +32,13 @@ def command(
     steps: Annotated[int, typer.Option(help="Train copies for so many steps to prove the treatments.")] = 0,
     seeds: Annotated[int, typer.Option(help="Runs of each copy.")] = 5,
     batch: Annotated[int, typer.Option(help="Samples a step.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="Of the copies' training.")] = 1e-3,
-    optimiser: Annotated[str, typer.Option(help="Of the copies' training: adam or sgd.")] = "adam",
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of the copies' training.", show_default="0.001, or the file's own")
+    ] = None,
+    optimiser: Annotated[
+        str | None,
+        typer.Option(help="Of the copies' training: adam or sgd.", show_default="the file's optimiser(model), or adam"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The random state in which the factory is called.")] = 0,
     seconds: Annotated[float, typer.Option(help="Look at no further batch after so long.")] = 60.0,
     curvature: Annotated[
@@ -64,6 +69,8 @@ def command(
     if steps < 0:
         raise InputError(f"steps must be at least 0, got {steps}")
     place = options.device(device)
+    named = learning_rate is not None or optimiser is not None
+    learning_rate, optimiser = 1e-3 if learning_rate is None else learning_rate, optimiser or "adam"
     protocol = diagnosis.Protocol(max(steps, 1), seeds, batch, learning_rate, optimiser)
 
     if samples is None:
@@ -75,6 +82,7 @@ def command(
     def build(number: int) -> torch.nn.Module:
         return mine.target.build(checkpoint, seed + number)[0].to(place)
 
+    own = None if named else (rehearsed or mine.target).companion("optimiser")
     observed = rehearsed.rehearse(model, mine.batches, optimiser, learning_rate).numbers if rehearsed else {}
     settings = {"data": data, "batches": batches and str(batches), "scaling": scaling, "samples": samples, "seed": seed}
     with held(out), Bar() as bar:
@@ -83,14 +91,14 @@ def command(
         found = diagnosis.diagnose(
             model, mine.loss_of_outputs, mine.batches, steps=steps, protocol=protocol, build=build, curvature=curvature,
             kept=kept, budget=diagnosis.Budget(seconds=seconds), on_progress=bar.note,
-            observed=observed,
+            observed=observed, optimiser=own,
         )  # fmt: skip
         write_whole(out / "diagnosis.json", to_json(found.to_json()))
-        report = found.report(out / "report.html", target)
+        report = found.report(out / "report.html", target, mine.target.file)
     if json_:
         print_json(found.to_json())
     else:
-        print_diagnosis(found)
+        print_diagnosis(found, mine.target.file)
         typer.echo(report)
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from nonsingular.cli.terminal import Column, console, interval, number, numbers, print_table
+from nonsingular.cli.tables.proof import print_learns, print_next, print_proof
+from nonsingular.cli.terminal import Column, console, number, numbers, print_table
 from nonsingular.diagnosis import Diagnosis, Finding
 from nonsingular.diagnosis.bench import Outcome
 
 
-def print_diagnosis(found: Diagnosis) -> None:
-    """Findings with their evidence, what the treatments did, and one row a layer."""
+def print_diagnosis(found: Diagnosis, source: Path | None = None) -> None:
+    """Findings with their evidence, what copies learned, what helped them, the next step, and one row a layer."""
     to, look = console(), found.look
     size = sum(p.size for p in look.parameters)
     to.print(
@@ -23,9 +24,12 @@ def print_diagnosis(found: Diagnosis) -> None:
         highlight=False,
     )
     if not found.findings:
-        to.print("[bold green]nothing wrong found[/]")
+        trained = "" if found.learns else "; nothing was trained: --steps 200 tells whether it learns"
+        to.print(f"[bold green]nothing wrong found[/]{trained}")
     print_findings(to, found.findings, found.proof is not None)
-    _print_proof(to, found)
+    print_learns(to, found)
+    print_proof(to, found)
+    print_next(to, found, source)
     _print_layers(to, found)
     for note in look.notes:
         to.print(f"[dim]{escape(note)}[/]")
@@ -55,36 +59,6 @@ def print_findings(to: Console, findings: Sequence[Finding], proved: bool = Fals
             to.print(f"   {what}: {', '.join(finding.treatments)}")
         elif proved and not finding.because:
             to.print("   nothing that was tried helped")
-
-
-def _print_proof(to: Console, found: Diagnosis) -> None:
-    if found.proof is None:
-        return
-    p = found.proof.protocol
-    columns = [
-        Column("verdict"), Column("treatment"),
-        *numbers("training loss", "difference", "95 % interval", "held-out accuracy"),
-        Column("what it did", least=24),
-    ]  # fmt: skip
-    before = [x for x in found.proof.untreated.loss if math.isfinite(x)]
-    rows = [["untreated", "none", _mean_of(before, p.seeds), "", "", "", ""]]
-    for t in found.proof.trials:
-        style = {"helps": "bold green", "hurts": "bold red"}.get(t.verdict, "yellow")
-        reached = "" if t.treated is None else _mean_of([x for x in t.treated.loss if math.isfinite(x)], p.seeds)
-        value, ends = (number(t.effect.value), interval(t.effect.low, t.effect.high)) if t.effect.runs else ("", "")
-        points = f"{t.accuracy.value:+.1f} points" if t.accuracy.runs and math.isfinite(t.accuracy.value) else ""
-        rows.append([f"[{style}]{t.verdict}[/]", t.treatment, reached, value, ends, points, escape(t.what)])
-    to.print()
-    print_table(to, columns, rows)
-    to.print(
-        f"[dim]{p.seeds} runs of each, {p.steps} steps of {p.optimiser} at {p.learning_rate:g}, batches of {p.batch}; "
-        "differences paired by seed; accuracies on samples not trained on.[/]"
-    )
-
-
-def _mean_of(values: Sequence[float], runs: int) -> str:
-    diverged = f" ({runs - len(values)} of {runs} diverged)" if len(values) < runs else ""
-    return (f"{sum(values) / len(values):.3g}" if values else "–") + diverged
 
 
 def _print_layers(to: Console, found: Diagnosis) -> None:

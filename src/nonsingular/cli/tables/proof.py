@@ -1,0 +1,102 @@
+"""What copies learned, what helped them, and the next step."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from nonsingular.cli.terminal import Column, number, numbers, print_table
+from nonsingular.diagnosis import Diagnosis
+from nonsingular.diagnosis.advice import next_step
+from nonsingular.intervals import Effect
+
+COLOURS = {"helps": "bold green", "hurts": "bold red", "diverges": "bold red"}
+
+
+def print_learns(to: Console, found: Diagnosis) -> None:
+    """One row an arm, and what they say together."""
+    if found.learns is None:
+        return
+    rows = [
+        [
+            escape(r.arm), percent(r.learned.value), _ends(r.learned), percent(r.held_out.value), number(r.first),
+            number(r.loss), f"{r.runs}, {r.diverged} diverged" if r.diverged else str(r.runs),
+        ]
+        for r in found.learns.rows
+    ]  # fmt: skip
+    to.print()
+    headings = numbers("learned", "95 % interval", "held out", "loss before", "after", "runs")
+    print_table(to, [Column("copies"), *headings], rows)
+    to.print(escape(found.learns.words))
+    to.print(
+        f"[dim]learned: the part of what {found.learns.constant_is} leaves (a loss of {number(found.learns.constant)}) "
+        "that training took away; held out: of samples not trained on.[/]"
+    )
+
+
+def print_proof(to: Console, found: Diagnosis) -> None:
+    """One row a treatment, what helped most first."""
+    proof = found.proof
+    if proof is None:
+        return
+    columns = [
+        Column("verdict"), Column("treatment", least=16),
+        *numbers("learned", "points more", "95 % interval", "accuracy"),
+        Column("what it did", least=24),
+    ]  # fmt: skip
+    rows = []
+    for t in proof.trials:
+        verdict = f"[{COLOURS.get(t.verdict, 'yellow')}]{t.verdict}[/]"
+        diverged = (
+            f" ({t.treated.diverged} of {len(t.treated.loss)} runs diverged)"
+            if t.treated and t.treated.diverged
+            else ""
+        )
+        rows.append([
+            verdict, escape(t.treatment), percent(t.reached.value), _points(t.gained.value),
+            _points_ends(t.gained), _accuracy(t.accuracy), escape(t.what + diverged),
+        ])  # fmt: skip
+    to.print()
+    print_table(to, columns, rows)
+    p = proof.protocol
+    to.print(
+        f"[dim]{p.seeds} runs of each, {p.steps} steps, untreated by {escape(str(proof.steps))}, batches of {p.batch}; "
+        "differences from untreated copies in points, paired by seed; accuracy on samples not trained on. helps: at "
+        "least 5 points more with an interval above 0, and better than a constant.[/]"
+    )
+
+
+def print_next(to: Console, found: Diagnosis, source: Path | None) -> None:
+    """What to do next, and what to copy."""
+    advice = next_step(found, source)
+    if advice is None:
+        return
+    to.print()
+    to.print(f"[bold]Next step:[/] {escape(advice.words)}")
+    for line in advice.code.splitlines():
+        colour = {"+": "green", "-": "red"}.get(line[:1], "")
+        to.out(f"    {line}", style=colour or None, highlight=False)
+
+
+def percent(share: float) -> str:
+    """A share, or a dash."""
+    return f"{round(100 * share)} %" if math.isfinite(share) else "–"
+
+
+def _ends(e: Effect) -> str:
+    return f"{percent(e.low)} to {percent(e.high)}" if math.isfinite(e.low) else "–"
+
+
+def _points(share: float) -> str:
+    return f"{round(100 * share):+d}" if math.isfinite(share) else "–"
+
+
+def _points_ends(e: Effect) -> str:
+    return f"{_points(e.low)} to {_points(e.high)}" if math.isfinite(e.low) else "–"
+
+
+def _accuracy(e: Effect) -> str:
+    return f"{e.value:+.1f}" if math.isfinite(e.value) else "–"
