@@ -62,6 +62,17 @@ class AsOne(nn.Module):
         return self.net(batch["x"] if isinstance(batch, dict) else batch.x)
 
 
+class Whole(nn.Module):
+    """Its forward is the loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = network()
+
+    def forward(self, x, y):
+        return F.cross_entropy(self.net(x), y)
+
+
 @dataclass
 class Graph:
     x: torch.Tensor
@@ -91,6 +102,7 @@ BROUGHT = {
     "a dictionary as one argument": (AsOne, CE, lambda: [({"x": x}, y) for x, y in PARTS]),
     "objects": (AsOne, CE, lambda: [Graph(x, y) for x, y in PARTS]),
     "one object": (AsOne, CE, lambda: Graph(X, Y)),
+    "forward is the loss": (Whole, None, lambda: PARTS),
     "model and batch": (network, lambda model, batch: CE(model(batch[0]), batch[1]), lambda: PARTS),
     "names that say nothing": (network, lambda a, b: CE(a(b[0]), b[1]), lambda: PARTS),
     "names that say nothing, of outputs": (network, lambda a, b: CE(a, b), lambda: PARTS),
@@ -127,7 +139,9 @@ def test_a_lightning_module_brings_its_training_step():
             return self.net(x)
 
         def training_step(self, batch, batch_idx):
-            return {"loss": CE(self(batch[0]), batch[1])}
+            loss = CE(self(batch[0]), batch[1])
+            self.log("loss", loss)
+            return {"loss": loss}
 
     plain = network()
     v = vector(plain)
@@ -218,6 +232,48 @@ def test_buffers_that_the_model_writes_are_as_they_were_in_every_evaluation():
     for _ in range(2):
         torch.testing.assert_close(H @ v, expected)
         torch.testing.assert_close(H.recomputed_product(v), expected)
+
+
+def test_data_that_the_model_or_the_loss_writes_into_are_as_they_were_in_every_evaluation():
+    class Shifts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = network()
+
+        def forward(self, x):
+            x += 1
+            return self.net(x)
+
+    def relabelled(out, y):
+        y[y == 2] = 1
+        return CE(out, y)
+
+    plain, x, y = network(), X.clone(), Y.clone()
+    v = vector(plain)
+    expected = product(lambda: CE(plain(X + 1), Y.clamp(max=1)), plain, v)
+    objective = Objective(Shifts(), relabelled, cut(x, y, 5))
+    torch.testing.assert_close(Hessian(objective) @ v, expected)
+    torch.testing.assert_close(objective.value(), CE(plain(X + 1), Y.clamp(max=1)))
+    assert torch.equal(x, X)
+    assert torch.equal(y, Y)
+
+
+@pytest.mark.parametrize("normalise", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_weight_normalisation_has_its_own_second_derivative(normalise):
+    model = network()
+    normalise(model[0])  # the second derivative of torch's own form is not symmetric
+    H = Hessian(model, CE, PARTS)
+    assert H.linearised
+    v, step = vector(model), 1e-5
+    at = nn.utils.parameters_to_vector(model.parameters()).detach()
+
+    def gradient(flat):
+        nn.utils.vector_to_parameters(flat, model.parameters())
+        return nn.utils.parameters_to_vector(torch.autograd.grad(CE(model(X), Y), list(model.parameters())))
+
+    slope = (gradient(at + step * v) - gradient(at - step * v)) / (2 * step)
+    torch.testing.assert_close(H @ v, slope, rtol=1e-6, atol=1e-8)
 
 
 def test_a_model_that_cannot_be_copied_is_used_without_a_trace():
@@ -564,6 +620,7 @@ REFUSED = {
     "lazy": (lambda: Objective(nn.LazyLinear(3), CE, (X, Y)), "weight has no shape yet"),
     "no module": (lambda: Objective(lambda x: x, CE, (X, Y)), "must be a torch.nn.Module, got function"),
     "a loss that cannot be called": (lambda: Objective(network(), "mse", (X, Y)), "loss_fn must be callable"),
+    "a class of losses": (lambda: Objective(network(), nn.CrossEntropyLoss, (X, Y)), "give an instance"),
     "an objective and a loss": (lambda: Hessian(Objective(network(), CE, (X, Y)), CE), "has its loss_fn already"),
     "an objective and a seed": (lambda: Hessian(Objective(network(), CE, (X, Y)), seed=1), "has its seed already"),
     "data of no kind": (lambda: Objective(network(), CE, 3), "batches must be an iterable"),

@@ -1,5 +1,7 @@
 """Models that people train, against double backward in float64 through the user's own model on all the data at once."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -102,6 +104,20 @@ def test_language_models_bring_their_own_loss(make):
     holds(model, None, rows(batch, 2), lambda: model(**batch).loss, rtol=1e-6)
     with pytest.raises(AssertionError):
         holds(model, None, rows(batch, 2), lambda: model(**batch).loss, rtol=1e-6, weights="samples")
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.filterwarnings("ignore:.*cannot be linearised:UserWarning")
+def test_a_language_model_that_saves_activations(reentrant):
+    pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    model, batch = gpt2().double(), sentences(3)
+    saving = copy.deepcopy(model).train()
+    saving.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    H = Hessian(saving, None, [batch])
+    V = torch.randn(H.shape[0], 2, dtype=torch.float64)
+    expected = reference(lambda: model(**batch).loss, model, V)
+    assert (H @ V - expected).norm() <= 1e-6 * expected.norm()
 
 
 def test_a_loss_on_the_logits_of_dictionaries():

@@ -23,7 +23,7 @@ OUTPUTS = {
     "y_hat", "yhat", "logits", "logit", "scores", "probs", "log_probs", "recon", "reconstruction",
 }  # fmt: skip
 AFTER_OUTPUTS = {"target", "targets", "label", "labels", "y", "y_true", "truth", "tgt", "gt"}
-AFTER_MODELS = {"batch", "data"}
+AFTER_MODELS = {"batch"}
 
 
 Metric = Callable[..., Any]
@@ -58,7 +58,7 @@ class Evaluated(nn.Module):
             for local, t in (*module._parameters.items(), *module._buffers.items())
             if id(t) in names
         }
-        self._signature = inspect.signature(model.forward)
+        self._signature = _signature(model)
         self._arguments = _arguments(model.training_step if form == "step" else loss)
 
     def forward(self, batch: Batch, part: str = "loss", *options: Any) -> Any:
@@ -107,6 +107,8 @@ class Evaluated(nn.Module):
         if type(inputs) in (tuple, list):
             as_one = not _binds(signature, *inputs) and _binds(signature, inputs)
             return self.model(inputs) if as_one else self.model(*inputs)
+        if self.form == "own" and batch.pair and not _binds(signature, inputs) and _binds(signature, *batch.whole):
+            return self.model(*batch.whole)  # a module whose forward is the loss
         return self.model(inputs)
 
     def of_output(self, output: Any, target: Any) -> Any:
@@ -118,6 +120,14 @@ class Evaluated(nn.Module):
         required, most = self._arguments
         count = required if args[-1] is None else most
         return function(*args[: int(max(1, min(len(args), count)))])
+
+
+def _signature(model: nn.Module) -> inspect.Signature:
+    """Of ``forward``; of anything at all where the module does not say (TorchScript)."""
+    try:
+        return inspect.signature(model.forward)
+    except ValueError:
+        return inspect.signature(lambda *args, **kwargs: None)
 
 
 def _accepts(signature: inspect.Signature, name: str) -> bool:
@@ -177,6 +187,8 @@ def said(model: nn.Module, loss: Any, form: str | None) -> str | None:
         raise InputError(
             f"loss_fn must be callable as loss_fn(output, target) or loss_fn(model, batch), got {type(loss).__name__}"
         )
+    if isinstance(loss, type) and issubclass(loss, nn.Module):
+        raise InputError(f"loss_fn is the class {loss.__name__}: give an instance, {loss.__name__}()")
     if form is not None or isinstance(loss, _Loss):
         return form or "output"
     try:

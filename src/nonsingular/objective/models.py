@@ -16,7 +16,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.utils import checkpoint
 
 from nonsingular.errors import InputError
-from nonsingular.objective.padding import ConstantPadding
+from nonsingular.objective.differentiable import TwiceDifferentiable
 
 MODES = ("eval", "train")
 
@@ -90,25 +90,27 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """Within: nothing but the numbers that the model gives, in forms that can be differentiated twice.
 
     Batch normalisation takes the batch's statistics without updating the running ones, attention its mathematical
-    form, padding of embeddings is constant, compiled code runs as it was written, and reentrant checkpoints, which drop
-    the gradients of layers before which nothing requires one, keep their activations.
+    form, compiled code runs as it was written, and checkpoints keep their activations: reentrant ones drop gradients of
+    layers before which nothing requires one, and all compute again when replaced weights are back in their places.
     """
     updating = [m for m in model.modules() if isinstance(m, _NormBase) and m.training and m.track_running_stats]
-    fastpath, checkpoints = torch.backends.mha.get_fastpath_enabled(), checkpoint.CheckpointFunction
+    fastpath, checkpoints = torch.backends.mha.get_fastpath_enabled(), [getattr(checkpoint, n) for n in _CHECKPOINTS]
     for m in updating:
         m.track_running_stats = False
     torch.backends.mha.set_fastpath_enabled(False)
-    checkpoint.CheckpointFunction = _Plainly  # type: ignore[misc,assignment]
+    for name, plain in _CHECKPOINTS.items():
+        setattr(checkpoint, name, plain)
     try:
         with ExitStack() as stack:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            stack.enter_context(ConstantPadding())
+            stack.enter_context(TwiceDifferentiable())
             if "torch._dynamo" in sys.modules:  # importing it takes seconds, and without it nothing is compiled
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
-        checkpoint.CheckpointFunction = checkpoints  # type: ignore[misc]
+        for name, own in zip(_CHECKPOINTS, checkpoints, strict=True):
+            setattr(checkpoint, name, own)
         for m in updating:
             m.track_running_stats = True
 
@@ -119,3 +121,14 @@ class _Plainly:
     @staticmethod
     def apply(function: Any, preserve_rng_state: bool, *args: Any) -> Any:
         return function(*args)
+
+
+def _before_and_after(*args: Any, **kwargs: Any) -> Iterator[None]:
+    """What stands for the generator around a checkpoint that is not reentrant: nothing before or after the call."""
+    yield
+
+
+_CHECKPOINTS: dict[str, Any] = {
+    "CheckpointFunction": _Plainly,
+    "_checkpoint_without_reentrant_generator": _before_and_after,
+}

@@ -22,6 +22,7 @@ from nonsingular.objective.finite import first_not_finite
 from nonsingular.objective.losses import Evaluated, Metric, cross_entropy_fits, said
 from nonsingular.objective.models import MODES, evaluating, own_copies, precision, refuse_unusable, unwrap
 from nonsingular.objective.reach import Reached
+from nonsingular.objective.trees import tensors
 from nonsingular.objective.weights import NAMES, SINGLE, Rule, determine, rules, trying
 
 State = Mapping[str, Tensor]
@@ -117,7 +118,8 @@ class Objective:
         self.batches = [b.map(self.prepare) for b in read(data, samples)]
         if not self.batches:
             raise InputError("no batches: give at least one (inputs, target) pair")
-        self._written: set[str] = set()
+        self._written: set[str] = set()  # buffers
+        self._writes_data = False
         self.channels_last = False
         self.form = said(inner, loss_fn, form) or self._tried()
         self._evaluated = Evaluated(self.model, self.loss_fn, self.form)
@@ -134,14 +136,17 @@ class Objective:
 
     def output(self, state: State, batch: Batch) -> Any:
         """The model's output on ``batch``, with the parameters and buffers of ``state`` instead of its own."""
-        with self.evaluating(batch):
-            return functional_call(self._evaluated, self._named(state), (batch,), {"part": "output"}, tie_weights=False)
+        return self._evaluate(state, batch, "output")
 
     def loss(self, state: State, batch: Batch) -> Tensor:
         """The loss on ``batch``, a scalar, with the parameters and buffers of ``state`` instead of its own."""
-        with self.evaluating(batch):
-            value = functional_call(self._evaluated, self._named(state), (batch,), tie_weights=False)
+        value = self._evaluate(state, batch, "loss")
         return value.reshape(()) if isinstance(value, Tensor) and value.numel() == 1 else value
+
+    def _evaluate(self, state: State, batch: Batch, *what: Any) -> Any:
+        batch = batch.map(_fresh) if self._writes_data else batch
+        with self.evaluating(batch):
+            return functional_call(self._evaluated, self._named(state), (batch, *what), tie_weights=False)
 
     def of_output(self, output: Any, target: Any) -> Tensor:
         """The loss of an output of the model; only for the form ``output``."""
@@ -157,9 +162,7 @@ class Objective:
             mixed: pass through the model in bfloat16 where PyTorch's autocast does.
         """
         cast = torch.autocast(self.device.type, torch.bfloat16) if mixed else nullcontext()
-        arguments = (batch, "measured", tuple(metrics), cast)
-        with self.evaluating(batch):
-            loss, *found = functional_call(self._evaluated, self._named(state), arguments, tie_weights=False)
+        loss, *found = self._evaluate(state, batch, "measured", tuple(metrics), cast)
         return [loss.reshape(()) if isinstance(loss, Tensor) and loss.numel() == 1 else loss, *found]
 
     def value(self, state: State | None = None) -> Tensor:
@@ -384,11 +387,12 @@ class Objective:
     def _first(self, batch: Batch, originals: Sequence[nn.Module]) -> Any:
         where = "the first batch" if batch.index == 0 else f"batch {batch.index}"
         buffers = {n: b.clone() for n, b in self.buffers.items()}
-        versions = {n: b._version for n, b in buffers.items()}
+        fresh = batch.map(_fresh)
+        before = [t._version for t in (*buffers.values(), *tensors(fresh.whole))]
         reached = Reached(originals)
         try:
             with reached:
-                value = self.loss({**self.parameters, **buffers}, batch)
+                value = self.loss({**self.parameters, **buffers}, fresh)
         except FAILURES as error:
             if isinstance(error, InputError):
                 raise
@@ -402,10 +406,12 @@ class Objective:
             raise InputError(f"the model or the loss failed on {where}: {first_line(error)}") from error
         if reached.found is not None:
             raise InputError(
-                f"the loss reaches the model's {reached.found} by itself, past the model it is evaluated with, so it "
-                "would not see it change: write the loss as loss_fn(model, batch) and use that model"
+                f"the loss (or forward) reaches the model's {reached.found} by itself, past the weights it is "
+                "evaluated with, so it would not see it change: write the loss as loss_fn(model, batch) and use that "
+                "model"
             )
-        self._written |= {n for n, b in buffers.items() if b._version != versions[n]}
+        self._written |= {n for n, b, v in zip(buffers, buffers.values(), before, strict=False) if b._version != v}
+        self._writes_data |= [t._version for t in tensors(fresh.whole)] != before[len(buffers) :]
         return value
 
     def _usable(self, value: Any, batch: Batch) -> Tensor | None:
@@ -496,6 +502,12 @@ def _refuse_options(
         )
     if samples is not None and samples < 1:
         raise InputError(f"samples must be at least 1, got {samples}")
+
+
+def _fresh(tensor: Tensor) -> Tensor:
+    """A copy for a model or a loss that writes into its data."""
+    own = tensor.detach().clone()
+    return own.requires_grad_() if tensor.requires_grad else own
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:

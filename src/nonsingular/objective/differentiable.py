@@ -1,0 +1,51 @@
+"""Operations whose derivatives PyTorch gets wrong the second time, in forms whose derivatives are right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+
+class TwiceDifferentiable(TorchFunctionMode):
+    """Within: embeddings whose padding is a constant, weight normalisation by its definition.
+
+    PyTorch's backward pass leaves an embedding's padding entry out, its forward mode does not, so the derivative of the
+    gradient comes out asymmetric. Taken as the constant it is, both agree. With ``sparse=True`` gradients become dense,
+    as their derivatives have to be. The second derivative of ``torch._weight_norm`` is wrong (torch 2.13, asymmetric
+    by a quarter).
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        other = _FORMS.get(func)
+        return func(*args, **kwargs) if other is None else other(*args, **kwargs)
+
+
+def _embed(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
+    if max_norm is not None:  # which writes into the weight
+        return F.embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
+    out = F.embedding(input, weight, scale_grad_by_freq=scale_grad_by_freq)
+    if padding_idx is None:
+        return out
+    padding = input == padding_idx % weight.shape[0]
+    return torch.where(padding[..., None], out.detach(), out)
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    over = [axis for axis in range(v.dim()) if axis != dim]  # all of them for dim = -1
+    return v * (g / v.square().sum(over, keepdim=True).sqrt())
+
+
+_FORMS: dict[Any, Any] = {F.embedding: _embed, torch._weight_norm: _weight_norm}
