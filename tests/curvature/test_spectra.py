@@ -9,13 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from matrices import network_like, symmetric
+from matrices import SPECTRA, network_like, symmetric
 from models import case
 from scipy import stats
 
 from nonsingular.curvature import (
     Hessian,
     Lanczos,
+    Lockstep,
     Symmetric,
     fit_mixture,
     inertia,
@@ -23,9 +24,9 @@ from nonsingular.curvature import (
     spectrum,
     window_counts,
 )
+from nonsingular.curvature.counting import count_interval
 from nonsingular.curvature.dense import NotLayered, by_layer_pairs
 from nonsingular.curvature.inertia import subspace_counts
-from nonsingular.curvature.lanczos import count_interval
 from nonsingular.curvature.moments import exact_mixtures, mismatch, mixture_moments, paper_grid
 from nonsingular.curvature.spectrum import Count
 
@@ -223,16 +224,16 @@ def test_low_rank_operators_exhaust_the_process():
 def test_repeated_eigenvalues_are_not_counted_once():
     # One vector sees a repeated eigenvalue as one; the probes of the complement find the others.
     eigenvalues = np.concatenate([np.full(30, 4.0), np.full(12, -3.0), np.linspace(-0.05, 0.05, 258)])
-    s = spectrum(symmetric(eigenvalues), 0.1, "lanczos", tolerance=0.02, max_probes=64)
+    s = spectrum(symmetric(eigenvalues), 0.1, "lanczos", error=0.02, max_probes=64)
     assert s.positive.interval[0] <= 30 <= s.positive.interval[1]
     assert s.negative.interval[0] <= 12 <= s.negative.interval[1]
     assert s.positive.interval[1] - s.positive.interval[0] < 12
 
 
 COVERAGE = {
-    "one unresolved probe": {"max_steps": 20, "max_probes": 1, "tolerance": 0.5},
-    "few probes": {"max_steps": 30, "max_probes": 3, "tolerance": 0.01},
-    "resolved": {"max_steps": 80, "max_probes": 2, "tolerance": 0.05},
+    "one unresolved probe": {"max_steps": 20, "max_probes": 1, "error": 0.5},
+    "few probes": {"max_steps": 30, "max_probes": 3, "error": 0.01},
+    "resolved": {"max_steps": 80, "max_probes": 2, "error": 0.05},
 }
 
 
@@ -256,6 +257,136 @@ def test_intervals_cover_the_exact_count(how, source):
         assert times >= stats.binom.ppf(0.004, repeats, 0.95), (part, times)
 
 
+@pytest.mark.parametrize("how", ["few probes", "resolved"])
+def test_intervals_cover_without_reorthogonalisation(how, monkeypatch):
+    monkeypatch.setattr("nonsingular.curvature.counting.SMALL", 0)
+    monkeypatch.setattr("nonsingular.curvature.counting.FIRST", 20)
+    eigenvalues = network_like(150, 25, seed=1)
+    A = symmetric(eigenvalues, dtype=torch.float32)
+    exact, covered = counts(eigenvalues), np.zeros(3)
+    for seed in range(100):
+        s = spectrum(A, 0.1, "lanczos", seed=seed, **COVERAGE[how])
+        intervals = [part.interval for part in (s.negative, s.degenerate, s.positive)]
+        covered += [low <= k <= high for (low, high), k in zip(intervals, exact, strict=True)]
+    assert (covered >= stats.binom.ppf(0.004, 100, 0.95)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_bounds_without_reorthogonalisation_hold_and_close(dtype):
+    n, window = 6000, 0.1
+    eigenvalues = 0.1 * ((np.arange(n) + 0.5) / 200) ** -1.0  # 200 outside, up to 40
+    process = Lockstep(Diagonal(eigenvalues, dtype), torch.randn(n, 3, generator=torch.Generator().manual_seed(0)))
+    process.extend(250)  # long enough for the largest to come back as copies
+    start = torch.randn(n, 3, generator=torch.Generator().manual_seed(0)).double()
+    seen = (start[eigenvalues > window] ** 2).sum(0) / (start**2).sum(0)
+    for one, share in zip(process.processes, seen.tolist(), strict=True):
+        assert (one.ritz()[0] > 39).sum() > 1
+        low, high = one.shares(window).above
+        assert low - 1e-6 <= share <= high + 1e-6
+        assert high - low < 0.35 * share
+
+
+def test_lockstep_agrees_with_single_processes():
+    A = symmetric(network_like(200, 30))
+    starts = torch.randn(200, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    starts[:, 3] = torch.linalg.eigh(A)[1][:, 7]  # one step exhausts it
+    against = torch.linalg.qr(starts[:, :3].flip(0)).Q
+    together = Lockstep(A, starts, against)
+    together.extend(12)
+    for start, process in zip(starts.T, together.processes, strict=True):
+        alone = Lanczos(A, start, against)
+        alone.extend(12)
+        np.testing.assert_allclose(process.alpha, alone.alpha, rtol=1e-6)
+        np.testing.assert_allclose(process.beta, alone.beta, rtol=1e-6)
+    free = Lockstep(A, starts)
+    free.extend(12)
+    assert [p.steps for p in free.processes] == [12, 12, 12, 1]
+    assert free.processes[3].exhausted
+
+
+SMALL_OPERATORS = ["one", "two, opposite", "five alike", "ten alike", "zero", "low rank", "repeated", "all outside"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("name", SMALL_OPERATORS)
+def test_small_and_degenerate_operators_are_counted(name, dtype):
+    eigenvalues = SPECTRA[name]
+    A, exact, covered = symmetric(eigenvalues, dtype=dtype), counts(eigenvalues), np.zeros(3)
+    for seed in range(40):
+        s = spectrum(A, 0.1, "lanczos", seed=seed, max_probes=4)
+        parts = s.negative, s.degenerate, s.positive
+        covered += [c.interval[0] <= k <= c.interval[1] for c, k in zip(parts, exact, strict=True)]
+        for c in parts:
+            assert 0 <= c.interval[0] <= c.count + 1e-6
+            assert c.count - 1e-6 <= c.interval[1] <= len(A)
+        assert sum(c.fraction for c in parts) == pytest.approx(1)
+    assert (covered >= stats.binom.ppf(0.004, 40, 0.95)).all()
+
+
+@pytest.mark.parametrize("size", [5, 40])
+def test_regressions_whose_eigenvalues_all_lie_outside(size):
+    torch.manual_seed(0)
+    x, y = torch.randn(50 * size, size), torch.randn(50 * size, 1)
+    H = Hessian(torch.nn.Linear(size, 1), torch.nn.functional.mse_loss, [(x, y)])
+    for seed in range(10):
+        s = spectrum(H, 0.1, "lanczos", seed=seed)
+        assert s.positive.interval[1] == size + 1
+        assert s.trace[1] - 1e-3 <= float(H.dense().trace()) <= s.trace[2] + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "window", "options"),
+    [
+        ("one large", 1e-6, {}),
+        ("one large", 0.1, {}),
+        ("one large", 0.1, {"max_probes": 0}),
+        ("ten alike", 0.1, {}),
+        ("indefinite", 0.1, {"max_steps": 30}),
+        ("network-like", 0.1, {"max_steps": 20, "max_probes": 1}),
+    ],
+)
+def test_trace_intervals_cover_in_200_seeds(name, window, options):
+    A, true = symmetric(SPECTRA[name]), SPECTRA[name].sum()
+    hits = 0
+    for seed in range(200):
+        _, low, high = spectrum(A, window, "lanczos", seed=seed, **options).trace
+        hits += low - 1e-9 * abs(true) <= true <= high + 1e-9 * abs(true)
+    assert hits >= stats.binom.ppf(0.004, 200, 0.95)
+
+
+def test_moments_trace_and_chance_intervals_cover_in_200_seeds():
+    eigenvalues = network_like(150, 40, seed=4)
+    A, probes = symmetric(eigenvalues), 8
+    fit = fit_mixture(np.array([np.mean(eigenvalues**k) for k in range(1, 5)]))
+    expected = 150 * fit.cdf(-0.1), 150 * (1 - fit.cdf(0.1))  # with all the random vectors there are
+    hits = np.zeros(3)
+    for seed in range(200):
+        s = spectrum(A, 0.1, "moments", max_probes=probes, seed=seed)
+        within = [(s.trace[1:], eigenvalues.sum()), (s.negative.interval, expected[0])]
+        within.append((s.positive.interval, expected[1]))
+        hits += [low <= true <= high for (low, high), true in within]
+    assert (hits >= stats.binom.ppf(0.004, 200, 0.95)).all(), hits
+
+
+def test_an_early_end_is_said_and_still_covers():
+    A = symmetric(network_like(400, 60))
+    s = spectrum(A, 0.1, "lanczos", seconds=1e-3, error=0.01)
+    assert "stopped early (0.001 s were up)" in s.stopped
+    assert s.stopped in s.how
+    _, _, above = counts(network_like(400, 60))
+    assert s.positive.interval[0] <= above <= s.positive.interval[1]
+    assert "max_probes = 1" in spectrum(A, 0.1, "lanczos", max_probes=1, error=0.01).stopped
+    assert spectrum(A, 0.1, "lanczos", error=0.3).stopped == ""
+
+
+def test_eigenvalues_and_plot():
+    eigenvalues = np.sort(network_like(60, 10))
+    s = spectrum(symmetric(eigenvalues), 0.1, eigenvalues=True)
+    np.testing.assert_allclose(s.eigenvalues, eigenvalues, atol=1e-10)
+    assert s.plot().axes[0].get_xlabel().startswith("eigenvalue")
+    assert spectrum(symmetric(eigenvalues), 0.1).eigenvalues is None
+
+
 @settings(max_examples=30, deadline=None)
 @given(k=st.integers(1, 400), n=st.integers(401, 10**6), probes=st.integers(1, 20), seed=st.integers(0, 2**16))
 def test_count_interval_contains_the_estimate_and_shrinks_with_probes(k, n, probes, seed):
@@ -270,8 +401,8 @@ def test_count_interval_contains_the_estimate_and_shrinks_with_probes(k, n, prob
 class Diagonal:
     """A diagonal operator, large and cheap."""
 
-    def __init__(self, eigenvalues):
-        self.diagonal = torch.as_tensor(eigenvalues)
+    def __init__(self, eigenvalues, dtype=torch.float64):
+        self.diagonal = torch.as_tensor(eigenvalues).to(dtype)
         self.shape, self.dtype, self.device = (len(eigenvalues),) * 2, self.diagonal.dtype, self.diagonal.device
 
     def __matmul__(self, v):
@@ -303,7 +434,7 @@ def test_estimates_converge_before_bounds_and_before_gauss_quadrature(power):
 
 def test_no_further_probes_gives_the_first_ones_answer():
     A = symmetric(network_like(200, 30))
-    s = spectrum(A, 0.1, "lanczos", max_steps=25, max_probes=0, tolerance=0.01)
+    s = spectrum(A, 0.1, "lanczos", max_steps=25, max_probes=0, error=0.01)
     assert s.products == 25
     assert s.positive.interval[0] <= counts(torch.linalg.eigvalsh(A).numpy())[2] <= s.positive.interval[1]
 

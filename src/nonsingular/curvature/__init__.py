@@ -7,7 +7,7 @@ from nonsingular.curvature.eigenpairs import Eigenpairs, eigenpairs
 from nonsingular.curvature.gauss_newton import GaussNewton
 from nonsingular.curvature.hessian import Hessian
 from nonsingular.curvature.inertia import inertia, window_counts
-from nonsingular.curvature.lanczos import Lanczos, SymmetricOperator
+from nonsingular.curvature.lanczos import Lanczos, Lockstep, SymmetricOperator
 from nonsingular.curvature.moments import Mixture, fit_mixture, skilling_moments
 from nonsingular.curvature.operator import Curvature
 from nonsingular.curvature.population import PopulationHessian
@@ -26,6 +26,7 @@ __all__ = [
     "GaussNewton",
     "Hessian",
     "Lanczos",
+    "Lockstep",
     "Mixture",
     "PopulationHessian",
     "Solution",

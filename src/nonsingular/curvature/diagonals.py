@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from nonsingular.curvature.algebra import Symmetric
-from nonsingular.curvature.lanczos import SymmetricOperator
+from nonsingular.curvature.lanczos import SymmetricOperator, times
 from nonsingular.curvature.vectors import Layout, layout_of
 from nonsingular.errors import InputError
 
@@ -76,7 +76,7 @@ def diagonal(H: SymmetricOperator | Tensor, *, products: int | None = None, seed
     for start in range(0, products, AT_ONCE):
         count = min(AT_ONCE, products - start)
         signs = (torch.randint(2, (n, count), generator=generator) * 2 - 1).to(H.device, H.dtype)
-        for sample in (signs * (H @ signs)).double().T:
+        for sample in (signs * times(H, signs)).double().T:
             start += 1  # Welford's update: no digits cancel
             off = sample - mean
             mean += off / start
@@ -89,4 +89,4 @@ def diagonal(H: SymmetricOperator | Tensor, *, products: int | None = None, seed
 def _by_columns(H: SymmetricOperator | Tensor) -> Tensor:
     if isinstance(H, Tensor):
         return H.diagonal().clone()
-    return (H @ torch.eye(H.shape[0], dtype=H.dtype, device=H.device)).diagonal().clone()
+    return times(H, torch.eye(H.shape[0], dtype=H.dtype, device=H.device)).diagonal().clone()

@@ -7,11 +7,13 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
+from nonsingular.curvature.algebra import Symmetric
 from nonsingular.curvature.operator import Curvature
+from nonsingular.curvature.vectors import Layout
 from nonsingular.errors import InputError
 
 
-class Distributed:
+class Distributed(Symmetric):
     """The curvature of the loss over all processes' data, from an operator over this process's own.
 
     Every process makes it, with its own part of the batches, and takes part in every product; all get the same
@@ -62,7 +64,12 @@ class Distributed:
         """Of the products."""
         return self.local.device
 
-    def __matmul__(self, v: Float[Tensor, "P *columns"]) -> Float[Tensor, "P *columns"]:
+    @property
+    def layout(self) -> Layout | None:
+        """As of the local operators."""
+        return self.local.layout
+
+    def _product(self, v: Float[Tensor, "P *columns"]) -> Float[Tensor, "P *columns"]:
         product = self.weight * (self.local @ v)
         dist.all_reduce(product, group=self.group)
         return product

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nonsingular.curvature.lanczos import SymmetricOperator
+from nonsingular.curvature.lanczos import SymmetricOperator, times
 from nonsingular.curvature.precision import require_precision
 from nonsingular.curvature.vectors import Layout, layout_of
 from nonsingular.errors import InputError
@@ -187,7 +187,7 @@ class _Search:
             lost = R.diagonal().abs() <= 1e-3
             if again and bool(lost.any()):  # columns that lay in the space already are rounding
                 block[:, lost] = self._random(int(lost.sum()))
-        product = self.H @ block
+        product = times(self.H, block)
         if not bool(torch.isfinite(product).all()):
             raise InputError("the operator's products have NaN or infinite entries")
         self.products += block.shape[1]

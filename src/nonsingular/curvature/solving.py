@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nonsingular.curvature.lanczos import SymmetricOperator
+from nonsingular.curvature.lanczos import SymmetricOperator, times
 from nonsingular.curvature.precision import require_precision
 from nonsingular.curvature.vectors import Vector, layout_of
 from nonsingular.errors import InputError
@@ -134,8 +134,8 @@ def _preconditioner(
 def _sketch(H: SymmetricOperator | Tensor, damping: float, seed: int) -> tuple[Callable[[Tensor], Tensor], int]:
     rank = min(RANK, H.shape[0])
     start = torch.randn(H.shape[0], rank, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    Q = torch.linalg.qr(H @ start.to(H.device, H.dtype)).Q
-    T = (Q.mT @ (H @ Q)).double()
+    Q = torch.linalg.qr(times(H, start.to(H.device, H.dtype))).Q
+    T = (Q.mT @ times(H, Q)).double()
     values, vectors = torch.linalg.eigh((T + T.mT) / 2)
     values = values + damping
     useful = values > 1e-6 * values.abs().max()

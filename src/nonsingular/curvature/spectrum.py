@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,12 +13,16 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
+from nonsingular.curvature.algebra import Symmetric
+from nonsingular.curvature.counting import lanczos_counts
 from nonsingular.curvature.inertia import window_counts
-from nonsingular.curvature.lanczos import SymmetricOperator, lanczos_counts
+from nonsingular.curvature.lanczos import SymmetricOperator, times
 from nonsingular.curvature.moments import Mixture, fit_mixture, skilling_moments
-from nonsingular.curvature.operator import Curvature
 from nonsingular.curvature.precision import require_precision
 from nonsingular.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Array = np.ndarray
 METHODS = ("exact", "lanczos", "moments")
@@ -75,6 +80,8 @@ class Spectrum:
         trace: sum of the eigenvalues, with its 95 % interval.
         products: products with the operator that it took.
         mixture: of ``moments``: the density that was fitted.
+        eigenvalues: all of them, ascending, where they were asked for (``exact``).
+        stopped: of ``lanczos``: why the intervals are wider than asked; empty where they are not.
     """
 
     parameters: int
@@ -88,6 +95,8 @@ class Spectrum:
     trace: tuple[float, float, float] = (math.nan, math.nan, math.nan)
     products: int = 0
     mixture: Mixture | None = None
+    eigenvalues: Float[np.ndarray, " P"] | None = field(default=None, repr=False, compare=False)
+    stopped: str = ""
     _density: Callable[[Array, float], Array] | None = field(default=None, repr=False)
 
     def density(self, grid: Float[np.ndarray, " point"], width: float = 0.05) -> Float[np.ndarray, " point"]:
@@ -104,6 +113,16 @@ class Spectrum:
         if self._density is None:
             raise InputError("only counts were computed: ask for spectrum(..., eigenvalues=True)")
         return self._density(np.asarray(grid, float), width)
+
+    def plot(self, title: str = "Hessian spectrum") -> Figure:
+        """The density as a matplotlib figure, with the window shaded and the counts beside it.
+
+        Raises:
+            InputError: only counts were computed.
+        """
+        from nonsingular.plots.spectra import density  # which draws these results
+
+        return density({"eigenvalues": self}, title)
 
     def to_json(self) -> dict[str, object]:
         """The object that ``nonsingular spectrum --json`` prints."""
@@ -123,7 +142,8 @@ def spectrum(
     method: str = "exact",
     *,
     eigenvalues: bool = False,
-    tolerance: float = 0.05,
+    error: float = 0.05,
+    seconds: float = 60.0,
     max_steps: int = 1000,
     max_probes: int = 16,
     seed: int = 0,
@@ -138,7 +158,9 @@ def spectrum(
             products only, and its intervals hold both for chance and for what it has not resolved; ``moments`` is the
             paper's estimate from four moments, whose interval holds for chance only, not for the mixture's misfit.
         eigenvalues: of ``exact``: compute them all, for `Spectrum.density`.
-        tolerance: of ``lanczos``: half the width of the 95 % interval of the number outside, relative to it.
+        error: of ``lanczos``: half the width of the 95 % interval of the number outside, relative to it.
+        seconds: of ``lanczos``: after which it stops, says so (`Spectrum.stopped`) and gives the interval reached;
+            ``math.inf`` for results that do not depend on the machine's speed.
         max_steps: of ``lanczos``: products per random vector.
         max_probes: random vectors, beyond the first of ``lanczos``. Its estimates converge long before its intervals
             close: ``max_steps=100, max_probes=0`` takes what 100 products give.
@@ -157,7 +179,7 @@ def spectrum(
     if method == "exact":
         return _exact(H, window, eigenvalues)
     if method == "lanczos":
-        return _lanczos(H, window, tolerance, max_steps, max_probes, seed)
+        return _lanczos(H, window, error, seconds, max_steps, max_probes, seed)
     return _moments(H, window, max_probes, seed)
 
 
@@ -169,7 +191,7 @@ def _exact(H: SymmetricOperator | Tensor, window: float, eigenvalues: bool) -> S
     A = _matrix(H)
     if not torch.isfinite(A).all():
         raise InputError("the matrix has NaN or infinite entries")
-    trace = float(A.double().diagonal().sum())
+    trace, values = float(A.double().diagonal().sum()), None
     if eigenvalues:
         values = torch.linalg.eigvalsh(A.double()).cpu().numpy()
         below, above = int((values < -window).sum()), int((values > window).sum())
@@ -185,38 +207,42 @@ def _exact(H: SymmetricOperator | Tensor, window: float, eigenvalues: bool) -> S
 
     return Spectrum(
         n, window, "exact", certain(n - below - above), certain(below), certain(above), how, extremes,
-        (trace, trace, trace), _density=density,
+        (trace, trace, trace), eigenvalues=values, _density=density,
     )  # fmt: skip
 
 
 def _matrix(H: SymmetricOperator | Tensor) -> Tensor:
     if isinstance(H, Tensor):
         return (H + H.mT) / 2
-    if isinstance(H, Curvature):
+    if isinstance(H, Symmetric):
         return H.dense()
-    A = H @ torch.eye(H.shape[0], dtype=H.dtype, device=H.device)
+    A = times(H, torch.eye(H.shape[0], dtype=H.dtype, device=H.device))
     return (A + A.mT) / 2
 
 
 def _lanczos(
-    H: SymmetricOperator, window: float, tolerance: float, max_steps: int, max_probes: int, seed: int
+    H: SymmetricOperator, window: float, error: float, seconds: float, max_steps: int, max_probes: int, seed: int
 ) -> Spectrum:
-    if not (tolerance > 0 and max_steps >= 1 and max_probes >= 0):
-        raise InputError("tolerance must be positive, max_steps at least 1 and max_probes at least 0")
+    if not (error > 0 and seconds > 0 and max_steps >= 1 and max_probes >= 0):
+        raise InputError("error and seconds must be positive, max_steps at least 1 and max_probes at least 0")
     n = H.shape[0]
-    found = lanczos_counts(H, window, tolerance=tolerance, max_steps=max_steps, max_probes=max_probes, seed=seed)
+    limits = {"max_steps": max_steps, "max_probes": max_probes}
+    found = lanczos_counts(H, window, error=error, seconds=seconds, **limits, seed=seed)
 
     def count(estimate: tuple[float, float, float]) -> Count:
-        return Count(estimate[0], estimate[1:], n)
+        value, low, high = (min(max(x, 0.0), float(n)) for x in estimate)
+        return Count(value, (low, high), n)
 
     outside, low, high = found.outside
     how = (
-        f"Lanczos with full reorthogonalisation, {found.products} products: {found.exact} eigenvalues outside the "
-        f"window converged and counted one by one, the rest by quadrature from {found.probes} random vectors"
+        f"Lanczos, {found.products} products: {found.exact} eigenvalues outside the window converged and counted one "
+        f"by one, the rest by quadrature from {found.probes} random vectors"
+        + (f"; {found.stopped}" if found.stopped else "")
     )
     return Spectrum(
         n, window, "lanczos", count((n - outside, n - high, n - low)), count(found.below), count(found.above), how,
-        found.extremes, found.trace, found.products, _density=_quadrature(found.nodes, found.weights, window),
+        found.extremes, found.trace, found.products, stopped=found.stopped,
+        _density=_quadrature(found.nodes, found.weights, window),
     )  # fmt: skip
 
 

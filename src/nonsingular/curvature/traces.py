@@ -19,7 +19,7 @@ from jaxtyping import Float
 from scipy.stats import chi2
 from torch import Tensor
 
-from nonsingular.curvature.lanczos import SymmetricOperator
+from nonsingular.curvature.lanczos import SymmetricOperator, times
 from nonsingular.curvature.precision import require_precision
 from nonsingular.errors import InputError
 
@@ -95,8 +95,8 @@ def trace(H: SymmetricOperator | Tensor, *, products: int = 96, seed: int = 0) -
         forms = complement_forms(H, Q, n, generator)
     else:
         sketch = torch.randn(n, third, generator=generator, dtype=torch.float64).to(H.device, H.dtype)
-        Q = torch.linalg.qr(H @ sketch).Q
-        seen = float((Q * (H @ Q)).sum(dtype=torch.float64))
+        Q = torch.linalg.qr(times(H, sketch)).Q
+        seen = float((Q * times(H, Q)).sum(dtype=torch.float64))
         forms = complement_forms(H, Q, products - 2 * third, generator)
     if not np.isfinite(forms.values).all():
         raise InputError("the operator's products have NaN or infinite entries")
@@ -131,7 +131,7 @@ def complement_forms(
         for _ in range(2):
             z = z - Q @ (Q.mT @ z)
             z = torch.linalg.qr(z).Q if exact else z
-    product = H @ z if shape[1] else torch.zeros_like(z)
+    product = times(H, z) if shape[1] else torch.zeros_like(z)
     values = (z.double() * product.double()).sum(0)
     product = product - Q @ (Q.mT @ product)
     return Forms(values.cpu().numpy(), product.double().square().sum(0).cpu().numpy(), exact)

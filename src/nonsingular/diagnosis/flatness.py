@@ -42,7 +42,7 @@ def with_spectrum(
             if size <= EXACT:
                 found = spectrum(H, method="exact")
             else:
-                found = spectrum(H, method="lanczos", max_steps=100, max_probes=4, tolerance=0.2)
+                found = spectrum(H, method="lanczos", max_steps=100, max_probes=4, error=0.2)
     except InputError as reason:  # no second derivatives: what was measured stays worth telling
         return replace(look, notes=(*look.notes, f"no Hessian: {reason}"))
     return replace(look, spectrum=found)
