@@ -52,8 +52,8 @@ def test_large_operators_are_restarted_within_few_vectors():
             self.shape, self.dtype, self.device = (len(entries),) * 2, self.entries.dtype, self.entries.device
 
         def __matmul__(self, v):
-            assert v.shape[1] <= 4
-            return self.entries[:, None] * v
+            assert v.dim() == 1  # all that an operator of others need take
+            return self.entries * v
 
     entries = np.concatenate([np.linspace(-0.5, 0.9, 4990), np.full(6, 1.0), [1.2, 1.21, 1.5, -1.3]])
     found = eigenpairs(Diagonal(entries), 9, "largest")

@@ -4,6 +4,7 @@ from nonsingular.curvature.algebra import Symmetric
 from nonsingular.curvature.diagonals import Diagonal, diagonal
 from nonsingular.curvature.distributed import Distributed
 from nonsingular.curvature.eigenpairs import Eigenpairs, eigenpairs
+from nonsingular.curvature.fisher import EmpiricalFisher, MonteCarloFisher
 from nonsingular.curvature.gauss_newton import GaussNewton
 from nonsingular.curvature.hessian import Hessian
 from nonsingular.curvature.inertia import inertia, window_counts
@@ -22,12 +23,14 @@ __all__ = [
     "Diagonal",
     "Distributed",
     "Eigenpairs",
+    "EmpiricalFisher",
     "Estimate",
     "GaussNewton",
     "Hessian",
     "Lanczos",
     "Lockstep",
     "Mixture",
+    "MonteCarloFisher",
     "PopulationHessian",
     "Solution",
     "Spectrum",

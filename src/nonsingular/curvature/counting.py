@@ -41,6 +41,8 @@ def count_interval(share: tuple[float, float], n: int, probes: int, confidence: 
     def chance_of_more(k: float, s: float) -> float:
         if k <= 0 or k >= n:
             return float(k >= n)
+        if not 0 < s < 1:
+            return float(s <= 0)
         return float(betaincc(probes * k / 2, probes * (n - k) / 2, s))
 
     low, high = share
@@ -97,7 +99,10 @@ FIRST = 256  # steps of the process that keeps its vectors, where others follow
 BASIS_SHARE = 0.25  # of the available memory, for its vectors
 TRACE_VECTORS = 10  # for what those vectors do not span
 SMALL = 5000  # eigenvalues up to which all processes are reorthogonalised, which costs little there
-MARGIN = 1.2  # on the number of vectors, which is chosen by an estimate
+MARGIN = 1.1  # on the number of vectors, which is chosen by an estimate
+CHANCE = 0.7
+"""Of the error that chance may make, the rest is what is not resolved. Chance falls with the square root of the number
+of vectors, what is not resolved faster than with the number of steps, so that steps pay more."""
 
 
 def lanczos_counts(
@@ -185,7 +190,7 @@ def _side_by_side(H: SymmetricOperator, starts: Tensor, against: Tensor | None) 
 
 
 def _run(running: Sequence[Lanczos] | Lockstep, pool: _Pool, error: float, max_steps: int, clock: _Clock) -> int:
-    """Extend processes until their bounds leave less doubt than half the error; add them to the pool."""
+    """Extend processes until their bounds leave less doubt than their part of the error; add them to the pool."""
     if not pool.dimensions:
         return 0
     groups = [running] if isinstance(running, Lockstep) else running
@@ -200,7 +205,7 @@ def _run(running: Sequence[Lanczos] | Lockstep, pool: _Pool, error: float, max_s
             group.extend(min(max(step, 1), max_steps - group.steps))
         shares = [p.shares(pool.window) for p in processes]
         doubt, outside = (pool.dimensions * float(np.mean([f(s) for s in shares])) for f in (_doubt, _outside))
-        resolved = doubt / 2 <= error / 2 * (pool.counted + outside)
+        resolved = doubt / 2 <= (1 - CHANCE) * error * (pool.counted + outside)
         longest = max(g.steps for g in groups)
         if resolved or all(g.exhausted for g in groups) or longest >= max_steps or clock.left <= each:
             break
@@ -219,8 +224,8 @@ def _outside(shares: Shares) -> float:
 
 
 def _vectors_needed(rest: float, total: float, error: float) -> int:
-    """For half of the error from chance, where ``rest`` of ``total`` eigenvalues outside are not counted one by one."""
-    return math.ceil(MARGIN * 2 * max(rest, 1.0) * (2 * 1.96 / (error * max(total, 1.0))) ** 2)
+    """For chance's part of the error, where ``rest`` of ``total`` eigenvalues outside are not counted one by one."""
+    return math.ceil(MARGIN * 2 * max(rest, 1.0) * (1.96 / (CHANCE * error * max(total, 1.0))) ** 2)
 
 
 def _first_forms(first: Lanczos) -> Forms:

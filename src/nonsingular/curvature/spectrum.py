@@ -19,6 +19,7 @@ from nonsingular.curvature.inertia import window_counts
 from nonsingular.curvature.lanczos import SymmetricOperator, times
 from nonsingular.curvature.moments import Mixture, fit_mixture, skilling_moments
 from nonsingular.curvature.precision import require_precision
+from nonsingular.curvature.traces import Forms
 from nonsingular.errors import InputError
 
 if TYPE_CHECKING:
@@ -257,7 +258,7 @@ def _moments(H: SymmetricOperator, window: float, probes: int, seed: int) -> Spe
     def parts(moments: Array) -> Array:
         fit = fit_mixture(moments)
         below, above = fit.cdf(-window), 1 - fit.cdf(window)
-        return np.array([1 - below - above, below, above])
+        return np.array([1 - below - above, below, above]).clip(0.0, 1.0)  # rounding
 
     if not np.all(samples.mean(axis=0)):
         raise InputError("a moment is zero: a mixture cannot be fitted to it; use method='exact' or 'lanczos'")
@@ -271,8 +272,7 @@ def _moments(H: SymmetricOperator, window: float, probes: int, seed: int) -> Spe
         low, high = max(0.0, best[i] - half[i]), min(1.0, best[i] + half[i])
         return Count(float(n * best[i]), (float(n * low), float(n * high)), n)
 
-    mean = float(samples[:, 0].mean())
-    error = float(np.std(samples[:, 0], ddof=min(1, probes - 1))) / math.sqrt(probes)
+    trace, spread = Forms(n * samples[:, 0], n * samples[:, 1]).trace
     how = (
         f"four Skilling moments from {probes} random vectors; fitted w = {fit.w:.3g}, xi = {fit.xi:.3g}, "
         f"omega = {fit.omega:.3g}, alpha = {fit.alpha:.3g}, relative mismatch {fit.mismatch:.2g}; "
@@ -280,7 +280,7 @@ def _moments(H: SymmetricOperator, window: float, probes: int, seed: int) -> Spe
     )
     return Spectrum(
         n, window, "moments", count(0), count(1), count(2), how,
-        trace=(n * mean, n * (mean - 1.96 * error), n * (mean + 1.96 * error)), products=2 * probes, mixture=fit,
+        trace=(trace, trace - spread, trace + spread), products=2 * probes, mixture=fit,
         _density=lambda grid, width: fit.pdf(grid),
     )  # fmt: skip
 

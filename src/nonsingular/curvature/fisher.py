@@ -1,0 +1,94 @@
+"""The Fisher information's estimates from gradients: of the data's targets, or of targets that the model draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nonsingular.curvature.gauss_newton import GaussNewton, Linear, Tensors, floats, with_floats
+from nonsingular.curvature.likelihoods import KNOWN, likelihood
+from nonsingular.errors import InputError
+from nonsingular.objective import Batch
+
+
+class EmpiricalFisher(GaussNewton):
+    r"""The mean over samples of :math:`g_n g_n^\top`, with :math:`g_n` the gradient of sample n's part of the loss.
+
+    The parts are those of a mean over the N samples of a batch: :math:`g_n = N J_n^\top \nabla_{z_n} L`, with n along
+    the leading axis of the output, which must be one tensor. It is no Fisher information, as its targets are the
+    data's, not the model's (Kunstner, Balles and Hennig 2019); `MonteCarloFisher` estimates that, and `GaussNewton` is
+    it for the losses that both know.
+    """
+
+    def _refuse(self) -> None:
+        super()._refuse()
+        batch = self.problem.batches[0]
+        outputs = floats(self.problem.objective.output({}, batch))
+        if self.problem.objective.reduction != "mean":
+            raise InputError("EmpiricalFisher needs a loss that is a mean over samples, and reduction='mean'")
+        if len(outputs) != 1 or outputs[0].dim() == 0 or outputs[0].shape[0] != batch.samples:
+            raise InputError(
+                f"EmpiricalFisher needs outputs whose leading axis counts the {batch.samples} samples, got "
+                f"{[tuple(z.shape) for z in outputs]}"
+            )
+
+    def _outputs_curvature(self, output: Any, batch: Batch) -> Linear:
+        def loss(z: Tensor) -> Tensor:
+            return self.problem.loss_fn(with_floats(output, [z]), batch.target)
+
+        (z,) = floats(output)
+        slopes = torch.func.grad(loss)(z).flatten(1)
+
+        def outer(dz: Tensors) -> Tensors:
+            along = (slopes * dz[0].flatten(1)).sum(1, keepdim=True)
+            return ((batch.samples * slopes * along).reshape(z.shape),)
+
+        return outer
+
+    def _recomputed_curvature(self, output: Any, batch: Batch, dz: Tensors) -> Tensors:
+        (leaf,) = (t.detach().requires_grad_() for t in floats(output))
+        (slope,) = torch.autograd.grad(self.problem.loss_fn(with_floats(output, [leaf]), batch.target), leaf)
+        along = torch.einsum("n...,n...->n", slope, dz[0])
+        return (batch.samples * torch.einsum("n...,n->n...", slope, along),)
+
+
+class MonteCarloFisher(GaussNewton):
+    r"""The Fisher information from targets drawn from the model's predictions, at the data's inputs.
+
+    The mean over draws of :math:`\sum_n w_n g_n g_n^\top`, with :math:`g_n` the gradient of a term of the loss for a
+    drawn target and :math:`w_n` its weight: an unbiased estimate of `GaussNewton` for cross-entropy, squared errors and
+    ``binary_cross_entropy_with_logits``, the losses that are known to be likelihoods.
+
+    Args:
+        arguments: of `Curvature`.
+        draws: targets for each term.
+        draw_seed: of the draws, which are made once.
+        options: of `Curvature`.
+    """
+
+    def __init__(self, *arguments: Any, draws: int = 1, draw_seed: int = 0, **options: Any) -> None:
+        if draws < 1:
+            raise InputError(f"draws must be at least 1, got {draws}")
+        self.draws, self.draw_seed = draws, draw_seed
+        super().__init__(*arguments, **options)
+
+    def _refuse(self) -> None:
+        super()._refuse()
+        batch = self.problem.batches[0]
+        if likelihood(self.problem.objective.loss_fn, self.problem.objective.output({}, batch), batch.target) is None:
+            raise InputError(
+                f"MonteCarloFisher draws targets for {KNOWN} in their plain forms; this loss is none of them"
+            )
+
+    def _outputs_curvature(self, output: Any, batch: Batch) -> Linear:
+        found = likelihood(self.problem.objective.loss_fn, output, batch.target)
+        assert found is not None
+        place = next(i for i, b in enumerate(self.problem.batches) if b is batch)
+        generator = torch.Generator().manual_seed(self.draw_seed + 1_000_003 * place)
+        slopes = [found.draw(generator) for _ in range(self.draws)]
+        return lambda dz: (sum((found.outer(s, dz[0]) for s in slopes), torch.zeros_like(dz[0])) / self.draws,)
+
+    def _recomputed_curvature(self, output: Any, batch: Batch, dz: Tensors) -> Tensors:
+        return self._outputs_curvature(output, batch)(dz)
