@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from nonsingular.diagnosis.untouched import untouched
+from nonsingular.diagnosis.batches import problem
+from nonsingular.diagnosis.contract.finite import not_finite
+from nonsingular.diagnosis.records import Statistic
+from nonsingular.errors import InputError
 
 BATCHES = 8
 LARGEST = 50_000_000  # entries of a model that is copied
@@ -22,6 +25,9 @@ LARGEST = 50_000_000  # entries of a model that is copied
 
 class Caught:
     """Pairs the latest call of a model with the loss of its output.
+
+    Args:
+        batches: that are kept; 0 keeps the latest alone, and no copy of the model.
 
     Attributes:
         model: a copy of the model at its first loss, None where there was none, or none that can be copied.
@@ -63,7 +69,7 @@ class Caught:
             return value
 
         self._latest = (model, inputs, arguments, loss, target)
-        if self._source is None and model.training:
+        if self._most and self._source is None and model.training:
             self._begin(model, loss, name)
         if self._source == (id(model), name) and len(self.pairs) < self._most and not (inputs and arguments):
             held: Any = arguments if arguments else inputs[0] if len(inputs) == 1 else inputs
@@ -82,62 +88,23 @@ class Caught:
         self.model.zero_grad(set_to_none=True)
         self.loss_fn = loss
 
-    def replayed(self) -> str:
-        """The operation that first makes a number that is not finite, by the latest call run again; "" if none does."""
+    def replayed(self) -> Statistic | None:
+        """What makes a number that is not finite, by the latest call run again; None where that does not show it."""
         if self._latest is None:
-            return ""
+            return None
         model, inputs, named, loss_fn, target = self._latest
-        return replay(model, inputs, named, lambda output: loss_fn(output, target))
-
-
-def replay(model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], loss: Callable[[Any], Tensor]) -> str:
-    """Run a model and its loss again and name what first goes wrong: a layer, the loss, or an operation's gradient."""
-    first: list[str] = []
-    names = {id(m): n for n, m in model.named_modules()}
-
-    def look(module: nn.Module, args: Any, output: Any) -> None:
-        if not first and not _finite(output):
-            came = "although its inputs are finite" if _finite(args) else "from inputs that are not finite"
-            first.append(f"{names.get(id(module)) or type(module).__name__} ({type(module).__name__}), {came}")
-
-    if not _finite(list(model.parameters())):
-        bad = next(n for n, p in model.named_parameters() if not _finite(p))
-        return f"the weights themselves: {bad}"
-    if not _finite((inputs, named)):
-        return "the inputs themselves"
-    handles = [m.register_forward_hook(look) for m in model.modules()]
-    try:
-        with untouched(model), torch.enable_grad(), torch.autograd.set_detect_anomaly(True), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            output = model(*inputs, **named)
-            if first:
-                return first[0]
-            value = loss(output)
-            if not _finite(value):
-                return "the loss, although the outputs are finite"
-            parameters = [p for p in model.parameters() if p.requires_grad]
-            torch.autograd.grad(value, parameters, allow_unused=True)
-    except RuntimeError as error:
-        text = str(error)
-        if "returned nan values" in text:
-            return f"the gradient of {text.split()[1].strip(chr(39))}"
-    except Exception:
-        return ""
-    finally:
-        for handle in handles:
-            handle.remove()
-    return ""
+        held: Any = named or (inputs[0] if len(inputs) == 1 else inputs)
+        try:
+            task = problem(model, loss_fn, [(held, target)], sys.maxsize)
+            found = not_finite(task, task.batches[0])
+        except (InputError, RuntimeError, ValueError, TypeError) as error:
+            return Statistic(1.0, (), "", " ".join(str(error).split()).partition(":")[0])
+        return next((s for s in found.values() if s.value > 0), None)
 
 
 def _same(a: Any, b: Any) -> bool:
     pairs = zip(tree_leaves(a), tree_leaves(b), strict=True)
     return all(torch.equal(x, y) for x, y in pairs if isinstance(x, Tensor) and isinstance(y, Tensor))
-
-
-def _finite(values: Any) -> bool:
-    return all(
-        bool(torch.isfinite(t).all()) for t in tree_leaves(values) if isinstance(t, Tensor) and t.is_floating_point()
-    )
 
 
 def constant_loss(name: str, targets: Tensor, classes: int) -> float:

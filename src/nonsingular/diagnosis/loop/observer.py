@@ -24,12 +24,14 @@ from nonsingular.diagnosis.loop import places
 from nonsingular.diagnosis.loop.caught import Caught
 from nonsingular.diagnosis.loop.movement import decay_share, movements, norms, not_zero
 from nonsingular.diagnosis.loop.records import BY_HAND, Broken, Call, Held, Loader, Loop, Site, Trainee, Update
+from nonsingular.diagnosis.records import Statistic
 
 MEASURED = 40  # first steps, one by one
 CADENCE = 25  # of later ones, in pairs
 MODELS = 32  # that are told apart
 CALLS = 400  # of a model that are kept
 TARGETS = 4096  # of a loss that are kept
+KEPT = 100  # measured steps of a loop that is watched in parts
 SUMMED = 65536  # entries of a batch that tell it from others
 
 
@@ -44,17 +46,15 @@ class Observer:
         steps: after which ``Enough`` is raised; None lets the loop end by itself.
         measured: steps from the start that are measured one by one.
         cadence: of later measurements.
-        on_update: called after each measured step.
         caught: that is filled in on the way.
     """
 
     def __init__(
-        self, steps: int | None = None, measured: int = MEASURED, cadence: int = CADENCE,
-        on_update: Callable[[Update], None] = lambda update: None, caught: Caught | None = None,
+        self, steps: int | None = None, measured: int = MEASURED, cadence: int = CADENCE, caught: Caught | None = None
     ) -> None:  # fmt: skip
         self.loop = Loop()
         self.caught = caught or Caught()
-        self._most, self._first, self._cadence, self._on_update = steps, measured, cadence, on_update
+        self._most, self._first, self._cadence = steps, measured, cadence
         self._thread, self._began = threading.get_ident(), time.perf_counter()
         self._held: dict[int, int] = {}  # id of an optimiser -> its index
         self._optimisers: list[Optimizer] = []  # kept, so that no id is used twice
@@ -80,6 +80,7 @@ class Observer:
         self._scale: float | None = None
         self._pending_loss = math.nan
         self._ran = 0
+        self.unseen = 0  # steps that were taken while nobody listened
 
     # --- calls of models ------------------------------------------------------------------------------------
 
@@ -261,15 +262,20 @@ class Observer:
     def _breaks(self, what: str, parameters: tuple[int, ...]) -> None:
         if self.loop.broken is not None:
             return
-        finite = [abs(v) for _, v in self.loop.losses if math.isfinite(v)]
-        grew = finite[-1] / max(finite[0], 1e-12) if finite else 1.0
-        place = self.loop.places.get("backward")
-        self.loop.broken = Broken(what, self.loop.steps, place, parameters, grew=grew)
         self._busy = True  # the replay's own calls are none of the user's
         try:
-            self.loop.broken.operation = self.caught.replayed()
+            made = self.caught.replayed()
         finally:
             self._busy = False
+        self.broke(what, made, parameters)
+
+    def broke(self, what: str, made: Statistic | None, parameters: tuple[int, ...] = ()) -> None:
+        """A number is not finite: the loss, or the gradient of these parameters; the first is kept."""
+        if self.loop.broken is None:
+            finite = [abs(v) for _, v in self.loop.losses if math.isfinite(v)]
+            grew = finite[-1] / max(finite[0], 1e-12) if finite else 1.0
+            place, number = self.loop.places.get("backward"), self.loop.steps + self.unseen
+            self.loop.broken = Broken(what, number, place, parameters, made, grew)
 
     # --- optimisers -----------------------------------------------------------------------------------------
 
@@ -348,8 +354,6 @@ class Observer:
         self._signs = set()
         held.steps += 1
         self._count()
-        if update is not None:
-            self._on_update(update)
         self._stop()
 
     def _stale(self, index: int, own: list[nn.Parameter]) -> float:
@@ -456,6 +460,16 @@ class Observer:
         """See ``taps.Listener``."""
         self._batch = [t for t in tree_leaves(batch) if isinstance(t, Tensor)]
         self._drawn = {t.data_ptr() for t in self._batch}
+
+    def pause(self) -> None:
+        """Nobody listens for a while: what was seen of the present step says nothing about the next that is seen."""
+        self._settle_by_hand()
+        self._unclear, self._reached, self._signs, self._made, self._scale = {}, {}, set(), {}, None
+        self._snapshot, self._update, self._depth, self._busy = {}, None, 0, False
+        self._outputs.clear()
+        lists: list[list[Any]] = [self.loop.updates, self.loop.losses, *(s.values for s in self.loop.sites.values())]
+        for long in lists:
+            del long[KEPT // 5 : max(KEPT // 5, len(long) - KEPT)]  # the first, and the latest
 
     def finish(self, ended: bool = True) -> Loop:
         """All facts; ``ended`` says whether the loop came to its own end."""

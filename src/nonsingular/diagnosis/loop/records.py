@@ -12,6 +12,7 @@ from weakref import WeakSet
 from torch import Tensor, nn
 
 from nonsingular.diagnosis.loop.places import Place
+from nonsingular.diagnosis.records import Statistic
 
 BY_HAND = -1
 """Stands for the optimiser where the user's own code changes the weights."""
@@ -201,7 +202,7 @@ class Broken:
         number: the step.
         place: of the backward pass.
         parameters: ids of those with such a gradient.
-        operation: that made it, where a replay found it.
+        made: by what, where a replay found it.
         grew: the loss before over the first loss.
     """
 
@@ -209,7 +210,7 @@ class Broken:
     number: int
     place: Place | None
     parameters: tuple[int, ...] = ()
-    operation: str = ""
+    made: Statistic | None = None
     grew: float = 1.0
 
 

@@ -611,11 +611,12 @@ def _broken(loop: Loop, what: str) -> Statistic:
     b = loop.broken
     if b is None or b.what != what:
         return NOTHING
-    where = f"{b.operation}; {b.place}" if b.operation and b.place else b.operation or _at(b.place)
+    made = b.made or NOTHING
     return Statistic(
-        1.0, _named(loop, b.parameters), f"first step whose {what} is not finite", where,
+        1.0, _named(loop, b.parameters) or made.layers, f"first step whose {what} is not finite",
+        made.where or _at(b.place),
         (_number(f"first step whose {what} is not finite", b.number),
-         _number("loss before it over the first loss", b.grew)),
+         _number("loss before it over the first loss", b.grew), *made.evidence), made.remedy,
     )  # fmt: skip
 
 

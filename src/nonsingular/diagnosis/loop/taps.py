@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -85,55 +85,90 @@ class Listener(Protocol):
         """A data loader gave a batch."""
 
 
+class _Taps:
+    """Patches that are in place as long as anybody listens, whatever the order in which they come and go."""
+
+    def __init__(self, install: Callable[[Any, ExitStack], None]) -> None:
+        self._install, self._listeners, self._undo = install, list[Any](), ExitStack()
+
+    def __getattr__(self, event: str) -> Callable[..., None]:
+        def tell(*args: Any, **named: Any) -> None:
+            for listener in list(self._listeners):
+                getattr(listener, event)(*args, **named)
+
+        return tell
+
+    @contextmanager
+    def heard_by(self, listener: Any) -> Iterator[None]:
+        """Within, the listener is told."""
+        if not self._listeners:
+            self._install(self, self._undo)
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners = [other for other in self._listeners if other is not listener]
+            if not self._listeners:
+                self._undo.close()
+
+
 @contextmanager
 def tapped(listener: Listener) -> Iterator[None]:
     """Within, the listener hears of everything; afterwards torch is as it was."""
-    undo: list[Callable[[], None]] = []
+    with _EVENTS.heard_by(listener), _LOSSES.heard_by(listener):
+        yield
 
-    def patch(owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-        original = getattr(owner, name)
-        setattr(owner, name, wrap(original))
-        undo.append(lambda: setattr(owner, name, original))
 
-    handles = [
+def losses_tapped(listener: Any) -> AbstractContextManager[None]:
+    """Within, ``listener.lost`` hears of torch's losses, and of nothing else."""
+    return _LOSSES.heard_by(listener)
+
+
+def _patch(undo: ExitStack, owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    original = getattr(owner, name)
+    setattr(owner, name, wrap(original))
+    undo.callback(setattr, owner, name, original)
+
+
+def _install_losses(listener: Any, undo: ExitStack) -> None:
+    for name in LOSSES:
+        _patch(undo, F, name, functools.partial(_loss, listener, name))
+
+
+def _install_events(listener: Any, undo: ExitStack) -> None:
+    patch = functools.partial(_patch, undo)
+    for handle in (
         modules.register_module_forward_pre_hook(lambda module, args: listener.entered(module)),
         modules.register_module_forward_hook(_left(listener), with_kwargs=True, always_call=True),
         optimizer.register_optimizer_step_pre_hook(lambda o, args, named: listener.stepping(o)),
         optimizer.register_optimizer_step_post_hook(lambda o, args, named: listener.stepped(o)),
-    ]  # fmt: skip
-    try:
-        patch(warnings, "showwarning", _at_the_users_line)
-        warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")  # these ones
-        patch(torch.autograd, "backward", functools.partial(_backward, listener))
-        patch(Optimizer, "__init__", lambda f: _after(f, lambda self, args, named, _: listener.made(self)))
-        patch(Optimizer, "zero_grad", lambda f: _after(f, lambda self, args, named, _: listener.cleared(self)))
-        patch(nn.Module, "zero_grad", lambda f: _after(f, lambda self, args, named, _: listener.cleared(self)))
-        patch(nn.Module, "load_state_dict", lambda f: _after(f, lambda self, args, named, _: listener.loaded(self)))
-        patch(nn.Module, "train", lambda f: _mode(f, listener))
-        for name in LOSSES:
-            patch(F, name, functools.partial(_loss, listener, name))
-        for name in ("clip_grad_norm_", "clip_grad_value_"):
-            wrap = lambda f: _before(f, lambda args, named: listener.clipped(args[0] if args else named["parameters"]))  # noqa: E731
-            patch(nn.utils, name, wrap)
-            patch(nn.utils.clip_grad, name, wrap)
-        for scheduler in (lr_scheduler.LRScheduler, lr_scheduler.ReduceLROnPlateau):
-            patch(scheduler, "step", lambda f: _after(f, lambda self, args, named, _: listener.scheduled(self)))
-        scaler = torch.amp.GradScaler
-        patch(scaler, "scale", lambda f: _after(f, lambda self, args, named, _: listener.scaled(self)))
-        patch(scaler, "unscale_", lambda f: _after(f, lambda self, args, named, _: listener.unscaled(self, args[0])))
-        patch(scaler, "step", lambda f: _after(f, lambda self, args, named, _: listener.scaler_stepped(self, args[0])))
-        data = torch.utils.data
-        patch(data.DataLoader, "__iter__", lambda f: _after(f, lambda self, args, named, _: listener.began(self)))
-        patch(
-            data.dataloader._BaseDataLoaderIter, "__next__",
-            lambda f: _after(f, lambda self, args, named, batch: listener.drawn(batch)),
-        )  # fmt: skip
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for take_back in reversed(undo):
-            take_back()
+    ):
+        undo.callback(handle.remove)
+    patch(warnings, "showwarning", _at_the_users_line)
+    warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")  # these ones
+    patch(torch.autograd, "backward", functools.partial(_backward, listener))
+    patch(Optimizer, "__init__", lambda f: _after(f, lambda self, args, named, _: listener.made(self)))
+    patch(Optimizer, "zero_grad", lambda f: _after(f, lambda self, args, named, _: listener.cleared(self)))
+    patch(nn.Module, "zero_grad", lambda f: _after(f, lambda self, args, named, _: listener.cleared(self)))
+    patch(nn.Module, "load_state_dict", lambda f: _after(f, lambda self, args, named, _: listener.loaded(self)))
+    patch(nn.Module, "train", lambda f: _mode(f, listener))
+    for name in ("clip_grad_norm_", "clip_grad_value_"):
+        wrap = lambda f: _before(f, lambda args, named: listener.clipped(args[0] if args else named["parameters"]))  # noqa: E731
+        patch(nn.utils, name, wrap)
+        patch(nn.utils.clip_grad, name, wrap)
+    for scheduler in (lr_scheduler.LRScheduler, lr_scheduler.ReduceLROnPlateau):
+        patch(scheduler, "step", lambda f: _after(f, lambda self, args, named, _: listener.scheduled(self)))
+    scaler = torch.amp.GradScaler
+    patch(scaler, "scale", lambda f: _after(f, lambda self, args, named, _: listener.scaled(self)))
+    patch(scaler, "unscale_", lambda f: _after(f, lambda self, args, named, _: listener.unscaled(self, args[0])))
+    patch(scaler, "step", lambda f: _after(f, lambda self, args, named, _: listener.scaler_stepped(self, args[0])))
+    data = torch.utils.data
+    patch(data.DataLoader, "__iter__", lambda f: _after(f, lambda self, args, named, _: listener.began(self)))
+    batches = data.dataloader._BaseDataLoaderIter
+    patch(batches, "__next__", lambda f: _after(f, lambda self, args, named, batch: listener.drawn(batch)))
+
+
+_EVENTS, _LOSSES = _Taps(_install_events), _Taps(_install_losses)
 
 
 def _at_the_users_line(function: Callable[..., Any]) -> Any:
