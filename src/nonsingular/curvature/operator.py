@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nonsingular import progress
 from nonsingular.curvature.algebra import Symmetric
 from nonsingular.curvature.choosing import Choice
 from nonsingular.curvature.culprits import culprit
@@ -19,6 +20,8 @@ from nonsingular.curvature.recorded import BLOCK_BYTES, Recorded, refuse_differe
 from nonsingular.curvature.vectors import Layout
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch, Loss, Objective, brought
+
+PRODUCTS = "products"  # what progress is counted in
 
 
 class Curvature(Recorded, Symmetric):
@@ -108,7 +111,9 @@ class Curvature(Recorded, Symmetric):
         return Layout(self.problem.names, tuple(p.shape for p in self.problem.params))
 
     def _product(self, v: Float[Tensor, "P *columns"]) -> Float[Tensor, "P *columns"]:
-        return self._vector_product(v) if v.dim() == 1 else self._block_product(v)
+        found = self._vector_product(v) if v.dim() == 1 else self._block_product(v)
+        progress.count(PRODUCTS, 1 if v.dim() == 1 else v.shape[1])
+        return found
 
     def recomputed_product(self, v: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
         """``self @ v`` by plain differentiation from the start: what the fast ways are checked against."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+from nonsingular import progress
 from nonsingular.data import Task
 from nonsingular.diagnosis.optimisers import Steps, named
 from nonsingular.errors import InputError
@@ -27,6 +28,7 @@ MOST_SAMPLES = 1_000_000
 MOST_TOLD = 512  # training samples on which the training loss is measured
 POINTS = 10  # of the way at which it is
 BATCH = 256  # samples evaluated at a time
+STEPS = "steps"  # what progress is counted in
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,7 @@ def run(arm: Arm, protocol: Protocol) -> Curve:
         members, range(len(members)), task, spec, device=device, loss=loss, optimiser=optimiser,
         vectorised=None if plain and _vectorises(members, task, loss, device) else False,
     )  # fmt: skip
+    progress.start(f"training {len(members)} copies", protocol.steps, STEPS)
     with _quiet():
         return _train(trainer, protocol.steps)
 
@@ -212,6 +215,7 @@ def _train(trainer: Trainer, steps: int) -> Curve:
     def count() -> None:
         nonlocal done
         done += 1
+        progress.count(STEPS)
         measure()
         if done == steps:
             raise _Enough

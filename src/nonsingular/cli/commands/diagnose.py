@@ -87,6 +87,7 @@ def command(
     settings = {"data": data, "batches": batches and str(batches), "scaling": scaling, "samples": samples, "seed": seed}
     with held(out), Bar() as bar:
         _keep_earlier(out, steps > 0 and resume, replace)
+        bar.start("looking at the network", None, "samples")
         kept = diagnosis.Kept(out, diagnosis.plan(target, model, protocol, **settings), resume) if steps else None
         found = diagnosis.diagnose(
             model, mine.loss_of_outputs, mine.batches, steps=steps, protocol=protocol, build=build, curvature=curvature,

@@ -34,7 +34,9 @@ def command(
     """Count the degenerate, negative and positive eigenvalues of a model's Hessian, and draw their density."""
     from nonsingular import curvature
     from nonsingular.cli import targets
+    from nonsingular.cli.progress import Bar
     from nonsingular.cli.tables.spectrum import print_spectrum
+    from nonsingular.curvature.operator import PRODUCTS
     from nonsingular.files import held, to_json, write_figure, write_whole
     from nonsingular.objective import Objective
     from nonsingular.plots.spectra import density
@@ -45,7 +47,8 @@ def command(
         typer.echo(note, err=True)
     H = curvature.Hessian(objective)
     method = method or ("exact" if H.shape[0] <= EXACT_BY_DEFAULT else "lanczos")
-    with held(out):
+    with held(out), Bar() as bar:
+        bar.start(f"spectrum of {H.shape[0]:,} parameters", None, PRODUCTS)
         found = curvature.spectrum(H, window, method, eigenvalues=True, seed=seed)
         write_whole(out / "spectrum.json", to_json(found.to_json()))
         figure = density({target: found}, f"Hessian spectrum of {target}")
