@@ -82,11 +82,12 @@ def print_table(to: Console, columns: Sequence[Column], rows: Sequence[Sequence[
     from rich.text import Text
 
     plain = [[Text.from_markup(row[i]).plain for row in rows] for i in range(len(columns))]
-    widths = [_width([*c.heading.split(), *cells]) for c, cells in zip(columns, plain, strict=True)]
+    widths = [_width([c.heading, *cells]) for c, cells in zip(columns, plain, strict=True)]
+    unbroken = [_width([*c.heading.split(), *cells]) for c, cells in zip(columns, plain, strict=True)]
     words = [_width([word for cell in cells for word in cell.split()]) for cells in plain]
     least = [
         w if not c.least else max(min(c.least, w), min(longest, to.width // 2))
-        for c, w, longest in zip(columns, widths, words, strict=True)
+        for c, w, longest in zip(columns, unbroken, words, strict=True)
     ]
     if sum(least) + _GAP * (len(columns) - 1) <= to.width:
         _print_grid(to, columns, rows, _shared(least, widths, to.width - _GAP * (len(columns) - 1)))
