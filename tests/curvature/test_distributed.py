@@ -24,6 +24,11 @@ def batches():
     return [(torch.randn(n, 6, generator=generator).double(), torch.arange(n) % 4) for n in sizes]
 
 
+def ignored():
+    """Batches in which half of the targets are ignored, but for the first."""
+    return [(x, torch.where((torch.arange(len(y)) % 2 > 0) & (i > 0), -100, y)) for i, (x, y) in enumerate(batches())]
+
+
 def vectors():
     return torch.randn(136, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
@@ -54,6 +59,14 @@ def _process(rank, folder):
     mine = operators(batches()[rank::WORLD], Distributed)
     kept = sum(len(operator.local.problem.batches) for operator in mine)
     torch.save((everything(mine), kept), f"{folder}/{rank}.pt")
+    some = ignored()[rank::WORLD]
+    torch.save(
+        Distributed(Hessian(model(), F.cross_entropy, some, weights="tokens")) @ vectors(), f"{folder}/some-{rank}"
+    )
+    try:
+        Distributed(Hessian(model(), F.cross_entropy, some))
+    except InputError as error:
+        torch.save(str(error), f"{folder}/unsaid-{rank}")
     try:
         Distributed(Hessian(model()[: 1 + 2 * rank], lambda o, t: o.square().mean(), batches()[:1]))
     except InputError as error:
@@ -87,6 +100,13 @@ def test_all_processes_get_the_same_bits(folder):
 def test_a_process_keeps_its_own_batches_only(folder):
     kept = [torch.load(folder / f"{rank}.pt")[1] for rank in range(WORLD)]
     assert kept == [6, 3]  # three operators over two batches and over one
+
+
+def test_weights_that_differ_between_processes_are_said_or_asked_for(folder):
+    expected = Hessian(model(), F.cross_entropy, ignored()) @ vectors()
+    for rank in range(WORLD):
+        torch.testing.assert_close(torch.load(folder / f"some-{rank}"), expected)
+        assert "give all of them the same weights='samples'" in torch.load(folder / f"unsaid-{rank}")
 
 
 def test_different_models_are_refused(folder):

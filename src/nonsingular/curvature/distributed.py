@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
@@ -11,6 +13,8 @@ from nonsingular.curvature.algebra import Symmetric
 from nonsingular.curvature.operator import Curvature
 from nonsingular.curvature.vectors import Layout
 from nonsingular.errors import InputError
+
+RULES = ("samples", "tokens", "wanted", "equal")
 
 
 class Distributed(Symmetric):
@@ -22,11 +26,13 @@ class Distributed(Symmetric):
 
     Args:
         local: a ``Hessian`` or ``GaussNewton`` of the same model, loss and parameters in every process.
-        reduction: as ``local`` was given it: ``"mean"`` weighs the processes by their samples, ``"sum"`` adds up.
+        reduction: as ``local`` was given it: ``"mean"`` weighs the processes by their data as the batches of
+            one are weighed, ``"sum"`` adds up.
         group: of processes; all of them by default.
 
     Raises:
-        InputError: no process group has been initialised, another reduction, or operators of different size.
+        InputError: no process group has been initialised, another reduction, operators of different size, or weights
+            that have to be said.
 
     Example:
         >>> dist.init_process_group("gloo")                                    # doctest: +SKIP
@@ -39,15 +45,16 @@ class Distributed(Symmetric):
         if reduction not in ("mean", "sum"):
             raise InputError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
         self.local, self.group = local, group
-        samples = sum(batch.samples for batch in local.problem.batches)
-        mine = torch.tensor([samples, local.shape[0]], dtype=torch.int64, device=local.device)
-        everyone = [torch.zeros_like(mine) for _ in range(dist.get_world_size(group))]
-        dist.all_gather(everyone, mine, group=group)
-        sizes = {int(size) for _, size in everyone}
+        mine = {} if reduction == "sum" else local.problem.objective.masses()
+        found = [mine.get(name, math.nan) for name in RULES]
+        sent = torch.tensor([*found, local.shape[0]], dtype=torch.float64, device=local.device)
+        everyone = [torch.zeros_like(sent) for _ in range(dist.get_world_size(group))]
+        dist.all_gather(everyone, sent, group=group)
+        table = torch.stack(everyone).cpu()
+        sizes = {int(size) for size in table[:, -1]}
         if len(sizes) > 1:
             raise InputError(f"the processes' operators differ in size: {', '.join(map(str, sorted(sizes)))}")
-        total = sum(int(n) for n, _ in everyone)
-        self.weight = samples / total if reduction == "mean" else 1.0
+        self.weight = _share(table[:, :-1], dist.get_rank(group)) if reduction == "mean" else 1.0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -83,3 +90,14 @@ def require_process_group() -> None:
     """
     if not (dist.is_available() and dist.is_initialized()):
         raise InputError("no process group: call torch.distributed.init_process_group first (torchrun sets it up)")
+
+
+def _share(masses: Float[Tensor, "process rule"], rank: int) -> float:
+    """What a process's data weigh in all of them, by any rule that all processes know, if these agree."""
+    shares = [m / m.sum() for m in masses.T if bool(torch.isfinite(m).all()) and m.sum() > 0]
+    if not shares or any(not torch.allclose(s, shares[0], rtol=1e-12) for s in shares):
+        raise InputError(
+            "what each process's data weigh in the whole loss is not clear: give all of them the same "
+            "weights='samples', 'tokens', 'equal' or a function batch -> weight"
+        )
+    return float(shares[0][rank])

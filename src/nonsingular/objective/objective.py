@@ -190,6 +190,18 @@ class Objective:
         """What a batch, or a part of one, weighs; None where the loss is no mean by a rule that is known."""
         return None if self.reduction == "sum" else determine(self, self._wanted)[1]
 
+    def masses(self) -> dict[str, float]:
+        """What all of the batches weigh together, by each rule that may be right, for data spread over processes.
+
+        Empty where the loss is no mean by a known rule. Rules that agree here may differ from part to part; whoever
+        joins parts must see that they do not.
+        """
+        if self._wanted == "equal":
+            return {"equal": float(len(self.batches))}
+        known = {"wanted": self.rule} if self._wanted is not None else rules(self) if self.rule is not None else {}
+        weighed = {n: [r(b) for b in self.batches] for n, r in known.items() if r is not None}
+        return {n: sum(float(w) for w in ws if w is not None) for n, ws in weighed.items() if None not in ws}
+
     @property
     def follows(self) -> bool:
         """Whether the loss is a module that holds weights of the model: it sees them replaced, as the model does."""
