@@ -76,12 +76,14 @@ def test_the_spec_of_figure_8_has_the_papers_tau():
 def test_eigenvalues_of_trained_networks_skips_lie_on_the_unit_circle(reproduced):
     start = Store(reproduced("orhan2018/fig8") / "results.zarr").read().isel(epoch=0)
     assert start.skip_modulus.isel(layer=0).isnull().all()  # no skip into the first layer
-    moduli = start.skip_modulus.isel(layer=slice(1, None))
+    looked_at = start.skip_modulus.dropna("layer", how="all").layer
+    assert looked_at.values.tolist() == [2, 5, 7, 10]
+    moduli = start.skip_modulus.sel(layer=looked_at)
     assert float(np.abs(moduli - 1).max()) < 1e-6
     assert moduli.notnull().all()
     tau = fig8.TAUS["tau=0.025"]
-    of = start.sel(network="tau=0.025").isel(layer=slice(1, None))
-    np.testing.assert_allclose(start.eigenvector_correlation.sum("mode").isel(layer=slice(1, None)), 128, rtol=1e-6)
+    of = start.sel(network="tau=0.025", layer=looked_at)
+    np.testing.assert_allclose(start.eigenvector_correlation.sum("mode").sel(layer=looked_at), 128, rtol=1e-6)
     slope = np.polyfit(np.arange(128), np.log(of.eigenvector_correlation.mean(["run", "layer"])), 1)[0]
     assert abs(-slope / tau - 1) < 0.05
 

@@ -82,7 +82,7 @@ def draw(results: xr.Dataset) -> Mapping[str, Figure]:
             continue
         title, end = TITLES[kind], "" if kind == "equalised" else f"-{kind}"
         of = results.sel(network=list(taus))
-        figures[f"matrices{end}"] = skip_matrices(of, taus, f"{title}: all layers and runs")
+        figures[f"matrices{end}"] = skip_matrices(of, taus, f"{title}: four layers, all runs")
         accuracy = Panel("train_accuracy", LABELS["train_accuracy"], percent=True)
         figures[f"accuracy{end}"] = over_epochs(of, [accuracy], title)
         for panel in signals:

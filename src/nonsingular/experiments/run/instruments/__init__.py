@@ -74,16 +74,28 @@ def _weight_gradients(s: Snapshot) -> list[Tensor]:
 
 
 def _skip_matrices(s: Snapshot) -> dict[str, Tensor]:
-    """Layers without a skip matrix are NaN."""
+    """Of ``SKIP_LAYERS`` of the layers with a skip matrix; the others are NaN.
+
+    The matrices are in float32, and so is what is told of them.
+    """
+    with_skip = [number for number, skip in enumerate(s.skips) if skip is not None]
+    places = torch.linspace(0, len(with_skip) - 1, min(SKIP_LAYERS, len(with_skip))).round().long().tolist()
+    looked_at = {with_skip[place] for place in places}
     none = torch.full((len(s.population), s.weights[-1].shape[-2]), torch.nan, dtype=torch.float64)
     rows: dict[str, list[Tensor]] = {name: [] for name in SKIP_MATRIX}
-    for skip in s.skips:
+    for number, skip in enumerate(s.skips):
+        if number not in looked_at:
+            skip = None
         values = none if skip is None else measures.skip_eigenvalues(skip)
         rows["skip_modulus"].append(values.abs())
         rows["skip_angle"].append(none if skip is None else values.angle())
         rows["eigenvector_correlation"].append(none if skip is None else measures.eigenvector_correlations(skip))
         rows["skip_correlation"].append(none if skip is None else measures.row_correlations(skip))
-    return {name: torch.stack([x.cpu() for x in by_layer], dim=1) for name, by_layer in rows.items()}
+    return {name: torch.stack([x.float().cpu() for x in by_layer], dim=1) for name, by_layer in rows.items()}
+
+
+SKIP_LAYERS = 4
+"""How many layers' skip matrices are looked at, spread evenly: all are drawn alike, and each has a number a unit."""
 
 
 SKIP_MATRIX: dict[str, Dims] = dict.fromkeys(
