@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from nonsingular.experiments.claims import Effect, NotMeasured, Region, difference, exactly, mean
+from nonsingular.intervals import EVERYWHERE
 
 ROUNDING = 1e-9
 """Identities between float64 numbers of order one hold to better than this."""
@@ -49,13 +50,20 @@ def faster(results: xr.Dataset, first: str, second: str) -> Effect:
     return difference(speed(results, first), speed(results, second))
 
 
-def larger(results: xr.Dataset, variable: str, first: str, second: str, scale: float = 1.0) -> Effect:
+def larger(
+    results: xr.Dataset,
+    variable: str,
+    first: str,
+    second: str,
+    scale: float = 1.0,
+    within: tuple[float, float] = EVERYWHERE,
+) -> Effect:
     """Difference of a variable between two networks, averaged over layers and all epochs after the start."""
     a, b = (
         scale * per_run(results, variable, name).isel(epoch=slice(1, None)).mean(["epoch", *_layer(results, variable)])
         for name in (first, second)
     )
-    return difference(a, b)
+    return difference(a, b, within=within)
 
 
 Measure = Callable[[xr.Dataset, str], xr.DataArray]

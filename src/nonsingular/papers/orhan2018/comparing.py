@@ -38,6 +38,10 @@ def require_started(results: xr.Dataset, *networks: str) -> None:
         )
 
 
+STARTED_ONE = require_started
+"""As a figure's ``needs``: one of the compared networks has come ``STARTED`` percent of the way."""
+
+
 def faster(results: xr.Dataset, first: str, second: str, *, paired: bool = False) -> Effect:
     """Difference in training speed, in percentage points, of networks one of which has trained.
 

@@ -10,26 +10,26 @@ import xarray as xr
 from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.run.study import run_study
-from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.experiments.scales import Scales, every
+from nonsingular.experiments.spec import Spec
 from nonsingular.papers.orhan2018.comparing import larger, larger_share
 from nonsingular.papers.orhan2018.fig4 import best_and_worst
-from nonsingular.papers.orhan2018.small_networks import DIFFERS, Size, measured_epochs, panels, small_networks
+from nonsingular.papers.orhan2018.small_networks import DIFFERS, measured_epochs, panels, small_networks
 from nonsingular.plots.curves import over_epochs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIZES = {
-    "smoke": Size(6, 2, spectra=(0, 2)),
-    "laptop": Size(100, 10, spectra=(2, 10)),
-    "overnight": Size(400, 300, spectra=(10, 50, 100, 200, 300)),
-    "paper": Size(400, 300, spectra=tuple(range(0, 301, 20))),
-}
+SIZES = Scales(
+    runs=(6, 100, 400, 400),
+    epochs=(2, 10, 300, 300),
+    spectra=((0, 2), (2, 10), (10, 50, 100, 200, 300), every(20, 300)),
+)
 
 
 def specs(scale: str, data: str | None = None) -> Spec:
     """Equal plain networks of 10 layers and 16 units."""
-    return small_networks("orhan2018/figS2", scale, at_scale(SIZES, scale), ("plain",), data=data)
+    return small_networks(SIZES.at(scale, "orhan2018/figS2", data), "plain")
 
 
 def draw(results: xr.Dataset) -> Mapping[str, Figure]:

@@ -16,9 +16,10 @@ from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, No
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.run.instruments.hessian import PARTS
 from nonsingular.experiments.run.study import run_study
-from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.experiments.scales import Scales, every
+from nonsingular.experiments.spec import Spec
 from nonsingular.intervals import RESAMPLES, tails
-from nonsingular.papers.orhan2018.small_networks import DIFFERS, Size, small_networks
+from nonsingular.papers.orhan2018.small_networks import DIFFERS, small_networks
 from nonsingular.plots.spectra import estimates
 
 if TYPE_CHECKING:
@@ -29,12 +30,9 @@ FEWEST = 8  # points: fewer say nothing about a linear relation
 FEWEST_RUNS = 3  # fewer have no spread worth the name
 LARGEST = 1 - 1e-12  # correlation that still has a finite place on Fisher's scale
 
-SIZES = {
-    "smoke": Size(3, 2, spectra=(0, 1, 2)),
-    "laptop": Size(3, 4, spectra=(0, 1, 2, 4)),
-    "overnight": Size(20, 6, spectra=(0, 1, 2, 3, 4, 6)),
-    "paper": Size(50, 100, spectra=tuple(range(0, 101, 10))),
-}
+SIZES = Scales(
+    runs=(3, 3, 20, 50), epochs=(2, 4, 6, 100), spectra=((0, 1, 2), (0, 1, 2, 4), (0, 1, 2, 3, 4, 6), every(10, 100))
+)
 FEW_IMAGES = 2_500  # with their mirror images 10 steps an epoch
 
 
@@ -42,9 +40,7 @@ def specs(scale: str, data: str | None = None) -> Spec:
     """Plain networks of 10 layers and 32 units, 14 292 parameters with 20 classes; of 16 units in the smoke test."""
     estimators = ("hessian_exact", "hessian_moments", "hessian_lanczos")
     width = 16 if scale == "smoke" else 32  # an exact count at width 32 takes half a minute
-    spec = small_networks(
-        "orhan2018/figS3", scale, at_scale(SIZES, scale), ("plain",), width=width, data=data, spectra=estimators
-    )
+    spec = small_networks(SIZES.at(scale, "orhan2018/figS3", data), "plain", width=width, spectra=estimators)
     if scale in ("laptop", "overnight") and spec.data is not None and spec.data.train is not None:
         # Epochs of 10 steps: in longer ones all networks leave the range that the claims are about in the first.
         return replace(spec, data=replace(spec.data, train=FEW_IMAGES))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import xarray as xr
 
 from nonsingular.experiments.run.instruments import LABELS, PERCENT
+from nonsingular.experiments.scales import Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.networks import named
 from nonsingular.papers.orhan2018 import protocol
@@ -22,48 +21,21 @@ DIFFERS = (
 )
 
 
-@dataclass(frozen=True)
-class Size:
-    """How large a study of small networks is.
-
-    Attributes:
-        runs: seeds of every network.
-        epochs: of training.
-        spectra: epochs at which the Hessians' spectra are measured.
-    """
-
-    runs: int
-    epochs: int
-    spectra: tuple[int, ...]
-
-
-def small_networks(
-    experiment: str,
-    scale: str,
-    size: Size,
-    networks: tuple[str, ...],
-    *,
-    width: int = 16,
-    data: str | None = None,
-    spectra: tuple[str, ...] = ("hessian_exact",),
-) -> Spec:
+def small_networks(size: Size, *networks: str, width: int = 16, spectra: tuple[str, ...] = ("hessian_exact",)) -> Spec:
     """Networks of 10 layers on PCA inputs: 4 852 parameters at width 16 with 20 classes, 14 292 at width 32.
 
     Args:
-        experiment: id.
-        scale: one of ``SCALES``.
-        size: runs, epochs, and when spectra are measured.
-        networks: names of the architectures.
+        size: with ``runs``, ``epochs`` and ``spectra``, the epochs at which the Hessians' spectra are measured.
+        *networks: names of the architectures.
         width: units a layer.
-        data: the data set; None takes the scale's own.
         spectra: instruments of the Hessian.
     """
-    images = protocol.images(data, scale, pca=PCA)
+    images = protocol.images(size.data, size.scale, pca=PCA)
     if images.name == "digits":  # 64 pixels have no 128 components
-        images = protocol.images(images.name, scale)
+        images = protocol.images(images.name, size.scale)
     return Spec(
-        experiment,
-        scale,
+        size.experiment,
+        size.scale,
         runs=size.runs,
         data=images,
         networks=tuple(Member(name, named(name, depth=10, width=width)) for name in networks),

@@ -1,0 +1,67 @@
+"""The sizes of an experiment at the four scales, one row a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nonsingular.errors import InputError
+from nonsingular.experiments.spec import SCALES, at_scale
+
+
+@dataclass(frozen=True)
+class Size:
+    """An experiment at one scale.
+
+    Attributes:
+        experiment: id.
+        scale: one of ``SCALES``.
+        data: the data set that was asked for instead of the scale's own, or None.
+        numbers: what ``Scales`` has for this scale; each is an attribute too.
+    """
+
+    experiment: str
+    scale: str
+    data: str | None
+    numbers: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        numbers = self.__dict__.get("numbers", {})
+        if name not in numbers:
+            raise AttributeError(f"Scales has no {name!r}; it has {', '.join(numbers) or 'nothing'}")
+        return numbers[name]
+
+
+class Scales:
+    """Numbers by name, each with its four values: for ``smoke``, ``laptop``, ``overnight`` and ``paper``.
+
+    ``Scales(runs=(2, 16, 20, 4), epochs=(2, 15, 300, 300))``; a single number is that of all scales. What trains
+    nothing may leave ``overnight`` out: it takes the paper's.
+
+    Raises:
+        InputError: another count of values.
+    """
+
+    def __init__(self, **numbers: Any) -> None:
+        self._rows: dict[str, Mapping[str, Any]] = {}
+        for name, values in numbers.items():
+            row = values if isinstance(values, tuple) else (values,) * len(SCALES)
+            scales = SCALES if len(row) == len(SCALES) else tuple(s for s in SCALES if s != "overnight")
+            if len(row) != len(scales):
+                raise InputError(f"{name} needs a value for each of {', '.join(SCALES)}, got {len(row)}")
+            self._rows[name] = dict(zip(scales, row, strict=True))
+
+    def at(self, scale: str, experiment: str, data: str | None = None) -> Size:
+        """The numbers of one scale.
+
+        Raises:
+            InputError: unknown scale.
+        """
+        at_scale(dict.fromkeys(SCALES), scale)
+        return Size(experiment, scale, data, {name: at_scale(row, scale) for name, row in self._rows.items()})
+
+
+def every(step: int, last: int) -> tuple[int, ...]:
+    """Epochs 0, ``step``, twice that, and so on up to ``last``."""
+    return tuple(range(0, last + 1, step))
