@@ -1,4 +1,4 @@
-"""Products of the Hessian of a ResNet-20 on 512 CIFAR-sized images, against other packages.
+"""Products of the Hessian of a ResNet-20 on 256 CIFAR-sized images, against other packages.
 
 Medians of ratios from processes that take turns, one package each: in one process the memory that one package has given
 back decides how fast the next gets its own. Much of PyHessian's time here is such page faults, which ours, working in
@@ -39,7 +39,7 @@ class Size:
     products: int
 
 
-FULL, SMOKE = Size(512, 32, 64, rounds=3, products=4), Size(4, 8, 2, rounds=1, products=1)
+FULL, SMOKE = Size(256, 32, 64, rounds=3, products=3), Size(4, 8, 2, rounds=1, products=1)
 
 
 def timed(call: Callable[[], object]) -> float:

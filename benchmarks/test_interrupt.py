@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-TIMES, EARLIEST, LATEST, PROMISE = 3, 6.0, 16.0, 2.0  # seconds after the start
+TIMES, EARLIEST, LATEST, PROMISE = 3, 6.0, 12.0, 2.0  # seconds after the start
 CIFAR = ["--data", "cifar10"] if "NONSINGULAR_DATA" in os.environ else ["--data", "digits"]
 COMMANDS = {
     "reproduce": ["reproduce", "orhan2018/fig3", *CIFAR],

@@ -57,7 +57,7 @@ def reached(counts: dict[int, float], reference: float) -> int | None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_outliers_to_five_percent(name: str, full: bool, kept: Path) -> None:
-    samples, last, each = (5000, 320, 20) if full else (50, 12, 6)
+    samples, last, each = (5000, 240, 20) if full else (50, 12, 6)
     if full:
         skip_missing("PyHessian", "curvlinops")
     model, batch = network_and_batch(NETWORKS[name] if full else SMOKE, samples, kept)

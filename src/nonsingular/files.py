@@ -44,12 +44,12 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 def write_figure(folder: Path, name: str, figure: Figure) -> Path:
     """Write ``name.png`` and ``name.svg``, each whole or not at all; the path of the former."""
-    for suffix in ("svg", "png"):
+    for suffix in ("png", "svg"):
         content = io.BytesIO()
         figure.savefig(content, format=suffix)
-        path = folder / f"{name}.{suffix}"
-        write_whole(path, content.getvalue())
-    return path
+        write_whole(folder / f"{name}.{suffix}", content.getvalue())
+        figure.set_layout_engine("none")  # the second file keeps the arrangement, half of the work, of the first
+    return folder / f"{name}.png"
 
 
 def to_json(value: Any) -> str:
