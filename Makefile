@@ -11,8 +11,8 @@ STAMP := $(VENV)/.installed
 demo: $(STAMP)  ## train four kinds of 20-layer networks on digits and report
 	$(BIN)/nonsingular demo
 
-test: $(STAMP) lint  ## lint, types and the whole test suite
-	$(BIN)/pytest -n 2 --dist worksteal
+test: $(STAMP) lint  ## lint, types and the whole test suite, one thread a process
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -12,8 +12,9 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_machine(tmp_path_factory):
-    """One thread a worker (tests run in parallel), a cache of their own, and no waiting until a disk has written."""
+    """One thread a process (tests run in parallel), a cache of their own, and no waiting until a disk has written."""
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
     os.fsync = lambda fd: None  # what tests write need not outlive a power cut
     os.environ["NONSINGULAR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 

@@ -22,11 +22,12 @@ from nonsingular.files import LOCK, held, is_empty, write_whole
 KILLS = 5  # of each command: 20 in all
 
 COMMANDS = {
-    "reproduce": ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--runs", "2", "--networks", "plain,residual"],
-    "search": ["search", "--scale", "smoke", "--trials", "4", "--at-once", "2", "--epochs", "1"],
+    "reproduce": ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--runs", "1", "--networks", "plain,residual"],
+    "search": ["search", "mu", "sigma", "lambda", "depth=3", "width=16", "--scale", "smoke", "--trials", "4",
+               "--at-once", "2", "--epochs", "1"],
     "landscape": ["landscape", "TARGET", "--grid", "9", "--samples", "200"],
     "diagnose": ["diagnose", "TARGET", "--samples", "200", "--steps", "4", "--seeds", "2", "--no-curvature"],
-}
+}  # fmt: skip
 
 TARGET = """
 import torch

@@ -69,12 +69,6 @@ def test_reproduce_leaves_what_the_contract_names(fig6):
     assert str(out / "report.html") in output
 
 
-@pytest.mark.parametrize("id", ["orhan2018/fig4", "orhan2018/fig7"])
-def test_other_figures_at_smoke_scale(capsys, tmp_path, id):
-    output = printed(capsys, "reproduce", id, *SMOKE, "--out", tmp_path / "o", "--json")
-    assert len(json.loads(output)) >= 3
-
-
 def test_claims_show_the_scoreboard(capsys, fig6):
     out, _ = fig6
     table = printed(capsys, "claims", out)
@@ -186,7 +180,7 @@ def test_full_disk_is_one_line(capsys, tmp_path, monkeypatch):
     )
 
 
-def test_an_interrupted_run_resumes(tmp_path):  # a killed one: test_crash_safety
+def test_an_interrupted_run_resumes(capsys, tmp_path):  # a killed one: test_crash_safety
     out = tmp_path / "o"
     command = [
         "reproduce",
@@ -208,16 +202,14 @@ def test_an_interrupted_run_resumes(tmp_path):  # a killed one: test_crash_safet
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    for _ in range(600):
-        if (out / "results.zarr" / "train_accuracy" / "c").exists():  # the first measurements are written
-            break
-        time.sleep(0.1)
+    while not (out / "results.zarr" / "train_accuracy" / "c").exists():  # until first measurements are written
+        assert started.poll() is None
+        time.sleep(0.05)
     started.send_signal(signal.SIGINT)
     _, error = started.communicate(timeout=60)
     assert started.returncode == 130
     assert "--resume" in error
-    status, output, error = run(*command, "--resume", "--json")
-    assert status == 0, error
+    output = printed(capsys, *command, "--resume", "--json")
     assert len(json.loads(output)) == len(experiment("orhan2018/fig6").claims)
 
 

@@ -125,9 +125,8 @@ def test_a_killed_search_goes_on(finished, capsys, tmp_path):
         stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    for _ in range(1200):
-        if (out / "trials" / "0000" / "0" / "checkpoints").exists():  # the first round is being trained
-            break
+    while not (out / "trials" / "0000" / "0" / "checkpoints").exists():  # until the first round is being trained
+        assert started.poll() is None
         time.sleep(0.05)
     started.send_signal(signal.SIGKILL)
     started.wait(timeout=60)

@@ -14,13 +14,13 @@ from nonsingular.training import Trainer, TrainingSpec, trainer
 
 if sys.argv[1] == "given back":
     trainer.keep_freed_memory = lambda: None
-x, y = torch.randn(64, 3, 32, 32), torch.arange(64) % 10
+x, y = torch.randn(32, 3, 32, 32), torch.arange(32) % 10
 task = Task(x, y, x, y, 10)
-training = Trainer([build(resnet(8), task.shape, 10, 0)], [0], task, TrainingSpec(batch=64))
-for _ in range(3):
+training = Trainer([build(resnet(8), task.shape, 10, 0)], [0], task, TrainingSpec(batch=32))
+for _ in range(2):
     training.train_epoch()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(3):
+for _ in range(2):
     training.train_epoch()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
