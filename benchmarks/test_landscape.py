@@ -7,7 +7,7 @@ their data loader, which would add to its time.
 A whole surface by that method takes minutes to hours. So one of its points is timed, in turn with one of ours, and
 multiplied by 2601; of ours the whole surface is timed, all included. The error is measured against the full evaluation
 at points drawn at random. Images are CIFAR-10's where NONSINGULAR_DATA is set, else random; the network is trained on
-them for some steps. Takes about TIME on one thread.
+them for some steps. Takes about 2 minutes on one thread.
 """
 
 from __future__ import annotations

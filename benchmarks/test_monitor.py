@@ -1,7 +1,7 @@
 """What the monitor costs: ResNet-20 trained with and without it, the two loops taking turns step by step.
 
 Of a hundred steps at the default cadence one is measured, the loop is observed in that one and the next, and of the
-others only the latest batch is kept: both are timed apart, beside plain steps. Takes about TIME on one thread.
+others only the latest batch is kept: both are timed apart, beside plain steps. Takes about 30 seconds on one thread.
 """
 
 from __future__ import annotations

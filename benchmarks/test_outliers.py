@@ -14,8 +14,8 @@ Estimates after m steps:
 
 The peers' Lanczos process is the same, without orthogonalisation, so it runs once, with PyHessian's products; those of
 curvlinops are timed in between. A method has reached 5 % at the first step from which on it stays within. Takes about
-TIME on one thread. In smoke mode `jvp(grad)` stands for PyHessian where that is not installed, and curvlinops is left
-out.
+8 minutes on one thread. In smoke mode `jvp(grad)` stands for PyHessian where that is not installed, and curvlinops is
+left out.
 """
 
 from __future__ import annotations

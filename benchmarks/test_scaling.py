@@ -2,7 +2,7 @@
 
 ``pytest benchmarks/test_scaling.py --full -s`` prints the tables. A model is a sum of terms with coefficients that are
 not negative, fitted by least squares of the relative error on every second size; the error is stated at the others.
-Takes about TIME on one thread.
+Takes about a minute on one thread.
 """
 
 from __future__ import annotations
