@@ -59,6 +59,12 @@ def test_every_axis_of_the_loss_says_its_scale():
     assert "loss (log scale)" in labels(plots.line(line.assign_attrs(samples=10), "t"))
 
 
+def test_a_picture_says_whose_statistics_normalise():
+    one = surface(bowl(), statistics="recomputed")
+    assert "batch-norm statistics recomputed" in plots.contours([one], [""], "t").get_suptitle()
+    assert "statistics" not in plots.contours([surface(bowl(), statistics="given")], [""], "t").get_suptitle()
+
+
 def test_eigenvalues_are_drawn_where_they_were_computed():
     one = surface(bowl())
     axis = np.linspace(-1, 1, 3)

@@ -48,6 +48,12 @@ def _process(rank, folder):
     _stopped(mine, Path(folder) / f"kept-{rank}.npz", first=20 + 30 * rank)
     found = plane(mine, tolerance=0.0, distributed=True, keep=Path(folder) / f"kept-{rank}.npz")
     found.to_netcdf(f"{folder}/resumed-{rank}.nc")
+    if rank:  # one part of the data is enough to make it another mean
+        mine = [(x, torch.where(torch.arange(len(t)) < 3, -100, t)) for x, t in mine]
+    try:
+        plane(mine, distributed=True)
+    except InputError as error:
+        (Path(folder) / f"ignored-{rank}.txt").write_text(str(error))
     dist.destroy_process_group()
 
 
@@ -67,6 +73,11 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gloo")
     mp.spawn(_process, (str(folder),), WORLD)
     return folder
+
+
+def test_means_that_no_process_can_weigh_are_refused_in_all_of_them(folder):
+    for rank in range(WORLD):
+        assert "must be a mean over samples" in (folder / f"ignored-{rank}.txt").read_text()
 
 
 def read(folder, name, rank=0):

@@ -155,6 +155,8 @@ class Losses:
             ways.append(f"{self._points_at_once()} points a call")
         if self._folded is not None:
             ways.append("batch normalisation folded")
+        if self._normalisations:
+            ways.append("statistics recomputed")
         if any(isinstance(m, nn.Conv2d) for m in self._problem.model.modules()):
             ways.append("channels-last")
         return ", ".join(ways)

@@ -149,9 +149,11 @@ def eigenvalue_ratios(ax: Axes, surface: xr.Dataset, levels: np.ndarray) -> Any:
 
 
 def how(surfaces: Sequence[xr.Dataset]) -> str:
-    """What was computed: the samples, and those that they were drawn from."""
+    """What was computed: the samples, those that they were drawn from, and whose statistics normalise."""
     attrs = surfaces[0].attrs
     samples = f"{attrs['samples']:,} samples" if "samples" in attrs else ""
     if "total_samples" in attrs and attrs["samples"] < attrs["total_samples"]:
         samples += f" of {attrs['total_samples']:,}"
+    if attrs.get("statistics") == "recomputed":
+        samples += ", batch-norm statistics recomputed"
     return samples
