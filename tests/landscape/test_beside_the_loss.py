@@ -147,13 +147,35 @@ def test_a_models_own_loss_and_scores():
         )
 
 
+def test_accuracy_of_a_model_that_predicts_the_next_token_is_left_to_the_user():
+    torch.manual_seed(0)
+    model, words = nn.Sequential(nn.Embedding(7, 5), nn.Linear(5, 7)), torch.randint(7, (8, 6))
+
+    def shifted(output, target):
+        return F.cross_entropy(output[:, :-1].flatten(0, 1), target[:, 1:].flatten())
+
+    def beside(output, target):
+        return F.cross_entropy(output.flatten(0, 1), target.flatten())
+
+    def right(output, target):
+        return accuracy(output[:, :-1], target[:, 1:])
+
+    direction = directions(model)[0]
+    with pytest.raises(InputError, match="shifts one against the other"):
+        landscape.line(model, shifted, [(words, words)], direction, metrics=["accuracy"])
+    line = landscape.line(model, shifted, [(words, words)], direction, span=(0, 1), grid=2, metrics={"right": right})
+    assert line.right[0].item() == pytest.approx(right(model(words), words).item())
+    line = landscape.line(model, beside, [(words, words)], direction, span=(0, 1), grid=2, metrics=["accuracy"])
+    assert line.accuracy[0].item() == pytest.approx(accuracy(model(words), words).item())
+
+
 @pytest.mark.parametrize(
     ("output", "target", "share"),
     [
         (torch.tensor([[1.0, 2], [3, 0], [0, 1]]), torch.tensor([1, 1, -100]), 0.5),  # ignored
         (torch.tensor([[1.0], [-1], [2]]), torch.tensor([1.0, 1, 0]), 1 / 3),  # one logit, an axis of 1
         (torch.tensor([1.0, -1, 2]), torch.tensor([1, 0, 1]), 1.0),  # one logit
-        (torch.eye(3)[None].log(), torch.tensor([[0, 1, 0]]), 2 / 3),  # [sample, class, token]
+        (torch.eye(4)[None, :, :3], torch.tensor([[0, 1, 0]]), 2 / 3),  # [sample, class, token]
         (torch.eye(4)[None, :3], torch.tensor([[0, 1, 0]]), 2 / 3),  # [sample, token, class]
         (torch.eye(2), torch.tensor([[0.9, 0.1], [0.8, 0.2]]), 0.5),  # probabilities
         ({"logits": torch.eye(2)}, torch.tensor([0, 0]), 0.5),
@@ -161,6 +183,19 @@ def test_a_models_own_loss_and_scores():
 )
 def test_accuracy_is_told_from_any_form_of_targets(output, target, share):
     assert float(accuracy(output, target)) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("output", "target", "message"),
+    [
+        (torch.zeros(2, 3, 3), torch.zeros(2, 3, dtype=torch.int64), "whether the second or the last axis"),
+        (torch.zeros(2, 3), torch.zeros(5, dtype=torch.int64), "cannot tell classes in scores of shape .2, 3."),
+        ((torch.zeros(2, 3),), torch.zeros(2, dtype=torch.int64), "needs a tensor of scores, got tuple"),
+    ],
+)
+def test_accuracy_that_cannot_be_told_is_refused(output, target, message):
+    with pytest.raises(InputError, match=message):
+        accuracy(output, target)
 
 
 # --- batch normalisation ------------------------------------------------------------------------------------
@@ -342,7 +377,8 @@ def test_a_loss_that_looks_past_the_model_is_refused():
         ({"margin": 3}, "must be a function of .output, target., got int"),
         ({"scores": lambda o, t: o}, r"metric scores must return a number, got shape \(40, 3\)"),
         ({"wrong": lambda o, t: o[:, 7].mean()}, "metric wrong failed on the first batch"),
-        ({"words": lambda o, t: "good"}, "metric words"),
+        ({"words": lambda o, t: "good"}, "metric words failed on the first batch"),
+        ({"noise": lambda o, t: torch.randn(())}, "metric noise gives another number each time"),
     ],
 )
 def test_bad_metrics_say_what_would_be_right(metrics, message):

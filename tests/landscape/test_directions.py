@@ -152,6 +152,7 @@ def test_eigenvectors_are_those_of_the_dense_hessian():
         (lambda m: landscape.gaussian(m, 0, keep=("biases",)), "there are bias, norm"),
         (lambda m: landscape.gaussian(m, 0, only=("tail",)), "no weights to move below tail"),
         (lambda m: landscape.gaussian(nn.ReLU(), 0), "no parameters"),
+        (lambda m: landscape.gaussian(m.to("meta"), 0), "on the meta device"),
         (lambda m: landscape.between(m, relu_net((6, 9, 3))), "checkpoints 1 and 2 differ in 0.weight"),
         (lambda m: landscape.between(m, m), "equal"),
         (lambda m: landscape.principal([m.state_dict()] * 2, m), "at least 3 checkpoints, got 2"),

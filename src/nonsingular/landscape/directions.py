@@ -20,6 +20,7 @@ from nonsingular.curvature import Hessian, Lanczos
 from nonsingular.errors import InputError
 from nonsingular.landscape.fitting import Direction, fitted, precise
 from nonsingular.objective import Loss, Objective, Options, brought
+from nonsingular.objective.models import refuse_unusable
 from nonsingular.weights import Weights, state_of
 
 NORMALISATIONS = ("filter", "layer", "weight", "none")
@@ -70,6 +71,7 @@ def gaussian(
         >>> torch.allclose(direction["weight"].norm(dim=1), net.weight.norm(dim=1))
         True
     """
+    refuse_unusable(model)
     kinds = kinds_of(model)
     known(keep)
     generator = torch.Generator().manual_seed(seed)

@@ -22,7 +22,7 @@ from nonsingular.curvature.problem import Problem
 from nonsingular.errors import InputError
 from nonsingular.landscape.fitting import Direction, fitted
 from nonsingular.landscape.folding import Folded, fold
-from nonsingular.landscape.metrics import Metrics, chosen
+from nonsingular.landscape.metrics import Metrics, accuracy, chosen
 from nonsingular.landscape.pieces import Pieces
 from nonsingular.landscape.statistics import STATISTICS, normalisations, recomputed
 from nonsingular.landscape.subset import estimate
@@ -36,6 +36,7 @@ from nonsingular.objective import (
     first_line,
     is_out_of_memory,
     out_of_memory,
+    skips_first,
 )
 
 PRECISIONS = ("float32", "bfloat16", "auto")
@@ -294,18 +295,30 @@ class Losses:
         return {n: torch.empty_like(self._centre[n]).copy_(d) for n, d in direction.items()}
 
     def _check_metrics(self) -> None:
+        """Refuse metrics that fail, give no number, give another one each time, or compare what the loss does not."""
         batch = self._objective.batches[0]
         for name, metric in self._metrics.items():
+            if metric is accuracy and skips_first(self._objective):
+                raise InputError(
+                    "the loss predicts the entries after the first of each target's row, accuracy compares scores with "
+                    "the targets beside them: give a function of (output, target) that shifts one against the other"
+                )
             try:
-                value = self._objective.measured(self._centre, batch, [metric])[1]
-                if (value if isinstance(value, Tensor) else torch.as_tensor(value)).numel() == 1:
-                    continue
+                value, again = (self._objective.measured(self._centre, batch, [metric])[1] for _ in range(2))
+                number = torch.as_tensor(value)
             except FAILURES as error:
                 if isinstance(error, InputError):
                     raise
                 raise InputError(f"metric {name} failed on the first batch: {first_line(error)}") from error
-            what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise InputError(f"metric {name} must return a number, got {what}; take its mean over the samples")
+            if number.numel() != 1:
+                raise InputError(
+                    f"metric {name} must return a number, got shape {tuple(number.shape)}; take its mean over samples"
+                )
+            if not np.isclose(float(number), float(again), rtol=1e-4, atol=1e-6, equal_nan=True):
+                raise InputError(
+                    f"metric {name} gives another number each time: make it a function of what it is given, or give "
+                    "seed= for the same random numbers at every point"
+                )
 
     def _check_centre(self) -> None:
         with torch.no_grad():

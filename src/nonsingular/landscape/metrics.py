@@ -47,10 +47,15 @@ def accuracy(output: Any, target: Tensor) -> Tensor:
         if scores.dim() > 1 and scores.shape[1] > 1:  # probabilities of classes
             return (scores.argmax(1) == target.argmax(1)).to(scores.dtype).mean()
         return _share((scores > 0) == (target > 0.5), target)
-    if (scores.shape[:1] + scores.shape[2:]) == target.shape:
-        return _share(scores.argmax(1) == target, target)
-    if scores.shape[:-1] == target.shape:
-        return _share(scores.argmax(-1) == target, target)
+    second = (scores.shape[:1] + scores.shape[2:]) == target.shape
+    last = scores.shape[:-1] == target.shape
+    if second and last and scores.dim() > 2:
+        raise InputError(
+            f"accuracy cannot tell whether the second or the last axis of scores of shape {tuple(scores.shape)} counts "
+            "classes; give a function of your own"
+        )
+    if second or last:
+        return _share(scores.argmax(1 if second else -1) == target, target)
     raise InputError(
         f"accuracy cannot tell classes in scores of shape {tuple(scores.shape)} beside targets of shape "
         f"{tuple(target.shape)}; give a function of your own"

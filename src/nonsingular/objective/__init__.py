@@ -6,6 +6,7 @@ from nonsingular.objective.losses import Evaluated, Loss, Metric, cross_entropy_
 from nonsingular.objective.models import evaluating
 from nonsingular.objective.objective import Objective, Options, State, brought
 from nonsingular.objective.trees import NotAlike, merge, tensors, tree_map
+from nonsingular.objective.weights import skips_first
 
 __all__ = [
     "FAILURES",
@@ -27,6 +28,7 @@ __all__ = [
     "out_of_memory",
     "own_loss",
     "read",
+    "skips_first",
     "tensors",
     "tree_map",
 ]

@@ -69,7 +69,7 @@ class Union:
 def rules(objective: Objective) -> dict[str, Rule]:
     """``samples`` and ``tokens``: what a batch weighs by its target."""
     ignore = getattr(objective.loss_fn, "ignore_index", -100)
-    shift = int(_skips_first(objective, ignore))
+    shift = int(skips_first(objective, ignore))
     return {"samples": count, "tokens": lambda batch: valid(batch, ignore, shift)}
 
 
@@ -214,7 +214,7 @@ def _precise(tree: Any) -> Any:
     return tree_map(lambda t: t.detach().double() if t.is_floating_point() else t.detach(), tree)
 
 
-def _skips_first(objective: Objective, ignore: int) -> bool:
+def skips_first(objective: Objective, ignore: int = -100) -> bool:
     """Whether the loss does not look at the first entry of each target's row, as causal language models do not."""
     batch = objective.batches[0]
     target = batch.target
