@@ -8,7 +8,9 @@ from nonsingular.curvature.fisher import EmpiricalFisher, MonteCarloFisher
 from nonsingular.curvature.gauss_newton import GaussNewton
 from nonsingular.curvature.hessian import Hessian
 from nonsingular.curvature.inertia import inertia, window_counts
+from nonsingular.curvature.kfac import KFAC
 from nonsingular.curvature.lanczos import Lanczos, Lockstep, SymmetricOperator
+from nonsingular.curvature.layers import by_layer
 from nonsingular.curvature.moments import Mixture, fit_mixture, skilling_moments
 from nonsingular.curvature.operator import Curvature
 from nonsingular.curvature.population import PopulationHessian
@@ -17,6 +19,7 @@ from nonsingular.curvature.spectrum import METHODS, Count, Spectrum, spectrum
 from nonsingular.curvature.traces import Estimate, trace
 
 __all__ = [
+    "KFAC",
     "METHODS",
     "Count",
     "Curvature",
@@ -36,6 +39,7 @@ __all__ = [
     "Spectrum",
     "Symmetric",
     "SymmetricOperator",
+    "by_layer",
     "diagonal",
     "eigenpairs",
     "fit_mixture",

@@ -14,12 +14,14 @@ from nonsingular.objective import Batch
 
 
 class EmpiricalFisher(GaussNewton):
-    r"""The mean over samples of :math:`g_n g_n^\top`, with :math:`g_n` the gradient of sample n's part of the loss.
+    r"""The weighted sum of :math:`g_n g_n^\top`, with :math:`g_n` the gradient of a term of the loss.
 
-    The parts are those of a mean over the N samples of a batch: :math:`g_n = N J_n^\top \nabla_{z_n} L`, with n along
-    the leading axis of the output, which must be one tensor. It is no Fisher information, as its targets are the
-    data's, not the model's (Kunstner, Balles and Hennig 2019); `MonteCarloFisher` estimates that, and `GaussNewton` is
-    it for the losses that both know.
+    For cross-entropy the terms are the targets (samples, or positions in them) with their weights in the loss; for
+    squared errors and ``binary_cross_entropy_with_logits`` samples, whose errors are summed in a term and averaged by
+    its weight; for any other loss samples, of which it is taken to be the mean. Samples are along the leading axis of
+    the output, which must be one tensor. It is no Fisher information, as its targets are the data's, not the model's
+    (Kunstner, Balles and Hennig 2019); `MonteCarloFisher` estimates that, and `GaussNewton` is it for the losses that
+    both know.
     """
 
     def _refuse(self) -> None:
@@ -39,19 +41,22 @@ class EmpiricalFisher(GaussNewton):
             return self.problem.loss_fn(with_floats(output, [z]), batch.target)
 
         (z,) = floats(output)
-        slopes = torch.func.grad(loss)(z).flatten(1)
-
-        def outer(dz: Tensors) -> Tensors:
-            along = (slopes * dz[0].flatten(1)).sum(1, keepdim=True)
-            return ((batch.samples * slopes * along).reshape(z.shape),)
-
-        return outer
+        return self._outer(output, batch, torch.func.grad(loss)(z))
 
     def _recomputed_curvature(self, output: Any, batch: Batch, dz: Tensors) -> Tensors:
         (leaf,) = (t.detach().requires_grad_() for t in floats(output))
         (slope,) = torch.autograd.grad(self.problem.loss_fn(with_floats(output, [leaf]), batch.target), leaf)
-        along = torch.einsum("n...,n...->n", slope, dz[0])
-        return (batch.samples * torch.einsum("n...,n->n...", slope, along),)
+        return self._outer(output, batch, slope)(dz)
+
+    def _outer(self, output: Any, batch: Batch, slope: Tensor) -> Linear:
+        """Outer products of the terms' slopes, from the slope of the whole."""
+        found = likelihood(self.problem.objective.loss_fn, output, batch.target)
+        if found is not None and found.kind == "classes":
+            own = torch.where(found.weight > 0, slope / found.weight, 0.0)
+            return lambda dz: (found.outer(own, dz[0]),)
+        rows = slope.flatten(1)
+        terms = batch.samples if found is None else rows.numel()  # 1 / the weight of one
+        return lambda dz: ((terms * rows * (rows * dz[0].flatten(1)).sum(1, keepdim=True)).reshape(slope.shape),)
 
 
 class MonteCarloFisher(GaussNewton):

@@ -1,0 +1,102 @@
+"""The Kronecker-factored approximation, by curvlinops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nonsingular.curvature.algebra import Symmetric
+from nonsingular.curvature.choosing import Choice, choose
+from nonsingular.curvature.vectors import Layout
+from nonsingular.errors import InputError
+from nonsingular.objective import Loss, Objective, brought
+
+MODULES: dict[Any, type[nn.Module]] = {
+    F.cross_entropy: nn.CrossEntropyLoss,
+    F.mse_loss: nn.MSELoss,
+    F.binary_cross_entropy_with_logits: nn.BCEWithLogitsLoss,
+}
+
+
+class KFAC(Symmetric):
+    """Gauss-Newton by Kronecker factors of every linear and convolutional layer (Martens and Grosse 2015).
+
+    A partner: `curvlinops <https://curvlinops.readthedocs.io>`_ computes the factors and the products (the extra
+    ``kfac``); here they become an operator like the others. Layers do not interact in it.
+
+    Args:
+        model: with ``nn.Linear`` and ``nn.Conv2d`` layers for all chosen parameters; or an `Objective` in place of
+            model, loss and batches.
+        loss_fn: cross-entropy, squared errors or ``binary_cross_entropy_with_logits``, as a function or a module.
+        batches: (inputs, target) pairs.
+        params: which parameters, as `Curvature` takes them; all that require a gradient by default.
+        exact: the loss's second derivative, instead of targets drawn from the model's predictions.
+        seed: of the draws.
+        options: of ``curvlinops.KFACLinearOperator``.
+
+    Raises:
+        InputError: curvlinops is not installed, a loss that it does not know, or what it refuses.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Objective,
+        loss_fn: Loss | None = None,
+        batches: Any = None,
+        params: Choice | list[Choice] | None = None,
+        *,
+        exact: bool = True,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        try:
+            from curvlinops import FisherType, KFACLinearOperator
+        except ImportError:
+            raise InputError("KFAC is computed by curvlinops: install it as pip install 'nonsingular[kfac]'") from None
+        objective = brought(model, loss_fn, batches)
+        loss: Any = objective.loss_fn
+        if callable(loss) and not isinstance(loss, nn.Module) and loss in MODULES:
+            loss = MODULES[loss]()
+        if type(loss) not in MODULES.values():
+            known = ", ".join(sorted(f.__name__ for f in MODULES))
+            raise InputError(f"KFAC needs a loss that curvlinops knows ({known}), got {objective.loss_fn}")
+        names = list(choose(objective.model, objective.own(params)))
+        everything = dict(objective.model.named_parameters())
+        pairs = [(b.inputs[0] if isinstance(b.inputs, tuple) else b.inputs, b.target) for b in objective.batches]
+        kind = FisherType.TYPE2 if exact else FisherType.MC
+        chosen = [everything[n].requires_grad_() for n in names]
+        try:
+            self._partner = KFACLinearOperator(
+                objective.model, loss, chosen, pairs, fisher_type=kind, seed=seed, **options
+            )
+        except (NotImplementedError, RuntimeError, ValueError) as error:
+            raise InputError(f"curvlinops refuses this model: {str(error).splitlines()[0]}") from error
+        self._dtype, self._device = objective.dtype, objective.device
+        self._layout = Layout(tuple(names), tuple(p.shape for p in chosen))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(P, P)``."""
+        return (sum(self._layout.sizes),) * 2
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the products."""
+        return self._dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of the products."""
+        return self._device
+
+    @property
+    def layout(self) -> Layout:
+        """Which entries of a vector belong to which parameter."""
+        return self._layout
+
+    def _product(self, v: Float[Tensor, "P *columns"]) -> Float[Tensor, "P *columns"]:
+        return self._partner @ v
