@@ -47,6 +47,7 @@ Batches = Annotated[
 Scaling = Annotated[
     str, typer.Option("--scaling", help="Inputs: raw, centred, standardised, channels or unit; *FACTOR may follow.")
 ]
+SCALING = "unit"  # of every command and of ``data.DataSpec``
 Samples = Annotated[int, typer.Option("--samples", help="Training images of the data set to use.")]
 
 # --- experiments of the papers

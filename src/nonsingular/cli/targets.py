@@ -270,7 +270,7 @@ def load_batches(
     if data is not None and batches is not None:
         raise InputError("give --data or --batches, not both")
     if batches is not None:
-        return _read_batches(batches)
+        return read_batches(batches)
     spec = DataSpec(data or "digits", train=samples, scaling=scaling)
     task = prepare(spec, data_dir)
     shape = load(spec.name, data_dir).train.shape[1:]
@@ -287,7 +287,17 @@ def load_batches(
     raise InputError(f"the model takes {spec.name} neither as {size} images nor flattened: {reason}")
 
 
-def _read_batches(path: Path) -> Batches:
+def described(data: str | None, batches: Path | None, scaling: str) -> dict[str, str]:
+    """The data that a result is of, for the terminal, JSON and pages."""
+    return {"batches": str(batches)} if batches is not None else {"name": data or "digits", "scaling": scaling}
+
+
+def read_batches(path: Path) -> Batches:
+    """Pairs (inputs, targets) in a file of ``torch.save``: a list of them, or one.
+
+    Raises:
+        InputError: no such file, or one of something else.
+    """
     if not path.is_file():
         raise InputError(f"no batches at {path}")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ class Diagnosis:
         look: all measures.
         numbers: the statistics that findings come from.
         learns: what copies learned, and what from, where it was asked for.
+        data: what it was found on, by name and scaling or by file; empty where batches came from Python.
         proof: of the treatments, where any was tried. Findings then advise only what helped.
     """
 
@@ -44,6 +45,7 @@ class Diagnosis:
     look: Look
     numbers: Mapping[str, Statistic]
     learns: Learnability | None = None
+    data: Mapping[str, str] = field(default_factory=dict)
     proof: Proof | None = None
 
     @property
@@ -75,6 +77,8 @@ class Diagnosis:
             "layers": [layer.to_json() for layer in self.layers],
             "network": {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in shown.items()},
         }
+        if self.data:
+            found["data"] = dict(self.data)
         if self.look.spectrum is not None:
             found["spectrum"] = self.look.spectrum.to_json()
         if self.learns is not None:
@@ -119,6 +123,7 @@ def diagnose(
     observed: Mapping[str, Statistic] | None = None,
     optimiser: Optimiser | None = None,
     held_out: Iterable[tuple[Any, Any]] = (),
+    data: Mapping[str, str] | None = None,
     on_progress: Callable[[str], None] = lambda what: None,
 ) -> Diagnosis:
     """Tell why a network will not train, and with ``steps`` prove what would make it.
@@ -138,6 +143,7 @@ def diagnose(
             1500 parameters.
         kept: trained copies of an earlier, stopped call, as ``prove`` takes them.
         held_out: batches of the evaluation: their samples are looked for in training.
+        data: what the batches are, to be said with the results: ``name`` and ``scaling``, or ``batches``.
         observed: further statistics, such as those of a training loop, to be judged together with the network's.
         optimiser: your own, over the model's parameters, or model -> optimiser: copies are then trained with it instead
             of the protocol's.
@@ -154,7 +160,7 @@ def diagnose(
     on_progress(f"looked at {len(seen.layers)} layers on {seen.samples} samples")
     numbers = {**measured, **(observed or {})}
     found = tuple(findings(numbers, healthy.limits(), seen))
-    diagnosis = Diagnosis(found, seen, numbers)
+    diagnosis = Diagnosis(found, seen, numbers, data=dict(data or {}))
     if not steps:
         return diagnosis
     protocol = replace(protocol or Protocol(), steps=steps)

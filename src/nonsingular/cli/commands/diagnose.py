@@ -25,7 +25,10 @@ def command(
     data: Data = None,
     batches: Batches = None,
     data_dir: DataDir = None,
-    scaling: Scaling = "standardised",
+    scaling: Scaling = options.SCALING,
+    held_out: Annotated[
+        Path | None, typer.Option("--held-out", help="File like that of --batches: are its samples also in training?")
+    ] = None,
     samples: Annotated[
         int | None, typer.Option(help="Training images of the data set to use.", show_default="2000, more with --steps")
     ] = None,
@@ -84,6 +87,7 @@ def command(
 
     own = None if named else (rehearsed or mine.target).companion("optimiser")
     observed = rehearsed.rehearse(model, mine.batches, optimiser, learning_rate).numbers if rehearsed else {}
+    apart = targets.read_batches(held_out) if held_out is not None else []
     settings = {"data": data, "batches": batches and str(batches), "scaling": scaling, "samples": samples, "seed": seed}
     with held(out), Bar() as bar:
         _keep_earlier(out, steps > 0 and resume, replace)
@@ -92,7 +96,7 @@ def command(
         found = diagnosis.diagnose(
             model, mine.loss_of_outputs, mine.batches, steps=steps, protocol=protocol, build=build, curvature=curvature,
             kept=kept, budget=diagnosis.Budget(seconds=seconds), on_progress=bar.note,
-            observed=observed, optimiser=own,
+            observed=observed, optimiser=own, held_out=apart, data=targets.described(data, batches, scaling),
         )  # fmt: skip
         write_whole(out / "diagnosis.json", to_json(found.to_json()))
         report = found.report(out / "report.html", target, mine.target.file)

@@ -33,7 +33,7 @@ def command(
     data: Data = None,
     batches: Batches = None,
     data_dir: DataDir = None,
-    scaling: Scaling = "unit",
+    scaling: Scaling = options.SCALING,
     samples: Samples = 1000,
     grid: Annotated[int, typer.Option(help="Points along each axis.")] = 51,
     directions: Annotated[

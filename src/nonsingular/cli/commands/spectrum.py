@@ -22,7 +22,7 @@ def command(
     data: Data = None,
     batches: Batches = None,
     data_dir: DataDir = None,
-    scaling: Scaling = "unit",
+    scaling: Scaling = options.SCALING,
     samples: Samples = 1000,
     method: Annotated[str | None, typer.Option(help="exact, lanczos or moments.", show_default="by size")] = None,
     window: Annotated[float, typer.Option(help="Eigenvalues within this of zero are degenerate.")] = 0.1,

@@ -23,6 +23,8 @@ def print_diagnosis(found: Diagnosis, source: Path | None = None) -> None:
         + ("" if look.complete else " (time was up before all were seen)"),
         highlight=False,
     )
+    if found.data:
+        to.print("data: " + escape(", ".join(f"{what} {value}" for what, value in found.data.items())), highlight=False)
     if not found.findings:
         trained = "" if found.learns else "; nothing was trained: --steps 200 tells whether it learns"
         to.print(f"[bold green]nothing wrong found[/]{trained}")
