@@ -77,7 +77,7 @@ class Problem:
     def pieces(self, size: int) -> Iterator[Batch]:
         """The batches, cut into pieces of at most ``size`` samples; a rest of one sample is left out."""
         for batch in self.batches:
-            if len(tree_leaves(batch.inputs)) and batch.samples > size:
+            if batch.samples > size and not indivisible(batch):
                 yield from (p for p in batch.split(size) if p.samples > 1)
             else:
                 yield batch
@@ -129,12 +129,19 @@ def _read(batches: Any, samples: int, device: torch.device) -> Iterator[Batch]:
     seen = 0
     for index, pair in enumerate(pairs):
         batch = _batch(pair, index, device)
-        if seen + batch.samples > samples:
+        if seen + batch.samples > samples and not indivisible(batch):
             batch = batch.split(samples - seen)[0]
         yield batch
         seen += batch.samples
         if seen >= samples:
             return
+
+
+def indivisible(batch: Batch) -> bool:
+    """Whether samples hang together by their inputs: a table of sample by sample, or edges, as graphs have them."""
+    leaves = [t for t in tree_leaves(batch.inputs) if isinstance(t, Tensor) and t.ndim]
+    square = any(t.ndim > 1 and batch.samples > 3 and t.shape[0] == t.shape[1] == batch.samples for t in leaves)
+    return square or any(t.ndim > 1 and t.shape[0] == 2 != batch.samples and not t.is_floating_point() for t in leaves)
 
 
 FEW, ENOUGH = 4, 64  # samples: batches smaller than the first are put together up to the second

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -48,7 +50,11 @@ def examine(
     seen = look(model, loss_fn, batches, budget)
     if curvature is not False:
         seen = with_spectrum(seen, model, loss_fn, batches, curvature)
-    return seen, {**statistics(seen), **numbers, **contract.not_finite(task, seen.not_finite)}
+    found = {**statistics(seen), **numbers, **contract.not_finite(task, seen.not_finite)}
+    if math.isnan(numbers["large-targets"].value) or not math.isnan(numbers["small-targets"].value):
+        # Outputs are too large against targets only where a distance compares them and the targets are ordinary.
+        found["output-scale"] = replace(found["output-scale"], value=math.nan)
+    return seen, found
 
 
 def _lenient(loss_fn: LossFn) -> LossFn:

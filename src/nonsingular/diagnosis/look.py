@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from nonsingular import measures
 from nonsingular.diagnosis import weights
-from nonsingular.diagnosis.batches import LossFn, Problem, problem
+from nonsingular.diagnosis.batches import LossFn, Problem, indivisible, problem
 from nonsingular.diagnosis.outputs import Outputs
 from nonsingular.diagnosis.paths import bypassed
 from nonsingular.diagnosis.records import Layer, Look, Parameter
@@ -81,6 +81,8 @@ def look(
                 on_piece(batch.samples)
                 if time.perf_counter() - began > budget.seconds:
                     break
+    for seen in list(watch.watched.values())[-1:]:
+        seen.after.samples = 0  # what a readout's activation makes of it is nobody's input
     layers = _waiting([_layer(seen, passes, budget) for seen in watch.watched.values()])
     norm, rank = _inputs(task, budget)
     return Look(
@@ -266,7 +268,7 @@ def _inputs(task: Problem, budget: Budget) -> tuple[float, float]:
 
 def _piece_size(task: Problem, memory: int) -> tuple[int, int]:
     """How many samples may pass at a time, by what autograd keeps of two; and the bytes it will keep."""
-    two = next(iter(task.batches)).split(2)[0]
+    two = task.batches[0] if indivisible(task.batches[0]) else task.batches[0].split(2)[0]
     kept: dict[int, int] = {}
     own = {p.untyped_storage().data_ptr() for p in task.model.parameters()}
 

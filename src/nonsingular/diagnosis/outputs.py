@@ -57,16 +57,14 @@ class Outputs:
         if out is None or len(targets) != 1:
             return
         out, target = out.detach().double(), targets[0]
-        if not target.is_floating_point() and out.ndim == target.ndim + 1:
-            self._classify(out, target, batch.samples)
+        if not target.is_floating_point() and (axis := _class_axis(out, target)) is not None:
+            self._classify(out.movedim(axis, -1).flatten(0, -2), target.flatten(), batch.samples)
         elif target.is_floating_point() and out.numel() == target.numel():
             self._task, self._count = "regressor", out[0].numel() if out.ndim else 1
             self._outputs.append(out.flatten(1) if out.ndim > 1 else out[:, None])
             self._targets.append(target.double().reshape(self._outputs[-1].shape))
 
     def _classify(self, out: Tensor, target: Tensor, samples: int) -> None:
-        axis = out.ndim - 1 if out.shape[:-1] == target.shape else 1
-        out, target = out.movedim(axis, -1).flatten(0, -2), target.flatten()
         valid = (target >= 0) & (target < out.shape[-1])  # -100 marks what cross-entropy leaves out
         out, target = out[valid], target[valid]
         if out.shape[-1] < 2 or not len(target):
@@ -99,6 +97,13 @@ class Outputs:
                 "regressor", self._count, self.loss / n, spread / wanted if wanted else nan, nan, nan, spread
             )
         return OutputStatistics("other", 0, self.loss / n, nan, nan, nan, nan)
+
+
+def _class_axis(out: Tensor, target: Tensor) -> int | None:
+    """The axis of the outputs that the targets lack: the last or the second."""
+    if out.shape[:-1] == target.shape:
+        return out.ndim - 1
+    return 1 if out.ndim > 1 and (*out.shape[:1], *out.shape[2:]) == tuple(target.shape) else None
 
 
 def _logits(output: Any) -> Tensor | None:

@@ -63,6 +63,7 @@ def _decades(look: Look, measure: Callable[[Layer], float]) -> Statistic:
     )
 
 
+ORDINARY_LOSS = 0.3
 LIMIT = 40.0  # decades between the smallest and the largest number that float32 has, and a rest
 
 
@@ -121,7 +122,9 @@ def _untrained(look: Look) -> Statistic:
 
 def _flat(look: Look) -> Statistic:
     words = "share of the Hessian's eigenvalues within 0.1 of zero"
-    return Statistic(look.spectrum.degenerate.fraction if look.spectrum is not None else math.nan, (), words)
+    # The window is one of losses of order one: of a small loss all eigenvalues are small.
+    known = look.spectrum is not None and look.outputs.loss > ORDINARY_LOSS
+    return Statistic(look.spectrum.degenerate.fraction if known else math.nan, (), words)
 
 
 def directions_needed(look: Look) -> float:
@@ -141,7 +144,8 @@ def _collapse(look: Look) -> Statistic:
         return Statistic(math.nan, (), words)
 
     def fewer(layer: Layer) -> float:
-        known = resolved(layer) and layer.units > 1 and layer.directions > 0
+        # What goes around a layer does not pass its directions: a gate or a branch may be narrow.
+        known = resolved(layer) and layer.units > 1 and layer.directions > 0 and not layer.bypassed
         return _log(needed / layer.directions) if known else math.nan
 
     return _worst(look, fewer, words)

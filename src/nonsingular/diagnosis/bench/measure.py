@@ -117,7 +117,8 @@ class Outcome:
 
 def trained(case: Case, network: nn.Module, seed: int) -> nn.Module:
     """The network after some epochs, when most of what there is to learn is learnt."""
-    [(inputs, labels)] = case.data(seed, TRAINED_SAMPLES)
+    pairs = case.data(seed, TRAINED_SAMPLES)
+    inputs, labels = (torch.cat([pair[i] for pair in pairs]) for i in (0, 1))
     task = Task(inputs, labels, inputs[:2], labels[:2], classes=0)
     spec = TrainingSpec(epochs=TRAINED_EPOCHS, batch=64, learning_rate=2e-3)
     trainer = Trainer([network], [seed], task, spec, loss=case.loss, vectorised=False)

@@ -159,7 +159,7 @@ def affine(scene: Scene) -> Statistic:
     if not deep or not _uses_parameters(deep[-1]):
         return unknown
     few = _few(scene, PROBED)
-    if few is None:
+    if few is None or _bottleneck(deep, inputs[0], scene.batch.samples):
         return unknown
     x = next(t for t in tree_leaves(few.inputs) if isinstance(t, Tensor))
     y = x.flip(0) if few.samples % 2 == 0 else x.roll(1, 0)
@@ -185,6 +185,13 @@ def affine(scene: Scene) -> Statistic:
         )
     layers = tuple(dict.fromkeys(op.module for op in deep if op.module))
     return Statistic(value, layers, words, "", tuple(evidence))
+
+
+def _bottleneck(deep: list[Op], inputs: Tensor, samples: int) -> bool:
+    """Whether some layer is narrower than inputs and outputs: then a product of layers is a map of low rank."""
+    widths = [op.args[0].numel() / samples for op in deep]
+    outputs = deep[-1].out.numel() / samples if isinstance(deep[-1].out, Tensor) else 0
+    return min(widths) < min(inputs.numel() / samples, outputs)
 
 
 def _instead(inputs: Any, tensor: Tensor) -> Any:
