@@ -217,7 +217,7 @@ def test_units_that_die_because_samples_look_alike_are_no_cause():
     def gone(fall, dead):
         """Spread falls by that factor a layer, in which that share of the units is dead."""
         rows = [ns.diagnosis.Layer(n, "Linear", 8, spread=fall**i, signal=1.0, dead=dead) for i, n in enumerate(names)]
-        return _signal_gone(dataclasses.replace(seen, layers=rows))
+        return _signal_gone(dataclasses.replace(seen, layers=rows), ())
 
     assert gone(0.1, 0.5)
     assert not gone(0.1, 0.99)  # dead units take away a tenth of the spread in each layer

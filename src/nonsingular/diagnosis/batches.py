@@ -104,7 +104,10 @@ def problem(model: nn.Module, loss_fn: LossFn, batches: Iterable[tuple[Any, Any]
     if lazy:
         raise InputError(f"parameter {lazy[0]} has no shape yet: run the model once on a batch before the diagnosis")
     if not sum(p.numel() for p in parameters.values()):
-        raise InputError("the model has no parameters: there is nothing to train")
+        hidden = next((key for key, value in vars(model).items() if key != "_modules" and _holds_modules(value)), None)
+        where = f"self.{hidden} is a plain list or dict: keep modules in nn.ModuleList or nn.ModuleDict"
+        hint = where if hidden else "there is nothing to train"
+        raise InputError(f"the model has no parameters: {hint}")
     devices = {p.device for p in parameters.values()}
     if len(devices) > 1 or next(iter(devices)).type == "meta":
         raise InputError(
@@ -117,6 +120,12 @@ def problem(model: nn.Module, loss_fn: LossFn, batches: Iterable[tuple[Any, Any]
     if sum(b.samples for b in found) < 2:
         raise InputError("at least 2 samples are needed: give batches of (inputs, target) with more samples")
     return Problem(model, loss_fn, _together(found), tuple(b.samples for b in found))
+
+
+def _holds_modules(x: Any) -> bool:
+    """Whether this is a plain collection with modules in it, which ``parameters()`` does not see."""
+    inside = x.values() if isinstance(x, dict) else x if isinstance(x, list | tuple) else ()
+    return any(isinstance(m, nn.Module) for m in inside)
 
 
 def _read(batches: Any, samples: int, device: torch.device) -> Iterator[Batch]:

@@ -95,16 +95,19 @@ def findings(numbers: Mapping[str, Statistic], limits: Mapping[str, Limit], look
         return _ranked(list(found.values()))
     # Dead units take the signal away, and where the signal is gone units are dead: what came first is the cause.
     others = ("vanishing-signal", "vanishing-gradient", "exploding-signal")
-    gone = _signal_gone(look)
+    gone = _signal_gone(look, dead.layers)
     return _ranked(list(found.values()), but=[(dead.kind, kind) if gone else (kind, dead.kind) for kind in others])
 
 
-def _signal_gone(look: Look) -> bool:
-    """Whether dead units account for less than half of the decades by which the spread over samples falls.
+def _signal_gone(look: Look, dead: Sequence[str]) -> bool:
+    """Whether samples look alike in the dead layers, or dead units account for less than half of the spread's fall.
 
     Where samples look alike, a unit responds to all of them or to none: then dead units are no cause. A share d of dead
     units takes away a share d of the spread's square.
     """
+    first = next((layer for layer in look.layers if layer.name in dead), None)
+    if first is not None and 0 < first.spread < 0.1 * first.signal:
+        return True
     if any(layer.spread == 0 for layer in look.layers):
         return False  # a layer that is dead altogether explains all
     # Below the floor of rounding the spread falls no further, and whether a unit is dead is chance.
@@ -112,8 +115,8 @@ def _signal_gone(look: Look) -> bool:
     if len(seen) < 2:
         return True
     fall = math.log10(max(seen[0].spread, seen[1].spread) / seen[-1].spread)
-    dead = sum(-0.5 * math.log10(1 - min(layer.dead, 1 - 1e-9)) for layer in seen if layer.dead > 0)
-    return fall > 1 and dead < fall / 2
+    taken = sum(-0.5 * math.log10(1 - min(layer.dead, 1 - 1e-9)) for layer in seen if layer.dead > 0)
+    return fall > 1 and taken < fall / 2
 
 
 def _finding(rule: Rule, statistic: Statistic, value: float, edge: float, look: Look | None) -> Finding:

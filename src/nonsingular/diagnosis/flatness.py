@@ -16,6 +16,7 @@ from nonsingular.errors import InputError
 
 EXACT = 1500  # parameters
 SAMPLES = 256
+SECONDS = 10.0  # that counting may take where nobody asked for it, by the time that the look took
 
 
 def with_spectrum(
@@ -35,6 +36,11 @@ def with_spectrum(
     overflow = any(not layer.finite for layer in look.layers)
     if wanted is False or (wanted is None and size > EXACT) or not size or overflow:
         return look
+    expected = size * look.seconds * min(SAMPLES, look.samples) / max(look.samples, 1)
+    if wanted is None and expected > SECONDS:
+        return replace(
+            look, notes=(*look.notes, f"no Hessian: counting takes about {expected:.0f} s; ask for curvature")
+        )
     task = problem(model, loss_fn, batches, SAMPLES)
     try:
         with untouched(model), as_training(model):

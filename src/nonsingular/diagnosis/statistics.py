@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from scipy import stats
 
-from nonsingular.diagnosis.records import Layer, Look, Statistic
+from nonsingular.diagnosis.records import Layer, Look, Parameter, Statistic
 
 PRECISION = 1e-6
 """Part of the signal below which a spread is float32's rounding."""
@@ -114,10 +114,15 @@ def _output(look: Look, task: str, words: str) -> Statistic:
 def _untrained(look: Look) -> Statistic:
     """Share of the parameters that no gradient will move; behind zero layers that learn, zero gradients will pass."""
     waits = bool(learning_zeros(look))
-    stuck = [p for p in look.parameters if p.frozen or p.unused or (p.zero_gradient and not waits)]
+    stuck = [p for p in look.parameters if p.frozen or p.unused or (p.zero_gradient and not (waits or _one_step(p)))]
     total = sum(p.size for p in look.parameters)
     names = tuple(dict.fromkeys(p.name.rpartition(".")[0] or p.name for p in stuck))
     return Statistic(sum(p.size for p in stuck) / total, names, "share of the parameters that no gradient moves")
+
+
+def _one_step(p: Parameter) -> bool:
+    """Whether these are recurrent weights, whose gradient is zero where one step from a state of zeros is used."""
+    return p.name.rpartition(".")[2].startswith("weight_hh")
 
 
 def _flat(look: Look) -> Statistic:

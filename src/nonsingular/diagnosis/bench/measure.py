@@ -13,6 +13,8 @@ from torch import nn
 
 from nonsingular.data import Task
 from nonsingular.diagnosis import healthy as table
+from nonsingular.diagnosis.bench.mistakes import mistakes
+from nonsingular.diagnosis.bench.ordinary import ordinary
 from nonsingular.diagnosis.bench.patients import Case, healthy, sick
 from nonsingular.diagnosis.examine import examine
 from nonsingular.diagnosis.findings import Finding, findings
@@ -115,6 +117,16 @@ class Outcome:
         }
 
 
+def calibrating() -> list[Case]:
+    """The healthy networks that limits come from."""
+    return [*healthy(), *ordinary()]
+
+
+def everything() -> list[Case]:
+    """Healthy networks, sick ones, and programs with a mistake beside their healthy twins."""
+    return [*calibrating(), *sick(), *(case for both in mistakes() for case in both)]
+
+
 def trained(case: Case, network: nn.Module, seed: int) -> nn.Module:
     """The network after some epochs, when most of what there is to learn is learnt."""
     pairs = case.data(seed, TRAINED_SAMPLES)
@@ -138,11 +150,11 @@ def bench(
         cases: kinds of networks; all by default.
     """
     answers = []
-    for case in (*healthy(), *sick()) if cases is None else cases:
+    for case in everything() if cases is None else cases:
         for seed in seeds:
             network = case.network(seed)
             answers.append(_answer(case, network, seed, False))
-            if not case.expected:
+            if not case.expected and case.trains:
                 answers.append(_answer(case, trained(case, network, seed), seed, True))
         on_case(case)
     return Outcome(tuple(answers))
@@ -151,7 +163,7 @@ def bench(
 def calibrate(seeds: Sequence[int], on_case: Callable[[Case], None] = lambda case: None) -> dict[str, object]:
     """Measure the healthy networks' statistics, before and after training: the table that the limits come from."""
     measured: list[dict[str, float]] = []
-    for case in healthy():
+    for case in calibrating():
         for seed in seeds:
             measured += healthy_numbers(case, seed)
         on_case(case)
@@ -161,7 +173,8 @@ def calibrate(seeds: Sequence[int], on_case: Callable[[Case], None] = lambda cas
 def healthy_numbers(case: Case, seed: int) -> list[dict[str, float]]:
     """The statistics of one healthy network at the start and after training."""
     network = case.network(seed)
-    both = [_examined(case, one, seed)[1] for one in (network, trained(case, network, seed))]
+    states = [network, trained(case, network, seed)] if case.trains else [network]
+    both = [_examined(case, one, seed)[1] for one in states]
     return [{name: s.value for name, s in numbers.items()} for numbers in both]
 
 
@@ -169,7 +182,7 @@ def tabulated(measured: Sequence[Mapping[str, float]], seeds: Sequence[int]) -> 
     """The table of many networks' statistics."""
     names = dict.fromkeys(name for row in measured for name in row)
     return {
-        "networks": [c.name for c in healthy()],
+        "networks": [c.name for c in calibrating()],
         "seeds": [min(seeds), max(seeds)],
         "states": ["at the start", f"after {TRAINED_EPOCHS} epochs"],
         "torch": torch.__version__.partition("+")[0],

@@ -29,7 +29,7 @@ Data = Callable[..., Batches]
 class Cells(nn.Module):
     """A recurrent network over eight rows; ``batch_first=False`` takes samples for time."""
 
-    def __init__(self, outputs: int, kind: type[nn.RNNBase] = nn.LSTM, batch_first: bool = True) -> None:
+    def __init__(self, outputs: int, kind: Callable[..., nn.Module] = nn.LSTM, batch_first: bool = True) -> None:
         super().__init__()
         self.cells = kind(8, 32, batch_first=batch_first)
         self.head = nn.Linear(32, outputs)
@@ -118,7 +118,7 @@ def pair(
     sick = Case(f"{name}, {kind}", build, data, loss, (expected,))
     healthy = replace(
         sick, name=f"{name}, {kind}: cured", build=twin or build, data=twin_data or data, loss=twin_loss or loss,
-        expected=(),
+        expected=(), trains=False,
     )  # fmt: skip
     return sick, healthy
 
@@ -161,6 +161,9 @@ def _ranges() -> Iterator[Pair]:
                    partial(then, ten, nn.Tanh()), twin=ten)  # fmt: skip
         yield pair("no log-softmax", kind, "output-range", data, F.nll_loss, ten,
                    twin=partial(then, ten, nn.LogSoftmax(1)))  # fmt: skip
+        several = relabelled(data, lambda y: ((one_hot(y) + one_hot((y + 3) % 10)) > 0).float())
+        yield pair("softmax for several labels", kind, "output-range", several, F.binary_cross_entropy,
+                   partial(then, ten, nn.Softmax(1)), twin=partial(then, ten, nn.Sigmoid()))  # fmt: skip
     for kind, (body, data) in REGRESSIONS.items():
         one = partial(body, 1)
         for name, activation in (("sigmoid", nn.Sigmoid()), ("tanh", nn.Tanh()), ("relu", nn.ReLU())):
@@ -220,6 +223,8 @@ def _targets() -> Iterator[Pair]:
         several = relabelled(data, lambda y: ((one_hot(y) + one_hot((y + 3) % 10)) > 0).float())
         yield pair("several labels", kind, bad, several, F.cross_entropy, ten,
                    twin_loss=F.binary_cross_entropy_with_logits)  # fmt: skip
+        yield pair("arguments exchanged", kind, bad, two, lambda output, target: F.binary_cross_entropy(target, output),
+                   partial(then, one, nn.Sigmoid()), twin_loss=F.binary_cross_entropy)  # fmt: skip
         signs = relabelled(data, lambda y: 2 * (y % 2).float()[:, None] - 1)
         yield pair("labels without signs", kind, bad, two, F.soft_margin_loss, one, twin_data=signs)
 
@@ -309,6 +314,9 @@ def _wiring() -> Iterator[Pair]:
                    batched, twin_data=_cut(data, 32))  # fmt: skip
         yield pair("batch norm of single classes", kind, "degenerate-normalisation", _sorted(data), F.cross_entropy,
                    batched, twin_data=_cut(data, 32))  # fmt: skip
+        yield pair("dropout never off", kind, "wrong-mode", data, F.cross_entropy,
+                   partial(then, ten, nn.ReLU(), Do(lambda x: F.dropout(x, 0.3)), nn.Linear(10, 10)),
+                   twin=partial(then, ten, nn.ReLU(), nn.Dropout(0.3), nn.Linear(10, 10)))  # fmt: skip
         narrow = lambda outputs, p: (nn.Linear(10, 2), nn.ReLU(), nn.Dropout(p), nn.Linear(2, outputs))  # noqa: E731
         wide = lambda outputs, p: (nn.Linear(10, 64), nn.ReLU(), nn.Dropout(p), nn.Linear(64, outputs))  # noqa: E731
         yield pair("dropout on two units", kind, "narrow-dropout", relabelled(data, lambda y: y % 2), F.cross_entropy,
@@ -366,6 +374,10 @@ def _numbers() -> Iterator[Pair]:
         yield pair("nothing to average", kind, "nan-loss", data, partial(weighted, safe=0.0), partial(body, 10),
                    twin_loss=F.cross_entropy)  # fmt: skip
 
+        if kind == "transformer":
+            yield pair("mask inverted", kind, "nan-loss", data, F.cross_entropy, partial(Masked, True),
+                       twin=partial(Masked, False))  # fmt: skip
+
         def unit(x: Tensor, safe: float = 0.0) -> Tensor:
             return x.relu() / (x.relu().norm(dim=1, keepdim=True) + safe)
 
@@ -373,6 +385,22 @@ def _numbers() -> Iterator[Pair]:
         yield pair("quotient of zeros", kind, "nan-loss", data, F.cross_entropy,
                    partial(then, low, Do(unit), nn.Linear(10, 10)),
                    twin=partial(then, partial(body, 10), Do(partial(unit, safe=0.1)), nn.Linear(10, 10)))  # fmt: skip
+
+
+class Masked(nn.Module):
+    """Attention with a mask of which rows count; inverted, it leaves some samples nothing to attend to."""
+
+    def __init__(self, inverted: bool) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Linear(8, 32), nn.Linear(32, 10)
+        self.attention, self.inverted = nn.MultiheadAttention(32, 4, batch_first=True), inverted
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        h = self.embed(x)
+        empty = torch.zeros(x.shape[:2], dtype=torch.bool)
+        empty[::2, 6:] = True
+        mask = ~empty if self.inverted else empty
+        return self.head(self.attention(h, h, h, key_padding_mask=mask)[0].mean(1))
 
 
 # --- data -----------------------------------------------------------------------------------------------------

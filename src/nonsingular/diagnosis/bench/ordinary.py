@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nonsingular.diagnosis.bench import zoo
-from nonsingular.diagnosis.bench.mistakes import Do, convolutional, one_hot, perceptron, relabelled, reread, then
+from nonsingular.diagnosis.bench.mistakes import Cells, Do, convolutional, one_hot, perceptron, relabelled, reread, then
 from nonsingular.diagnosis.bench.patients import (
     Batches,
     Case,
@@ -50,7 +50,7 @@ def ordinary() -> list[Case]:
         Case("tokens, padding ignored", partial(zoo.GPT, 2), _padded, next_token),
         Case("sigmoid autoencoder", partial(then, zoo.autoencoder, nn.Sigmoid()), pixels, F.binary_cross_entropy),
         Case("sigmoid autoencoder, squares", partial(then, zoo.autoencoder, nn.Sigmoid()), pixels, F.mse_loss),
-        Case("variational autoencoder", _Variational, pixels, _evidence),
+        Case("variational autoencoder", _Variational, pixels, _evidence, trains=False),
         Case("linear autoencoder", partial(_linear_autoencoder, 16), reconstruction, F.mse_loss),
         Case("tied autoencoder", _Tied, reconstruction, F.mse_loss),
         Case("linear regression", partial(nn.Linear, 8, 1), regression, F.mse_loss),
@@ -68,10 +68,10 @@ def ordinary() -> list[Case]:
              relabelled(regression, torch.exp), F.mse_loss),
         Case("ages", partial(mlp, 8, 1, 2, 64), relabelled(regression, lambda y: 35 + 5 * y), F.mse_loss),
         Case("unit outputs", partial(then, ten, Do(F.normalize)), relabelled(flat, one_hot), _cosine),
-        Case("triplets", _Embedding, _triplets, _triplet),
+        Case("triplets", _Embedding, _triplets, _triplet, trains=False),
         Case("attention pooling", _Pooled, sequences),
         Case("temperature of cosines", _Cosines, flat),
-        Case("graph", _Graph, _graph, F.cross_entropy),
+        Case("graph", _Graph, _graph, F.cross_entropy, trains=False),
         Case("time first by design", _TimeFirst, reread(sequences, lambda x: x), F.cross_entropy),
         Case("gated", _Gated, flat),
         Case("learnt loss weight", ten, flat, _Learnt()),
@@ -89,6 +89,16 @@ def ordinary() -> list[Case]:
         Case("tanh network, standard images", partial(convolutional, 10, nn.Tanh), images),
         Case("image regression", partial(convolutional, 1), relabelled(images, _numbers), F.mse_loss),
         Case("forecast", _Forecast, _waves, F.mse_loss),
+        Case("two classes from images", partial(then, partial(convolutional, 1), nn.Sigmoid()),
+             relabelled(images, _odd), F.binary_cross_entropy),
+        Case("long head", partial(then, partial(convolutional, 10), nn.ReLU(), nn.Linear(10, 10)), images),
+        Case("longer head, recurrent", partial(then, partial(Cells, 10), *_head()), sequences),
+        Case("longer head, images", partial(then, partial(convolutional, 10), *_head()), images),
+        Case("narrow head", partial(then, partial(convolutional, 10), nn.ReLU(), nn.Dropout(0.5), nn.Linear(10, 2)),
+             relabelled(images, lambda y: y % 2)),
+        Case("sines", _Sines, _field, F.mse_loss),
+        Case("both directions", _Both, sequences),
+        Case("bag of words", _Bag, tokens_of_classes),
         Case("mixture of experts", _Experts, flat),
         Case("field of coordinates", partial(mlp, 2, 1, 3, 64, nn.Tanh), _field, F.mse_loss),
     ]  # fmt: skip
@@ -228,6 +238,12 @@ def _waves(seed: int, count: int = 256) -> Batches:
     phase, speed = torch.rand(count, 1, generator=g) * 6, 0.2 + torch.rand(count, 1, generator=g)
     wave = torch.sin(phase + speed * torch.arange(24))
     return [(wave[:, :20, None], wave[:, 20:])]
+
+
+def tokens_of_classes(seed: int, count: int = 128) -> Batches:
+    """Grey levels of digits as words, with the digits' classes."""
+    [(x, y)] = flat(seed, count, scaling="raw")
+    return [((x * 15).round().long(), y)]
 
 
 def _field(seed: int, count: int = 256) -> Batches:
@@ -383,6 +399,45 @@ class _Forecast(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.cells(x)[0][:, -1])
+
+
+def _head() -> tuple[nn.Module, ...]:
+    return nn.ReLU(), nn.Linear(10, 10), nn.ReLU(), nn.Linear(10, 10)
+
+
+class _Sines(nn.Module):
+    """Sitzmann et al. 2020, section 3.2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(2, 64), nn.Linear(64, 64), nn.Linear(64, 64)])
+        self.head = nn.Linear(64, 1)
+        for i, layer in enumerate(self.layers):
+            bound = 1 / 2 if i == 0 else (6 / 64) ** 0.5 / 30
+            nn.init.uniform_(layer.weight, -bound, bound)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = torch.sin(30 * layer(x))
+        return self.head(x)
+
+
+class _Both(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells, self.head = nn.LSTM(8, 24, 2, bidirectional=True, batch_first=True), nn.Linear(48, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.cells(x)[0][:, -1])
+
+
+class _Bag(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.EmbeddingBag(16, 24), nn.Linear(24, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.words(x))
 
 
 class _Experts(nn.Module):

@@ -32,6 +32,7 @@ class Case:
         data: (seed, count) -> batches of so many samples.
         loss: (output, target) -> scalar.
         expected: kinds of finding that are right in the first place; empty for a healthy network.
+        trains: whether the bench's own trainer can train it, to look at it after training too.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Case:
     data: Callable[..., Batches]
     loss: Callable[[Any, Any], Tensor] = F.cross_entropy
     expected: tuple[str, ...] = ()
+    trains: bool = True
 
     def network(self, seed: int) -> nn.Module:
         """One such network."""

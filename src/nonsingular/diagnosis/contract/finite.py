@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -49,26 +50,36 @@ def _finite(x: Any) -> bool:
 
 
 def _first(trace: Trace) -> Op | None:
-    """The first call with a result that is not finite although all it was given is, and of ordinary size."""
+    """The first call that makes NaN, or infinity, from numbers of ordinary size and infinities that are meant."""
     for op in trace.ops:
-        if op.name in (
-            "full",
-            "full_like",
-            "zeros",
-            "ones",
-            "tensor",
-            "masked_fill",
-            "masked_fill_",
-            "new_full",
-            "where",
-            "empty",
-        ):
-            continue  # infinities that are meant, as in an attention's mask
-        if not isinstance(op.out, Tensor) or _finite(op.out) or not _finite(op.tensors):
+        if op.name in FILLS or not isinstance(op.out, Tensor) or not op.out.is_floating_point() or _finite(op.out):
             continue
-        sizes = [float(t.detach().abs().max()) for t in op.tensors if t.numel() and t.is_floating_point()]
-        return None if max(sizes, default=0.0) > HUGE else op
+        given = [t.detach() for t in op.tensors if t.is_floating_point() and t.numel()]
+        if any(bool(t.isnan().any()) for t in given):
+            continue
+        made_nan, masked = bool(op.out.isnan().any()), any(bool(t.isinf().any()) for t in given)
+        if masked and not made_nan:
+            continue  # hands on an infinity, as an attention's mask
+        sizes = [float(t[t.isfinite()].abs().max()) for t in given if t.isfinite().any()]
+        overflowed = any(bool((t == math.inf).any()) for t in given)
+        return None if overflowed or max(sizes, default=0.0) > HUGE else op
     return None
+
+
+FILLS = {
+    "full",
+    "full_like",
+    "zeros",
+    "ones",
+    "tensor",
+    "masked_fill",
+    "masked_fill_",
+    "new_full",
+    "where",
+    "empty",
+    "fill_",
+}
+"""Calls whose infinities are meant."""
 
 
 def _made(op: Op, loss: Tensor) -> Statistic:
@@ -99,6 +110,10 @@ def _forward_remedy(op: Op) -> str:
         return f"Keep what {op.name} is given inside its domain{line}: clamp it."
     if op.name in ("mean", "std", "var"):
         return f"Do not take {op.name} of nothing, or of one value{line}."
+    if op.name in ("softmax", "log_softmax", "multi_head_attention_forward", "scaled_dot_product_attention"):
+        return (
+            f"Leave something unmasked in every row{line}: a softmax of nothing but -inf is NaN. Is the mask inverted?"
+        )
     if op.name == "cross_entropy":
         return f"Leave some target that counts in every batch{line}: with all ignored, the mean is of nothing."
     return f"Look at what {op.name} is given{line}."

@@ -187,6 +187,26 @@ def unnormalised(scene: Scene) -> Statistic:
     return Statistic(ABSENT if scene.calls else math.nan, (), "")
 
 
+def shared(scene: Scene) -> Statistic:
+    """Probabilities that compete by a softmax, for targets that do not sum to one."""
+    words = "sum of a sample's targets, where a softmax makes the outputs sum to 1"
+    for op in scene.calls:
+        head = scene.trace.source(op.args[0], {"clamp", "clip", "clamp_"})
+        target = op.given(1, "target")
+        if op.name not in PROBABILITIES or head is None or head.name not in SOFTMAXES or not isinstance(target, Tensor):
+            continue
+        axis = head.given(1, "dim")
+        if not isinstance(axis, int) or target.ndim <= abs(axis) - (axis < 0) or head.args[0].shape[axis] == 1:
+            continue
+        sums = target.double().sum(axis)
+        off = float(((sums - 1).abs() > 0.01).double().mean())
+        if off > 0.02:
+            evidence = ({"measure": words, "value": float(sums.mean())},)
+            remedy = f"Use sigmoid instead of {head.name}: then each output is a probability of its own."
+            return Statistic(off, (head.module,) if head.module else (), words, head.where, evidence, remedy)
+    return Statistic(0.0 if scene.calls else math.nan, (), words)
+
+
 def out_of_reach(scene: Scene) -> Statistic:
     """Share of targets that the output's last operation cannot return."""
     words = "share of targets outside what the output can be"

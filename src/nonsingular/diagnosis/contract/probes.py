@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from nonsingular.diagnosis.contract.narrow import DROPOUTS
 from nonsingular.diagnosis.contract.scene import Scene, passes
 from nonsingular.diagnosis.contract.trace import Op, Trace
 from nonsingular.diagnosis.records import Statistic
@@ -70,6 +71,28 @@ def mixed(scene: Scene) -> Statistic:
     evidence = ({"measure": "samples in the pass", "value": n},)
     where = place.where if place is not None else ""
     return Statistic(change / spread, layers, words, where, evidence, remedy)
+
+
+def random_in_evaluation(scene: Scene) -> Statistic:
+    """Whether dropout is active, or normalisation takes the batch's statistics, after ``model.eval()``."""
+    words = "calls that behave as in training although the model is in evaluation mode"
+    try:
+        [trace] = passes(scene.task, [scene.batch.inputs], scene.batch.samples)
+    except InputError:
+        return Statistic(math.nan, (), words)
+    for op in trace.ops:
+        active = op.name in DROPOUTS and op.given(2, "training", True) and op.given(1, "p", 0.5) > 0
+        if active and not isinstance(_module(scene, op), nn.modules.dropout._DropoutNd):
+            evidence = (
+                {"measure": f"probability of {op.name} in evaluation mode", "value": float(op.given(1, "p", 0.5))},
+            )
+            remedy = f"Pass training=self.training to {op.name}, or use nn.Dropout, which model.eval() switches off."
+            return Statistic(1.0, (), words, op.where, evidence, remedy)
+    return Statistic(0.0, (), words)
+
+
+def _module(scene: Scene, op: Op) -> nn.Module | None:
+    return scene.task.model.get_submodule(op.module) if op.module else None
 
 
 def _mixing_remedy(place: Op | None) -> str:

@@ -23,7 +23,7 @@ FEW = 8
 
 DISTANCES = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
 LOGITS = {"cross_entropy", "binary_cross_entropy_with_logits", "multilabel_soft_margin_loss"}
-LOG_PROBABILITIES = {"nll_loss", "kl_div", "ctc_loss", "gaussian_nll_loss"} - {"gaussian_nll_loss"}
+LOG_PROBABILITIES = {"nll_loss", "kl_div", "ctc_loss"}
 PROBABILITIES = {"binary_cross_entropy"}
 MARGINS = {"soft_margin_loss", "hinge_embedding_loss"}
 LOSSES = DISTANCES | LOGITS | LOG_PROBABILITIES | PROBABILITIES | MARGINS | {"poisson_nll_loss", "gaussian_nll_loss"}
@@ -68,6 +68,14 @@ class Scene:
     def calls(self) -> list[Op]:
         """Losses of PyTorch that compare something the parameters made."""
         return [op for op in self.trace.ops if op.name in LOSSES and op.args and _trained(op.args[0])]
+
+    @cached_property
+    def swapped(self) -> list[Op]:
+        """Losses of PyTorch that got something trained for their target, and nothing trained for their input."""
+        return [
+            op for op in self.trace.ops
+            if op.name in LOSSES - DISTANCES and _trained(op.given(1, "target")) and not _trained(op.given(0, "input"))
+        ]  # fmt: skip
 
     @cached_property
     def pairs(self) -> list[Pair]:

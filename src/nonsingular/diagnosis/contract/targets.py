@@ -194,7 +194,7 @@ _IGNORE = {"cross_entropy": 4, "nll_loss": 4}
 
 @contextmanager
 def lenient() -> Iterator[None]:
-    """Labels out of range count as the nearest in range, so that the network itself can be looked at."""
+    """Targets out of range count as the nearest in range, so that the network itself can be looked at."""
 
     class Mode(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -203,10 +203,22 @@ def lenient() -> Iterator[None]:
                 labels, classes = args[1], args[0].shape[1 if args[0].ndim > 1 else 0]
                 ignored = labels == kwargs.get("ignore_index", -100)
                 args = (args[0], torch.where(ignored, labels, labels.clamp(0, classes - 1)), *args[2:])
+            elif getattr(func, "__name__", "") in BOUNDED_01 and len(args) > 1:
+                args = (args[0], args[1].clamp(0, 1), *args[2:])
             return func(*args, **kwargs)
 
     with Mode():
         yield
+
+
+def swapped(scene: Scene) -> Statistic:
+    """Whether outputs and targets change places in a loss that does not treat them alike."""
+    words = "the outputs are given as the targets of the loss, and the targets as its outputs"
+    if not scene.swapped:
+        return Statistic(0.0 if scene.calls else math.nan, (), words)
+    op = scene.swapped[0]
+    evidence = ({"measure": f"{op.name} whose target wants a gradient; calls", "value": len(scene.swapped)},)
+    return Statistic(1.0, (), words, op.where, evidence, f"Call {op.name}(output, target), in this order.")
 
 
 def constant(scene: Scene) -> Statistic:

@@ -54,6 +54,11 @@ RULES: tuple[Rule, ...] = (
         treatments=("another_loss",),
     ),
     _fact(
+        "invalid-targets", "swapped", 0.96,
+        "The loss does not treat its two arguments alike: with outputs for targets it has another least value.",
+        LOSSES,
+    ),
+    _fact(
         "invalid-targets", "constant-targets", 0.9,
         "All targets are the same, so that the best answer depends on no input: the network learns its last bias.",
         "definition of a supervised task",
@@ -97,6 +102,11 @@ RULES: tuple[Rule, ...] = (
         treatments=("another_loss",),
     ),
     Rule(
+        "output-range", "shared-sum",
+        "A softmax shares one probability out. Targets with several ones or none cannot be reached.",
+        LOSSES, severity=_part, material=0.02,
+    ),
+    Rule(
         "output-range", "out-of-reach",
         "The last operation bounds the outputs, and targets lie beyond the bound: the loss stays high, and outputs "
         "that are driven there sit where the slope is zero.",
@@ -109,6 +119,12 @@ RULES: tuple[Rule, ...] = (
         "is never learnt.",
         "orhan2018, section 2.7 (zero responses)", severity=lambda v: min(0.9, 0.4 + v / 2), material=0.05,
         treatments=("remove_last_activation", "reinitialise"),
+    ),
+    _fact(
+        "wrong-mode", "random-evaluation", 0.5,
+        "A call with its default of training=True goes on dropping units after model.eval(): evaluation is noisy and "
+        "worse than the network is.",
+        "PyTorch, torch.nn.functional.dropout",
     ),
     _fact(
         "degenerate-normalisation", "lonely", 0.97,
@@ -193,7 +209,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "dead-readout": SYMPTOMS,
     "degenerate-normalisation": (*SYMPTOMS, "affine-network", "dead-readout", "bad-data"),
     "samples-mixed": ("shape-mismatch", "vanishing-signal", "singular-representation"),
-    "invalid-targets": ("saturated-output", "target-scale", "output-range", "bad-data"),
+    "invalid-targets": ("nan-gradient", "nan-loss", "saturated-output", "target-scale", "output-range", "bad-data"),
     "unregistered-parameters": SYMPTOMS,
     "target-scale": ("saturated-output", "output-range", "exploding-gradient", "vanishing-gradient", "affine-network"),
     "bad-data": ("singular-representation", "vanishing-signal", "degenerate-curvature"),

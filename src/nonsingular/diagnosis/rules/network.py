@@ -29,6 +29,8 @@ def _killers(look: Look) -> str:
     killers = [n for n, (before, after, _) in look.norms.items() if after < 1e-4 * before]
     if killers:
         return f"Normalisation {killers[0]} removes what tells samples apart: it has too few values to normalise over."
+    if look.input_norm < 0.05:
+        return f"The inputs' root mean square is {look.input_norm:.2g}: biases drown them; scale them to about 1."
     plain = sum(layer.bypassed is False for layer in look.layers)
     return f"{plain} of {len(look.layers)} layers have no connection that leads around them."
 
