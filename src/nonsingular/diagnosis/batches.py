@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,9 @@ class Problem:
             InputError: loss_fn fails, or returns something else.
         """
         try:
-            loss = self.loss_fn(output, batch.target)
+            with warnings.catch_warnings():  # that shapes differ is a finding
+                warnings.filterwarnings("ignore", message="Using a target size")
+                loss = self.loss_fn(output, batch.target)
         except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError) as error:
             raise InputError(
                 f"loss_fn fails on the model's output and the target ({_shape(output)}, {_shape(batch.target)}): "

@@ -272,6 +272,7 @@ ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     **dict.fromkeys(("add", "__add__", "__radd__"), lambda x, c: x + c),
     **dict.fromkeys(("mul", "__mul__", "__rmul__"), lambda x, c: x * c),
     **dict.fromkeys(("sub", "__sub__"), lambda x, c: x - c),
+    **dict.fromkeys(("rsub", "__rsub__"), lambda x, c: c - x),
     **dict.fromkeys(("div", "__truediv__", "true_divide"), lambda x, c: x / c if c else math.nan),
 }
 

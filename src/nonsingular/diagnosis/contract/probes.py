@@ -138,7 +138,7 @@ def _last(trace: Trace) -> Tensor | None:
     for op in reversed(trace.ops):
         for t in tree_leaves(op.out):
             if isinstance(t, Tensor) and t.is_floating_point() and t.ndim:
-                return t
+                return t.detach()
     return None
 
 
@@ -159,6 +159,7 @@ def _changed(a: Any, b: Any, n: int, kept: int) -> bool:
     for x, y in zip(tree_leaves(a), tree_leaves(b), strict=False):
         if not (isinstance(x, Tensor) and isinstance(y, Tensor) and x.is_floating_point() and x.shape == y.shape):
             continue
+        x, y = x.detach(), y.detach()
         axes = [axis for axis in range(x.ndim) if x.shape[axis] == n]
         if not axes:
             return not torch.equal(x, y)
@@ -237,7 +238,7 @@ def _readout(trace: Trace) -> Tensor | None:
     """What the last layer with weights returns: the outputs before any activation."""
     for op in reversed(trace.ops):
         if op.name in WEIGHTED and isinstance(op.out, Tensor):
-            return op.out
+            return op.out.detach()
     return None
 
 

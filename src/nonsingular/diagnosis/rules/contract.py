@@ -18,6 +18,11 @@ def _part(value: float) -> float:
 
 RULES: tuple[Rule, ...] = (
     _fact(
+        "invalid-targets", "swapped", 1.0,
+        "The loss does not treat its two arguments alike: with outputs for targets it has another least value.",
+        LOSSES,
+    ),
+    _fact(
         "nan-loss", "nan-loss", 1.0,
         "The loss is NaN or infinite because of one operation, whatever the weights before it: one step with it makes "
         "every weight NaN.",
@@ -52,11 +57,6 @@ RULES: tuple[Rule, ...] = (
         "The loss is not defined for these targets: it fails, or has no least value to go to.",
         LOSSES, severity=_part, material=0.001,
         treatments=("another_loss",),
-    ),
-    _fact(
-        "invalid-targets", "swapped", 0.96,
-        "The loss does not treat its two arguments alike: with outputs for targets it has another least value.",
-        LOSSES,
     ),
     _fact(
         "invalid-targets", "constant-targets", 0.9,
@@ -209,7 +209,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "dead-readout": SYMPTOMS,
     "degenerate-normalisation": (*SYMPTOMS, "affine-network", "dead-readout", "bad-data"),
     "samples-mixed": ("shape-mismatch", "vanishing-signal", "singular-representation"),
-    "invalid-targets": ("nan-gradient", "nan-loss", "saturated-output", "target-scale", "output-range", "bad-data"),
+    "invalid-targets": ("saturated-output", "target-scale", "output-range", "bad-data"),
     "unregistered-parameters": SYMPTOMS,
     "target-scale": ("saturated-output", "output-range", "exploding-gradient", "vanishing-gradient", "affine-network"),
     "bad-data": ("singular-representation", "vanishing-signal", "degenerate-curvature"),

@@ -1,0 +1,246 @@
+"""The contract of outputs, loss, targets and data: each mistake is named first, its healthy twin is not accused."""
+
+import inspect
+import json
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import nonsingular as ns
+from nonsingular.diagnosis import bench, contract
+from nonsingular.diagnosis.batches import problem
+from nonsingular.diagnosis.bench.mistakes import KINDS, Do, mistakes
+from nonsingular.diagnosis.bench.ordinary import ordinary
+from nonsingular.diagnosis.bench.patients import flat
+from nonsingular.diagnosis.contract import heads, probes, scene
+from nonsingular.diagnosis.rules import RULES
+from nonsingular.diagnosis.rules import contract as rules
+
+SEED = 27_182  # none that limits were measured on
+ONE_OF_EACH = list({sick.name.rpartition(",")[0]: (sick, twin) for sick, twin in reversed(mistakes())}.values())
+# The habits that come closest to some rule; the bench has all.
+CLOSE = (
+    "soft targets", "several labels", "some labels ignored", "softmax against one-hot", "linear autoencoder", "graph",
+    "bounded actions", "fractions through sigmoid", "tags", "rare class", "coarse features", "contrastive", "counts",
+    "learnt loss weight", "ages", "time first by design", "variational autoencoder", "squeeze and excitation",
+)  # fmt: skip
+
+
+def batch(count=64, width=6, seed=0):
+    x = torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+    return x, x[:, :1] * x[:, 1:2]
+
+
+def seen(model, loss, pairs):
+    return scene(problem(model, loss, pairs, 512))
+
+
+def diagnosed(model, loss, pairs, **rest):
+    return ns.diagnose(model, loss, pairs, curvature=False, **rest)
+
+
+@pytest.mark.parametrize("case", [sick for sick, _ in ONE_OF_EACH], ids=lambda case: case.name)
+def test_the_planted_mistake_is_named_first(case):
+    found = bench.diagnose_case(case, case.network(SEED), SEED)
+    assert found, "nothing was found"
+    assert found[0].kind in case.expected, [(f.kind, f.severity) for f in found]
+    assert found[0].evidence
+    assert found[0].mechanism
+    assert found[0].remedy or found[0].treatments
+
+
+@pytest.mark.parametrize("case", [twin for _, twin in ONE_OF_EACH], ids=lambda case: case.name)
+def test_the_same_program_without_the_mistake_is_not_accused(case):
+    assert [(f.kind, f.evidence) for f in bench.diagnose_case(case, case.network(SEED), SEED)] == []
+
+
+@pytest.mark.parametrize("case", [c for c in ordinary() if c.name in CLOSE], ids=lambda case: case.name)
+def test_ordinary_habits_are_not_accused(case):
+    assert [(f.kind, f.evidence) for f in bench.diagnose_case(case, case.network(SEED), SEED)] == []
+
+
+def test_every_rule_of_the_contract_has_a_mistake_in_the_bench():
+    planted = {kind for sick, _ in mistakes() for kind in sick.expected}
+    apart = {"dead-readout"}  # planted below, where a unit must be held at its bound
+    assert {rule.kind for rule in rules.RULES} == planted | apart
+    assert len({sick.name.rpartition(",")[2] for sick, _ in mistakes()}) >= 6  # kinds of network
+    assert {rule.statistic for rule in rules.RULES} <= {rule.statistic for rule in RULES}
+
+
+def test_the_line_of_the_mistake_is_said():
+    def loss(output, target):
+        return (output[:, 0] - target).pow(2).mean()
+
+    line = inspect.getsourcelines(loss)[1] + 1
+    x, y = batch()
+    [found] = diagnosed(nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1)), loss, [(x, y)]).findings
+    assert (found.kind, found.where) == ("shape-mismatch", f"test_contract.py:{line}")
+    assert [e["value"] for e in found.evidence] == [64 * 64, 64]
+
+
+def test_a_nan_in_the_backward_pass_is_named_by_operation_and_line():
+    def loss(output, target):
+        return (output - target).square().sum().sqrt()
+
+    line = inspect.getsourcelines(loss)[1] + 1
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
+    nn.init.zeros_(model[2].weight)
+    nn.init.zeros_(model[2].bias)
+    x, _ = batch()
+    found = diagnosed(model, loss, [(x, torch.zeros(64, 1))]).findings[0]
+    assert (found.kind, found.where) == ("nan-gradient", f"sqrt at test_contract.py:{line}")
+    assert any(e["measure"].startswith("the loss, which is finite") and e["value"] == 0 for e in found.evidence)
+
+
+def test_a_nan_of_the_loss_is_not_laid_on_the_layers():
+    def loss(output, target):
+        return -(target * torch.log(torch.sigmoid(500 * output).clamp(1e-50, 1))).mean()
+
+    line = inspect.getsourcelines(loss)[1] + 1
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
+    found = diagnosed(model, loss, [(batch()[0], torch.ones(64, 1) * torch.rand(64, 1))]).findings
+    assert (found[0].kind, found[0].where) == ("nan-loss", f"test_contract.py:{line}")
+    assert "exploding-signal" not in [f.kind for f in found]
+
+
+def test_an_overflow_of_the_network_stays_an_exploding_signal():
+    torch.manual_seed(0)
+    layers = [m for _ in range(30) for m in (nn.Linear(16, 16), nn.ReLU())]
+    model = nn.Sequential(nn.Linear(6, 16), *layers, nn.Linear(16, 1))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(1e3)
+    found = diagnosed(model, F.mse_loss, [batch()]).findings
+    assert found[0].kind == "exploding-signal"
+    assert "nan-loss" not in [f.kind for f in found]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_batches_of_few_samples_are_judged_like_the_same_samples_in_one(size):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 1))
+    x, y = batch(60)
+    whole = diagnosed(model, F.mse_loss, [(x, y)])
+    cut = diagnosed(model, F.mse_loss, list(zip(x.split(size), y.split(size), strict=True)))
+    assert [f.kind for f in cut.findings] == [f.kind for f in whole.findings] == []
+    for a, b in zip(whole.layers, cut.layers, strict=True):
+        assert (a.spread, a.signal, a.gradient) == pytest.approx((b.spread, b.signal, b.gradient), rel=1e-5)
+
+
+def test_a_readout_unit_that_never_leaves_its_bound_is_dead():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 32), nn.Tanh(), nn.Linear(32, 4), nn.ReLU())
+    with torch.no_grad():
+        model[2].bias[:2] = -50.0
+    x, _ = batch()
+    found = diagnosed(model, F.mse_loss, [(x, x[:, :4].abs())]).findings[0]
+    assert (found.kind, found.layers) == ("dead-readout", ("3",))
+    assert found.evidence[0]["value"] == 0.5
+
+
+def test_leakage_counts_the_held_out_samples_that_were_trained_on():
+    x, y = batch(100)
+    other, answers = batch(40, seed=1)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
+    assert not diagnosed(model, F.mse_loss, [(x, y)], held_out=[(other, answers)]).findings
+    mixed = torch.cat([other, x[:10]]), torch.cat([answers, y[:10]])
+    [found] = diagnosed(model, F.mse_loss, [(x, y)], held_out=[mixed]).findings
+    assert found.kind == "bad-data"
+    assert found.evidence[0]["value"] == pytest.approx(0.2)
+
+
+def test_weights_in_a_list_are_named_as_python_writes_them():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.rest = nn.Linear(6, 8), [[nn.Linear(8, 8)], {"out": nn.Linear(8, 1)}]
+
+        def forward(self, x):
+            return self.rest[1]["out"](torch.relu(self.rest[0][0](torch.relu(self.first(x)))))
+
+    found = diagnosed(Net(), F.mse_loss, [batch()]).findings[0]
+    assert found.kind == "unregistered-parameters"
+    assert "rest[0][0].weight" in found.where
+    assert found.evidence[0]["value"] == pytest.approx((72 + 9) / (56 + 72 + 9))
+
+
+def test_a_model_without_parameters_names_the_list_that_hides_them():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = [nn.Linear(6, 1)]
+
+        def forward(self, x):
+            return self.layers[0](x)
+
+    with pytest.raises(ValueError, match=r"self\.layers is a plain list"):
+        diagnosed(Net(), F.mse_loss, [batch()])
+
+
+@pytest.mark.parametrize(
+    ("after", "bounds"),
+    [
+        (lambda x: torch.sigmoid(x), (0, 1)),
+        (lambda x: 3 - 2 * torch.tanh(x).view(-1, 1), (1, 5)),
+        (lambda x: x.clamp(-2, 7)[:, :1], (-2, 7)),
+        (lambda x: -F.relu(x) / 4, (-math.inf, 0)),
+        (lambda x: F.hardtanh(x, -0.5, 0.5), (-0.5, 0.5)),
+        (lambda x: F.relu(x) + x, (-math.inf, math.inf)),
+        (lambda x: x, (-math.inf, math.inf)),
+    ],
+)
+def test_bounds_of_the_output_are_those_of_its_last_operations(after, bounds):
+    torch.manual_seed(0)
+    one = seen(nn.Sequential(nn.Linear(6, 1), Do(after)), F.mse_loss, [batch()])
+    assert heads.interval(one, one.output) == bounds
+    assert bounds[0] <= float(one.output.min())
+    assert float(one.output.max()) <= bounds[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_affine_network_is_told_from_one_that_is_nearly_so(kind):
+    body, data = KINDS[kind]
+    torch.manual_seed(0)
+    value = probes.affine(seen(body(10), F.cross_entropy, data(0, 64))).value
+    assert -1 < value < 2  # decades: healthy networks are far from affine
+    x, y = batch()
+    flatter = nn.Sequential(nn.Linear(6, 8), Do(lambda h: h + 1e-2 * h.square()), nn.Linear(8, 1))
+    straight = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 1))
+    near, exact = (probes.affine(seen(m, F.mse_loss, [(x, y)])).value for m in (flatter, straight))
+    assert near < 3 < 5 < exact
+
+
+def test_the_contract_leaves_model_gradients_and_random_states_alone():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 1))
+    model[1].eval()
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    random_state, modes = torch.get_rng_state(), [m.training for m in model.modules()]
+    contract.statistics(problem(model, F.mse_loss, [batch()], 512))
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    assert torch.equal(random_state, torch.get_rng_state())
+    assert modes == [m.training for m in model.modules()]
+    assert all(p.grad is None for p in model.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_findings_of_the_contract_are_valid_json_with_remedy_and_place():
+    model = nn.Sequential(nn.Linear(64, 10), nn.Softmax(1))
+    document = json.loads(json.dumps(diagnosed(model, F.cross_entropy, flat(0)).to_json(), allow_nan=False))
+    first = document["findings"][0]
+    assert first["kind"] == "probabilities-as-logits"
+    assert first["where"] == "1"
+    assert "softmax" in first["remedy"]
+    assert all(isinstance(e["value"], int | float) and isinstance(e["measure"], str) for e in first["evidence"])
+
+
+def test_the_unit_of_the_loss_changes_no_finding_of_the_contract():
+    for sick, _ in ONE_OF_EACH[::6]:
+        network = sick.network(SEED)
+        one = contract.statistics(problem(network, sick.loss, sick.data(SEED), 512))
+        loss = lambda output, target, sick=sick: 1000 * sick.loss(output, target)  # noqa: E731
+        two = contract.statistics(problem(network, loss, sick.data(SEED), 512))
+        assert {k: v.value for k, v in one.items()} == pytest.approx({k: v.value for k, v in two.items()}, nan_ok=True)
