@@ -177,8 +177,15 @@ def test_a_flat_loss_is_degenerate_curvature():
     model = zoo.scaled(zoo.mlp(8, 3, 1, 8), 0.05)
     with torch.no_grad():
         model[-1].weight.mul_(0.01)
-    found = ns.diagnose(model, F.cross_entropy, [(torch.randn(64, 8), torch.randint(3, (64,)))])
-    assert "degenerate-curvature" in [f.kind for f in found.findings]
+    pairs = [(torch.randn(64, 8), torch.randint(3, (64,)))]
+
+    def kinds(factor):
+        return [
+            f.kind for f in ns.diagnose(model, lambda output, y: factor * F.cross_entropy(output, y), pairs).findings
+        ]
+
+    assert "degenerate-curvature" in kinds(0.3)
+    assert "degenerate-curvature" not in kinds(0.01)  # of a small loss all eigenvalues are small
 
 
 def test_severity_grows_with_the_damage():
@@ -188,7 +195,7 @@ def test_severity_grows_with_the_damage():
         found = ns.diagnose(model, F.cross_entropy, [(torch.randn(64, 8), torch.randint(3, (64,)))])
         return next(f.severity for f in found.findings if f.kind == "dead-units")
 
-    assert share(0.6) < share(0.8) < share(0.95)
+    assert share(0.7) < share(0.85) < share(0.97)
 
 
 def test_evidence_is_what_the_layer_rows_say():

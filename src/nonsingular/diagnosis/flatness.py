@@ -16,7 +16,8 @@ from nonsingular.errors import InputError
 
 EXACT = 1500  # parameters
 SAMPLES = 256
-SECONDS = 10.0  # that counting may take where nobody asked for it, by the time that the look took
+SECONDS = 2.0  # of one core that counting may take where nobody asked for it
+BYTES = 2e8  # that a product with the Hessian moves a second, of what autograd keeps of the loss
 
 
 def with_spectrum(
@@ -36,7 +37,7 @@ def with_spectrum(
     overflow = any(not layer.finite for layer in look.layers)
     if wanted is False or (wanted is None and size > EXACT) or not size or overflow:
         return look
-    expected = size * look.seconds * min(SAMPLES, look.samples) / max(look.samples, 1)
+    expected = size * look.kept_bytes / max(look.piece, 1) * min(SAMPLES, look.samples) / BYTES
     if wanted is None and expected > SECONDS:
         return replace(
             look, notes=(*look.notes, f"no Hessian: counting takes about {expected:.0f} s; ask for curvature")
