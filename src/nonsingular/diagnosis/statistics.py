@@ -63,7 +63,7 @@ def _decades(look: Look, measure: Callable[[Layer], float]) -> Statistic:
     )
 
 
-ORDINARY_LOSS = 0.3
+ORDINARY_LOSS = 0.2
 LIMIT = 40.0  # decades between the smallest and the largest number that float32 has, and a rest
 
 
