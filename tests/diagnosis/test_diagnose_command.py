@@ -132,7 +132,7 @@ def test_own_loss_batches_and_checkpoint(capsys, mine):
         (["mine.py:fine", "--batches", "short.pt"], "5 inputs but 4 targets"),
         (["mine.py:fine", "--batches", "wide.pt"], "the model fails on inputs of shape (5, 65)"),
         (["mine.py:fine", "--batches", "one.pt"], "at least 2 samples"),
-        (["mine.py:fine", "--batches", "float_classes.pt"], "cross-entropy does not fit"),
+        (["mine.py:fine", "--batches", "float_classes.pt"], "let it return (module, loss_fn)"),
         (["mine.py:fine", "--batches", "pickled.pt"], "not a file of tensors"),
         (["mine.py:fine", "--checkpoint", "pickled.pt"], "not a readable checkpoint"),
         (["mine.py:fine", "--checkpoint", "nan_weights.pt"], "1.weight has NaN"),

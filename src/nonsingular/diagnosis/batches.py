@@ -3,43 +3,53 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from nonsingular.data import load
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch, first_line, is_out_of_memory, out_of_memory
+from nonsingular.objective.data import read
+from nonsingular.objective.losses import Evaluated, said
 
-LossFn = Callable[[Any, Any], Tensor]
+LossFn = Callable[..., Tensor]
+FAILURES = (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A model, its loss and the batches it is looked at with.
+    """A model, its loss and the batches it is looked at with: the user's own, not copies, because hooks watch them.
 
     Attributes:
         model: the user's, as it is.
-        loss_fn: (output, target) -> scalar.
+        loss_fn: of output and target, or of model and batch; None for the model's own.
         batches: checked, on the model's device; those of very few samples put together.
+        form: as in ``objective.Objective``.
         sizes: samples of the batches as they were brought.
     """
 
     model: nn.Module
-    loss_fn: LossFn
+    loss_fn: Any
     batches: list[Batch]
+    form: str = "output"
     sizes: tuple[int, ...] = ()
 
     @property
     def samples(self) -> int:
         """Over all batches."""
         return sum(b.samples for b in self.batches)
+
+    @cached_property
+    def _evaluated(self) -> Evaluated:
+        return Evaluated(self.model, self.loss_fn, self.form)
 
     def output(self, batch: Batch) -> Any:
         """What the model returns.
@@ -48,33 +58,63 @@ class Problem:
             InputError: the model fails on it.
         """
         try:
-            if isinstance(batch.inputs, Mapping):
-                return self.model(**batch.inputs)
-            return self.model(*batch.inputs) if isinstance(batch.inputs, tuple) else self.model(batch.inputs)
-        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError) as error:
+            return self._evaluated.output(batch)
+        except FAILURES as error:
             if is_out_of_memory(error):
                 raise out_of_memory(batch) from error
             shapes = ", ".join(str(tuple(t.shape)) for t in tree_leaves(batch.inputs) if isinstance(t, Tensor))
             raise InputError(f"the model fails on inputs of shape {shapes}: {first_line(error)}") from error
 
+    def run(self, batch: Batch, between: Callable[[], None] = lambda: None) -> tuple[Any, Tensor]:
+        """The model's output and the loss, a scalar.
+
+        Args:
+            batch: of samples.
+            between: called when the model has returned, before the loss goes on.
+
+        Raises:
+            InputError: the model or the loss fails, or the loss is something else; see ``loss``.
+        """
+        if self.form == "output":
+            output = self.output(batch)
+            between()
+            return output, self.loss(output, batch)
+        seen: list[Any] = []
+
+        def returned(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            seen.append(output)
+            between()
+
+        hook = self.model.register_forward_hook(returned)
+        try:
+            loss = self._scalar(lambda: self._evaluated(batch), "the loss")
+        finally:
+            hook.remove()
+        return (seen[-1] if seen else None), loss
+
     def loss(self, output: Any, batch: Batch) -> Tensor:
-        """The loss, a scalar that depends on parameters.
+        """The loss of an output, a scalar; for losses of output and target.
 
         Raises:
             InputError: loss_fn fails, or returns something else.
         """
+        what = f"loss_fn fails on the model's output and the target ({_shape(output)}, {_shape(batch.target)})"
+        return self._scalar(lambda: self._evaluated.of_output(output, batch.target), what)
+
+    def _scalar(self, compute: Callable[[], Any], what: str) -> Tensor:
         try:
             with warnings.catch_warnings():  # that shapes differ is a finding
                 warnings.filterwarnings("ignore", message="Using a target size")
-                loss = self.loss_fn(output, batch.target)
-        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError) as error:
-            raise InputError(
-                f"loss_fn fails on the model's output and the target ({_shape(output)}, {_shape(batch.target)}): "
-                f"{first_line(error)}"
-            ) from error
+                loss = compute()
+        except FAILURES as error:
+            if is_out_of_memory(error):
+                raise out_of_memory(self.batches[0]) from error
+            raise InputError(f"{what}: {first_line(error)}") from error
+        if loss is None:
+            raise InputError("no loss_fn was given and the model returns none of its own: give loss_fn")
         if not isinstance(loss, Tensor) or loss.numel() != 1:
-            what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise InputError(f"loss_fn must return a scalar tensor, got {what}; reduce it, for example by .mean()")
+            kind = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise InputError(f"loss_fn must return a scalar tensor, got {kind}; reduce it, for example by .mean()")
         return loss.squeeze()
 
     def pieces(self, size: int) -> Iterator[Batch]:
@@ -86,13 +126,13 @@ class Problem:
                 yield batch
 
 
-def problem(model: nn.Module, loss_fn: LossFn, batches: Iterable[tuple[Any, Any]], samples: int) -> Problem:
+def problem(model: nn.Module, loss_fn: Any, batches: Any, samples: int) -> Problem:
     """Check what the user brings.
 
     Args:
         model: with parameters, all on one device.
-        loss_fn: (output, target) -> scalar.
-        batches: pairs (inputs, target), read until there are ``samples``; inputs are a tensor, a tuple or a dictionary.
+        loss_fn: (output, target) -> scalar, (model, batch) -> scalar, or None for the model's own.
+        batches: as in ``objective.Objective``, read until there are ``samples``.
         samples: at least 2.
 
     Raises:
@@ -100,8 +140,7 @@ def problem(model: nn.Module, loss_fn: LossFn, batches: Iterable[tuple[Any, Any]
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    if not callable(loss_fn):
-        raise InputError(f"loss_fn must be callable as loss_fn(output, target), got {type(loss_fn).__name__}")
+    form = said(model, loss_fn, None) or "output"
     parameters = dict(model.named_parameters())
     lazy = [name for name, p in parameters.items() if isinstance(p, UninitializedParameter)]
     if lazy:
@@ -122,7 +161,7 @@ def problem(model: nn.Module, loss_fn: LossFn, batches: Iterable[tuple[Any, Any]
     found = list(_read(batches, samples, next(iter(devices))))
     if sum(b.samples for b in found) < 2:
         raise InputError("at least 2 samples are needed: give batches of (inputs, target) with more samples")
-    return Problem(model, loss_fn, _together(found), tuple(b.samples for b in found))
+    return Problem(model, loss_fn, _together(found), form, tuple(b.samples for b in found))
 
 
 def _holds_modules(x: Any) -> bool:
@@ -132,15 +171,10 @@ def _holds_modules(x: Any) -> bool:
 
 
 def _read(batches: Any, samples: int, device: torch.device) -> Iterator[Batch]:
-    if isinstance(batches, tuple) and len(batches) == 2 and isinstance(batches[0], Tensor):
-        batches = [batches]
-    try:
-        pairs = iter(batches)
-    except TypeError:
-        raise InputError(f"batches must be an iterable of (inputs, target), got {type(batches).__name__}") from None
     seen = 0
-    for index, pair in enumerate(pairs):
-        batch = _batch(pair, index, device)
+    for raw in read(batches):
+        batch = raw.map(lambda t: t.detach().to(device))
+        _check(batch)
         if seen + batch.samples > samples and not indivisible(batch):
             batch = batch.split(samples - seen)[0]
         yield batch
@@ -189,27 +223,21 @@ def _joined(a: Batch, b: Batch) -> Batch | None:
         else:
             return None
     inputs, target = tree_unflatten(leaves, spec)
-    return Batch(inputs, target, a.samples + b.samples)
+    return replace(a, inputs=inputs, target=target, samples=a.samples + b.samples)
 
 
-def _batch(pair: Any, index: int, device: torch.device) -> Batch:
-    if not (isinstance(pair, tuple | list) and len(pair) == 2):
-        raise InputError(f"batch {index} must be a pair (inputs, target), got {type(pair).__name__}")
-    inputs, target = (tree_map_only(Tensor, lambda t: t.detach().to(device), x) for x in pair)
-    tensors = [t for t in tree_leaves(inputs) if isinstance(t, Tensor)]
+def _check(batch: Batch) -> None:
+    """Refuse what cannot be looked at: nothing to take, numbers that are none, targets of other samples."""
+    tensors = [t for t in tree_leaves(batch.inputs) if isinstance(t, Tensor)]
     if not tensors:
-        raise InputError(f"batch {index} has no tensor among its inputs")
-    for what, leaves in (("inputs", tensors), ("target", tree_leaves(target))):
+        raise InputError(f"batch {batch.index} has no tensor among its inputs")
+    for what, leaves in (("inputs", tensors), ("target", tree_leaves(batch.target))):
         for t in leaves:
             if isinstance(t, Tensor) and t.is_floating_point() and not torch.isfinite(t).all():
-                raise InputError(f"the {what} of batch {index} have NaN or infinite entries")
-    counts = {t.shape[0] for t in tensors if t.ndim}
-    rows = tensors[0].shape[0] if tensors[0].ndim else 1
-    if not rows:
-        raise InputError(f"batch {index} is empty")
-    if isinstance(target, Tensor) and target.ndim and target.shape[0] != rows and len(counts) == 1:
-        raise InputError(f"batch {index} has {rows} inputs but {target.shape[0]} targets")
-    return Batch(tuple(inputs) if isinstance(inputs, list) else inputs, target, rows)
+                raise InputError(f"the {what} of batch {batch.index} have NaN or infinite entries")
+    counts, target = {t.shape[0] for t in tensors if t.ndim}, batch.target
+    if batch.pair and isinstance(target, Tensor) and target.ndim and len(counts) == 1 and target.shape[0] not in counts:
+        raise InputError(f"batch {batch.index} has {counts.pop()} inputs but {target.shape[0]} targets")
 
 
 def _shape(x: Any) -> str:

@@ -111,7 +111,7 @@ class Diagnosis:
 
 def diagnose(
     model: nn.Module,
-    loss_fn: LossFn,
+    loss_fn: LossFn | None,
     batches: Iterable[tuple[Any, Any]],
     *,
     steps: int = 0,
@@ -133,7 +133,8 @@ def diagnose(
 
     Args:
         model: any PyTorch classifier or regressor.
-        loss_fn: (output, target) -> scalar, a mean over samples.
+        loss_fn: (output, target) -> scalar, a mean over samples; or (model, batch) -> scalar, or None for the model's
+            own. Checks that need outputs and targets then see what they can. ``steps`` need the first form.
         batches: pairs (inputs, target); inputs are a tensor, or a tuple or dictionary of what the model takes.
         steps: of training for each copy, untreated and treated; 0 tries nothing.
         protocol: how copies are trained; ``steps`` comes first.
@@ -163,6 +164,8 @@ def diagnose(
     diagnosis = Diagnosis(found, seen, numbers, data=dict(data or {}))
     if not steps:
         return diagnosis
+    if loss_fn is None:
+        raise InputError("steps train copies by a loss of outputs and targets: give loss_fn(output, target)")
     protocol = replace(protocol or Protocol(), steps=steps)
     out = tried(build or model, loss_fn, batches, diagnosis.treatments, protocol, stepped, kept, on_progress)
     return replace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ ROWS = 4096  # samples whose data are compared with each other
 
 def examine(
     model: nn.Module,
-    loss_fn: LossFn,
+    loss_fn: LossFn | None,
     batches: Sequence[tuple[Any, Any]],
     budget: Budget,
     curvature: bool | None = None,
@@ -57,11 +58,14 @@ def examine(
     return seen, found
 
 
-def _lenient(loss_fn: LossFn) -> LossFn:
-    """The loss with labels out of range taken for the nearest, so that the network can be looked at all the same."""
+def _lenient(loss_fn: LossFn | None) -> LossFn | None:
+    """The loss with targets out of range taken for the nearest, so that the network can be looked at all the same."""
+    if loss_fn is None:
+        return None
 
-    def loss(output: Any, target: Any) -> Tensor:
+    @wraps(loss_fn)  # the names of its arguments say what they are
+    def loss(*args: Any) -> Tensor:
         with lenient():
-            return loss_fn(output, target)
+            return loss_fn(*args)
 
     return loss

@@ -21,7 +21,7 @@ BYTES = 2e8  # that a product with the Hessian moves a second, of what autograd 
 
 
 def with_spectrum(
-    look: Look, model: nn.Module, loss_fn: LossFn, batches: Sequence[tuple[Any, Any]], wanted: bool | None = None
+    look: Look, model: nn.Module, loss_fn: LossFn | None, batches: Sequence[tuple[Any, Any]], wanted: bool | None = None
 ) -> Look:
     """The look with the counts of the Hessian's eigenvalues.
 
@@ -45,7 +45,7 @@ def with_spectrum(
     task = problem(model, loss_fn, batches, SAMPLES)
     try:
         with untouched(model), as_training(model):
-            H = Hessian(model, loss_fn, [(b.inputs, b.target) for b in task.batches])
+            H = Hessian(model, loss_fn, [b.whole for b in task.batches])
             if size <= EXACT:
                 found = spectrum(H, method="exact")
             else:

@@ -47,7 +47,7 @@ class Budget:
 
 def look(
     model: nn.Module,
-    loss_fn: LossFn,
+    loss_fn: LossFn | None,
     batches: Iterable[tuple[Any, Any]],
     budget: Budget | None = None,
     on_piece: Callable[[int], None] = lambda samples: None,
@@ -58,7 +58,7 @@ def look(
 
     Args:
         model: any module with parameters on one device.
-        loss_fn: (output, target) -> scalar, a mean over samples.
+        loss_fn: (output, target) -> scalar, a mean over samples; (model, batch) -> scalar; None for the model's own.
         batches: pairs (inputs, target); inputs are a tensor, or a tuple or dictionary of what the model takes.
         budget: bounds of memory and time.
         on_piece: called with the number of samples after each piece.
@@ -117,9 +117,7 @@ class _Passes:
         self.not_finite: Batch | None = None
 
     def add(self, batch: Batch, watch: Watch) -> None:
-        output = self._task.output(batch)
-        watch.end()
-        loss = self._task.loss(output, batch)
+        output, loss = self._task.run(batch, watch.end)
         self.outputs.add(output, batch, loss)
         if not self.samples and loss.grad_fn is not None:
             nodes = {name: seen.node for name, seen in watch.watched.items()}
@@ -278,7 +276,7 @@ def _piece_size(task: Problem, memory: int) -> tuple[int, int]:
         return t
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        task.loss(task.output(two), two)
+        task.run(two)
     a_sample = max(1, sum(kept.values()) // max(two.samples, 1))
     size = max(2, min(task.samples, memory // a_sample))
     return size, size * a_sample

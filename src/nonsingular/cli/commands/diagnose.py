@@ -94,8 +94,8 @@ def command(
         bar.start("looking at the network", None, "samples")
         kept = diagnosis.Kept(out, diagnosis.plan(target, model, protocol, **settings), resume) if steps else None
         found = diagnosis.diagnose(
-            model, mine.loss_of_outputs, mine.batches, steps=steps, protocol=protocol, build=build, curvature=curvature,
-            kept=kept, budget=diagnosis.Budget(seconds=seconds), on_progress=bar.note,
+            model, mine.loss_of_outputs if steps else mine.loss_fn, mine.batches, steps=steps, protocol=protocol,
+            build=build, curvature=curvature, kept=kept, budget=diagnosis.Budget(seconds=seconds), on_progress=bar.note,
             observed=observed, optimiser=own, held_out=apart, data=targets.described(data, batches, scaling),
         )  # fmt: skip
         write_whole(out / "diagnosis.json", to_json(found.to_json()))

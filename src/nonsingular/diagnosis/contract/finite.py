@@ -34,9 +34,7 @@ def not_finite(task: Problem, batch: Batch | None) -> dict[str, Statistic]:
     trace = Trace(task.model)
     anomaly = torch.autograd.set_detect_anomaly(True, check_nan=False)  # keeps the line of every operation
     with untouched(task.model), as_training(task.model), torch.enable_grad(), anomaly, trace:
-        output = task.output(batch)
-        trace.in_loss = True
-        loss = task.loss(output, batch)
+        _, loss = task.run(batch, trace.enter_loss)
     op = _first(trace)
     if op is not None and not _finite(loss):
         return {"nan-loss": _made(op, loss), "nan-gradient": nothing}

@@ -22,8 +22,8 @@ def unregistered(scene: Scene) -> Statistic:
     if not leaves:
         return Statistic(math.nan, (), words)
     own = {id(p) for p in scene.task.model.parameters()}
-    given = {id(t) for t in tree_leaves(scene.batch.inputs) if isinstance(t, Tensor)}
-    strays = [t for key, t in leaves.items() if key not in own | given]
+    given = {tuple(t.shape) for t in tree_leaves(scene.batch.inputs) if isinstance(t, Tensor)}  # losses copy inputs
+    strays = [t for key, t in leaves.items() if key not in own and tuple(t.shape) not in given]
     size = sum(t.numel() for t in leaves.values())
     names = _names(scene.task.model, strays)
     evidence = [{"measure": "weights outside model.parameters()", "value": sum(t.numel() for t in strays)}]

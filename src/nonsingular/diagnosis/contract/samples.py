@@ -89,8 +89,8 @@ def _targets(batches: Sequence[Batch]) -> list[bytes] | None:
 
 
 def imbalance(scene: Scene) -> Statistic:
-    """Share of the samples in the most frequent class."""
-    words = "share of the samples that are of one class"
+    """Decades by which the most frequent class outnumbers all others together."""
+    words = "decades by which one class outnumbers all others together"
     labels = [b.target for b in scene.task.batches]
     if not all(
         isinstance(t, Tensor) and t.numel() == b.samples for t, b in zip(labels, scene.task.batches, strict=True)
@@ -110,7 +110,7 @@ def imbalance(scene: Scene) -> Statistic:
         {"measure": "accuracy of always saying the most frequent", "value": share},
     )
     remedy = "Weight the loss by class, or draw the classes evenly; judge by balanced accuracy, not by accuracy."
-    return Statistic(share, (), words, "", evidence, remedy)
+    return Statistic(math.log10(share / (1 - share)), (), words, "", evidence, remedy)
 
 
 def ordered(scene: Scene) -> Statistic:

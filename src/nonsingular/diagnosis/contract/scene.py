@@ -146,8 +146,10 @@ def scene(task: Problem) -> Scene:
 def _pass(task: Problem, batch: Batch) -> Scene:
     trace = Trace(task.model)
     with untouched(task.model), as_training(task.model), torch.enable_grad(), trace:
+        if task.form != "output":
+            return Scene(task, batch, trace, *task.run(batch, trace.enter_loss))
         output = task.output(batch)
-        trace.in_loss = True
+        trace.enter_loss()
         try:
             return Scene(task, batch, trace, output, task.loss(output, batch))
         except InputError as failure:
@@ -161,7 +163,7 @@ def passes(task: Problem, inputs: list[Any], samples: int) -> Iterator[Trace]:
         with untouched(task.model), torch.no_grad():
             task.model.eval()
             with trace:
-                task.output(Batch(one, None, samples))
+                task.output(Batch(one, None, samples, pair=False))
         yield trace
 
 

@@ -116,7 +116,7 @@ def inadmissible(scene: Scene) -> Statistic:
     seen = False
     for op in scene.trace.ops:
         target = _target(op)
-        if not op.in_loss or target is None:
+        if target is None:
             continue
         seen = True
         bad, why, remedy = _bad(op, target, _everywhere(scene, target))

@@ -91,6 +91,10 @@ class Trace(TorchFunctionMode):
             self._hooks.callback(leave.remove)
         return super().__enter__()
 
+    def enter_loss(self) -> None:
+        """The model has returned: calls from now on are the loss's."""
+        self.in_loss = True
+
     def _leave(self) -> None:
         if self._stack:
             self._stack.pop()

@@ -182,7 +182,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "bad-data", "imbalance",
         "Nearly all samples are of one class: saying so always is nearly right, and the others hardly move the loss.",
-        "He and Garcia 2009", severity=lambda v: 0.5 * v, material=0.95,
+        "He and Garcia 2009", severity=lambda v: min(0.7, v / 4), material=1.25,
     ),
     Rule(
         "bad-data", "ordered",
@@ -203,16 +203,16 @@ SYMPTOMS = (
 """What a mistake in the contract may bring about in the network."""
 
 EXPLAINS: dict[str, tuple[str, ...]] = {
-    "nan-loss": ("exploding-signal", "untrained-parameters", "nan-gradient"),
+    **dict.fromkeys(("nan-gradient", "shape-mismatch", "unregistered-parameters"), SYMPTOMS),
+    "nan-loss": (*SYMPTOMS, "nan-gradient"),
     "probabilities-as-logits": (*SYMPTOMS, "output-range", "dead-readout", "target-scale"),
     "output-range": (*SYMPTOMS, "dead-readout", "target-scale"),
     "dead-readout": SYMPTOMS,
     "degenerate-normalisation": (*SYMPTOMS, "affine-network", "dead-readout", "bad-data"),
-    "samples-mixed": ("shape-mismatch", "vanishing-signal", "singular-representation"),
-    "invalid-targets": ("saturated-output", "target-scale", "output-range", "bad-data"),
-    "unregistered-parameters": SYMPTOMS,
-    "target-scale": ("saturated-output", "output-range", "exploding-gradient", "vanishing-gradient", "affine-network"),
-    "bad-data": ("singular-representation", "vanishing-signal", "degenerate-curvature"),
+    "samples-mixed": (*SYMPTOMS, "shape-mismatch"),
+    "invalid-targets": (*SYMPTOMS, "target-scale", "output-range", "bad-data"),
+    "target-scale": (*SYMPTOMS, "output-range", "affine-network"),
+    "bad-data": SYMPTOMS,
     "vanishing-signal": ("affine-network", "dead-readout"),
     "dead-units": ("affine-network", "dead-readout"),
     "identical-features": ("affine-network", "dead-readout"),
