@@ -223,7 +223,11 @@ def _default_loss(target: str, model: nn.Module, batches: Batches) -> LossFn | N
         return None
     if isinstance(output, Tensor) and isinstance(batch.target, Tensor) and output.shape[:1] != batch.target.shape[:1]:
         return F.cross_entropy  # likewise: they do not belong together
-    if cross_entropy_fits(output, batch.target):
+    labels = batch.target
+    numbers = isinstance(labels, Tensor) and not labels.is_floating_point() and labels.dtype != torch.bool
+    if numbers and isinstance(output, Tensor) and output.dim() > 1:
+        labels = labels.clamp(0, output.shape[1] - 1)  # labels out of range are for the diagnosis to tell
+    if cross_entropy_fits(output, labels):
         return F.cross_entropy
     raise InputError(
         f"{target} returns no loss, and cross-entropy does not fit outputs {_form(output)} and targets "

@@ -17,6 +17,7 @@ TABLE = "healthy.json"
 MARGIN = 0.25
 """Beyond the outermost quantile, as a part of its distance from the median: other networks vary more than ours."""
 
+MOST = {rule.statistic: rule.most for rule in RULES}
 MATERIAL = {rule.statistic: rule.material for rule in RULES}
 """Below this a number is not worth a finding, however narrow the healthy networks' own range is."""
 
@@ -44,7 +45,8 @@ def from_table(table: Mapping[str, Mapping[str, float]]) -> dict[str, Limit]:
         low, middle, high = q["q0.005"], q["q0.5"], q["q0.995"]
         material = MATERIAL[name]
         found[name] = Limit(
-            min(low - MARGIN * (middle - low), -material), max(high + MARGIN * (high - middle), material)
+            min(low - MARGIN * (middle - low), -material),
+            max(min(high + MARGIN * (high - middle), MOST[name]), material),
         )
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ class Rule:
         statistic: its number; ``sign`` -1 turns it round, for growth where decay is the other rule's.
         severity: number -> 0 to 1.
         material: below it the number is no finding, however narrow the healthy networks' own range is.
+        most: no limit goes beyond it, however much healthy networks vary: shares end at 1.
         detail: what of a layer is shown as evidence: words and measure.
         fact: that is there (1) or not (0): the statistic's own evidence is shown, no limit.
         remark: further advice from the look, "" where there is none.
@@ -32,6 +34,7 @@ class Rule:
     severity: Callable[[float], float] = lambda value: min(1.0, value)
     sign: int = 1
     material: float = 0.5
+    most: float = math.inf
     detail: tuple[str, Callable[[Layer], float]] | None = None
     remark: Callable[[Look], str] | None = None
     remedy: str = ""
