@@ -21,6 +21,7 @@ from nonsingular.objective.data import read
 from nonsingular.objective.losses import Evaluated, said
 
 LossFn = Callable[..., Tensor]
+BROADCAST = "Using a target size"  # how PyTorch's warning of it begins
 FAILURES = (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError)
 
 
@@ -104,7 +105,7 @@ class Problem:
     def _scalar(self, compute: Callable[[], Any], what: str) -> Tensor:
         try:
             with warnings.catch_warnings():  # that shapes differ is a finding
-                warnings.filterwarnings("ignore", message="Using a target size")
+                warnings.filterwarnings("ignore", message=BROADCAST)
                 loss = compute()
         except FAILURES as error:
             if is_out_of_memory(error):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import wraps
@@ -11,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nonsingular.diagnosis import contract
-from nonsingular.diagnosis.batches import LossFn, problem
+from nonsingular.diagnosis.batches import BROADCAST, LossFn, problem
 from nonsingular.diagnosis.contract.targets import lenient
 from nonsingular.diagnosis.flatness import with_spectrum
 from nonsingular.diagnosis.look import Budget, look
@@ -50,7 +51,9 @@ def examine(
         loss_fn = _lenient(loss_fn)
     seen = look(model, loss_fn, batches, budget)
     if curvature is not False:
-        seen = with_spectrum(seen, model, loss_fn, batches, curvature)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=BROADCAST)
+            seen = with_spectrum(seen, model, loss_fn, batches, curvature)
     found = {**statistics(seen), **numbers, **contract.not_finite(task, seen.not_finite)}
     if math.isnan(numbers["large-targets"].value) or not math.isnan(numbers["small-targets"].value):
         # Outputs are too large against targets only where a distance compares them and the targets are ordinary.
