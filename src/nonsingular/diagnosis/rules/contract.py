@@ -203,7 +203,9 @@ SYMPTOMS = (
 """What a mistake in the contract may bring about in the network."""
 
 EXPLAINS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("nan-gradient", "shape-mismatch", "unregistered-parameters"), SYMPTOMS),
+    **dict.fromkeys(("nan-gradient", "shape-mismatch"), SYMPTOMS),
+    # model.eval() does not reach modules that are not registered.
+    "unregistered-parameters": (*SYMPTOMS, "samples-mixed", "wrong-mode"),
     "nan-loss": (*SYMPTOMS, "nan-gradient"),
     "probabilities-as-logits": (*SYMPTOMS, "output-range", "dead-readout", "target-scale"),
     "output-range": (*SYMPTOMS, "dead-readout", "target-scale"),
