@@ -30,11 +30,17 @@ def batches():
     return [(torch.randn(n, 1, 4, 4, generator=generator).double(), torch.arange(n) % 3) for n in (20, 12, 30)]
 
 
-def plane(data, reduction="mean", **settings):
+def ignored(batches):
+    return [(x, torch.where(torch.arange(len(t)) < 3, -100, t)) for x, t in batches]
+
+
+def plane(data, reduction="mean", weights=None, **settings):
     x, y = (landscape.gaussian(model(), seed) for seed in (0, 1))
     keep = settings.pop("keep", None)
     settings = landscape.Settings(reduction=reduction, **settings)
-    return landscape.surface(model(), SPREAD[reduction], data, x, y, grid=17, settings=settings, keep=keep)
+    return landscape.surface(
+        model(), SPREAD[reduction], data, x, y, grid=17, settings=settings, keep=keep, weights=weights
+    )
 
 
 def _process(rank, folder):
@@ -48,12 +54,12 @@ def _process(rank, folder):
     _stopped(mine, Path(folder) / f"kept-{rank}.npz", first=20 + 30 * rank)
     found = plane(mine, tolerance=0.0, distributed=True, keep=Path(folder) / f"kept-{rank}.npz")
     found.to_netcdf(f"{folder}/resumed-{rank}.nc")
-    if rank:  # one part of the data is enough to make it another mean
-        mine = [(x, torch.where(torch.arange(len(t)) < 3, -100, t)) for x, t in mine]
+    mine = ignored(mine) if rank else mine  # one part of the data is enough to make it another mean
     try:
         plane(mine, distributed=True)
     except InputError as error:
         (Path(folder) / f"ignored-{rank}.txt").write_text(str(error))
+    plane(mine, tolerance=0.0, distributed=True, weights="tokens").to_netcdf(f"{folder}/tokens-{rank}.nc")
     dist.destroy_process_group()
 
 
@@ -75,13 +81,16 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_means_that_no_process_can_weigh_are_refused_in_all_of_them(folder):
-    for rank in range(WORLD):
-        assert "must be a mean over samples" in (folder / f"ignored-{rank}.txt").read_text()
-
-
 def read(folder, name, rank=0):
     return xr.load_dataset(folder / f"{name}-{rank}.nc")
+
+
+def test_means_over_what_is_not_ignored_are_weighed_as_the_user_says_or_refused_in_every_process(folder):
+    for rank in range(WORLD):
+        assert "weights='samples', 'tokens'" in (folder / f"ignored-{rank}.txt").read_text()
+    whole = batches()
+    whole = [*whole[::WORLD], *ignored(whole[1::WORLD])]
+    np.testing.assert_allclose(read(folder, "tokens").loss, plane(whole, tolerance=0.0).loss, rtol=1e-9)
 
 
 @pytest.mark.parametrize("reduction", SPREAD)

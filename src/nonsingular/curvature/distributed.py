@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
@@ -13,6 +14,7 @@ from nonsingular.curvature.algebra import Symmetric
 from nonsingular.curvature.operator import Curvature
 from nonsingular.curvature.vectors import Layout
 from nonsingular.errors import InputError
+from nonsingular.objective import Objective
 
 RULES = ("samples", "tokens", "wanted", "equal")
 
@@ -45,16 +47,10 @@ class Distributed(Symmetric):
         if reduction not in ("mean", "sum"):
             raise InputError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
         self.local, self.group = local, group
-        mine = {} if reduction == "sum" else local.problem.objective.masses()
-        found = [mine.get(name, math.nan) for name in RULES]
-        sent = torch.tensor([*found, local.shape[0]], dtype=torch.float64, device=local.device)
-        everyone = [torch.zeros_like(sent) for _ in range(dist.get_world_size(group))]
-        dist.all_gather(everyone, sent, group=group)
-        table = torch.stack(everyone).cpu()
-        sizes = {int(size) for size in table[:, -1]}
+        sizes = {int(size) for size in _gathered([local.shape[0]], local.device, group)}
         if len(sizes) > 1:
             raise InputError(f"the processes' operators differ in size: {', '.join(map(str, sorted(sizes)))}")
-        self.weight = _share(table[:, :-1], dist.get_rank(group)) if reduction == "mean" else 1.0
+        self.weight = share(local.problem.objective, local.device, group) if reduction == "mean" else 1.0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -92,12 +88,33 @@ def require_process_group() -> None:
         raise InputError("no process group: call torch.distributed.init_process_group first (torchrun sets it up)")
 
 
-def _share(masses: Float[Tensor, "process rule"], rank: int) -> float:
-    """What a process's data weigh in all of them, by any rule that all processes know, if these agree."""
+def share(objective: Objective, device: torch.device, group: dist.ProcessGroup | None = None) -> float:
+    """What this process's data weigh in all processes', by any rule that all of them know, if these agree.
+
+    Args:
+        objective: of this process, a mean over its own part of the data.
+        device: where the processes exchange numbers.
+        group: of processes; all of them by default.
+
+    Raises:
+        InputError: no such rule, or several that disagree; in every process alike.
+    """
+    mine = objective.masses()
+    masses = _gathered([mine.get(name, math.nan) for name in RULES], device, group)
     shares = [m / m.sum() for m in masses.T if bool(torch.isfinite(m).all()) and m.sum() > 0]
     if not shares or any(not torch.allclose(s, shares[0], rtol=1e-12) for s in shares):
         raise InputError(
             "what each process's data weigh in the whole loss is not clear: give all of them the same "
             "weights='samples', 'tokens', 'equal' or a function batch -> weight"
         )
-    return float(shares[0][rank])
+    return float(shares[0][dist.get_rank(group)])
+
+
+def _gathered(
+    numbers: Sequence[float], device: torch.device, group: dist.ProcessGroup | None
+) -> Float[Tensor, "process number"]:
+    """Every process's numbers."""
+    sent = torch.tensor(numbers, dtype=torch.float64, device=device)
+    everyone = [torch.zeros_like(sent) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(everyone, sent, group=group)
+    return torch.stack(everyone).cpu()

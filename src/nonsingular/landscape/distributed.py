@@ -9,8 +9,7 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Bool, Float
 
-from nonsingular.curvature.distributed import require_process_group
-from nonsingular.errors import InputError
+from nonsingular.curvature.distributed import require_process_group, share
 from nonsingular.landscape.losses import Losses, Points, Quantities
 
 TOGETHER = 16
@@ -27,34 +26,28 @@ class Distributed:
         local: of the same model, loss and directions in every process.
 
     Raises:
-        InputError: no process group has been initialised, or the loss is no mean over samples in every process.
+        InputError: no process group has been initialised, or weights of the processes that have to be said.
     """
 
     def __init__(self, local: Losses) -> None:
         require_process_group()
         self.local = local
         self.device = local.device if dist.get_backend() == "nccl" else torch.device("cpu")
-        self.samples, self.total, others = (
-            int(n) for n in self._sum(np.array([local.samples, local.total, not local.weighs_samples], float))
-        )
-        if others:
-            raise InputError(
-                "over several processes the loss must be a mean over samples, by which they are weighed; here it is "
-                "another mean (over tokens or pixels some of which are ignored?): evaluate it in one process"
-            )
+        self.samples, self.total = (int(n) for n in self._sum(np.array([local.samples, local.total], float)))
+        part = share(local.objective, self.device) if local.reduction == "mean" else local.total / self.total
+        self._shares = np.full(len(local.quantities), part)  # metrics average where losses add up
+        self._shares[0] = part if local.reduction == "mean" else 1.0
 
     def evaluate(
         self, points: Points, on_point: Callable[[int, np.ndarray, np.ndarray], None] = lambda i, values, errors: None
     ) -> tuple[Quantities, Quantities]:
         """As ``Losses``: the loss and the metrics at ``points`` over all data, and their standard errors."""
-        part = self.local.total / self.total
-        share = np.full(len(self.local.quantities), part)  # metrics average
-        share[0] = part if self.local.reduction == "mean" else 1.0
-        found, errors = np.empty((len(points), len(share))), np.empty((len(points), len(share)))
+        shares, shape = self._shares, (len(points), len(self._shares))
+        found, errors = np.empty(shape), np.empty(shape)
         for start in range(0, len(points), TOGETHER):
             mine, off = self.local.evaluate(points[start : start + TOGETHER])
             # The parts are drawn independently: variances of their weighted sum add up.
-            values, variances = self._sum(np.stack([share * mine, (share * off) ** 2]))
+            values, variances = self._sum(np.stack([shares * mine, (shares * off) ** 2]))
             for row, value, error in zip(range(start, start + len(mine)), values, np.sqrt(variances), strict=True):
                 found[row], errors[row] = value, error
                 on_point(row, value, error)

@@ -77,6 +77,7 @@ class Losses:
         **options: ``form``, ``weights`` and ``seed`` of `Objective`.
 
     Attributes:
+        objective: model, loss and data.
         quantities: ``loss``, and the names of the metrics.
         samples: used at every point.
         total: samples given.
@@ -113,7 +114,7 @@ class Losses:
         names = [n for n, _ in objective.model.named_parameters()]
         self.reduction = objective.reduction
         self._problem = Problem(objective, names, None)
-        self._objective = objective.on(self._problem.batches, self._problem.weights)
+        self.objective = objective.on(self._problem.batches, self._problem.weights)
         self._centre = {**objective.buffers, **dict(zip(names, self._problem.params, strict=True))}
         self._directions = [self._alike(d) for d in directions]
         self._metrics = chosen(metrics)
@@ -137,14 +138,6 @@ class Losses:
     def device(self) -> torch.device:
         """Of the computation."""
         return self._problem.device
-
-    @property
-    def weighs_samples(self) -> bool:
-        """Whether the loss is a mean (or sum) over samples, each of which weighs the same."""
-        rule = self._objective.rule
-        return self.reduction == "sum" or (
-            rule is not None and all(rule(b) == b.samples for b in self._objective.batches)
-        )
 
     # --- what is asked for ----------------------------------------------------------------------------------
 
@@ -227,7 +220,7 @@ class Losses:
                     state[name] = torch.add(state[name], d, alpha=float(c))
         if self._normalisations:
             state |= self._recomputed(state, self._normalisations)
-        objective = self._objective
+        objective = self.objective
         if self._folded is not None:
             objective, state = self._folded_objective, self._folded.state(state)
         values = [self._measured(objective, state, b) for b in pieces or self._pieces.batches]
@@ -258,7 +251,7 @@ class Losses:
 
         def at(moved: dict[str, Tensor]) -> Tensor:
             state = {**self._centre, **moved}
-            values = [self._measured(self._objective, state, b) for b in pieces or self._pieces.batches]
+            values = [self._measured(self.objective, state, b) for b in pieces or self._pieces.batches]
             return torch.stack(values)
 
         return torch.vmap(at)(moved).double().cpu().numpy()
@@ -276,7 +269,7 @@ class Losses:
 
     def _recomputed(self, state: Mapping[str, Tensor], layers: dict[str, nn.Module]) -> dict[str, Tensor]:
         """Running statistics at other weights, of the whole batches."""
-        training = self._objective.training(layers.values())
+        training = self.objective.training(layers.values())
         passes = (functools.partial(training.measured, state, batch, []) for batch in self._pieces.whole)
         return recomputed(layers, passes)
 
@@ -296,15 +289,15 @@ class Losses:
 
     def _check_metrics(self) -> None:
         """Refuse metrics that fail, give no number, give another one each time, or compare what the loss does not."""
-        batch = self._objective.batches[0]
+        batch = self.objective.batches[0]
         for name, metric in self._metrics.items():
-            if metric is accuracy and skips_first(self._objective):
+            if metric is accuracy and skips_first(self.objective):
                 raise InputError(
                     "the loss predicts the entries after the first of each target's row, accuracy compares scores with "
                     "the targets beside them: give a function of (output, target) that shifts one against the other"
                 )
             try:
-                value, again = (self._objective.measured(self._centre, batch, [metric])[1] for _ in range(2))
+                value, again = (self.objective.measured(self._centre, batch, [metric])[1] for _ in range(2))
                 number = torch.as_tensor(value)
             except FAILURES as error:
                 if isinstance(error, InputError):
@@ -332,7 +325,7 @@ class Losses:
             raise InputError(f"unknown statistics {statistics!r}; there are {', '.join(STATISTICS)}")
         if statistics == "given":
             return {}
-        found = normalisations(self._objective.model)
+        found = normalisations(self.objective.model)
         if not found:
             raise InputError("the model has no batch normalisation with running statistics: nothing to recompute")
         try:
@@ -348,12 +341,12 @@ class Losses:
         cached = self._problem.convolutional and self._problem.device.type == "cpu"
         size = microbatch or (CACHED_IMAGES * torch.get_num_threads() if cached else 1024)
         return Pieces.of(
-            self._objective, self._metrics, size=size, asked=microbatch is not None, samples=self.samples, seed=seed
+            self.objective, self._metrics, size=size, asked=microbatch is not None, samples=self.samples, seed=seed
         )
 
     def _fold(self) -> Folded | None:
         """The folded network, if it gives the same losses at the centre and off it."""
-        given = self._objective
+        given = self.objective
         found = fold(given.model) if given.form == "output" and not given.follows else None
         if found is None:
             return None
