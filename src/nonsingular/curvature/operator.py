@@ -111,9 +111,7 @@ class Curvature(Recorded, Symmetric):
         return Layout(self.problem.names, tuple(p.shape for p in self.problem.params))
 
     def _product(self, v: Float[Tensor, "P *columns"]) -> Float[Tensor, "P *columns"]:
-        found = self._vector_product(v) if v.dim() == 1 else self._block_product(v)
-        progress.count(PRODUCTS, 1 if v.dim() == 1 else v.shape[1])
-        return found
+        return self._vector_product(v) if v.dim() == 1 else self._block_product(v)
 
     def recomputed_product(self, v: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
         """``self @ v`` by plain differentiation from the start: what the fast ways are checked against."""
@@ -128,6 +126,7 @@ class Curvature(Recorded, Symmetric):
             product = self.problem.join(parts)
             total = weight * product if total is None else total.add_(product, alpha=weight)
         assert total is not None
+        progress.count(PRODUCTS)
         return total
 
     def _block_product(self, V: Tensor) -> Tensor:
@@ -138,11 +137,14 @@ class Curvature(Recorded, Symmetric):
         out = torch.zeros_like(V)
         for weight, linear in zip(self.problem.weights, maps, strict=True):
             assert linear is not None
+            last = linear is maps[-1]
             width = max(1, BLOCK_BYTES // linear.widest)
             for start in range(0, V.shape[1], width):
                 columns = slice(start, start + width)
                 parts = linear.stacked(*self.problem.split(V[:, columns].T.contiguous()))
                 out[:, columns].add_(self.problem.join(parts, lead=1).T, alpha=weight)
+                if last:
+                    progress.count(PRODUCTS, min(width, V.shape[1] - start))
         return out
 
     def _recompute(self, batch: Batch, direction: Params) -> Sequence[Tensor]:

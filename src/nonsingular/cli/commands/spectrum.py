@@ -48,7 +48,7 @@ def command(
     H = curvature.Hessian(objective)
     method = method or ("exact" if H.shape[0] <= EXACT_BY_DEFAULT else "lanczos")
     with held(out), Bar() as bar:
-        bar.start(f"spectrum of {H.shape[0]:,} parameters", None, PRODUCTS)
+        bar.start(f"spectrum of {H.shape[0]:,} parameters", H.shape[0] if method == "exact" else None, PRODUCTS)
         found = curvature.spectrum(H, window, method, eigenvalues=True, seed=seed)
         write_whole(out / "spectrum.json", to_json(found.to_json()))
         figure = density({target: found}, f"Hessian spectrum of {target}")
