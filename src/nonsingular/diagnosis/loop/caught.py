@@ -49,8 +49,10 @@ class Caught:
         if isinstance(output, Tensor) and torch.is_grad_enabled():
             self._call = (model, inputs, named, weakref.ref(output))
 
-    def lost(self, name: str, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """One of torch's losses took an output."""
+    def lost(
+        self, name: str, args: tuple[Any, ...], named: dict[str, Any], module: Callable[..., Tensor] | None = None
+    ) -> None:
+        """A loss took an output: one of torch's functions by its name, or a module of the user's."""
         output = args[0] if args else named.get("input")
         target = args[1] if len(args) > 1 else named.get("target")
         if self._call is None or output is not self._call[3]() or len(args) > 3 or not isinstance(target, Tensor):
@@ -58,11 +60,13 @@ class Caught:
         model, inputs, arguments, _ = self._call
         options = {k: v for k, v in named.items() if k not in ("input", "target")}
         if len(args) > 2:
+            if module is not None:
+                return
             options["weight"] = args[2]
         if options.get("reduction") == "none":
             return
-        plain = getattr(F, name)
-        loss_fn = getattr(plain, "__wrapped__", plain)
+        plain: Callable[..., Tensor] = module if module is not None else getattr(F, name)
+        loss_fn: Callable[..., Tensor] = plain if module is not None else getattr(plain, "__wrapped__", plain)
 
         def loss(output: Any, target: Any) -> Tensor:
             value: Tensor = loss_fn(output, target, **options)

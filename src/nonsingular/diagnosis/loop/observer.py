@@ -115,7 +115,11 @@ class Observer:
             return
         self._depth -= 1
         trainee = self._inside
-        if self._depth or trainee is None or output is None:
+        if self._depth or output is None:
+            return
+        if trainee is None:
+            if isinstance(output, Tensor) and not output.ndim:  # a loss of the user's own
+                self.caught.lost(type(module).__name__, inputs, named, module)
             return
         tensors = [t for t in tree_leaves((inputs, named)) if isinstance(t, Tensor)]
         call = Call(self.loop.steps, module.training, torch.is_grad_enabled(), places.here())
@@ -194,7 +198,8 @@ class Observer:
         if value.numel() == 1 or named.get("reduction") == "none":
             number, shown = self.loop.steps, value.detach()
             value.register_hook(lambda g: self._felt(site, number, shown, g))
-        self.caught.lost(name, args, named)
+        if not self._depth:
+            self.caught.lost(name, args, named)
 
     def _felt(self, site: Site, number: int, value: Tensor, gradient: Tensor) -> None:
         """A gradient came back to a loss: it is minimised where that is positive."""

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
-from nonsingular.diagnosis import healthy
+from nonsingular.diagnosis import healthy, rules
 from nonsingular.diagnosis.findings import Finding, findings
 from nonsingular.diagnosis.look import Budget
 from nonsingular.diagnosis.loop.caught import Caught
 from nonsingular.diagnosis.loop.movement import ADAPTIVE
 from nonsingular.diagnosis.loop.observer import Observer
 from nonsingular.diagnosis.loop.records import BY_HAND, Loop
-from nonsingular.diagnosis.loop.statistics import constant, loop_statistics, ratio, step_losses
+from nonsingular.diagnosis.loop.statistics import constant, loop_statistics, ratio, step_losses, trains
 from nonsingular.diagnosis.loop.taps import tapped
 from nonsingular.diagnosis.records import Look, Statistic
 from nonsingular.diagnosis.untouched import untouched
@@ -150,6 +150,10 @@ def judged(observer: Observer, look: bool = False) -> Rehearsal:
     if not math.isnan(numbers["loop-large-step"].value):
         loop.sharpness = sharpness(observer.caught, loop)
         numbers = loop_statistics(loop)
+    if trains(loop):  # what would keep a network from training does not
+        network = {
+            name: s for name, s in network.items() if name not in {rule.statistic for rule in rules.network.RULES}
+        }
     numbers = network | numbers
     return Rehearsal(tuple(findings(numbers, healthy.limits(), seen)), loop, numbers, seen)
 

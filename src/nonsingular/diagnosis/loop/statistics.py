@@ -66,10 +66,14 @@ def _missed(loop: Loop) -> Statistic:
     )  # fmt: skip
 
 
+def _trains_here(trainee: Trainee) -> bool:
+    """Whether gradients came back to it in training mode."""
+    return any(c.graded and c.training for c in trainee.calls)
+
+
 def _on_purpose(loop: Loop, trainee: Trainee, missing: Sequence[int], trained: set[int]) -> bool:
     """Teachers, feature extractors and pretrained bodies: their gradients are by-products."""
-    graded = [c for c in trainee.calls if c.graded]
-    if not any(c.training for c in graded):
+    if not _trains_here(trainee):
         return True
     own = {id(p): m for m in trainee.module.modules() for p in m.parameters(recurse=False)}
     modules = {own[i] for i in missing if i in own}
@@ -105,6 +109,8 @@ def _foreign(loop: Loop) -> Statistic:
     held = {i for h in loop.optimisers for i in h.ids}
     for o in _stepping(loop):
         own = set(o.ids)
+        if any(_gradient(u) for u in _of(loop, o)) or not any(_trains_here(t) for t in loop.trainees):
+            continue  # of something else than a model, as an image that is optimised
         if own & reached or not reached - held or reached - held <= loop.moved:
             continue
         return Statistic(
@@ -124,7 +130,7 @@ def _no_step(loop: Loop) -> Statistic:
     enough = ENOUGH if loop.ended else WAITING
     if not waiting or max(waiting.values()) < enough or not (idle or not (loop.optimisers or loop.moved)):
         return NOTHING
-    if not any(c.training for t in loop.trainees for c in t.calls if c.graded):
+    if not any(map(_trains_here, loop.trainees)):
         return NOTHING  # gradients for their own sake: saliency, attacks
     ids = [i for i in waiting if not idle or any(i in h.ids for h in idle)]
     what = f"{idle[0].kind} is made and never stepped" if idle else "there is no optimiser, and no step by hand"
@@ -671,6 +677,15 @@ def constant(loop: Loop) -> tuple[float, list[float]]:
     return constant_loss(site.name, torch.cat(site.targets), site.classes), [v for _, v in site.values]
 
 
+def trains(loop: Loop) -> bool:
+    """Whether the loss shows beyond doubt that the network learns: half of what not to know anything costs."""
+    losses, (best, values) = step_losses(loop), constant(loop)
+    if len(losses) < 2 * ENOUGH:
+        return False
+    late = median((values or losses)[-max(1, len(values or losses) // 5) :])
+    return late < 0.5 * best if values and math.isfinite(best) else 0 <= late < 0.2 * losses[0]
+
+
 def _harm(loop: Loop) -> dict[str, Any] | None:
     """What the loss shows of steps that are too large; None where it shows nothing."""
     losses = step_losses(loop)
@@ -682,15 +697,15 @@ def _harm(loop: Loop) -> dict[str, Any] | None:
         return _number("loss before it was not finite, over the first loss", loop.broken.grew)
     if not all(map(math.isfinite, losses)):
         return None
-    scale = max(abs(first), 1e-12)
+    start = max(abs(losses[0]), 1e-12)
     best, values = constant(loop)
     late = median(values[-max(1, len(values) // 5) :]) if values else math.nan
     # Batches differ: one that is harder than the first is still easier than not to know anything.
-    if last > 1.3 * first and first > 0 and len(losses) >= 5 and not late < 1.5 * best:
-        return _number("last loss over the first", last / scale)
+    if first > 0 and len(losses) >= 5 and (last > 1.3 * first or last > 3 * start) and not late < 1.5 * best:
+        return _number("last loss over the first", last / start)
     middle = median(losses[1:])
-    if middle > 3 * scale and not median(values or [math.nan]) < 1.5 * best:
-        return _number("median loss over the first", middle / scale)
+    if middle > 3 * start and not median(values or [math.nan]) < 1.5 * best:
+        return _number("median loss over the first", middle / start)
     if len(values) >= 20 and late > 1.05 * best and late > 0.7 * values[0]:
         return _number("last loss over that of the best constant prediction", late / best if best else math.inf)
     return None
