@@ -5,9 +5,11 @@ import copy
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from loop_programs import PROGRAMS, broken
 from torch import nn
 
 import nonsingular as ns
+from nonsingular.diagnosis import rules
 from nonsingular.diagnosis.loop import Observer, judged, script, tapped
 from nonsingular.errors import InputError
 
@@ -180,6 +183,31 @@ def test_bad_input_of_a_rehearsal(arguments, message):
     given = {"model": model, "step": step, "batches": data(), "optimiser": torch.optim.SGD(model.parameters(), lr=0.1)}
     with pytest.raises(InputError, match=message):
         ns.rehearse(**{**given, **arguments})
+
+
+def test_the_page_names_every_kind():
+    page = (Path(__file__).parents[2] / "docs" / "loop.md").read_text()
+    assert {rule.kind for rule in rules.loop.RULES} <= set(re.findall(r"`([a-z-]+)`", page))
+    blocks = "\n".join(re.findall(r"```python\n(.*?)```", page, re.S))
+    names: dict = {}
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(compile(blocks, "train.py", "exec"), names)
+    assert names["found"].findings[0].layers == ("2.weight", "2.bias")
+    assert [f.kind for f in names["monitor"].findings] == ["optimiser-misses"]
+
+
+def test_a_loss_of_the_users_own_is_replayed(tmp_path):
+    source = PROGRAMS["denoiser"].source.replace("SEED", "0").replace("def distance(a, b):", "class D(nn.Module):")
+    source = source.replace(
+        "    return ((a - b).pow(2).flatten(1).sum(1) + 1e-6).sqrt().mean()",
+        "    def forward(self, a, b):\n        return (a - b).pow(2).flatten(1).sum(1).sqrt().mean()\ndistance = D()",
+    )
+    source = source.replace("distance(noisy + net(noisy), x)", "distance(net(x), 0 * x)")
+    source = source.replace("optimizer = ", "nn.init.zeros_(net[2].weight), nn.init.zeros_(net[2].bias)\noptimizer = ")
+    _, found = watched(tmp_path, source)
+    assert found.findings[0].kind == "nan-gradient"
+    assert found.findings[0].where.startswith("sqrt at ")
 
 
 # --- scripts ----------------------------------------------------------------------------------------------------
