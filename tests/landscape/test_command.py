@@ -117,7 +117,7 @@ def test_a_random_loss_needs_a_seed(capsys, here):
         "        return x + torch.randn_like(x)\n\n\ndef net():\n    return nn.Sequential(nn.Linear(64, 10), Noise())\n"
     )
     common = ("noise.py:net", "--samples", 50, "--grid", 5)
-    assert "random" in landscape(capsys, *common, status=2)
+    assert "give --random-seed N" in landscape(capsys, *common, status=2)
     landscape(capsys, *common, "--random-seed", 3)
 
 
@@ -169,6 +169,7 @@ def test_hessian_directions_and_the_map_of_convexity(capsys, here):
         (["--planes", 2, "--directions", "hessian"], "leave out planes"),
         (["--metric", "f1"], "unknown metric 'f1'; there are accuracy"),
         (["--metric", "mine.py:f1"], "mine.py has no function 'f1'"),
+        (["--weights", "pixels"], "weights must be 'samples', 'tokens', 'equal'"),
         (["--statistics", "batch"], "there are given, recomputed"),
         (["--statistics", "recomputed"], "no batch normalisation with running statistics"),
         (["--export", "stl"], "unknown export 'stl'; there are vtk, h5"),

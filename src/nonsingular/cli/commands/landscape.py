@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,13 +55,19 @@ def command(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="Measure this beside the loss: accuracy, or file.py:function of (output, target). Repeatable.",
+            help="Measure this beside the loss: accuracy, or file.py:function of (output, target). Again for more.",
             show_default="none",
         ),
     ] = None,
     statistics: Annotated[
         str, typer.Option(help="Of batch normalisation: given, or recomputed from the data at every point.")
     ] = "given",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="What batches weigh by: samples, tokens (what is not ignored) or equal.", show_default="what is proved"
+        ),
+    ] = None,
     random_seed: Annotated[
         int | None,
         typer.Option(help="Of random numbers that the loss draws, the same at every point.", show_default="none"),
@@ -90,10 +98,11 @@ def command(
         surfaces.begin(out, resume)
         bar.start("points", look.planes * grid ** (1 if len(states) == 2 else 2), "points")
         place = options.device(device)
-        found = surfaces.explore(
-            mine.model.to(place), mine.loss_fn, mine.batches, states, look, settings, out, bar.advance,
-            metrics=metrics, seed=random_seed,
-        )  # fmt: skip
+        with _in_options_words():
+            found = surfaces.explore(
+                mine.model.to(place), mine.loss_fn, mine.batches, states, look, settings, out, bar.advance,
+                metrics=metrics, seed=random_seed, weights=weights,
+            )  # fmt: skip
         surfaces.save(out, found, target, look, settings)
         figures = _draw(out, found, target)
     if json_:
@@ -102,6 +111,16 @@ def command(
         print_landscape(surfaces.summary(found))
         for path in figures:
             typer.echo(path)
+
+
+@contextmanager
+def _in_options_words() -> Iterator[None]:
+    """Within: advice of the library to give an argument names this command's option for it."""
+    try:
+        yield
+    except InputError as error:
+        said = str(error).replace("give seed=", "give --random-seed N").replace("give weights=", "give --weights ")
+        raise InputError(said) from error
 
 
 def _several(words: str) -> tuple[str, ...]:
