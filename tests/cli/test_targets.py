@@ -211,7 +211,9 @@ def test_spectrum_of_dictionaries_by_any_form_of_the_loss(tmp_path, capsys):
     assert printed[0] == printed[1] == printed[2]
     assert printed[0]["positive"]["count"] > 0
     given = ["--batches", str(tmp_path / "b.pt"), "--out", str(tmp_path / "d")]
-    assert cli.run(["diagnose", f"{tmp_path / 'mine.py'}:own", *given]) == 2
+    assert cli.run(["diagnose", f"{tmp_path / 'mine.py'}:own", *given]) == 0
+    capsys.readouterr()
+    assert cli.run(["diagnose", f"{tmp_path / 'mine.py'}:own", *given, "--steps", "3"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "needs one of outputs and targets" in " ".join(error.split())
