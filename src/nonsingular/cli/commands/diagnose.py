@@ -27,7 +27,10 @@ def command(
     data_dir: DataDir = None,
     scaling: Scaling = options.SCALING,
     held_out: Annotated[
-        Path | None, typer.Option("--held-out", help="File like that of --batches: are its samples also in training?")
+        Path | None,
+        typer.Option(
+            "--held-out", help="File like that of --batches: are its samples also in training?", show_default="none"
+        ),
     ] = None,
     samples: Annotated[
         int | None, typer.Option(help="Training images of the data set to use.", show_default="2000, more with --steps")
