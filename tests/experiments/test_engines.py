@@ -1,16 +1,18 @@
 """The same study computed in this process, in several processes, and on a Ray cluster that loses a node."""
 
+import dataclasses
 import logging
 import os
 import threading
 
 import pytest
+import torch
 import xarray as xr
 
 from nonsingular import cli
 from nonsingular.data import DataSpec
 from nonsingular.errors import InputError
-from nonsingular.experiments.run import engines, study
+from nonsingular.experiments.run import chunk, engines, study
 from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
@@ -70,6 +72,27 @@ def test_several_devices(whole, tmp_path, monkeypatch, delivered):
     xr.testing.assert_identical(results, whole)
     assert_everything_once(delivered)
     assert progress.done == progress.total > 0
+
+
+@pytest.mark.parametrize(("keep", "moments"), [("end", 1), ("epochs", SPEC.training.epochs + 1)])
+def test_kept_weights_and_protocols_of_single_networks_on_every_engine(tmp_path, monkeypatch, keep, moments):
+    slower = {"training": {"residual": {"learning_rate": 1e-3}}}
+    spec = dataclasses.replace(SPEC, runs=2, keep=keep, settings=slower)
+    here = Workspace(tmp_path / "here", runs_at_once=1, checkpoint_seconds=0.0)
+    results = run_study(spec, here)
+    monkeypatch.setattr(engines, "open_engine", lambda _: engines.devices(["cpu"]))
+    there = dataclasses.replace(here, folder=tmp_path / "there")
+    xr.testing.assert_identical(run_study(spec, there), results)
+    mine, theirs = study.kept_weights(here), study.kept_weights(there)
+    assert list(mine) == list(theirs) == [chunk.Row(n, r) for n in range(2) for r in range(2)]
+    for row, states in mine.items():
+        assert len(states) == len(theirs[row]) == moments
+        for a, b in zip(states, theirs[row], strict=True):
+            assert all(torch.equal(a[name], b[name]) for name in a)
+    alone = dataclasses.replace(spec, networks=spec.networks[1:], settings={}, keep="")
+    alone = dataclasses.replace(alone, training=dataclasses.replace(alone.training, learning_rate=1e-3))
+    expected = run_study(alone, dataclasses.replace(here, folder=tmp_path / "alone"))
+    xr.testing.assert_allclose(results.sel(network=["residual"]).train_loss, expected.train_loss)
 
 
 def test_another_engine_finishes_what_one_began(whole, tmp_path, monkeypatch):

@@ -11,10 +11,12 @@ import xarray as xr
 
 from nonsingular.data import DataSpec
 from nonsingular.experiments.claims import judge
+from nonsingular.experiments.run import engines
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.networks import VGGSpec
-from nonsingular.papers.li2018 import fig1, fig2, fig5, fig6, fig7, fig9, trained
+from nonsingular.papers.li2018 import fig1, fig2, fig5, fig6, fig7, fig9
 from nonsingular.training import Store
+from nonsingular.training.store import load_checkpoint
 
 EXPERIMENTS = {m.EXPERIMENTS[0].id: m.EXPERIMENTS[0] for m in (fig1, fig2, fig5, fig6, fig7, fig9)}
 RUNS = 12
@@ -297,7 +299,7 @@ def test_results_have_every_run_and_figures_are_drawn_from_them(results, id):
 
 def test_a_second_run_takes_up_what_the_first_left(results, monkeypatch):
     spec, folder, data = results["li2018/fig5"]
-    monkeypatch.setattr(trained.chunk, "train", lambda *_: pytest.fail("a finished network is trained again"))
+    monkeypatch.setattr(engines, "train", lambda *_: pytest.fail("a finished network is trained again"))
     again = fig5.EXPERIMENTS[0].run(spec, Workspace(folder))
     xr.testing.assert_identical(again, data.assign_coords(network=[str(n) for n in data.network.values]))
 
@@ -320,8 +322,8 @@ def test_a_stopped_training_goes_on(tmp_path):
     workspace = Workspace(tmp_path / "parts", progress=Stop(), checkpoint_seconds=0.0)
     with pytest.raises(KeyboardInterrupt):
         fig1.EXPERIMENTS[0].run(spec, workspace)
-    kept = trained.load_checkpoint(tmp_path / "parts" / "checkpoints" / "resnet-14-0.pt")
-    assert kept["trainer"]["epoch"] == 2
+    kept = load_checkpoint(tmp_path / "parts" / "training" / "checkpoints" / "0.pt")
+    assert kept["epoch"] == 2
     xr.testing.assert_identical(fig1.EXPERIMENTS[0].run(spec, Workspace(tmp_path / "parts")), whole)
 
 
@@ -340,7 +342,7 @@ def test_the_protocol_is_the_papers():
     assert (protocol.optimiser, protocol.momentum, protocol.nesterov, protocol.weight_decay) == ("sgd", 0.9, True, 5e-4)
     assert (protocol.epochs, protocol.batch, protocol.learning_rate) == (300, 128, 0.1)
     assert protocol.milestones == (150, 225, 275)
-    rates = {m.name: trained.of_member(spec, n).training.learning_rate for n, m in enumerate(spec.networks)}
+    rates = {m.name: spec.of_member(n).training.learning_rate for n, m in enumerate(spec.networks)}
     slow = {"plainnet-56": 0.01, "plainnet-110": 0.01}
     assert rates == dict.fromkeys(("resnet-20", "plainnet-20", "resnet-56", "resnet-110"), 0.1) | slow
     wide = {m.name: m.network.build((3, 32, 32), 10, 0) for m in fig6.specs("paper").networks if m.name.endswith("k4")}

@@ -279,7 +279,8 @@ def test_a_warm_start_takes_eleven_layers_and_no_more(layers):
     shape = (3, 16, 16)
     donor = build(VGGSpec(11, 4, 8), shape, 10, 5)
     cold = build(VGGSpec(layers, 4, 8), shape, 10, 0)
-    warm = warm_start.Warm(VGGSpec(layers, 4, 8), donor).build(shape, 10, 0)
+    donors = warm_start.Donors({0: donor})
+    warm = warm_start.Warm(VGGSpec(layers, 4, 8), donors).build(shape, 10, 0)
     pairs = warm_start.shared_layers(warm, donor, layers)
     assert len(pairs) == 11
     for mine, theirs in pairs:

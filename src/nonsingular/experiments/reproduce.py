@@ -25,7 +25,7 @@ from nonsingular.experiments.run import archive
 from nonsingular.experiments.run.archive import described, joined
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec, digest
-from nonsingular.files import clear, held, is_empty, to_json, write_figure, write_whole
+from nonsingular.files import LOCK, clear, held, is_empty, to_json, write_figure, write_whole
 from nonsingular.intervals import ERROR, erring_with
 from nonsingular.training import Store
 
@@ -65,7 +65,7 @@ def reproduce(
         try:
             results = _measured(experiment, replace(spec, runs=begun or spec.runs), workspace)
         except InputError:
-            if begun is None and not (folder / STORE).exists():  # nothing was begun: leave nothing in the way
+            if begun is None and {p.name for p in folder.iterdir()} <= {"spec.json", LOCK}:  # nothing was begun
                 (folder / "spec.json").unlink()
             raise
         if begun is not None and begun < spec.runs:  # what was begun is finished first

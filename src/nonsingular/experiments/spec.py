@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from nonsingular.data import DataSpec
@@ -67,7 +67,9 @@ class Spec:
         training: how they are trained; None where nothing is trained.
         instruments: what is measured of them (names in ``experiments.instruments``) and at which epochs:
             every one, or the listed ones, of which ``LAST`` is the last one, however many there are.
-        settings: the experiment's further numbers, by name.
+        settings: the experiment's further numbers, by name; ``training``, where it is there, has what single networks
+            train otherwise: name -> fields of ``training``.
+        keep: the weights that a study keeps: none, those at the ``end``, or those of all ``epochs``.
     """
 
     experiment: str
@@ -79,6 +81,7 @@ class Spec:
     training: TrainingSpec | None = None
     instruments: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    keep: str = ""
 
     def __post_init__(self) -> None:
         at_scale(dict.fromkeys(SCALES), self.scale)
@@ -87,7 +90,15 @@ class Spec:
 
     def to_json(self) -> str:
         """The whole spec as JSON text, enough to run it again."""
-        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True, default=_code)
+        fields = dataclasses.asdict(self)
+        if not self.keep:  # so were specs written before there was a choice
+            del fields["keep"]
+        return json.dumps(fields, indent=2, sort_keys=True, default=_code)
+
+    def of_member(self, number: int) -> Spec:
+        """The spec with what ``settings`` change of one network's training."""
+        changes = self.settings.get("training", {}).get(self.networks[number].name, {})
+        return replace(self, training=replace(self.training, **changes)) if changes and self.training else self
 
     @property
     def digest(self) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from nonsingular.data import Task
 from nonsingular.experiments.run.instruments import INSTRUMENTS, Snapshot
@@ -77,8 +78,29 @@ def train(
         yield trainer, _measure(trainer, spec)
 
 
+Weights = list[list[dict[str, Tensor]]]
+"""Epoch by epoch that is kept, row by row, the parameters and buffers by name."""
+
+
+def keep_weights(weights: Weights, trainer: Trainer, spec: Spec) -> None:
+    """Add the rows' weights as they are now, if the spec asks for those of this epoch."""
+    if spec.keep == "epochs" or (spec.keep == "end" and _is_finished(trainer, spec)):
+        networks = [trainer.population.network(run) for run in range(len(trainer.population))]
+        weights.append([network.state_dict() for network in networks])
+
+
+def checkpoint(trainer: Trainer, spec: Spec, weights: Weights) -> dict[str, object]:
+    """What a chunk's training goes on from; of a finished one its epoch alone, and the weights that are kept."""
+    state = {"epoch": trainer.epoch} if _is_finished(trainer, spec) else trainer.state()
+    return state | ({"weights": weights} if spec.keep else {})
+
+
+def _is_finished(trainer: Trainer, spec: Spec) -> bool:
+    return spec.training is not None and trainer.epoch == spec.training.epochs
+
+
 def train_segment(
-    rows: Sequence[Row], spec: Spec, task: Task, device: str, checkpoint: bytes | None, seconds: float
+    rows: Sequence[Row], spec: Spec, task: Task, device: str, begun: bytes | None, seconds: float
 ) -> Segment:
     """Train from a checkpoint until ``seconds`` are over and an epoch is complete: a task for another process.
 
@@ -88,13 +110,14 @@ def train_segment(
     assert spec.training is not None
     began = time.monotonic()
     measured: dict[int, Measured] = {}
-    state = None if checkpoint is None else decode(checkpoint)
+    state = None if begun is None else decode(begun)
+    weights: Weights = list((state or {}).get("weights", []))
     for trainer, values in train(rows, spec, task, torch.device(device), state):
+        keep_weights(weights, trainer, spec)
         measured[trainer.epoch] = values
         if trainer.epoch and time.monotonic() - began > seconds:
             break
-    finished = trainer.epoch == spec.training.epochs
-    return Segment(measured, encode({"epoch": trainer.epoch} if finished else trainer.state()), finished)
+    return Segment(measured, encode(checkpoint(trainer, spec, weights)), _is_finished(trainer, spec))
 
 
 def _measure(trainer: Trainer, spec: Spec) -> Measured:
@@ -103,7 +126,7 @@ def _measure(trainer: Trainer, spec: Spec) -> Measured:
     diverged = ~trainer.finite().cpu().numpy()
     measured: dict[str, np.ndarray] = {}
     for name, epochs in spec.instruments.items():
-        last = spec.training is not None and trainer.epoch == spec.training.epochs
+        last = _is_finished(trainer, spec)
         if epochs is not None and trainer.epoch not in epochs and not (last and LAST in epochs):
             continue
         for variable, values in INSTRUMENTS[name].measure(snapshot).items():

@@ -25,7 +25,16 @@ import torch
 
 from nonsingular.data import Task
 from nonsingular.errors import InputError, MissingExtra
-from nonsingular.experiments.run.chunk import Measured, Row, Segment, train, train_segment
+from nonsingular.experiments.run.chunk import (
+    Measured,
+    Row,
+    Segment,
+    Weights,
+    checkpoint,
+    keep_weights,
+    train,
+    train_segment,
+)
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.files import write_whole
@@ -37,10 +46,22 @@ ENGINES = ("local", "ray")
 
 @dataclass(frozen=True)
 class Job:
-    """A chunk to be trained, and the file of its checkpoint."""
+    """A chunk to be trained, the file of its checkpoint, and the spec by which its rows are trained."""
 
     rows: Sequence[Row]
     checkpoint: Path
+    spec: Spec
+
+    @property
+    def epochs(self) -> int:
+        """Of its training."""
+        assert self.spec.training is not None
+        return self.spec.training.epochs
+
+    def steps(self, task: Task) -> int:
+        """Training steps of an epoch of all its rows."""
+        assert self.spec.training is not None
+        return len(self.rows) * self.spec.training.steps(len(task.train_labels))
 
 
 Deliver = Callable[[Job, int, Measured], None]
@@ -56,7 +77,7 @@ class Engine(Protocol):
 
     workers: int
 
-    def run(self, jobs: Sequence[Job], spec: Spec, task: Task, workspace: Workspace, deliver: Deliver) -> None:
+    def run(self, jobs: Sequence[Job], task: Task, workspace: Workspace, deliver: Deliver) -> None:
         """Train what is not finished of the jobs, from their checkpoints on."""
 
 
@@ -86,21 +107,21 @@ class InProcess:
 
     workers = 1
 
-    def run(self, jobs: Sequence[Job], spec: Spec, task: Task, workspace: Workspace, deliver: Deliver) -> None:
+    def run(self, jobs: Sequence[Job], task: Task, workspace: Workspace, deliver: Deliver) -> None:
         """As ``Engine.run``."""
-        assert spec.training is not None
         for job in jobs:
-            state = _begin(job, spec, task, workspace)
-            if state is not None and state["epoch"] == spec.training.epochs:
+            state = _begin(job, task, workspace)
+            if state is not None and state["epoch"] == job.epochs:
                 continue
+            weights: Weights = list((state or {}).get("weights", []))
             step = partial(workspace.progress.advance, len(job.rows))
             saved = time.monotonic()
-            for trainer, measured in train(job.rows, spec, task, workspace.device, state, step):
+            for trainer, measured in train(job.rows, job.spec, task, workspace.device, state, step):
+                keep_weights(weights, trainer, job.spec)
                 deliver(job, trainer.epoch, measured)
-                if trainer.epoch == spec.training.epochs:
-                    save_checkpoint(job.checkpoint, {"epoch": trainer.epoch})
-                elif trainer.epoch and time.monotonic() - saved > workspace.checkpoint_seconds:
-                    save_checkpoint(job.checkpoint, trainer.state())
+                due = trainer.epoch and time.monotonic() - saved > workspace.checkpoint_seconds
+                if due or trainer.epoch == job.epochs:
+                    save_checkpoint(job.checkpoint, checkpoint(trainer, job.spec, weights))
                     saved = time.monotonic()
 
 
@@ -123,42 +144,38 @@ class Elsewhere:
     ) -> None:
         self.workers, self._submit, self._first, self._result = workers, submit, first, result
 
-    def run(self, jobs: Sequence[Job], spec: Spec, task: Task, workspace: Workspace, deliver: Deliver) -> None:
+    def run(self, jobs: Sequence[Job], task: Task, workspace: Workspace, deliver: Deliver) -> None:
         """As ``Engine.run``."""
-        assert spec.training is not None
-        steps = spec.training.steps(len(task.train_labels))
         waiting: list[tuple[Job, bytes | None]] = []
         for job in jobs:
-            state = _begin(job, spec, task, workspace)
-            if state is None or state["epoch"] < spec.training.epochs:
+            state = _begin(job, task, workspace)
+            if state is None or state["epoch"] < job.epochs:
                 waiting.append((job, None if state is None else job.checkpoint.read_bytes()))
         running: dict[Any, Job] = {}
         while waiting or running:
             while waiting and len(running) < self.workers:
-                job, checkpoint = waiting.pop(0)
-                running[self._submit(job.rows, spec, task, checkpoint, workspace.checkpoint_seconds)] = job
+                job, begun = waiting.pop(0)
+                running[self._submit(job.rows, job.spec, task, begun, workspace.checkpoint_seconds)] = job
             done = self._first(list(running))
             job = running.pop(done)
             segment = self._result(done)
             for epoch, measured in segment.measured.items():
                 deliver(job, epoch, measured)
             write_whole(job.checkpoint, segment.checkpoint)
-            workspace.progress.advance(len(job.rows) * steps * sum(epoch > 0 for epoch in segment.measured))
+            workspace.progress.advance(job.steps(task) * sum(epoch > 0 for epoch in segment.measured))
             if not segment.finished:
                 waiting.insert(0, (job, segment.checkpoint))
 
 
-def _begin(job: Job, spec: Spec, task: Task, workspace: Workspace) -> dict[str, Any] | None:
+def _begin(job: Job, task: Task, workspace: Workspace) -> dict[str, Any] | None:
     """The state to go on from, with the progress told what of the job is done; a damaged one is done without."""
-    assert spec.training is not None
     try:
         state = load_checkpoint(job.checkpoint)
     except InputError as error:
         warnings.warn(f"{error}; they are started again now", stacklevel=2)
         return None
     if state is not None:
-        steps = spec.training.steps(len(task.train_labels))
-        workspace.progress.advance(len(job.rows) * state["epoch"] * steps)
+        workspace.progress.advance(job.steps(task) * state["epoch"])
     return state
 
 
@@ -171,9 +188,9 @@ def devices(names: Sequence[str]) -> Iterator[Engine]:
     free = list(names)
     used: dict[futures.Future[Segment], str] = {}
 
-    def submit(rows: Sequence[Row], spec: Spec, task: Task, checkpoint: bytes | None, seconds: float) -> Any:
+    def submit(rows: Sequence[Row], spec: Spec, task: Task, begun: bytes | None, seconds: float) -> Any:
         device = free.pop()
-        future = pool.submit(train_segment, rows, spec, task, device, checkpoint, seconds)
+        future = pool.submit(train_segment, rows, spec, task, device, begun, seconds)
         used[future] = device
         return future
 
@@ -221,16 +238,16 @@ def _ray_engine(device: torch.device) -> Engine:
     shared: dict[int, Any] = {}  # a task is sent to the cluster once
 
     @ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=int(kind == "GPU"))
-    def stretch(rows: Sequence[Row], spec: Spec, task: Task, checkpoint: bytes | None, seconds: float) -> Segment:
+    def stretch(rows: Sequence[Row], spec: Spec, task: Task, begun: bytes | None, seconds: float) -> Segment:
         torch.set_num_threads(1)
-        return train_segment(rows, spec, task, device.type, checkpoint, seconds)
+        return train_segment(rows, spec, task, device.type, begun, seconds)
 
-    def submit(rows: Sequence[Row], spec: Spec, task: Task, checkpoint: bytes | None, seconds: float) -> Any:
+    def submit(rows: Sequence[Row], spec: Spec, task: Task, begun: bytes | None, seconds: float) -> Any:
         if id(task) not in shared:
             shared[id(task)] = ray.put(task)
             for module in _users_modules(spec):  # workers cannot import them: they are sent along
                 ray.cloudpickle.register_pickle_by_value(module)
-        return stretch.remote(rows, spec, shared[id(task)], checkpoint, seconds)
+        return stretch.remote(rows, spec, shared[id(task)], begun, seconds)
 
     def first(handles: Sequence[Any]) -> Any:
         return ray.wait(list(handles), num_returns=1)[0][0]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from torch import Tensor
 
 from nonsingular.data import Task, prepare
 from nonsingular.errors import InputError
@@ -27,6 +28,7 @@ from nonsingular.measures import layer_names
 from nonsingular.networks import Architecture, OwnNetwork, build
 from nonsingular.training import Store, TrainingSpec, runs_that_fit
 from nonsingular.training.population import structure
+from nonsingular.training.store import load_checkpoint
 
 DIMENSIONS = {name: dims for instrument in INSTRUMENTS.values() for name, dims in instrument.variables.items()}
 """Variable -> its dimensions beyond network, run and epoch."""
@@ -50,17 +52,37 @@ def run_study(spec: Spec, workspace: Workspace) -> xr.Dataset:
         store = _empty_store(store.path, spec, spec.training, task)
     with engines.open_engine(workspace) as engine:
         chunks = _chunks(spec, task, spec.training, workspace, engine.workers)
-        a_run = spec.training.epochs * spec.training.steps(len(task.train_labels))
-        workspace.progress.start(spec.experiment, len(spec.networks) * spec.runs * a_run)
         jobs = [
-            engines.Job(rows, workspace.folder / "checkpoints" / f"{number}.pt") for number, rows in enumerate(chunks)
+            engines.Job(rows, _checkpoint(workspace, number), spec.of_member(rows[0].network))
+            for number, rows in enumerate(chunks)
         ]
+        workspace.progress.start(spec.experiment, sum(job.epochs * job.steps(task) for job in jobs))
 
         def deliver(job: engines.Job, epoch: int, measured: Measured) -> None:
             _write(store, spec, job.rows, epoch, measured)
 
-        engine.run(jobs, spec, task, workspace, deliver)
+        engine.run(jobs, task, workspace, deliver)
     return store.read()
+
+
+def kept_weights(workspace: Workspace) -> dict[Row, list[dict[str, Tensor]]]:
+    """The weights that a finished study has kept in its folder, as its spec asked: of each row, epoch by epoch."""
+    kept: dict[Row, list[dict[str, Tensor]]] = {}
+    for number, rows in enumerate(_plan(workspace) or []):
+        state = load_checkpoint(_checkpoint(workspace, number))
+        assert state is not None
+        for place, row in enumerate(rows):
+            kept[row] = [epoch[place] for epoch in state["weights"]]
+    return kept
+
+
+def _checkpoint(workspace: Workspace, number: int) -> Path:
+    return workspace.folder / "checkpoints" / f"{number}.pt"
+
+
+def _plan(workspace: Workspace) -> list[list[Row]] | None:
+    plan = workspace.folder / "checkpoints" / "plan.json"
+    return [[Row(*row) for row in chunk] for chunk in json.loads(plan.read_text())] if plan.exists() else None
 
 
 def _empty_store(path: Path, spec: Spec, training: TrainingSpec, task: Task) -> Store:
@@ -93,23 +115,25 @@ def _depth(network: Architecture, task: Task) -> int:
 
 
 def _chunks(spec: Spec, task: Task, training: TrainingSpec, workspace: Workspace, workers: int) -> list[list[Row]]:
-    """Rows that are trained in one vectorised program: equal structure, and no more than memory holds.
+    """Rows that are trained in one vectorised program: equal structure and protocol, and no more than memory holds.
 
     Where there are several workers, every kind of network is cut into a chunk for each of them at least. Decided once
     and kept beside the checkpoints: a resumed study must cut where the first one did.
     """
-    plan = workspace.folder / "checkpoints" / "plan.json"
-    if plan.exists():
-        return [[Row(*row) for row in chunk] for chunk in json.loads(plan.read_text())]
+    cut = _plan(workspace)
+    if cut is not None:
+        return cut
     kinds: dict[object, list[Row]] = {}
     sizes: dict[object, int] = {}
     for n, member in enumerate(spec.networks):
         network = build(member.network, task.shape, task.classes, spec.seed)
-        kind = structure(network)
+        own = spec.of_member(n).training or training
+        kind = (structure(network), own)
         kinds.setdefault(kind, []).extend(Row(n, r) for r in range(spec.runs))
-        fit = workspace.runs_at_once or runs_that_fit(network, task, training, workspace.device)
+        fit = workspace.runs_at_once or runs_that_fit(network, task, own, workspace.device)
         sizes[kind] = min(fit, math.ceil(len(kinds[kind]) / workers))
     chunks = [rows[i : i + sizes[kind]] for kind, rows in kinds.items() for i in range(0, len(rows), sizes[kind])]
+    plan = workspace.folder / "checkpoints" / "plan.json"
     plan.parent.mkdir(parents=True, exist_ok=True)
     write_whole(plan, json.dumps([[(row.network, row.run) for row in chunk] for chunk in chunks]))
     return chunks

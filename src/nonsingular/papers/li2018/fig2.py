@@ -23,8 +23,8 @@ from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.papers.li2018 import fig9
-from nonsingular.papers.li2018.surfaces import STORED, marked, of_trained, on_images, rows
-from nonsingular.papers.li2018.trained import MEASURED, Trained, steps, train
+from nonsingular.papers.li2018.surfaces import STORED, marked, of_trained, on_images
+from nonsingular.papers.li2018.trained import MEASURED, Trained, train
 from nonsingular.plots import landscape as plots
 
 if TYPE_CHECKING:
@@ -50,9 +50,8 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     """Train, and evaluate the loss on the lines; one that lacks an end is left out."""
     assert spec.data is not None
     task = prepare(spec.data, workspace.data_dir)
-    workspace.progress.start(f"{spec.experiment}: training", steps(spec, task))
     names = [m.name for m in spec.networks]
-    found = {(names[row.network], row.run): train(spec, workspace, task, row) for row in rows(spec)}
+    found = {(names[row.network], row.run): trained for row, trained in train(spec, workspace, task).items()}
     pairs = {pair: [end + decay for end in ENDS] for pair, decay in PAIRS.items()}
     pairs = {pair: ends for pair, ends in pairs.items() if set(ends) <= set(names)}
     workspace.progress.start(f"{spec.experiment}: lines", len(pairs) * spec.runs * spec.settings["grid"], "points")

@@ -17,8 +17,8 @@ from nonsingular.experiments.run.chunk import Row
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.networks import VGGSpec
-from nonsingular.papers.li2018.surfaces import STORED, of, on_images, rows
-from nonsingular.papers.li2018.trained import INSTRUMENTS, Trained, images, of_member, steps, train, training
+from nonsingular.papers.li2018.surfaces import STORED, of, on_images
+from nonsingular.papers.li2018.trained import INSTRUMENTS, Trained, images, train, training
 from nonsingular.plots import landscape as plots
 from nonsingular.plots import landscape_interactive as interactive
 from nonsingular.training import Member
@@ -60,8 +60,7 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     """Train, find the plane of each path, and evaluate the loss over it."""
     assert spec.data is not None
     task = prepare(spec.data, workspace.data_dir)
-    workspace.progress.start(f"{spec.experiment}: training", steps(spec, task))
-    found = {row: train(spec, workspace, task, row, every_epoch=True) for row in rows(spec)}
+    found = train(spec, workspace, task, every_epoch=True)
     workspace.progress.start(f"{spec.experiment}: planes", len(found) * spec.settings["grid"] ** 2, "points")
     parts = [[_measured(spec, workspace, task, Row(n, r), found[Row(n, r)]) for r in range(spec.runs)]
              for n in range(len(spec.networks))]  # fmt: skip
@@ -79,7 +78,7 @@ def _measured(spec: Spec, workspace: Workspace, task: Task, row: Row, trained: T
         trained.network, F.cross_entropy, on_images(spec, task), trained.states, grid=spec.settings["grid"],
         keep=workspace.folder / "checkpoints" / f"{name}-{row.run}-plane.npz", on_points=workspace.progress.advance,
     )  # fmt: skip
-    decay = of_member(spec, row.network).training.weight_decay  # type: ignore[union-attr]
+    decay = spec.of_member(row.network).training.weight_decay  # type: ignore[union-attr]
     angles = crossing(plane)
     late = slice(int(LATE * len(angles)), None)
     return xr.Dataset(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.intervals import EVERYWHERE
 from nonsingular.networks import ResidualSpec
-from nonsingular.papers.li2018.trained import ALL_IMAGES, INSTRUMENTS, MEASURED, Trained, images, steps, train, training
+from nonsingular.papers.li2018.trained import ALL_IMAGES, INSTRUMENTS, MEASURED, Trained, images, train, training
 from nonsingular.training import Member
 
 KINDS = {"resnet": "with", "plainnet": "without"}
@@ -138,8 +138,7 @@ def run(spec: Spec, workspace: Workspace, measure: Measure | None = None, points
     measure = measure or measured
     assert spec.data is not None
     task = prepare(spec.data, workspace.data_dir)
-    workspace.progress.start(f"{spec.experiment}: training", steps(spec, task))
-    found = {row: train(spec, workspace, task, row) for row in rows(spec)}
+    found = train(spec, workspace, task)
     points = len(found) * (points or spec.settings["grid"] ** 2)
     workspace.progress.start(f"{spec.experiment}: surfaces", points, "points")
     parts = [[measure(spec, workspace, task, Row(n, r), found[Row(n, r)]) for r in range(spec.runs)]
@@ -157,11 +156,6 @@ def marked(results: xr.Dataset) -> xr.Dataset:
     """The results with ``trained``: 1 for every run that has come half of the way, 0 for the others."""
     ways = np.stack([fitted(results, str(name)) for name in results.network.values])
     return results.assign(trained=(("network", "run"), (ways > HALFWAY).astype(float)))
-
-
-def rows(spec: Spec) -> Iterator[Row]:
-    """Every run of every network."""
-    return (Row(n, r) for n in range(len(spec.networks)) for r in range(spec.runs))
 
 
 def on_images(spec: Spec, task: Task) -> list[tuple[Tensor, Tensor]]:

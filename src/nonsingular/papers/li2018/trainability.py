@@ -13,7 +13,6 @@ from nonsingular.experiments.claims import Claim, Effect, Region, difference, me
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.fit import classes, diverged, fitted, require_trained
 from nonsingular.experiments.run.study import run_study
-from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.networks import NetworkSpec
 from nonsingular.plots.depth import changes
@@ -77,25 +76,6 @@ def specs(scale: str, data: str | None = None) -> Spec:
         instruments=dict.fromkeys(("train_accuracy", "test_accuracy")),
         settings={"training": {change: f for rows in TRAINING.values() for change, f in rows.items()}},
     )
-
-
-def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
-    """One study for all networks that train by the baseline's protocol, one more for each change of it."""
-    assert spec.training is not None
-    changed: Mapping[str, Mapping[str, Any]] = spec.settings["training"]
-    common = tuple(m for m in spec.networks if m.name not in changed)
-    parts = [replace(spec, networks=common)] if common else []
-    for member in spec.networks:
-        if member.name in changed:
-            training = replace(spec.training, **changed[member.name])
-            parts.append(replace(spec, networks=(member,), training=training))
-    studies = []
-    for number, part in enumerate(parts):
-        folder = workspace.folder / "parts" / str(number)
-        folder.mkdir(parents=True, exist_ok=True)
-        studies.append(run_study(part, replace(workspace, folder=folder)))
-    results = xr.concat([study.drop_dims("layer", errors="ignore") for study in studies], "network", join="outer")
-    return results.sel(network=[m.name for m in spec.networks]).assign_attrs(studies[0].attrs | {"digest": spec.digest})
 
 
 def _lets_train(change: str) -> Callable[[xr.Dataset], Effect]:
@@ -165,7 +145,7 @@ EXPERIMENTS = (
         "li2018/trainability",
         "What lets a 30-layer network train: one change at a time",
         specs,
-        run,
+        run_study,
         draw,
         CLAIMS,
         differs=(

@@ -1,23 +1,21 @@
-"""Networks trained by li2018's protocol, one at a time, with their weights kept: what its surfaces are drawn around."""
+"""Networks trained by li2018's protocol, with their weights kept: what its surfaces are drawn around."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from nonsingular.data import DataSpec, Task
-from nonsingular.experiments.run import chunk
+from nonsingular.experiments.run.chunk import Row
+from nonsingular.experiments.run.study import kept_weights, run_study
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.networks import build
 from nonsingular.papers.orhan2018.protocol import MIRRORED
 from nonsingular.training import TrainingSpec
-from nonsingular.training.store import load_checkpoint, save_checkpoint
 
 DATA = {"smoke": "digits", "laptop": "cifar10", "overnight": "cifar10", "paper": "cifar10"}
 IMAGES = {"smoke": (300, 200, None), "laptop": (2000, 2000, 16)} | dict.fromkeys(
@@ -69,65 +67,22 @@ class Trained:
     states: tuple[dict[str, Tensor], ...] = ()
 
 
-def of_member(spec: Spec, member: int) -> Spec:
-    """The spec with what its settings change of one member's training."""
-    assert spec.training is not None
-    changes = spec.settings.get("training", {}).get(spec.networks[member].name, {})
-    return replace(spec, training=replace(spec.training, **changes))
-
-
-def steps(spec: Spec, task: Task) -> int:
-    """Training steps of all networks together."""
-    found = 0
-    for member in range(len(spec.networks)):
-        protocol = of_member(spec, member).training
-        assert protocol is not None
-        found += spec.runs * protocol.epochs * (len(task.train_labels) // protocol.batch)
-    return found
-
-
-def train(spec: Spec, workspace: Workspace, task: Task, row: chunk.Row, every_epoch: bool = False) -> Trained:
-    """Train one run of one network, or take up what an earlier call has left of it.
+def train(spec: Spec, workspace: Workspace, task: Task, every_epoch: bool = False) -> dict[Row, Trained]:
+    """Train every run of every network, or take up what an earlier call has left of them.
 
     Args:
         spec: with data, networks and training.
-        workspace: where its checkpoint is kept.
-        task: what it is trained on.
-        row: which.
+        workspace: the study is kept in a folder of it.
+        task: what they are trained on.
         every_epoch: whether to keep the weights of every epoch.
     """
-    spec = of_member(spec, row.network)
-    assert spec.training is not None
-    member = spec.networks[row.network]
-    path = workspace.folder / "checkpoints" / f"{member.name}-{row.run}.pt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept = load_checkpoint(path) or {"trainer": None, "measured": [], "states": [], "network": None}
-    workspace.progress.advance(len(task.train_labels) // spec.training.batch * max(0, len(kept["measured"]) - 1))
-    if kept["network"] is None:
-        _continue(kept, spec, workspace, task, row, every_epoch)
-        save_checkpoint(path, kept)
-    network = build(member.network, task.shape, task.classes, spec.seed + row.run)
-    network.load_state_dict(kept["network"])
-    values = {name: np.array([m.get(name, np.nan) for m in kept["measured"]]) for name in MEASURED}
-    return Trained(network.eval().to(workspace.device), values, tuple(kept["states"]))
-
-
-def _continue(
-    kept: dict[str, Any], spec: Spec, workspace: Workspace, task: Task, row: chunk.Row, every_epoch: bool
-) -> None:
-    """Train to the end; what is kept is written every few seconds."""
-    assert spec.training is not None
-    path = workspace.folder / "checkpoints" / f"{spec.networks[row.network].name}-{row.run}.pt"
-    saved = time.monotonic()
-    for trainer, measured in chunk.train(
-        [row], spec, task, workspace.device, kept["trainer"], workspace.progress.advance
-    ):
-        kept["measured"].append({name: float(values[0]) for name, values in measured.items()})
-        if every_epoch:
-            kept["states"].append(trainer.population.network(0).state_dict())
-        unfinished = 0 < trainer.epoch < spec.training.epochs
-        if unfinished and time.monotonic() - saved > workspace.checkpoint_seconds:
-            save_checkpoint(path, {**kept, "trainer": trainer.state()})
-            saved = time.monotonic()
-    kept["network"] = trainer.population.network(0).state_dict()
-    kept["trainer"] = None
+    inside = replace(workspace, folder=workspace.folder / "training")
+    results = run_study(replace(spec, keep="epochs" if every_epoch else "end"), inside)
+    found = {}
+    for row, states in sorted(kept_weights(inside).items(), key=lambda item: (item[0].network, item[0].run)):
+        network = build(spec.networks[row.network].network, task.shape, task.classes, spec.seed + row.run)
+        network.load_state_dict(states[-1])
+        series = results[list(MEASURED)].isel(network=row.network, run=row.run)
+        measured = {name: series[name].values for name in MEASURED}
+        found[row] = Trained(network.eval().to(workspace.device), measured, tuple(states) if every_epoch else ())
+    return found

@@ -6,22 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import nn
 
 from nonsingular.data import prepare
+from nonsingular.errors import InputError
 from nonsingular.experiments.claims import POSITIVE, Claim, Effect, Region, difference, mean
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.fit import diverged, fitted, possible, possible_differences, require_trained
-from nonsingular.experiments.run.chunk import Row
 from nonsingular.experiments.run.instruments import LABELS
+from nonsingular.experiments.run.study import kept_weights, run_study
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.networks import VGGSpec, build
 from nonsingular.networks.vgg import CONVOLUTIONS
-from nonsingular.papers.li2018 import trained
 from nonsingular.papers.oyedotun2021 import protocol
 from nonsingular.plots.curves import Panel, over_epochs
 from nonsingular.training import Member, TrainingSpec
@@ -58,12 +57,22 @@ def specs(scale: str, data: str | None = None) -> Spec:
     )  # fmt: skip
 
 
+class Donors:
+    """Trained networks by the seed of their run."""
+
+    def __init__(self, networks: Mapping[int, nn.Module]) -> None:
+        self.networks = networks
+
+    def __repr__(self) -> str:
+        return f"donors of seeds {', '.join(map(str, self.networks))}"
+
+
 @dataclass(frozen=True)
 class Warm:
-    """An architecture that starts from another network's trained layers."""
+    """An architecture that starts from trained layers of the network of the same seed."""
 
     network: VGGSpec
-    donor: nn.Module
+    donors: Donors
 
     @property
     def depth(self) -> int:
@@ -74,7 +83,7 @@ class Warm:
         """A network of its own start but for the layers that the donor has too."""
         network = build(self.network, shape, classes, seed)
         with torch.no_grad():
-            for mine, theirs in shared_layers(network, self.donor, self.network.layers):
+            for mine, theirs in shared_layers(network, self.donors.networks[seed], self.network.layers):
                 for p, q in zip(mine.parameters(), theirs.parameters(), strict=True):
                     p.copy_(q)
         return network
@@ -96,33 +105,34 @@ def shared_layers(network: nn.Module, donor: nn.Module, layers: int) -> list[tup
 
 
 def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
-    """Train the donors and the networks from scratch, then those that start from the donor of their own run."""
+    """Train the donors and the networks from scratch, then those that start from the donor of their own run.
+
+    Raises:
+        InputError: warm starts alone were asked for.
+    """
     assert spec.data is not None
-    assert spec.training is not None
     task = prepare(spec.data, workspace.data_dir)
     names = [m.name for m in spec.networks]
-    workspace.progress.start(spec.experiment, trained.steps(spec, task))
-    shape = (len(names), spec.runs, spec.training.epochs + 1)
-    values = {name: np.full(shape, np.nan) for name in trained.MEASURED}
-    for k in range(spec.runs):
-        donor: nn.Module | None = None
-        for n, member in enumerate(spec.networks):  # the donor comes first
-            mine = spec
-            if member.name in WARM:
-                if donor is None:
-                    continue  # left out by the caller: nothing to start from
-                warm = replace(member, network=Warm(member.network, donor))  # type: ignore[arg-type]
-                mine = replace(spec, networks=(*spec.networks[:n], warm, *spec.networks[n + 1 :]))
-            result = trained.train(mine, workspace, task, Row(n, k))
-            if member.name == DONOR:
-                donor = result.network.cpu()
-            for name, series in result.measured.items():
-                values[name][n, k] = series
-    return xr.Dataset(
-        {name: (("network", "run", "epoch"), v) for name, v in values.items()},
-        {"network": names, "run": np.arange(spec.runs) + spec.seed, "epoch": np.arange(shape[2])},
-        {"digest": spec.digest, "data": spec.data.name, "scaling": spec.data.scaling, "scale": spec.scale},
-    )
+    cold = replace(spec, networks=tuple(m for m in spec.networks if m.name not in WARM), keep="end")
+    if not cold.networks:
+        raise InputError(f"a warm start needs its donor: have {DONOR} among --networks")
+    inside = replace(workspace, folder=workspace.folder / "cold")
+    studies = [run_study(cold, inside)]
+    if DONOR in names:  # else left out by the caller: nothing to start from
+        trained = {}
+        number = [m.name for m in cold.networks].index(DONOR)
+        for row, weights in kept_weights(inside).items():
+            if row.network == number:
+                donor = build(cold.networks[number].network, task.shape, task.classes, spec.seed + row.run)
+                donor.load_state_dict(weights[-1])
+                trained[spec.seed + row.run] = donor
+        donors = Donors(dict(sorted(trained.items())))
+        warm = tuple(replace(m, network=Warm(m.network, donors)) for m in spec.networks if m.name in WARM)  # type: ignore[arg-type]
+        if warm:
+            there = replace(workspace, folder=workspace.folder / "warm")
+            studies.append(run_study(replace(spec, networks=warm), there))
+    results = xr.concat([study.drop_dims("layer") for study in studies], "network", combine_attrs="drop_conflicts")
+    return results.reindex(network=names)
 
 
 def draw(results: xr.Dataset) -> Mapping[str, Figure]:
