@@ -74,25 +74,26 @@ def test_several_devices(whole, tmp_path, monkeypatch, delivered):
     assert progress.done == progress.total > 0
 
 
-@pytest.mark.parametrize(("keep", "moments"), [("end", 1), ("epochs", SPEC.training.epochs + 1)])
-def test_kept_weights_and_protocols_of_single_networks_on_every_engine(tmp_path, monkeypatch, keep, moments):
+def test_kept_weights_and_protocols_of_single_networks_on_every_engine(tmp_path, monkeypatch):
     slower = {"training": {"residual": {"learning_rate": 1e-3}}}
-    spec = dataclasses.replace(SPEC, runs=2, keep=keep, settings=slower)
-    here = Workspace(tmp_path / "here", runs_at_once=1, checkpoint_seconds=0.0)
+    spec = dataclasses.replace(SPEC, runs=2, keep="epochs", settings=slower)
+    here, there, end, alone = (
+        Workspace(tmp_path / name, runs_at_once=1, checkpoint_seconds=0.0) for name in ("here", "there", "end", "alone")
+    )
     results = run_study(spec, here)
-    monkeypatch.setattr(engines, "open_engine", lambda _: engines.devices(["cpu"]))
-    there = dataclasses.replace(here, folder=tmp_path / "there")
-    xr.testing.assert_identical(run_study(spec, there), results)
-    mine, theirs = study.kept_weights(here), study.kept_weights(there)
-    assert list(mine) == list(theirs) == [chunk.Row(n, r) for n in range(2) for r in range(2)]
-    for row, states in mine.items():
-        assert len(states) == len(theirs[row]) == moments
-        for a, b in zip(states, theirs[row], strict=True):
-            assert all(torch.equal(a[name], b[name]) for name in a)
-    alone = dataclasses.replace(spec, networks=spec.networks[1:], settings={}, keep="")
-    alone = dataclasses.replace(alone, training=dataclasses.replace(alone.training, learning_rate=1e-3))
-    expected = run_study(alone, dataclasses.replace(here, folder=tmp_path / "alone"))
+    run_study(dataclasses.replace(spec, keep="end"), end)
+    plain = dataclasses.replace(spec, networks=spec.networks[1:], settings={}, keep="")
+    plain = dataclasses.replace(plain, training=dataclasses.replace(plain.training, learning_rate=1e-3))
+    expected = run_study(plain, alone)
     xr.testing.assert_allclose(results.sel(network=["residual"]).train_loss, expected.train_loss)
+    monkeypatch.setattr(engines, "open_engine", lambda _: engines.devices(["cpu"]))
+    xr.testing.assert_identical(run_study(spec, there), results)
+    mine, theirs, last = (study.kept_weights(w) for w in (here, there, end))
+    assert list(mine) == list(theirs) == list(last) == [chunk.Row(n, r) for n in range(2) for r in range(2)]
+    for row, states in mine.items():
+        assert len(states) == len(theirs[row]) == spec.training.epochs + 1
+        for a, b in zip([*states, states[-1]], [*theirs[row], *last[row]], strict=True):
+            assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_another_engine_finishes_what_one_began(whole, tmp_path, monkeypatch):
