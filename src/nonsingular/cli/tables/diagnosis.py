@@ -43,7 +43,7 @@ def print_findings(to: Console, findings: Sequence[Finding], proved: bool = Fals
         because = f" [dim](probably because of {finding.because})[/]" if finding.because else ""
         to.print(f"\n[bold]{place}. {finding.kind}[/]  severity {finding.severity:.2f}{because}")
         places = [_some(finding.layers)] if finding.layers else []
-        if finding.where:
+        if finding.where and finding.where not in finding.layers:
             places.append(finding.where)
         if places:
             to.print(f"   in {escape('; '.join(places))}")
