@@ -313,6 +313,7 @@ def closures():
     model, norm = network(), Center()
     first, other = list(model.parameters()), network(1)
     other[0].weight = model[0].weight
+    array, squares = model[0].weight.detach().numpy(), model[0].weight ** 2
     frozen = network()
     frozen[0].weight.requires_grad_(False)
     return {
@@ -324,6 +325,11 @@ def closures():
         "data": (model, lambda out, y: CE(out, y) * (1 + model[0].weight.data.abs().sum())),
         "a frozen weight": (frozen, lambda out, y: CE(out, y) + (frozen[0].weight ** 2).sum()),
         "a submodule": (model, lambda out, y: CE(out, y) + model[0](X).pow(2).mean()),
+        "what was computed from weights before": (model, lambda out, y: CE(out, y) + squares.sum()),
+        "memory that NumPy shares": (
+            model,
+            lambda out, y, w=model[0].weight.detach().numpy(): CE(out, y) + torch.from_numpy(w).pow(2).sum(),
+        ),
         "a buffer": (norm, lambda out, y: CE(out, y) + (out - norm.centres[y]).pow(2).mean()),
         "a model that shares a weight": (model, lambda out, y: CE(out, y) + other(X).pow(2).mean()),
         "of model and batch, with another model": (model, lambda net, batch: CE(model(batch[0]), batch[1])),
@@ -385,6 +391,7 @@ MEANS = {
     "class weights in a function": (lambda out, y: CE(out, y, weight=CLASS_WEIGHTS, label_smoothing=0.1), Y),
     "a mask in the target": (lambda out, y: (out[:, 0] * y).sum() / y.sum(), (Y == 1).double()),
     "model and batch": (lambda model, batch: CE(model(batch[0]), batch[1]), Y),
+    "model and batch, class weights": (lambda model, batch: CE(model(batch[0]), batch[1], weight=CLASS_WEIGHTS), Y),
     "model and batch, ignored targets": (lambda model, batch: CE(model(batch[0]), batch[1]), IGNORED),
 }
 
@@ -449,6 +456,9 @@ def test_unlike_lengths_are_asked_for_where_nothing_proves_them():
     with pytest.raises(InputError, match="weights='samples', 'tokens'"):
         Objective(PerToken(), next_token, long)
     assert Objective(PerToken(), next_token, long, weights="tokens").weights == [3 / 11, 8 / 11]
+    mixed = [long[0], long[0], long[1]]  # the first two can be joined, the third cannot
+    with pytest.raises(InputError, match="weights='samples', 'tokens'"):
+        Objective(PerToken(), lambda model, batch: next_token(model(batch[0]), batch[1]), mixed)
     same = Objective(PerToken(), lambda out, y: CE(out.flatten(0, 1), y.flatten()), long)
     torch.testing.assert_close(torch.tensor(same.weights), torch.tensor([4 / 13, 9 / 13]))
 

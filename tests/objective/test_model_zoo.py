@@ -387,5 +387,14 @@ def test_gauss_newton_refuses_what_is_no_function_of_outputs():
     for given in ((model, lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])), (Whole(), None)):
         with pytest.raises(InputError, match=r"needs a loss_fn\(output, target\)"):
             GaussNewton(*given, [(x, y)] if given[1] else [((x, y), None)])
+
+    class Penalised(nn.Linear):
+        def loss(self, out, y):
+            return F.cross_entropy(out, y) + self.weight.square().sum()
+
+    penalised = Penalised(3, 2).double()
+    with pytest.raises(InputError, match=r"needs a loss_fn\(output, target\) of nothing but"):
+        GaussNewton(penalised, penalised.loss, [(x, y)])
+    holds(penalised, penalised.loss, [(x, y)], lambda: penalised.loss(penalised(x), y))
     with pytest.raises(InputError, match="a scalar that loss_fn uses"):
         GaussNewton(Whole(), lambda out, target: out, [((x, y), y)])

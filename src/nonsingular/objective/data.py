@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nonsingular.errors import InputError
-from nonsingular.objective.trees import holds_tensors, tensors, tree_map
+from nonsingular.objective.trees import holds_tensors, merge, tensors, tree_map
 
 TARGETS = ("labels", "label", "target", "targets", "y")
 """Entries of a dictionary, or attributes of an object, that are the target."""
@@ -56,6 +56,15 @@ class Batch:
             return t[rows.to(t.device) if isinstance(rows, Tensor) else rows]
 
         return self.map(some, samples)
+
+    def joined(self, other: Batch) -> Batch:
+        """Both batches as one.
+
+        Raises:
+            NotAlike: their tensors cannot be joined.
+        """
+        inputs, target = merge(self.inputs, other.inputs), merge(self.target, other.target)
+        return replace(self, inputs=inputs, target=target, samples=self.samples + other.samples)
 
     def split(self, size: int) -> list[Batch]:
         """Pieces of at most ``size`` samples."""

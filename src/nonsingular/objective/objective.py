@@ -202,12 +202,15 @@ class Objective:
         weighed = {n: [r(b) for b in self.batches] for n, r in known.items() if r is not None}
         return {n: sum(float(w) for w in ws if w is not None) for n, ws in weighed.items() if None not in ws}
 
-    @property
+    @functools.cached_property
     def follows(self) -> bool:
-        """Whether the loss is a module that holds weights of the model: it sees them replaced, as the model does."""
-        mine = {id(p) for p in self.model.parameters()}
-        held = self.loss_fn.parameters() if isinstance(self.loss_fn, nn.Module) else ()
-        return any(id(p) in mine for p in held)
+        """Whether a loss of outputs reads weights of the model as well: it sees them replaced, as the model does."""
+        batch, reached = self.batches[0], Reached([self.model])
+        if self.form == "output":
+            output = self.output({}, batch)
+            with reached:
+                self.of_output(output, batch.target)
+        return reached.found is not None
 
     def at(self, state: State) -> Objective:
         """The same objective with other weights as its own."""
@@ -416,6 +419,7 @@ class Objective:
                     f"loss_fn(model, batch): {first_line(error)}"
                 ) from error
             raise InputError(f"the model or the loss failed on {where}: {first_line(error)}") from error
+        reached.look_behind(value)
         if reached.found is not None:
             raise InputError(
                 f"the loss (or forward) reaches the model's {reached.found} by itself, past the weights it is "

@@ -41,6 +41,18 @@ class Reached(TorchDispatchMode):
                     self.found = name
         return func(*args, **kwargs)
 
+    def look_behind(self, loss: Any) -> None:
+        """Note parameters that ``loss`` has a gradient for: what was computed from them before is no constant."""
+        nodes = [loss.grad_fn] if isinstance(loss, Tensor) and loss.grad_fn is not None else []
+        seen = set(nodes)
+        for node in nodes:
+            variable = getattr(node, "variable", None)
+            if self.found is None and isinstance(variable, Tensor):
+                self.found = self._owner(variable)
+            following = [n for n, _ in node.next_functions if n is not None and n not in seen]
+            seen.update(following)
+            nodes += following
+
     def _owner(self, tensor: Tensor) -> str | None:
         try:
             return self._owners.get(tensor.untyped_storage().data_ptr())

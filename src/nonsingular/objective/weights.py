@@ -8,6 +8,7 @@ this at a point away from the centre, where nothing is equal by symmetry, and a 
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ class Union:
     @property
     def of_rows(self) -> bool:
         """Whether the parts differ in nothing but the number of rows, so that the union is what it would be by hand."""
-        a, b = ([t.shape[1:] for t in tensors(part.target)] for part in self.parts)
+        a, b = ([t.shape[1:] for t in tensors(part.whole)] for part in self.parts)
         return a == b
 
     @property
@@ -102,6 +103,8 @@ def determine(objective: Objective, wanted: str | Callable[[Any], float] | None)
 def _proved(objective: Objective, known: dict[str, Rule]) -> tuple[list[float], Rule | None]:
     batches = objective.batches
     unions = across = list(_across(objective, 1))
+    if len(across) < len(batches) - 1:  # some cannot be joined
+        unions = across = []
     obeyed = _obeyed(known, across)
     if across and not obeyed and (measured := _measured(across, list(_across(objective, 2)))) is not None:
         return measured, None
@@ -159,18 +162,25 @@ def _measured(first: Sequence[Union], second: Sequence[Union]) -> list[float] | 
 
 
 def _across(objective: Objective, seed: int) -> Iterator[Union]:
-    """Unions of batch 0 and each other, for losses that are functions of outputs and targets that can be joined."""
-    if objective.form != "output":
-        return
-    centre = objective.off_centre(0)
-    away = objective.off_centre(seed)
+    """Unions of batch 0 and each other, joined behind the model if the loss is a function of outputs, else before."""
     first, *rest = objective.batches
+    away = objective.off_centre(seed)
     try:
-        output = objective.output(centre, first)
+        if objective.form != "output":
+            yield from (_evaluated(objective, away, (first, b), first.joined(b)) for b in rest)
+            return
+        output = objective.output(objective.off_centre(0), first)
         for batch in rest:
             yield _union(objective, (first, batch), (output, objective.output(away, batch)))
     except (NotAlike, *FAILURES):
         return
+
+
+def _evaluated(objective: Objective, state: Any, parts: tuple[Batch, Batch], union: Batch) -> Union:
+    a, b, both = (_number(objective.loss(state, x)) for x in (*parts, union))
+    if not all(map(math.isfinite, (a, b, both))):
+        raise NotAlike
+    return Union(parts, (a, b), both, torch.finfo(objective.dtype).eps)
 
 
 def _union(objective: Objective, parts: tuple[Batch, Batch], outputs: tuple[Any, Any]) -> Union:
@@ -191,18 +201,15 @@ def _union(objective: Objective, parts: tuple[Batch, Batch], outputs: tuple[Any,
 def _within(objective: Objective) -> Iterator[Union]:
     """Each batch as the union of its first third and the rest."""
     state = objective.off_centre(1)
-    eps = torch.finfo(objective.dtype).eps
     for batch in objective.batches:
         third = max(1, batch.samples // 3)
         if batch.samples < 2:
             continue
         parts = batch.take(slice(0, third), third), batch.take(slice(third, None), batch.samples - third)
         try:
-            a, b, both = (_number(objective.loss(state, x)) for x in (*parts, batch))
-        except FAILURES:
+            yield _evaluated(objective, state, parts, batch)
+        except (NotAlike, *FAILURES):
             continue
-        if torch.isfinite(torch.tensor([a, b, both])).all():
-            yield Union(parts, (a, b), both, eps)
 
 
 def _number(loss: Tensor) -> float:
