@@ -326,10 +326,7 @@ def closures():
         "a frozen weight": (frozen, lambda out, y: CE(out, y) + (frozen[0].weight ** 2).sum()),
         "a submodule": (model, lambda out, y: CE(out, y) + model[0](X).pow(2).mean()),
         "what was computed from weights before": (model, lambda out, y: CE(out, y) + squares.sum()),
-        "memory that NumPy shares": (
-            model,
-            lambda out, y, w=model[0].weight.detach().numpy(): CE(out, y) + torch.from_numpy(w).pow(2).sum(),
-        ),
+        "memory that NumPy shares": (model, lambda out, y: CE(out, y) + torch.from_numpy(array).pow(2).sum()),
         "a buffer": (norm, lambda out, y: CE(out, y) + (out - norm.centres[y]).pow(2).mean()),
         "a model that shares a weight": (model, lambda out, y: CE(out, y) + other(X).pow(2).mean()),
         "of model and batch, with another model": (model, lambda net, batch: CE(model(batch[0]), batch[1])),

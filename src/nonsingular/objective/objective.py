@@ -240,8 +240,8 @@ class Objective:
         owned = [self.own(c) for c in chosen]
         return [p for c in owned for p in (c if isinstance(c, list) else [c])]
 
-    def off_centre(self, seed: int) -> dict[str, Tensor]:
-        """Weights away from the user's, where nothing is equal by symmetry; the user's own for seed 0."""
+    def off_centre(self, seed: int, size: float = 0.3) -> dict[str, Tensor]:
+        """Weights moved by a share of their size, to where nothing is equal by symmetry; the user's own for seed 0."""
         if seed == 0:
             return dict(self.parameters)
         generator = torch.Generator().manual_seed(seed)
@@ -249,8 +249,8 @@ class Objective:
         for name, p in self.parameters.items():
             if p.is_floating_point() and p.numel():
                 noise = torch.randn(p.shape, generator=generator, dtype=torch.float32).to(p)
-                size = p.square().mean().sqrt()
-                moved[name] = p + noise * torch.where(size > 0, 0.3 * size, 0.1)
+                scale = p.square().mean().sqrt()
+                moved[name] = p + noise * torch.where(scale > 0, size * scale, 0.1)
             else:
                 moved[name] = p
         return moved
