@@ -192,6 +192,7 @@ def _root_between(moments: Array, low: float, high: float) -> Mixture:
 
 
 STEEPEST_ANGLE = math.atanh(STEEPEST)  # alpha = sinh(angle), delta = tanh(angle): nothing overflows
+STEP = 1e-6  # of central differences
 FAR = 20.0  # from its start, of the location in scales and of the scale in logarithms
 
 
@@ -206,18 +207,23 @@ def _polish(moments: Array, start: Sequence[float]) -> Mixture:
         return np.exp(x[0]), x[1] * start[2], np.exp(x[2]), np.sinh(x[3])
 
     def errors(x: Array) -> Array:
-        return mixture_moments(*unpack(x)) / moments - 1
+        return (mixture_moments(*unpack(x)).T / moments - 1).T
 
     def room(z: Array) -> Array:
         r = errors(z[:4])
         return np.concatenate([z[4:] - r, z[4:] + r])
+
+    def slopes(z: Array) -> Array:
+        ahead, behind = (errors(z[:4, None] + side * STEP * np.eye(4)) for side in (1, -1))
+        by_bound, by_parameter = np.eye(4), (ahead - behind) / (2 * STEP)
+        return np.block([[-by_parameter, by_bound], [by_parameter, by_bound]])
 
     x = np.array([np.log(start[0]), start[1] / start[2], np.log(start[2]), np.arcsinh(start[3])])
     found = minimize(
         lambda z: z[4:].sum(),
         np.concatenate([x, np.abs(errors(x))]),
         jac=lambda z: np.repeat([0.0, 1.0], 4),
-        constraints={"type": "ineq", "fun": room},
+        constraints={"type": "ineq", "fun": room, "jac": slopes},
         bounds=[
             (np.log(SMALLEST), 0.0),
             (-FAR, FAR),
