@@ -6,7 +6,7 @@ the edge and those at or beyond it bound z's true share there (Chebyshev, Markov
 chapter 6). More steps narrow it. The estimate is the bounds' geometric mean: densities fall by orders of magnitude
 across the edge, so that the weight on the edge belongs to either side in the logarithm. It is within 5 % of the limit
 long before the bounds are, and long before the weights of plain Gauss quadrature beyond the edge are, which jump as
-nodes pass it (benchmarks/test_spectra.py).
+nodes pass it (benchmarks/test_exact_counts.py).
 """
 
 from __future__ import annotations
