@@ -1,5 +1,7 @@
 """``nonsingular diagnose`` as a user runs it, and the page in a real browser."""
 
+import importlib
+import inspect
 import json
 
 import pytest
@@ -227,3 +229,24 @@ def test_labels_out_of_range_are_a_finding_although_the_loss_fails_on_them(capsy
     assert "0 to 9" in document["findings"][0]["evidence"][1]["measure"]
     assert document["findings"][0]["remedy"]
     assert len(document["layers"]) == 2
+
+
+def test_every_command_and_python_scale_named_data_alike_and_say_so(capsys, mine):
+    """One default: that of ``data.DataSpec``; the output, JSON and the page name it."""
+    default = ns.data.DataSpec("digits").scaling
+    for name in ("diagnose", "spectrum", "landscape"):
+        command = importlib.import_module(f"nonsingular.cli.commands.{name}").command
+        assert inspect.signature(command).parameters["scaling"].default == default
+    assert f"data: name digits, scaling {default}" in ran(capsys, "mine.py:fine", "--out", "told")
+    assert f"scaling <b>{default}</b>" in (mine / "told" / "report.html").read_text()
+    document = json.loads(ran(capsys, "mine.py:fine", "--out", "json", "--json"))
+    assert document["data"] == {"name": "digits", "scaling": default}
+
+
+def test_held_out_samples_that_were_trained_on_are_found(capsys, mine):
+    x, y = torch.randn(64, 64), torch.arange(64) % 10
+    torch.save([(x, y)], mine / "train.pt")
+    torch.save([(torch.cat([x[:8], torch.randn(24, 64)]), y[:32])], mine / "test.pt")
+    arguments = ("mine.py:fine", "--batches", "train.pt", "--held-out", "test.pt", "--json")
+    [leak] = [f for f in json.loads(ran(capsys, *arguments))["findings"] if f["kind"] == "bad-data"]
+    assert leak["evidence"][0]["value"] == 8 / 32
