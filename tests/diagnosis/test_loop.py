@@ -36,7 +36,9 @@ def watched(tmp_path, source, steps=None, look=True, arguments=()):
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ran = script.run(path, list(arguments), observer)
-    return ran, judged(observer, look)
+    found = judged(observer, look)
+    assert not any("ended early" in note for note in found.loop.notes), found.loop.notes
+    return ran, found
 
 
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=list(PROGRAMS))
@@ -282,6 +284,19 @@ def test_scripts_that_are_none(tmp_path):
     (tmp_path / "bad.py").write_text("for")
     with pytest.raises(InputError, match="is not Python"):
         script.run(tmp_path / "bad.py", [], Observer())
+
+
+def test_a_training_goes_on_whatever_becomes_of_its_observation(tmp_path):
+    class Broken(Observer):
+        def lost(self, *args):
+            raise ZeroDivisionError("ours")
+
+    path, observer = tmp_path / "train.py", Broken()
+    path.write_text(PROGRAMS["simple"].source.replace("SEED", "0"))
+    ran = script.run(path, [], observer)
+    assert ran.error is None
+    assert observer.loop.steps == 48  # what else is observed goes on too
+    assert ["ours" in note for note in observer.loop.notes] == [True]
 
 
 def test_workers_and_pickled_classes(tmp_path):

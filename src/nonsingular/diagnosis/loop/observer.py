@@ -466,6 +466,13 @@ class Observer:
         self._batch = [t for t in tree_leaves(batch) if isinstance(t, Tensor)]
         self._drawn = {t.data_ptr() for t in self._batch}
 
+    def failed(self, event: str, error: Exception) -> None:
+        """See ``taps.Listener``."""
+        self._busy = False
+        self.loop.notes.append(
+            f"the observation ended early, after {self.loop.steps} steps ({event}: {type(error).__name__}: {error})"
+        )
+
     def pause(self) -> None:
         """Nobody listens for a while: what was seen of the present step says nothing about the next that is seen."""
         self._settle_by_hand()

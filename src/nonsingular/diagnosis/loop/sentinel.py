@@ -45,6 +45,9 @@ class Sentinel:
         """See ``taps.Listener``."""
         self._caught.lost(name, args, named)
 
+    def failed(self, event: str, error: Exception) -> None:
+        """See ``taps.Listener``."""
+
     def _look(self, optimiser: Optimizer) -> None:
         held = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
         if held and not torch.isfinite(min(held, key=lambda p: p.numel()).grad.sum()):

@@ -84,6 +84,9 @@ class Listener(Protocol):
     def drawn(self, batch: Any) -> None:
         """A data loader gave a batch."""
 
+    def failed(self, event: str, error: Exception) -> None:
+        """The listener raised this and is told of nothing further of the kind."""
+
 
 class _Taps:
     """Patches that are in place as long as anybody listens, whatever the order in which they come and go."""
@@ -94,7 +97,11 @@ class _Taps:
     def __getattr__(self, event: str) -> Callable[..., None]:
         def tell(*args: Any, **named: Any) -> None:
             for listener in list(self._listeners):
-                getattr(listener, event)(*args, **named)
+                try:
+                    getattr(listener, event)(*args, **named)
+                except Exception as error:  # the training goes on, whatever becomes of its observation
+                    self._listeners = [other for other in self._listeners if other is not listener]
+                    listener.failed(event, error)
 
         return tell
 
