@@ -24,7 +24,7 @@ INF = math.inf
 BOUNDS: dict[str, Interval] = {
     **dict.fromkeys(SOFTMAXES | SIGMOIDS, (0.0, 1.0)),
     **dict.fromkeys(("tanh", "tanh_", "softsign"), (-1.0, 1.0)),
-    **dict.fromkeys(("relu", "relu_", "softplus", "exp", "exp_", "abs", "square", "sqrt", "norm"), (0.0, INF)),
+    **dict.fromkeys(("relu", "relu_", "softplus", "exp", "exp_", "abs", "square", "sqrt"), (0.0, INF)),
     **dict.fromkeys(LOG_SOFTMAXES, (-INF, 0.0)),
     "relu6": (0.0, 6.0), "gelu": (-0.17, INF), "silu": (-0.279, INF), "mish": (-0.309, INF), "selu": (-1.759, INF),
     "sin": (-1.0, 1.0), "cos": (-1.0, 1.0),

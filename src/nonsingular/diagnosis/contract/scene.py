@@ -19,7 +19,7 @@ from nonsingular.objective import Batch
 
 SAMPLES = 64
 LARGE = 5_000_000  # parameters, from where fewer samples must do
-FEW = 8
+FEW = 4
 
 DISTANCES = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
 LOGITS = {"cross_entropy", "binary_cross_entropy_with_logits", "multilabel_soft_margin_loss"}
