@@ -373,8 +373,16 @@ def test_an_early_end_is_said_and_still_covers():
     assert s.stopped in s.how
     _, _, above = counts(network_like(400, 60))
     assert s.positive.interval[0] <= above <= s.positive.interval[1]
-    assert "max_probes = 1" in spectrum(A, 0.1, "lanczos", max_probes=1, error=0.01).stopped
+    assert "stopped early" in spectrum(A, 0.1, "lanczos", max_probes=1, error=0.01).stopped
     assert spectrum(A, 0.1, "lanczos", error=0.3).stopped == ""
+
+
+def test_an_eigenvalue_on_the_edge_may_be_on_either_side():
+    eigenvalues = 1 / np.arange(1, 61)  # the tenth is 0.1 to rounding
+    for seed in range(10):
+        s = spectrum(symmetric(eigenvalues), 0.1, "lanczos", seed=seed)
+        assert s.positive.interval[0] <= 9
+        assert s.positive.interval[1] >= 10
 
 
 def test_eigenvalues_and_plot():

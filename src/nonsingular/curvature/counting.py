@@ -148,9 +148,10 @@ def lanczos_counts(
         missing = _vectors_needed(total - found.counted, total, error)
         while found.probes < max_probes and (not found.probes or found.relative_error() > error) and clock.left > 0:
             affordable = int(clock.left / (per_step * first.steps)) if clock.left < math.inf else max_probes
-            count = max(1, min(missing, max_probes - found.probes, affordable))
+            # As many as there are already, so that no more are run than turn out to be needed.
+            count = max(1, min(missing, max(2, found.probes), max_probes - found.probes, affordable))
             products += _run(_side_by_side(H, probes(count), found.vectors), found, error, max_steps, clock)
-            if not found.dimensions:
+            if not found.dimensions or found.unresolved() > error:  # which more vectors would not change
                 break
     forms, seen = _first_forms(first), 0.0
     if max_probes:
@@ -199,7 +200,7 @@ def _run(running: Sequence[Lanczos] | Lockstep, pool: _Pool, error: float, max_s
     while True:
         longest = max(g.steps for g in groups)
         each = (clock.passed - begun) / longest if longest else 0.0
-        if each * step > clock.left:
+        if each > 0 and each * step > clock.left:
             step = int(clock.left / each)
         for group in groups:
             group.extend(min(max(step, 1), max_steps - group.steps))
@@ -225,7 +226,7 @@ def _outside(shares: Shares) -> float:
 
 def _vectors_needed(rest: float, total: float, error: float) -> int:
     """For chance's part of the error, where ``rest`` of ``total`` eigenvalues outside are not counted one by one."""
-    return math.ceil(MARGIN * 2 * max(rest, 1.0) * (1.96 / (CHANCE * error * max(total, 1.0))) ** 2)
+    return math.ceil(MARGIN * 2 * max(rest, 0.0) * (1.96 / (CHANCE * error * max(total, 1.0))) ** 2)
 
 
 def _first_forms(first: Lanczos) -> Forms:
@@ -241,14 +242,16 @@ def _why_stopped(reached: float, error: float, clock: _Clock, max_probes: int) -
     why = (
         f"{clock.seconds:g} s were up"
         if clock.left <= 0.05 * clock.seconds
-        else f"max_probes = {max_probes} or max_steps"
+        else f"no more vectors than max_probes = {max_probes}, or none would help"
     )
     return f"stopped early ({why}): the number outside is known to {100 * reached:.2g} % instead of {100 * error:.2g} %"
 
 
 def _converged(process: Lanczos, window: float) -> Array:
     values, _, residuals = process.ritz()
-    return np.flatnonzero((residuals <= CONVERGED * window) & (np.abs(values) - window > residuals))
+    return np.flatnonzero(
+        (residuals <= CONVERGED * window) & (np.abs(values) - window > residuals + process.rounding(values))
+    )
 
 
 class _Pool:
@@ -308,6 +311,11 @@ class _Pool:
         both = [(s.below[0] + s.above[0], min(1.0, s.below[1] + s.above[1])) for s in self.shares]
         _, low, high = self._count(self.counted, both)
         return self.below()[0] + self.above()[0], low, high
+
+    def unresolved(self) -> float:
+        """What processes have not resolved, as a part of the number outside."""
+        doubt = float(np.average([s.doubt for s in self.shares], weights=self.lengths))
+        return self.dimensions * doubt / 2 / max(self.outside()[0], 1.0)
 
     def relative_error(self) -> float:
         count, low, high = self.outside()

@@ -57,6 +57,7 @@ class Tridiagonal:
         beta: ``beta[i]`` couples steps i and i + 1; the last leads out of the space.
         squared_norm: of the start vector.
         exhausted: whether the space that the start vector reaches is complete.
+        eps: precision of the products.
     """
 
     def __init__(self, squared_norm: float) -> None:
@@ -64,6 +65,7 @@ class Tridiagonal:
         self.alpha: list[float] = []
         self.beta: list[float] = []
         self.exhausted = False
+        self.eps = 0.0
 
     @property
     def steps(self) -> int:
@@ -80,6 +82,7 @@ class Tridiagonal:
             eps: the precision of the product, relative to it.
         """
         self.alpha.append(alpha)
+        self.eps = eps
         largest = max(map(abs, self.alpha)) + max(self.beta, default=0.0)
         self.exhausted = self.exhausted or not beta > 10 * eps * max(largest, scale)
         self.beta.append(0.0 if self.exhausted else beta)
@@ -95,10 +98,15 @@ class Tridiagonal:
     def shares(self, window: float) -> Shares:
         """Bounds on the parts of the measure below ``-window`` and above ``window``."""
         values, weights = self._radau(-window)
-        below = _bounds(weights[values < -window].sum(), weights[values <= -window].sum())
+        near = self.rounding(values)  # who is that near to the edge may be on either side
+        below = _bounds(weights[values < -window - near].sum(), weights[values <= -window + near].sum())
         values, weights = self._radau(window)
-        above = _bounds(weights[values > window].sum(), weights[values >= window].sum())
+        above = _bounds(weights[values > window + near].sum(), weights[values >= window - near].sum())
         return Shares(below, above)
+
+    def rounding(self, values: Array) -> float:
+        """How far rounding may have moved the given Ritz values."""
+        return 10 * self.eps * float(np.abs(values).max())
 
     def _radau(self, edge: float) -> tuple[Array, Array]:
         """Gauss-Radau nodes and weights with a node on the edge (Golub 1973); Gauss where nothing is unresolved."""
