@@ -27,7 +27,7 @@ def command(
     """Compare two results: how much each network's measures differ, with intervals over runs, and a picture."""
     from nonsingular.cli.tables.comparison import print_comparison
     from nonsingular.experiments.report.comparing import compare
-    from nonsingular.files import held, to_json, write_whole
+    from nonsingular.files import held, to_json, write_figure, write_whole
     from nonsingular.plots.comparison import comparison
 
     found = compare(a, b, variables.split(",") if variables else ())
@@ -35,10 +35,9 @@ def command(
     with held(out):
         write_whole(out / "comparison.json", to_json(rows))
         figure = comparison(rows["differences"], f"A: {found.a}, B: {found.b}; 95 % intervals over runs")
-        for suffix in ("png", "svg"):
-            figure.savefig(out / f"comparison.{suffix}")
+        picture = write_figure(out, "comparison", figure)
     if json_:
         print_json(rows)
     else:
         print_comparison(found)
-        typer.echo(out / "comparison.png")
+        typer.echo(picture)
