@@ -16,10 +16,12 @@ from nonsingular.experiments.claims import (
     Region,
     difference,
     exactly,
+    is_ours,
     judge,
     mean,
     rank_correlation,
 )
+from nonsingular.experiments.report.pages import count
 
 
 def claim(effect, region=POSITIVE):
@@ -32,7 +34,7 @@ def claim(effect, region=POSITIVE):
         (0.1, 0.3, "holds"),
         (-0.3, -0.1, "fails"),
         (-0.1, 0.1, "inconclusive"),
-        (0.0, 0.0, "fails"),
+        (0.0, 0.0, "inconclusive"),  # the same in all runs: nothing was there to compare
         (-1.0, 0.0, "fails"),
     ],
 )
@@ -44,6 +46,7 @@ def test_verdict_of_a_bounded_region():
     region = Region(-1.0, 1.0)
     assert region.verdict(exactly(0.5)) == "holds"
     assert region.verdict(exactly(1.5)) == "fails"
+    assert POSITIVE.verdict(exactly(0.0)) == "fails"  # an identity, not five runs of nothing
     assert region.verdict(Effect(1.0, 0.5, 1.5, 5)) == "inconclusive"
 
 
@@ -141,3 +144,18 @@ def test_paired_runs_cancel_what_they_share():
     assert POSITIVE.verdict(paired) == "holds"
     assert POSITIVE.verdict(unpaired) == "inconclusive"
     assert NEGATIVE.verdict(paired) == "fails"
+
+
+def test_questions_of_ours_are_no_claims_of_the_paper():
+    paper = claim(lambda _: exactly(1.0))
+    ours = Claim("paper/fig/other", "paper §1", "A question.", lambda _: exactly(-1.0), ours=True)
+    rows = [judge(c, xr.Dataset(), scale="smoke", data="none").to_json() for c in (paper, ours)]
+    assert [is_ours(row) for row in rows] == [False, True]
+    assert count(rows) == {"holds": 1, "fails": 0, "inconclusive": 0}
+
+
+def test_a_claim_that_is_judged_twice_counts_once():
+    row = judge(claim(lambda _: exactly(1.0)), xr.Dataset(), scale="smoke", data="none").to_json()
+    assert count([row, row]) == {"holds": 1, "fails": 0, "inconclusive": 0}
+    assert count([row, {**row, "verdict": "inconclusive"}])["holds"] == 1
+    assert count([row, {**row, "verdict": "fails"}]) == {"holds": 0, "fails": 0, "inconclusive": 1}

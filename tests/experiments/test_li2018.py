@@ -15,6 +15,7 @@ from nonsingular.experiments.run import engines
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.networks import VGGSpec
 from nonsingular.papers.li2018 import fig1, fig2, fig5, fig6, fig7, fig9
+from nonsingular.papers.li2018.fig9 import random_walk
 from nonsingular.training import Store
 from nonsingular.training.store import load_checkpoint
 
@@ -127,7 +128,7 @@ def paths(late, in_plane, noise):
             ),
             "in_plane": (("network", "run"), in_plane + noise * rng.normal(size=(len(names), RUNS))),
         },
-        {"network": names, "run": np.arange(RUNS)},
+        {"network": names, "run": np.arange(RUNS), "epoch": np.arange(61)},
     )
 
 
@@ -137,6 +138,16 @@ def test_claims_about_paths_hold_fail_and_are_in_doubt():
     only("fails", verdicts("li2018/fig9", paths(dict(zip(names, (0.9, 0.3, 0.9, 0.3), strict=True)), 0.2, 0.01)))
     doubt = verdicts("li2018/fig9", paths(dict.fromkeys(names, 0.64), 0.4, 0.5))
     assert list(doubt.values()).count("inconclusive") >= len(doubt) - 1, doubt
+    walk = verdicts("li2018/fig9", paths(dict.fromkeys(names, 0.64), random_walk(61), 0.003))
+    assert "holds" not in {v for name, v in walk.items() if "two-directions" in name}  # what any walk does
+
+
+@pytest.mark.parametrize("points", [5, 61])
+def test_what_a_random_walk_has_in_two_directions(points):
+    rng = np.random.default_rng(0)
+    walk = np.cumsum(rng.standard_normal((points, 40_000)), axis=0)
+    variances = np.linalg.svd(walk - walk.mean(0), compute_uv=False) ** 2
+    assert random_walk(points) == pytest.approx(variances[:2].sum() / variances.sum(), abs=0.01)
 
 
 def maps(shares, bends, noise, reached=1.0):

@@ -100,7 +100,9 @@ def test_the_scoreboard_counts_what_claims_counts(browser, whole, capsys):
     assert page.locator(".scoreboard tbody tr:not(.group)").count() == len(rows)
     for verdict, number in count(rows).items():
         shown = page.locator(f".counts b.{verdict}").all_inner_texts()
-        assert sum(map(int, shown)) == number == page.locator(f".scoreboard .verdict.{verdict}").count()
+        assert sum(map(int, shown)) == number
+        every = sum(row["verdict"] == verdict for row in rows)  # also those judged twice, and questions of ours
+        assert page.locator(f".scoreboard .verdict.{verdict}").count() == every
     assert cli.run(["claims", str(RESULTS)]) == 0
     assert "{holds} hold, {fails} fail, {inconclusive} inconclusive".format(**count(rows)) in capsys.readouterr().out
 

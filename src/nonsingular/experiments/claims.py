@@ -5,14 +5,16 @@ paper says it lies. The verdict is
 
 - ``holds`` when the whole interval lies in the region,
 - ``fails`` when none of it does,
-- ``inconclusive`` when the interval straddles the region's edge, or when the effect was not measured.
+- ``inconclusive`` when the interval straddles the region's edge, when all runs lie exactly on it (0 against 0: nothing
+  was there to compare), or when the effect was not measured.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import xarray as xr
 
@@ -28,6 +30,7 @@ __all__ = [
     "Region",
     "difference",
     "exactly",
+    "is_ours",
     "judge",
     "mean",
     "rank_correlation",
@@ -51,6 +54,8 @@ class Region:
     def verdict(self, effect: Effect) -> str:
         """Where the effect's interval lies: ``holds``, ``fails`` or ``inconclusive``."""
         if not (effect.low <= effect.high):  # also catches NaN
+            return "inconclusive"
+        if effect.runs > 1 and effect.low == effect.high and effect.low in (self.low, self.high):
             return "inconclusive"
         if self.low < effect.low and effect.high < self.high:
             return "holds"
@@ -79,6 +84,8 @@ class Claim:
         region: the values under which the claim is true.
         unit: unit of the effect, ``""`` where it has none.
         expected: the paper's own value in words, where it gives one.
+        ours: whether it is no claim of the paper but a question of ours about its experiment: judged, and not counted
+            in the paper's score.
     """
 
     id: str
@@ -88,6 +95,7 @@ class Claim:
     region: Region = POSITIVE
     unit: str = ""
     expected: str = ""
+    ours: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,7 +137,7 @@ def judge(claim: Claim, results: xr.Dataset, *, scale: str, data: str) -> Judgem
     return Judgement(
         id=claim.id,
         paper=claim.id.split("/")[0],
-        source=claim.source,
+        source=OURS + claim.source if claim.ours else claim.source,
         statement=claim.statement,
         expected=claim.expected or str(claim.region),
         measured=effect.value,
@@ -141,3 +149,12 @@ def judge(claim: Claim, results: xr.Dataset, *, scale: str, data: str) -> Judgem
         verdict=claim.region.verdict(effect),
         note=effect.note,
     )
+
+
+OURS = "ours, on "
+"""How the source of a question of ours begins; what follows is the part of the paper that it is about."""
+
+
+def is_ours(row: Mapping[str, Any]) -> bool:
+    """Whether a row of the scoreboard is no claim of the paper."""
+    return str(row["source"]).startswith(OURS)

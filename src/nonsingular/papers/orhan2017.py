@@ -177,8 +177,10 @@ def rescaling_kept_by_adjacent(results: xr.Dataset) -> Effect:
     )
 
 
-def _claim(name: str, statement: str, effect: Any, region: Region, unit: str = "", source: str = ABSTRACT) -> Claim:
-    return Claim(f"orhan2017/binary/{name}", source, statement, effect, region, unit)
+def _claim(
+    name: str, statement: str, effect: Any, region: Region, unit: str = "", source: str = ABSTRACT, ours: bool = False
+) -> Claim:
+    return Claim(f"orhan2017/binary/{name}", source, statement, effect, region, unit, ours=ours)
 
 
 _POINTS = "percentage points"
@@ -280,6 +282,7 @@ _CLAIMS = (
         rescaling_kept_by_adjacent,
         Region(high=1e-9),
         "log10",
+        ours=True,  # the text says that layer-to-all skips also break it, not that only they do
     ),
 )
 

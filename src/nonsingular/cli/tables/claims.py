@@ -8,6 +8,7 @@ from typing import Any
 from rich.markup import escape
 
 from nonsingular.cli.terminal import Column, console, interval, number, numbers, print_table
+from nonsingular.experiments.claims import is_ours
 from nonsingular.experiments.report.pages import count
 
 VERDICT_STYLE = {"holds": "bold green", "fails": "bold red", "inconclusive": "yellow"}
@@ -25,7 +26,7 @@ def print_claims(rows: Sequence[Mapping[str, Any]]) -> None:
         style = VERDICT_STYLE.get(verdict, "default")
         table.append([
             f"[{style}]{escape(verdict)}[/]",
-            f"{escape(str(row['statement']))} [dim]{escape(_measured_on(row))}[/]",
+            f"{'[dim]ours:[/] ' if is_ours(row) else ''}{escape(str(row['statement']))} [dim]{_measured_on(row)}[/]",
             escape(str(row["expected"])),
             number(row["measured"]),
             interval(*(row["interval"] or (None, None))),
@@ -35,9 +36,11 @@ def print_claims(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_counts(rows: Sequence[Mapping[str, Any]]) -> None:
-    """How many claims have which verdict."""
-    found = count(rows)
-    console().print(", ".join(f"[{VERDICT_STYLE[name]}]{found[name]} {COUNTED.get(name, name)}[/]" for name in found))
+    """How many of the papers' claims have which verdict, each counted once, and how many questions are ours."""
+    found, ours = count(rows), sum(map(is_ours, rows))
+    verdicts = ", ".join(f"[{VERDICT_STYLE[name]}]{found[name]} {COUNTED.get(name, name)}[/]" for name in found)
+    beside = f"; {ours} question{'' if ours == 1 else 's'} of ours beside them" if ours else ""
+    console().print(f"{verdicts} of {sum(found.values())} claims of the papers, each counted once{beside}")
 
 
 COUNTED = {"holds": "hold", "fails": "fail"}
@@ -45,4 +48,4 @@ COUNTED = {"holds": "hold", "fails": "fail"}
 
 def _measured_on(row: Mapping[str, Any]) -> str:
     parts = (row["unit"], row["scale"], row["data"], f"{row['runs']} runs", row["note"])
-    return f"({', '.join(str(part) for part in parts if part)})"
+    return escape(f"({', '.join(str(part) for part in parts if part)})")

@@ -15,6 +15,7 @@ import jinja2
 
 from nonsingular import __version__
 from nonsingular.errors import InputError
+from nonsingular.experiments.claims import is_ours
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report import differences
 from nonsingular.experiments.report.finished import Finished
@@ -92,10 +93,13 @@ class Chapter:
     @property
     def told(self) -> str:
         """What the counts count."""
-        claims, runs = sum(len(s.rows) for s in self.sections), len(self.sections)
+        rows, runs = [row for s in self.sections for row, _ in s.rows], len(self.sections)
+        claims, ours = sum(self.counts.values()), sum(map(is_ours, rows))
+        beside = f" and {_many(ours, 'question')} of ours" if ours else ""
         ids = len({s.found.id for s in self.sections})
         again = ", some of them with other protocols" if ids < runs else ""
-        return f"{_many(claims, 'claim')} judged; {_many(ids, 'experiment')}{again}: {_many(runs, 'section')} below."
+        judged = f"{_many(claims, 'claim')} of the paper{beside} judged, each counted once"
+        return f"{judged}; {_many(ids, 'experiment')}{again}: {_many(runs, 'section')} below."
 
 
 def _many(number: int, what: str) -> str:
@@ -103,9 +107,22 @@ def _many(number: int, what: str) -> str:
 
 
 def count(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Claims by verdict, those with none among them."""
-    found = Counter(str(row["verdict"]) for row in rows)
+    """Claims of the papers by verdict, those with none among them: each id once, questions of ours left out.
+
+    An id that was judged by several protocols, or at several scales, has the verdict that all that are decided share;
+    where they differ it is inconclusive.
+    """
+    verdicts: dict[str, set[str]] = {}
+    for row in rows:
+        if not is_ours(row):
+            verdicts.setdefault(str(row["id"]), set()).add(str(row["verdict"]))
+    found = Counter(_common(v) for v in verdicts.values())
     return {verdict: found[verdict] for verdict in VERDICTS}
+
+
+def _common(verdicts: set[str]) -> str:
+    decided = verdicts - {"inconclusive"}
+    return decided.pop() if len(decided) == 1 else "inconclusive"
 
 
 def write_report(
@@ -143,6 +160,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.tests["ours"] = is_ours
     html = environment.get_template("report.html").render(
         chapters=chapters, single=len(sections) == 1, version=__version__
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, Region, exactly
+from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, NotMeasured, Region, exactly
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.run.instruments import LABELS
 from nonsingular.experiments.run.sharing import run_shared
@@ -159,8 +159,9 @@ def _trains(network: str) -> Measure:
 def _library(results: xr.Dataset) -> Effect:
     effect = better(results, "library", "deterministic")
     unique = int(at_end(results, "unique_features", "library").max())
-    note = f"{effect.note}; up to {unique} distinct filters in a layer (1: these kernels treat all channels alike)"
-    return replace(effect, note=note)
+    if unique == 1:
+        raise NotMeasured("the kernels of this device treat all channels alike: there is no noise to break a symmetry")
+    return replace(effect, note=f"{effect.note}; up to {unique} distinct filters in a layer")
 
 
 TABLE = (

@@ -135,9 +135,12 @@ def _slope(width: int) -> Measure:
     return effect
 
 
-def _claim(id: str, width: int, statement: str, effect: Measure, region: Region, unit: str = POINTS) -> Claim:
+def _claim(
+    id: str, width: int, statement: str, effect: Measure, region: Region, unit: str = POINTS, ours: bool = False
+) -> Claim:
     """A claim about layers of one width, of networks of which the one with unique features had time to train."""
-    return claim("fig1", id, "§2.1, figures 1 and 5", statement, when_trained(effect, name(width, width)), region, unit)
+    guarded = when_trained(effect, name(width, width))
+    return claim("fig1", id, "§2.1, figures 1 and 5", statement, guarded, region, unit, ours)
 
 
 def _better(first: str, second: str) -> Measure:
@@ -162,6 +165,7 @@ def _claims(width: int) -> tuple[Claim, ...]:
                 f"{width} units copied from {f} do worse than {f} units alone (with copies minus without).",
                 _better(name(width, f), name(f, f)),
                 NEGATIVE,
+                ours=True,  # the text says that they may
             )
             for f in fewer
         ),

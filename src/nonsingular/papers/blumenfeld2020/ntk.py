@@ -183,6 +183,7 @@ CLAIMS = (
         _rank,
         Region(low=2.5),
         "rank",
+        ours=True,
     ),
 )
 

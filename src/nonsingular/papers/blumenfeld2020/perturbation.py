@@ -129,6 +129,7 @@ CLAIMS = (
         'Some of what breaks the symmetry passes an exact "1" layer (largest such part after over before).',
         _annihilated,
         Region(low=ROUNDING),
+        ours=True,
     ),
 )
 

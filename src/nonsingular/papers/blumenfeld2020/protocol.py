@@ -125,9 +125,19 @@ def when_trained(effect: Measure, *networks: str) -> Measure:
     return guarded
 
 
-def claim(item: str, name: str, source: str, statement: str, effect: Measure, region: Region, unit: str = "") -> Claim:
-    """A claim of an item of this paper."""
-    return Claim(f"blumenfeld2020/{item}/{name}", f"blumenfeld2020 {source}", statement, effect, region, unit)
+def claim(
+    item: str,
+    name: str,
+    source: str,
+    statement: str,
+    effect: Measure,
+    region: Region,
+    unit: str = "",
+    ours: bool = False,
+) -> Claim:
+    """A claim of an item of this paper, or a question of ours about it."""
+    id = f"blumenfeld2020/{item}/{name}"
+    return Claim(id, f"blumenfeld2020 {source}", statement, effect, region, unit, ours=ours)
 
 
 POINTS = "percentage points"

@@ -11,7 +11,7 @@ import xarray as xr
 
 from nonsingular import landscape
 from nonsingular.data import Task, prepare
-from nonsingular.experiments.claims import Claim, Effect, Region, difference, mean
+from nonsingular.experiments.claims import POSITIVE, Claim, Effect, Region, difference, mean
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.run.chunk import Row
 from nonsingular.experiments.run.workspace import Workspace
@@ -36,6 +36,21 @@ SIZES = {
 DECAYS = (0.0, 5e-4)
 LATE = 0.5
 """The last half of the path is late."""
+
+
+def random_walk(points: int) -> float:
+    """Share of variance that the first two principal components hold of a random walk in many dimensions.
+
+    The centred Gram matrix of its positions is the pseudo-inverse of a path graph's Laplacian, whose eigenvalues are
+    4 sin^2(pi k / 2 n) (Antognini and Sohl-Dickstein 2018): 76 % of a long walk.
+
+    Args:
+        points: positions of the walk, 3 at least.
+    """
+    variances = 1 / np.sin(np.pi * np.arange(1, points) / (2 * points)) ** 2
+    return float(variances[:2].sum() / variances.sum())
+
+
 RANDOM = 2 / np.pi
 """Mean absolute cosine of a step of random direction in the plane and the gradient."""
 
@@ -146,6 +161,12 @@ def live(results: xr.Dataset) -> Mapping[str, Any]:
     return {name: interactive.surface(plane, name) for plane, name in zip(*planes(results), strict=True)}
 
 
+def _beyond_a_walk(results: xr.Dataset, name: str) -> Effect:
+    share, walk = 100 * of(results, "in_plane", name), 100 * random_walk(results.sizes["epoch"])
+    note = f"path {float(share.mean()):.1f} %, random walk of {results.sizes['epoch']} points {walk:.1f} %"
+    return mean(share - walk, within=(-walk, 100 - walk), note=note)
+
+
 def _late(results: xr.Dataset, first: str, second: str) -> Effect:
     return difference(of(results, "late_crossing", first), of(results, "late_crossing", second), within=(-1, 1))
 
@@ -155,12 +176,12 @@ CLAIMS = (
         Claim(
             f"li2018/fig9/two-directions-{name}",
             "li2018 section 7.2",
-            "Two directions hold more than 40 % of the variance of the path, the least that the paper reports "
-            f"({name.replace('-', ' ')}).",
-            lambda r, name=name: mean(100 * of(r, "in_plane", name), within=(0, 100)),  # type: ignore[misc]
-            Region(low=40.0),
-            "%",
-            expected="40 to 90 %",
+            "Paths lie in few dimensions: two directions hold more of their variance than of a random walk with as "
+            f"many points ({name.replace('-', ' ')}; path minus walk).",
+            lambda r, name=name: _beyond_a_walk(r, name),  # type: ignore[misc]
+            POSITIVE,
+            "percentage points",
+            expected="40 to 90 % in two directions",
         )
         for name in ("small-batch", "small-batch-decay", "large-batch", "large-batch-decay")
     ),
@@ -185,12 +206,15 @@ CLAIMS = (
             lambda r, size=size: mean(of(r, "late_crossing", f"{size}-batch"), within=(0, 1)),  # type: ignore[misc]
             Region(high=RANDOM),
             "cosine",
+            ours=True,
         )
         for size in ("small", "large")
     ),
 )
 
 DIFFERS = (
+    "The paper says that 40 to 90 % of the variance lies in two directions. A random walk has 76 % there: paths "
+    "are held against a walk of as many points.",
     "The slides say that without weight decay paths often run in parallel with isocurves; what counts as that, a mean "
     "absolute cosine below the 0.64 of random directions, is ours.",
     "Components are those of all parameters, normalisation's included; running statistics stay those of the end.",
