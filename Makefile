@@ -6,12 +6,15 @@ BIN := $(VENV)/bin
 BENCH ?= .venv-bench
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test suite lint bench lock clean
 
 demo: $(STAMP)  ## train four kinds of 20-layer networks on digits and report
 	$(BIN)/nonsingular demo
 
-test: $(STAMP) lint  ## lint, types and the whole test suite, one thread a process
+test: $(STAMP)  ## lint, types and the whole test suite, side by side
+	$(MAKE) --jobs 2 lint suite
+
+suite: $(STAMP)  # one thread a process
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 lint: $(STAMP)

@@ -16,7 +16,10 @@ def _quiet_machine(tmp_path_factory):
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
     os.fsync = lambda fd: None  # what tests write need not outlive a power cut
-    os.environ["NONSINGULAR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # real images are decoded once for all workers
+    os.environ["NONSINGULAR_CACHE"] = str(folder / "cache")
 
 
 @pytest.fixture(scope="session")
