@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -12,12 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 import xarray as xr
 
 from nonsingular import cli
 from nonsingular.errors import InputError
 from nonsingular.files import LOCK, held, is_empty, write_whole
+from processes import Started
 
 KILLS = 5  # of each command: 20 in all
 
@@ -39,37 +38,18 @@ def build():
 """
 
 
-@pytest.fixture(scope="module")
-def server():
-    """Starts processes that have all libraries loaded, so that a kill hits the work and not the imports."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["nonsingular.cli", "nonsingular.experiments.run.study", "matplotlib.figure", __name__]
-    )
-    return context
+def started(arguments, folder):
+    """A process that has all libraries loaded, so that a kill hits the work and not the imports."""
+    logs = folder.with_name(f"{folder.name}-logs")
+    logs.mkdir(exist_ok=True)
+    return Started([*arguments, "--out", folder], logs)
 
 
-def _run(arguments, folder):
-    torch.set_num_threads(1)
-    sys.stdout = sys.stderr = folder.with_suffix(".log").open("a", buffering=1)
-    try:
-        cli.main([*arguments, "--out", str(folder)])  # as a user's shell enters it, with its promise about Ctrl-C
-    except SystemExit as end:
-        os._exit(int(end.code or 0))
-
-
-def started(server, arguments, folder):
-    process = server.Process(target=_run, args=(arguments, folder))
-    process.start()
-    return process
-
-
-def finished(server, arguments, folder):
+def finished(arguments, folder):
     """Seconds that a run took to its end."""
     began = time.monotonic()
-    process = started(server, arguments, folder)
-    process.join(200)
-    assert process.exitcode == 0, folder.with_suffix(".log").read_text()
+    status, _, said = started(arguments, folder).end()
+    assert status == 0, said
     return time.monotonic() - began
 
 
@@ -83,39 +63,38 @@ def numbers(folder: Path):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_killed_at_random_moments_and_resumed(command, server, tmp_path):
+def test_killed_at_random_moments_and_resumed(command, tmp_path):
     target = tmp_path / "model.py"
     target.write_text(TARGET)
     arguments = [f"{target}:build" if a == "TARGET" else a for a in COMMANDS[command]]
-    takes = finished(server, arguments, tmp_path / "whole")
+    takes = finished(arguments, tmp_path / "whole")
     draw = random.Random(command)
     names = (tmp_path / f"killed-{i}" for i in itertools.count())
     folder, killed, begun = next(names), 0, False
     while killed < KILLS:
         resume = ["--resume"] if begun else []
-        process = started(server, [*arguments, *resume], folder)
-        process.join(draw.uniform(0.05, 0.8 * takes))
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            killed += 1
-        assert process.exitcode in (0, -signal.SIGKILL), folder.with_suffix(".log").read_text()
+        command = started([*arguments, *resume], folder)
+        command.process.join(draw.uniform(0.05, 0.8 * takes))
+        if command.running():
+            command.send(signal.SIGKILL)
+        status, _, said = command.end()
+        killed += status == -signal.SIGKILL
+        assert status in (0, -signal.SIGKILL), said
         begun = folder.exists() and not is_empty(folder)
-        if process.exitcode == 0:  # it was done before the kill came: begin another
+        if status == 0:  # it was done before the kill came: begin another
             assert numbers(folder) == numbers(tmp_path / "whole")
             folder, begun = next(names), False
-    finished(server, [*arguments, *(["--resume"] if begun else [])], folder)
+    finished([*arguments, *(["--resume"] if begun else [])], folder)
     assert numbers(folder) == numbers(tmp_path / "whole")
 
 
-def test_interrupt_ends_soon_and_keeps_what_is_done(server, tmp_path):
+def test_interrupt_ends_soon_and_keeps_what_is_done(tmp_path):
     arguments = ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--runs", "2", "--epochs", "400"]
-    process = started(server, arguments, tmp_path / "o")
+    command = started(arguments, tmp_path / "o")
     while not (tmp_path / "o" / "results.zarr" / "train_accuracy" / "c").exists():
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
-    process.join(60)
-    assert process.exitcode == 130
+    command.send(signal.SIGINT)
+    assert command.end()[0] == 130
     kept = xr.open_zarr(tmp_path / "o" / "results.zarr", consolidated=False).load()
     assert kept.train_accuracy.isel(epoch=0).notnull().any()
 

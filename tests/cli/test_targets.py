@@ -1,8 +1,6 @@
 """TARGETs of the command line, and ``nonsingular spectrum``."""
 
 import json
-import os
-import subprocess
 import sys
 
 import pytest
@@ -11,6 +9,7 @@ import typer
 from torch import nn
 from torch.nn import functional as F
 
+import processes
 from nonsingular import cli
 from nonsingular.cli.targets import Target, bring, load_batches
 from nonsingular.curvature import Hessian, spectrum
@@ -296,17 +295,15 @@ def test_a_model_class_of_the_users_own_file_in_a_fresh_process(tmp_path, name):
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(60, 8, generator=generator)
     torch.save([(inputs, (inputs[:, 0] > 0).long())], tmp_path / "mine.pt")
-    done = subprocess.run(
-        [sys.executable, "-m", "nonsingular", name, "mine.py:build", "--batches", "mine.pt", *COMMANDS[name], "--json"],
-        capture_output=True, text=True, cwd=tmp_path, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
+    arguments = [name, "mine.py:build", "--batches", "mine.pt", *COMMANDS[name], "--json"]
+    status, out, said = processes.run(arguments, tmp_path, tmp_path)
+    assert status == 0, said
+    document = json.loads(out)
     if name == "diagnose":
         assert document["findings"][0]["kind"] == "vanishing-signal"
         assert len(document["proof"]["trials"]) > 1
         assert len(document["proof"]["untreated"]["loss"]) == 2
-    assert "building" in done.stderr
+    assert "building" in said
 
 
 def test_spectrum_command_complains_in_one_line(tmp_path, capsys):

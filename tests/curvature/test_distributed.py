@@ -9,6 +9,7 @@ from torch import nn
 
 from nonsingular.curvature import Distributed, GaussNewton, Hessian, spectrum
 from nonsingular.errors import InputError
+from processes import server
 
 WORLD = 2
 
@@ -77,7 +78,8 @@ def _process(rank, folder):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gloo")
-    mp.spawn(_process, (str(folder),), WORLD)
+    server()  # whose processes have loaded the libraries
+    mp.start_processes(_process, (str(folder),), WORLD, start_method="forkserver")
     return folder
 
 

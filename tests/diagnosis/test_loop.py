@@ -4,10 +4,7 @@ import contextlib
 import copy
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from loop_programs import PROGRAMS, broken
 from torch import nn
 
 import nonsingular as ns
+import processes
 from nonsingular.diagnosis import rules
 from nonsingular.diagnosis.loop import Observer, judged, script, tapped
 from nonsingular.errors import InputError
@@ -238,27 +236,24 @@ if __name__ == "__main__":
 def command(folder, *arguments, ending="pass"):
     (folder / "helper.py").write_text("width = 4\n")
     (folder / "train.py").write_text(SHORT.replace("END", ending))
-    return subprocess.run(
-        [sys.executable, "-m", "nonsingular", "watch", "train.py", *arguments],
-        cwd=folder, capture_output=True, text=True, timeout=120, env={**os.environ, "COLUMNS": "80"},
-    )  # fmt: skip
+    return processes.run(["watch", "train.py", *arguments], folder, folder, COLUMNS="80")
 
 
 def test_a_script_runs_as_itself(tmp_path):
-    done = command(tmp_path, "--epochs", "3", "--", "--steps", "no number", ending="sys.exit(3)")
-    assert "arguments ['--epochs', '3', '--steps', 'no number'] True" in done.stdout
-    assert "30 steps, SGD" in done.stdout
-    assert "nothing wrong found" in done.stdout
-    assert done.returncode == 3
+    status, out, _ = command(tmp_path, "--epochs", "3", "--", "--steps", "no number", ending="sys.exit(3)")
+    assert "arguments ['--epochs', '3', '--steps', 'no number'] True" in out
+    assert "30 steps, SGD" in out
+    assert "nothing wrong found" in out
+    assert status == 3
 
 
 def test_json_is_all_that_is_printed(tmp_path):
-    done = command(tmp_path, "--steps", "7", "--json", ending="import os; os.system('echo from a child')")
-    document = json.loads(done.stdout)
+    status, out, said = command(tmp_path, "--steps", "7", "--json", ending="import os; os.system('echo from a child')")
+    document = json.loads(out)
     assert document["loop"]["steps"] == 7
     assert document["findings"] == []
-    assert document["status"] == done.returncode == 0
-    assert "arguments []" in done.stderr
+    assert document["status"] == status == 0
+    assert "arguments []" in said
 
 
 def test_a_scripts_own_error_is_told_as_its_own(tmp_path, capsys):

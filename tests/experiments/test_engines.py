@@ -18,6 +18,7 @@ from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.networks import NetworkSpec
 from nonsingular.training import Member, Trainer, TrainingSpec
+from processes import server
 
 SPEC = Spec(
     "test/engines",
@@ -65,6 +66,13 @@ def assert_everything_once(delivered):
     assert len(delivered) == len(set(delivered)) == 4 * (SPEC.training.epochs + 1)
 
 
+@pytest.fixture
+def quick_start(monkeypatch):
+    """Processes that have loaded the libraries; they get what they work on as those of ``spawn`` do."""
+    monkeypatch.setattr(torch.multiprocessing, "get_context", lambda _: server())
+
+
+@pytest.mark.usefixtures("quick_start")
 def test_several_devices(whole, tmp_path, monkeypatch, delivered):
     monkeypatch.setattr(engines, "open_engine", lambda _: engines.devices(["cpu", "cpu"]))
     progress = Counter()
@@ -74,6 +82,7 @@ def test_several_devices(whole, tmp_path, monkeypatch, delivered):
     assert progress.done == progress.total > 0
 
 
+@pytest.mark.usefixtures("quick_start")
 def test_kept_weights_and_protocols_of_single_networks_on_every_engine(tmp_path, monkeypatch):
     slower = {"training": {"residual": {"learning_rate": 1e-3}}}
     spec = dataclasses.replace(SPEC, runs=2, keep="epochs", settings=slower)
@@ -96,6 +105,7 @@ def test_kept_weights_and_protocols_of_single_networks_on_every_engine(tmp_path,
             assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.usefixtures("quick_start")
 def test_another_engine_finishes_what_one_began(whole, tmp_path, monkeypatch):
     step = Trainer._step
     left = iter(range(30))

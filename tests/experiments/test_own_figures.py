@@ -3,8 +3,6 @@
 import json
 import logging
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ import torch
 import xarray as xr
 from torch import nn
 
+import processes
 from nonsingular import cli
 from nonsingular.errors import InputError
 from nonsingular.experiments.report.comparing import compare
@@ -112,12 +111,10 @@ def test_another_source_is_another_spec(finished, home, tmp_path, capsys):
     folder, _ = finished
     (tmp_path / "widths.py").write_text("WIDTH = 6\n")
     (tmp_path / "figures_of_mine.py").write_text(FILE.replace("torch.relu(self.first", "torch.tanh(self.first"))
-    command = [sys.executable, "-m", "nonsingular", "reproduce", str(tmp_path / "figures_of_mine.py") + ":FIGURE"]
-    done = subprocess.run(
-        [*command, "--scale", "laptop", "--runs", "3", "--resume", "--out", str(folder)], capture_output=True, text=True
-    )
-    assert done.returncode == 2
-    assert "another spec" in done.stderr
+    command = ["reproduce", str(tmp_path / "figures_of_mine.py") + ":FIGURE", "--scale", "laptop", "--runs", "3"]
+    status, _, said = processes.run([*command, "--resume", "--out", folder], tmp_path)
+    assert status == 2
+    assert "another spec" in said
 
 
 def test_it_runs_on_ray(finished, tmp_path):

@@ -2,10 +2,7 @@
 
 import importlib.util
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -13,6 +10,7 @@ import torch
 
 from nonsingular import cli
 from nonsingular.training import Store
+from processes import Started
 
 MODEL = """
 import torch
@@ -200,15 +198,13 @@ def test_results_are_not_overwritten_and_resume_draws_again(capsys, here):
 
 def test_an_interrupted_surface_goes_on(capsys, here):
     arguments = ["mine.py:slow", "--exact", "--grid", "11", "--samples", "100", "--json"]
-    command = [sys.executable, "-m", "nonsingular", "landscape", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    started = Started(["landscape", *arguments], here)
     points = here / "out" / "landscape" / "points-0.npz"
-    while not points.exists() and started.poll() is None:
+    while not points.exists() and started.running():
         time.sleep(0.05)
-    started.send_signal(signal.SIGINT)
-    _, error = started.communicate(timeout=60)
-    assert started.returncode == 130, error
+    started.send(signal.SIGINT)
+    status, _, error = started.end()
+    assert status == 130, error
     assert "--resume" in error
     assert not (here / "out" / "landscape" / "landscape.json").exists()
     assert json.loads(landscape(capsys, *arguments, "--resume"))["evaluated"] == [121]

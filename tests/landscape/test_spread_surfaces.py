@@ -14,6 +14,7 @@ from torch import nn
 
 from nonsingular import landscape
 from nonsingular.errors import InputError
+from processes import server
 
 WORLD = 2
 SPREAD = {"mean": F.cross_entropy, "sum": lambda o, t: F.cross_entropy(o, t, reduction="sum")}
@@ -77,7 +78,8 @@ def _stopped(mine, path, first):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gloo")
-    mp.spawn(_process, (str(folder),), WORLD)
+    server()  # whose processes have loaded the libraries
+    mp.start_processes(_process, (str(folder),), WORLD, start_method="forkserver")
     return folder
 
 

@@ -1,10 +1,8 @@
 """The search through the command line: what it leaves, what it refuses, and that stopping it changes nothing."""
 
 import json
-import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 
@@ -19,6 +17,7 @@ from nonsingular.search.numbers import applied
 from nonsingular.search.proposals import Proposals
 from nonsingular.search.run import paper_values
 from nonsingular.training import BiasPenalty, Member, TrainingSpec
+from processes import Started
 
 optuna = pytest.importorskip("optuna")
 
@@ -119,17 +118,12 @@ def test_a_killed_search_goes_on(finished, capsys, tmp_path):
     """Killed while a round is trained: its trials are RUNNING in the study, and end as if nothing had happened."""
     out = tmp_path / "o"
     command = [*SMALL, "--trials", "5", "--at-once", "2", "--out", str(out)]
-    started = subprocess.Popen(
-        [sys.executable, "-m", "nonsingular", *command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    started = Started(command, tmp_path)
     while not (out / "trials" / "0000" / "0" / "checkpoints").exists():  # until the first round is being trained
-        assert started.poll() is None
+        assert started.running()
         time.sleep(0.05)
-    started.send_signal(signal.SIGKILL)
-    started.wait(timeout=60)
+    started.send(signal.SIGKILL)
+    assert started.end()[0] == -signal.SIGKILL
     states = [s for (s,) in sqlite3.connect(out / "study.db").execute("SELECT state FROM trials")]
     assert "RUNNING" in states
     assert found(capsys, *command, "--resume") == kept(finished)

@@ -1,0 +1,60 @@
+"""Commands in processes of their own, without the seconds that importing the libraries takes in each."""
+
+import contextlib
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+
+from nonsingular import cli
+
+PRELOADED = ["nonsingular.cli.app", "nonsingular.experiments.run.study", "matplotlib.figure", "torch._dynamo", __name__]
+
+
+def server():
+    """Forks processes from one that has loaded the libraries and done nothing else."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+class Started:
+    """``nonsingular ARGUMENTS``, started in a folder, with its output in files."""
+
+    def __init__(self, arguments, logs: Path, folder: Path | None = None, **environment: str) -> None:
+        self.logs = [logs / name for name in ("stdout.txt", "stderr.txt")]
+        arguments = [str(a) for a in arguments]
+        self.process = server().Process(target=_run, args=(arguments, folder or Path.cwd(), self.logs, environment))
+        self.process.start()
+
+    def running(self) -> bool:
+        return self.process.exitcode is None
+
+    def send(self, signal: int) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(self.process.pid, signal)
+
+    def end(self, timeout: float = 300) -> tuple[int, str, str]:
+        """Exit status, standard output and standard error, once it is over."""
+        self.process.join(timeout)
+        status = self.process.exitcode
+        if status is None:
+            self.process.kill()
+        assert status is not None, f"not done within {timeout} s: {self.logs[1].read_text()}"
+        return status, *(path.read_text() for path in self.logs)
+
+
+def run(arguments, logs: Path, folder: Path | None = None, **environment: str) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of ``nonsingular ARGUMENTS``."""
+    return Started(arguments, logs, folder, **environment).end()
+
+
+def _run(arguments, folder, logs, environment):
+    os.chdir(folder)
+    os.environ.update(environment)
+    for descriptor, path in enumerate(logs, start=1):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, descriptor)
+        os.close(file)
+    sys.stdout, sys.stderr = (open(d, "w", buffering=1, closefd=False) for d in (1, 2))  # noqa: SIM115
+    cli.main(arguments)
