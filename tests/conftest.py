@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nonsingular.cli import progress
 from nonsingular.data import Task
 
 ROOT = Path(__file__).parents[1]
@@ -12,10 +13,14 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_machine(tmp_path_factory):
-    """One thread a process (tests run in parallel), a cache of their own, and no waiting until a disk has written."""
+    """One thread a process (tests run in parallel), a cache of their own, and no waiting until a disk has written.
+
+    What is slow on a busy machine says nothing of it: messages are one line there as well.
+    """
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
     os.fsync = lambda fd: None  # what tests write need not outlive a power cut
+    progress.SECONDS = 3600.0
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # real images are decoded once for all workers

@@ -256,6 +256,10 @@ def test_compare_on_the_command_line(tmp_path, capsys):
     assert {p.name for p in (tmp_path / "o").glob("comparison.*")} >= {"comparison.png", "comparison.svg"}
     assert cli.run(["compare", str(a), str(b), "--out", str(tmp_path / "o")]) == 0
     assert "B minus A" in capsys.readouterr().out
+    assert cli.run(["compare", str(a), str(b), "--out", str(a / "claims.json")]) == 2
+    said = capsys.readouterr().err
+    assert "claims.json is a file" in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
