@@ -110,7 +110,8 @@ def test_the_second_process_says_who_holds_the_folder(capsys, tmp_path):
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert holder.stdout.readline() == "held\n"
-    arguments = ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--runs", "2", "--epochs", "1", "--out", str(out)]
+    smallest = ["--scale", "smoke", "--runs", "2", "--epochs", "1", "--networks", "plain"]
+    arguments = ["reproduce", "orhan2018/fig6", *smallest, "--out", str(out)]
     assert cli.run(arguments) == 2
     error = capsys.readouterr().err
     assert f"{out} is being written by process {holder.pid} on " in error
