@@ -16,7 +16,44 @@ from nonsingular.errors import InputError
 from nonsingular.experiments.report.comparing import compare
 from nonsingular.experiments.run import archive
 from nonsingular.networks import NetworkSpec, OwnNetwork, build
+from nonsingular.plots.comparison import comparison
+from nonsingular.plots.curves import Panel, over_epochs
+from nonsingular.plots.style import GREY, colour, line, palette
 from nonsingular.training import Member
+
+NAMES = [f"mine {n}" for n in range(20)]
+
+
+def looks(names, drawn):
+    with palette(names):
+        return {name: (colour(name), line(name)) for name in drawn}
+
+
+def test_networks_of_your_own_are_told_apart():
+    """All pairs differ, known networks keep their colours and nobody else has them, whatever is drawn first."""
+    known = ["plain", "residual", "dropout"]
+    found = looks([*NAMES, *known], [*NAMES, *known])
+    assert len(set(found.values())) == len(found)
+    assert {name: found[name][0] for name in known} == {name: colour(name) for name in known}
+    few = [*NAMES[:5], *known]
+    assert len({tone for tone, _ in looks(few, few).values()}) == len(few)  # by colour alone, while there are colours
+    assert looks([*NAMES, *known], NAMES[::-1]) == {name: found[name] for name in NAMES}
+    unforeseen = looks([], NAMES)
+    assert len(set(unforeseen.values())) == len(NAMES)
+
+
+def test_figures_draw_networks_of_your_own_apart():
+    """The names "shallow" and "deep" are those of docs/extending.md."""
+    values = xr.DataArray(np.random.default_rng(0).random((2, 3, 2)), dims=("network", "run", "epoch"))
+    results = xr.Dataset({"loss": values}).assign_coords(network=["shallow", "deep"], run=range(3), epoch=range(2))
+    figure = over_epochs(results, [Panel("loss", "loss (nats)")], "t")
+    rows = [
+        {"variable": "loss", "label": "loss (nats)", "network": n, "value": 1.0, "interval": (0.5, 1.5)} for n in NAMES
+    ]
+    for drawn in (figure, comparison(rows[:5], "t")):
+        lines = [c for c in drawn.axes[0].lines if c.get_color() != GREY]
+        assert len({c.get_color() for c in lines}) == (2 if drawn is figure else 5)
+
 
 FILE = """
 import torch

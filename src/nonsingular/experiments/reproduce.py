@@ -27,6 +27,7 @@ from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec, digest
 from nonsingular.files import LOCK, clear, held, is_empty, to_json, write_figure, write_whole
 from nonsingular.intervals import ERROR, erring_with
+from nonsingular.plots.style import palette
 from nonsingular.training import Store
 
 if TYPE_CHECKING:
@@ -190,8 +191,10 @@ def publish(experiment: Experiment, results: xr.Dataset, folder: Path) -> Outcom
     spec = _kept_spec(folder / "spec.json")
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    for name, figure in experiment.draw(results).items():
-        write_figure(figures, name, figure)
+    networks = results.network.values if "network" in results.coords else ()
+    with palette(map(str, networks)):  # of all figures: a network looks the same in each
+        for name, figure in experiment.draw(results).items():
+            write_figure(figures, name, figure)
     data = str(spec["data"]["name"]) if spec.get("data") else "none"
     looked = looks.read(folder)
     with erring_with(looked.error if looked else ERROR):

@@ -22,7 +22,7 @@ def comparison(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     networks = list(dict.fromkeys(row["network"] for row in rows))
     columns = min(len(variables), 4)
     lines = -(-len(variables) // columns)
-    with style():
+    with style(networks):
         figure = new_figure(1.2 + 2.6 * columns, 1.1 + lines * (0.7 + 0.3 * len(networks)))
         axes = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
         for ax, variable in zip(axes, variables, strict=False):

@@ -46,7 +46,7 @@ def over_epochs(results: xr.Dataset, panels: Sequence[Panel], title: str, group:
         title: above all panels.
         group: the dimension whose labels are the curves.
     """
-    with style():
+    with style(map(str, results[group].values)):
         figure = new_figure(max(3.6 * len(panels), NARROWEST), 3.2)
         for ax, panel in zip(_axes(figure, len(panels)), panels, strict=True):
             values = results[panel.variable]
@@ -59,7 +59,7 @@ def over_epochs(results: xr.Dataset, panels: Sequence[Panel], title: str, group:
 
 def over_layers(results: xr.Dataset, panel: Panel, epochs: Sequence[int], title: str, group: str = "network") -> Figure:
     """One panel an epoch, a variable against the layer, one curve a network."""
-    with style():
+    with style(map(str, results[group].values)):
         figure = new_figure(max(3.6 * len(epochs), NARROWEST), 3.2)
         axes = _axes(figure, len(epochs), sharey=True)
         for ax, epoch in zip(axes, epochs, strict=True):

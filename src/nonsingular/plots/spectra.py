@@ -10,7 +10,7 @@ import xarray as xr
 
 from nonsingular.curvature import Spectrum
 from nonsingular.curvature.moments import PARAMETERS, Mixture
-from nonsingular.plots.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, colour, new_figure, style
+from nonsingular.plots.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, colour, line, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +27,7 @@ def density(spectra: Mapping[str, Spectrum], title: str = "Hessian spectrum") ->
         title: above the axes.
     """
     window = next(iter(spectra.values())).window
-    with style():
+    with style(spectra):
         figure = new_figure(7.2, 4.2)
         ax = figure.subplots()
         reach = max(_reach(s) for s in spectra.values())
@@ -36,7 +36,7 @@ def density(spectra: Mapping[str, Spectrum], title: str = "Hessian spectrum") ->
             values = s.density(grid)
             # Less than a thousandth of one eigenvalue is the tail of a smoothing kernel.
             shown = np.where(values * np.hypot(grid, window) * s.parameters > FLOOR, values, np.nan)
-            ax.plot(grid, shown, color=colour(label), label=f"{label}: {_in_words(s)}")
+            ax.plot(grid, shown, color=colour(label), linestyle=line(label), label=f"{label}: {_in_words(s)}")
         _finish(figure, ax, grid, window, title)
         return figure
 
@@ -62,7 +62,7 @@ def fitted(results: xr.Dataset, title: str, window: float = 0.1) -> Figure:
                 continue
             values = np.stack([Mixture(*row).pdf(grid) for row in rows])
             middle = values.mean(0)
-            ax.plot(grid, middle, color=colour(network), label=f"{network}, {len(rows)} runs")
+            ax.plot(grid, middle, color=colour(network), linestyle=line(network), label=f"{network}, {len(rows)} runs")
             if len(rows) > 1:
                 error = values.std(0, ddof=1) / np.sqrt(len(rows))
                 low = np.maximum(middle - error, 1e-3 * middle)  # the axis is logarithmic

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -74,20 +75,60 @@ _SERIES = (
 for _names in _SERIES:
     _levels = [round(0xC8 * i / (len(_names) - 1)) for i in range(len(_names))]
     _COLOURS |= {_name: f"#{_level:02X}{_level:02X}{_level:02X}" for _name, _level in zip(_names, _levels, strict=True)}
-_SPARE = (PURPLE, SKY, YELLOW, GREY, ORANGE, BLACK)
+Dashes = str | tuple[float, tuple[float, ...]]
+
+# Networks of a user's own: every colour with the first dashes before any with the second. Those that say "residual" and
+# the like in the papers' figures come last; grey is for zero lines and the like.
+_SPARE = (PURPLE, ORANGE, SKY, BLACK, YELLOW, GREEN, BLUE, VERMILION)
+_DASHES: tuple[Dashes, ...] = ("-", "--", "-.", (0, (1, 1.5)))
+_LOOKS = tuple((tone, dashes) for dashes in _DASHES for tone in _SPARE)
+_GIVEN: ContextVar[dict[str, tuple[str, Dashes]] | None] = ContextVar("looks of unknown names", default=None)
+
+
+@contextmanager
+def palette(names: Iterable[str] = ()) -> Iterator[None]:
+    """Within this context names that the table of colours lacks look different from each other, and keep their look.
+
+    Args:
+        names: of the networks that figures will show, in order; known colours among them are not given to others while
+            there are free ones. Others get the next look when they are first drawn.
+    """
+    names = list(names)
+    taken = {_COLOURS[name] for name in names if name in _COLOURS}
+    given: dict[str, tuple[str, Dashes]] = {}
+    looks = [*(look for look in _LOOKS if look[0] not in taken), *(look for look in _LOOKS if look[0] in taken)]
+    for name in names:
+        if name not in _COLOURS and name not in given:
+            given[name] = looks[len(given) % len(looks)]
+    token = _GIVEN.set(given)
+    try:
+        yield
+    finally:
+        _GIVEN.reset(token)
+
+
+def _look(network: str) -> tuple[str, Dashes]:
+    """Of a name that the table lacks: the palette's, or a fixed one where there is no palette."""
+    given = _GIVEN.get()
+    if given is None:
+        return _LOOKS[sum(map(ord, network)) % len(_SPARE)]
+    if network not in given:
+        used = set(given.values())
+        given[network] = next((look for look in _LOOKS if look not in used), _LOOKS[len(given) % len(_LOOKS)])
+    return given[network]
 
 
 def colour(network: str) -> str:
-    """The colour of a network's curve, the same in every figure; unknown names get a fixed one of the spare colours."""
-    return _COLOURS.get(network) or _SPARE[sum(map(ord, network)) % len(_SPARE)]
+    """The colour of a network's curve, the same in every figure; of unknown names it is the `palette`'s."""
+    return _COLOURS.get(network) or _look(network)[0]
 
 
-def line(network: str) -> str | tuple[float, tuple[float, ...]]:
+def line(network: str) -> Dashes:
     """The line style of a network's curve: variants of one architecture often lie on each other."""
-    return _LINES.get(network, "-")
+    return _LINES.get(network, "-") if network in _COLOURS else _look(network)[1]
 
 
-_LINES: dict[str, str | tuple[float, tuple[float, ...]]] = {
+_LINES: dict[str, Dashes] = {
     "bias-regularised": "--",
     "bias-regularised+bn": (0, (1, 1.5)),
     "bias-l2": "-.",
@@ -111,11 +152,11 @@ _RC: dict[Any, Any] = {
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Within this context every matplotlib figure has the project's look."""
+def style(names: Iterable[str] = ()) -> Iterator[None]:
+    """Within this context every matplotlib figure has the project's look, and a `palette` unless one holds."""
     import matplotlib as mpl
 
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(_RC), nullcontext() if _GIVEN.get() is not None else palette(names):
         yield
 
 
