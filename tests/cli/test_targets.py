@@ -125,6 +125,24 @@ def test_batches(source, tmp_path):
         load_batches(model, "digits", path, None, "unit", 50)
 
 
+def test_a_model_that_takes_no_digits_is_told_both_attempts_and_what_to_bring():
+    """The error of each shape, each short, whatever the library wrote; one line."""
+
+    class Cifar(nn.Module):
+        def forward(self, x):
+            if x.dim() == 4:
+                raise ValueError(f"three channels, not {x.shape[1]}: " + "a long story " * 100 + "\nwith more lines")
+            raise ValueError(f"no rows of {x.shape[1]}")
+
+    with pytest.raises(InputError, match=r"images: three channels, not 1: .* flattened: no rows of 64") as caught:
+        load_batches(Cifar(), None, None, None, "unit", 10)
+    told = str(caught.value)
+    assert "--data cifar10" in told
+    assert "--batches FILE" in told
+    assert "\n" not in told
+    assert len(told) < 600
+
+
 CLASSES, NUMBERS = torch.tensor([0, 2, 1, 1]), torch.randn(4)
 
 

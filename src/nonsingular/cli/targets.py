@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import random
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from nonsingular.diagnosis.loop import Rehearsal
 
 FORM = "package.module:factory or file.py:factory"
+REASON = 160  # characters quoted of an error beside another
 Batches = list[Any]
 LossFn = Callable[..., Tensor]
 
@@ -279,16 +281,22 @@ def load_batches(
     task = prepare(spec, data_dir)
     shape = load(spec.name, data_dir).train.shape[1:]
     images = task.train_inputs.view(-1, *shape)
+    reasons: list[str] = []
     for inputs in (images, task.train_inputs):
         try:
             with torch.no_grad():
                 model(inputs[:2])
         except Exception as error:
-            reason = _first_line(error)
+            reasons.append(textwrap.shorten(_first_line(error), REASON, placeholder=" ..."))
         else:
             return [(inputs, task.train_labels)]
     size = " x ".join(map(str, images.shape[1:]))
-    raise InputError(f"the model takes {spec.name} neither as {size} images nor flattened: {reason}")
+    others = " or ".join(name for name in ("cifar10", "mnist", "digits") if name != spec.name)
+    raise InputError(
+        f"the model takes {spec.name} neither as {size} images nor flattened to {task.train_inputs.shape[1]} "
+        f"numbers (images: {reasons[0]}; flattened: {reasons[1]}); name data that it takes, as in --data {others}, or "
+        "bring your own batches: --batches FILE, a torch.save of a list of (inputs, targets)"
+    )
 
 
 def described(data: str | None, batches: Path | None, scaling: str) -> dict[str, str]:
