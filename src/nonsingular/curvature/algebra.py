@@ -55,6 +55,16 @@ class Symmetric(ABC):
         """Which entries belong to which parameter; None for operators that are not over parameters."""
         return None
 
+    def __repr__(self) -> str:
+        """Kind, size and dtype, and what else a kind has to say."""
+        size = " x ".join(map(str, self.shape))
+        told = ", ".join([size, str(self.dtype).removeprefix("torch."), *self._told()])
+        return f"{type(self).__name__}({told})"
+
+    def _told(self) -> Sequence[str]:
+        """What ``repr`` says beside size and dtype."""
+        return ()
+
     @abstractmethod
     def _product(self, v: Float[Tensor, "P *columns"]) -> Float[Tensor, "P *columns"]:
         """The product with a vector or a block of the operator's dtype, on its device."""
@@ -225,6 +235,10 @@ class Combination(Symmetric):
         """Of the first term."""
         return self.terms[0][1].layout
 
+    def _told(self) -> Sequence[str]:
+        terms = [f"{factor:g} * {type(operator).__name__}" for factor, operator in self.terms]
+        return [" + ".join([*terms, *([f"{self.shift:g}"] if self.shift else [])])]
+
     def _product(self, v: Tensor) -> Tensor:
         total = self.shift * v
         for factor, operator in self.terms:
@@ -286,6 +300,9 @@ class Part(Symmetric):
     def layout(self) -> Layout:
         """Of the part."""
         return self._layout
+
+    def _told(self) -> Sequence[str]:
+        return [f"of a {type(self.whole).__name__} of {self.whole.shape[0]}"]
 
     def _product(self, v: Tensor) -> Tensor:
         padded = v.new_zeros(self.whole.shape[0], *v.shape[1:])

@@ -110,6 +110,10 @@ class Curvature(Recorded, Symmetric):
         """Which entries of a vector belong to which parameter."""
         return Layout(self.problem.names, tuple(p.shape for p in self.problem.params))
 
+    def _told(self) -> Sequence[str]:
+        number = len(self.problem.batches)
+        return [f"{number} batch{'' if number == 1 else 'es'}"]
+
     def _product(self, v: Float[Tensor, "P *columns"]) -> Float[Tensor, "P *columns"]:
         return self._vector_product(v) if v.dim() == 1 else self._block_product(v)
 

@@ -73,6 +73,12 @@ class PopulationHessian(Recorded):
         """``(run, P, P)``."""
         return (self.runs, self.problem.size, self.problem.size)
 
+    def __repr__(self) -> str:
+        """Kind, size, dtype and number of batches."""
+        size, dtype = " x ".join(map(str, self.shape)), str(self.dtype).removeprefix("torch.")
+        number = len(self.problem.batches)
+        return f"PopulationHessian({size}, {dtype}, {number} batch{'' if number == 1 else 'es'})"
+
     def __matmul__(self, V: Float[Tensor, "run P *columns"]) -> Float[Tensor, "run P *columns"]:
         if V.dim() not in (2, 3) or tuple(V.shape[:2]) != self.shape[:2]:
             raise InputError(f"expected [{self.runs}, {self.shape[1]}] or [.., .., k], got {list(V.shape)}")
