@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import inspect
 import io
 import json
 import re
@@ -18,6 +19,7 @@ import nonsingular as ns
 import processes
 from nonsingular.diagnosis import rules
 from nonsingular.diagnosis.loop import Observer, judged, script, tapped
+from nonsingular.diagnosis.loop.between import Output
 from nonsingular.errors import InputError
 
 CASES = [
@@ -69,6 +71,99 @@ def test_the_line_and_the_parameters_are_named(tmp_path):
     assert found.findings[0].layers == ("head.weight", "head.bias")
     line = source.splitlines().index("optimizer = torch.optim.AdamW(groups)") + 1
     assert found.findings[0].where.endswith(f"train.py:{line}")
+
+
+BETWEEN = """import torch
+import torch.nn.functional as F
+from torch import nn
+
+torch.manual_seed(0)
+x = torch.randn(128, 10)
+y = (x @ torch.randn(10, 5)).argmax(1)
+model = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 5))
+opt = torch.optim.Adam(model.parameters(), 1e-2)
+for i in range(24):
+    xb, yb = x[i % 4 :: 4], y[i % 4 :: 4]
+    opt.zero_grad()
+    loss = LOSS
+    loss.backward()
+    opt.step()
+"""
+
+
+@pytest.mark.parametrize(
+    ("loss", "kind"),
+    [
+        ("nn.CrossEntropyLoss()(model(xb).softmax(1), yb)", "probabilities-as-logits"),
+        ("F.cross_entropy(F.softmax(model(xb), 1), yb)", "probabilities-as-logits"),
+        ("F.cross_entropy(torch.sigmoid(model(xb)), yb)", "probabilities-as-logits"),
+        ("nn.NLLLoss()(nn.Softmax(dim=-1)(model(xb)), yb)", "probabilities-as-logits"),
+        (
+            "F.binary_cross_entropy_with_logits(model(xb).sigmoid(), F.one_hot(yb, 5).float())",
+            "probabilities-as-logits",
+        ),
+        ("nn.BCEWithLogitsLoss()(torch.sigmoid(model(xb))[:, 0], (yb > 1).float())", "probabilities-as-logits"),
+        ("F.cross_entropy(F.relu(model(xb)), yb)", "output-range"),
+        ("F.nll_loss(F.log_softmax(model(xb) / 2, 1), yb)", None),
+        ("F.binary_cross_entropy(model(xb).sigmoid()[:, 0], (yb > 1).float())", None),
+        ("F.cross_entropy(model(xb), yb)", None),
+    ],
+)
+def test_what_the_script_does_between_model_and_loss(loss, kind, tmp_path):
+    source = BETWEEN.replace("LOSS", loss)
+    _, found = watched(tmp_path, source)
+    assert not any("not looked at" in note for note in found.loop.notes)
+    if kind is None:
+        assert not found.findings, str(found)
+    else:
+        assert found.findings[0].kind == kind
+        line = source.splitlines().index(f"    loss = {loss}") + 1
+        assert found.findings[0].where == f"train.py:{line}"
+
+
+def test_a_loop_that_learns_nothing_is_not_called_well(tmp_path):
+    source = BETWEEN.replace("LOSS", "F.cross_entropy(model(xb), yb)")
+    assert str(watched(tmp_path, source)[1]) == "nothing wrong found in the loop"
+    model, batches = nn.Linear(6, 2), [(torch.zeros(16, 6), y) for _, y in data()]  # inputs that say nothing
+    found = ns.rehearse(model, step, batches, torch.optim.SGD(model.parameters(), lr=0.01))
+    assert not found.findings
+    best = found.summary()["constant_loss"]
+    assert "did not get below that of the best constant" in str(found)
+    assert str(found).endswith(f"against {best:.3g}")
+
+
+def test_an_optimiser_made_before_is_placed_where_the_file_makes_it():
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
+    adam = torch.optim.Adam(model[0].parameters(), lr=1e-3)
+    line = inspect.currentframe().f_lineno - 1
+    found = ns.rehearse(model, step, data(), adam).findings[0]
+    assert found.kind == "optimiser-misses"
+    assert found.where.endswith(f"test_loop.py:{line}")
+    found = ns.rehearse(model, step, data(), [torch.optim.Adam(model[0].parameters())][0]).findings[0]
+    assert (found.kind, found.where) == ("optimiser-misses", "")  # has no name: no place is better than a wrong one
+
+
+def test_what_stands_between_is_done_again_as_it_was():
+    model = nn.Linear(6, 4)
+    for between in (
+        lambda o: o.softmax(-1), lambda o: F.log_softmax(o / 3, 0), lambda o: o.view(-1, 2, 2).sigmoid(),
+        lambda o: o.unsqueeze(1).relu().squeeze(), lambda o: o[:, -1].tanh(), lambda o: F.relu6(o).clamp(min=0.1),
+        lambda o: F.logsigmoid(o).exp().clone(),
+    ):  # fmt: skip
+        out = model(torch.randn(8, 6))
+        returned, made = Output(out), between(out)
+        again = returned.until(made, None)
+        assert again is not None
+        torch.testing.assert_close(again(out), made)
+        other = model(torch.randn(5, 6))
+        torch.testing.assert_close(again(other), between(other))
+    for unknown in (lambda o: o * torch.randn(4), lambda o: o + model(torch.randn(8, 6)), lambda o: o.view(-1)):
+        out = model(torch.randn(8, 6))
+        assert Output(out).until(unknown(out), None) is None
+    out = model(torch.randn(8, 6))
+    returned, made = Output(out), 3 * out
+    made.sum().backward()
+    assert returned.until(made, None) is None  # the graph is freed
 
 
 def test_what_is_measured_of_a_step_is_the_step(tmp_path):

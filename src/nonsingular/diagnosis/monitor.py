@@ -139,7 +139,7 @@ class Monitor:
         self._model, self._optimisers = model, held
         self._sentinel: Sentinel | None = None
         for o in held:
-            self._observer.made(o)
+            self._observer.met(o)
 
     def __enter__(self) -> Monitor:
         if self._optimisers and self._sentinel is None:

@@ -22,7 +22,8 @@ def print_loop(found: Rehearsal, script: str) -> None:
     if not seen["backwards"] and not seen["steps"]:
         to.print("[yellow]no training step was seen: nothing can be said[/]")
     elif not found.findings:
-        to.print("[bold green]nothing wrong found in the loop[/]")
+        said = found.nothing()
+        to.print(f"[bold {'yellow' if ',' in said else 'green'}]{said}[/]", highlight=False)
     print_findings(to, found.findings)
     for note in found.loop.notes:
         to.print(f"[dim]{escape(note)}[/]", highlight=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import sys
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nonsingular.diagnosis.batches import problem
 from nonsingular.diagnosis.contract.finite import not_finite
+from nonsingular.diagnosis.loop.between import Output
+from nonsingular.diagnosis.loop.places import at_line, here
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.errors import InputError
 
@@ -40,14 +41,14 @@ class Caught:
         self.loss_fn: Callable[[Any, Any], Tensor] | None = None
         self.pairs: list[tuple[Any, Any]] = []
         self._most = batches
-        self._call: tuple[nn.Module, tuple[Any, ...], dict[str, Any], weakref.ref[Tensor]] | None = None
+        self._call: tuple[nn.Module, tuple[Any, ...], dict[str, Any], Output] | None = None
         self._latest: tuple[nn.Module, tuple[Any, ...], dict[str, Any], Callable[[Any, Any], Tensor], Any] | None = None
         self._source: tuple[int, str] | None = None
 
     def called(self, model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
         """A model of the user's returned."""
         if isinstance(output, Tensor) and torch.is_grad_enabled():
-            self._call = (model, inputs, named, weakref.ref(output))
+            self._call = (model, inputs, named, Output(output))
 
     def lost(
         self, name: str, args: tuple[Any, ...], named: dict[str, Any], module: Callable[..., Tensor] | None = None
@@ -55,9 +56,12 @@ class Caught:
         """A loss took an output: one of torch's functions by its name, or a module of the user's."""
         output = args[0] if args else named.get("input")
         target = args[1] if len(args) > 1 else named.get("target")
-        if self._call is None or output is not self._call[3]() or len(args) > 3 or not isinstance(target, Tensor):
+        if self._call is None or len(args) > 3 or not isinstance(target, Tensor):
             return
-        model, inputs, arguments, _ = self._call
+        model, inputs, arguments, returned = self._call
+        between = returned.until(output, place := here())
+        if between is None:
+            return
         options = {k: v for k, v in named.items() if k not in ("input", "target")}
         if len(args) > 2:
             if module is not None:
@@ -69,9 +73,9 @@ class Caught:
         loss_fn: Callable[..., Tensor] = plain if module is not None else getattr(plain, "__wrapped__", plain)
 
         def loss(output: Any, target: Any) -> Tensor:
-            value: Tensor = loss_fn(output, target, **options)
-            return value
+            return loss_fn(between(output), target, **options)
 
+        loss = at_line(loss, place)  # its operations are the script's, for all that is said of them
         self._latest = (model, inputs, arguments, loss, target)
         if self._most and self._source is None and model.training:
             self._begin(model, loss, name)

@@ -286,14 +286,18 @@ class Observer:
 
     def made(self, optimiser: Optimizer) -> None:
         """See ``taps.Listener``."""
+        self._index(optimiser, places.here())
+
+    def met(self, optimiser: Optimizer) -> None:
+        """An optimiser was made before anybody listened."""
         self._index(optimiser)
 
-    def _index(self, optimiser: Optimizer) -> int:
+    def _index(self, optimiser: Optimizer, place: places.Place | None = None) -> int:
         if id(optimiser) not in self._held:
             self._held[id(optimiser)] = len(self._optimisers)
             self._optimisers.append(optimiser)
             kind = type(optimiser).__name__
-            self.loop.optimisers.append(Held(kind, kind, places.here()))
+            self.loop.optimisers.append(Held(kind, kind, place or places.assigned(optimiser)))
         index = self._held[id(optimiser)]
         held = self.loop.optimisers[index]
         own = [p for group in optimiser.param_groups for p in group["params"]]

@@ -22,7 +22,7 @@ from nonsingular.diagnosis.loop.caught import Caught
 from nonsingular.diagnosis.loop.movement import ADAPTIVE
 from nonsingular.diagnosis.loop.observer import Observer
 from nonsingular.diagnosis.loop.records import BY_HAND, Loop
-from nonsingular.diagnosis.loop.statistics import constant, loop_statistics, ratio, step_losses, trains
+from nonsingular.diagnosis.loop.statistics import ENOUGH, constant, latest, loop_statistics, ratio, step_losses, trains
 from nonsingular.diagnosis.loop.taps import tapped
 from nonsingular.diagnosis.records import Look, Statistic
 from nonsingular.diagnosis.untouched import untouched
@@ -75,9 +75,19 @@ class Rehearsal:
             "notes": list(self.loop.notes),
         }
 
+    def nothing(self) -> str:
+        """What is said where there are no findings: also that nothing was learnt, where that is known."""
+        best, values = constant(self.loop)
+        if len(values) >= 2 * ENOUGH and math.isfinite(best) and (late := latest(values)) >= best:
+            return (
+                f"nothing wrong found in the loop, but its loss did not get below that of the best constant prediction "
+                f"in these steps: {late:.3g} at the end, against {best:.3g}"
+            )
+        return "nothing wrong found in the loop"
+
     def __str__(self) -> str:
         if not self.findings:
-            return "nothing wrong found in the loop"
+            return self.nothing()
         return "\n".join(f"{f.severity:.2f}  {f.kind}  {f.where or ', '.join(f.layers[:4])}" for f in self.findings)
 
 
@@ -123,7 +133,7 @@ def rehearse(model: nn.Module, step: Step, batches: Iterable[Any], optimiser: An
     observer = Observer(measured=steps)
     with _put_back(model, held), tapped(observer):
         for o in held:
-            observer.made(o)
+            observer.met(o)
         for number, batch in enumerate(itertools.islice(itertools.cycle(kept), steps)):
             observer.drawn(batch)
             try:
@@ -163,7 +173,10 @@ def _network(caught: Caught, loop: Loop) -> tuple[Look | None, dict[str, Statist
     from nonsingular.diagnosis.examine import examine
 
     if caught.model is None or caught.loss_fn is None or not caught.pairs:
-        loop.notes.append("the network itself was not looked at: no loss of torch's took its output directly")
+        loop.notes.append(
+            "the network itself was not looked at: no loss of torch's took its output, as it is or after softmax, "
+            "sigmoid and the like"
+        )
         return None, {}
     try:
         seen, numbers = examine(caught.model, caught.loss_fn, caught.pairs, Budget(seconds=LOOK), curvature=False)

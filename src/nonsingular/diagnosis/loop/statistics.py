@@ -234,7 +234,7 @@ def _stale(loop: Loop) -> Statistic:
     by = loop.optimisers[max(known, key=lambda u: u.stale).optimiser]
     return Statistic(
         value, (), words, _at(loop.places.get("backward")), (_number("steps looked at", len(known)),),
-        f"Clear the gradients of {by.label} once for each of its steps: optimiser.zero_grad() before backward().",
+        f"Clear the gradients of {by.label} once for each of its steps: call its zero_grad() before backward().",
     )  # fmt: skip
 
 
@@ -677,12 +677,17 @@ def constant(loop: Loop) -> tuple[float, list[float]]:
     return constant_loss(site.name, torch.cat(site.targets), site.classes), [v for _, v in site.values]
 
 
+def latest(values: Sequence[float]) -> float:
+    """The loss at the end: the median of the last fifth."""
+    return median(values[-max(1, len(values) // 5) :])
+
+
 def trains(loop: Loop) -> bool:
     """Whether the loss shows beyond doubt that the network learns: half of what not to know anything costs."""
     losses, (best, values) = step_losses(loop), constant(loop)
     if len(losses) < 2 * ENOUGH:
         return False
-    late = median((values or losses)[-max(1, len(values or losses) // 5) :])
+    late = latest(values or losses)
     return late < 0.5 * best if values and math.isfinite(best) else 0 <= late < 0.2 * losses[0]
 
 
@@ -692,14 +697,14 @@ def _harm(loop: Loop) -> dict[str, Any] | None:
     if len(losses) < ENOUGH:
         return None
     first = fmean(losses[: min(3, max(1, len(losses) // 10))])
-    last = median(losses[-max(1, len(losses) // 5) :])
+    last = latest(losses)
     if loop.broken is not None and loop.broken.grew > 3:
         return _number("loss before it was not finite, over the first loss", loop.broken.grew)
     if not all(map(math.isfinite, losses)):
         return None
     start = max(abs(losses[0]), 1e-12)
     best, values = constant(loop)
-    late = median(values[-max(1, len(values) // 5) :]) if values else math.nan
+    late = latest(values) if values else math.nan
     # Batches differ: one that is harder than the first is still easier than not to know anything.
     if first > 0 and len(losses) >= 5 and (last > 1.3 * first or last > 3 * start) and not late < 1.5 * best:
         return _number("last loss over the first", last / start)

@@ -42,7 +42,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "gradients-accumulate", "loop-stale",
-        "Each step adds up the gradients of all batches so far: it grows, and points where the loss was falling then.",
+        "Each step follows the sum of all gradients so far, not the latest alone: the sum grows from step to step, "
+        "and its older parts were computed at weights that are no longer there.",
         LOOP, severity=lambda v: min(0.96, 0.6 + 0.4 * v), material=0.05,
     ),
     Rule(
