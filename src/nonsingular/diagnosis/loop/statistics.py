@@ -138,7 +138,7 @@ def _no_step(loop: Loop) -> Statistic:
         1.0, _named(loop, ids), "backward passes without a step",
         _at(idle[0].made if idle else loop.places.get("backward")),
         (_number("backward passes", loop.backwards), _number("steps", 0)),
-        f"Call optimiser.step() after backward(): {what}.",
+        f"Call the step() of the optimiser after backward(): {what}.",
     )  # fmt: skip
 
 
@@ -163,7 +163,7 @@ def _no_gradient(loop: Loop) -> Statistic:
             words = "share of steps that met no gradient, although backward passes made one"
         elif not loop.backwards:
             where, words = o.place, "share of steps that met no gradient, because no backward pass was made"
-            remedy = "Call loss.backward() before optimiser.step()."
+            remedy = "Call backward() of the loss before the step() of the optimiser."
         else:
             continue
         return Statistic(
@@ -600,7 +600,7 @@ def _still_scaled(loop: Loop) -> Statistic:
         if o.scaled and o.steps >= ENOUGH:
             return Statistic(
                 o.scaled / max(1, len(_of(loop, o))), (), words, _at(o.place), (),
-                "Step with scaler.step(optimiser) and scaler.update(), not with optimiser.step().",
+                "Step with step() and update() of the scaler, not with the step() of the optimiser.",
             )  # fmt: skip
     return NOTHING
 
