@@ -230,10 +230,11 @@ def test_spectrum_of_dictionaries_by_any_form_of_the_loss(tmp_path, capsys):
     given = ["--batches", str(tmp_path / "b.pt"), "--out", str(tmp_path / "d")]
     assert cli.run(["diagnose", f"{tmp_path / 'mine.py'}:own", *given]) == 0
     capsys.readouterr()
-    assert cli.run(["diagnose", f"{tmp_path / 'mine.py'}:own", *given, "--steps", "3"]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert "needs one of outputs and targets" in " ".join(error.split())
+    steps = ["--steps", "3", "--seeds", "2", "--json"]
+    assert cli.run(["diagnose", f"{tmp_path / 'mine.py'}:own", *given, *steps]) == 0
+    rows = json.loads(capsys.readouterr().out)["learns"]["rows"]
+    assert [row["arm"] for row in rows] == ["untreated", "one batch", "inputs alike", "targets permuted"]
+    assert rows[0]["loss"] != rows[3]["loss"]  # the labels within the batch were permuted
 
 
 @pytest.mark.parametrize("method", ["exact", "lanczos", "moments"])
@@ -342,3 +343,33 @@ def test_safetensors_checkpoints_load(source, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"not tensors")
     with pytest.raises(InputError, match="not a readable checkpoint"):
         Target(f"{source}:flat").build(tmp_path / "model.safetensors")
+
+
+OWN_BATCHES = """
+import torch
+from torch import nn
+
+def build():
+    return nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 1)), nn.MSELoss()
+
+def batches():
+    torch.manual_seed(0)
+    x = torch.randn(40, 5)
+    return [(x[:20], x[:20, :1]), (x[20:], x[20:, :1])]
+"""
+
+
+def test_the_files_own_batches_are_used_unless_others_are_named(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(OWN_BATCHES)
+    target, out = f"{tmp_path / 'mine.py'}:build", ["--out", str(tmp_path / "o"), "--json"]
+    assert cli.run(["diagnose", target, *out]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["network"]["samples"] == 40
+    assert found["data"] == {"batches": f"batches() of {tmp_path / 'mine.py'}"}
+    x = torch.randn(30, 5)
+    torch.save([(x, x[:, :1])], tmp_path / "other.pt")
+    assert cli.run(["diagnose", target, "--batches", str(tmp_path / "other.pt"), *out]) == 0
+    assert json.loads(capsys.readouterr().out)["network"]["samples"] == 30
+    (tmp_path / "none.py").write_text(OWN_BATCHES.replace("return [", "return [] and ["))
+    assert cli.run(["spectrum", f"{tmp_path / 'none.py'}:build", *out]) == 2
+    assert "gives no batches" in capsys.readouterr().err

@@ -52,13 +52,13 @@ def test_best_constants_are_those_of_the_textbook():
     x, y = classes()
     told = arm(copies(mlp(), QUICK), F.cross_entropy, [(x, y)], QUICK)
     share = torch.bincount(told.told.target).double() / len(told.told.target)
-    assert best_constant(told) == pytest.approx(float(-(share * share.log()).sum()), rel=1e-4)
+    assert best_constant(told, told.told) == pytest.approx(float(-(share * share.log()).sum()), rel=1e-4)
     x, y = numbers()
     told = arm(copies(mlp(outputs=1), QUICK), F.mse_loss, [(x, y)], QUICK)
-    assert best_constant(told) == pytest.approx(float(told.told.target.var(unbiased=False)), rel=1e-4)
+    assert best_constant(told, told.told) == pytest.approx(float(told.told.target.var(unbiased=False)), rel=1e-4)
     told = arm(copies(mlp(outputs=1), QUICK), F.l1_loss, [(x, y)], QUICK)
     median = told.told.target.median()
-    assert best_constant(told) == pytest.approx(float((told.told.target - median).abs().mean()), rel=1e-2)
+    assert best_constant(told, told.told) == pytest.approx(float((told.told.target - median).abs().mean()), rel=1e-2)
 
 
 def test_a_loss_of_probabilities_has_a_best_constant():
@@ -66,7 +66,7 @@ def test_a_loss_of_probabilities_has_a_best_constant():
     y = (x[:, :1] > 0.5).float()
     told = arm(copies(mlp(outputs=1, last=nn.Sigmoid()), QUICK), nn.BCELoss(), [(x, y)], QUICK)
     p = told.told.target.mean()
-    assert best_constant(told) == pytest.approx(float(-(p * p.log() + (1 - p) * (1 - p).log())), rel=1e-3)
+    assert best_constant(told, told.told) == pytest.approx(float(-(p * p.log() + (1 - p) * (1 - p).log())), rel=1e-3)
 
 
 # --- patterns -----------------------------------------------------------------------------------------------------
@@ -340,5 +340,24 @@ def _applied(source, patch):
     return "\n".join(lines[:at] + [x[1:] for x in kept if x.startswith("+")] + lines[at:])
 
 
+def _constant_of(told):
+    return best_constant(told, told.told)
+
+
+def test_held_out_losses_are_held_against_their_own_constant():
+    """Targets whose spread differs between the samples that losses are told of and the held-out ones."""
+    x, y = numbers(400)
+    told = arm(copies(mlp(outputs=1), QUICK), F.mse_loss, [(x, y)], QUICK)
+    y = y.clone()
+    y[told.test] *= 10
+    untreated = arm(copies(mlp(outputs=1), QUICK), F.mse_loss, [(x, y)], QUICK)
+    found, _ = learnability(untreated, QUICK, kept := {})
+    by = {r.arm: r for r in found.rows}
+    for name in ("untreated", "targets permuted"):
+        constant = float(y[untreated.test].var(unbiased=False))
+        held = sum(kept[name].held_out) / len(kept[name].held_out)
+        assert by[name].held_out.value == pytest.approx(1 - held / constant, abs=1e-3)
+
+
 def test_nothing_is_not_a_number():
-    assert math.isnan(best_constant(arm([nn.LSTM(8, 4)] * 2, lambda out, y: out[0].mean(), [classes()], QUICK)))
+    assert math.isnan(_constant_of(arm([nn.LSTM(8, 4)] * 2, lambda out, y: out[0].mean(), [classes()], QUICK)))

@@ -42,7 +42,11 @@ Checkpoint = Annotated[
 Data = Annotated[str | None, typer.Option("--data", help="Data set.", show_default="digits")]
 Batches = Annotated[
     Path | None,
-    typer.Option("--batches", help="File of torch.save: a list of (inputs, targets).", show_default="those of --data"),
+    typer.Option(
+        "--batches",
+        help="File of torch.save: a list of (inputs, targets).",
+        show_default="the file's batches()",
+    ),
 ]
 Scaling = Annotated[
     str, typer.Option("--scaling", help="Inputs: raw, centred, standardised, channels or unit; *FACTOR may follow.")

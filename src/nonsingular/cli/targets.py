@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,19 @@ class Target:
     def companion(self, name: str) -> Any:
         """Another function of the same code, such as ``optimiser(model)``; None where it has none."""
         return _companion(self._code, name)
+
+    def batches(self) -> Batches:
+        """What the code's own function ``batches()`` gives.
+
+        Raises:
+            InputError: it fails, or gives nothing that can be read batch by batch.
+        """
+        where = f"batches() of {self.name.rpartition(':')[0]}"
+        given = self._code.run(self.companion("batches"), f"{where} failed")
+        found = [b.whole for b in read(given)]
+        if not found:
+            raise InputError(f"{where} gives no batches: let it return a list of (inputs, targets)")
+        return found
 
     def build(self, checkpoint: Path | None = None, seed: int | None = None) -> tuple[nn.Module, LossFn | None]:
         """A model in evaluation mode, and the loss that came with it, if one did.
@@ -170,26 +183,13 @@ def _companion(code: Any, name: str) -> Any:
 
 @dataclass(frozen=True)
 class Brought:
-    """What a user brought: the target, its model, loss (None: the model's own) and batches."""
+    """What a user brought: the target, its model, loss (None: the model's own), batches and what they are."""
 
     target: Target
     model: nn.Module
     loss_fn: Any
     batches: Batches
-
-    @property
-    def loss_of_outputs(self) -> LossFn:
-        """The loss, for a command that needs one of outputs and targets.
-
-        Raises:
-            InputError: the model's own is all there is.
-        """
-        if self.loss_fn is None:
-            raise InputError(
-                f"{self.target.name} brings its model's own loss; this command needs one of outputs and targets: let "
-                "it return (module, loss_fn)"
-            )
-        return self.loss_fn
+    data: Mapping[str, str]
 
 
 def bring(
@@ -202,11 +202,20 @@ def bring(
     samples: int,
     seed: int | None = None,
 ) -> Brought:
-    """Everything that a command needs of a user's own network; arguments as in `Target.build` and `load_batches`."""
+    """Everything that a command needs of a user's own network; arguments as in `Target.build` and `load_batches`.
+
+    Without ``data`` and ``batches`` the file's own function ``batches()`` gives them, where it has one.
+    """
     found = Target(target)
     model, loss_fn = found.build(checkpoint, seed)
-    pairs = load_batches(model, data, batches, data_dir, scaling, samples)
-    return Brought(found, model, loss_fn or _default_loss(target, model, pairs), pairs)
+    if data is None and batches is None and found.companion("batches") is not None:
+        pairs, described = found.batches(), {"batches": f"batches() of {target.rpartition(':')[0]}"}
+    elif batches is not None and data is None:
+        pairs, described = read_batches(batches), {"batches": str(batches)}
+    else:
+        pairs = load_batches(model, data, batches, data_dir, scaling, samples)
+        described = {"name": data or "digits", "scaling": scaling}
+    return Brought(found, model, loss_fn or _default_loss(target, model, pairs), pairs, described)
 
 
 def _default_loss(target: str, model: nn.Module, batches: Batches) -> LossFn | None:
@@ -297,11 +306,6 @@ def load_batches(
         f"numbers (images: {reasons[0]}; flattened: {reasons[1]}); name data that it takes, as in --data {others}, or "
         "bring your own batches: --batches FILE, a torch.save of a list of (inputs, targets)"
     )
-
-
-def described(data: str | None, batches: Path | None, scaling: str) -> dict[str, str]:
-    """The data that a result is of, for the terminal, JSON and pages."""
-    return {"batches": str(batches)} if batches is not None else {"name": data or "digits", "scaling": scaling}
 
 
 def read_batches(path: Path) -> Batches:

@@ -12,6 +12,7 @@ from nonsingular.diagnosis.loop import Rehearsal, rehearse
 from nonsingular.diagnosis.monitor import Monitor
 from nonsingular.diagnosis.prove import Proof, Trial, prove
 from nonsingular.diagnosis.records import Layer, Look
+from nonsingular.diagnosis.trying import own_steps
 
 __all__ = [
     "Budget",
@@ -29,6 +30,7 @@ __all__ = [
     "Trial",
     "diagnose",
     "look",
+    "own_steps",
     "plan",
     "prove",
     "rehearse",

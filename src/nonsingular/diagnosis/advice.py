@@ -44,9 +44,7 @@ def next_step(diagnosis: Diagnosis, source: Path | None = None) -> Advice | None
         return Advice(words, (diff(source, best) if source else "") or code(best))
     if first is not None:
         return Advice(first.remedy)
-    if diagnosis.learns is not None:
-        return Advice(diagnosis.learns.words)
-    if diagnosis.findings:
+    if diagnosis.findings and diagnosis.learns is None:
         return Advice("Add --steps 200 (steps=200 in Python) to see which treatment helps on your own batches.")
     return None
 

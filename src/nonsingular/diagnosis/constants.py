@@ -15,8 +15,8 @@ from nonsingular.objective import Batch
 ITERATIONS = 50
 
 
-def best_constant(arm: Arm) -> float:
-    """The loss of the best constant on the training samples that losses are told of.
+def best_constant(arm: Arm, batch: Batch) -> float:
+    """The loss of the best constant on samples of an arm: those that losses are told of, or the held-out ones.
 
     One output for all samples, found from the class frequencies, the targets' mean and the network's mean output, and
     improved by L-BFGS (Liu and Nocedal 1989).
@@ -24,7 +24,6 @@ def best_constant(arm: Arm) -> float:
     Returns:
         NaN where outputs are no tensor ``[sample, ...]``, or the loss is no function of them.
     """
-    batch = arm.told
     if arm.form != "output":
         return math.nan
     try:

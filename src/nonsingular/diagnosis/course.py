@@ -119,6 +119,11 @@ class Arm:
         """The training samples on which losses are told."""
         return self._rows(self.train[:MOST_TOLD])
 
+    @property
+    def apart(self) -> Batch:
+        """The held-out samples."""
+        return self._rows(self.test)
+
     def _rows(self, numbers: Tensor) -> Batch:
         return self.samples.take(numbers, len(numbers))
 
@@ -268,12 +273,17 @@ def joined(batches: Sequence[Batch]) -> Batch:
     leaves = [tree_leaves((b.inputs, b.target)) for b in batches]
     total = sum(b.samples for b in batches)
     parts: list[Any] = []
+    made: dict[int, Any] = {}  # a target that is an entry of the inputs stays one
     for same in zip(*leaves, strict=True):
+        if id(same[0]) in made:
+            parts.append(made[id(same[0])])
+            continue
         counts = all(
             isinstance(t, Tensor) and t.ndim and t.shape[0] == b.samples for t, b in zip(same, batches, strict=True)
         )
         try:
             parts.append(torch.cat(same) if counts else same[0])
+            made[id(same[0])] = parts[-1]
         except RuntimeError as error:
             raise InputError(f"the batches cannot be joined: {first_line(error)}; pad them to one shape") from error
     inputs, target = tree_unflatten(parts, tree_flatten((batches[0].inputs, batches[0].target))[1])
@@ -282,17 +292,21 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
 def with_inputs(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
     """The batch with changed inputs and the targets that it has."""
-    held = batch.target
-    inputs = tree_map(lambda t: t if not batch.pair and t is held else change(t), batch.inputs)
-    return replace(batch, inputs=inputs)
+    return replace(batch, inputs=tree_map(lambda t: t if _is_target(t, batch) else change(t), batch.inputs))
 
 
 def with_targets(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
     """The batch with changed targets and the inputs that it has."""
     if batch.pair:
         return replace(batch, target=tree_map(change, batch.target))
-    held, target = batch.target, tree_map(change, batch.target)
-    return replace(batch, inputs=tree_map(lambda t: target if t is held else t, batch.inputs), target=target)
+    target = tree_map(change, batch.target)
+    return replace(batch, inputs=tree_map(lambda t: target if _is_target(t, batch) else t, batch.inputs), target=target)
+
+
+def _is_target(t: Tensor, batch: Batch) -> bool:
+    """Whether an entry of a batch that is no pair is its target."""
+    held = batch.target
+    return not batch.pair and isinstance(held, Tensor) and t.data_ptr() == held.data_ptr() and t.shape == held.shape
 
 
 class _Samples:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
 from nonsingular.diagnosis import healthy
 from nonsingular.diagnosis.batches import LossFn
@@ -22,7 +21,7 @@ from nonsingular.diagnosis.optimisers import Optimiser
 from nonsingular.diagnosis.prove import Build, Proof
 from nonsingular.diagnosis.records import Layer, Look, Statistic
 from nonsingular.diagnosis.trying import advised, own_steps, tried
-from nonsingular.errors import InputError
+from nonsingular.objective import read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,7 +155,7 @@ def diagnose(
     budget = budget or Budget()
     stepped = own_steps(optimiser, model)
     if not isinstance(batches, list | tuple):
-        batches = list(_needed(batches, None if steps else budget.samples))
+        batches = [b.whole for b in read(batches, None if steps else budget.samples)]
     seen, measured = examine(model, loss_fn, batches, budget, curvature, list(held_out))
     on_progress(f"looked at {len(seen.layers)} layers on {seen.samples} samples")
     numbers = {**measured, **(observed or {})}
@@ -164,10 +163,9 @@ def diagnose(
     diagnosis = Diagnosis(found, seen, numbers, data=dict(data or {}))
     if not steps:
         return diagnosis
-    if loss_fn is None:
-        raise InputError("steps train copies by a loss of outputs and targets: give loss_fn(output, target)")
     protocol = replace(protocol or Protocol(), steps=steps)
-    out = tried(build or model, loss_fn, batches, diagnosis.treatments, protocol, stepped, kept, on_progress)
+    names = diagnosis.treatments
+    out = tried(build or model, loss_fn, batches, names, protocol, stepped, kept, on_progress, bool(found))
     return replace(
         diagnosis,
         look=replace(seen, notes=(*seen.notes, out.note)) if out.note else seen,
@@ -175,18 +173,3 @@ def diagnose(
         proof=out.proof,
         findings=tuple(advised(f, out.proof) for f in found),
     )
-
-
-def _needed(batches: Any, samples: int | None) -> Iterator[Any]:
-    """Pairs of an iterable that may be read only once, until there are enough samples."""
-    try:
-        pairs = iter(batches)
-    except TypeError:
-        raise InputError(f"batches must be an iterable of (inputs, target), got {type(batches).__name__}") from None
-    seen = 0
-    for pair in pairs:
-        yield pair
-        first = next((t for t in tree_leaves(pair) if isinstance(t, Tensor) and t.ndim), None)
-        seen += len(first) if first is not None else 1
-        if samples is not None and seen >= samples:
-            return

@@ -126,6 +126,7 @@ def learnability(
     protocol: Protocol,
     kept: MutableMapping[str, Curve],
     on_run: Callable[[str], None] = lambda name: None,
+    suspected: bool = False,
 ) -> tuple[Learnability, Scale]:
     """Train the four arms.
 
@@ -134,6 +135,7 @@ def learnability(
         protocol: how to train.
         kept: curves of arms trained before, which are not trained again; new ones are added.
         on_run: called with the name of each arm that has been trained.
+        suspected: whether something wrong was found without training.
     """
     arms = {
         AS_IT_IS: (arm, f"{len(arm.train):,} samples as they are"),
@@ -147,13 +149,18 @@ def learnability(
             few = changed if name == AS_IT_IS else replace(changed, networks=changed.networks[:FEW])
             kept[name] = run(few, protocol)
         on_run(name)
-    scale = scaled(arm, [kept[name] for name in arms], kept.get(ALIKE))
-    batch_scale = scaled(arms[ONE_BATCH][0], [kept[name] for name in arms], kept.get(ALIKE))
+    seen = [kept[name] for name in arms]
+    scale = scaled(arm, seen, kept.get(ALIKE))
+    apart = held_out_scale(arm, scale, kept.get(ALIKE))
+    # Each arm has targets of its own on the samples that its loss is told of, and so a best constant of its own.
+    scales = {
+        name: scale if changed is arm else scaled(changed, seen, kept.get(ALIKE)) for name, (changed, _) in arms.items()
+    }
     rows = tuple(
-        row(name, what, kept[name], batch_scale if name == ONE_BATCH else scale, held_out=name in (AS_IT_IS, PERMUTED))
+        row(name, what, kept[name], scales[name], apart if name in (AS_IT_IS, PERMUTED) else None)
         for name, (_, what) in arms.items()
     )
-    verdict, words = judged(rows, protocol, arm, scale)
+    verdict, words = judged(rows, protocol, arm, scale, suspected)
     return Learnability(scale.constant, scale.what, rows, verdict, words), scale
 
 
@@ -165,7 +172,7 @@ def scaled(arm: Arm, curves: Sequence[Curve], alike: Curve | None = None) -> Sca
         curves: all that were seen: losses below 0 have no known floor but the smallest.
         alike: trained on alike inputs: the constant where outputs are no tensor.
     """
-    constant, what = best_constant(arm), "the best prediction that is the same for every sample"
+    constant, what = best_constant(arm, arm.told), "the best prediction that is the same for every sample"
     if not math.isfinite(constant) and alike is not None:
         ended = [x for x in alike.loss if math.isfinite(x)]
         constant = min(ended, default=math.nan)
@@ -179,19 +186,27 @@ def scaled(arm: Arm, curves: Sequence[Curve], alike: Curve | None = None) -> Sca
     return Scale(constant, floor, what, trivial)
 
 
-def row(name: str, what: str, curve: Curve, scale: Scale, held_out: bool) -> Row:
-    """One arm's numbers."""
+def held_out_scale(arm: Arm, scale: Scale, alike: Curve | None = None) -> Scale:
+    """What losses on the held-out samples are held against: the best constant there, which is kind to nobody else."""
+    constant = best_constant(arm, arm.apart)
+    if not math.isfinite(constant) and alike is not None:
+        constant = min((x for x in alike.held_out if math.isfinite(x)), default=math.nan)
+    return replace(scale, constant=constant if math.isfinite(constant) else scale.constant)
+
+
+def row(name: str, what: str, curve: Curve, scale: Scale, apart: Scale | None) -> Row:
+    """One arm's numbers; ``apart`` is the scale of held-out losses, where they are told."""
     nothing = Effect(math.nan, math.nan, math.nan, 0)
     learned = scale.learned(curve.loss)
     known = [x for x in learned if math.isfinite(x)] or [math.nan]
     return Row(
         name, what, _mean(curve.path[0]), _mean(curve.loss), mean(learned), max(known), min(known),
-        mean(scale.learned(curve.held_out)) if held_out else nothing, curve.diverged, len(curve.loss),
+        mean(apart.learned(curve.held_out)) if apart is not None else nothing, curve.diverged, len(curve.loss),
     )  # fmt: skip
 
 
-def judged(rows: Sequence[Row], protocol: Protocol, arm: Arm, scale: Scale) -> tuple[str, str]:
-    """What the pattern of the rows says, as a word and in words."""
+def judged(rows: Sequence[Row], protocol: Protocol, arm: Arm, scale: Scale, suspected: bool) -> tuple[str, str]:
+    """What the pattern of the rows says, as a word and in words, if something was found without training or not."""
     by = {r.arm: r for r in rows}
     whole, one, permuted = by[AS_IT_IS], by[ONE_BATCH], by.get(PERMUTED)
     how = f"{protocol.steps} steps of {arm.steps}"
@@ -221,10 +236,12 @@ def judged(rows: Sequence[Row], protocol: Protocol, arm: Arm, scale: Scale) -> t
                    "It fits these targets better than permuted ones, so there is something to learn: "
                    "bring more samples, or regularise.")
             )  # fmt: skip
-        return "learns", (
-            f"It trains here: {how} take away {told} (held out: {_percent(whole.held_out.value)}). If your own "
-            "training fails, look at your loop: what the optimiser holds, zero_grad, the mode, the schedule, and the "
-            "data it is fed (nonsingular watch)."
+        trains = f"It trains here: {how} take away {told} (held out: {_percent(whole.held_out.value)})."
+        return "learns", trains + (
+            " What was found limits how far, or how fast."
+            if suspected
+            else " If your own training fails, look at your loop: what the optimiser holds, zero_grad, the mode, the "
+            "schedule, and the data it is fed (nonsingular watch)."
         )
     if one.diverged or not _at_least(one.learned, MATERIAL):
         return "stuck", (

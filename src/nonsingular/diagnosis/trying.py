@@ -73,6 +73,7 @@ def tried(
     steps: Steps | None,
     kept: MutableMapping[str, Curve] | None,
     on_run: Callable[[str], None],
+    suspected: bool,
 ) -> Tried:
     """Train the learnability arms, and then what is advised and what their pattern suggests.
 
@@ -85,13 +86,14 @@ def tried(
         steps: the user's own optimiser, if any.
         kept: curves of arms trained before.
         on_run: called with the name of each arm that has been trained.
+        suspected: whether something wrong was found without training.
     """
     try:
         untreated = arm(copies(build, protocol), loss_fn, batches, protocol, steps)
     except InputError as reason:
         return Tried(None, None, f"no copies were trained: {reason}")
     kept = {} if kept is None else kept
-    learns, scale = learnability(untreated, protocol, kept, on_run)
+    learns, scale = learnability(untreated, protocol, kept, on_run, suspected)
     names = _chosen(untreated, advised, learns)
     if not names:
         return Tried(learns, None)

@@ -91,15 +91,17 @@ def command(
     own = None if named else (rehearsed or mine.target).companion("optimiser")
     observed = rehearsed.rehearse(model, mine.batches, optimiser, learning_rate).numbers if rehearsed else {}
     apart = targets.read_batches(held_out) if held_out is not None else []
-    settings = {"data": data, "batches": batches and str(batches), "scaling": scaling, "samples": samples, "seed": seed}
+    stepped = diagnosis.own_steps(own, model)
+    settings = {"data": dict(mine.data), "samples": samples, "seed": seed}
     with held(out), Bar() as bar:
         _keep_earlier(out, steps > 0 and resume, replace)
         bar.start("looking at the network", None, "samples")
-        kept = diagnosis.Kept(out, diagnosis.plan(target, model, protocol, **settings), resume) if steps else None
+        plan = diagnosis.plan(target, model, protocol, **settings, own=stepped and stepped.to_json())
+        kept = diagnosis.Kept(out, plan, resume) if steps else None
         found = diagnosis.diagnose(
-            model, mine.loss_of_outputs if steps else mine.loss_fn, mine.batches, steps=steps, protocol=protocol,
+            model, mine.loss_fn, mine.batches, steps=steps, protocol=protocol,
             build=build, curvature=curvature, kept=kept, budget=diagnosis.Budget(seconds=seconds), on_progress=bar.note,
-            observed=observed, optimiser=own, held_out=apart, data=targets.described(data, batches, scaling),
+            observed=observed, optimiser=own, held_out=apart, data=mine.data,
         )  # fmt: skip
         write_whole(out / "diagnosis.json", to_json(found.to_json()))
         report = found.report(out / "report.html", target, mine.target.file)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from nonsingular.cli.terminal import Column, number, numbers, print_table
 from nonsingular.diagnosis import Diagnosis
 from nonsingular.diagnosis.advice import next_step
 from nonsingular.intervals import Effect
 
+DIFF = {"+": "green", "-": "red"}
 COLOURS = {"helps": "bold green", "hurts": "bold red", "diverges": "bold red"}
 
 
@@ -77,8 +79,7 @@ def print_next(to: Console, found: Diagnosis, source: Path | None) -> None:
     to.print()
     to.print(f"[bold]Next step:[/] {escape(advice.words)}")
     for line in advice.code.splitlines():
-        colour = {"+": "green", "-": "red"}.get(line[:1], "")
-        to.out(f"    {line}", style=colour or None, highlight=False)
+        to.print(Text(f"    {line}", style=DIFF.get(line[:1], "")), soft_wrap=True)  # to be copied: never cut
 
 
 def percent(share: float) -> str:
