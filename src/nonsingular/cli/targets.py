@@ -220,7 +220,9 @@ def bring(
 
 def _default_loss(target: str, model: nn.Module, batches: Batches) -> LossFn | None:
     """The loss of a target that returned none: the model's own, or cross-entropy if anybody would take that."""
-    batch = next(read(batches))
+    batch = next(read(batches), None)
+    if batch is None:
+        raise InputError("no batches: give at least one (inputs, targets) pair")
     if isinstance(batch.inputs, Tensor) and isinstance(batch.target, Tensor):
         batch = batch.take(slice(0, 2), 2)
     try:

@@ -89,9 +89,8 @@ def scale_both(arm: Arm) -> tuple[Arm, str]:
 
 def match_shapes(arm: Arm) -> tuple[Arm, str]:
     """Outputs in the shape of the targets, where both have as many numbers and the loss would broadcast them."""
-    output, target, loss = arm.predicted(arm.told), arm.told.target, arm.loss_fn
-    if not (isinstance(output, Tensor) and isinstance(target, Tensor) and arm.form == "output"):
-        raise InputError("outputs and targets are no tensors")
+    output, target = _compared(arm)
+    loss = arm.loss_fn
     if output.shape == target.shape or output.numel() != target.numel():
         raise InputError("outputs and targets have one shape, or another number of entries")
 
@@ -104,11 +103,8 @@ def match_shapes(arm: Arm) -> tuple[Arm, str]:
 
 def another_loss(arm: Arm) -> tuple[Arm, str]:
     """The loss that fits outputs and targets, where another one is used."""
-    was, target = _name(arm.loss_fn), arm.samples.target
-    output = arm.predicted(arm.told)
-    if not (isinstance(output, Tensor) and isinstance(target, Tensor) and arm.form == "output"):
-        raise InputError("outputs and targets are no tensors")
-    shown = arm.told.target
+    was, (output, shown) = _name(arm.loss_fn), _compared(arm)
+    target = arm.samples.target
     classes = not target.is_floating_point() and output.ndim == shown.ndim + 1 and output.shape[1] > 1
     if classes and was not in ("CrossEntropyLoss", "cross_entropy"):
         return replace(arm, loss_fn=nn.CrossEntropyLoss()), f"CrossEntropyLoss instead of {was}"
@@ -122,8 +118,24 @@ def another_loss(arm: Arm) -> tuple[Arm, str]:
     raise InputError(f"{was} fits these outputs and targets")
 
 
+def _compared(arm: Arm) -> tuple[Tensor, Tensor]:
+    """Outputs and targets of some samples, where the loss is a function of the two.
+
+    Raises:
+        InputError: it is not, or they are no tensors.
+    """
+    if arm.form != "output":
+        raise InputError("the loss is no function of outputs and targets alone")
+    output, target = arm.predicted(arm.told), arm.told.target
+    if not (isinstance(output, Tensor) and isinstance(target, Tensor)):
+        raise InputError("outputs and targets are no tensors")
+    return output, target
+
+
 def remove_last_activation(arm: Arm) -> tuple[Arm, str]:
     """The network without the function that bounds its outputs: softmax, sigmoid, tanh, ReLU."""
+    if arm.form != "output":
+        raise InputError("the loss is no function of outputs and targets alone")
     found = last_activation(arm.networks[0], arm)
     if not found:
         raise InputError("no softmax, sigmoid, tanh or ReLU comes last")

@@ -17,6 +17,8 @@ from nonsingular.diagnosis.programs import TREATMENTS, of_network
 from nonsingular.diagnosis.treatments import Prescription
 from nonsingular.errors import InputError
 from nonsingular.intervals import Effect, difference, mean
+from nonsingular.objective import first_line
+from nonsingular.objective.failures import FAILURES
 
 UNTREATED = "untreated"
 Build = Callable[[int], nn.Module]
@@ -198,6 +200,8 @@ def _trial(
             kept[name] = run(treated, protocol)
     except InputError as reason:
         return Trial(name, str(reason))
+    except FAILURES as error:  # the network relied on what was changed, such as class numbers among its inputs
+        return Trial(name, f"the treated copies fail: {first_line(error)}")
     curve, before = kept[name], kept[UNTREATED]
     own = scale
     if treated.samples is not untreated.samples or treated.loss_fn is not untreated.loss_fn:

@@ -113,11 +113,17 @@ def _output(look: Look, task: str, words: str) -> Statistic:
 
 def _untrained(look: Look) -> Statistic:
     """Share of the parameters that no gradient will move; behind zero layers that learn, zero gradients will pass."""
-    waits = bool(learning_zeros(look))
+    waits = bool(learning_zeros(look)) or any(map(_closed_gate, look.parameters))
     stuck = [p for p in look.parameters if p.frozen or p.unused or (p.zero_gradient and not (waits or _one_step(p)))]
     total = sum(p.size for p in look.parameters)
     names = tuple(dict.fromkeys(p.name.rpartition(".")[0] or p.name for p in stuck))
     return Statistic(sum(p.size for p in stuck) / total, names, "share of the parameters that no gradient moves")
+
+
+def _closed_gate(p: Parameter) -> bool:
+    """Whether this is one number by which a branch is multiplied, zero at the start and about to grow (ReZero)."""
+    learns = not (p.zero_gradient or p.unused or p.frozen)
+    return p.size == 1 and p.zero and learns and p.name.rpartition(".")[2] != "bias"
 
 
 def _one_step(p: Parameter) -> bool:

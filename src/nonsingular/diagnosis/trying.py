@@ -15,6 +15,7 @@ from nonsingular.diagnosis.optimisers import Optimiser, Steps, like
 from nonsingular.diagnosis.programs import TREATMENTS, together
 from nonsingular.diagnosis.prove import Build, Proof, copies, known, proved
 from nonsingular.errors import InputError
+from nonsingular.objective.failures import FAILURES
 
 MOST_ADVISED = 6
 """Treatments of findings that are tried; those of the program come besides where the network does not learn."""
@@ -127,7 +128,7 @@ def _chosen(untreated: Arm, advised: Sequence[str], learns: Learnability) -> lis
 def _applies(name: str, untreated: Arm) -> bool:
     try:
         TREATMENTS[name](replace(untreated, networks=untreated.networks[:1]))
-    except InputError:
+    except (InputError, *FAILURES):
         return False
     return True
 

@@ -275,8 +275,10 @@ def evenly(units: int, most: int) -> Tensor:
     return torch.arange(units) if units <= most else torch.linspace(0, units - 1, most).round().long()
 
 
-def _gradient_hook(seen: Watched, samples: int) -> Callable[[Tensor], None]:
-    def keep(gradient: Tensor) -> None:
+def _gradient_hook(seen: Watched, samples: int) -> Callable[[Tensor | None], None]:
+    def keep(gradient: Tensor | None) -> None:
+        if gradient is None:  # an output that nobody uses, such as an LSTM's where its last state is
+            return
         axis = sample_axis(gradient, samples)
         # In float64: the squares of a vanishing gradient leave the range of float32 long before it does.
         norms = torch.linalg.vector_norm(gradient.movedim(axis, 0).flatten(1), dim=1, dtype=torch.float64)

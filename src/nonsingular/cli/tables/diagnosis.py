@@ -77,9 +77,9 @@ def _print_layers(to: Console, found: Diagnosis) -> None:
     print_table(to, [Column("layer"), Column("kind"), *numbers(*headings)], rows, parts=True)
     to.print(
         "[dim]signal: root mean square passed on; spread: the part that tells samples apart; gradient: of one sample's "
-        "loss by the output; dead: units that respond to no sample; twins: units with the weights of another; eff. rank "
-        "and condition: of the responses (inf: fewer directions than units); around: whether a connection leads around "
-        "the layer.[/]"
+        "loss by the output; dead: units that respond to no sample; twins: units with the weights of another; "
+        "eff. rank and condition: of the responses (inf: fewer directions than units); around: whether a connection "
+        "leads around the layer.[/]"
     )
 
 

@@ -180,7 +180,7 @@ def affine(scene: Scene) -> Statistic:
     if len(inputs) != 1 or not inputs[0].is_floating_point() or scene.batch.samples < 4:
         return unknown
     deep = [op for op in scene.trace.ops if not op.in_loss and op.name in WEIGHTED and _behind_parameters(op)]
-    if not deep or not _uses_parameters(deep[-1]):
+    if not deep or not _uses_parameters(deep[-1]) or _begins_with_zeros(scene):
         return unknown
     few = _few(scene, PROBED)
     if few is None or _bottleneck(deep, inputs[0], scene.batch.samples):
@@ -209,6 +209,12 @@ def affine(scene: Scene) -> Statistic:
         )
     layers = tuple(dict.fromkeys(op.module for op in deep if op.module))
     return Statistic(value, layers, words, "", tuple(evidence))
+
+
+def _begins_with_zeros(scene: Scene) -> bool:
+    """Whether branches are switched off at the start (Fixup, ReZero, LoRA): affine there says nothing of training."""
+    chosen = (p for p in scene.task.model.parameters() if p.requires_grad and (p.ndim > 1 or p.numel() == 1))
+    return any(p.numel() > 0 and not bool(p.detach().any()) for p in chosen)
 
 
 def _bottleneck(deep: list[Op], inputs: Tensor, samples: int) -> bool:
