@@ -44,6 +44,11 @@ def next_step(diagnosis: Diagnosis, source: Path | None = None) -> Advice | None
         return Advice(words, (diff(source, best) if source else "") or code(best))
     if first is not None:
         return Advice(first.remedy)
+    if diagnosis.proof is not None:
+        steps = diagnosis.proof.protocol.steps
+        return Advice(
+            f"Nothing that was tried helps within {steps} steps. Give the treatments more of them with --steps."
+        )
     if diagnosis.findings and diagnosis.learns is None:
         return Advice("Add --steps 200 (steps=200 in Python) to see which treatment helps on your own batches.")
     return None
