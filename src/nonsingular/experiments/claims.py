@@ -5,8 +5,8 @@ paper says it lies. The verdict is
 
 - ``holds`` when the whole interval lies in the region,
 - ``fails`` when none of it does,
-- ``inconclusive`` when the interval straddles the region's edge, when all runs lie exactly on it (0 against 0: nothing
-  was there to compare), or when the effect was not measured.
+- ``inconclusive`` when the interval straddles the region's edge, when it is a difference that is zero in all runs
+  (nothing was there to compare), or when the effect was not measured.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Region:
         """Where the effect's interval lies: ``holds``, ``fails`` or ``inconclusive``."""
         if not (effect.low <= effect.high):  # also catches NaN
             return "inconclusive"
-        if effect.runs > 1 and effect.low == effect.high and effect.low in (self.low, self.high):
+        if effect.runs > 1 and effect.low == effect.high == 0 and 0 in (self.low, self.high):
             return "inconclusive"
         if self.low < effect.low and effect.high < self.high:
             return "holds"
