@@ -47,12 +47,11 @@ def _starts(output: Tensor, target: object) -> Iterator[Tensor]:
     elif target.is_floating_point() and target.numel() == output.numel():
         yield target.to(output.dtype).reshape(output.shape).mean(0)
     if not target.is_floating_point() and output.ndim >= 2 and target.ndim == output.ndim - 1:
-        shape = (1, -1, *[1] * (output.ndim - 2))
-        classes = torch.arange(output.shape[1], device=output.device).view(shape)
-        often = (target.unsqueeze(1) == classes).to(output.dtype).flatten(2) if output.ndim > 2 else None
-        share = (target[:, None] == classes).to(output.dtype).mean(0) if often is None else often.mean((0, 2))
-        logs = share.clamp_min(1e-4).log()
-        yield logs.view(-1, *[1] * (output.ndim - 2)).expand_as(output[0]).clone()
+        places = [1] * (output.ndim - 2)
+        classes = torch.arange(output.shape[1], device=output.device).view(-1, *places)
+        of_class = (target.unsqueeze(1) == classes).to(output.dtype)
+        share = of_class.mean([0, *range(2, output.ndim)])
+        yield share.clamp_min(1e-4).log().view(-1, *places).expand_as(output[0]).clone()
 
 
 def _improved(start: Tensor, arm: Arm, batch: Batch) -> float:

@@ -116,6 +116,16 @@ def plain(x: float) -> float | None:
     return x if math.isfinite(x) else None
 
 
+def percent(share: float) -> str:
+    """A share as it is shown, or a dash."""
+    return f"{round(100 * share)} %" if math.isfinite(share) else "–"
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points as it is shown, or a dash."""
+    return f"{round(100 * share):+d}" if math.isfinite(share) else "–"
+
+
 def numbers(e: Effect) -> dict[str, Any]:
     """An effect as JSON has it."""
     return {"value": plain(e.value), "interval": [plain(e.low), plain(e.high)], "runs": e.runs}

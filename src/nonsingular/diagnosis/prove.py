@@ -168,7 +168,7 @@ def proved(
         trials.append(_trial(name, change, untreated, protocol, kept, scale))
         if not known_already:
             on_run(name)
-    return Proof(protocol, untreated.steps, before, scale.constant, tuple(_ranked(trials)))
+    return Proof(protocol, untreated.steps, before, scale.constant, tuple(ranked(trials)))
 
 
 def known(names: Sequence[str]) -> dict[str, Change]:
@@ -183,7 +183,9 @@ def known(names: Sequence[str]) -> dict[str, Change]:
     return {name: TREATMENTS[name] for name in names}
 
 
-def _ranked(trials: Sequence[Trial]) -> list[Trial]:
+def ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """What helps first, and of each verdict what learned most."""
+
     def order(t: Trial) -> tuple[int, float]:
         value = t.reached.value
         return VERDICTS.index(t.verdict), -value if math.isfinite(value) else math.inf

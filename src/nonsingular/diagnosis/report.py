@@ -15,6 +15,7 @@ import torch
 
 from nonsingular.diagnosis.advice import next_step
 from nonsingular.diagnosis.diagnosis import Diagnosis
+from nonsingular.diagnosis.learnability import percent, points
 from nonsingular.diagnosis.records import Layer
 from nonsingular.files import write_whole
 from nonsingular.plots import diagnosis as plots
@@ -40,7 +41,7 @@ def write_report(path: Path, diagnosis: Diagnosis, title: str, source: Path | No
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("nonsingular.diagnosis"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"number": _number, "percent": _percent, "points": _points}
+    environment.filters |= {"number": _number, "percent": percent, "points": points}
     figures = {name: _embedded(figure) for name, figure in _figures(diagnosis).items()}
     page = environment.get_template("diagnosis.html").render(
         title=title,
@@ -137,11 +138,3 @@ def _number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "–"
     return "∞" if math.isinf(value) else f"{value:.3g}"
-
-
-def _percent(share: float) -> str:
-    return "–" if not math.isfinite(share) else f"{round(100 * share)} %"
-
-
-def _points(share: float) -> str:
-    return "–" if not math.isfinite(share) else f"{round(100 * share):+d}"

@@ -13,7 +13,7 @@ from nonsingular.diagnosis.findings import Finding
 from nonsingular.diagnosis.learnability import Learnability, learnability
 from nonsingular.diagnosis.optimisers import Optimiser, Steps, like
 from nonsingular.diagnosis.programs import TREATMENTS, together
-from nonsingular.diagnosis.prove import Build, Proof, copies, known, proved
+from nonsingular.diagnosis.prove import Build, Proof, copies, known, proved, ranked
 from nonsingular.errors import InputError
 from nonsingular.objective.failures import FAILURES
 
@@ -100,11 +100,9 @@ def tried(
         return Tried(learns, None)
     changes = known(names)
     proof = proved(untreated, changes, protocol, kept, on_run, scale)
-    pairs = _pairs(advised, proof)
-    if pairs:
-        changes |= {" + ".join(pair): together([changes[name] for name in pair]) for pair in pairs}
-        proof = proved(untreated, changes, protocol, kept, on_run, scale)  # what was trained is kept
-    return Tried(learns, proof)
+    pairs = {" + ".join(pair): together([changes[name] for name in pair]) for pair in _pairs(advised, proof)}
+    paired = proved(untreated, pairs, protocol, kept, on_run, scale)
+    return Tried(learns, replace(proof, trials=tuple(ranked([*proof.trials, *paired.trials]))))
 
 
 def _pairs(advised: Sequence[str], proof: Proof) -> list[tuple[str, str]]:

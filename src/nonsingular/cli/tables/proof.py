@@ -12,6 +12,7 @@ from rich.text import Text
 from nonsingular.cli.terminal import Column, number, numbers, print_table
 from nonsingular.diagnosis import Diagnosis
 from nonsingular.diagnosis.advice import next_step
+from nonsingular.diagnosis.learnability import percent, points
 from nonsingular.intervals import Effect
 
 DIFF = {"+": "green", "-": "red"}
@@ -58,7 +59,7 @@ def print_proof(to: Console, found: Diagnosis) -> None:
             else ""
         )
         rows.append([
-            verdict, escape(t.treatment), percent(t.reached.value), _points(t.gained.value),
+            verdict, escape(t.treatment), percent(t.reached.value), points(t.gained.value),
             _points_ends(t.gained), _accuracy(t.accuracy), escape(t.what + diverged),
         ])  # fmt: skip
     to.print()
@@ -82,21 +83,12 @@ def print_next(to: Console, found: Diagnosis, source: Path | None) -> None:
         to.print(Text(f"    {line}", style=DIFF.get(line[:1], "")), soft_wrap=True)  # to be copied: never cut
 
 
-def percent(share: float) -> str:
-    """A share, or a dash."""
-    return f"{round(100 * share)} %" if math.isfinite(share) else "–"
-
-
 def _ends(e: Effect) -> str:
     return f"{percent(e.low)} to {percent(e.high)}" if math.isfinite(e.low) else "–"
 
 
-def _points(share: float) -> str:
-    return f"{round(100 * share):+d}" if math.isfinite(share) else "–"
-
-
 def _points_ends(e: Effect) -> str:
-    return f"{_points(e.low)} to {_points(e.high)}" if math.isfinite(e.low) else "–"
+    return f"{points(e.low)} to {points(e.high)}" if math.isfinite(e.low) else "–"
 
 
 def _accuracy(e: Effect) -> str:
