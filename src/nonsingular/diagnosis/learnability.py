@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nonsingular.diagnosis.constants import best_constant
 from nonsingular.diagnosis.course import Arm, Curve, Protocol, run, with_inputs, with_targets
+from nonsingular.files import plain
 from nonsingular.intervals import Effect, mean
 
 MATERIAL = 0.05
@@ -109,11 +110,6 @@ class Learnability:
             "verdict": self.verdict, "words": self.words, "constant_loss": plain(self.constant),
             "constant_is": self.constant_is, "rows": [r.to_json() for r in self.rows],
         }  # fmt: skip
-
-
-def plain(x: float) -> float | None:
-    """A number as JSON has it."""
-    return x if math.isfinite(x) else None
 
 
 def percent(share: float) -> str:

@@ -11,11 +11,12 @@ from typing import Any
 from torch import nn
 
 from nonsingular.diagnosis.course import Arm, Change, Curve, Protocol, arm, run
-from nonsingular.diagnosis.learnability import MATERIAL, Scale, numbers, plain, scaled
+from nonsingular.diagnosis.learnability import MATERIAL, Scale, numbers, scaled
 from nonsingular.diagnosis.optimisers import Steps
 from nonsingular.diagnosis.programs import TREATMENTS, of_network
 from nonsingular.diagnosis.treatments import Prescription
 from nonsingular.errors import InputError
+from nonsingular.files import plain
 from nonsingular.intervals import Effect, difference, mean
 from nonsingular.objective import first_line
 from nonsingular.objective.failures import FAILURES
