@@ -6,10 +6,11 @@ Intervals are of 95 %, or of what ``erring_with`` asks for around their computat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -58,13 +59,12 @@ def mean(samples: ArrayLike, *, note: str = "", within: tuple[float, float] = EV
     """The mean over runs with its 95 % bootstrap interval. NaN samples (diverged runs) are left out.
 
     Args:
-        samples: shape ``[run]``.
+        samples: shape ``[run]``; independent of each other. Of those that are not, ``clustered`` takes the mean.
         note: kept with the verdict.
         within: the values that are possible, such as (-1, 1) for a correlation; the interval does not leave them.
     """
     values = _finite(samples)
-    average = values.mean() if values.size else math.nan
-    return _effect(_bootstrap(values, seed=0), average, values.size, note, within)
+    return _effect([_resampled(values, np.ones_like(values), seed=0)], note, within)
 
 
 def difference(
@@ -82,33 +82,90 @@ def difference(
     if paired:
         return mean(np.asarray(a, float) - np.asarray(b, float), note=note, within=within)
     x, y = _finite(a), _finite(b)
-    value = x.mean() - y.mean() if x.size and y.size else math.nan
-    return _effect(_bootstrap(x, seed=0) - _bootstrap(y, seed=1), value, min(x.size, y.size), note, within)
+    return _effect([_resampled(x, np.ones_like(x), seed=0), _resampled(y, np.ones_like(y), seed=1)], note, within)
 
 
-def rank_correlation(a: ArrayLike, b: ArrayLike, *, note: str = "") -> Effect:
+Statistic = Callable[[np.ndarray], float]
+"""Units, shape ``[unit ...]`` -> a number."""
+
+
+def clustered(
+    values: ArrayLike,
+    cluster: ArrayLike,
+    statistic: Statistic | None = None,
+    *,
+    note: str = "",
+    within: tuple[float, float] = EVERYWHERE,
+) -> Effect:
+    """A statistic of units that depend on each other, with its 95 % bootstrap interval over clusters, which do not.
+
+    Epochs of one run, or networks that share a seed, are no independent evidence: whole clusters are resampled, each
+    with all its units, and ``runs`` of the effect is their number.
+
+    Args:
+        values: shape ``[unit]``, or ``[unit variable]`` for a statistic of several variables; units that are not finite
+            in all of them are left out.
+        cluster: shape ``[unit]``, the cluster of each, such as the seed of its run.
+        statistic: what is computed of the units; by default their mean.
+        note: kept with the verdict; by default how many units there are in how many clusters.
+        within: the values that are possible; the interval does not leave them.
+
+    >>> effect = clustered([1.0, 1.0, 2.0, 2.0, 3.0, 3.0], [0, 0, 1, 1, 2, 2])
+    >>> effect == mean([1.0, 2.0, 3.0], note="6 points of 3 runs")
+    True
+    """
+    units, names = np.asarray(values, float), np.asarray(cluster)
+    finite = np.isfinite(units.reshape(len(units), -1)).all(1)
+    units, names = units[finite], names[finite]
+    _, number = np.unique(names, return_inverse=True)
+    members = [units[number == c] for c in range(number.max(initial=-1) + 1)]
+    note = note or f"{len(units)} points of {len(members)} runs"
+    if statistic is None:
+        sums, sizes = np.array([m.sum() for m in members]), np.array([float(len(m)) for m in members])
+        return _effect([_resampled(sums, sizes, seed=0)], note, within)
+    if len(members) < 2:
+        return Effect(math.nan, math.nan, math.nan, len(members), note)
+    value, rng = statistic(units), np.random.default_rng(0)
+    draws = rng.integers(len(members), size=(SLOW_RESAMPLES, len(members)))
+    found = np.array([statistic(np.concatenate([members[c] for c in draw])) for draw in draws])
+    # A resample of one cluster again and again may have no statistic, such as no correlation: the value stands in.
+    found = np.where(np.isfinite(found), found, value)
+    deviations = _widening(len(members)) * (found - value)
+    return _bounded(value, value + np.quantile(deviations, tails()), len(members), note, within)
+
+
+def rank_correlation(a: ArrayLike, b: ArrayLike, *, cluster: ArrayLike | None = None, note: str = "") -> Effect:
     """Spearman's rank correlation over runs, in [-1, 1], with its 95 % bootstrap interval.
 
     Args:
         a: shape ``[run]``.
         b: shape ``[run]``; a run that is not finite in both is left out.
+        cluster: shape ``[run]``, where the entries are not independent: as ``clustered`` takes it.
         note: kept with the verdict.
     """
     pairs = np.stack([np.asarray(a, float).ravel(), np.asarray(b, float).ravel()])
-    pairs = pairs[:, np.isfinite(pairs).all(0)]
+    finite = np.isfinite(pairs).all(0)
+    pairs = pairs[:, finite]
     n = pairs.shape[1]
     if n < FEWEST_PAIRS:
         return Effect(math.nan, math.nan, math.nan, n, note or f"{n} runs give no rank correlation")
-    draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
     value = float(_spearman(pairs[:1], pairs[1:])[0])
     if math.isnan(value):
         return Effect(value, value, value, n, note or "what does not vary has no rank correlation")
+    if cluster is not None:
+        units = np.asarray(cluster).ravel()[finite]
+        return clustered(pairs.T, units, lambda x: float(_spearman(x.T[:1], x.T[1:])[0]), note=note, within=(-1, 1))
+    draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
     # A resample of one run again and again has no correlation: 0 is the honest stand-in.
     resamples = np.nan_to_num(_spearman(pairs[0][draws], pairs[1][draws]))
-    return _effect(resamples, value, n, note)
+    return _bounded(value, np.quantile(resamples, tails()), n, note, (-1, 1))
 
 
 FEWEST_PAIRS = 5
+RESAMPLES = 10_000
+SLOW_RESAMPLES = 2_000
+STUDENTISED = 8
+"""Runs from which on intervals of means are studentised (``_effect``)."""
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -119,33 +176,75 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.asarray((x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1)))
 
 
-RESAMPLES = 10_000
-
-
 def _finite(samples: ArrayLike) -> np.ndarray:
     values = np.asarray(samples, float).ravel()
     return values[np.isfinite(values)]
 
 
-def _bootstrap(values: np.ndarray, seed: int) -> np.ndarray:
-    """Means of bootstrap resamples; NaN for fewer than two values, which have no spread.
+@dataclass(frozen=True)
+class _Resampled:
+    """A mean and its standard error, and those of its bootstrap resamples (empty with fewer than two clusters)."""
 
-    Few runs make the plain percentile interval too narrow. The deviations are widened by sqrt(n / (n - 1)) and by
-    the ratio of Student's to the normal quantile, which gives the t interval for normal samples.
-    """
-    n = values.size
+    value: float
+    error: float
+    clusters: int
+    values: np.ndarray
+    errors: np.ndarray
+
+
+def _resampled(sums: np.ndarray, sizes: np.ndarray, seed: int) -> _Resampled:
+    """The mean of clustered units, from the sum and the number of units in each cluster: shape ``[cluster]`` both."""
+    n = len(sums)
     if n < 2:
-        return np.full(RESAMPLES, math.nan)
-    draws = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
-    _, upper = tails()
-    widen = math.sqrt(n / (n - 1)) * stats.t.ppf(upper, n - 1) / stats.norm.ppf(upper)
-    return values.mean() + widen * (values[draws].mean(axis=1) - values.mean())
+        value = float(sums.sum() / sizes.sum()) if n else math.nan
+        return _Resampled(value, math.nan, n, np.empty(0), np.empty(0))
+    value = sums.sum() / sizes.sum()
+    left = sums - value * sizes
+    # Sums over each resample, whose first row is the sample itself: how often a cluster was drawn, times what it has.
+    units, shift, own, both, sized = (_counts(n, seed) @ np.stack([sizes, left, left**2, left * sizes, sizes**2], 1)).T
+    moved = shift / units
+    square = np.maximum(own - 2 * moved * both + moved**2 * sized, 0)
+    errors = np.sqrt(n / (n - 1) * square) / units
+    return _Resampled(float(value), float(errors[0]), n, value + moved[1:], errors[1:])
 
 
-def _effect(
-    resamples: np.ndarray, value: float, runs: int, note: str, within: tuple[float, float] = EVERYWHERE
-) -> Effect:
+@lru_cache(maxsize=8)
+def _counts(n: int, seed: int) -> np.ndarray:
+    """How often each of ``n`` clusters is drawn: once, and then with replacement; shape ``[1 + RESAMPLES, n]``."""
+    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES)
+    return np.concatenate([np.ones((1, n)), draws])
+
+
+def _effect(parts: Sequence[_Resampled], note: str, within: tuple[float, float]) -> Effect:
+    """The first mean, less the second where there are two, with its interval.
+
+    From ``STUDENTISED`` runs on the interval is the bootstrap-t, which covers where runs are skewed: deviations are
+    counted in their own resample's standard errors. Of fewer runs too many resamples have none; there the percentile
+    interval is widened as Student's is.
+    """
+    signs = (1, -1)[: len(parts)]
+    value, runs = sum(s * p.value for s, p in zip(signs, parts, strict=True)), min(p.clusters for p in parts)
     if runs < 2:
-        return Effect(float(value), math.nan, math.nan, runs, note or "one run gives no interval")
-    low, high = np.clip(np.quantile(resamples, tails()), *within)
+        return Effect(value, math.nan, math.nan, runs, note or "one run gives no interval")
+    if runs < STUDENTISED:
+        away = sum(s * _widening(p.clusters) * (p.values - p.value) for s, p in zip(signs, parts, strict=True))
+        return _bounded(value, value + np.quantile(away, tails()), runs, note, within)
+    deviations = np.asarray(sum(s * (p.values - p.value) for s, p in zip(signs, parts, strict=True)))
+    errors = np.sqrt(sum(p.errors**2 for p in parts))
+    with np.errstate(divide="ignore", invalid="ignore"):  # a resample of equal values has no error
+        studentised = np.where(deviations == 0, 0.0, deviations / errors)
+    lower, upper = np.quantile(studentised, tails(), method="inverted_cdf")
+    error = math.sqrt(sum(p.error**2 for p in parts))
+    ends = np.array([value - error * upper, value - error * lower]) if error else np.array([value, value])
+    return _bounded(value, ends, runs, note, within)
+
+
+def _widening(n: int) -> float:
+    """What makes the percentile interval of a mean of ``n`` normal values Student's: it is too narrow for few."""
+    _, upper = tails()
+    return math.sqrt(n / (n - 1)) * float(stats.t.ppf(upper, n - 1) / stats.norm.ppf(upper))
+
+
+def _bounded(value: float, ends: np.ndarray, runs: int, note: str, within: tuple[float, float]) -> Effect:
+    low, high = np.clip(ends, *within)
     return Effect(float(value), float(low), float(high), runs, note)

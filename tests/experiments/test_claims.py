@@ -22,6 +22,7 @@ from nonsingular.experiments.claims import (
     rank_correlation,
 )
 from nonsingular.experiments.report.pages import count
+from nonsingular.intervals import clustered
 
 
 def claim(effect, region=POSITIVE):
@@ -105,6 +106,63 @@ def test_intervals_cover_the_truth_as_often_as_they_say(runs):
         ]
     )
     assert both > 0.95 - 4 * math.sqrt(0.95 * 0.05 / repeats)
+
+
+COVERAGE = 0.95 - 4 * math.sqrt(0.95 * 0.05 / 400)
+
+
+@pytest.mark.parametrize(
+    ("draw", "truth"),
+    [
+        (lambda rng, n: rng.exponential(size=n), 1.0),
+        (lambda rng, n: rng.uniform(size=n), 0.5),
+        (lambda rng, n: rng.lognormal(0, 0.5, size=n), math.exp(0.125)),
+    ],
+)
+def test_intervals_of_skewed_runs_cover(draw, truth):
+    rng = np.random.default_rng(0)
+    covered = [(e := mean(draw(rng, 8))).low <= truth <= e.high for _ in range(400)]
+    assert np.mean(covered) > COVERAGE
+
+
+def test_intervals_over_dependent_units_cover():
+    """Runs with different numbers of epochs, which are the same network a little later."""
+    rng = np.random.default_rng(0)
+    cluster = np.repeat(np.arange(9), [1, 2, 3, 4, 5, 6, 7, 8, 20])
+    covered, naive = [], []
+    for _ in range(400):
+        units = 0.7 + rng.normal(size=9)[cluster] + 0.2 * rng.normal(size=cluster.size)
+        covered.append((e := clustered(units, cluster)).low <= 0.7 <= e.high)
+        naive.append((e := mean(units)).low <= 0.7 <= e.high)
+    assert np.mean(covered) > COVERAGE - 0.03  # one run in nine has a third of all points
+    assert np.mean(naive) < 0.8
+
+
+def test_units_that_are_copies_are_no_evidence():
+    values, twice = np.random.default_rng(0).normal(size=(2, 12)), np.tile(np.arange(12), 2)
+    once, again = mean(values[0]), clustered(np.tile(values[0], 2), twice)
+    assert (again.value, again.low, again.high, again.runs) == pytest.approx((once.value, once.low, once.high, 12))
+    pair = [np.tile(v, 2) for v in values]
+    of_runs, of_copies = rank_correlation(*values), rank_correlation(*pair, cluster=twice)
+    assert of_copies.runs == 12
+    assert of_copies.value == pytest.approx(of_runs.value)
+    assert of_copies.high - of_copies.low > 0.9 * (of_runs.high - of_runs.low)
+    assert rank_correlation(*pair).high - rank_correlation(*pair).low < 0.8 * (of_runs.high - of_runs.low)
+
+
+def test_a_statistic_of_clusters():
+    rng = np.random.default_rng(1)
+    pairs, cluster = rng.normal(size=(24, 2)), np.repeat(np.arange(8), 3)
+
+    def slope(x):
+        return float(np.polyfit(x[:, 0], x[:, 1], 1)[0])
+
+    effect = clustered(pairs, cluster, slope)
+    assert effect.value == pytest.approx(slope(pairs))
+    assert effect.low < 0 < effect.high
+    assert effect.note == "24 points of 8 runs"
+    assert POSITIVE.verdict(clustered(pairs[:3], cluster[:3], slope)) == "inconclusive"
+    assert clustered(pairs, cluster, slope, within=(-0.01, 0.01)).high == 0.01
 
 
 def test_rank_correlation_is_scipys_and_ignores_monotone_changes():

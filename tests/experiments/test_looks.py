@@ -154,7 +154,7 @@ def run(spec, workspace):
 
 
 NORMAL = Experiment(
-    "test/normal", "Normal", lambda scale: Spec("test/normal", scale, runs=4, settings={"truth": 0.5}), run,
+    "test/normal", "Normal", lambda scale: Spec("test/normal", scale, runs=4, settings={"truth": 0.3}), run,
     lambda results: {}, (Claim("test/normal/positive", "here", "x is positive.", lambda r: mean(r.x)),),
 )  # fmt: skip
 
