@@ -44,12 +44,21 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 def write_figure(folder: Path, name: str, figure: Figure) -> Path:
     """Write ``name.png`` and ``name.svg``, each whole or not at all; the path of the former."""
-    for suffix in ("png", "svg"):
-        content = io.BytesIO()
-        figure.savefig(content, format=suffix)
-        write_whole(folder / f"{name}.{suffix}", content.getvalue())
-        figure.set_layout_engine("none")  # the second file keeps the arrangement, half of the work, of the first
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_whole(folder / f"{name}.png", content.getvalue())
+    figure.set_layout_engine("none")  # the second file keeps the arrangement, half of the work, of the first
+    write_whole(folder / f"{name}.svg", svg(figure))
     return folder / f"{name}.png"
+
+
+def svg(figure: Figure) -> str:
+    """The drawing as text of an SVG file, which follows light and dark pages (``plots.dark``)."""
+    from nonsingular.plots.dark import dark_aware
+
+    content = io.StringIO()
+    figure.savefig(content, format="svg")
+    return dark_aware(content.getvalue())
 
 
 def to_json(value: Any) -> str:

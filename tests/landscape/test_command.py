@@ -65,6 +65,7 @@ def test_a_surface_leaves_results_figures_and_numbers(capsys, here):
     assert numbers["look"]["grid"] == 17
     assert numbers["results"]["evaluated"] == results.was_evaluated.sum(["x", "y"]).values.tolist()
     assert "<html" in (out / "surface.html").read_text()[:200].lower()
+    assert "prefers-color-scheme: dark" in (out / "surface.html").read_text()
 
 
 def test_json_is_for_programs(capsys, here):

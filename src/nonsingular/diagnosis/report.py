@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 import platform
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from nonsingular.diagnosis.advice import next_step
 from nonsingular.diagnosis.diagnosis import Diagnosis
 from nonsingular.diagnosis.learnability import percent, points
 from nonsingular.diagnosis.records import Layer
-from nonsingular.files import write_whole
+from nonsingular.files import svg, write_whole
 from nonsingular.plots import diagnosis as plots
 
 if TYPE_CHECKING:
@@ -83,9 +82,7 @@ def _figures(diagnosis: Diagnosis) -> dict[str, Figure]:
 
 
 def _embedded(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg")
-    return base64.b64encode(buffer.getvalue()).decode()
+    return base64.b64encode(svg(figure).encode()).decode()
 
 
 def _rows(diagnosis: Diagnosis) -> list[dict[str, object]]:

@@ -55,4 +55,36 @@ def surface(found: xr.Dataset, title: str) -> Any:
             )
         )  # fmt: skip
     axes = {"xaxis_title": "first direction", "yaxis_title": "second direction", "zaxis_title": label}
-    return figure.update_layout(title=title, scene=axes, template="plotly_white", margin={"l": 0, "r": 0, "b": 0})
+    look = {"template": "plotly_white", "paper_bgcolor": "rgba(0,0,0,0)", "margin": {"l": 0, "r": 0, "b": 0}}
+    return figure.update_layout(title=title, scene=axes, **look)
+
+
+_BODY = """<style>:root { color-scheme: light dark; } body { margin: 0; background: Canvas; }</style>"""
+_FOLLOW = """
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const follow = () => {
+  const [ink, line] = dark.matches ? ["#e8e8e8", "#4a4d52"] : ["#2a3f5f", "#dfe8f3"];
+  const layout = {"font.color": ink};
+  for (const axis of ["xaxis", "yaxis", "zaxis"]) {
+    layout[`scene.${axis}.gridcolor`] = layout[`scene.${axis}.zerolinecolor`] = line;
+    layout[`scene.${axis}.backgroundcolor`] = "rgba(0,0,0,0)";
+  }
+  return Plotly.relayout("{plot_id}", layout);
+};
+dark.addEventListener("change", follow);
+follow();
+"""
+
+
+def page(found: xr.Dataset, title: str) -> str:
+    """The surface as a page of its own, with the library that draws it; light or dark as the reader's other pages are.
+
+    Args:
+        found: as ``surface`` takes it.
+        title: of the figure.
+
+    Raises:
+        MissingExtra: plotly is not installed.
+    """
+    html: str = surface(found, title).to_html(include_plotlyjs=True, post_script=_FOLLOW)
+    return html.replace("</head>", _BODY + "</head>", 1)

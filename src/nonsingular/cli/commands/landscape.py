@@ -153,9 +153,9 @@ def _draw(out: Path, found: xr.Dataset, title: str) -> list[Path]:
 
     written = [write_figure(out, name, figure) for name, figure in plots.draw(found, title).items()]
     if "y" in found.dims and importlib.util.find_spec("plotly") is not None:
-        from nonsingular.plots.landscape_interactive import surface
+        from nonsingular.plots.landscape_interactive import page
 
         first = found.isel(plane=0) if "plane" in found.dims else found
-        write_whole(out / "surface.html", surface(first, title).to_html(include_plotlyjs=True))
+        write_whole(out / "surface.html", page(first, title))
         written.append(out / "surface.html")
     return written

@@ -22,6 +22,7 @@ from nonsingular.experiments.report.finished import Finished
 from nonsingular.experiments.report.papers import Paper, paper
 from nonsingular.experiments.report.strip import Strip, strip
 from nonsingular.files import write_whole
+from nonsingular.plots.dark import dark_aware
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as PlotlyFigure
@@ -224,7 +225,8 @@ def _picture(name: str, file: Path, title: str, found: Finished) -> Picture:
     if file.suffix == ".svg" and file.stat().st_size > LARGEST_SVG and small.exists():
         file = small
     kind = {".svg": "image/svg+xml", ".png": "image/png"}[file.suffix]
-    data = base64.b64encode(file.read_bytes()).decode()
+    content = file.read_bytes() if file.suffix == ".png" else dark_aware(file.read_text()).encode()
+    data = base64.b64encode(content).decode()
     description = f"Figure {name.replace('-', ' ')} of {found.id}: {title}; what it shows is judged in its claims"
     return Picture(name, f"data:{kind};base64,{data}", description, _is_wide(small))
 
