@@ -42,10 +42,14 @@ def write_whole(path: Path, content: bytes | str) -> None:
     partial.replace(path)
 
 
+DOTS = 200
+"""Of pictures in dots, an inch: for print."""
+
+
 def write_figure(folder: Path, name: str, figure: Figure) -> Path:
     """Write ``name.png`` and ``name.svg``, each whole or not at all; the path of the former."""
     content = io.BytesIO()
-    figure.savefig(content, format="png")
+    figure.savefig(content, format="png", dpi=DOTS)
     write_whole(folder / f"{name}.png", content.getvalue())
     figure.set_layout_engine("none")  # the second file keeps the arrangement, half of the work, of the first
     write_whole(folder / f"{name}.svg", svg(figure))

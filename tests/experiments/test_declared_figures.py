@@ -7,10 +7,25 @@ import xarray as xr
 from nonsingular.errors import InputError
 from nonsingular.experiments import effects
 from nonsingular.experiments.claims import NotMeasured, Region, judge
+from nonsingular.experiments.drawings import Bars, OverLayers, OverNumbers, only
 from nonsingular.experiments.figure import Curves, Figure
+from nonsingular.experiments.needs import every as every_need
+from nonsingular.experiments.needs import took_place, trained
+from nonsingular.experiments.quantities import END, LAST, SPEED, START, decay, epochs_until, of
 from nonsingular.experiments.scales import Scales, every
 from nonsingular.experiments.spec import SCALES, Spec
-from nonsingular.experiments.verbs import claim, faster, larger
+from nonsingular.experiments.verbs import (
+    average,
+    claim,
+    correlation,
+    faster,
+    larger,
+    least,
+    most,
+    regrouped,
+    slope,
+    weighed,
+)
 
 
 def results(**accuracy):
@@ -93,8 +108,8 @@ def test_effects_stay_within_what_is_possible():
 def test_what_is_needed_is_asked_of_the_compared_networks():
     asked = []
 
-    def needs(results, *networks):
-        asked.append(networks)
+    def needs(results, measure):
+        asked.append(measure.networks)
         raise NotMeasured("they have not trained")
 
     (declared,) = made(claim("faster", "A trains faster", faster("a", "b") > 0), needs=needs).claims
@@ -108,4 +123,159 @@ def test_curves_leave_out_epochs_without_a_measurement():
     data = results(a=0.9, b=0.5)
     data["train_accuracy"][:, :, 1] = np.nan
     (picture,) = made().draw(data).values()
-    assert picture.axes[0].lines[0].get_xdata().tolist() == [0, 2]
+    assert np.round(picture.axes[0].lines[0].get_xdata()).tolist() == [0, 2]  # beside each other, not on each other
+
+
+def study(epochs=4, runs=10, **accuracy):
+    """Runs whose accuracy rises to the given one, with norms of three layers that fall by a decade a layer."""
+    rng = np.random.default_rng(1)
+    shape = (len(accuracy), runs, epochs)
+    rising = np.array(list(accuracy.values()))[:, None, None] * np.linspace(0.2, 1, epochs)
+    layers = 10.0 ** np.array([-2.0, -1.0, 0.0])
+    return xr.Dataset(
+        {
+            "train_accuracy": (("network", "run", "epoch"), rising + 1e-3 * rng.normal(size=shape)),
+            "gradient_norm": (("network", "run", "epoch", "layer"), np.broadcast_to(layers, (*shape, 3)).copy()),
+            "bias_gap": (("network", "run", "epoch"), np.full(shape, 0.2)),
+        },
+        {"network": list(accuracy), "run": np.arange(runs), "epoch": np.arange(epochs), "layer": [1, 2, 3]},
+        {"data": "digits", "scaling": "unit"},
+    )
+
+
+def test_quantities_are_taken_when_and_where_they_say():
+    data = study(a=0.9)
+    data["gradient_norm"] = data.gradient_norm * 10.0**data.epoch
+    assert float(of("gradient_norm", START, 1)(data, "a").mean()) == pytest.approx(0.01)
+    assert float(of("gradient_norm", START, LAST, log=True)(data, "a").mean()) == pytest.approx(0.0)
+    assert float(of("gradient_norm", END, log=True)(data, "a").mean()) == pytest.approx(2.0)
+    assert float(of("gradient_norm", (1, 2), log=True)(data, "a").mean()) == pytest.approx(0.5)
+    assert float(of("gradient_norm", log=True)(data, "a").mean()) == pytest.approx(1.0)
+    assert float(decay()(data, "a").mean()) == pytest.approx(-2.0)
+    assert float((of("gradient_norm", 2, log=True) - of("gradient_norm", 1, log=True))(data, "a").mean()) == 1.0
+    assert epochs_until(70)(data, "a").values.tolist() == [3.0] * 10
+    assert epochs_until(99)(data, "a").values.tolist() == [4.0] * 10
+    assert of("gradient_norm", START).before
+    assert not (of("gradient_norm", 1) - of("gradient_norm", START)).before
+    assert of("gradient_norm", (1, 2), log=True).words == "log10 of mean gradient norm, mean after epochs 1, 2"
+    with pytest.raises(NotMeasured, match="gradient_norm was not measured after epoch 9"):
+        of("gradient_norm", 9)(data, "a")
+    with pytest.raises(NotMeasured, match="gradient_norm of layer 7"):
+        of("gradient_norm", 1, 7)(data, "a")
+
+
+def test_the_last_epoch_is_the_last_one():
+    data = study(a=0.9)
+    data["bias_gap"][:, :, -1] = np.nan
+    with pytest.raises(NotMeasured, match="bias_gap was not measured after epoch 3"):
+        of("bias_gap", END)(data, "a")
+
+
+def test_sums_are_of_runs_with_equal_numbers():
+    data = study(a=0.9, b=0.5, c=0.7)
+    shared = xr.DataArray(np.linspace(-0.1, 0.1, 10), {"run": data.run}, "run")
+    data["train_accuracy"] = data.train_accuracy + shared
+    cost = weighed(SPEED, {"a": 1, "b": -0.5, "c": -0.5})
+    found = cost.effect(data)
+    assert cost.words == "mean training accuracy over the epochs: a - 0.5 b - 0.5 c"
+    assert found.value == pytest.approx(100 * (0.9 - 0.6) * 0.733, abs=0.2)
+    assert found.high - found.low < 0.5  # what is the same in all networks of a run cancels
+    assert weighed(SPEED, {"a": -1, "b": 2}).words.endswith("-a + 2 b")
+
+
+def test_slopes_follow_a_series():
+    data = study(a=0.4, b=0.6, c=0.8)
+    data["train_accuracy"][2, 0] = np.nan  # a run that diverged
+    found = slope(of("train_accuracy", END), {"a": 1, "b": 2, "c": 3}, "a step")
+    assert found.unit == "percentage points a step"
+    assert found.effect(data).value == pytest.approx(20, abs=0.1)
+    assert found.effect(data).runs == 10
+
+
+def test_correlations_are_over_runs():
+    data = study(a=0.9)
+    data["bias_gap"] = data.bias_gap * 0 - data.train_accuracy.mean("epoch")
+    found = correlation(SPEED, of("bias_gap"), "a").effect(data)
+    assert found.value < -0.9
+
+
+def test_the_least_and_the_most_are_of_all():
+    data = study(a=0.9, b=0.5, c=0.7)
+    ahead = {f"ahead of {name}": faster("a", name) for name in "bc"}
+    assert least(ahead).effect(data).note == "ahead of c"
+    assert most(ahead).effect(data).note == "ahead of b"
+    assert least(ahead).effect(data).value == faster("a", "c").effect(data).value
+    assert least(ahead).networks == ("a", "b", "c")
+
+
+def test_runs_are_sorted_into_groups():
+    data = study(a=0.9)
+    halves = lambda r: xr.concat(  # noqa: E731
+        [r.sel(network="a").isel(run=half) for half in (slice(0, 5), slice(5, None))],
+        xr.Variable("network", ["first", "last"]), join="override",
+    )  # fmt: skip
+    measure = regrouped(halves, faster("first", "last"), "halves of the runs")
+    assert abs(measure.judged(data).value) < 1
+    assert measure.words.endswith("first minus last; halves of the runs")
+    asked = []
+    measure.judged(data, lambda results, m: asked.append(list(results.network.values)))
+    assert asked == [["first", "last"]]
+
+
+@pytest.mark.parametrize(
+    ("measure", "refused"),
+    [
+        (faster("good", "bad"), False),
+        (faster("bad", "worse"), True),
+        (larger("bias_gap", "good", "bad"), True),
+        (larger("bias_gap", "good", "good"), False),
+        (average(decay(), "bad"), False),  # before training it need not train
+    ],
+)
+def test_needs_of_outcomes_and_of_other_things(measure, refused):
+    data = study(good=0.9, bad=0.11, worse=0.1)
+    if refused:
+        with pytest.raises(NotMeasured, match=r"bad came . %.* of the way from guessing to no error; 50 % are needed"):
+            measure.judged(data, trained())
+    else:
+        measure.judged(data, trained())
+
+
+def test_needs_of_references_and_of_treatments():
+    data = study(good=0.9, bad=0.11)
+    trained(50, "good", "left out")(data, faster("bad", "bad"))
+    with pytest.raises(NotMeasured, match="bad came"):
+        trained(50, "bad")(data, faster("good", "good"))
+    both = every_need(trained(), took_place("bias_gap", 0.1, "good"))
+    with pytest.raises(NotMeasured, match="good was not treated: 20 % of the distance"):
+        both(data, faster("good", "bad"))
+    took_place("bias_gap", 0.1, "good")(data, faster("bad", "bad"))
+
+
+def test_drawings_show_what_they_are_made_of():
+    data = study(a=0.9, b=0.5)
+    layers = OverLayers("gradient_norm", title="{layers} layers, {runs} runs", epochs=(0, 7))(data)
+    assert layers.axes[0].get_yscale() == "log"
+    assert layers.get_suptitle().startswith("3 layers, 10 runs")
+    scan = OverNumbers(SPEED, series={"kind": {"a": 1, "b": 2, "gone": 4}}, label="number", title="Scan")(data)
+    assert scan.axes[0].get_ylabel() == "mean training accuracy over the epochs\n(%)"
+    bars = Bars(of("train_accuracy", END), title="Bars", view=only("b", "gone"))(data)
+    assert [t.get_text() for t in bars.axes[0].get_xticklabels()] == ["b"]
+    assert Curves("train_loss", title="nothing")(data) is None
+    assert OverNumbers(SPEED, series={"kind": {"gone": 1}}, label="number", title="Scan")(data) is None
+
+
+def test_an_error_on_a_logarithmic_axis_is_that_of_the_logarithms():
+    data = study(a=0.9)
+    data["gradient_norm"] = data.gradient_norm * 10.0 ** (4 * xr.DataArray(np.arange(10) % 2, dims="run"))
+    band = Curves("gradient_norm", title="Norms", log=("gradient_norm",))(data).axes[0].collections[0]
+    low, high = band.get_datalim(band.axes.transData).intervaly
+    assert high / low == pytest.approx(10 ** (2 * 4 * 0.5 / 3), rel=0.1)  # two standard errors of ten runs
+
+
+def test_shares_near_all_are_shown_by_what_they_lack():
+    data = study(a=0.9, b=0.5)
+    data["train_accuracy"] = 1 - 1e-4 * data.train_accuracy
+    axes = Curves("train_accuracy", title="Shares")(data).axes[0]
+    assert axes.get_ylabel() == "not training accuracy (%)"
+    assert axes.get_yscale() == "log"

@@ -9,37 +9,18 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from nonsingular.experiments.claims import Claim
+from nonsingular.experiments.drawings import Bars, Curves, Drawing, OverLayers, OverNumbers
 from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.run.instruments import LABELS, PERCENT
 from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import Declared, Needs
-from nonsingular.plots.curves import Panel, over_epochs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
-Draw = Callable[[xr.Dataset], "Picture"]
-
-
-class Curves:
-    """A drawing: variables of studies over the epochs at which they were measured, one curve a network.
-
-    Args:
-        *variables: of instruments, a panel each.
-        title: above all panels.
-    """
-
-    def __init__(self, *variables: str, title: str) -> None:
-        self.variables, self.title = variables, title
-
-    def __call__(self, results: xr.Dataset) -> Picture:
-        """The picture."""
-        measured = results.dropna("epoch", how="all", subset=list(self.variables))
-        panels = [Panel(name, LABELS[name], percent=name in PERCENT) for name in self.variables]
-        return over_epochs(measured, panels, self.title)
+__all__ = ["Bars", "Curves", "Figure", "OverLayers", "OverNumbers"]
 
 
 @dataclass(frozen=True, init=False)
@@ -52,9 +33,9 @@ class Figure(Experiment):
         source: where the paper has it; claims may name another place.
         sizes: its numbers at the four scales; ``runs`` is among them.
         study: its spec at a scale.
-        draw: name -> drawing.
+        draw: name -> drawing (``drawings.py``).
         claims: from verbs (``verbs.claim``), or whole ones.
-        needs: what networks must have done to be compared; a claim of networks that have not is not judged.
+        needs: what networks must have done to be compared (``needs.py``); of networks that have not nothing is judged.
         differs: as ``Experiment``.
         run: as ``Experiment``; by default a study.
         labels: as ``Experiment``.
@@ -68,7 +49,7 @@ class Figure(Experiment):
         source: str,
         sizes: Scales,
         study: Callable[[Size], Spec],
-        draw: Mapping[str, Draw],
+        draw: Mapping[str, Drawing],
         claims: Sequence[Declared | Claim] = (),
         needs: Needs | None = None,
         differs: tuple[str, ...] = (),
@@ -79,7 +60,8 @@ class Figure(Experiment):
             return study(sizes.at(scale, id, data))
 
         def pictures(results: xr.Dataset) -> Mapping[str, Picture]:
-            return {name: drawing(results) for name, drawing in draw.items()}
+            drawn = {name: drawing(results) for name, drawing in draw.items()}
+            return {name: picture for name, picture in drawn.items() if picture is not None}
 
         whole = tuple(c.claim(id, source, needs) if isinstance(c, Declared) else c for c in claims)
         super().__init__(id, title, specs, run, pictures, whole, differs=differs, labels=labels or {})

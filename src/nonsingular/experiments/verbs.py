@@ -1,28 +1,27 @@
 """What claims say of networks: each verb computes an effect and words it, so that both cannot drift apart.
 
 ``faster("residual", "plain") > 0`` is a test: the difference in training speed lies above 0. Its claim's statement ends
-in what is computed, "(mean training accuracy over the epochs: residual minus plain)".
+in what is computed, "(mean training accuracy over the epochs: residual minus plain)". ``more`` says the same of any
+``quantities.Quantity``; ``average``, ``weighed``, ``slope``, ``correlation``, ``least`` and ``most`` say other things.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
+import numpy as np
 import xarray as xr
 
-from nonsingular.experiments import effects
-from nonsingular.experiments.claims import Claim, Effect, Region, difference
-from nonsingular.experiments.run.instruments import LABELS, PERCENT
+from nonsingular.experiments.claims import Claim, Effect, Region, difference, mean, rank_correlation
+from nonsingular.experiments.quantities import AFTER_START, POINTS, SPEED, Bounds, Quantity, When, of
+from nonsingular.intervals import EVERYWHERE
 
-POINTS = "percentage points"
-PERCENTAGES = (-100.0, 100.0)
-BOUNDS = {"mean_overlap": (-2.0, 2.0), "maximum_overlap": (-2.0, 2.0)}
-"""What differences of two networks are possible, in variables that are bounded and no shares."""
-
-Needs = Callable[..., None]
-"""(results, networks...) -> nothing, or NotMeasured where the networks cannot be compared."""
+__all__ = [
+    "POINTS", "Declared", "Measure", "Needs", "Test", "average", "claim", "correlation", "extreme", "faster", "larger",
+    "least", "more", "most", "regrouped", "slope", "weighed",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,30 @@ class Measure:
         words: what is computed.
         unit: of the number; empty where it has none.
         networks: those it is measured of, which the experiment's ``needs`` are about.
+        before: as of ``Quantity``: nothing is needed of networks before they train.
+        outcome: as of ``Quantity``.
+        groups: how the runs of the results are sorted into the networks that the effect is of (``regrouped``).
     """
 
     effect: Callable[[xr.Dataset], Effect]
     words: str
     unit: str
     networks: tuple[str, ...]
+    before: bool = False
+    outcome: bool = False
+    groups: Callable[[xr.Dataset], xr.Dataset] | None = None
+
+    def judged(self, results: xr.Dataset, needs: Needs | None = None) -> Effect:
+        """The effect, of results that have what it needs.
+
+        Raises:
+            NotMeasured: they have not.
+        """
+        if self.groups is not None:
+            results = self.groups(results)
+        if needs is not None and not self.before:
+            needs(results, self)
+        return self.effect(results)
 
     def __gt__(self, bound: float) -> Test:
         return Test(self, Region(low=bound))
@@ -50,6 +67,10 @@ class Measure:
     def between(self, low: float, high: float) -> Test:
         """That it lies between two numbers."""
         return Test(self, Region(low, high))
+
+
+Needs = Callable[[xr.Dataset, Measure], None]
+"""(results, measure) -> nothing, or NotMeasured where it cannot be judged by these results (``needs.py``)."""
 
 
 @dataclass(frozen=True)
@@ -64,31 +85,36 @@ class Test:
 
 @dataclass(frozen=True)
 class Declared:
-    """A claim as a figure declares it; its id, source and needs are the figure's."""
+    """A claim as a figure declares it; its id and needs are the figure's, and its source if it has none."""
 
     name: str
     statement: str
     test: Test
     source: str | None = None
     expected: str = ""
+    needs: Needs | None = None
+    ours: bool = False
 
     def claim(self, experiment: str, source: str, needs: Needs | None) -> Claim:
         """The claim of an experiment."""
-        measure, region = self.test.measure, self.test.region
-
-        def effect(results: xr.Dataset) -> Effect:
-            if needs is not None:
-                needs(results, *measure.networks)
-            return measure.effect(results)
-
+        measure, region, need = self.test.measure, self.test.region, self.needs or needs
         words = measure.words if region in (Region(low=0.0), Region(high=0.0)) else f"{measure.words}; {region}"
         return Claim(
-            f"{experiment}/{self.name}", self.source or source, f"{self.statement} ({words}).", effect, region,
-            measure.unit, self.expected,
+            f"{experiment}/{self.name}", self.source or source, f"{self.statement} ({words}).",
+            lambda results: measure.judged(results, need), region, measure.unit, self.expected, self.ours,
         )  # fmt: skip
 
 
-def claim(name: str, statement: str, test: Test, *, source: str | None = None, expected: str = "") -> Declared:
+def claim(
+    name: str,
+    statement: str,
+    test: Test,
+    *,
+    source: str | None = None,
+    expected: str = "",
+    needs: Needs | None = None,
+    ours: bool = False,
+) -> Declared:
     """A claim of a figure.
 
     Args:
@@ -97,31 +123,147 @@ def claim(name: str, statement: str, test: Test, *, source: str | None = None, e
         test: from a verb.
         source: where the paper says it, if not where it has the figure.
         expected: the paper's own value in words, where it gives one.
+        needs: of this claim, instead of the figure's.
+        ours: whether it is no claim of the paper.
     """
-    return Declared(name, statement, test, source, expected)
+    return Declared(name, statement, test, source, expected, needs, ours)
+
+
+def more(quantity: Quantity, first: str, second: str) -> Measure:
+    """By how much the first network has more of a quantity than the second."""
+    low, high = quantity.within
+    return Measure(
+        lambda results: difference(
+            quantity(results, first), quantity(results, second), within=(low - high, high - low)
+        ),
+        f"{quantity.words}: {first} minus {second}",
+        quantity.unit,
+        (first, second),
+        quantity.before,
+        quantity.outcome,
+    )
 
 
 def faster(first: str, second: str) -> Measure:
     """By how much the first network trains faster: its mean training accuracy over the epochs."""
+    return more(SPEED, first, second)
+
+
+def larger(variable: str, first: str, second: str, when: When = AFTER_START, layer: int | None = None) -> Measure:
+    """By how much a variable is larger in the first network; ``when`` and ``layer`` as ``quantities.of``."""
+    return more(of(variable, when, layer), first, second)
+
+
+def average(quantity: Quantity, network: str) -> Measure:
+    """A quantity of one network, to be held against a bound."""
+    unit = "%" if quantity.unit == POINTS else quantity.unit
     return Measure(
-        lambda results: difference(
-            effects.speed(results, first), effects.speed(results, second), within=PERCENTAGES
-        ),
-        f"mean training accuracy over the epochs: {first} minus {second}", POINTS, (first, second),
+        lambda results: mean(quantity(results, network), within=quantity.within),
+        f"{quantity.words}: {network}", unit, (network,), quantity.before, quantity.outcome,
     )  # fmt: skip
 
 
-def larger(variable: str, first: str, second: str) -> Measure:
-    """By how much a variable is larger in the first network, averaged over layers and the epochs after the start."""
-    share = variable in PERCENT
-    scale = 100.0 if share else 1.0
-    bounds = PERCENTAGES if share else BOUNDS.get(variable, (-math.inf, math.inf))
+def weighed(quantity: Quantity, weights: Mapping[str, float]) -> Measure:
+    """A weighted sum of a quantity of several networks, of runs with equal numbers."""
 
     def effect(results: xr.Dataset) -> Effect:
-        return effects.larger(results, variable, first, second, scale, within=bounds)
+        total = sum(weight * quantity(results, name) for name, weight in weights.items())
+        return mean(total, within=_range_of_sum(quantity.within, weights.values()))
 
-    name, _, unit = LABELS[variable].replace("\n", " ").partition(" (")
     return Measure(
-        effect, f"{name}, mean over the measured epochs after the start: {first} minus {second}",
-        POINTS if share else unit.rstrip(")"), (first, second),
+        effect, f"{quantity.words}: {_sum(weights)}", quantity.unit, tuple(weights), quantity.before, quantity.outcome
+    )
+
+
+def _range_of_sum(within: Bounds, weights: Iterable[float]) -> Bounds:
+    if not np.isfinite(within).all():
+        return EVERYWHERE
+    ends = [sorted(weight * end for end in within) for weight in weights]
+    return sum(low for low, _ in ends), sum(high for _, high in ends)
+
+
+def _sum(weights: Mapping[str, float]) -> str:
+    """``residual - 0.5 plain``."""
+    words = ""
+    for name, weight in weights.items():
+        sign = ("- " if weight < 0 else "+ ") if words else ("-" if weight < 0 else "")
+        size = "" if abs(weight) == 1 else f"{abs(weight):g} "
+        words += f"{' ' if words else ''}{sign}{size}{name}"
+    return words
+
+
+def slope(quantity: Quantity, places: Mapping[str, float], per: str) -> Measure:
+    """How a quantity changes along a series of networks: the least-squares slope of each run, averaged over runs.
+
+    Args:
+        quantity: what is followed; a network in which a run diverged is left out of that run's slope.
+        places: network -> its place in the series, such as its depth.
+        per: what one unit of the places is, as "a doubling of the depth".
+    """
+
+    def effect(results: xr.Dataset) -> Effect:
+        values = np.stack([quantity(results, name).values for name in places], axis=1)
+        x = np.array(list(places.values()))
+        return mean([_line(x, y) for y in values])
+
+    return Measure(
+        effect, f"{quantity.words}: slope over {', '.join(places)}", f"{quantity.unit} {per}".strip(), tuple(places),
+        quantity.before, quantity.outcome,
     )  # fmt: skip
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> float:
+    ok = np.isfinite(y)
+    return float(np.polyfit(x[ok], y[ok], 1)[0]) if ok.sum() > 1 else math.nan
+
+
+def correlation(first: Quantity, second: Quantity, network: str) -> Measure:
+    """Rank correlation of two quantities over the runs of one network."""
+    return Measure(
+        lambda results: rank_correlation(first(results, network), second(results, network)),
+        f"rank correlation over runs of {first.words} with {second.words}: {network}",
+        "rank correlation", (network,), first.before and second.before, first.outcome and second.outcome,
+    )  # fmt: skip
+
+
+def least(measures: Mapping[str, Measure]) -> Measure:
+    """The smallest of several effects: above a number if all of them are.
+
+    Its interval reaches from the smallest lower to the smallest upper end, so that it lies above a number where every
+    single interval does, and below it where one does. The note names the smallest.
+    """
+    return extreme(measures, np.argmin, "the least of")
+
+
+def most(measures: Mapping[str, Measure]) -> Measure:
+    """The largest of several effects, as ``least``: below a number if all of them are."""
+    return extreme(measures, np.argmax, "the largest of")
+
+
+def extreme(measures: Mapping[str, Measure], pick: Callable[[list[float]], np.intp], words: str) -> Measure:
+    """As ``least`` and ``most``, which pick it with ``numpy.argmin`` and ``numpy.argmax``."""
+    first, *_ = all_of_them = list(measures.values())
+
+    def effect(results: xr.Dataset) -> Effect:
+        found = {name: m.judged(results) for name, m in measures.items()}
+        effects = list(found.values())
+        values, low, high = ([float(getattr(e, end)) for e in effects] for end in ("value", "low", "high"))
+        value, least, greatest = (ends[int(pick(ends))] for ends in (values, low, high))
+        return Effect(value, least, greatest, min(e.runs for e in effects), list(found)[int(pick(values))])
+
+    networks = tuple(dict.fromkeys(n for m in all_of_them for n in m.networks))
+    return Measure(
+        effect, f"{words}: {'; '.join(m.words for m in all_of_them)}", first.unit, networks,
+        all(m.before for m in all_of_them), all(m.outcome for m in all_of_them),
+    )  # fmt: skip
+
+
+def regrouped(groups: Callable[[xr.Dataset], xr.Dataset], measure: Measure, words: str) -> Measure:
+    """A measure of results whose runs are sorted into groups, each with the name of a network, such as best and worst.
+
+    Args:
+        groups: results -> results with those names under ``network``.
+        measure: of these.
+        words: how they are sorted.
+    """
+    return replace(measure, groups=groups, words=f"{measure.words}; {words}")

@@ -23,7 +23,6 @@ _COLOURS = {
     "plain": GREEN,
     "residual": BLUE,
     "hyper-residual": VERMILION,
-    "orthogonal": BLACK,
     "copied vectors": BLACK,
     "equalised": BLACK,
     "covariance": BLUE,
@@ -72,9 +71,11 @@ _SERIES = (
     ("0-averages", "1-average", "3-averages", "5-averages", "7-averages", "13-averages"),
     *(tuple(f"{kind}tau={tau:g}" for tau in (0, 0.005, 0.01, 0.015, 0.02, 0.025)) for kind in ("", "covariance-")),
 )
+_SCALE = ("#000004", "#210C4A", "#57106E", "#8A226A", "#BC3754", "#E45A31", "#FA9008", "#F8CD37")
+"""Matplotlib's inferno but for its lightest end: of even steps in lightness, without the blue of identity skips."""
 for _names in _SERIES:
-    _levels = [round(0xC8 * i / (len(_names) - 1)) for i in range(len(_names))]
-    _COLOURS |= {_name: f"#{_level:02X}{_level:02X}{_level:02X}" for _name, _level in zip(_names, _levels, strict=True)}
+    _steps = [round((len(_SCALE) - 1) * i / (len(_names) - 1)) for i in range(len(_names))]
+    _COLOURS |= {_name: _SCALE[_step] for _name, _step in zip(_names, _steps, strict=True)}
 Dashes = str | tuple[float, tuple[float, ...]]
 
 # Networks of a user's own: every colour with the first dashes before any with the second. Those that say "residual" and
@@ -135,10 +136,12 @@ _LINES: dict[str, Dashes] = {
     "vgg-13-warm": "--",
     "vgg-16-warm": "--",
 }
+for _names in _SERIES:  # neighbours differ in lightness by little
+    for _name in _names[1::2]:
+        _LINES[_name] = "--"
 
 _RC: dict[Any, Any] = {
     "figure.dpi": 100,
-    "savefig.dpi": 160,
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,

@@ -12,9 +12,10 @@ from nonsingular.experiments import effects
 from nonsingular.experiments.claims import Effect, NotMeasured, difference
 from nonsingular.experiments.effects import per_run, speed
 from nonsingular.experiments.fit import fitted
+from nonsingular.experiments.needs import trained
 from nonsingular.experiments.run.instruments import PERCENT
 
-STARTED = 10.0
+FIRST_STEPS = 10.0
 """Percent of the way from guessing to no error that at least one of the compared networks must have come. Lower than
 ``fit.HALFWAY``: the paper compares how fast networks train, also those that are far from done."""
 
@@ -27,19 +28,19 @@ def require_started(results: xr.Dataset, *networks: str) -> None:
     """Refuse to compare networks of which none has trained: what they differ in has not been tried yet.
 
     Raises:
-        NotMeasured: none of ``networks`` has come ``STARTED`` percent of the way, or one was left out.
+        NotMeasured: none of ``networks`` has come ``FIRST_STEPS`` percent of the way, or one was left out.
     """
     reached = {name: float(np.nanmean(fitted(results, name))) for name in networks}
-    if not any(way > STARTED for way in reached.values()):
+    if not any(way > FIRST_STEPS for way in reached.values()):
         furthest = max(reached.values())
         raise NotMeasured(
             f"none of {', '.join(networks)} has trained: {furthest:.0f} % of the way from guessing to no error, "
-            f"{STARTED:g} % are needed"
+            f"{FIRST_STEPS:g} % are needed"
         )
 
 
-STARTED_ONE = require_started
-"""As a figure's ``needs``: one of the compared networks has come ``STARTED`` percent of the way."""
+STARTED = trained(FIRST_STEPS)
+"""What the figures that are declared need of networks."""
 
 
 def faster(results: xr.Dataset, first: str, second: str, *, paired: bool = False) -> Effect:

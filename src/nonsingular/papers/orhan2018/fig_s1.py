@@ -3,7 +3,7 @@
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.scales import Scales, every
 from nonsingular.experiments.verbs import claim, faster, larger
-from nonsingular.papers.orhan2018.comparing import STARTED_ONE
+from nonsingular.papers.orhan2018.comparing import STARTED
 from nonsingular.papers.orhan2018.small_networks import DIFFERS, small_networks
 
 FIGURE = Figure(
@@ -18,7 +18,7 @@ FIGURE = Figure(
         "accuracy": Curves("train_accuracy", "test_accuracy", title="10 layers of 16 units"),
         "spectra": Curves("negative_exact", "degenerate_exact", title="Exact Hessian spectra, window ±0.1"),
     },
-    needs=STARTED_ONE,
+    needs=STARTED,
     claims=(
         claim("accuracy", "Small residual networks train faster than plain ones", faster("residual", "plain") > 0),
         claim(

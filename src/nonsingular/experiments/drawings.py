@@ -1,0 +1,182 @@
+"""What figures draw of their results: small objects that are called with them, from the variables or quantities named.
+
+Titles may have ``{layers}``, ``{runs}`` and ``{epochs}`` in them, which are those of the results. A drawing of what was
+not measured is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from nonsingular.experiments.quantities import POINTS, START, Quantity
+from nonsingular.experiments.run.instruments import LABELS, PERCENT
+from nonsingular.plots import curves, scans
+from nonsingular.plots.curves import Panel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+
+Drawing = Callable[[xr.Dataset], "Picture | None"]
+View = Callable[[xr.Dataset], xr.Dataset]
+"""What is done to the results before they are drawn: runs sorted into groups, networks left out."""
+
+
+def titled(title: str, results: xr.Dataset) -> str:
+    """A title with the numbers of the results."""
+    epochs = int(results.epoch[-1]) if "epoch" in results.coords else 0
+    return title.format(layers=results.sizes.get("layer", 0), runs=results.sizes.get("run", 1), epochs=epochs)
+
+
+def panel(variable: str, *, log: bool = False) -> Panel:
+    """The axes of an instrument's variable."""
+    return Panel(variable, LABELS[variable], percent=variable in PERCENT, log=log)
+
+
+def only(*networks: str) -> View:
+    """Those among the results that are named."""
+    return lambda results: results.sel(network=[n for n in networks if n in results.network.values])
+
+
+class Curves:
+    """Variables over the epochs at which they were measured, a panel each, one curve a network.
+
+    Args:
+        *variables: of instruments.
+        title: above all panels.
+        log: those with a logarithmic axis.
+        layer: of variables by layer, the one that is drawn; by default the mean over all.
+        view: what is drawn of the results.
+    """
+
+    def __init__(
+        self, *variables: str, title: str, log: Sequence[str] = (), layer: int | None = None, view: View | None = None
+    ) -> None:
+        self.variables, self.title, self.log, self.layer, self.view = variables, title, log, layer, view
+
+    def __call__(self, results: xr.Dataset) -> Picture | None:
+        """The picture."""
+        title, results = titled(self.title, results), self.view(results) if self.view else results
+        shown = [v for v in self.variables if v in results and results[v].notnull().any()]
+        if not shown:
+            return None
+        if self.layer is not None and "layer" in results.dims:
+            results = results.sel(layer=[self.layer])
+        measured = results.dropna("epoch", how="all", subset=shown)
+        return curves.over_epochs(measured, [panel(v, log=v in self.log) for v in shown], title)
+
+
+class OverLayers:
+    """A variable against the layer, a panel an epoch, one curve a network.
+
+    Args:
+        variable: of an instrument.
+        epochs: those that are drawn where they were measured.
+        title: above all panels.
+        log: whether its axis is logarithmic.
+        view: what is drawn of the results.
+    """
+
+    def __init__(
+        self,
+        variable: str,
+        *,
+        title: str,
+        epochs: Sequence[int] = (START,),
+        log: bool = True,
+        view: View | None = None,
+    ) -> None:
+        self.variable, self.title, self.epochs, self.log, self.view = variable, title, epochs, log, view
+
+    def __call__(self, results: xr.Dataset) -> Picture | None:
+        """The picture."""
+        title, results = titled(self.title, results), self.view(results) if self.view else results
+        if self.variable not in results or not results[self.variable].notnull().any():
+            return None
+        measured = results.dropna("epoch", how="all", subset=[self.variable]).epoch
+        epochs = [e for e in self.epochs if e in measured]
+        return curves.over_layers(results, panel(self.variable, log=self.log), epochs, title) if epochs else None
+
+
+class OverNumbers:
+    """Quantities against a number that was varied, a panel each.
+
+    Args:
+        *quantities: what is drawn.
+        series: curve -> network -> its number.
+        label: of the number's axis, with its unit.
+        title: above all panels.
+        base: of the number's logarithmic axis; 0 makes it linear.
+        levels: networks outside the series, drawn as horizontal lines.
+    """
+
+    def __init__(
+        self,
+        *quantities: Quantity,
+        series: Mapping[str, Mapping[str, float]],
+        label: str,
+        title: str,
+        base: int = 10,
+        levels: Sequence[str] = (),
+    ) -> None:
+        self.quantities, self.series, self.label = quantities, series, label
+        self.title, self.base, self.levels = title, base, levels
+
+    def __call__(self, results: xr.Dataset) -> Picture | None:
+        """The picture."""
+        there = set(map(str, results.network.values))
+        series = {
+            curve: {n: x for n, x in places.items() if n in there}
+            for curve, places in self.series.items()
+            if there & set(places)
+        }
+        if not series:
+            return None
+        levels = [n for n in self.levels if n in there]
+        drawn = [self._scan(results, quantity, series, levels) for quantity in self.quantities]
+        title = titled(self.title, results)
+        return scans.over_numbers(drawn, "number", self.label, title, base=self.base, attributes=_trained_on(results))
+
+    @staticmethod
+    def _scan(
+        results: xr.Dataset, quantity: Quantity, series: Mapping[str, Mapping[str, float]], levels: Sequence[str]
+    ) -> scans.Scan:
+        curves_ = [
+            xr.concat([quantity(results, n) for n in places], xr.Variable("number", list(places.values())))
+            for places in series.values()
+        ]
+        values = xr.concat(curves_, xr.Variable("network", list(series)), join="outer")
+        return scans.Scan(values, axis_label(quantity), levels={n: quantity(results, n) for n in levels})
+
+
+class Bars:
+    """Quantities of each network, a panel each: one point a run, a line at their mean.
+
+    Args:
+        *quantities: what is drawn.
+        title: above all panels.
+        view: what is drawn of the results.
+    """
+
+    def __init__(self, *quantities: Quantity, title: str, view: View | None = None) -> None:
+        self.quantities, self.title, self.view = quantities, title, view
+
+    def __call__(self, results: xr.Dataset) -> Picture | None:
+        """The picture."""
+        title, results = titled(self.title, results), self.view(results) if self.view else results
+        names = list(map(str, results.network.values))
+        panels = {axis_label(q): {n: np.asarray(q(results, n)) for n in names} for q in self.quantities}
+        return scans.side_by_side(panels, title, _trained_on(results))
+
+
+def axis_label(quantity: Quantity) -> str:
+    """What a quantity is called on an axis."""
+    unit = {POINTS: "%", "log10": ""}.get(quantity.unit, quantity.unit)
+    return quantity.words + (f" ({unit})" if unit else "")
+
+
+def _trained_on(results: xr.Dataset) -> Mapping[str, str] | None:
+    return results.attrs if "data" in results.attrs else None

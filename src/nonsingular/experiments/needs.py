@@ -1,0 +1,73 @@
+"""What networks must have done before anything is said of them: small checks that refuse, and can be put together.
+
+A figure's ``needs`` are asked before each of its claims, with what the claim measures. What is measured before training
+needs none of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from nonsingular.experiments.claims import NotMeasured
+from nonsingular.experiments.effects import per_run
+from nonsingular.experiments.fit import HALFWAY, fitted
+from nonsingular.experiments.verbs import Measure, Needs
+
+
+def trained(way: float = HALFWAY, *references: str) -> Needs:
+    """That networks have come ``way`` percent of the way from guessing to no error, on average over their runs.
+
+    Where it is measured how well networks train, one of them must have, else there was no time to; whatever else is
+    compared is compared of networks each of which has.
+
+    Args:
+        way: percent.
+        references: networks one of which must have, instead of those that are compared: those that should train.
+    """
+
+    def need(results: xr.Dataset, measure: Measure) -> None:
+        names = [n for n in references if n in results.network.values] or references or measure.networks
+        came = {name: float(np.nanmean(fitted(results, name))) for name in names}
+        behind = [f"{name} came {far:.0f} %" for name, far in came.items() if not far > way]
+        one_is_enough = bool(references) or measure.outcome
+        if len(behind) == len(came) or (behind and not one_is_enough):
+            raise NotMeasured(
+                f"too little training: {', '.join(behind)} of the way from guessing to no error; {way:g} % are needed"
+                + (" of one of them" if one_is_enough and len(came) > 1 else "")
+            )
+
+    return need
+
+
+def took_place(variable: str, most: float, *networks: str) -> Needs:
+    """That a treatment has had an effect: that little is left at the end of the distance it is meant to shorten.
+
+    Args:
+        variable: that distance, as a share of the one without treatment.
+        most: the share that may remain, on average over runs.
+        networks: those that are treated; asked of those among them that are compared.
+    """
+
+    def need(results: xr.Dataset, measure: Measure) -> None:
+        for name in measure.networks:
+            if name not in networks:
+                continue
+            left = float(per_run(results, variable, name).isel(epoch=-1).mean())
+            if not left <= most:
+                raise NotMeasured(
+                    f"{name} was not treated: {100 * left:.0f} % of the distance ({variable}) remain at the end, at "
+                    f"most {100 * most:g} % may"
+                )
+
+    return need
+
+
+def every(*needs: Needs) -> Needs:
+    """All of several."""
+
+    def need(results: xr.Dataset, measure: Measure) -> None:
+        for one in needs:
+            one(results, measure)
+
+    return need

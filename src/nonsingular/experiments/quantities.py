@@ -1,0 +1,196 @@
+"""What is measured of a network: one number a run, its words, unit and range. Verbs compare networks in it.
+
+``of("mean_overlap")`` is the mean over layers and the measured epochs after the start, ``of("mean_overlap", 3)`` that
+after epoch 3, ``of("gradient_norm", START, log=True)`` the mean log10 before training. Quantities are subtracted:
+``of("gradient_norm", 0, 1, log=True) - of("gradient_norm", 0, LAST, log=True)`` tells how gradients decay with depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+
+from nonsingular.experiments import fit
+from nonsingular.experiments.claims import NotMeasured
+from nonsingular.experiments.effects import per_run
+from nonsingular.experiments.run.instruments import LABELS, PERCENT
+from nonsingular.experiments.spec import LAST
+from nonsingular.intervals import EVERYWHERE
+
+START, END = 0, LAST
+AFTER_START = None
+"""Of ``of``: all measured epochs but the first."""
+
+When = int | Sequence[int] | None
+Bounds = tuple[float, float]
+
+POINTS = "percentage points"
+CORRELATIONS = (-1.0, 1.0)
+RANGES: dict[str, Bounds] = dict.fromkeys(
+    (
+        "mean_overlap", "maximum_overlap", "forward_correlation", "backward_correlation", "forward_centred",
+        "backward_centred",
+    ),
+    CORRELATIONS,
+)  # fmt: skip
+"""What values of a variable are possible, where that is bounded and no share."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something measured of one network.
+
+    Attributes:
+        measure: (results, network) -> one number a run, by ``run``.
+        words: what it is.
+        unit: of a difference of two; empty where it has none.
+        within: the values that are possible.
+        before: whether it is measured before training, so that it does not matter whether the network trains.
+        outcome: whether it says how well the network trains: not to train is a value of it like another.
+    """
+
+    measure: Callable[[xr.Dataset, str], xr.DataArray]
+    words: str
+    unit: str = ""
+    within: Bounds = EVERYWHERE
+    before: bool = False
+    outcome: bool = False
+
+    def __call__(self, results: xr.Dataset, network: str) -> xr.DataArray:
+        """One number a run, without further coordinates.
+
+        Raises:
+            NotMeasured: the results lack it.
+        """
+        runs = {"run": results.run.values} if "run" in results.coords else None
+        return xr.DataArray(self.measure(results, network).values, runs, "run")
+
+    def __sub__(self, other: Quantity) -> Quantity:
+        """The difference of two quantities of the same network."""
+        (low, high), (least, most) = self.within, other.within
+        return replace(
+            self,
+            measure=lambda results, network: self(results, network) - other(results, network),
+            words=f"{self.words}, less {other.words}",
+            within=(low - most, high - least),
+            before=self.before and other.before,
+            outcome=self.outcome and other.outcome,
+        )
+
+    def called(self, words: str) -> Quantity:
+        """The same in other words."""
+        return replace(self, words=words)
+
+
+def of(variable: str, when: When = AFTER_START, layer: int | None = None, *, log: bool = False) -> Quantity:
+    """A variable of an instrument.
+
+    Args:
+        variable: its name; shares are taken in percent.
+        when: an epoch (``START``, ``END`` or a number), several to be averaged, or ``AFTER_START``.
+        layer: the number of a layer, from 1; ``LAST`` (-1) for the last one; None for the mean over all.
+        log: take log10 of every value (NaN at zero) before averages are taken.
+    """
+    share = variable in PERCENT and not log
+    name, _, unit = LABELS.get(variable, variable).replace("\n", " ").partition(" (")
+
+    def measure(results: xr.Dataset, network: str) -> xr.DataArray:
+        values = _at(per_run(results, variable, network), when, variable)
+        if "layer" in values.dims:
+            values = values.dropna("layer", how="all")
+        if log:
+            values = xr.apply_ufunc(np.log10, values.where(values > 0))
+        if layer is not None:
+            values = values.isel(layer=-1) if layer == LAST else _layer(values, layer, variable)
+        return (100.0 if share else 1.0) * values.mean([d for d in values.dims if d != "run"])
+
+    return Quantity(
+        measure,
+        ("log10 of " if log else "") + name + _where(layer) + _epochs(when),
+        "log10" if log else POINTS if share else unit.rstrip(")"),
+        (0.0, 100.0) if share else EVERYWHERE if log else RANGES.get(variable, EVERYWHERE),
+        before=when == START,
+        outcome=variable in OUTCOMES,
+    )
+
+
+OUTCOMES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
+
+
+def _at(values: xr.DataArray, when: When, variable: str) -> xr.DataArray:
+    """The epochs that are asked for."""
+    if when is AFTER_START:
+        return values.isel(epoch=slice(1, None))
+    wanted = [when] if isinstance(when, int) else list(when)
+    wanted = [int(values.epoch[-1]) if epoch == END else epoch for epoch in wanted]
+    measured = values.epoch.values[values.notnull().any([d for d in values.dims if d != "epoch"])]
+    if missing := [epoch for epoch in wanted if epoch not in measured]:
+        raise NotMeasured(f"{variable} was not measured after epoch {missing[0]}")
+    return values.sel(epoch=wanted)
+
+
+def _layer(values: xr.DataArray, layer: int, variable: str) -> xr.DataArray:
+    if layer not in values.layer:
+        raise NotMeasured(f"{variable} of layer {layer}")
+    return values.sel(layer=layer)
+
+
+def _where(layer: int | None) -> str:
+    return "" if layer is None else " of the last layer" if layer == LAST else f" of layer {layer}"
+
+
+def _epochs(when: When) -> str:
+    if when is AFTER_START:
+        return ", mean over the measured epochs after the start"
+    if not isinstance(when, int):
+        return f", mean after epochs {', '.join(map(str, when))}"
+    return {START: " at the start", END: " after the last epoch"}.get(when, f" after epoch {when}")
+
+
+SPEED = of("train_accuracy").called("mean training accuracy over the epochs")
+"""Training speed, in percent."""
+
+ON_THE_WAY = "on the way from chance = 0 to no error = 100"
+
+
+def reached(split: str = "train") -> Quantity:
+    """How far a network came from chance to no error by the last epoch, in percent; a run that diverged came nowhere.
+
+    Args:
+        split: ``train`` or ``test``.
+    """
+
+    def measure(results: xr.Dataset, network: str) -> xr.DataArray:
+        return xr.DataArray(fit.fitted(results, network, split), dims="run")
+
+    name = {"train": "training", "test": "test"}[split]
+    words = f"{name} accuracy after the last epoch, {ON_THE_WAY}"
+    return Quantity(measure, words, "percent of the way", (-100.0, 100.0), outcome=True)  # of two classes, all wrong
+
+
+def decay(when: int = START, variable: str = "gradient_norm") -> Quantity:
+    """log10 of a norm at the first over that at the last layer that a network has: negative where it vanishes."""
+    both = of(variable, when, 1, log=True) - of(variable, when, LAST, log=True)
+    name = LABELS[variable].partition(" (")[0]
+    return both.called(f"log10 of {name}, first over last hidden layer{_epochs(when)}")
+
+
+HALF = float(np.log10(0.5))
+"""Of ``decay``, at which the first layer's norm is half of the last one's."""
+
+
+def epochs_until(accuracy: float, split: str = "train") -> Quantity:
+    """The first epoch after which a run's accuracy, in percent, is as high; where none is, the one after the last."""
+
+    def measure(results: xr.Dataset, network: str) -> xr.DataArray:
+        values = 100 * per_run(results, f"{split}_accuracy", network)
+        there = (values >= accuracy).transpose("run", "epoch").values
+        epochs = values.epoch.values
+        first = np.where(there.any(1), epochs[there.argmax(1)], epochs[-1] + 1)
+        return xr.DataArray(first.astype(float), dims="run")
+
+    words = f"first epoch with {LABELS[f'{split}_accuracy'].partition(' (')[0]} of {accuracy:g} %, or the one after all"
+    return Quantity(measure, words, "epochs", (0.0, np.inf), outcome=True)
