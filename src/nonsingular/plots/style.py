@@ -71,8 +71,8 @@ _SERIES = (
     ("0-averages", "1-average", "3-averages", "5-averages", "7-averages", "13-averages"),
     *(tuple(f"{kind}tau={tau:g}" for tau in (0, 0.005, 0.01, 0.015, 0.02, 0.025)) for kind in ("", "covariance-")),
 )
-_SCALE = ("#000004", "#210C4A", "#57106E", "#8A226A", "#BC3754", "#E45A31", "#FA9008", "#F8CD37")
-"""Matplotlib's inferno but for its lightest end: of even steps in lightness, without the blue of identity skips."""
+_SCALE = ("#000000", "#7201A8", "#99159F", "#BA3388", "#D5536F", "#E97257", "#F89540", "#FEBE2A")
+"""Black and the part of matplotlib's plasma that shows on white and on dark: even steps in lightness, no blue."""
 for _names in _SERIES:
     _steps = [round((len(_SCALE) - 1) * i / (len(_names) - 1)) for i in range(len(_names))]
     _COLOURS |= {_name: _SCALE[_step] for _name, _step in zip(_names, _steps, strict=True)}
