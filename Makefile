@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 BENCH ?= .venv-bench
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test suite lint bench lock clean
+.PHONY: demo test suite lint docs wheel bench lock clean
 
 demo: $(STAMP)  ## train four kinds of 20-layer networks on digits and report
 	$(BIN)/nonsingular demo
@@ -21,6 +21,14 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+wheel: $(STAMP)  ## build wheel and sdist, and try the wheel in an environment of its own
+	rm -rf dist .venv-wheel
+	$(BIN)/python -m hatchling build
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/pip install --quiet --constraint constraints.txt dist/*.whl
+	cd dist && ../.venv-wheel/bin/nonsingular reproduce orhan2018/fig1 --scale smoke --out ../.venv-wheel/tried
+	rm -rf .venv-wheel
 
 bench: $(BENCH)/.installed  ## speeds as ratios, against the peers: that all of it works, then half an hour of measuring
 	$(BENCH)/bin/pytest benchmarks

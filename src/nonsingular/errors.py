@@ -1,15 +1,44 @@
 """The one kind of error that is the caller's to mend."""
 
+import re
+import shlex
+from importlib import metadata
+
 
 class InputError(ValueError):
     """Bad input: the message says in one line what is wrong and what would be right.
 
     The command line prints it without a traceback and exits with status 2.
+
+    >>> import nonsingular as ns
+    >>> try:
+    ...     ns.networks.named("plain", depth=0)
+    ... except ns.InputError as error:
+    ...     print(error)
+    network: depth must be at least 1, got 0
     """
 
 
 class MissingExtra(InputError):
-    """An optional dependency is not installed; the message names the extra that brings it."""
+    """An optional dependency is not installed; the message names the packages that bring it."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional part: pip install 'nonsingular[{extra}]'")
+        super().__init__(f"{what} needs an optional part: {install(extra)}")
+
+
+def install(extra: str) -> str:
+    """The command that installs an optional part, wherever this package itself came from.
+
+    Args:
+        extra: its name in ``pyproject.toml``.
+
+    >>> install("interactive")
+    "python -m pip install 'plotly>=6.0'"
+    """
+    try:
+        required = metadata.requires("nonsingular") or []
+    except metadata.PackageNotFoundError:  # a folder on the path, never installed
+        required = []
+    marked = re.compile(rf"(.+?)\s*;.*\bextra == ['\"]{re.escape(extra)}['\"]")
+    packages = [found[1] for found in map(marked.fullmatch, required) if found]
+    return f"python -m pip install {shlex.join(packages)}" if packages else f"the extra {extra!r} of nonsingular"

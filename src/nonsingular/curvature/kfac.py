@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from nonsingular.curvature.algebra import Symmetric
 from nonsingular.curvature.choosing import Choice, choose
 from nonsingular.curvature.vectors import Layout
-from nonsingular.errors import InputError
+from nonsingular.errors import InputError, MissingExtra
 from nonsingular.objective import Loss, Objective, brought
 
 MODULES: dict[Any, type[nn.Module]] = {
@@ -56,7 +56,7 @@ class KFAC(Symmetric):
         try:
             from curvlinops import FisherType, KFACLinearOperator
         except ImportError:
-            raise InputError("KFAC is computed by curvlinops: install it as pip install 'nonsingular[kfac]'") from None
+            raise MissingExtra("KFAC, which curvlinops computes,", "kfac") from None
         objective = brought(model, loss_fn, batches)
         loss: Any = objective.loss_fn
         if callable(loss) and not isinstance(loss, nn.Module) and loss in MODULES:
