@@ -16,11 +16,11 @@ SPREAD = 1e-3  # of runs that agree, relative to effects of about 0.1
 SMALL = {"gradient_norm", "skip_modulus"}  # variables with claims about tiny numbers: no spread is added
 
 
-def results(values, noise=SPREAD, runs=RUNS, seed=0):
+def results(values, noise=SPREAD, runs=RUNS, seed=0, epochs=EPOCHS):
     """Results from variable -> {network: numbers that fit its dimensions}, with noise over runs."""
     rng = np.random.default_rng(seed)
     networks = list(dict.fromkeys(n for by_network in values.values() for n in by_network))
-    sizes = SIZES | {"run": runs}
+    sizes = SIZES | {"run": runs, "epoch": epochs}
     data = {}
     for name, by_network in values.items():
         dims = ("run", "epoch", *DIMS[name])
@@ -30,7 +30,7 @@ def results(values, noise=SPREAD, runs=RUNS, seed=0):
         if name not in SMALL:
             stacked += noise * rng.normal(size=(len(networks), runs, *[1] * (len(shape) - 1)))
         data[name] = (("network", *dims), stacked)
-    coordinates = {"network": networks, "run": np.arange(runs), "epoch": np.arange(EPOCHS)}
+    coordinates = {"network": networks, "run": np.arange(runs), "epoch": np.arange(epochs)}
     coordinates |= {"layer": np.arange(1, LAYERS + 1), "mode": np.arange(1, MODES + 1)}
     used = {d for dims, _ in data.values() for d in dims}
     return xr.Dataset(data, {k: v for k, v in coordinates.items() if k in used})
@@ -59,7 +59,7 @@ def fig3(sign, noise=SPREAD):
     order = scaled(sign, SPEED)
     data = results(
         {
-            "train_accuracy": accuracies(sign, SPEED),
+            "train_accuracy": accuracies(sign, SPEED | {"hyper-orthogonal": 0.65}),
             **{f"degenerate_{method}": scaled(-1, order) for method in METHODS},
             **{f"negative_{method}": order for method in METHODS},
         },
@@ -70,16 +70,22 @@ def fig3(sign, noise=SPREAD):
     return data
 
 
-def best_and_worst(sign, noise=1e-2, runs=100):
+def best_and_worst(sign, noise=1e-2, runs=100, epochs=12):
     """Runs whose accuracy rises with their number, and measures that follow it as figures 4, S2 and S7 say."""
-    rank = np.linspace(0, 1, runs)
-    follow = {"weight_norm": 1, "negative_exact": 1} | dict.fromkeys(
+    rank = xr.DataArray(np.linspace(0, 1, runs), dims="run")
+    follow = dict.fromkeys(("weight_norm", "negative_exact", "test_accuracy"), 1) | dict.fromkeys(
         ("mean_overlap", "linear_dependence", "degenerate_moments", "degenerate_lanczos", "degenerate_exact"), -1
     )
-    data = results({name: {"plain": 0.0} for name in follow}, noise, runs, seed=1)
+    data = results({name: {"plain": 0.0} for name in follow}, noise, runs, seed=1, epochs=epochs)
     for name, slope in follow.items():
-        data[name] = data[name] + slope * sign * xr.DataArray(rank, dims="run")
-    accuracy = np.broadcast_to(rank[None, :, None], (1, runs, EPOCHS))
+        data[name] = data[name] + slope * sign * rank
+    # Gradients at the start: vanishing alike, or growing and the more so in the best, or on the edge of both.
+    rng = np.random.default_rng(3)
+    first = {1: 0 * rank - 4, -1: 3 * rank, 0: 0 * rank + np.log10(0.5) + rng.normal(size=runs)}[sign]
+    decades = first * xr.DataArray(np.linspace(1, 0, LAYERS), dims="layer")
+    norms = (10.0**decades).expand_dims(network=["plain"], epoch=np.arange(epochs))
+    data["gradient_norm"] = norms.transpose("network", "run", "epoch", "layer")
+    accuracy = np.broadcast_to(0.3 + 0.6 * rank.values[None, :, None], (1, runs, epochs))
     return data.assign(train_accuracy=(("network", "run", "epoch"), accuracy))
 
 
@@ -100,8 +106,8 @@ def fig5(sign, noise=SPREAD):
 def fig6(sign, noise=SPREAD):
     speed = {"plain": 0.5, "residual": 0.6, "malicious": 0.6, "bias-regularised": 0.55, "bias-regularised+bn": 0.59}
     flat, falling = (0.0, -4.0) if sign > 0 else (-4.0, 0.0)
-    decades = dict.fromkeys(speed, flat) | {"plain": falling, "bias-regularised": falling if sign > 0 else -7.0}
-    decades |= {} if sign > 0 else {"bias-regularised+bn": -8.0}
+    decades = dict.fromkeys(speed, flat) | {"plain": falling, "bias-regularised": falling if sign > 0 else 3.0}
+    decades |= {} if sign > 0 else {"bias-regularised+bn": -8.0, "malicious": -8.0}
     norms = {name: through_layers(d) for name, d in decades.items()}
     gaps = {"bias-regularised": 0.2, "bias-regularised+bn": 0.2}
     return results({"train_accuracy": accuracies(sign, speed), "gradient_norm": norms, "bias_gap": gaps}, noise)
@@ -111,8 +117,9 @@ def fig7(sign, noise=SPREAD):
     from nonsingular.papers.orhan2018.fig7 import VECTORS
 
     speed = {name: 0.25 + 0.06 * np.log2(count) for name, count in VECTORS.items()} | {"residual": 0.65}
+    speed["plain"] = speed["1-vector"] + 0.02
     silent = dict.fromkeys(speed, 0.3) | {"orthogonal": 0.3 - 0.1 * sign}
-    decades = dict.fromkeys(speed, 0.0) | {"1-vector": -3.0 if sign > 0 else 0.0}
+    decades = dict.fromkeys(speed, 0.0) | {"1-vector" if sign > 0 else "orthogonal": -3.0}
     norms = {name: through_layers(d) for name, d in decades.items()}
     values = {"silent_rectifier": silent, "zero_response": silent, "gradient_norm": norms}
     return results(values | {"train_accuracy": accuracies(sign, speed)}, noise)
@@ -143,7 +150,10 @@ def fig8(sign, noise=SPREAD):
 
 
 def depth(sign, noise=SPREAD):
-    from nonsingular.papers.orhan2018.depth import DEPTHS, name
+    from nonsingular.papers.orhan2018.depth import DEPTHS
+
+    def name(kind, depth):
+        return f"{kind}-{depth}"
 
     ahead, behind = ("residual", "plain") if sign > 0 else ("plain", "residual")
     final = {name(ahead, d): 0.7 + 0.01 * k for k, d in enumerate(DEPTHS)}
@@ -180,7 +190,8 @@ def input_scale(sign, noise=SPREAD):
 def fig_s1(sign, noise=SPREAD):
     rises = {"plain": 0.4, "residual": 0.4 + 0.1 * sign}
     falls = scaled(-1, rises)
-    return results({"train_accuracy": rises, "negative_exact": rises, "degenerate_exact": falls}, noise)
+    accuracies = dict.fromkeys(("train_accuracy", "test_accuracy"), rises)
+    return results({**accuracies, "negative_exact": rises, "degenerate_exact": falls}, noise)
 
 
 def fig_s3(sign, noise=1e-5, runs=30):
@@ -225,7 +236,7 @@ def fig_s6(sign, noise=SPREAD):
     overlap = {n: np.tile((v + change)[:, None], (1, LAYERS)) for n, v in falls.items()}
     data = results(
         {
-            "train_accuracy": rises,
+            "train_accuracy": {n: v + 0.01 * epoch for n, v in rises.items()},
             "test_accuracy": rises,
             "negative_exact": rises,
             "degenerate_exact": {n: v + change for n, v in falls.items()},

@@ -11,10 +11,11 @@ from nonsingular.experiments.drawings import Bars, OverLayers, OverNumbers, only
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.needs import every as every_need
 from nonsingular.experiments.needs import took_place, trained
-from nonsingular.experiments.quantities import END, LAST, SPEED, START, decay, epochs_until, of
+from nonsingular.experiments.quantities import END, LAST, SPEED, START, decay, epochs_until, of, tracks
 from nonsingular.experiments.scales import Scales, every
 from nonsingular.experiments.spec import SCALES, Spec
 from nonsingular.experiments.verbs import (
+    across,
     average,
     claim,
     correlation,
@@ -157,11 +158,34 @@ def test_quantities_are_taken_when_and_where_they_say():
     assert epochs_until(99)(data, "a").values.tolist() == [4.0] * 10
     assert of("gradient_norm", START).before
     assert not (of("gradient_norm", 1) - of("gradient_norm", START)).before
-    assert of("gradient_norm", (1, 2), log=True).words == "log10 of mean gradient norm, mean after epochs 1, 2"
+    assert of("gradient_norm", (1, 2), log=True).words == "log10 of mean gradient norm, mean after epochs 1 and 2"
     with pytest.raises(NotMeasured, match="gradient_norm was not measured after epoch 9"):
         of("gradient_norm", 9)(data, "a")
     with pytest.raises(NotMeasured, match="gradient_norm of layer 7"):
         of("gradient_norm", 1, 7)(data, "a")
+
+
+def test_series_take_what_was_trained():
+    data = study(a=0.4, b=0.6)
+    ends = of("train_accuracy", END)
+    assert slope(ends, {"a": 1, "gone": 1.5, "b": 2}, "a step").effect(data).note == "1 of 3 networks were not trained"
+    assert across(ends, ["a", "b", "gone"], "max").effect(data).value == pytest.approx(60, abs=0.1)
+    assert across(ends, ["a", "b"], "min").effect(data).value == pytest.approx(40, abs=0.1)
+    assert across(ends, ["a", "b"], "min").words == "training accuracy after the last epoch: the smallest over a, b"
+    with pytest.raises(NotMeasured, match="needs 2 of the networks a, gone"):
+        slope(ends, {"a": 1, "gone": 2}, "a step").effect(data)
+    trained()(study(a=0.9), across(ends, ["a", "gone"], "max"))
+
+
+def test_what_tracks_what_over_epochs():
+    data = study(epochs=8, a=0.9)
+    rising = xr.DataArray(np.arange(8.0), dims="epoch")
+    data["bias_gap"] = data.bias_gap - rising
+    assert tracks("train_accuracy", "bias_gap")(data, "a").values.tolist() == pytest.approx([-1.0] * 10)
+    data["gradient_norm"] = data.gradient_norm * xr.where(data.layer == 2, 1 + rising, 1.0)
+    assert tracks("bias_gap", "gradient_norm", layer=2)(data, "a").values.tolist() == pytest.approx([-1.0] * 10)
+    with pytest.raises(NotMeasured, match="needs 5 epochs after the start, got 3"):
+        tracks("train_accuracy", "bias_gap")(study(a=0.9), "a")
 
 
 def test_the_last_epoch_is_the_last_one():

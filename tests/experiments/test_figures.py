@@ -1,6 +1,7 @@
 """The figures of orhan2018 end to end on the bundled digits, and what they refuse."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import xarray as xr
 from synthetic_results import agreeing
 
 from nonsingular import cli
-from nonsingular.papers.orhan2018 import depth, fig4, fig7, fig8, input_scale
+from nonsingular.papers.orhan2018 import best_and_worst, bias, depth, fig4, fig7, fig8, input_scale
 from nonsingular.papers.registry import experiment
 from nonsingular.plots import symmetry
 from nonsingular.training import Store
@@ -18,7 +19,10 @@ FEW = {
     "orhan2018/fig7": ["--networks", "residual,orthogonal,1-vector"],
     "orhan2018/fig8": ["--networks", "tau=0,tau=0.025,covariance-tau=0.025"],
     "orhan2018/depth": [],
-    "orhan2018/input-scale": ["--networks", "plain,residual", "--scaling", "centred"],
+    "orhan2018/input-scale": [
+        "--networks",
+        ",".join(f"{n}@{s}" for n in ("plain", "residual") for s in input_scale.SCALINGS),
+    ],
     "orhan2018/figS6": [],
 }
 """Experiment -> what keeps its run short."""
@@ -60,15 +64,23 @@ def test_figures_need_no_network_that_was_left_out():
 
 def test_the_spec_of_figure_7_has_every_count_of_vectors():
     for scale in ("smoke", "laptop", "overnight", "paper"):
-        networks = {m.name: m.network for m in fig7.specs(scale).networks}
+        networks = {m.name: m.network for m in fig7.FIGURE.specs(scale).networks}
         assert networks.pop("residual").skip == "identity"
-        assert [n.skip for n in networks.values()] == [f"copies:{c}" for c in (128, 64, 32, 16, 8, 4, 2, 1)]
-    assert fig7.specs("paper").networks[0].network.depth == 30
-    assert fig7.specs("paper").runs == 10
+        assert networks.pop("plain").skip == "none"
+        counts = (128, 32, 8, 1) if scale == "overnight" else (128, 64, 32, 16, 8, 4, 2, 1)
+        assert [n.skip for n in networks.values()] == [f"copies:{c}" for c in counts]
+    assert fig7.FIGURE.specs("paper").networks[0].network.depth == 30
+    assert fig7.FIGURE.specs("paper").runs == 10
+
+
+def test_figures_5_and_6_are_one_study():
+    both = [replace(experiment(f"orhan2018/{id}").specs("paper"), experiment="") for id in ("fig5", "fig6")]
+    assert both[0] == both[1]
+    assert [m.name for m in both[0].networks if m.penalty] == [bias.BIAS, bias.NORMALISED, "bias-l2"]
 
 
 def test_the_spec_of_figure_8_has_the_papers_tau():
-    skips = [m.network.skip for m in fig8.specs("paper").networks]
+    skips = [m.network.skip for m in fig8.FIGURE.specs("paper").networks]
     taus = ("0", "0.005", "0.01", "0.015", "0.02", "0.025")
     assert skips == [f"{kind}:{t}" for kind in ("equalised", "covariance") for t in taus]
 
@@ -89,9 +101,9 @@ def test_eigenvalues_of_trained_networks_skips_lie_on_the_unit_circle(reproduced
 
 
 def test_best_and_worst_of_a_hundred_are_ten_and_ten():
-    assert fig4.specs("paper").runs == 100
+    assert fig4.FIGURE.specs("paper").runs == 100
     results = agreeing("orhan2018/fig4")
-    groups = fig4.best_and_worst(results)
+    groups = best_and_worst.groups(results)
     accuracy = results.train_accuracy.sel(network="plain").mean("epoch")
     assert groups.sizes["run"] == 10
     assert float(groups.train_accuracy.sel(network="best").min()) >= float(accuracy.sortby(accuracy)[89])
@@ -111,7 +123,7 @@ def test_trainable_depth_is_where_half_the_best_gain_is_lost(gains, end):
     accuracy = np.zeros((12, 1, 2))
     accuracy[:6, 0, 1] = 0.8  # plain networks set the best gain
     accuracy[6:, 0, 1] = 0.8 * np.array(gains)
-    names = [depth.name(k, d) for k in depth.KINDS for d in depth.DEPTHS]
+    names = list(depth.ALL)
     results = xr.Dataset(
         {"train_accuracy": (("network", "run", "epoch"), accuracy)}, {"network": names, "run": [0], "epoch": [0, 1]}
     )
@@ -123,22 +135,38 @@ def test_a_diverged_run_has_gained_nothing():
     results = agreeing("orhan2018/depth")
     results.train_accuracy[{"network": -1, "run": 0, "epoch": -1}] = np.nan
     last = str(results.network.values[-1])
-    kind, layers = last.split("-")
-    assert float(depth.gains(results, kind).sel(depth=int(layers)).isel(run=0)) == 0
+    assert float(depth.GAIN(results, last).isel(run=0)) == 0
 
 
-def test_every_scaling_is_trained_and_the_named_one_added(reproduced):
+def test_every_scaling_is_trained(reproduced):
     results = Store(reproduced("orhan2018/input-scale") / "results.zarr").read()
-    assert results.scaling.values.tolist() == [*input_scale.SCALINGS, "centred"]
-    norms = dict(zip(results.scaling.values.tolist(), results.image_norm.values.tolist(), strict=True))
+
+    def start(variable, network, scaling):
+        return results[variable].sel(network=input_scale.at(network, scaling)).isel(epoch=0, run=0)
+
     for factor, scaling in ((0.01, "unit*0.01"), (0.1, "unit*0.1"), (1.0, "unit"), (10.0, "unit*10")):
-        assert norms[scaling] == pytest.approx(factor, rel=1e-4)
+        assert float(start("input_norm", "plain", scaling)) == pytest.approx(factor, rel=0.05)  # of 1 000 samples
     # Networks with zero biases are proportional to their inputs, so their growth does not depend on the scale.
-    growth = [input_scale.growth(results.sel(scaling=s), "residual") for s in input_scale.PROPORTIONAL]
+    growth = [input_scale.growth(results, input_scale.at("residual", s)) for s in input_scale.PROPORTIONAL]
     for other in growth[1:]:
         np.testing.assert_allclose(other, growth[0], rtol=1e-4)
-    first = results.activation_norm.isel(epoch=0, layer=0).sel(network="plain", scaling=["unit", "unit*10"])
+    first = [start("activation_norm", "plain", s).isel(layer=0) for s in ("unit", "unit*10")]
     np.testing.assert_allclose(first[1] / first[0], 10, rtol=1e-4)
+
+
+def test_input_scales_that_were_kept_as_a_dimension_are_read():
+    old = agreeing("orhan2018/input-scale").assign(image_norm=("scaling", np.arange(6.0)))
+    new = input_scale.flat(old)
+    assert new.sizes["network"] == 24
+    one = {"network": "residual", "scaling": "raw"}
+    np.testing.assert_array_equal(new.train_accuracy.sel(network="residual@raw"), old.train_accuracy.sel(one))
+    assert float(new.input_norm.sel(network="plain@unit*10").max()) == 3.0
+
+
+def test_input_scale_has_scalings_of_its_own(capsys, tmp_path):
+    arguments = ["orhan2018/input-scale", "--scale", "smoke", "--scaling", "raw", "--out", str(tmp_path / "o")]
+    assert cli.run(["reproduce", *arguments]) == 2
+    assert "has scalings of its own: --scaling does not apply" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("data", "chance"), [("digits", 10), ("cifar10", 10), ("cifar100", 5), ("cifar100-fine", 1)])

@@ -99,19 +99,36 @@ def test_networks_that_have_not_trained_are_not_compared(id):
     data["train_accuracy"] = 0 * data.train_accuracy + 0.12
     data["train_accuracy"] += 1e-3 * data.run / data.sizes["run"]
     judged = [judge(c, data, scale="smoke", data="none") for c in experiment(id).claims]
-    refused = [j for j in judged if "has trained" in j.note or "too little training" in j.note]
+    refused = [j for j in judged if "too little training" in j.note]
     assert {j.verdict for j in refused} == {"inconclusive"}
     starts = (
         "at the start",
         "skip matrices",
         "the skip vectors",
-        "eigenvectors fall",
+        "eigenvalues of the correlations",
         "| |",
         "activations too",
         "growth ",
     )
     for j in judged:
         assert j in refused or any(s in j.statement.lower() for s in starts), j.statement
+
+
+@pytest.mark.parametrize("id", ["orhan2018/fig3", "orhan2018/fig4", "orhan2018/figS2"])
+def test_what_else_is_compared_is_compared_of_networks_each_of_which_has_trained(id):
+    """One network at chance: that it trains worse is told, how degenerate it is is not."""
+    data = agreeing(id)
+    if id == "orhan2018/fig3":
+        data.train_accuracy.loc[{"network": "plain"}] = 0.1
+    else:
+        data["train_accuracy"] = xr.where(data.run < 20, 0.1 + 1e-4 * data.run, data.train_accuracy)
+    found = {c.id.removeprefix(f"{id}/"): judge(c, data, scale="smoke", data="none") for c in experiment(id).claims}
+    outcomes = {"residual-faster-than-plain", "hyper-faster-than-residual", "copies-above-orthogonal", "test-accuracy"}
+    starts = {"gradients-vanish", "gradients-alike"}
+    for name, judged in found.items():
+        told = name in outcomes | starts or ("residual-hyper-residual" in name)
+        assert (judged.verdict == "holds") == told, name
+        assert told or "too little training" in judged.note
 
 
 def test_a_treatment_that_has_not_taken_place_is_not_judged():
@@ -125,7 +142,8 @@ def test_a_treatment_that_has_not_taken_place_is_not_judged():
         expected = {
             "orhan2018/fig5": {"residual-best", "plain-worst", "bias-beats-plain"}
             | {f"{n}-more-degenerate{m}" for n in ("plain", "bias-regularised") for m in ("", "-lanczos")},
-            "orhan2018/fig6": {"bias-like-plain", "bn-helps-bias", "bn-near-residual"},
+            "orhan2018/fig6": {"bias-like-plain", "bias-decay", "residual-larger-than-bias"}
+            | {"bn-helps-bias", "bn-near-residual"},
         }
         assert refused == expected[id]
 
@@ -181,6 +199,7 @@ def test_no_interval_leaves_what_is_possible():
             low, high = found.interval
             bound = {"percentage points": 150, "%": 100, "rank correlation": 1, "correlation": 2}.get(found.unit)
             if bound is not None and low <= high:
+                bound = 200 if "/early-" in claim.id else bound  # a difference of differences
                 assert -bound <= low <= high <= bound, claim.id
 
 

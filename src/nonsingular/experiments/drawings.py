@@ -7,13 +7,17 @@ not measured is left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
+from nonsingular.experiments.claims import NotMeasured
 from nonsingular.experiments.quantities import POINTS, START, Quantity
 from nonsingular.experiments.run.instruments import LABELS, PERCENT
+from nonsingular.intervals import mean
 from nonsingular.plots import curves, scans
 from nonsingular.plots.curves import Panel
 
@@ -111,6 +115,7 @@ class OverNumbers:
         title: above all panels.
         base: of the number's logarithmic axis; 0 makes it linear.
         levels: networks outside the series, drawn as horizontal lines.
+        ends: of each curve, by its name, a number drawn as a vertical line with its interval in the first panel.
     """
 
     def __init__(
@@ -121,9 +126,10 @@ class OverNumbers:
         title: str,
         base: int = 10,
         levels: Sequence[str] = (),
+        ends: Quantity | None = None,
     ) -> None:
         self.quantities, self.series, self.label = quantities, series, label
-        self.title, self.base, self.levels = title, base, levels
+        self.title, self.base, self.levels, self.ends = title, base, levels, ends
 
     def __call__(self, results: xr.Dataset) -> Picture | None:
         """The picture."""
@@ -136,7 +142,12 @@ class OverNumbers:
         if not series:
             return None
         levels = [n for n in self.levels if n in there]
-        drawn = [self._scan(results, quantity, series, levels) for quantity in self.quantities]
+        drawn = [self._scan(results, q, series, levels) for q in _measured(self.quantities, results, series)]
+        if not drawn:
+            return None
+        if self.ends is not None and all(there >= set(places) for places in self.series.values()):
+            found = {curve: mean(self.ends(results, curve)) for curve in series}
+            drawn[0] = replace(drawn[0], ends={curve: (e.value, e.low, e.high) for curve, e in found.items()})
         title = titled(self.title, results)
         return scans.over_numbers(drawn, "number", self.label, title, base=self.base, attributes=_trained_on(results))
 
@@ -170,6 +181,19 @@ class Bars:
         names = list(map(str, results.network.values))
         panels = {axis_label(q): {n: np.asarray(q(results, n)) for n in names} for q in self.quantities}
         return scans.side_by_side(panels, title, _trained_on(results))
+
+
+def _measured(
+    quantities: Sequence[Quantity], results: xr.Dataset, series: Mapping[str, Mapping[str, float]]
+) -> list[Quantity]:
+    """Those that the results have of all networks of the series."""
+    there = []
+    for quantity in quantities:
+        with suppress(NotMeasured):
+            for name in (name for places in series.values() for name in places):
+                quantity(results, name)
+            there.append(quantity)
+    return there
 
 
 def axis_label(quantity: Quantity) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from nonsingular.experiments.claims import Claim
-from nonsingular.experiments.drawings import Bars, Curves, Drawing, OverLayers, OverNumbers
+from nonsingular.experiments.claims import Claim, Effect
+from nonsingular.experiments.drawings import Bars, Curves, Drawing, OverLayers, OverNumbers, View
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Workspace
@@ -19,6 +19,7 @@ from nonsingular.experiments.verbs import Declared, Needs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
+    from plotly.graph_objects import Figure as PlotlyFigure
 
 __all__ = ["Bars", "Curves", "Figure", "OverLayers", "OverNumbers"]
 
@@ -38,7 +39,9 @@ class Figure(Experiment):
         needs: what networks must have done to be compared (``needs.py``); of networks that have not nothing is judged.
         differs: as ``Experiment``.
         run: as ``Experiment``; by default a study.
+        reads: what makes of results that an earlier version kept in another shape what this one keeps.
         labels: as ``Experiment``.
+        interactive: as ``Experiment``.
     """
 
     def __init__(
@@ -54,14 +57,25 @@ class Figure(Experiment):
         needs: Needs | None = None,
         differs: tuple[str, ...] = (),
         run: Callable[[Spec, Workspace], xr.Dataset] = run_study,
+        reads: View | None = None,
         labels: Mapping[str, str] | None = None,
+        interactive: Callable[[xr.Dataset], Mapping[str, PlotlyFigure]] | None = None,
     ) -> None:
         def specs(scale: str, data: str | None = None) -> Spec:
             return study(sizes.at(scale, id, data))
 
         def pictures(results: xr.Dataset) -> Mapping[str, Picture]:
+            results = reads(results) if reads else results
             drawn = {name: drawing(results) for name, drawing in draw.items()}
             return {name: picture for name, picture in drawn.items() if picture is not None}
 
         whole = tuple(c.claim(id, source, needs) if isinstance(c, Declared) else c for c in claims)
-        super().__init__(id, title, specs, run, pictures, whole, differs=differs, labels=labels or {})
+        if reads:
+            whole = tuple(replace(c, effect=_reading(reads, c.effect)) for c in whole)
+        super().__init__(
+            id, title, specs, run, pictures, whole, interactive=interactive, differs=differs, labels=labels or {}
+        )
+
+
+def _reading(reads: View, effect: Callable[[xr.Dataset], Effect]) -> Callable[[xr.Dataset], Effect]:
+    return lambda results: effect(reads(results))

@@ -27,7 +27,8 @@ def trained(way: float = HALFWAY, *references: str) -> Needs:
     """
 
     def need(results: xr.Dataset, measure: Measure) -> None:
-        names = [n for n in references if n in results.network.values] or references or measure.networks
+        asked = references or measure.networks
+        names = [name for name in asked if name in results.network.values] or asked
         came = {name: float(np.nanmean(fitted(results, name))) for name in names}
         behind = [f"{name} came {far:.0f} %" for name, far in came.items() if not far > way]
         one_is_enough = bool(references) or measure.outcome

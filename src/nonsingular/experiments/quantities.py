@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
+from scipy import stats
 
 from nonsingular.experiments import fit
 from nonsingular.experiments.claims import NotMeasured
@@ -146,8 +147,14 @@ def _epochs(when: When) -> str:
     if when is AFTER_START:
         return ", mean over the measured epochs after the start"
     if not isinstance(when, int):
-        return f", mean after epochs {', '.join(map(str, when))}"
+        first, *_, last = when
+        run_on = len(when) > 2 and list(when) == list(range(first, last + 1))
+        return f", mean after epochs {first} to {last}" if run_on else f", mean after epochs {_and(when)}"
     return {START: " at the start", END: " after the last epoch"}.get(when, f" after epoch {when}")
+
+
+def _and(numbers: Sequence[int]) -> str:
+    return f"{', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
 
 
 SPEED = of("train_accuracy").called("mean training accuracy over the epochs")
@@ -194,3 +201,31 @@ def epochs_until(accuracy: float, split: str = "train") -> Quantity:
 
     words = f"first epoch with {LABELS[f'{split}_accuracy'].partition(' (')[0]} of {accuracy:g} %, or the one after all"
     return Quantity(measure, words, "epochs", (0.0, np.inf), outcome=True)
+
+
+FEWEST_EPOCHS = 5  # of a correlation over epochs
+
+
+def tracks(first: str, second: str, layer: int | None = None) -> Quantity:
+    """Rank correlation of two variables over the epochs after the start at which both were measured, of each run.
+
+    Args:
+        first: of an instrument; of variables by layer the mean over all.
+        second: another; of layer ``layer`` where it is given.
+        layer: the number of a layer, from 1.
+    """
+
+    def measure(results: xr.Dataset, network: str) -> xr.DataArray:
+        both = [per_run(results, name, network).isel(epoch=slice(1, None)) for name in (first, second)]
+        if layer is not None:
+            both[1] = _layer(both[1], layer, second)
+        a, b = (x.mean([d for d in x.dims if d not in ("run", "epoch")]).transpose("run", "epoch").values for x in both)
+        epochs = np.isfinite(a).any(0) & np.isfinite(b).any(0)
+        if epochs.sum() < FEWEST_EPOCHS:
+            raise NotMeasured(f"needs {FEWEST_EPOCHS} epochs after the start, got {int(epochs.sum())}")
+        found = [stats.spearmanr(x, y).statistic for x, y in zip(a[:, epochs], b[:, epochs], strict=True)]
+        return xr.DataArray(found, dims="run")
+
+    names = [LABELS[name].replace("\n", " ").partition(" (")[0] for name in (first, second)]
+    words = f"rank correlation over epochs of {names[0]} with {names[1]}{_where(layer)}"
+    return Quantity(measure, words, "rank correlation", CORRELATIONS)

@@ -67,8 +67,9 @@ class Spec:
         training: how they are trained; None where nothing is trained.
         instruments: what is measured of them (names in ``experiments.instruments``) and at which epochs:
             every one, or the listed ones, of which ``LAST`` is the last one, however many there are.
-        settings: the experiment's further numbers, by name; ``training``, where it is there, has what single networks
-            train otherwise: name -> fields of ``training``.
+        settings: the experiment's further numbers, by name; ``training`` and ``data``, where they are there, have what
+            single networks are trained with otherwise: name -> fields of ``training``, of ``data`` (not the number of
+            images).
         keep: the weights that a study keeps: none, those at the ``end``, or those of all ``epochs``.
     """
 
@@ -96,9 +97,13 @@ class Spec:
         return json.dumps(fields, indent=2, sort_keys=True, default=_code)
 
     def of_member(self, number: int) -> Spec:
-        """The spec with what ``settings`` change of one network's training."""
-        changes = self.settings.get("training", {}).get(self.networks[number].name, {})
-        return replace(self, training=replace(self.training, **changes)) if changes and self.training else self
+        """The spec with what ``settings`` change of one network's training and data."""
+        own = self
+        for part in ("training", "data"):
+            changes = self.settings.get(part, {}).get(self.networks[number].name, {})
+            if changes and getattr(self, part):
+                own = replace(own, **{part: replace(getattr(self, part), **changes)})
+        return own
 
     @property
     def digest(self) -> str:

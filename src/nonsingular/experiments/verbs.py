@@ -8,20 +8,16 @@ in what is computed, "(mean training accuracy over the epochs: residual minus pl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
+from scipy import stats
 
-from nonsingular.experiments.claims import Claim, Effect, Region, difference, mean, rank_correlation
-from nonsingular.experiments.quantities import AFTER_START, POINTS, SPEED, Bounds, Quantity, When, of
+from nonsingular.experiments.claims import Claim, Effect, NotMeasured, Region, difference, mean, rank_correlation
+from nonsingular.experiments.quantities import AFTER_START, CORRELATIONS, POINTS, SPEED, Bounds, Quantity, When, of
 from nonsingular.intervals import EVERYWHERE
-
-__all__ = [
-    "POINTS", "Declared", "Measure", "Needs", "Test", "average", "claim", "correlation", "extreme", "faster", "larger",
-    "least", "more", "most", "regrouped", "slope", "weighed",
-]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -197,19 +193,52 @@ def slope(quantity: Quantity, places: Mapping[str, float], per: str) -> Measure:
 
     Args:
         quantity: what is followed; a network in which a run diverged is left out of that run's slope.
-        places: network -> its place in the series, such as its depth.
+        places: network -> its place in the series, such as its depth; those among the results count, if at least two.
         per: what one unit of the places is, as "a doubling of the depth".
     """
 
     def effect(results: xr.Dataset) -> Effect:
-        values = np.stack([quantity(results, name).values for name in places], axis=1)
-        x = np.array(list(places.values()))
-        return mean([_line(x, y) for y in values])
+        values = _series(results, quantity, places, fewest=2)
+        x = np.array([places[str(name)] for name in values.network.values])
+        return mean([_line(x, y) for y in values.transpose("run", "network").values], note=values.attrs["note"])
 
     return Measure(
-        effect, f"{quantity.words}: slope over {', '.join(places)}", f"{quantity.unit} {per}".strip(), tuple(places),
+        effect, f"{quantity.words}: slope over {_listed(places)}", f"{quantity.unit} {per}".strip(), tuple(places),
         quantity.before, quantity.outcome,
     )  # fmt: skip
+
+
+def across(quantity: Quantity, networks: Sequence[str], how: str) -> Measure:
+    """The ``max``, ``min`` or ``mean`` of a quantity over a series of networks, of each run; averaged over runs.
+
+    Those among the results count. A run that diverged in one of them is left out.
+    """
+
+    def effect(results: xr.Dataset) -> Effect:
+        values = _series(results, quantity, networks, fewest=1)
+        return mean(values.reduce(getattr(np, how), "network"), within=quantity.within, note=values.attrs["note"])
+
+    words = {"max": "the largest", "min": "the smallest", "mean": "the mean"}[how]
+    return Measure(
+        effect, f"{quantity.words}: {words} over {_listed(networks)}", quantity.unit, tuple(networks), quantity.before,
+        quantity.outcome,
+    )  # fmt: skip
+
+
+def _series(results: xr.Dataset, quantity: Quantity, networks: Iterable[str], fewest: int) -> xr.DataArray:
+    """A quantity by run and network, of those of a series that were trained; ``note`` says how many were not."""
+    names = list(networks)
+    there = [name for name in names if name in results.network.values]
+    if len(there) < fewest:
+        raise NotMeasured(f"needs {fewest} of the networks {', '.join(names)}")
+    values = xr.concat([quantity(results, name) for name in there], xr.Variable("network", there))
+    left_out = len(names) - len(there)
+    return values.assign_attrs(note=f"{left_out} of {len(names)} networks were not trained" if left_out else "")
+
+
+def _listed(networks: Iterable[str]) -> str:
+    names = list(networks)
+    return ", ".join(names) if len(names) < 5 else f"{names[0]}, {names[1]}, ..., {names[-1]}"
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> float:
@@ -223,6 +252,20 @@ def correlation(first: Quantity, second: Quantity, network: str) -> Measure:
         lambda results: rank_correlation(first(results, network), second(results, network)),
         f"rank correlation over runs of {first.words} with {second.words}: {network}",
         "rank correlation", (network,), first.before and second.before, first.outcome and second.outcome,
+    )  # fmt: skip
+
+
+def correlation_along(first: Quantity, second: Quantity, networks: Sequence[str]) -> Measure:
+    """Rank correlation of two quantities over a series of networks, of each run; averaged over runs."""
+
+    def effect(results: xr.Dataset) -> Effect:
+        a, b = (_series(results, q, networks, fewest=3).transpose("run", "network") for q in (first, second))
+        found = [stats.spearmanr(x, y, nan_policy="omit").statistic for x, y in zip(a.values, b.values, strict=True)]
+        return mean(found, within=CORRELATIONS, note=a.attrs["note"])
+
+    return Measure(
+        effect, f"rank correlation of {first.words} with {second.words} over {_listed(networks)}", "rank correlation",
+        tuple(networks), first.before and second.before, first.outcome or second.outcome,
     )  # fmt: skip
 
 
@@ -252,8 +295,13 @@ def extreme(measures: Mapping[str, Measure], pick: Callable[[list[float]], np.in
         return Effect(value, least, greatest, min(e.runs for e in effects), list(found)[int(pick(values))])
 
     networks = tuple(dict.fromkeys(n for m in all_of_them for n in m.networks))
+    what, _, rest = first.words.partition(": ")
+    if rest and all(m.words.startswith(f"{what}: ") for m in all_of_them):
+        words = f"{what}, {words}: " + "; ".join(m.words.removeprefix(f"{what}: ") for m in all_of_them)
+    else:
+        words = f"{words}: " + "; ".join(m.words for m in all_of_them)
     return Measure(
-        effect, f"{words}: {'; '.join(m.words for m in all_of_them)}", first.unit, networks,
+        effect, words, first.unit, networks,
         all(m.before for m in all_of_them), all(m.outcome for m in all_of_them),
     )  # fmt: skip
 

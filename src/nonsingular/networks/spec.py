@@ -50,8 +50,8 @@ class NetworkSpec:
         depth: hidden layers.
         width: units in each.
         skip: ``none``; ``identity``; ``orthogonal``; ``copies:N`` (N orthonormal vectors, copied);
-            ``equalised:TAU`` (orhan2018 Note 6); ``covariance:TAU`` (its §2.7, ``skips.turned``); ``hyper`` (identity,
-            and ``copies:WIDTH/4`` from all earlier layers).
+            ``equalised:TAU`` (orhan2018 Note 6); ``covariance:TAU`` (its §2.7, ``skips.turned``); ``hyper:N``
+            (identity, and ``copies:N`` from all earlier layers; without N a quarter of the width, as in its Note 2).
         activation: a name in ``networks.fully_connected.ACTIVATIONS``.
         init: as ``networks.initialise`` takes it.
         batch_norm: hidden layers, counted from 1, with batch normalisation.
@@ -82,7 +82,8 @@ class NetworkSpec:
         generator = torch.Generator().manual_seed(seed)
         # Skips draw from a generator of their own: networks which differ in skips alone start from equal weights.
         wiring = torch.Generator().manual_seed(seed ^ 0x5C1B)
-        hyper = self.skip == "hyper"
+        kind, _, vectors = self.skip.partition(":")
+        hyper = kind == "hyper"
         network = FullyConnected(
             math.prod(shape),
             classes,
@@ -90,7 +91,7 @@ class NetworkSpec:
             self.width,
             self.activation,
             [_skip("identity" if hyper else self.skip, self.width, wiring) for _ in range(self.depth - 1)],
-            _earlier(self.depth, self.width, wiring) if hyper else None,
+            _earlier(self.depth, self.width, vectors, wiring) if hyper else None,
             self.batch_norm,
             self.share,
         )
@@ -127,6 +128,7 @@ NAMED: dict[str, NetworkSpec] = {
     "residual": NetworkSpec(skip="identity"),
     "hyper-residual": NetworkSpec(skip="hyper"),
     "orthogonal": NetworkSpec(skip="orthogonal"),
+    "hyper-orthogonal": NetworkSpec(skip="hyper:128"),
     "malicious": NetworkSpec(skip="identity", init="malicious"),
 }
 
@@ -143,10 +145,13 @@ def named(name: str, *, depth: int | None = None, width: int | None = None) -> N
     return replace(spec, depth=spec.depth if depth is None else depth, width=spec.width if width is None else width)
 
 
-def _earlier(depth: int, width: int, generator: Generator) -> Tensor | None:
+def _earlier(depth: int, width: int, vectors: str, generator: Generator) -> Tensor | None:
     if depth < 3:
         return None
-    return torch.stack([skips.copied(width, max(width // 4, 1), generator) for _ in range(depth - 2)])
+    if vectors and not vectors.isdecimal():
+        raise InputError(f"hyper:N takes a number of vectors, got {vectors!r}")
+    count = int(vectors or max(width // 4, 1))
+    return torch.stack([skips.copied(width, count, generator) for _ in range(depth - 2)])
 
 
 def _skip(how: str, width: int, generator: Generator) -> Tensor | str | None:
@@ -169,5 +174,5 @@ def _skip(how: str, width: int, generator: Generator) -> Tensor | str | None:
         raise
     except ValueError:
         pass  # an argument that is no number: the message below says what would be right
-    known = "none, identity, hyper, orthogonal, copies:N, equalised:TAU, covariance:TAU"
+    known = "none, identity, hyper, hyper:N, orthogonal, copies:N, equalised:TAU, covariance:TAU"
     raise InputError(f"unknown skip {how!r}; there are {known}")

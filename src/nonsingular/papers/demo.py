@@ -5,8 +5,7 @@ from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import claim, faster, larger
 from nonsingular.networks import named
-from nonsingular.papers.orhan2018 import protocol
-from nonsingular.papers.orhan2018.fig6 import bias_penalty
+from nonsingular.papers.orhan2018 import bias, protocol
 from nonsingular.training import Member
 
 COLUMNS = ("train_accuracy", "test_accuracy", "weight_norm", "mean_overlap", "linear_dependence", "zero_response")
@@ -22,7 +21,7 @@ def study(size: Size) -> Spec:
         data=images,
         networks=(
             *(Member(name, named(name, depth=20)) for name in ("plain", "residual", "hyper-residual")),
-            Member("bias-regularised", named("plain", depth=20), bias_penalty(images.name)),
+            Member("bias-regularised", named("plain", depth=20), bias.penalty(images.name)),
         ),
         training=protocol.training(images, size.epochs),
         instruments=dict.fromkeys(COLUMNS),

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 import torch
 
-from nonsingular.data import Task
+from nonsingular.data import DataSpec, Task
 from nonsingular.errors import InputError, MissingExtra
 from nonsingular.experiments.run.chunk import (
     Measured,
@@ -46,22 +46,33 @@ ENGINES = ("local", "ray")
 
 @dataclass(frozen=True)
 class Job:
-    """A chunk to be trained, the file of its checkpoint, and the spec by which its rows are trained."""
+    """A chunk to be trained.
+
+    Attributes:
+        rows: its runs.
+        checkpoint: file of what its training goes on from.
+        spec: by which its rows are trained.
+        steps: training steps of an epoch of all its rows.
+        prepare: data -> the task.
+    """
 
     rows: Sequence[Row]
     checkpoint: Path
     spec: Spec
+    steps: int
+    prepare: Callable[[DataSpec], Task]
+
+    @property
+    def task(self) -> Task:
+        """What it is trained on."""
+        assert self.spec.data is not None
+        return self.prepare(self.spec.data)
 
     @property
     def epochs(self) -> int:
         """Of its training."""
         assert self.spec.training is not None
         return self.spec.training.epochs
-
-    def steps(self, task: Task) -> int:
-        """Training steps of an epoch of all its rows."""
-        assert self.spec.training is not None
-        return len(self.rows) * self.spec.training.steps(len(task.train_labels))
 
 
 Deliver = Callable[[Job, int, Measured], None]
@@ -77,7 +88,7 @@ class Engine(Protocol):
 
     workers: int
 
-    def run(self, jobs: Sequence[Job], task: Task, workspace: Workspace, deliver: Deliver) -> None:
+    def run(self, jobs: Sequence[Job], workspace: Workspace, deliver: Deliver) -> None:
         """Train what is not finished of the jobs, from their checkpoints on."""
 
 
@@ -107,16 +118,16 @@ class InProcess:
 
     workers = 1
 
-    def run(self, jobs: Sequence[Job], task: Task, workspace: Workspace, deliver: Deliver) -> None:
+    def run(self, jobs: Sequence[Job], workspace: Workspace, deliver: Deliver) -> None:
         """As ``Engine.run``."""
         for job in jobs:
-            state = _begin(job, task, workspace)
+            state = _begin(job, workspace)
             if state is not None and state["epoch"] == job.epochs:
                 continue
             weights: Weights = list((state or {}).get("weights", []))
             step = partial(workspace.progress.advance, len(job.rows))
             saved = time.monotonic()
-            for trainer, measured in train(job.rows, job.spec, task, workspace.device, state, step):
+            for trainer, measured in train(job.rows, job.spec, job.task, workspace.device, state, step):
                 keep_weights(weights, trainer, job.spec)
                 deliver(job, trainer.epoch, measured)
                 due = trainer.epoch and time.monotonic() - saved > workspace.checkpoint_seconds
@@ -144,30 +155,30 @@ class Elsewhere:
     ) -> None:
         self.workers, self._submit, self._first, self._result = workers, submit, first, result
 
-    def run(self, jobs: Sequence[Job], task: Task, workspace: Workspace, deliver: Deliver) -> None:
+    def run(self, jobs: Sequence[Job], workspace: Workspace, deliver: Deliver) -> None:
         """As ``Engine.run``."""
         waiting: list[tuple[Job, bytes | None]] = []
         for job in jobs:
-            state = _begin(job, task, workspace)
+            state = _begin(job, workspace)
             if state is None or state["epoch"] < job.epochs:
                 waiting.append((job, None if state is None else job.checkpoint.read_bytes()))
         running: dict[Any, Job] = {}
         while waiting or running:
             while waiting and len(running) < self.workers:
                 job, begun = waiting.pop(0)
-                running[self._submit(job.rows, job.spec, task, begun, workspace.checkpoint_seconds)] = job
+                running[self._submit(job.rows, job.spec, job.task, begun, workspace.checkpoint_seconds)] = job
             done = self._first(list(running))
             job = running.pop(done)
             segment = self._result(done)
             for epoch, measured in segment.measured.items():
                 deliver(job, epoch, measured)
             write_whole(job.checkpoint, segment.checkpoint)
-            workspace.progress.advance(job.steps(task) * sum(epoch > 0 for epoch in segment.measured))
+            workspace.progress.advance(job.steps * sum(epoch > 0 for epoch in segment.measured))
             if not segment.finished:
                 waiting.insert(0, (job, segment.checkpoint))
 
 
-def _begin(job: Job, task: Task, workspace: Workspace) -> dict[str, Any] | None:
+def _begin(job: Job, workspace: Workspace) -> dict[str, Any] | None:
     """The state to go on from, with the progress told what of the job is done; a damaged one is done without."""
     try:
         state = load_checkpoint(job.checkpoint)
@@ -175,7 +186,7 @@ def _begin(job: Job, task: Task, workspace: Workspace) -> dict[str, Any] | None:
         warnings.warn(f"{error}; they are started again now", stacklevel=2)
         return None
     if state is not None:
-        workspace.progress.advance(job.steps(task) * state["epoch"])
+        workspace.progress.advance(job.steps * state["epoch"])
     return state
 
 
@@ -235,7 +246,7 @@ def _ray_engine(device: torch.device) -> Engine:
     import ray
 
     kind = "GPU" if device.type == "cuda" else "CPU"
-    shared: dict[int, Any] = {}  # a task is sent to the cluster once
+    shared: dict[DataSpec | None, Any] = {}  # a task is sent to the cluster once
 
     @ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=int(kind == "GPU"))
     def stretch(rows: Sequence[Row], spec: Spec, task: Task, begun: bytes | None, seconds: float) -> Segment:
@@ -243,11 +254,11 @@ def _ray_engine(device: torch.device) -> Engine:
         return train_segment(rows, spec, task, device.type, begun, seconds)
 
     def submit(rows: Sequence[Row], spec: Spec, task: Task, begun: bytes | None, seconds: float) -> Any:
-        if id(task) not in shared:
-            shared[id(task)] = ray.put(task)
+        if spec.data not in shared:
+            shared[spec.data] = ray.put(task)
             for module in _users_modules(spec):  # workers cannot import them: they are sent along
                 ray.cloudpickle.register_pickle_by_value(module)
-        return stretch.remote(rows, spec, shared[id(task)], begun, seconds)
+        return stretch.remote(rows, spec, shared[spec.data], begun, seconds)
 
     def first(handles: Sequence[Any]) -> Any:
         return ray.wait(list(handles), num_returns=1)[0][0]

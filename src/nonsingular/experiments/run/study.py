@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 from torch import Tensor
 
-from nonsingular.data import Task, prepare
+from nonsingular.data import DataSpec, Task, prepare
 from nonsingular.errors import InputError
 from nonsingular.experiments.run import engines
 from nonsingular.experiments.run.archive import described
@@ -46,23 +47,30 @@ def run_study(spec: Spec, workspace: Workspace) -> xr.Dataset:
     """
     if spec.data is None or spec.training is None or not spec.networks:
         raise InputError(f"{spec.experiment}: a study needs data, training and at least one network")
-    task = prepare(spec.data, workspace.data_dir)
+    # One at a time: a study whose networks have data of their own would hold as many copies of the images.
+    prepared = lru_cache(maxsize=1)(partial(prepare, data_dir=workspace.data_dir))
+    task = prepared(spec.data)
     store = Store(workspace.folder / "results.zarr")
     if not store.path.exists():
         store = _empty_store(store.path, spec, spec.training, task)
     with engines.open_engine(workspace) as engine:
         chunks = _chunks(spec, task, spec.training, workspace, engine.workers)
-        jobs = [
-            engines.Job(rows, _checkpoint(workspace, number), spec.of_member(rows[0].network))
-            for number, rows in enumerate(chunks)
-        ]
-        workspace.progress.start(spec.experiment, sum(job.epochs * job.steps(task) for job in jobs))
+        jobs = [_job(rows, _checkpoint(workspace, k), spec, task, prepared) for k, rows in enumerate(chunks)]
+        workspace.progress.start(spec.experiment, sum(job.epochs * job.steps for job in jobs))
 
         def deliver(job: engines.Job, epoch: int, measured: Measured) -> None:
             _write(store, spec, job.rows, epoch, measured)
 
-        engine.run(jobs, task, workspace, deliver)
+        engine.run(jobs, workspace, deliver)
     return store.read()
+
+
+def _job(
+    rows: Sequence[Row], checkpoint: Path, spec: Spec, task: Task, prepared: Callable[[DataSpec], Task]
+) -> engines.Job:
+    own = spec.of_member(rows[0].network)
+    assert own.training is not None
+    return engines.Job(rows, checkpoint, own, len(rows) * own.training.steps(len(task.train_labels)), prepared)
 
 
 def kept_weights(workspace: Workspace) -> dict[Row, list[dict[str, Tensor]]]:
@@ -127,8 +135,9 @@ def _chunks(spec: Spec, task: Task, training: TrainingSpec, workspace: Workspace
     sizes: dict[object, int] = {}
     for n, member in enumerate(spec.networks):
         network = build(member.network, task.shape, task.classes, spec.seed)
-        own = spec.of_member(n).training or training
-        kind = (structure(network), own)
+        mine = spec.of_member(n)
+        own = mine.training or training
+        kind = (mine.data, structure(network), own)
         kinds.setdefault(kind, []).extend(Row(n, r) for r in range(spec.runs))
         fit = workspace.runs_at_once or runs_that_fit(network, task, own, workspace.device)
         sizes[kind] = min(fit, math.ceil(len(kinds[kind]) / workers))

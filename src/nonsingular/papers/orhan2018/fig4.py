@@ -3,220 +3,114 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-import xarray as xr
 
-from nonsingular.errors import InputError
-from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, Region, rank_correlation
-from nonsingular.experiments.effects import per_run, speed
-from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.run.instruments import LABELS
-from nonsingular.experiments.run.study import run_study
-from nonsingular.experiments.run.workspace import Workspace
-from nonsingular.experiments.spec import Spec, at_scale
-from nonsingular.networks import named
-from nonsingular.papers.orhan2018 import protocol
-from nonsingular.papers.orhan2018.comparing import larger, require_started
+from nonsingular.experiments.figure import Curves, Figure
+from nonsingular.experiments.quantities import HALF, decay, of
+from nonsingular.experiments.scales import Scales, Size
+from nonsingular.experiments.spec import LAST, Spec
+from nonsingular.experiments.verbs import average, claim
+from nonsingular.papers.orhan2018 import best_and_worst, protocol, spectra
+from nonsingular.papers.orhan2018.best_and_worst import best_minus_worst, correlated, with_speed
 from nonsingular.papers.orhan2018.differs import DAMPED, ESTIMATED, EVALUATED_ON
-from nonsingular.papers.orhan2018.spectra import counted_over_epochs, shares_over_epochs
-from nonsingular.plots.curves import Panel, over_epochs
-from nonsingular.training import Member
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+ALIKE = float(np.log10(2))
+"""Gradients "similarly vanishing": within a factor of two of each other. The paper gives no number."""
 
-INSTRUMENTS = ("train_accuracy", "test_accuracy", "weight_norm", "mean_overlap", "linear_dependence", "gradient_norm")
-FEWEST = 3  # of the best and of the worst: fewer have no standard error worth the name
-
-SIZES = {"smoke": (6, 2), "laptop": (30, 15), "overnight": (100, 20), "paper": (100, 100)}
-"""Scale -> runs and epochs."""
-
-SPECTRA = {"smoke": (1,), "laptop": (3, 15), "overnight": (1, 3, 10, 20), "paper": (1, 3, 10, 30, 50, 100)}
-"""Epochs at which the Hessian's spectrum is estimated from four moments, as in the paper."""
-
-COUNTED = {"laptop": (15,), "overnight": (20,), "paper": (3, 30, 100)}
-"""Epochs at which eigenvalues are counted by Lanczos too."""
+SIZES: dict[str, Any] = {
+    "runs": (6, 30, 100, 100),
+    "epochs": (2, 15, 20, 100),
+    "moments": ((1,), (3, LAST), (1, 3, 10, LAST), (1, 3, 10, 30, 50, LAST)),
+    "counted": ((), (LAST,), (LAST,), (3, 30, LAST)),
+}
 
 
-def specs(scale: str, data: str | None = None) -> Spec:
-    """Plain networks of 30 layers and 128 units: 100 runs on CIFAR-100 in the paper, fewer on a laptop."""
-    return study("orhan2018/fig4", scale, data, SIZES)
-
-
-def study(experiment: str, scale: str, data: str | None, sizes: Mapping[str, tuple[int, int]]) -> Spec:
-    """The spec of figure 4 or of its replication on other images.
-
-    Args:
-        experiment: id.
-        scale: one of ``SCALES``.
-        data: the data set; None takes the scale's own.
-        sizes: scale -> runs and epochs.
-    """
+def study(size: Size) -> Spec:
+    """Equal plain networks of 30 layers and 128 units."""
     # At unit norm plain networks of 30 layers do not leave chance in 20 epochs; at this scaling the worst do.
-    options = {"scaling": "standardised"} if scale == "overnight" else {}
-    images = protocol.images(data, scale, **options)
-    runs, epochs = at_scale(sizes, scale)
-    return Spec(
-        experiment,
-        scale,
-        runs=runs,
-        data=images,
-        networks=(Member("plain", named("plain", depth=30)),),
-        training=protocol.training(images, epochs),
-        instruments=dict.fromkeys(INSTRUMENTS)
-        | {"below_epsilon": (0,), "hessian_moments": SPECTRA[scale]}
-        | ({} if scale == "smoke" else {"hessian_few_lanczos": COUNTED[scale]}),
-    )
+    scaling = {"scaling": "standardised"} if size.scale == "overnight" else {}
+    measured = ("train_accuracy", "test_accuracy", "weight_norm", "mean_overlap", "linear_dependence", "gradient_norm")
+    return protocol.study(
+        size, protocol.networks("plain", depth=30),
+        dict.fromkeys(measured) | {"below_epsilon": (0,)} | spectra.instruments(size),
+        data=protocol.images(size.data, size.scale, **scaling),
+    )  # fmt: skip
 
 
-def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
-    """Train all runs.
-
-    Raises:
-        InputError: fewer than two runs, which have no best and worst.
-    """
-    if spec.runs < 2:
-        raise InputError(f"{spec.experiment} compares its best with its worst runs: runs must be at least 2, got 1")
-    return run_study(spec, workspace)
-
-
-def best_and_worst(results: xr.Dataset) -> xr.Dataset:
-    """The best and worst tenth of the runs by mean training accuracy, as two "networks".
-
-    At least three of each where there are six runs or more; never the same run in both.
-    """
-    runs = results.sizes["run"]
-    tenth = min(max(FEWEST, runs // 10), runs // 2)
-    order = np.argsort(speed(results, "plain").fillna(-1).values, kind="stable")
-    groups = {"best": order[::-1][:tenth], "worst": order[:tenth]}
-    return xr.concat(
-        [results.sel(network="plain").isel(run=rows).assign_coords(run=np.arange(tenth)) for rows in groups.values()],
-        xr.Variable("network", list(groups)),
-    )
-
-
-def draw(results: xr.Dataset) -> Mapping[str, Figure]:
-    """Panels a, c, d and e."""
-    panels = [
-        Panel("train_accuracy", LABELS["train_accuracy"], percent=True),
-        Panel("weight_norm", LABELS["weight_norm"]),
-        Panel("mean_overlap", LABELS["mean_overlap"]),
-        Panel("linear_dependence", LABELS["linear_dependence"], percent=True),
-    ]
-    title = f"Best and worst of {results.sizes['run']} plain 30-layer networks (mean over layers)"
-    groups = best_and_worst(results)
-    return {
-        "best-and-worst": over_epochs(groups, panels, title),
-        "spectra": shares_over_epochs(groups, "Shares of their Hessians' eigenvalues, estimated from four moments"),
-        **counted_over_epochs(groups, "the same networks"),
-    }
-
-
-def _best_minus_worst(results: xr.Dataset, variable: str, scale: float) -> Effect:
-    groups = best_and_worst(results)
-    reached = {name: float(speed(groups, name).mean()) for name in ("best", "worst")}
-    note = "mean training accuracy {best:.1f} % and {worst:.1f} %".format(**reached)
-    return replace(larger(groups, variable, "best", "worst", scale), note=note)
-
-
-def _correlation(results: xr.Dataset, variable: str) -> Effect:
-    measured = per_run(results, variable, "plain").isel(epoch=slice(1, None)).mean(["epoch", "layer"])
-    require_started(best_and_worst(results), "best")
-    return rank_correlation(speed(results, "plain"), measured)
-
-
-POINTS = "percentage points"
-GROUPS = (
-    ("norms", "weight_norm", POSITIVE, "The best networks have larger incoming-weight norms", "weight norm", 1.0),
-    ("overlap", "mean_overlap", NEGATIVE, "The best networks have less overlap", "correlation", 1.0),
-    (
-        "linear-dependence",
-        "linear_dependence",
-        NEGATIVE,
-        "The best networks are less linearly dependent",
-        POINTS,
-        100.0,
-    ),
-    (
-        "degenerate",
-        "degenerate_moments",
-        NEGATIVE,
-        "The best networks are less degenerate, by the paper's four moments",
-        POINTS,
-        100.0,
-    ),
-    (
-        "degenerate-lanczos",
-        "degenerate_lanczos",
-        NEGATIVE,
-        "The best networks are less degenerate, counted by Lanczos rather than as in the paper",
-        POINTS,
-        100.0,
-    ),
-)
-CORRELATED = (
-    ("norms", "weight_norm", POSITIVE, "Networks that train better have larger incoming-weight norms"),
-    ("overlap", "mean_overlap", NEGATIVE, "Networks that train better have less overlap"),
-    ("linear-dependence", "linear_dependence", NEGATIVE, "Networks that train better are less dependent"),
-)
-
-
-def claims(item: str, figure: str) -> tuple[Claim, ...]:
-    """The claims of figure 4, for it and for its replication.
+def figure(
+    id: str, title: str, where: str, sizes: Mapping[str, Any], differs: tuple[str, ...] = (), data: str = ""
+) -> Figure:
+    """Figure 4 or its replication on other images.
 
     Args:
-        item: the experiment's id without the paper.
-        figure: the paper's figure, in words.
+        id: ``paper/figure``.
+        title: for listings.
+        where: the paper's figure.
+        sizes: as of ``Scales``.
+        differs: beside what both do.
+        data: the images, if not those of the scale (the smoke test needs no files).
     """
+    norms, overlap, dependence = of("weight_norm"), of("mean_overlap"), of("linear_dependence")
 
-    def claim(name: str, statement: str, how: str, effect: object, region: Region, unit: str) -> Claim:
-        source = f"orhan2018 §2.4, {figure}"
-        return Claim(f"orhan2018/{item}/{name}", source, f"{statement} ({how}).", effect, region, unit)  # type: ignore[arg-type]
+    def of_size(size: Size) -> Spec:
+        chosen = size.data or (data if size.scale != "smoke" else None) or None
+        return study(Size(size.experiment, size.scale, chosen, size.numbers))
 
-    groups = (
-        claim(
-            name,
-            statement,
-            "best minus worst tenth, mean over layers and epochs",
-            partial(_best_minus_worst, variable=variable, scale=scale),
-            region,
-            unit,
-        )
-        for name, variable, region, statement, unit, scale in GROUPS
-    )
-    correlated = (
-        claim(
-            f"{name}-correlation",
-            statement,
-            "rank correlation with the mean training accuracy over all runs",
-            partial(_correlation, variable=variable),
-            region,
-            "",
-        )
-        for name, variable, region, statement in CORRELATED
-    )
-    return (*groups, *correlated)
+    return Figure(
+        id, title, source=f"orhan2018 §2.4, {where}", sizes=Scales(**sizes), study=of_size, run=best_and_worst.run,
+        draw={
+            "best-and-worst": Curves(
+                "train_accuracy", "weight_norm", "mean_overlap", "linear_dependence",
+                title="Best and worst of {runs} plain {layers}-layer networks (mean over layers)",
+                view=best_and_worst.groups,
+            ),
+            **spectra.shares("Eigenvalues of the best and the worst of {runs} networks", best_and_worst.groups),
+        },
+        needs=protocol.STARTED,
+        claims=(
+            claim("norms", "The best networks have larger incoming-weight norms", best_minus_worst(norms) > 0),
+            claim("overlap", "The best networks have less overlap", best_minus_worst(overlap) < 0),
+            claim(
+                "linear-dependence", "The best networks are less linearly dependent", best_minus_worst(dependence) < 0
+            ),
+            *spectra.by_both(
+                "degenerate", "The best networks are less degenerate", lambda v: best_minus_worst(of(v)) < 0,
+                f"orhan2018 §2.4, {where}", "degenerate",
+            ),
+            correlated(
+                "norms-correlation", "Networks that train better have larger incoming-weight norms",
+                with_speed(norms) > 0,
+            ),
+            correlated("overlap-correlation", "Networks that train better have less overlap", with_speed(overlap) < 0),
+            correlated(
+                "linear-dependence-correlation", "Networks that train better are less dependent",
+                with_speed(dependence) < 0,
+            ),
+            claim(
+                "gradients-vanish", "At the start their gradients vanish toward early layers",
+                average(decay(), "plain") < HALF, source="orhan2018 §3 (i)",
+            ),
+            claim(
+                "gradients-alike", "And they do so alike in the best and in the worst",
+                best_minus_worst(decay()).between(-ALIKE, ALIKE), source="orhan2018 §3 (i)",
+            ),
+        ),
+        differs=(
+            *differs,
+            ESTIMATED,
+            f"Best and worst are at least {best_and_worst.FEWEST} runs each, also where a tenth would be fewer.",
+            "The paper says 'similarly' of the gradients at the start: within a factor of two is our reading.",
+            DAMPED,
+            EVALUATED_ON,
+        ),
+    )  # fmt: skip
 
 
-DIFFERS = (
-    ESTIMATED,
-    f"Best and worst are at least {FEWEST} runs each, also where a tenth would be fewer.",
-    DAMPED,
-    EVALUATED_ON,
-)
+FIGURE = figure(
+    "orhan2018/fig4", "Best and worst of equal plain 30-layer networks: norms, overlap, linear dependence", "figure 4",
+    SIZES,
+)  # fmt: skip
 
-EXPERIMENTS = (
-    Experiment(
-        "orhan2018/fig4",
-        "Best and worst of equal plain 30-layer networks: norms, overlap, linear dependence",
-        specs,
-        run,
-        draw,
-        claims("fig4", "figure 4"),
-        differs=DIFFERS,
-    ),
-)
+EXPERIMENTS = (FIGURE,)

@@ -3,7 +3,7 @@
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.scales import Scales, every
 from nonsingular.experiments.verbs import claim, faster, larger
-from nonsingular.papers.orhan2018.comparing import STARTED
+from nonsingular.papers.orhan2018.protocol import STARTED
 from nonsingular.papers.orhan2018.small_networks import DIFFERS, small_networks
 
 FIGURE = Figure(
@@ -15,12 +15,17 @@ FIGURE = Figure(
     ),
     study=lambda size: small_networks(size, "plain", "residual"),
     draw={
-        "accuracy": Curves("train_accuracy", "test_accuracy", title="10 layers of 16 units"),
+        "accuracy": Curves("train_accuracy", "test_accuracy", title="{layers} layers of 16 units"),
         "spectra": Curves("negative_exact", "degenerate_exact", title="Exact Hessian spectra, window ±0.1"),
     },
     needs=STARTED,
     claims=(
         claim("accuracy", "Small residual networks train faster than plain ones", faster("residual", "plain") > 0),
+        claim(
+            "test-accuracy",
+            "They do better on the test images too",
+            larger("test_accuracy", "residual", "plain") > 0,
+        ),
         claim(
             "degenerate",
             "Fewer of their eigenvalues lie within 0.1 of zero",

@@ -1,82 +1,59 @@
 """Figure S2: the best and the worst of equal small plain networks, by their exact Hessian spectra."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-import xarray as xr
-
-from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim
-from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.run.study import run_study
+from nonsingular.experiments.figure import Curves, Figure
+from nonsingular.experiments.quantities import of
 from nonsingular.experiments.scales import Scales, every
-from nonsingular.experiments.spec import Spec
-from nonsingular.papers.orhan2018.comparing import larger, larger_share
-from nonsingular.papers.orhan2018.fig4 import best_and_worst
-from nonsingular.papers.orhan2018.small_networks import DIFFERS, measured_epochs, panels, small_networks
-from nonsingular.plots.curves import over_epochs
+from nonsingular.experiments.verbs import claim
+from nonsingular.papers.orhan2018 import best_and_worst
+from nonsingular.papers.orhan2018.best_and_worst import best_minus_worst
+from nonsingular.papers.orhan2018.protocol import STARTED
+from nonsingular.papers.orhan2018.small_networks import DIFFERS, small_networks
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+INITIALLY = range(1, 11)
+"""Epochs that stand for "initially during training": the paper's axis goes to 300."""
 
-SIZES = Scales(
-    runs=(6, 100, 400, 400),
-    epochs=(2, 10, 300, 300),
-    spectra=((0, 2), (2, 10), (10, 50, 100, 200, 300), every(20, 300)),
-)
+TITLE = "Best and worst of {runs} plain networks, {layers} layers of 16 units"
 
-
-def specs(scale: str, data: str | None = None) -> Spec:
-    """Equal plain networks of 10 layers and 16 units."""
-    return small_networks(SIZES.at(scale, "orhan2018/figS2", data), "plain")
-
-
-def draw(results: xr.Dataset) -> Mapping[str, Figure]:
-    """The best and the worst runs."""
-    groups = best_and_worst(results)
-    title = f"Best and worst of {results.sizes['run']} plain networks, 10 layers of 16 units"
-    return {
-        "units": over_epochs(groups, panels("train_accuracy", "weight_norm", "mean_overlap"), title),
-        "spectra": over_epochs(measured_epochs(groups), panels("negative_exact", "degenerate_exact"), title),
-    }
-
-
-CLAIMS = (
-    Claim(
-        "orhan2018/figS2/degenerate",
-        "orhan2018 Note 4, figure S2d",
-        "The best plain networks are less degenerate than the worst (exact fraction: best minus worst tenth).",
-        lambda r: larger_share(best_and_worst(r), "degenerate_exact", "best", "worst"),
-        NEGATIVE,
-        "percentage points",
+FIGURE = Figure(
+    "orhan2018/figS2",
+    "Best and worst of 400 small plain networks, exact spectra",
+    source="orhan2018 Note 4, figure S2",
+    sizes=Scales(
+        runs=(6, 100, 400, 400),
+        epochs=(2, 10, 300, 300),
+        spectra=((0, 2), (2, 10), (10, 50, 100, 200, 300), every(20, 300)),
     ),
-    Claim(
-        "orhan2018/figS2/negative",
-        "orhan2018 Note 4, figure S2c",
-        "They have more negative eigenvalues (exact fraction: best minus worst tenth).",
-        lambda r: larger_share(best_and_worst(r), "negative_exact", "best", "worst"),
-        POSITIVE,
-        "percentage points",
+    study=lambda size: small_networks(size, "plain"),
+    run=best_and_worst.run,
+    draw={
+        "accuracy": Curves("train_accuracy", "test_accuracy", title=TITLE, view=best_and_worst.groups),
+        "units": Curves("weight_norm", "mean_overlap", title=TITLE, view=best_and_worst.groups),
+        "spectra": Curves("negative_exact", "degenerate_exact", title=TITLE, view=best_and_worst.groups),
+    },
+    needs=STARTED,
+    claims=(
+        claim(
+            "test-accuracy", "The best plain networks do better on the test images too",
+            best_minus_worst(of("test_accuracy")) > 0, source="orhan2018 Note 4, figure S2b",
+        ),
+        claim(
+            "degenerate", "The best plain networks are less degenerate than the worst",
+            best_minus_worst(of("degenerate_exact")) < 0, source="orhan2018 Note 4, figure S2d",
+        ),
+        claim(
+            "negative", "They have more negative eigenvalues", best_minus_worst(of("negative_exact")) > 0,
+            source="orhan2018 Note 4, figure S2c",
+        ),
+        claim(
+            "norms", "At least initially they have slightly larger weight norms",
+            best_minus_worst(of("weight_norm", INITIALLY)) > 0, source="orhan2018 Note 4, figure S2e",
+        ),
+        claim(
+            "overlap", "They have less overlap", best_minus_worst(of("mean_overlap")) < 0,
+            source="orhan2018 Note 4, figure S2f",
+        ),
     ),
-    Claim(
-        "orhan2018/figS2/overlap",
-        "orhan2018 Note 4, figure S2f",
-        "They have less overlap (mean over layers and epochs: best minus worst tenth).",
-        lambda r: larger(best_and_worst(r), "mean_overlap", "best", "worst"),
-        NEGATIVE,
-        "correlation",
-    ),
-)
+    differs=("The paper says 'initially' of the norms without an epoch: here the first ten.", *DIFFERS),
+)  # fmt: skip
 
-EXPERIMENTS = (
-    Experiment(
-        "orhan2018/figS2",
-        "Best and worst of 400 small plain networks, exact spectra",
-        specs,
-        run_study,
-        draw,
-        CLAIMS,
-        differs=DIFFERS,
-    ),
-)
+EXPERIMENTS = (FIGURE,)

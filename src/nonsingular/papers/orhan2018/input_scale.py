@@ -8,236 +8,176 @@ unlearnt soon, or the gradients so small that Adam's epsilon damps its steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
-from nonsingular.data import prepare
 from nonsingular.errors import InputError
-from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, NotMeasured, Region, mean
-from nonsingular.experiments.effects import per_run, speed
-from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.run.instruments import LABELS
+from nonsingular.experiments.drawings import OverLayers
+from nonsingular.experiments.figure import Figure
+from nonsingular.experiments.quantities import SPEED, START, Quantity, of
 from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Workspace
-from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.experiments.scales import Scales, Size
+from nonsingular.experiments.spec import LAST, Spec
+from nonsingular.experiments.verbs import across, average, claim, correlation_along, faster
 from nonsingular.networks import named
 from nonsingular.papers.orhan2018 import protocol
-from nonsingular.papers.orhan2018.comparing import CORRELATIONS, faster, require_started
 from nonsingular.papers.orhan2018.differs import EVALUATED_ON
-from nonsingular.plots.curves import Panel, over_layers
 from nonsingular.plots.scans import Scan, over_numbers
 from nonsingular.training import Member
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Picture
 
 NETWORKS = ("plain", "residual", "hyper-residual", "orthogonal")
 SKIPS = NETWORKS[1:]
 SCALINGS = ("unit*0.01", "unit*0.1", "unit", "unit*10", "standardised", "raw")
 PROPORTIONAL = SCALINGS[:5]
 """The same inputs but for a factor (on CIFAR ``standardised`` is ``unit`` times 55)."""
+ORDERS = (
+    ("residual", "plain", "Residual networks train faster than plain ones", "orhan2018 §2.3, figure 3a"),
+    ("hyper-residual", "residual", "Hyper-residual networks train faster than residual ones",
+     "orhan2018 §2.3, figure 3a"),
+    ("orthogonal", "residual", "Dense orthogonal skips work better than identity skips", "orhan2018 §2.7, figure 7a"),
+)  # fmt: skip
 
-SIZES = {"smoke": (10, 2, 2), "laptop": (20, 3, 6), "overnight": (20, 5, 12), "paper": (20, 10, 100)}
-"""Scale -> layers, runs and epochs."""
+
+def at(network: str, scaling: str) -> str:
+    """The name of a network that is trained on inputs of a scaling."""
+    return f"{network}@{scaling}"
 
 
-def specs(scale: str, data: str | None = None) -> Spec:
+def study(size: Size) -> Spec:
     """Networks of figure 3 and the dense orthogonal one, at every input scaling."""
-    images = protocol.images(data, scale)
-    depth, runs, epochs = at_scale(SIZES, scale)
-    return Spec(
-        "orhan2018/input-scale",
-        scale,
-        runs=runs,
-        data=images,
-        networks=tuple(Member(name, named(name, depth=depth)) for name in NETWORKS),
-        training=protocol.training(images, epochs),
-        instruments={"train_accuracy": None}
-        | dict.fromkeys(("activation_norm", "gradient_norm", "logit_norm", "weight_gradient", "below_epsilon"), (0,)),
-        settings={"scalings": list(SCALINGS)},
-    )
+    members = [Member(at(n, s), named(n, depth=size.depth)) for s in SCALINGS for n in NETWORKS]
+    start = ("activation_norm", "gradient_norm", "logit_norm", "weight_gradient", "below_epsilon", "input_norm")
+    spec = protocol.study(size, members, {"train_accuracy": None} | dict.fromkeys(start, (START,)))
+    return replace(spec, settings={"data": {at(n, s): {"scaling": s} for s in SCALINGS for n in NETWORKS}})
 
 
 def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
-    """One study a scaling, each resumable in a folder of its own; the spec's own scaling is added to the list.
+    """Train them.
 
     Raises:
-        InputError: no data in the spec, or as ``run_study``.
+        InputError: another scaling is asked for.
     """
-    if spec.data is None:
-        raise InputError(f"{spec.experiment} needs data")
-    scalings: list[str] = list(dict.fromkeys([*spec.settings["scalings"], spec.data.scaling]))
-    studies, norms = [], []
-    for scaling in scalings:
-        part = replace(spec, data=replace(spec.data, scaling=scaling))
-        folder = workspace.folder / "scalings" / scaling.replace("*", "-times-")
-        studies.append(run_study(part, replace(workspace, folder=folder)))
-        inputs = prepare(replace(spec.data, scaling=scaling), workspace.data_dir).train_inputs
-        norms.append(float(inputs.double().square().sum(1).mean().sqrt()))
-    results = xr.concat(studies, xr.Variable("scaling", scalings), combine_attrs="drop_conflicts")
-    return results.assign(image_norm=("scaling", norms))
+    if spec.data is None or spec.data.scaling != "unit":
+        raise InputError(f"{spec.experiment} has scalings of its own: --scaling does not apply")
+    return run_study(spec, workspace)
 
 
-def draw(results: xr.Dataset) -> Mapping[str, Figure]:
-    """Speed, first logits and damped gradients against the scaling; activation norms by layer."""
-    start = results.isel(epoch=0)
-    accuracy = 100 * results.train_accuracy.isel(epoch=slice(1, None)).mean("epoch")
-    damped = 100 * start.below_epsilon.mean("layer")
-    scans = [
-        Scan(_numbered(accuracy), "mean training accuracy (%)"),
-        Scan(_numbered(start.logit_norm), "norm of the first logits", log=True, marks={"1": 1.0}),
-        Scan(_numbered(damped), "weight gradients below Adam's epsilon (%)"),
-    ]
-    ticks = [
-        f"{s}\n|x| = {n:.2g}" for s, n in zip(map(str, results.scaling.values), results.image_norm.values, strict=True)
-    ]
-    title = f"Input scaling, {results.sizes['layer']} layers, {results.attrs.get('data', 'unnamed data')}"
-    figures = {
-        "scaling": over_numbers(
-            scans, "scaling", "input scaling, and root mean square norm of an image", title, base=0, ticks=ticks
-        )
-    }
-    if "unit" in results.scaling.values:
-        unit = results.sel(scaling="unit").assign_attrs(results.attrs, scaling="unit")
-        panel = Panel("activation_norm", LABELS["activation_norm"], log=True)
-        figures["growth"] = over_layers(unit, panel, [0], "Growth through the layers (proportional to the inputs)")
-    return figures
-
-
-def _numbered(values: xr.DataArray) -> xr.DataArray:
-    """Scalings have names; they are drawn in their order."""
-    return values.assign_coords(scaling=np.arange(values.sizes["scaling"]))
-
-
-def at(results: xr.Dataset, scaling: str) -> xr.Dataset:
-    """The study of one scaling.
-
-    Raises:
-        NotMeasured: it is not among the results.
-    """
-    if scaling not in results.scaling.values:
-        raise NotMeasured(f"scaling {scaling} is not among the results")
-    return results.sel(scaling=scaling)
+def flat(results: xr.Dataset) -> xr.Dataset:
+    """Results with a dimension of scalings, as earlier versions kept them, with one network for each."""
+    if "scaling" not in results.dims:
+        return results
+    if "image_norm" in results:
+        results = results.assign(input_norm=results.image_norm * xr.ones_like(results.train_accuracy))
+    stacked = results.drop_vars("image_norm", errors="ignore").stack(one=("scaling", "network"))
+    names = [at(n, s) for s, n in zip(stacked.scaling.values, stacked.network.values, strict=True)]
+    stacked = stacked.drop_vars(["one", "scaling", "network"]).rename(one="network").assign_coords(network=names)
+    return stacked.transpose("network", "run", "epoch", ...)
 
 
 def growth(results: xr.Dataset, network: str) -> xr.DataArray:
     """Factor of the squared activation norm from one layer to the next at the start, by run (geometric mean)."""
-    norms = per_run(results, "activation_norm", network).isel(epoch=0, drop=True).dropna("layer", how="all")
-    ratio = norms.isel(layer=-1, drop=True) / norms.isel(layer=0, drop=True)
-    return ratio ** (2 / (norms.sizes["layer"] - 1))
+    ends = [of("activation_norm", START, layer, log=True)(results, network) for layer in (1, LAST)]
+    return 10.0 ** (2 * (ends[1] - ends[0]) / (results.sizes["layer"] - 1))
 
 
-def _spread_of_growth(results: xr.Dataset) -> Effect:
-    """Of each run, the largest relative difference of a growth between inputs that differ by a factor."""
-    found = [growth(at(results, s), n) / growth(at(results, "unit"), n) for s in PROPORTIONAL for n in NETWORKS]
-    return mean(np.abs(np.stack(found) - 1).max(0))
+GROWTH = Quantity(growth, "factor of the squared activation norm a layer, at the start", before=True)
+CHANGE = Quantity(
+    lambda results, network: abs(growth(results, network) / growth(results, f"{network.split('@')[0]}@unit") - 1),
+    "relative change of the growth against that of inputs of unit norm", before=True,
+)  # fmt: skip
 
 
-def _follows(results: xr.Dataset, networks: Sequence[str], variable: str) -> Effect:
-    """Rank correlation over scalings and networks between speed and a variable at the start, averaged over runs."""
-    pairs = [(s, n) for s in SCALINGS for n in networks]
-    fast = np.stack([speed(at(results, s), n) for s, n in pairs], axis=1)
-    cause = np.stack([_at_start(at(results, s), n, variable) for s, n in pairs], axis=1)
-    require_started(_side_by_side(results, networks), *(f"{n}, {s}" for s, n in pairs))
-    found = [stats.spearmanr(a, b, nan_policy="omit").statistic for a, b in zip(fast, cause, strict=True)]
-    return mean(found, within=CORRELATIONS)
+def scaling(results: xr.Dataset) -> Picture | None:
+    """Speed, first logits and damped gradients against the scaling."""
+    there = [s for s in SCALINGS if any(at(n, s) in results.network for n in NETWORKS)]
+    kinds = [n for n in NETWORKS if all(at(n, s) in results.network for s in there)]
+
+    if not kinds:
+        return None
+
+    def scan(quantity: Quantity) -> xr.DataArray:
+        curves = [xr.concat([quantity(results, at(n, s)) for s in there], "scaling") for n in kinds]
+        return xr.concat(curves, xr.Variable("network", kinds)).assign_coords(scaling=np.arange(len(there)))
+
+    norms = [float(of("input_norm", START)(results, at(kinds[0], s)).mean()) for s in there]
+    return over_numbers(
+        [
+            Scan(scan(SPEED), "mean training accuracy (%)"),
+            Scan(scan(of("logit_norm", START)), "norm of the first logits", log=True, marks={"1": 1.0}),
+            Scan(scan(of("below_epsilon", START)), "weight gradients below Adam's epsilon (%)"),
+        ],
+        "scaling", "input scaling, and root mean square norm of an image",
+        f"Input scaling, {results.sizes['layer']} layers, {results.attrs.get('data', 'unnamed data')}", base=0,
+        ticks=[f"{s}\n|x| = {norm:.2g}" for s, norm in zip(there, norms, strict=True)],
+    )  # fmt: skip
 
 
-def _side_by_side(results: xr.Dataset, networks: Sequence[str]) -> xr.Dataset:
-    """The accuracies of the networks at every scaling, as networks of one study."""
-    accuracy = results[["train_accuracy"]].sel(network=list(networks)).stack(one=("network", "scaling"))
-    names = [f"{n}, {s}" for n, s in zip(accuracy.network.values, accuracy.scaling.values, strict=True)]
-    return accuracy.drop_vars(["one", "network", "scaling"]).rename(one="network").assign_coords(network=names)
+def unit(results: xr.Dataset) -> xr.Dataset:
+    """Of inputs of unit norm, under the networks' own names."""
+    names = [n for n in NETWORKS if at(n, "unit") in results.network]
+    return results.sel(network=[at(n, "unit") for n in names]).assign_coords(network=names)
 
 
-def _at_start(results: xr.Dataset, network: str, variable: str) -> xr.DataArray:
-    values = per_run(results, variable, network).isel(epoch=0, drop=True)
-    return values.mean("layer") if "layer" in values.dims else values
+def _everywhere(*networks: str) -> tuple[str, ...]:
+    return tuple(at(n, s) for s in SCALINGS for n in networks)
 
 
-ORDERS = (
-    ("residual", "plain", "Residual networks train faster than plain ones", "orhan2018 §2.3, figure 3a"),
-    (
-        "hyper-residual",
-        "residual",
-        "Hyper-residual networks train faster than residual ones",
-        "orhan2018 §2.3, fig. 3a",
+FIGURE = Figure(
+    "orhan2018/input-scale",
+    "What the scale of the inputs decides: growth, first logits, gradients against epsilon",
+    source="how the networks of orhan2018 depend on the scale of their inputs, which it does not mention",
+    sizes=Scales(depth=(10, 20, 20, 20), runs=(2, 3, 5, 10), epochs=(2, 6, 12, 100)),
+    study=study, run=run, reads=flat,
+    draw={
+        "scaling": scaling,
+        "growth": OverLayers(
+            "activation_norm", title="Growth through {layers} layers (proportional to the inputs)", view=unit
+        ),
+    },
+    needs=protocol.STARTED,
+    claims=(
+        *(
+            claim(
+                f"{first}-above-{second}/{s}", f"With {s} inputs: {statement}",
+                faster(at(first, s), at(second, s)) > 0, source=source, ours=True,
+            )
+            for first, second, statement, source in ORDERS
+            for s in SCALINGS
+        ),
+        claim(
+            "growth-plain", "A plain layer halves the squared norm",
+            average(GROWTH, at("plain", "unit")).between(0.4, 0.6), ours=True,
+        ),
+        claim(
+            "growth-residual", "An identity skip makes it grow faster than its two parts alone would",
+            average(GROWTH, at("residual", "unit")).between(1.5, 2.3), ours=True,
+        ),
+        claim(
+            "growth-orthogonal", "A dense orthogonal skip adds the squared norms of its parts",
+            average(GROWTH, at("orthogonal", "unit")).between(1.35, 1.65), ours=True,
+        ),
+        claim(
+            "proportional", "Growth does not depend on the scale: networks with zero biases are proportional",
+            across(CHANGE, [at(n, s) for s in PROPORTIONAL for n in NETWORKS], "max") < 0.01, ours=True,
+        ),
+        claim(
+            "large-logits-slow", "Networks with skips train more slowly the larger their first logits",
+            correlation_along(SPEED, of("logit_norm", START), _everywhere(*SKIPS)) < 0, ours=True,
+        ),
+        claim(
+            "damped-gradients-slow", "Plain networks train more slowly the more gradients are below Adam's epsilon",
+            correlation_along(SPEED, of("below_epsilon", START), _everywhere("plain")) < 0, ours=True,
+        ),
     ),
-    ("orthogonal", "residual", "Dense orthogonal skips work better than identity skips", "orhan2018 §2.7, figure 7a"),
-)
+    differs=("The paper has no such figure: it does not mention how it scaled its images.", EVALUATED_ON),
+    labels={"image_norm": "root mean square norm of an image", "scaling": "scaling of the inputs"},
+)  # fmt: skip
 
-
-def _order(scaling: str, first: str, second: str, statement: str, source: str) -> Claim:
-    return Claim(
-        f"orhan2018/input-scale/{first}-above-{second}/{scaling}",
-        source,
-        f"With {scaling} inputs: {statement} (mean training accuracy over the epochs: {first} minus {second}).",
-        lambda r: faster(at(r, scaling), first, second),
-        POSITIVE,
-        "percentage points",
-    )
-
-
-OURS = "not in the paper: how its networks depend on the scale of their inputs"
-
-
-def _why(name: str, statement: str, effect: object, region: Region, unit: str = "") -> Claim:
-    return Claim(f"orhan2018/input-scale/{name}", OURS, statement, effect, region, unit)  # type: ignore[arg-type]
-
-
-def _growth_claim(network: str, words: str, region: Region) -> Claim:
-    return _why(
-        f"growth-{network}",
-        f"{words} at the start (factor of the squared activation norm a layer).",
-        lambda r: mean(growth(at(r, "unit"), network)),
-        region,
-    )
-
-
-CLAIMS = (
-    *(_order(scaling, *order) for order in ORDERS for scaling in SCALINGS),
-    _growth_claim("plain", "A plain layer halves the squared norm", Region(0.4, 0.6)),
-    _growth_claim("residual", "An identity skip makes it grow faster than its two parts alone would", Region(1.5, 2.3)),
-    _growth_claim("orthogonal", "A dense orthogonal skip adds the squared norms of its parts", Region(1.35, 1.65)),
-    _why(
-        "proportional",
-        "Growth does not depend on the scale: networks with zero biases are proportional to their inputs "
-        "(largest relative difference).",
-        _spread_of_growth,
-        Region(high=0.01),
-    ),
-    _why(
-        "large-logits-slow",
-        "Networks with skips train more slowly the larger their first logits "
-        "(rank correlation over scalings and networks).",
-        lambda r: _follows(r, SKIPS, "logit_norm"),
-        NEGATIVE,
-        "rank correlation",
-    ),
-    _why(
-        "damped-gradients-slow",
-        "Plain networks train more slowly the more of their gradients are below Adam's epsilon "
-        "(rank correlation over scalings).",
-        lambda r: _follows(r, ("plain",), "below_epsilon"),
-        NEGATIVE,
-        "rank correlation",
-    ),
-)
-
-EXPERIMENTS = (
-    Experiment(
-        "orhan2018/input-scale",
-        "What the scale of the inputs decides: growth, first logits, gradients against epsilon",
-        specs,
-        run,
-        draw,
-        CLAIMS,
-        differs=("The paper has no such figure: it does not mention how it scaled its images.", EVALUATED_ON),
-        labels={"image_norm": "root mean square norm of an image", "scaling": "scaling of the inputs"},
-    ),
-)
+EXPERIMENTS = (FIGURE,)

@@ -1,41 +1,68 @@
-"""Figures of the shares of degenerate and negative eigenvalues that several experiments have."""
+"""Shares of degenerate and negative eigenvalues of Hessians too large to be counted exactly (§2.3, Note 3).
+
+They are estimated from four moments as in the paper, and counted by Lanczos beside it; a claim about them is judged by
+both. The sizes of a figure have the epochs of each as ``moments`` and ``counted``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from nonsingular.experiments.run.instruments import LABELS
+from nonsingular.experiments.drawings import Curves, Drawing, View, titled
+from nonsingular.experiments.scales import Size
+from nonsingular.experiments.verbs import Declared, Test, claim
 from nonsingular.plots import spectra
-from nonsingular.plots.curves import Panel, over_epochs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+METHODS = {"": ("moments", "by the paper's four moments", ""),
+           "-lanczos": ("lanczos", "counted by Lanczos", "; counted otherwise than there")}  # fmt: skip
+"""What ids end in -> name, words, and what sources end in."""
 
 FITTED_AFTER = 3  # epochs, as in orhan2018 figure 3d
 
 
-def fitted_spectra(results: xr.Dataset, title: str) -> Figure:
+def instruments(size: Size) -> dict[str, tuple[int, ...] | None]:
+    """Of a study: moments, and where there are epochs for them Lanczos counts."""
+    counted = {"hessian_few_lanczos": size.counted} if size.counted else {}
+    return {"hessian_moments": size.moments, **counted}
+
+
+def by_both(name: str, statement: str, test: Callable[[str], Test], source: str, part: str) -> tuple[Declared, ...]:
+    """A claim about a share of eigenvalues, once by each method.
+
+    Args:
+        name: of the claim; that of the second ends in ``-lanczos``.
+        statement: what the paper says.
+        test: of a variable.
+        source: where.
+        part: ``degenerate`` or ``negative``.
+    """
+    return tuple(
+        claim(name + end, f"{statement}, {how}", test(f"{part}_{method}"), source=source + otherwise)
+        for end, (method, how, otherwise) in METHODS.items()
+    )
+
+
+def shares(title: str, view: View | None = None) -> dict[str, Drawing]:
+    """The drawings ``spectra``, by moments, and ``spectra-lanczos``."""
+    return {
+        f"spectra{end}": Curves(f"degenerate_{method}", f"negative_{method}", title=f"{title}, {how}", view=view)
+        for end, (method, how, _) in METHODS.items()
+    }
+
+
+def fitted(title: str) -> Drawing:
     """Densities fitted to the moments after three epochs, or after the last of a shorter training."""
-    measured = results.dropna("epoch", how="all", subset=["mixture_w"])
-    epoch = FITTED_AFTER if FITTED_AFTER in measured.epoch else int(measured.epoch[-1])
-    words = f"{title} after {epoch} {'epoch' if epoch == 1 else 'epochs'}; bands: standard errors over runs"
-    return spectra.fitted(measured.sel(epoch=epoch), words)
 
+    def draw(results: xr.Dataset) -> Figure:
+        measured = results.dropna("epoch", how="all", subset=["mixture_w"])
+        epoch = FITTED_AFTER if FITTED_AFTER in measured.epoch else int(measured.epoch[-1])
+        words = f"{titled(title, results)} after {epoch} {'epoch' if epoch == 1 else 'epochs'}; bands: standard errors"
+        return spectra.fitted(measured.sel(epoch=epoch), words)
 
-def shares_over_epochs(results: xr.Dataset, title: str, method: str = "moments") -> Figure:
-    """Shares of degenerate and negative eigenvalues over the epochs at which they were measured."""
-    names = [f"{part}_{method}" for part in ("degenerate", "negative")]
-    measured = results.dropna("epoch", how="all", subset=names[:1])
-    return over_epochs(measured, [Panel(n, LABELS[n], percent=True) for n in names], title)
-
-
-def counted_over_epochs(results: xr.Dataset, what: str) -> Mapping[str, Figure]:
-    """The same counted by Lanczos, as figure ``spectra-lanczos``; none where nothing was counted."""
-    if "degenerate_lanczos" not in results or not results.degenerate_lanczos.notnull().any():
-        return {}
-    title = f"Shares of the Hessian's eigenvalues counted by Lanczos, {what}"
-    return {"spectra-lanczos": shares_over_epochs(results, title, "lanczos")}
+    return draw

@@ -73,6 +73,12 @@ def _weight_gradients(s: Snapshot) -> list[Tensor]:
     return s.weight_gradients
 
 
+def _input_norm(s: Snapshot) -> dict[str, Tensor]:
+    """The same for all runs."""
+    norm = s.inputs.double().flatten(1).square().sum(1).mean().sqrt()
+    return {"input_norm": norm.expand(len(s.population))}
+
+
 def _skip_matrices(s: Snapshot) -> dict[str, Tensor]:
     """Of ``SKIP_LAYERS`` of the layers with a skip matrix; the others are NaN.
 
@@ -119,6 +125,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "gradient_norm": _by_layer("gradient_norm", _gradients, measures.gradient_norm),
     "weight_gradient": _by_layer("weight_gradient", _weight_gradients, measures.root_mean_square),
     "below_epsilon": _by_layer("below_epsilon", _weight_gradients, measures.below_epsilon),
+    "input_norm": Instrument({"input_norm": ()}, _input_norm),
     "logit_norm": Instrument({"logit_norm": ()}, lambda s: {"logit_norm": measures.activation_norm(s.outputs)}),
     "bias_gap": Instrument({"bias_gap": ()}, lambda s: {"bias_gap": s.trainer.bias_gap()}),
     "skip_matrix": Instrument(SKIP_MATRIX, _skip_matrices),
@@ -154,6 +161,7 @@ LABELS: dict[str, str] = {
     "gradient_norm": "mean gradient norm (nats)",
     "weight_gradient": "root mean square weight gradient (nats)",
     "below_epsilon": "weights with gradient below Adam's epsilon (%)",
+    "input_norm": "root mean square norm of a sample",
     "logit_norm": "mean norm of the logits",
     "bias_gap": "distance of biases from targets / that of zero",
     "skip_modulus": "modulus of skip eigenvalues",
