@@ -256,6 +256,21 @@ def test_spectrum_command(source, tmp_path, capsys, method):
         assert printed == json.loads(json.dumps(spectrum(H).to_json()))
 
 
+def test_spectrum_command_stops_where_it_is_told(source, tmp_path, capsys):
+    arguments = ["spectrum", f"{source}:flat", "--method", "lanczos", "--samples", "100", "--out", str(tmp_path)]
+    assert cli.run([*arguments, "--error", "0.5", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    mine = bring(f"{source}:flat", None, None, None, None, "unit", 100)
+    H = Hessian(mine.model, mine.loss_fn, mine.batches)
+    rough, default = (spectrum(H, method="lanczos", **o).to_json() for o in ({"error": 0.5}, {}))
+    assert printed == json.loads(json.dumps(rough)) != json.loads(json.dumps(default))
+    assert cli.run([*arguments, "--seconds", "1e-9"]) == 0
+    assert "stopped early" in " ".join(capsys.readouterr().out.split())
+    for option in ("--error", "--seconds"):
+        assert cli.run([*arguments, option, "0"]) == 2
+        assert "must be positive" in capsys.readouterr().err
+
+
 def test_spectrum_command_in_words(source, tmp_path, capsys):
     assert cli.run(["spectrum", f"{source}:images", "--samples", "50", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out

@@ -69,6 +69,14 @@ def test_eigenpairs_of_a_network_have_names():
         torch.testing.assert_close(product, found.values[1] * by_name[name], rtol=1e-6, atol=1e-8)
 
 
+def test_small_eigenvalues_are_followed_to_their_own_precision():
+    A = symmetric(np.concatenate([[100.0, 0.2], np.linspace(-0.15, 0.15, 200)]))
+    loose, strict = (eigenpairs(A, 2, tolerance=1e-3, relative=r) for r in ("largest", "own"))
+    assert loose.residuals[1] > 1e-3 * 0.2 >= strict.residuals[1]
+    assert strict.converged
+    assert strict.products > loose.products
+
+
 def test_unconverged_eigenpairs_say_so():
     with pytest.warns(UserWarning, match="3 eigenpairs have not converged in 12 products"):
         found = eigenpairs(symmetric(np.linspace(-1, 1, 300)), 3, max_products=12)
@@ -175,6 +183,7 @@ BAD = {
     "preconditioner": (lambda: solve(torch.eye(3), torch.ones(3), 0.0, "magic"), "'magic'"),
     "no pairs": (lambda: eigenpairs(torch.eye(3), 0), "k must be 1 to 3"),
     "too many pairs": (lambda: eigenpairs(torch.eye(3), 4), "k must be 1 to 3"),
+    "relative to what": (lambda: eigenpairs(torch.eye(3), relative="all"), "relative must be one of largest, own"),
     "which pairs": (lambda: eigenpairs(torch.eye(3), 1, "LM"), "magnitude, largest, smallest"),
     "NaN": (lambda: eigenpairs(torch.full((3, 3), torch.nan)), "NaN or infinite"),
     "NaN trace": (lambda: trace(torch.full((3, 3), torch.nan)), "NaN or infinite"),

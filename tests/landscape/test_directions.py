@@ -134,7 +134,7 @@ def test_eigenvectors_are_those_of_the_dense_hessian():
     model = relu_net((4, 3, 3)).double()
     [(x, t)] = pairs(4)
     batch = [(x.double(), t)]
-    directions, values = landscape.eigenvectors(model, F.cross_entropy, batch, steps=40)
+    directions, values = landscape.eigenvectors(model, F.cross_entropy, batch, steps=40, tolerance=1e-7)
     from nonsingular.curvature import Hessian
 
     dense = Hessian(model, F.cross_entropy, batch).dense()

@@ -21,6 +21,7 @@ from nonsingular.curvature.vectors import Layout, layout_of
 from nonsingular.errors import InputError
 
 WHICH = ("magnitude", "largest", "smallest")
+RELATIVE = ("largest", "own")
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}
 BLOCK = 4
 SMALL = 1024  # eigenvalues up to which the space may become the whole one: never more products than those
@@ -65,6 +66,7 @@ def eigenpairs(
     which: str = "magnitude",
     *,
     tolerance: float | None = None,
+    relative: str = "largest",
     max_products: int | None = None,
     seed: int = 0,
 ) -> Eigenpairs:
@@ -74,12 +76,13 @@ def eigenpairs(
         H: any symmetric operator, or a symmetric matrix.
         k: pairs, 1 to P.
         which: ``"magnitude"`` (largest absolute values), ``"largest"`` or ``"smallest"``; in that order.
-        tolerance: of the residuals, relative to the largest absolute eigenvalue; 1e-8 in float64, 1e-4 in float32.
+        tolerance: of the residuals; 1e-8 in float64, 1e-4 in float32.
+        relative: what the tolerance is a share of: the ``largest`` absolute eigenvalue, or each pair's ``own``.
         max_products: give up after this many, with a warning and the residuals reached; 100 k, at least 1 000.
         seed: of the start vectors.
 
     Raises:
-        InputError: k or ``which`` out of range, products in 16 bits or not finite.
+        InputError: k, ``which`` or ``relative`` out of range, products in 16 bits or not finite.
 
     Example:
         >>> import torch
@@ -91,6 +94,8 @@ def eigenpairs(
     n = H.shape[0]
     if which not in WHICH:
         raise InputError(f"which must be one of {', '.join(WHICH)}, got {which!r}")
+    if relative not in RELATIVE:
+        raise InputError(f"relative must be one of {', '.join(RELATIVE)}, got {relative!r}")
     if not 1 <= k <= n:
         raise InputError(f"k must be 1 to {n}, the number of eigenvalues, got {k}")
     require_precision(H)
@@ -102,19 +107,21 @@ def eigenpairs(
     while True:
         residuals = search.residuals()
         scale = max(float(search.ritz.abs().max()), float(residuals.norm(dim=0).max()), 1e-300)
-        wanted = residuals[:, :k].norm(dim=0)
-        converged = len(wanted) == k and bool((wanted <= tolerance * scale).all())
+        norms = residuals.norm(dim=0)
+        sizes = search.ritz[: len(norms)].abs().to(norms) if relative == "own" else torch.full_like(norms, scale)
+        open_ = norms > tolerance * sizes
+        converged = len(norms) >= k and not bool(open_[:k].any())
         if search.complete or search.products >= limit:
             break
         if not converged:
             looks = 0
         elif not search.repeated(tolerance * scale) or looks >= LOOKS:
             break
-        search.expand(residuals, tolerance * scale, fresh=converged and looks == 0)
+        search.expand(residuals[:, open_], fresh=converged and looks == 0)
         looks += converged
     found = search.result(residuals, converged, layout_of(H))
     if not converged:
-        worst = float((found.residuals / scale).max())
+        worst = float((norms / sizes)[:k].max())
         warnings.warn(
             f"{k} eigenpairs have not converged in {found.products} products: relative residuals up to {worst:.1e} "
             f"instead of {tolerance:.0e}; raise max_products",
@@ -157,15 +164,14 @@ class _Search:
         alike = (values[:, None] - values[None, :]).abs() <= 10 * tolerance
         return int(alike.sum(1).max()) >= self.block
 
-    def expand(self, residuals: Tensor, tolerance: float, fresh: bool) -> None:
+    def expand(self, residuals: Tensor, fresh: bool) -> None:
         """Add a block: residuals of pairs that have not converged, wanted ones first; random vectors for the rest."""
         more = min(self.block, self.V.shape[0] - self.V.shape[1])
         if self.V.shape[1] + more > self.room:
             kept = self.coordinates[:, : self.k + 2 * self.block].to(self.V)
             self.V, self.W = self.V @ kept, self.W @ kept
             more = self.block
-        norms = residuals.norm(dim=0)
-        chosen = residuals[:, norms > tolerance][:, : self.block] if not fresh else residuals[:, :0]
+        chosen = residuals[:, : 0 if fresh else self.block]
         chosen = chosen / chosen.norm(dim=0)
         self._add(torch.cat([chosen, self._random(self.block - chosen.shape[1])], 1)[:, :more])
 

@@ -8,6 +8,7 @@ are. Random directions leave biases and normalisation parameters alone unless th
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
@@ -16,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nonsingular.curvature import Hessian, Lanczos
+from nonsingular.curvature import Hessian, eigenpairs
 from nonsingular.errors import InputError
 from nonsingular.landscape.fitting import Direction, fitted, precise
 from nonsingular.objective import Loss, Objective, Options, brought
@@ -176,7 +177,7 @@ def eigenvectors(
     start: int = 0,
     **options: Unpack[Options],
 ) -> tuple[list[Direction], Float[np.ndarray, " direction"]]:
-    """Directions of largest absolute curvature: eigenvectors of the Hessian, by Lanczos, of norm 1.
+    """Directions of largest absolute curvature: eigenvectors of the Hessian, of norm 1, by `curvature.eigenpairs`.
 
     Products are added until every direction v with its eigenvalue c has ``|H v - c v|`` at most ``tolerance |c|``.
 
@@ -185,9 +186,9 @@ def eigenvectors(
         loss_fn: as in ``landscape.line``.
         batches: as in ``landscape.line``.
         count: directions wanted.
-        steps: products of the Hessian at most; each keeps a vector of all weights.
+        steps: products of the Hessian at most.
         tolerance: largest residual, as a share of the eigenvalue.
-        start: seed of the start vector.
+        start: seed of the start vectors.
         **options: as in ``landscape.line``.
 
     Returns:
@@ -199,29 +200,16 @@ def eigenvectors(
     H = Hessian(brought(model, loss_fn, batches, mode="eval", **options))
     if H.shape[0] < count:
         raise InputError(f"a model of {H.shape[0]} parameters has no {count} eigenvectors")
-    generator = torch.Generator().manual_seed(start)
-    process = Lanczos(H, torch.randn(H.shape[0], generator=generator))
-    while True:
-        process.extend(min(max(30, count), steps - process.steps))
-        values, _, residuals = process.ritz()
-        largest = np.argsort(-np.abs(values))[:count]
-        doubt = residuals[largest] / np.maximum(np.abs(values[largest]), np.finfo(float).tiny)
-        if process.exhausted or (len(largest) == count and doubt.max() <= tolerance):
-            break
-        if process.steps >= steps:
-            raise InputError(
-                f"{count} eigenvectors have not converged in {steps} products (residual {doubt.max():.1%} of the "
-                "eigenvalue); give more steps, ask for fewer, or convert the model to float64"
-            )
-    if len(largest) < count:
-        raise InputError(f"the Hessian has {len(largest)} distinct eigenvalues only; ask for so many eigenvectors")
-    columns = process.ritz_vectors(largest)
-    named = H.problem.names
-    found = [
-        dict(zip(named, (t.detach().clone() for t in H.problem.split(column.contiguous())), strict=True))
-        for column in columns.T
-    ]
-    return found, values[largest]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what has not converged is refused here
+        found = eigenpairs(H, count, tolerance=tolerance, relative="own", max_products=steps, seed=start)
+    if not found.converged:
+        doubt = found.residuals / found.values.abs().clamp_min(torch.finfo(torch.float64).tiny)
+        raise InputError(
+            f"{count} eigenvectors have not converged in {found.products} products (residual {doubt.max():.1%} of the "
+            "eigenvalue); give more steps, ask for fewer, or convert the model to float64"
+        )
+    return found.directions, found.values.numpy()
 
 
 def cosine(a: Direction, b: Direction) -> float:

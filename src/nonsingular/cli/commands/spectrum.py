@@ -26,6 +26,12 @@ def command(
     samples: Samples = 1000,
     method: Annotated[str | None, typer.Option(help="exact, lanczos or moments.", show_default="by size")] = None,
     window: Annotated[float, typer.Option(help="Eigenvalues within this of zero are degenerate.")] = 0.1,
+    error: Annotated[
+        float, typer.Option(help="Of lanczos: stop when the number outside the window is known to this share.")
+    ] = 0.05,
+    seconds: Annotated[
+        float, typer.Option(help="Of lanczos: stop after this time, with the interval as wide as it then is.")
+    ] = 60.0,
     seed: Annotated[int, typer.Option(help="Of the random vectors, and of the factory.")] = 0,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder of the figure and spectrum.json.")] = Path("out/spectrum"),
@@ -49,7 +55,7 @@ def command(
     method = method or ("exact" if H.shape[0] <= EXACT_BY_DEFAULT else "lanczos")
     with held(out), Bar() as bar:
         bar.start(f"spectrum of {H.shape[0]:,} parameters", H.shape[0] if method == "exact" else None, PRODUCTS)
-        found = curvature.spectrum(H, window, method, eigenvalues=True, seed=seed)
+        found = curvature.spectrum(H, window, method, eigenvalues=True, error=error, seconds=seconds, seed=seed)
         write_whole(out / "spectrum.json", to_json(found.to_json()))
         figure = density({target: found}, f"Hessian spectrum of {target}")
         picture = write_figure(out, "spectrum", figure)
