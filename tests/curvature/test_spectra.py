@@ -304,6 +304,23 @@ def test_lockstep_agrees_with_single_processes():
     assert free.processes[3].exhausted
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_projected_away_stays_away(dtype):
+    outside = np.concatenate([-np.linspace(5, 1, 20), np.geomspace(60, 0.5, 40)])
+    A = symmetric(np.concatenate([outside, 0.05 * np.random.default_rng(0).standard_normal(400)]))
+    values, vectors = torch.linalg.eigh(A)
+    chosen = values.abs() > 0.4
+    starts = torch.randn(len(A), 3, generator=torch.Generator().manual_seed(0)).double()
+    process = Lockstep(A.to(dtype), starts.to(dtype), vectors[:, chosen].to(dtype))
+    process.extend(150)
+    seen = (vectors.mT @ starts).square()[~chosen]
+    for k, one in enumerate(process.processes):
+        assert np.abs(one.ritz()[0]).max() <= float(values[~chosen].abs().max()) * 1.001  # no copy of what is outside
+        share = float(seen[values[~chosen] > 0.05, k].sum() / seen[:, k].sum())
+        low, high = one.shares(0.05).above
+        assert low - 1e-5 <= share <= high + 1e-5
+
+
 SMALL_OPERATORS = ["one", "two, opposite", "five alike", "ten alike", "zero", "low rank", "repeated", "all outside"]
 
 

@@ -23,6 +23,7 @@ from nonsingular.curvature.precision import require_precision
 from nonsingular.curvature.tridiagonal import Tridiagonal
 
 Array = np.ndarray
+AT_ONCE = 16  # vectors that others are made orthogonal to
 
 
 class SymmetricOperator(Protocol):
@@ -106,10 +107,11 @@ class Lanczos(Tridiagonal):
 
     def _orthogonalise(self, w: Tensor, rows: int) -> Tensor:
         V = self._basis[:rows]
-        w = w - V.mT @ (V @ w)
+        w = w.clone()[None]
+        project_out(V, w)
         if self.against is not None:
-            w = w - self.against @ (self.against.mT @ w)
-        return w
+            project_out(self.against.mT, w)
+        return w[0]
 
     def _reserve(self, rows: int) -> None:
         if rows > len(self._basis):
@@ -121,7 +123,10 @@ class Lanczos(Tridiagonal):
         """Ritz vectors of the given indices, orthonormal columns."""
         _, vectors = eigh_tridiagonal(self.alpha, self.beta[:-1])
         chosen = torch.as_tensor(vectors[:, which], dtype=self.H.dtype, device=self.H.device)
-        return torch.linalg.qr(self.basis.mT @ chosen).Q
+        rows = chosen.mT @ self.basis
+        # Orthonormal but for rounding, so that the Cholesky factor of their products is as good as a QR and faster.
+        lower = torch.linalg.cholesky((rows @ rows.mT).double()).to(rows)
+        return torch.linalg.solve_triangular(lower, rows, upper=False).mT
 
 
 class Lockstep:
@@ -142,12 +147,13 @@ class Lockstep:
         self, H: SymmetricOperator, starts: Float[Tensor, "P processes"], against: Tensor | None = None
     ) -> None:
         require_precision(H)
-        self.H, self.against = H, against
-        w = deflated(starts.to(H.device, H.dtype), against)
-        norms = w.norm(dim=0)
-        self.processes = [Tridiagonal(float(s)) for s in w.double().square().sum(0)]
-        self._live = list(self.processes)  # those with a next vector, in the order of the columns
-        self._vectors, self._before = w / norms, torch.zeros_like(w)
+        self.H = H
+        w = deflated(starts.to(H.device, H.dtype), against).T.contiguous()  # a process a row
+        self._against = w[:0] if against is None else against.mT.contiguous()
+        norms = w.norm(dim=1)
+        self.processes = [Tridiagonal(float(s)) for s in w.double().square().sum(1)]
+        self._live = list(self.processes)  # those with a next vector, in the order of the rows
+        self._vectors, self._before = w.div_(norms[:, None]), torch.zeros_like(w)
 
     @property
     def steps(self) -> int:
@@ -161,7 +167,7 @@ class Lockstep:
 
     def extend(self, steps: int) -> None:
         """Up to ``steps`` more steps of every process."""
-        most = self.H.shape[0] - (0 if self.against is None else self.against.shape[1])
+        most = self.H.shape[0] - len(self._against)
         for _ in range(min(steps, most - self.steps)):
             if self.exhausted:
                 return
@@ -173,18 +179,27 @@ class Lockstep:
 
     def _step(self) -> None:
         V = self._vectors
-        W = times(self.H, V)
-        scales, alphas = W.norm(dim=0), (V * W).sum(0, dtype=torch.float64)
+        W = times(self.H, V.T).T.contiguous()
+        scales, alphas = W.norm(dim=1), (V * W).sum(1, dtype=torch.float64)
         betas = torch.tensor([p.beta[-1] if p.beta else 0.0 for p in self._live]).to(W)
-        W = W.addcmul(V, -alphas.to(W)).addcmul_(self._before, -betas)
-        if self.against is not None:
-            W.sub_(self.against @ (self.against.mT @ W))
-        norms, eps = W.norm(dim=0), torch.finfo(self.H.dtype).eps
+        W.addcmul_(V, -alphas.to(W)[:, None]).addcmul_(self._before, -betas[:, None])
+        project_out(self._against, W)
+        norms, eps = W.norm(dim=1), torch.finfo(self.H.dtype).eps
         numbers = zip(self._live, alphas.tolist(), norms.tolist(), scales.tolist(), strict=True)
         going = torch.tensor([p.add(a, b, s, eps) for p, a, b, s in numbers], device=W.device)
         self._live = [p for p in self._live if not p.exhausted]
-        W.div_(norms)
-        self._before, self._vectors = (V, W) if bool(going.all()) else (V[:, going], W[:, going])
+        W.div_(norms[:, None])
+        self._before, self._vectors = (V, W) if bool(going.all()) else (V[going], W[going])
+
+
+def project_out(rows: Float[Tensor, "c P"], W: Float[Tensor, "k P"]) -> None:
+    """Take the components along orthonormal rows out of W, in place.
+
+    A few rows after another: they are read from the cache the second time, and what one part leaves the next one sees
+    (block modified Gram-Schmidt). Rows of whole vectors: six times as fast as columns, for a few vectors against 200.
+    """
+    for few in rows.split(AT_ONCE):
+        W.addmm_(W @ few.mT, few, alpha=-1)
 
 
 def deflated(w: Float[Tensor, "P *columns"], against: Tensor | None) -> Float[Tensor, "P *columns"]:
