@@ -20,9 +20,9 @@ from scipy.special import betaincc
 from torch import Tensor
 
 from nonsingular.curvature.lanczos import Lanczos, Lockstep, SymmetricOperator
+from nonsingular.curvature.room import fitting, gaussian, require
 from nonsingular.curvature.traces import Forms, complement_forms
 from nonsingular.curvature.tridiagonal import Shares, Tridiagonal, estimate
-from nonsingular.objective.failures import available_bytes
 
 Array = np.ndarray
 
@@ -97,6 +97,8 @@ class LanczosCounts:
 CONVERGED = 0.01  # of the window: the largest residual of a Ritz pair that is counted as an eigenvalue
 FIRST = 256  # steps of the process that keeps its vectors, where others follow
 BASIS_SHARE = 0.25  # of the available memory, for its vectors
+LEAST = 8  # vectors without which nothing is begun: a basis of two, and what a step and a product have in hand
+BLOCKS = 6  # vectors for each process side by side
 TRACE_VECTORS = 10  # for what those vectors do not span
 SMALL = 5000  # eigenvalues up to which all processes are reorthogonalised, which costs little there
 MARGIN = 1.1  # on the number of vectors, which is chosen by an estimate
@@ -130,15 +132,15 @@ def lanczos_counts(
         max_steps: products per process.
         max_probes: processes after the first; none: the answer is the first one's, however wide its interval.
         seed: of the random vectors.
+
+    Raises:
+        InputError: a few vectors do not fit into memory.
     """
     n = H.shape[0]
+    require(H, LEAST, "Lanczos")
     generator = torch.Generator().manual_seed(seed)
     clock = _Clock(seconds)
-
-    def probes(count: int) -> Tensor:
-        return torch.randn(n, count, generator=generator, dtype=torch.float64)
-
-    first = Lanczos(H, probes(1)[:, 0])
+    first = Lanczos(H, gaussian(H, 1, generator)[:, 0])
     found = _Pool(n, window)
     steps = min(max_steps, FIRST) if max_probes else max_steps
     _run([first], found, error, min(steps, _rows(H)), clock.part(0.5) if max_probes else clock)
@@ -149,8 +151,10 @@ def lanczos_counts(
         while found.probes < max_probes and (not found.probes or found.relative_error() > error) and clock.left > 0:
             affordable = int(clock.left / (per_step * first.steps)) if clock.left < math.inf else max_probes
             # As many as there are already, so that no more are run than turn out to be needed.
-            count = max(1, min(missing, max(2, found.probes), max_probes - found.probes, affordable))
-            products += _run(_side_by_side(H, probes(count), found.vectors), found, error, max_steps, clock)
+            room = fitting(H) // BLOCKS
+            count = max(1, min(missing, max(2, found.probes), max_probes - found.probes, affordable, room))
+            starts = gaussian(H, count, generator)
+            products += _run(_side_by_side(H, starts, found.vectors), found, error, max_steps, clock)
             if not found.dimensions or found.unresolved() > error:  # which more vectors would not change
                 break
     forms, seen = _first_forms(first), 0.0
@@ -181,7 +185,7 @@ class _Clock:
 
 def _rows(H: SymmetricOperator) -> int:
     """How many vectors fit the memory that they may take."""
-    return max(2, int(min(1e9, BASIS_SHARE * available_bytes(H.device) / (H.shape[0] * H.dtype.itemsize))))
+    return max(2, fitting(H, BASIS_SHARE))
 
 
 def _side_by_side(H: SymmetricOperator, starts: Tensor, against: Tensor | None) -> Sequence[Lanczos] | Lockstep:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nonsingular.curvature.algebra import Symmetric
 from nonsingular.curvature.lanczos import SymmetricOperator, times
+from nonsingular.curvature.room import fitting
 from nonsingular.curvature.vectors import Layout, layout_of
 from nonsingular.errors import InputError
 
@@ -73,8 +74,9 @@ def diagonal(H: SymmetricOperator | Tensor, *, products: int | None = None, seed
     generator = torch.Generator().manual_seed(seed)
     mean = torch.zeros(n, dtype=torch.float64, device=H.device)
     squares = torch.zeros_like(mean)
-    for start in range(0, products, AT_ONCE):
-        count = min(AT_ONCE, products - start)
+    width = max(1, min(AT_ONCE, fitting(H) // 6))
+    for start in range(0, products, width):
+        count = min(width, products - start)
         signs = (torch.randint(2, (n, count), generator=generator) * 2 - 1).to(H.device, H.dtype)
         for sample in (signs * times(H, signs)).double().T:
             start += 1  # Welford's update: no digits cancel

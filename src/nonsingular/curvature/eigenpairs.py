@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nonsingular.curvature.lanczos import SymmetricOperator, times
 from nonsingular.curvature.precision import require_precision
+from nonsingular.curvature.room import fitting, gaussian, require
 from nonsingular.curvature.vectors import Layout, layout_of
 from nonsingular.errors import InputError
 
@@ -101,7 +102,11 @@ def eigenpairs(
     require_precision(H)
     tolerance = TOLERANCE[H.dtype] if tolerance is None else tolerance
     limit = max(1000, 100 * k) if max_products is None else max_products
-    search = _Search(H, k, which, min(BLOCK, n), seed)
+    block = min(BLOCK, n)
+    if 3 * _few(k, block) > fitting(H):
+        block = 1
+        require(H, 3 * _few(k, block), "the search for eigenpairs", "ask for fewer pairs, choose fewer parameters")
+    search = _Search(H, k, which, block, seed)
     looks = 0  # expansions since the wanted pairs converged; counted where there may be more copies of them
     converged = False
     while True:
@@ -130,6 +135,11 @@ def eigenpairs(
     return found
 
 
+def _few(k: int, block: int) -> int:
+    """Columns of the space at which it is restarted; it takes them thrice, with their products and a restart."""
+    return 2 * k + 6 * block
+
+
 class _Search:
     """A space V, what the operator makes of it, and the Ritz pairs in it, wanted first."""
 
@@ -148,7 +158,7 @@ class _Search:
     @property
     def room(self) -> int:
         """Columns that the space may have."""
-        few = 2 * self.k + 6 * self.block
+        few = _few(self.k, self.block)
         return max(few, len(self.V)) if len(self.V) <= SMALL else few
 
     def residuals(self) -> Float[Tensor, "P pair"]:
@@ -183,8 +193,7 @@ class _Search:
         )
 
     def _random(self, columns: int) -> Tensor:
-        shape = (self.H.shape[0], columns)
-        return torch.randn(shape, generator=self.generator, dtype=torch.float64).to(self.H.device, self.H.dtype)
+        return gaussian(self.H, columns, self.generator)
 
     def _add(self, block: Tensor) -> None:
         for again in (True, True, False):

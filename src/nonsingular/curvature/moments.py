@@ -13,6 +13,7 @@ from scipy.optimize import brentq, minimize
 from scipy.stats import norm, skewnorm
 
 from nonsingular.curvature.lanczos import SymmetricOperator
+from nonsingular.curvature.room import gaussian
 from nonsingular.errors import InputError
 
 Array = np.ndarray
@@ -38,7 +39,7 @@ def skilling_moments(
     generator = torch.Generator().manual_seed(seed)
     moments = np.empty((probes, count))
     for row in moments:
-        v = torch.randn(n, generator=generator, dtype=torch.float64).to(H.device, H.dtype)
+        v = gaussian(H, 1, generator)[:, 0]
         for k in range(1, count + 1):
             if k % 2:
                 previous, v = v, H @ v

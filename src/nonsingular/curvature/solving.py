@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nonsingular.curvature.lanczos import SymmetricOperator, times
 from nonsingular.curvature.precision import require_precision
+from nonsingular.curvature.room import gaussian, require
 from nonsingular.curvature.vectors import Vector, layout_of
 from nonsingular.errors import InputError
 
@@ -133,8 +134,9 @@ def _preconditioner(
 
 def _sketch(H: SymmetricOperator | Tensor, damping: float, seed: int) -> tuple[Callable[[Tensor], Tensor], int]:
     rank = min(RANK, H.shape[0])
-    start = torch.randn(H.shape[0], rank, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    Q = torch.linalg.qr(times(H, start.to(H.device, H.dtype))).Q
+    require(H, 4 * rank, "the sketch", "give preconditioner=None")
+    start = gaussian(H, rank, torch.Generator().manual_seed(seed))
+    Q = torch.linalg.qr(times(H, start)).Q
     T = (Q.mT @ times(H, Q)).double()
     values, vectors = torch.linalg.eigh((T + T.mT) / 2)
     values = values + damping

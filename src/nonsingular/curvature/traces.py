@@ -21,6 +21,7 @@ from torch import Tensor
 
 from nonsingular.curvature.lanczos import SymmetricOperator, times
 from nonsingular.curvature.precision import require_precision
+from nonsingular.curvature.room import fitting, gaussian, require
 from nonsingular.errors import InputError
 
 Array = np.ndarray
@@ -77,7 +78,7 @@ def trace(H: SymmetricOperator | Tensor, *, products: int = 96, seed: int = 0) -
         seed: of the random vectors.
 
     Raises:
-        InputError: fewer than three products, products in 16 bits or not finite.
+        InputError: fewer than three products, products in 16 bits or not finite, vectors that do not fit into memory.
 
     Example:
         >>> import torch
@@ -94,8 +95,8 @@ def trace(H: SymmetricOperator | Tensor, *, products: int = 96, seed: int = 0) -
         Q, seen = torch.empty(n, 0, dtype=H.dtype, device=H.device), 0.0
         forms = complement_forms(H, Q, n, generator)
     else:
-        sketch = torch.randn(n, third, generator=generator, dtype=torch.float64).to(H.device, H.dtype)
-        Q = torch.linalg.qr(times(H, sketch)).Q
+        require(H, 4 * third, "a trace", "give fewer products")
+        Q = torch.linalg.qr(times(H, gaussian(H, third, generator))).Q
         seen = float((Q * times(H, Q)).sum(dtype=torch.float64))
         forms = complement_forms(H, Q, products - 2 * third, generator)
     if not np.isfinite(forms.values).all():
@@ -122,16 +123,20 @@ def complement_forms(
         generator: of them.
     """
     dimensions = len(Q) - Q.shape[1]
-    exact = dimensions <= count
-    shape = (len(Q), min(count, dimensions))
-    if exact and not Q.shape[1]:
-        z = torch.eye(len(Q), dtype=H.dtype, device=H.device)
-    else:
-        z = torch.randn(shape, generator=generator, dtype=torch.float64).to(H.device, H.dtype)
-        for _ in range(2):
-            z = z - Q @ (Q.mT @ z)
-            z = torch.linalg.qr(z).Q if exact else z
-    product = times(H, z) if shape[1] else torch.zeros_like(z)
-    values = (z.double() * product.double()).sum(0)
-    product = product - Q @ (Q.mT @ product)
-    return Forms(values.cpu().numpy(), product.double().square().sum(0).cpu().numpy(), exact)
+    exact, count = dimensions <= count, min(count, dimensions)
+    width = count if exact else max(1, min(count, fitting(H) // 6))
+    values, squares = np.empty(count), np.empty(count)
+    for start in range(0, count, width):
+        columns = slice(start, min(start + width, count))
+        if exact and not Q.shape[1]:
+            z = torch.eye(len(Q), dtype=H.dtype, device=H.device)
+        else:
+            z = gaussian(H, columns.stop - start, generator)
+            for _ in range(2):
+                z = z - Q @ (Q.mT @ z)
+                z = torch.linalg.qr(z).Q if exact else z
+        product = times(H, z)
+        values[columns] = (z * product).sum(0, dtype=torch.float64).cpu().numpy()
+        product = product - Q @ (Q.mT @ product)
+        squares[columns] = product.square().sum(0, dtype=torch.float64).cpu().numpy()
+    return Forms(values, squares, exact)

@@ -1,0 +1,53 @@
+"""Vectors of an operator's size: how many fit into memory, and a refusal before anything is begun that would not.
+
+A vector of BERT-base's weights takes 0.4 GiB; what is harmless for small models, fifty vectors, is not there.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nonsingular.curvature.lanczos import SymmetricOperator
+from nonsingular.errors import InputError
+from nonsingular.objective.failures import available_bytes
+
+SHARE = 0.7  # of the available memory, for vectors
+
+
+def fitting(H: SymmetricOperator | Tensor, share: float = SHARE) -> int:
+    """How many vectors fit into a share of the available memory; at most a thousand million."""
+    return int(min(1e9, share * available_bytes(H.device) / max(1, H.shape[0] * H.dtype.itemsize)))
+
+
+def require(H: SymmetricOperator | Tensor, vectors: int, what: str, instead: str = "choose fewer parameters") -> None:
+    """Refuse what needs more vectors than fit.
+
+    Args:
+        H: the operator whose vectors they are.
+        vectors: needed at the same time.
+        what: needs them.
+        instead: what the user can do about it.
+
+    Raises:
+        InputError: they do not fit; the message says how much is needed and how much there is.
+    """
+    if vectors > fitting(H):
+        need = vectors * H.shape[0] * H.dtype.itemsize / 2**30
+        there = available_bytes(H.device) / 2**30
+        raise InputError(
+            f"{what} over {H.shape[0]:,} parameters keeps {vectors} vectors, {need:.1f} GiB, and {there:.1f} GiB are "
+            f"free: {instead}, or free memory"
+        )
+
+
+def gaussian(H: SymmetricOperator | Tensor, count: int, generator: torch.Generator) -> Float[Tensor, "P count"]:
+    """Standard normal vectors, one after another, drawn in float64 on the CPU: the same on every device.
+
+    They lie in memory one after another, as rows of the transpose.
+    """
+    rows = torch.empty(count, H.shape[0], dtype=H.dtype, device=H.device)
+    for row in rows:
+        row.copy_(torch.randn(H.shape[0], generator=generator, dtype=torch.float64))
+    return rows.mT

@@ -1,0 +1,60 @@
+"""Large models within the memory that there is, or one line that says what is missing, before anything is begun."""
+
+import pytest
+import torch
+
+from nonsingular.curvature import diagonal, eigenpairs, room, solve, spectrum, trace
+from nonsingular.errors import InputError
+
+
+class Scaled:
+    """A diagonal operator that counts its products; most of its entries are small."""
+
+    dtype, device = torch.float64, torch.device("cpu")
+
+    def __init__(self, size):
+        self.entries = torch.full((size,), 0.01, dtype=torch.float64)
+        self.entries[:10] = torch.arange(1.0, 11.0)
+        self.shape, self.products = (size, size), 0
+
+    def __matmul__(self, v):
+        self.products += 1
+        return self.entries * v
+
+
+def holding(monkeypatch, H, vectors):
+    """Let so many vectors fit."""
+    size = H.shape[0] * H.dtype.itemsize
+    monkeypatch.setattr(room, "available_bytes", lambda device: (vectors + 0.5) * size / room.SHARE)
+
+
+REFUSED = {
+    "a spectrum": (7, lambda H: spectrum(H, method="lanczos"), "Lanczos over 6,000 parameters keeps 8 vectors"),
+    "pairs": (30, lambda H: eigenpairs(H, 3), "the search for eigenpairs over 6,000 parameters keeps 36 vectors"),
+    "a trace": (100, lambda H: trace(H), "a trace over 6,000 parameters keeps 128 vectors.*give fewer products"),
+    "a solution": (60, lambda H: solve(H, torch.ones(6000)), "the sketch over 6,000 .*give preconditioner=None"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_does_not_fit_is_refused_before_any_product(monkeypatch, what):
+    vectors, act, message = REFUSED[what]
+    H = Scaled(6000)
+    holding(monkeypatch, H, vectors)
+    with pytest.raises(InputError, match=message) as caught:
+        act(H)
+    assert "GiB are free" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert H.products == 0
+
+
+def test_few_vectors_do_with_more_products(monkeypatch):
+    H = Scaled(6000)
+    holding(monkeypatch, H, 40)
+    assert eigenpairs(H, 3, "largest").values.tolist() == pytest.approx([10, 9, 8])
+    found = spectrum(H, method="lanczos", error=0.5)
+    assert found.positive.interval[0] <= 10 <= found.positive.interval[1]
+    assert found.trace[1] <= float(H.entries.sum()) <= found.trace[2]
+    wide = diagonal(H, products=64)
+    holding(monkeypatch, H, 1000)
+    torch.testing.assert_close(wide.values, diagonal(H, products=64).values)
