@@ -1,6 +1,6 @@
-"""The same numbers as curvlinops, for everything that both can give: no speed, a minute on one thread.
+"""The same numbers as curvlinops and PyHessian, for all that they and we can give: no speed, a minute on one thread.
 
-Run ``pytest benchmarks/test_same_numbers.py`` where curvlinops is installed (``make bench`` sets that up).
+Run ``pytest benchmarks/test_same_numbers.py`` where they are installed (``make bench`` sets that up).
 """
 
 from typing import Any
@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nonsingular.curvature import KFAC, EmpiricalFisher, GaussNewton, Hessian, MonteCarloFisher
+from nonsingular.curvature import KFAC, EmpiricalFisher, GaussNewton, Hessian, MonteCarloFisher, spectrum
+from peers import split
 
+pyhessian = pytest.importorskip("pyhessian.hessian", reason="PyHessian is not installed here: `make bench` does that")
 curvlinops = pytest.importorskip("curvlinops", reason="curvlinops is not installed here: `make bench` sets it up")
 LOSSES = {"classes": (F.cross_entropy, nn.CrossEntropyLoss()), "squares": (F.mse_loss, nn.MSELoss())}
 
@@ -77,3 +79,63 @@ def damped(peer: Any, damping: float) -> Any:
 
     shapes = [p.shape for p in brought("classes")[0].parameters()]
     return peer + damping * IdentityLinearOperator(shapes, torch.device("cpu"), torch.float64)
+
+
+# --- PyHessian ----------------------------------------------------------------------------------------------
+
+
+def both_hessians(kind: str, whole: bool) -> tuple[Hessian, Any]:
+    """Ours and PyHessian's, of one batch, whose graph it keeps, or of all of a loader's."""
+    model, batches = brought(kind)
+    data = {"dataloader": batches} if whole else {"data": batches[0]}
+    peer = pyhessian.hessian(brought(kind)[0], LOSSES[kind][1], **data, cuda=False)
+    return Hessian(model, LOSSES[kind][0], batches if whole else batches[:1]), peer
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("whole", [False, True])
+def test_pyhessian_multiplies_as_we_do(kind: str, whole: bool) -> None:
+    H, peer = both_hessians(kind, whole)
+    v = torch.randn(H.shape[0], dtype=torch.float64)
+    parts = split(v, peer.params)
+    theirs = (
+        peer.dataloader_hv_product(parts)[1]
+        if whole
+        else pyhessian.hessian_vector_product(peer.gradsH, peer.params, parts)
+    )
+    torch.testing.assert_close(H @ v, torch.cat([p.flatten() for p in theirs]))
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_pyhessian_finds_the_same_eigenvalues_and_trace(kind: str) -> None:
+    H, peer = both_hessians(kind, whole=True)
+    theirs, vectors = peer.eigenvalues(maxIter=2000, tol=1e-12, top_n=3)
+    pairs = H.eigenpairs(3)
+    torch.testing.assert_close(pairs.values, torch.tensor(theirs, dtype=torch.float64), rtol=1e-5, atol=0.0)
+    flat = torch.stack([torch.cat([p.flatten() for p in v]) for v in vectors], 1)
+    overlap = (pairs.vectors.T @ flat).diagonal().abs()
+    torch.testing.assert_close(overlap, torch.ones_like(overlap), rtol=1e-3, atol=0.0)
+    signs = torch.tensor(peer.trace(maxIter=400, tol=0.0), dtype=torch.float64)
+    error = float(signs.std()) / len(signs) ** 0.5
+    low, high = H.trace().interval
+    assert low - 4 * error <= float(signs.mean()) <= high + 4 * error
+    assert abs(float(signs.mean()) - float(H.dense().trace())) <= 4 * error
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_pyhessian_sees_the_same_density(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It calls a function that PyTorch has dropped; this one gives what that gave, for a symmetric matrix.
+    def eig(T: Tensor, eigenvectors: bool) -> tuple[Tensor, Tensor]:
+        values, vectors = torch.linalg.eigh(T)
+        return torch.stack([values, torch.zeros_like(values)], 1), vectors
+
+    monkeypatch.setattr(torch, "eig", eig, raising=False)
+    H, peer = both_hessians(kind, whole=True)
+    nodes, weights = (torch.tensor(x, dtype=torch.float64) for x in peer.density(iter=40, n_v=60))
+    ours = spectrum(H, 0.05, "exact", eigenvalues=True)
+    assert ours.eigenvalues is not None
+    for window in (0.02, 0.05, 0.2):
+        seen = (weights * (nodes.abs() > window)).sum(1)
+        error = float(seen.std()) / len(seen) ** 0.5
+        assert abs(float(seen.mean()) - (abs(ours.eigenvalues) > window).mean()) <= 4 * error + 1e-3
+    assert float((weights * nodes).sum(1).mean()) * H.shape[0] == pytest.approx(ours.trace[0], rel=0.2)
