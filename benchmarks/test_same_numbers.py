@@ -15,7 +15,7 @@ from peers import split
 
 pyhessian = pytest.importorskip("pyhessian.hessian", reason="PyHessian is not installed here: `make bench` does that")
 curvlinops = pytest.importorskip("curvlinops", reason="curvlinops is not installed here: `make bench` sets it up")
-LOSSES = {"classes": (F.cross_entropy, nn.CrossEntropyLoss()), "squares": (F.mse_loss, nn.MSELoss())}
+LOSSES: dict[str, Any] = {"classes": (F.cross_entropy, nn.CrossEntropyLoss()), "squares": (F.mse_loss, nn.MSELoss())}
 
 
 def brought(kind: str) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:

@@ -130,6 +130,17 @@ def test_principal_components_find_the_plane_of_a_path():
         torch.testing.assert_close(r, states[0][n], atol=0.05, rtol=0)
 
 
+def test_filters_and_layers_of_norm_one_whatever_the_weights():
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.ConvTranspose2d(3, 4, 2))
+    nn.init.zeros_(model[2].weight)  # no size of the weights is asked for
+    by_filter, by_layer = (landscape.gaussian(model, 0, normalise=how) for how in ("dfilter", "dlayer"))
+    plain = landscape.gaussian(model, 0, normalise="none")
+    torch.testing.assert_close(by_filter["0.weight"].flatten(1).norm(dim=1), torch.ones(3))
+    torch.testing.assert_close(by_filter["2.weight"].transpose(0, 1).flatten(1).norm(dim=1), torch.ones(4))
+    for name, d in by_layer.items():
+        torch.testing.assert_close(d, plain[name] / plain[name].norm())
+
+
 def test_eigenvectors_are_those_of_the_dense_hessian():
     model = relu_net((4, 3, 3)).double()
     [(x, t)] = pairs(4)
@@ -148,7 +159,7 @@ def test_eigenvectors_are_those_of_the_dense_hessian():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m: landscape.gaussian(m, 0, normalise="unit"), "filter, layer, weight, none"),
+        (lambda m: landscape.gaussian(m, 0, normalise="unit"), "filter, layer, weight, dfilter, dlayer, none"),
         (lambda m: landscape.gaussian(m, 0, keep=("biases",)), "there are bias, norm"),
         (lambda m: landscape.gaussian(m, 0, only=("tail",)), "no weights to move below tail"),
         (lambda m: landscape.gaussian(nn.ReLU(), 0), "no parameters"),

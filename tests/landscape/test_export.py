@@ -69,6 +69,15 @@ def test_paraview_gets_every_point_and_its_values(tmp_path):
         np.testing.assert_array_equal(read_vtk(file)["points"].reshape(5, 5, 3)[..., 2], expected)
 
 
+def test_peaks_are_cut_where_they_are_drawn_only(tmp_path):
+    _, _, surface = a_surface()
+    most = float(np.median(surface.loss))
+    [file] = landscape.save_vtk(surface, tmp_path / "surface.vtk", height="loss", most=most)
+    found = read_vtk(file)
+    np.testing.assert_array_equal(found["points"][:, 2], np.minimum(surface.loss.values.ravel(), most))
+    np.testing.assert_array_equal(found["loss"], surface.loss.values.ravel())
+
+
 def test_paraview_gets_numbers_where_the_loss_is_none(tmp_path):
     _, _, surface = a_surface()
     highest = surface.loss.max().item()

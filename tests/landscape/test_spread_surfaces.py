@@ -14,6 +14,7 @@ from torch import nn
 
 from nonsingular import landscape
 from nonsingular.errors import InputError
+from nonsingular.landscape import losses
 from processes import server
 
 WORLD = 2
@@ -52,6 +53,15 @@ def _process(rank, folder):
         plane(mine, reduction, tolerance=0.0, distributed=True).to_netcdf(f"{folder}/{reduction}-{rank}.nc")
     plane(mine, tolerance=0.01, distributed=True).to_netcdf(f"{folder}/refined-{rank}.nc")
     plane(mine, samples=8, tolerance=0.0, distributed=True).to_netcdf(f"{folder}/subset-{rank}.nc")
+    taken = {"tolerance": 0.0, "distributed": True, "statistics": "recomputed"}
+    plane(mine, **taken).to_netcdf(f"{folder}/recomputed-{rank}.nc")
+    kept = losses.recomputed
+    losses.recomputed = _broken if rank else kept
+    try:
+        plane(mine, **taken)
+    except InputError as error:
+        (Path(folder) / f"broken-{rank}.txt").write_text(str(error))
+    losses.recomputed = kept
     _stopped(mine, Path(folder) / f"kept-{rank}.npz", first=20 + 30 * rank)
     found = plane(mine, tolerance=0.0, distributed=True, keep=Path(folder) / f"kept-{rank}.npz")
     found.to_netcdf(f"{folder}/resumed-{rank}.nc")
@@ -62,6 +72,10 @@ def _process(rank, folder):
         (Path(folder) / f"ignored-{rank}.txt").write_text(str(error))
     plane(mine, tolerance=0.0, distributed=True, weights="tokens").to_netcdf(f"{folder}/tokens-{rank}.nc")
     dist.destroy_process_group()
+
+
+def _broken(*given):
+    raise RuntimeError("a layer of this process failed")
 
 
 def _stopped(mine, path, first):
@@ -102,7 +116,20 @@ def test_losses_are_those_of_one_process(folder, reduction):
     assert found.attrs["samples"] == found.attrs["total_samples"] == 62
 
 
-@pytest.mark.parametrize("name", ["mean", "refined", "subset", "resumed"])
+def test_statistics_are_recomputed_from_all_processes_batches(folder):
+    expected = plane(batches(), tolerance=0.0, statistics="recomputed")
+    np.testing.assert_allclose(read(folder, "recomputed").loss, expected.loss, rtol=1e-9)
+    own = plane(batches()[::WORLD], tolerance=0.0, statistics="recomputed")
+    assert not np.allclose(own.loss, expected.loss, rtol=1e-3)
+
+
+def test_a_process_that_cannot_recompute_them_stops_all(folder):
+    said = [(folder / f"broken-{rank}.txt").read_text() for rank in range(WORLD)]
+    assert said[0].endswith("another process cannot")
+    assert said[1].endswith("a layer of this process failed")
+
+
+@pytest.mark.parametrize("name", ["mean", "refined", "subset", "resumed", "recomputed"])
 def test_all_processes_return_the_same_bits(folder, name):
     first, second = read(folder, name, 0), read(folder, name, 1)
     for variable in ("loss", "standard_error", "evaluated"):

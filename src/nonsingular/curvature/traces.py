@@ -124,7 +124,7 @@ def complement_forms(
     """
     dimensions = len(Q) - Q.shape[1]
     exact, count = dimensions <= count, min(count, dimensions)
-    width = count if exact else max(1, min(count, fitting(H) // 6))
+    width = max(1, count if exact else min(count, fitting(H) // 6))
     values, squares = np.empty(count), np.empty(count)
     for start in range(0, count, width):
         columns = slice(start, min(start + width, count))

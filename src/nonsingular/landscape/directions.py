@@ -24,7 +24,9 @@ from nonsingular.objective import Loss, Objective, Options, brought
 from nonsingular.objective.models import refuse_unusable
 from nonsingular.weights import Weights, state_of
 
-NORMALISATIONS = ("filter", "layer", "weight", "none")
+RELATIVE = ("filter", "layer", "weight")
+"""Normalisations to the size of the weights that move."""
+NORMALISATIONS = (*RELATIVE, "dfilter", "dlayer", "none")
 VECTORS = ("bias", "norm")
 """Kinds of parameters that random directions leave out unless kept: biases and other vectors, and normalisation's."""
 
@@ -53,7 +55,7 @@ def gaussian(
         seed: of the draw.
         normalise: ``filter`` (each filter's direction gets the norm of the filter: for a linear layer the weights of
             one unit), ``layer`` (each parameter's the norm of the parameter), ``weight`` (each entry is multiplied by
-            its weight) or ``none``.
+            its weight), ``dfilter`` and ``dlayer`` (each filter's, or parameter's, gets norm 1) or ``none``.
         keep: ``bias`` and ``norm`` to move biases (and other vectors) and normalisation parameters as well; each such
             vector counts as one filter.
         only: prefixes of parameter names: the others stay where they are. Empty for all.
@@ -105,7 +107,7 @@ def normalised(direction: Direction, model: nn.Module, how: str) -> Direction:
     Args:
         direction: name -> tensor of the parameter's shape; buffers are left as they are.
         model: whose weights give the norms.
-        how: ``filter``, ``layer``, ``weight`` (zero weights then stay) or ``none``.
+        how: ``filter``, ``layer``, ``weight`` (zero weights then stay), ``dfilter``, ``dlayer`` or ``none``.
 
     Raises:
         InputError: unknown normalisation, or every weight that moves is zero.
@@ -118,16 +120,18 @@ def normalised(direction: Direction, model: nn.Module, how: str) -> Direction:
     if how == "weight":
         return {n: d * precise(parameters[n].detach()) if n in parameters else d for n, d in direction.items()}
     transposed = {f"{n}.weight" for n, m in model.named_modules() if _is_transposed(m)}
-    typical = _typical([parameters[name].detach() for name in direction if name in parameters])
+    relative = how in RELATIVE
+    typical = _typical([parameters[name].detach() for name in direction if name in parameters]) if relative else 1.0
     scaled = dict(direction)
     for name, d in direction.items():
         if name in parameters:
             weights = precise(parameters[name].detach())
             if weights.dim() > 1 and not bool(weights.any()):
                 weights = torch.full_like(weights, typical)
-            axes = _filter_axes(d, name in transposed) if how == "filter" else tuple(range(d.dim()))
-            ours, theirs = (_norm(t, axes) for t in (d, weights))
-            scaled[name] = d * torch.where(ours > 0, theirs / ours.clamp_min(torch.finfo(d.dtype).tiny), 0.0)
+            axes = _filter_axes(d, name in transposed) if how.endswith("filter") else tuple(range(d.dim()))
+            ours = _norm(d, axes)
+            wanted = _norm(weights, axes) if relative else torch.ones_like(ours)
+            scaled[name] = d * torch.where(ours > 0, wanted / ours.clamp_min(torch.finfo(d.dtype).tiny), 0.0)
     return scaled
 
 

@@ -8,12 +8,26 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from jaxtyping import Bool, Float
+from torch import Tensor
 
 from nonsingular.curvature.distributed import require_process_group, share
 from nonsingular.landscape.losses import Losses, Points, Quantities
 
 TOGETHER = 16
 """Points after which the processes exchange their losses: two numbers a point."""
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum over all processes, each of which calls this.
+
+    Raises:
+        InputError: no process group has been initialised.
+    """
+    require_process_group()
+    on = values.device if dist.get_backend() == "nccl" else torch.device("cpu")
+    found = values.detach().to(on, copy=True).contiguous()
+    dist.all_reduce(found)
+    return found.to(values.device)
 
 
 class Distributed:
@@ -58,6 +72,4 @@ class Distributed:
         return self._sum(done.astype(float)) == dist.get_world_size()
 
     def _sum(self, values: Float[np.ndarray, " *shape"]) -> Float[np.ndarray, " *shape"]:
-        summed = torch.as_tensor(values, dtype=torch.float64, device=self.device).contiguous()
-        dist.all_reduce(summed)
-        return summed.cpu().numpy()
+        return summed(torch.as_tensor(values, dtype=torch.float64, device=self.device)).cpu().numpy()

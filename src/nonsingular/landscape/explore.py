@@ -15,7 +15,7 @@ from torch import nn
 from nonsingular.errors import InputError
 from nonsingular.files import plain, to_json, write_whole
 from nonsingular.landscape.convexity import convexity
-from nonsingular.landscape.directions import NORMALISATIONS, between, eigenvectors, gaussian
+from nonsingular.landscape.directions import NORMALISATIONS, RELATIVE, between, eigenvectors, gaussian
 from nonsingular.landscape.export import require_h5py, save_h5, save_vtk
 from nonsingular.landscape.fitting import Direction
 from nonsingular.landscape.metrics import Metrics, beside
@@ -35,14 +35,14 @@ class Look:
     """What to look at.
 
     Attributes:
-        directions: of planes: random ones, normalised by ``filter``, ``layer``, ``weight`` or ``none``; or ``hessian``,
-            the two eigenvectors of largest absolute curvature.
+        directions: of planes: random ones, normalised as `gaussian` names it; or ``hessian``, the two eigenvectors of
+            largest absolute curvature.
         keep: ``bias`` and ``norm`` to move biases and normalisation parameters too.
         seed: of the first pair of random directions; pair ``k`` has the seeds ``seed + 2 k`` and the next.
         planes: pairs of random directions.
         grid: points along each axis.
-        span: planes reach from ``-span`` to ``span``; None takes 1 for normalised directions, and for the others the
-            multiple of a direction that is a tenth of the weights' norm.
+        span: planes reach from ``-span`` to ``span``; None takes 1 for directions as large as the weights, and for the
+            others the multiple of a direction that is a tenth of the weights' norm.
         convexity: points along each axis of a map of the Hessian's extreme eigenvalues; 0 for none.
         export: files for other programs: ``vtk`` (ParaView), ``h5`` (the loss-landscape project's scripts).
 
@@ -124,7 +124,7 @@ def explore(
     for k in range(look.planes):
         x, y = _pair(here, brings[0], look, k)
         if k == 0:
-            reach = look.span or (1.0 if look.directions in ("filter", "layer", "weight") else _tenth(here, x))
+            reach = look.span or (1.0 if look.directions in RELATIVE else _tenth(here, x))
         span = -reach, reach
         planes.append(surface(*brings, x, y, span=span, keep=folder / f"points-{k}.npz", **common))
         _export(look, folder / f"plane-{k}", planes[-1], [x, y], here)

@@ -21,7 +21,7 @@ from nonsingular.weights import aliases
 HEIGHTS = ("log", "loss", "flat")
 
 
-def save_vtk(found: xr.Dataset, path: Path | str, height: str = "log") -> list[Path]:
+def save_vtk(found: xr.Dataset, path: Path | str, height: str = "log", most: float | None = None) -> list[Path]:
     """Write a surface or a line for ParaView: a structured grid in VTK's legacy format, with all that was measured.
 
     Args:
@@ -30,6 +30,8 @@ def save_vtk(found: xr.Dataset, path: Path | str, height: str = "log") -> list[P
         height: of the points: ``log`` (the loss's logarithm to base 10), ``loss``, or ``flat`` (0). Values that are not
             finite stand as the highest finite one, as do logarithms of losses that are not positive as the lowest;
             ``finite`` is 0 there.
+        most: losses above it are drawn at its height, so that a peak does not flatten the rest; what was measured is
+            written all the same.
 
     Returns:
         The files written.
@@ -48,7 +50,8 @@ def save_vtk(found: xr.Dataset, path: Path | str, height: str = "log") -> list[P
     scalars = {name: found[name].values.reshape(X.shape) for name in _measured(found)}
     scalars["finite"] = np.isfinite(loss).astype(float)
     lines = [*_header("STRUCTURED_GRID", path), f"DIMENSIONS {len(x)} {len(y)} 1"]
-    lines += _points(np.stack([X, Y, _height(loss, height)], -1).reshape(-1, 3))
+    drawn = _height(loss if most is None else np.fmin(loss, most), height)
+    lines += _points(np.stack([X, Y, drawn], -1).reshape(-1, 3))
     lines.append(f"POINT_DATA {X.size}")
     for name, values in scalars.items():
         lines += [f"SCALARS {name} double 1", "LOOKUP_TABLE default"]
@@ -57,7 +60,7 @@ def save_vtk(found: xr.Dataset, path: Path | str, height: str = "log") -> list[P
     if "path_x" not in found:
         return [path]
     beside = path.with_name(f"{path.stem}-path{path.suffix}")
-    write_whole(beside, "\n".join(_path(found, _height(loss, height), beside)) + "\n")
+    write_whole(beside, "\n".join(_path(found, drawn, beside)) + "\n")
     return [path, beside]
 
 

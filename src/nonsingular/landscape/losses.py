@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Unpack
 
 import numpy as np
@@ -74,6 +74,7 @@ class Losses:
             it faster and its error small (see ``choose_precision``).
         folded: fold batch normalisation into convolutions.
         vectorised: compute several points in one call; by default where the model has no convolutions and is small.
+        total: adds a vector up over all processes that hold a part of the data, where statistics are recomputed.
         **options: ``form``, ``weights`` and ``seed`` of `Objective`.
 
     Attributes:
@@ -105,6 +106,7 @@ class Losses:
         precision: str = "float32",
         folded: bool = True,
         vectorised: bool | None = None,
+        total: Callable[[Tensor], Tensor] | None = None,
         **options: Unpack[Options],
     ) -> None:
         if precision not in PRECISIONS:
@@ -118,6 +120,7 @@ class Losses:
         self._centre = {**objective.buffers, **dict(zip(names, self._problem.params, strict=True))}
         self._directions = [self._alike(d) for d in directions]
         self._metrics = chosen(metrics)
+        self._total = total or (lambda t: t)
         self.quantities = ("loss", *self._metrics)
         self._check_metrics()
         self.total = sum(b.samples for b in self._problem.batches)
@@ -269,9 +272,11 @@ class Losses:
 
     def _recomputed(self, state: Mapping[str, Tensor], layers: dict[str, nn.Module]) -> dict[str, Tensor]:
         """Running statistics at other weights, of the whole batches."""
+        return recomputed(layers, self._passes(state, layers), self._total)
+
+    def _passes(self, state: Mapping[str, Tensor], layers: dict[str, nn.Module]) -> Iterator[Callable[[], Any]]:
         training = self.objective.training(layers.values())
-        passes = (functools.partial(training.measured, state, batch, []) for batch in self._pieces.whole)
-        return recomputed(layers, passes)
+        return (functools.partial(training.measured, state, batch, []) for batch in self._pieces.whole)
 
     def _summary(self, pieces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values and standard errors ``[quantity]``: losses add up or average, metrics average."""
@@ -328,11 +333,15 @@ class Losses:
         found = normalisations(self.objective.model)
         if not found:
             raise InputError("the model has no batch normalisation with running statistics: nothing to recompute")
+        failure: Exception | None = None
         try:
             with torch.no_grad():
-                self._recomputed(self._centre, found)
+                recomputed(found, self._passes(self._centre, found))
         except FAILURES as error:
-            raise InputError(f"the statistics cannot be recomputed: {first_line(error)}") from error
+            failure = error
+        if self._total(torch.tensor([float(failure is not None)])) > 0:  # told to all, so that none waits for another
+            why = first_line(failure) if failure else "another process cannot"
+            raise InputError(f"the statistics cannot be recomputed: {why}") from failure
         return found
 
     def _cut(self, microbatch: int | None, seed: int) -> Pieces:

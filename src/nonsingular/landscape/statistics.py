@@ -22,12 +22,15 @@ def normalisations(model: nn.Module) -> dict[str, nn.Module]:
     return {n: m for n, m in model.named_modules() if isinstance(m, _BatchNorm) and m.running_mean is not None}
 
 
-def recomputed(layers: dict[str, nn.Module], passes: Iterable[Callable[[], Any]]) -> dict[str, Tensor]:
+def recomputed(
+    layers: dict[str, nn.Module], passes: Iterable[Callable[[], Any]], total: Callable[[Tensor], Tensor] = lambda t: t
+) -> dict[str, Tensor]:
     """Running means and variances as ``torch.optim.swa_utils.update_bn`` gives them.
 
     Args:
         layers: from ``normalisations``, in train mode while the passes run: each normalises by its batch.
         passes: pass one batch each through the network, at the weights wanted.
+        total: adds a float64 vector up over all processes that hold a part of the batches.
 
     Returns:
         Names of buffers -> the mean over batches of each batch's mean, and of its unbiased variance.
@@ -52,6 +55,9 @@ def recomputed(layers: dict[str, nn.Module], passes: Iterable[Callable[[], Any]]
     found = {}
     for name, moments in seen.items():
         if moments:
-            for k, buffer in enumerate(("running_mean", "running_var")):
-                found[f"{name}.{buffer}"] = torch.stack([m[k] for m in moments]).mean(0)
+            # One vector: how many batches, the sums of their means, and those of their variances.
+            sums = [torch.stack([m[k] for m in moments]).double().sum(0) for k in (0, 1)]
+            added = total(torch.cat([sums[0].new_tensor([len(moments)]), *sums]))
+            means = (added[1:] / added[0]).to(moments[0][0])
+            found[f"{name}.running_mean"], found[f"{name}.running_var"] = means.chunk(2)
     return found

@@ -14,7 +14,7 @@ from torch import nn
 
 from nonsingular.errors import InputError
 from nonsingular.landscape.directions import VECTORS, cosine, norm
-from nonsingular.landscape.distributed import Distributed
+from nonsingular.landscape.distributed import Distributed, summed
 from nonsingular.landscape.fitting import Direction, fitted, movement
 from nonsingular.landscape.keeping import Kept, digest
 from nonsingular.landscape.losses import Losses
@@ -69,8 +69,6 @@ class Settings:
             raise InputError("precision auto is found by timing; over several processes name float32 or bfloat16")
         if self.statistics not in STATISTICS:
             raise InputError(f"unknown statistics {self.statistics!r}; there are {', '.join(STATISTICS)}")
-        if self.distributed and self.statistics == "recomputed":
-            raise InputError("statistics are recomputed in one process; over several take those given")
 
 
 EXACT = Settings(tolerance=0.0)
@@ -272,6 +270,7 @@ def _evaluate(
         objective, None, None, list(directions.values()), metrics=metrics, statistics=settings.statistics,
         samples=settings.samples, subset_seed=settings.seed, reduction=settings.reduction,
         microbatch=settings.microbatch, precision="float32" if settings.precision == "auto" else settings.precision,
+        total=summed if settings.distributed else None,
     )  # fmt: skip
     shape = tuple(map(len, axes.values()))
     decides = settings, list(spans.values()), grid, losses.quantities

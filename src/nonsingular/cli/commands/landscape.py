@@ -39,7 +39,11 @@ def command(
     samples: Samples = 1000,
     grid: Annotated[int, typer.Option(help="Points along each axis.")] = 51,
     directions: Annotated[
-        str, typer.Option(help="Random, normalised by filter, layer, weight or none; or hessian eigenvectors.")
+        str,
+        typer.Option(
+            help="Random, normalised by filter, layer, weight, dfilter, dlayer (of norm 1 each) or none; or "
+            "hessian eigenvectors."
+        ),
     ] = "filter",
     keep: Annotated[str, typer.Option(help="Move these too: bias, norm, or bias,norm.")] = "",
     span: Annotated[float | None, typer.Option(help="Planes reach from -SPAN to SPAN.", show_default="1")] = None,
