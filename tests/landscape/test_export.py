@@ -169,6 +169,6 @@ def test_bad_input_says_what_would_be_right(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="give the model too"):
         landscape.save_h5(surface, tmp_path / "a.h5", directions)
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
-    with pytest.raises(InputError, match=r"nonsingular\[h5\]"):
+    with pytest.raises(InputError, match="h5py"):
         landscape.save_h5(surface, tmp_path / "a.h5")
     assert not list(tmp_path.iterdir())
