@@ -46,9 +46,9 @@ def task():
     return Task(inputs[:180], labels[:180], inputs[180:], labels[180:], classes=3)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
-    """A real Chromium, or a skip that says how to get one."""
+    """A real Chromium, one for all tests, or a skip that says how to get one."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     sync_api = pytest.importorskip("playwright.sync_api")
     if chromium is None:

@@ -1,4 +1,4 @@
-"""Small exact models: two units, linear dependence, linear networks, binary weights, rescaling, sub-networks.
+"""Small exact models: from two units to signals through depth.
 
 Every function returns labelled arrays in float64 and needs no data. ``docs/theory.md`` says what each model shows.
 """
@@ -8,6 +8,7 @@ from nonsingular.theory import (
     linear_dependence,
     linear_networks,
     rescaling,
+    signal_propagation,
     student_teacher,
     subnetworks,
     two_units,
@@ -18,6 +19,7 @@ __all__ = [
     "linear_dependence",
     "linear_networks",
     "rescaling",
+    "signal_propagation",
     "student_teacher",
     "subnetworks",
     "two_units",
