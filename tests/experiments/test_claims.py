@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -21,8 +22,11 @@ from nonsingular.experiments.claims import (
     mean,
     rank_correlation,
 )
-from nonsingular.experiments.report.pages import count
+from nonsingular.experiments.overrides import Overrides, make_spec
+from nonsingular.experiments.report.differences import share
+from nonsingular.experiments.report.pages import count, shares
 from nonsingular.intervals import clustered
+from nonsingular.papers.registry import experiment
 
 
 def claim(effect, region=POSITIVE):
@@ -72,10 +76,11 @@ def test_scoreboard_row_has_the_contracts_fields():
     row = judge(claim(lambda _: exactly(2.0)), xr.Dataset(), scale="laptop", data="cifar10").to_json()
     assert set(row) == {
         "id", "paper", "source", "statement", "expected", "measured", "interval", "unit", "runs", "scale", "data",
-        "verdict", "note",
+        "verdict", "note", "region", "share",
     }  # fmt: skip
     assert (row["paper"], row["measured"], row["interval"], row["verdict"]) == ("paper", 2.0, [2.0, 2.0], "holds")
     assert row["expected"] == "> 0"
+    assert row["region"] == [0.0, None]
 
 
 def test_diverged_runs_are_left_out():
@@ -209,11 +214,25 @@ def test_questions_of_ours_are_no_claims_of_the_paper():
     ours = Claim("paper/fig/other", "paper §1", "A question.", lambda _: exactly(-1.0), ours=True)
     rows = [judge(c, xr.Dataset(), scale="smoke", data="none").to_json() for c in (paper, ours)]
     assert [is_ours(row) for row in rows] == [False, True]
-    assert count(rows) == {"holds": 1, "fails": 0, "inconclusive": 0}
+    assert count(rows) == {"holds": 1, "fails": 0, "inconclusive": 0, "unmeasured": 0}
 
 
 def test_a_claim_that_is_judged_twice_counts_once():
     row = judge(claim(lambda _: exactly(1.0)), xr.Dataset(), scale="smoke", data="none").to_json()
-    assert count([row, row]) == {"holds": 1, "fails": 0, "inconclusive": 0}
+    assert count([row, row]) == {"holds": 1, "fails": 0, "inconclusive": 0, "unmeasured": 0}
     assert count([row, {**row, "verdict": "inconclusive"}])["holds"] == 1
-    assert count([row, {**row, "verdict": "fails"}]) == {"holds": 0, "fails": 0, "inconclusive": 1}
+    assert count([row, {**row, "verdict": "fails"}])["inconclusive"] == 1
+    nothing = {**row, "verdict": "inconclusive", "note": "not measured: too little training"}
+    assert count([nothing]) == {"holds": 0, "fails": 0, "inconclusive": 0, "unmeasured": 1}
+    assert count([row, nothing])["holds"] == 1
+    assert count([{**row, "verdict": "inconclusive"}, nothing])["inconclusive"] == 1
+
+
+def test_a_score_says_at_which_share_of_the_papers_steps():
+    rows = [{"source": "paper §1", "share": {"steps": steps, "runs": 0.5}} for steps in (0.005, 0.1)]
+    assert shares(rows) == "0.5 to 10 % of the paper's training steps and 50 % of the paper's runs"
+    assert shares([{"source": "paper §1", "share": {"steps": None, "runs": None}}, {"source": "paper §1"}]) == ""
+    found = experiment("orhan2018/fig3")
+    halved = json.loads(make_spec(found, "paper", Overrides(epochs=50, runs=5)).to_json())
+    assert share(found, halved) == {"steps": 0.5, "runs": 0.1}
+    assert share(found, json.loads(make_spec(found, "laptop", Overrides(data="cifar10")).to_json()))["steps"] < 0.1

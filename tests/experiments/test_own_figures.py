@@ -13,7 +13,10 @@ from torch import nn
 import processes
 from nonsingular import cli
 from nonsingular.errors import InputError
+from nonsingular.experiments import about
+from nonsingular.experiments.report import differences
 from nonsingular.experiments.report.comparing import compare
+from nonsingular.experiments.report.finished import read
 from nonsingular.experiments.run import archive
 from nonsingular.networks import NetworkSpec, OwnNetwork, build
 from nonsingular.plots.comparison import comparison
@@ -94,6 +97,7 @@ FIGURE = Experiment(
     "mine/first", "Mine", specs, run_study,
     lambda r: {"accuracy": over_epochs(r, [Panel("train_accuracy", "training accuracy (%)", percent=True)], "Mine")},
     (Claim("mine/first/faster", "me", "Mine is faster.", lambda r: faster(r, "mine", "plain"), unit="points"),),
+    differs=("Wider than anybody's.",),
 )
 """
 
@@ -126,6 +130,20 @@ def test_it_leaves_what_every_experiment_leaves(finished, capsys):
     assert cli.run(["judge", str(folder)]) == 2
     assert "name it with --figure FILE.py:NAME" in capsys.readouterr().err
     assert cli.run(["judge", str(folder), "--figure", figure]) == 0
+
+
+def test_its_report_says_what_it_is_without_its_code(finished, tmp_path, monkeypatch, capsys):
+    folder, figure = finished
+    assert cli.run(["report", str(folder), "--out", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "<h3>Mine</h3>" in page
+    assert "Wider than anybody&#39;s." in page
+    command, changed = differences.command(read(folder).spec, about.read(folder))
+    assert (command, changed) == (f"nonsingular reproduce {figure} --scale laptop --runs 3", [])
+    assert command in page
+    monkeypatch.chdir(tmp_path)  # from anywhere
+    assert cli.run([*command.split()[1:], "--out", "again"]) == 0
+    xr.testing.assert_identical(archive.read(tmp_path / "again"), archive.read(folder))
 
 
 def test_it_is_extended_and_merged(finished, tmp_path):
@@ -251,7 +269,7 @@ def test_described_networks_are_as_before():
 # --- compare ------------------------------------------------------------------------------------------------
 
 
-def kept(folder, accuracies, networks=("plain", "skip")):
+def kept(folder, accuracies, networks=("plain", "skip"), seed=0):
     """A finished result with these final accuracies, ``[network, run]``."""
     folder.mkdir()
     values = np.stack([np.full(np.shape(accuracies), np.nan), accuracies], axis=-1)
@@ -260,7 +278,7 @@ def kept(folder, accuracies, networks=("plain", "skip")):
             "train_accuracy": (("network", "run", "epoch"), values),
             "field": (("run", "x"), np.zeros((values.shape[1], 2))),
         },
-        {"network": list(networks), "run": np.arange(values.shape[1]), "epoch": [0, 1]},
+        {"network": list(networks), "run": seed + np.arange(values.shape[1]), "epoch": [0, 1]},
     )
     archive.write(folder, archive.described(data))
     (folder / "claims.json").write_text("[]")
@@ -271,7 +289,7 @@ def kept(folder, accuracies, networks=("plain", "skip")):
 def test_effects_between_results_have_their_intervals(tmp_path):
     rng = np.random.default_rng(1)
     a = kept(tmp_path / "a", np.array([[0.5], [0.6]]) + 0.01 * rng.normal(size=(2, 10)))
-    b = kept(tmp_path / "b", np.array([[0.7], [0.6]]) + 0.01 * rng.normal(size=(2, 12)))
+    b = kept(tmp_path / "b", np.array([[0.7], [0.6]]) + 0.01 * rng.normal(size=(2, 12)), seed=10)
     plain, skip = compare(a, b).differences
     assert (plain.variable, plain.label, plain.network, plain.runs) == (
         "train_accuracy", "training accuracy (%)", "plain", (10, 12)
@@ -282,6 +300,23 @@ def test_effects_between_results_have_their_intervals(tmp_path):
     assert skip.interval[0] < 0 < skip.interval[1]
     (mirrored, _) = compare(b, a).differences
     assert mirrored.value == pytest.approx(-plain.value)
+
+
+def test_runs_with_equal_seeds_are_pairs(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    common = 0.5 + 0.1 * rng.normal(size=(2, 10))  # what the seed decides
+    a, b = kept(tmp_path / "a", common), kept(tmp_path / "b", common + 0.02 + 0.001 * rng.normal(size=(2, 10)))
+    plain, _ = compare(a, b).differences
+    assert plain.paired
+    assert 1.5 < plain.interval[0] < plain.value < plain.interval[1] < 2.5
+    again = kept(tmp_path / "again", common)  # the same result is no second one
+    assert all(row.interval == (0, 0) for row in compare(a, again).differences)
+    apart = kept(tmp_path / "apart", common + 0.02, seed=10)
+    assert not any(row.paired for row in compare(a, apart).differences)
+    part = kept(tmp_path / "part", common[:, 5:] + 0.02, seed=5)
+    assert compare(a, part).differences[0].runs == (5, 5)
+    assert cli.run(["compare", str(a), str(part), "--out", str(tmp_path / "o")]) == 0
+    assert "pair by pair (5 pairs)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_compare_on_the_command_line(tmp_path, capsys):

@@ -7,13 +7,14 @@ import pytest
 import xarray as xr
 
 from nonsingular import cli
-from nonsingular.experiments.claims import Claim, Region, exactly
+from nonsingular.experiments.about import About, asked
+from nonsingular.experiments.claims import Claim, exactly
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.overrides import Overrides, make_spec
 from nonsingular.experiments.report import differences
 from nonsingular.experiments.report.finished import find, read, read_claims
 from nonsingular.experiments.report.pages import count, pages, write_report
-from nonsingular.experiments.report.strip import WIDTH, parse_region, strip
+from nonsingular.experiments.report.strip import WIDTH, strip
 from nonsingular.experiments.reproduce import publish
 from nonsingular.experiments.spec import Spec
 from nonsingular.papers.registry import experiment, experiments
@@ -295,7 +296,7 @@ def test_the_command_repeats_the_run(scale, changes):
     """Parsed back by the command line's own rules, it asks for the same spec to the letter."""
     found = experiment("orhan2018/fig3")
     spec = make_spec(found, scale, changes)
-    command, changed = differences.command(found, json.loads(spec.to_json()))
+    command, changed = differences.command(json.loads(spec.to_json()), asked(found.id, changes), found)
     assert changed == []
     words = command.split()
     assert words[:3] == ["nonsingular", "reproduce", found.id]
@@ -309,7 +310,8 @@ def test_the_command_repeats_the_run(scale, changes):
 def test_every_experiment_has_a_command():
     for found in experiments():
         for scale in found.scales:
-            command, changed = differences.command(found, json.loads(make_spec(found, scale, Overrides()).to_json()))
+            kept = json.loads(make_spec(found, scale, Overrides()).to_json())
+            command, changed = differences.command(kept, About(), found)
             assert command == f"nonsingular reproduce {found.id} --scale {scale}"
             assert changed == []
 
@@ -343,44 +345,47 @@ def test_an_experiment_that_has_changed_since_says_so():
     old = json.loads(make_spec(found, "laptop", Overrides()).to_json())
     old["training"]["learning_rate"] = 0.25
     del old["training"]["momentum"]  # a field that did not exist then is passed over
-    _, changed = differences.command(found, old)
-    assert changed == [f"learning rate: {make_spec(found, 'laptop', Overrides()).training.learning_rate}, then 0.25"]
+    _, changed = differences.command(old, About(), found)
+    assert changed == [f"learning rate: 0.25, then {make_spec(found, 'laptop', Overrides()).training.learning_rate}"]
+
+
+def test_what_was_asked_for_and_not_kept_is_told_as_a_change():
+    """Of results of earlier versions: runs and seeds are in the spec, the rest is what the command leaves out."""
+    found = experiment("orhan2018/fig3")
+    old = json.loads(make_spec(found, "laptop", Overrides(runs=3, seed=5, epochs=4)).to_json())
+    command, changed = differences.command(old, About(), found)
+    assert command == "nonsingular reproduce orhan2018/fig3 --scale laptop --runs 3 --seed 5"
+    assert changed == [f"epochs: 4, then {make_spec(found, 'laptop', Overrides()).training.epochs}"]
 
 
 # --- intervals ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("region", [Region(low=0.0), Region(high=-1e-9), Region(-0.30103, 12.0), Region(low=2.5e6)])
-def test_regions_are_read_as_they_are_written(region):
-    read = parse_region(str(region))
-    assert (read.low, read.high) == pytest.approx((region.low, region.high))
+def row(measured, interval, expected, region):
+    return {"measured": measured, "interval": interval, "expected": expected, "region": region}
 
 
-def test_a_papers_own_words_have_no_region():
-    assert parse_region("24.8 %") is None
-    assert parse_region("about > 3") is None
-
-
-def row(measured, interval, expected):
-    return {"measured": measured, "interval": interval, "expected": expected}
+def test_rows_of_earlier_versions_have_no_region():
+    found = strip({"measured": 1.0, "interval": [0.0, 2.0], "expected": "> 0"})
+    assert (found.allowed, found.edges) == (None, ())
 
 
 def test_positions_keep_the_order_of_values():
-    found = strip(row(20.0, [17.0, 22.0], "> 0"))
+    found = strip(row(20.0, [17.0, 22.0], "> 0", [0.0, None]))
     assert 0 < found.edges[0] < found.interval[0] < found.value < found.interval[1] < WIDTH
     assert found.allowed == (found.edges[0], WIDTH)
     assert found.words == "measured 20, interval 17 to 22; the claim: > 0"
 
 
 def test_an_interval_across_the_edge_is_drawn_across_it():
-    found = strip(row(0.1, [-0.5, 0.7], "< 0"))
+    found = strip(row(0.1, [-0.5, 0.7], "< 0", [None, 0.0]))
     assert found.interval[0] < found.edges[0] < found.interval[1]
     assert found.allowed == (0.0, found.edges[0])
 
 
 def test_what_was_not_measured_is_not_drawn():
-    assert strip(row(None, None, "> 0")) is None
-    one = strip(row(0.0, [None, None], "> 0"))
+    assert strip(row(None, None, "> 0", [0.0, None])) is None
+    one = strip(row(0.0, [None, None], "> 0", [0.0, None]))
     assert one.interval is None
     assert one.value == one.edges[0]
     assert "no interval" in one.words

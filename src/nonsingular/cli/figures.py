@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from nonsingular.cli.code import code
 from nonsingular.errors import InputError
@@ -29,6 +30,12 @@ def experiment(name: str) -> Experiment:
         there = ", ".join(n for n, value in vars(module).items() if isinstance(value, Experiment))
         raise InputError(f"{place} has no experiment {figure!r}; it has {there or 'none'}")
     return found
+
+
+def told(name: str) -> str:
+    """What a user wrote, so that it is understood in another folder too: files by their whole path."""
+    place, separator, figure = name.rpartition(":")
+    return f"{Path(place).resolve()}:{figure}" if separator and place.endswith(".py") else name
 
 
 def known(figures: Sequence[str]) -> Callable[[str], Experiment]:

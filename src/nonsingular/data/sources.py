@@ -45,6 +45,12 @@ SOURCES: dict[str, Source | None] = {
     "stl10": Source("stl10", "tanganke/stl10", "image", "label", 10, "data"),
 }
 
+IMAGES = {
+    "digits": 1_500, "mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000, "cifar100-fine": 50_000, "svhn": 73_257,
+    "stl10": 5_000,
+}  # fmt: skip
+"""Training images of each."""
+
 
 def known(name: str) -> str:
     """The name itself.

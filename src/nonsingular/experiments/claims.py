@@ -100,7 +100,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Judgement:
-    """One row of the scoreboard: the fields of ``claims.json``."""
+    """One row of the scoreboard: the fields of ``claims.json``.
+
+    ``region`` is the range in which the claim holds; ``share`` the parts of the paper's training ``steps`` (None where
+    nothing is trained) and of its ``runs`` that the verdict rests on.
+    """
 
     id: str
     paper: str
@@ -115,6 +119,8 @@ class Judgement:
     data: str
     verdict: str
     note: str
+    region: tuple[float, float] | None = None
+    share: Mapping[str, float | None] | None = None
 
     def to_json(self) -> dict[str, object]:
         """A plain dictionary, infinities and NaN (which JSON lacks) as null."""
@@ -124,16 +130,19 @@ class Judgement:
 
         row = asdict(self)
         row["measured"] = finite(self.measured)
-        row["interval"] = None if self.interval is None else [finite(x) for x in self.interval]
+        for name in ("interval", "region"):
+            row[name] = None if row[name] is None else [finite(x) for x in getattr(self, name)]
         return row
 
 
-def judge(claim: Claim, results: xr.Dataset, *, scale: str, data: str) -> Judgement:
+def judge(
+    claim: Claim, results: xr.Dataset, *, scale: str, data: str, share: Mapping[str, float | None] | None = None
+) -> Judgement:
     """Measure the claim's effect in ``results`` and say whether it holds, fails or cannot be told."""
     try:
         effect = claim.effect(results)
     except NotMeasured as reason:
-        effect = Effect(math.nan, math.nan, math.nan, 0, f"not measured: {reason}")
+        effect = Effect(math.nan, math.nan, math.nan, 0, f"{NOT_MEASURED}{reason}")
     return Judgement(
         id=claim.id,
         paper=claim.id.split("/")[0],
@@ -148,7 +157,18 @@ def judge(claim: Claim, results: xr.Dataset, *, scale: str, data: str) -> Judgem
         data=data,
         verdict=claim.region.verdict(effect),
         note=effect.note,
+        region=(claim.region.low, claim.region.high),
+        share=share,
     )
+
+
+NOT_MEASURED = "not measured: "
+"""How the note of a claim begins that the results lack something for."""
+
+
+def is_measured(row: Mapping[str, Any]) -> bool:
+    """Whether a row of the scoreboard has anything to go by: it may be undecided all the same."""
+    return not str(row["note"]).startswith(NOT_MEASURED)
 
 
 OURS = "ours, on "

@@ -16,9 +16,11 @@ import numpy as np
 import xarray as xr
 
 from nonsingular.errors import InputError
-from nonsingular.experiments import looks
+from nonsingular.experiments import about, looks
+from nonsingular.experiments.about import About
 from nonsingular.experiments.claims import Judgement, judge
 from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.report import differences
 from nonsingular.experiments.report.finished import read, write_machine
 from nonsingular.experiments.report.pages import write_report
 from nonsingular.experiments.run import archive
@@ -45,7 +47,12 @@ class Outcome:
 
 
 def reproduce(
-    experiment: Experiment, spec: Spec, workspace: Workspace, resume: bool = False, look: bool = False
+    experiment: Experiment,
+    spec: Spec,
+    workspace: Workspace,
+    resume: bool = False,
+    look: bool = False,
+    asked: About | None = None,
 ) -> Outcome:
     """Run an experiment, draw its figures, judge its claims and write them all into the workspace's folder.
 
@@ -56,6 +63,7 @@ def reproduce(
         resume: go on in a folder that already holds part of the same spec's results; of more runs than those, the
             others are added.
         look: whether this is a look after which runs may be added (``looks``); once it was, it always is.
+        asked: how it was asked for (``about.asked``), for who reads the folder.
 
     Raises:
         InputError: the folder holds results and ``resume`` is False, or those of another spec; another process writes
@@ -72,6 +80,8 @@ def reproduce(
         if begun is not None and begun < spec.runs:  # what was begun is finished first
             results = _with_more_runs(results, experiment, spec, workspace)
         looks.note(folder, results.sizes.get("run", spec.runs), look)
+        if asked is not None:
+            about.update(folder, experiment, asked)
         return publish(experiment, results, folder)
 
 
@@ -143,7 +153,12 @@ def _added(
 
 
 def reproduce_until_decided(
-    experiment: Experiment, spec: Spec, workspace: Workspace, budget: float, resume: bool = False
+    experiment: Experiment,
+    spec: Spec,
+    workspace: Workspace,
+    budget: float,
+    resume: bool = False,
+    asked: About | None = None,
 ) -> Outcome:
     """As ``reproduce``, and then with more runs until every claim is decided or ``budget`` seconds are gone.
 
@@ -155,7 +170,7 @@ def reproduce_until_decided(
     began = {"resume": resume}
 
     def look(runs: int) -> looks.Found:
-        outcome = reproduce(experiment, replace(spec, runs=runs), workspace, began["resume"], look=True)
+        outcome = reproduce(experiment, replace(spec, runs=runs), workspace, began["resume"], True, asked)
         began["resume"] = True
         undecided = [j for j in outcome.judgements if j.verdict == "inconclusive"]
         measured = [j.id for j in undecided if j.measured is not None and math.isfinite(j.measured)]
@@ -196,9 +211,13 @@ def publish(experiment: Experiment, results: xr.Dataset, folder: Path) -> Outcom
         for name, figure in experiment.draw(results).items():
             write_figure(figures, name, figure)
     data = str(spec["data"]["name"]) if spec.get("data") else "none"
+    share = differences.share(experiment, spec)
+    about.update(folder, experiment)
     looked = looks.read(folder)
     with erring_with(looked.error if looked else ERROR):
-        judgements = [judge(claim, results, scale=str(spec["scale"]), data=data) for claim in experiment.claims]
+        judgements = [
+            judge(claim, results, scale=str(spec["scale"]), data=data, share=share) for claim in experiment.claims
+        ]
     if looked:
         judgements = [replace(j, note="; ".join(filter(None, (j.note, str(looked))))) for j in judgements]
     write_whole(folder / "claims.json", to_json([j.to_json() for j in judgements]) + "\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from nonsingular.experiments import about
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.overrides import Overrides, make_spec
 from nonsingular.experiments.reproduce import Outcome
@@ -71,4 +72,5 @@ def reproduce(
     folder = Path(out) if out is not None else Path("out") / found.id
     where = None if data_dir is None else Path(data_dir)
     workspace = Workspace(folder, torch.device(device), progress, where, engine=engine)
-    return run(found, make_spec(found, scale, asked), workspace, resume)
+    how = about.asked(found.id, asked) if isinstance(figure, str) else None  # where one of your own is, nobody knows
+    return run(found, make_spec(found, scale, asked), workspace, resume, asked=how)

@@ -34,7 +34,8 @@ def command(
     rows = found.to_json()
     with held(out):
         write_whole(out / "comparison.json", to_json(rows))
-        figure = comparison(rows["differences"], f"A: {found.a}, B: {found.b}; 95 % intervals over runs")
+        over = "pairs of runs" if any(row.paired for row in found.differences) else "runs"
+        figure = comparison(rows["differences"], f"A: {found.a}, B: {found.b}; 95 % intervals over {over}")
         picture = write_figure(out, "comparison", figure)
     if json_:
         print_json(rows)

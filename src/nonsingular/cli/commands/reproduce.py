@@ -70,7 +70,7 @@ def command(
 ) -> None:
     """Reproduce figures and tables of the papers: results, figures, claims with verdicts, and a report."""
     from nonsingular.cli.commands.report import write_pages
-    from nonsingular.cli.figures import experiment
+    from nonsingular.cli.figures import experiment, told
     from nonsingular.cli.tables.claims import print_claims
     from nonsingular.experiments.looks import seconds
     from nonsingular.experiments.overrides import Overrides
@@ -96,9 +96,11 @@ def command(
     chosen = [experiment(id) for id in ids]  # refuses an unknown one before the first one runs
     rows: list[dict[str, object]] = []
     finished: list[Finished] = []
-    for found in chosen:
+    for id, found in zip(ids, chosen, strict=True):
         folder = (out if len(ids) == 1 else out / found.id) if out else Path("out") / found.id
-        outcome = reproduced(found, scale, overrides, folder, data_dir, device, resume, engine.value, time_left)
+        outcome = reproduced(
+            found, scale, overrides, folder, data_dir, device, resume, engine.value, time_left, told(id)
+        )
         judged = [j.to_json() for j in outcome.judgements]
         rows.extend(judged)
         if not json_:
@@ -135,21 +137,23 @@ def reproduced(
     resume: bool,
     engine: str = "local",
     budget: float | None = None,
+    name: str = "",
 ) -> Outcome:
     """One experiment, with a progress bar; with a budget in seconds until its claims are decided."""
     from nonsingular.cli.progress import Bar
+    from nonsingular.experiments.about import asked
     from nonsingular.experiments.overrides import make_spec
     from nonsingular.experiments.reproduce import reproduce, reproduce_until_decided
     from nonsingular.experiments.run.workspace import Workspace
 
-    spec = make_spec(found, scale, overrides)
+    spec, how = make_spec(found, scale, overrides), asked(name or found.id, overrides)
     where = options.device(device)
     options.warn_of_emulation(spec.training, where)
     with Bar() as bar:
         workspace = Workspace(out, where, bar, data_dir, engine=engine)
         if budget is not None:
-            return reproduce_until_decided(found, spec, workspace, budget, resume)
-        return reproduce(found, spec, workspace, resume)
+            return reproduce_until_decided(found, spec, workspace, budget, resume, how)
+        return reproduce(found, spec, workspace, resume, asked=how)
 
 
 def print_outcome(outcome: Outcome) -> None:

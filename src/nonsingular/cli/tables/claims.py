@@ -9,9 +9,9 @@ from rich.markup import escape
 
 from nonsingular.cli.terminal import Column, console, interval, number, numbers, print_table
 from nonsingular.experiments.claims import is_ours
-from nonsingular.experiments.report.pages import count
+from nonsingular.experiments.report.pages import SAID, count, shares
 
-VERDICT_STYLE = {"holds": "bold green", "fails": "bold red", "inconclusive": "yellow"}
+VERDICT_STYLE = {"holds": "bold green", "fails": "bold red", "inconclusive": "yellow", "unmeasured": "dim"}
 
 
 def print_claims(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -38,12 +38,10 @@ def print_claims(rows: Sequence[Mapping[str, Any]]) -> None:
 def print_counts(rows: Sequence[Mapping[str, Any]]) -> None:
     """How many of the papers' claims have which verdict, each counted once, and how many questions are ours."""
     found, ours = count(rows), sum(map(is_ours, rows))
-    verdicts = ", ".join(f"[{VERDICT_STYLE[name]}]{found[name]} {COUNTED.get(name, name)}[/]" for name in found)
+    verdicts = ", ".join(f"[{VERDICT_STYLE[name]}]{found[name]} {SAID.get(name, name)}[/]" for name in found)
+    at = f"; judged at {escape(words)}" if (words := shares(rows)) else ""
     beside = f"; {ours} question{'' if ours == 1 else 's'} of ours beside them" if ours else ""
-    console().print(f"{verdicts} of {sum(found.values())} claims of the papers, each counted once{beside}")
-
-
-COUNTED = {"holds": "hold", "fails": "fail"}
+    console().print(f"{verdicts} of {sum(found.values())} claims of the papers, each counted once{beside}{at}")
 
 
 def _measured_on(row: Mapping[str, Any]) -> str:

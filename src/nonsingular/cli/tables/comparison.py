@@ -23,6 +23,13 @@ def print_comparison(found: Comparison) -> None:
         table.add_row(*names, number(row.a), number(row.b), number(row.value), interval)
     shown.print(table)
     shown.print(
-        f"[dim]After the last epoch, layers averaged. Intervals are of 95 % each: of {len(found.differences)} such, "
-        "one in twenty leaves zero out by chance.[/]"
+        f"[dim]{_matched(found)}After the last epoch, layers averaged. Intervals are of 95 % each: of "
+        f"{len(found.differences)} such, one in twenty leaves zero out by chance.[/]"
     )
+
+
+def _matched(found: Comparison) -> str:
+    pairs = [row for row in found.differences if row.paired]
+    if not pairs:
+        return "No two runs share a seed: they count as drawn apart. "
+    return f"Runs with equal seeds are compared pair by pair ({max(row.runs[0] for row in pairs)} pairs). "

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from nonsingular.errors import InputError
@@ -24,7 +25,10 @@ AVERAGED = {"network", "run", "epoch", "layer"}
 
 @dataclass(frozen=True)
 class Difference:
-    """One variable of one network: B minus A, with a 95 % interval over runs that were drawn apart.
+    """One variable of one network: B minus A, with a 95 % interval over runs.
+
+    Runs of both results that share a seed share batches and what starts are drawn from: those are compared pair by
+    pair, and runs without a partner are left out; where no two share one, all are, as drawn apart.
 
     Attributes:
         variable: its name.
@@ -35,6 +39,7 @@ class Difference:
         value: b - a.
         interval: of the difference; None with fewer than two runs.
         runs: of A and of B.
+        paired: whether runs with equal seeds were compared with each other.
     """
 
     variable: str
@@ -45,6 +50,7 @@ class Difference:
     value: float
     interval: tuple[float, float] | None
     runs: tuple[int, int]
+    paired: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,13 +129,16 @@ def _networks(first: xr.Dataset, second: xr.Dataset, a: Path, b: Path) -> list[s
 
 def _difference(first: xr.Dataset, second: xr.Dataset, variable: str, network: str) -> Difference:
     x, y = (_by_run(data, variable, network) for data in (first, second))
-    effect, at = difference(y, x), [mean(values).value for values in (x, y)]
+    paired = "run" in x.coords and "run" in y.coords and bool(np.isin(x.run, y.run).any())
+    if paired:
+        x, y = xr.align(x, y, join="inner")
+    effect, at = difference(y, x, paired=paired), [mean(values).value for values in (x, y)]
     finite = [int(values.notnull().sum()) for values in (x, y)]
     attributes = first[variable].attrs
     unit = "%" if variable in PERCENT else str(attributes.get("units", "1"))
     label = str(attributes.get("long_name", variable)) + (f" ({unit})" if unit != "1" else "")
     interval = (effect.low, effect.high) if effect.low <= effect.high else None
-    return Difference(variable, label, network, at[0], at[1], effect.value, interval, (finite[0], finite[1]))
+    return Difference(variable, label, network, at[0], at[1], effect.value, interval, (finite[0], finite[1]), paired)
 
 
 def _by_run(data: xr.Dataset, variable: str, network: str) -> xr.DataArray:

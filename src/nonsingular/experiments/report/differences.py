@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from nonsingular.data.sources import IMAGES
+from nonsingular.experiments.about import About
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.overrides import Overrides, make_spec
 from nonsingular.experiments.spec import Spec
@@ -52,45 +55,54 @@ def between(ours: Kept, theirs: Kept, passed: Sequence[str] = ()) -> list[str]:
     return [f"{name}: {a}, not {b}" for name, a, b in _told(ours, theirs, passed)]
 
 
-def command(experiment: Experiment, kept: Kept) -> tuple[str, list[str]]:
+def command(kept: Kept, about: About, experiment: Experiment | None = None) -> tuple[str, list[str]]:
     """The command that repeats a run, and what it would do otherwise because the experiment has changed since.
+
+    Args:
+        kept: the spec.
+        about: how the run was asked for; where that was not kept, what the command leaves out is told as a change.
+        experiment: the run's, where it is known; a figure in a user's own file is not.
 
     Raises:
         InputError: the experiment no longer takes what the run was asked for.
     """
-    overrides = _overrides(experiment, kept)
-    words = ["nonsingular", "reproduce", experiment.id, "--scale", str(kept["scale"])]
-    for name, value in vars(overrides).items():
+    scale, asked = str(kept["scale"]), replace(about.overrides, runs=None, seed=None)
+    runs, seed = int(kept["runs"]), int(kept.get("seed", 0))  # of all that were added and merged
+    changed: list[str] = []
+    if experiment is None:
+        asked = replace(asked, runs=runs, seed=seed or None)
+    else:
+        own = make_spec(experiment, scale, asked)
+        asked = replace(asked, runs=_other(runs, own.runs), seed=_other(seed, own.seed))
+        again = _as_kept(make_spec(experiment, scale, asked))
+        changed = [f"{name}: {before}, then {now}" for name, before, now in _told(kept, again)]
+    words = ["nonsingular", "reproduce", about.name or str(kept["experiment"]), "--scale", scale]
+    for name, value in vars(asked).items():
         if value not in (None, ()):
             words += [f"--{name}", ",".join(value) if isinstance(value, tuple) else str(value)]
-    again = _as_kept(make_spec(experiment, str(kept["scale"]), overrides))
-    changed = [f"{name}: {ours}, then {theirs}" for name, theirs, ours in _told(kept, again)]
     return shlex.join(words), changed
 
 
-def _overrides(experiment: Experiment, kept: Kept) -> Overrides:
-    """What has to be asked for to get from the scale's own spec to ``kept``."""
-    scale = str(kept["scale"])
-    data, training = kept.get("data") or {}, kept.get("training") or {}
-    own = make_spec(experiment, scale, Overrides())
-    trains = own.data is not None and own.training is not None
-    name = data.get("name") if trains and own.data is not None and data.get("name") != own.data.name else None
-    own = make_spec(experiment, scale, Overrides(data=name))  # another data set has batches and scalings of its own
-    assert own.data is not None or not trains
+def _other(value: int, default: int) -> int | None:
+    return None if value == default else value
 
-    def other(value: Any, default: Any) -> Any:
-        return value if value is not None and value != default else None
 
-    members = tuple(str(m["name"]) for m in kept.get("networks") or ())
-    return Overrides(
-        data=name,
-        scaling=other(data.get("scaling"), own.data.scaling) if trains and own.data else None,
-        runs=other(kept["runs"], own.runs),
-        epochs=other(training.get("epochs"), own.training.epochs) if trains and own.training else None,
-        seed=other(kept.get("seed"), own.seed),
-        networks=members if trains and members != tuple(m.name for m in own.networks) else (),
-        precision=other(training.get("precision"), own.training.precision) if trains and own.training else None,
-    )
+def share(experiment: Experiment, kept: Kept) -> dict[str, float | None]:
+    """The parts of the paper scale's training ``steps`` (None where nothing is trained) and ``runs`` that a run has."""
+    if "paper" not in experiment.scales:
+        return {"steps": None, "runs": None}
+    paper = _as_kept(make_spec(experiment, "paper", Overrides()))
+    ours, theirs = _steps(kept), _steps(paper)
+    return {"steps": ours / theirs if ours and theirs else None, "runs": int(kept["runs"]) / int(paper["runs"])}
+
+
+def _steps(kept: Kept) -> int:
+    """Of the training of one network; 0 where nothing is trained."""
+    data, training = kept.get("data"), kept.get("training")
+    if not data or not training:
+        return 0
+    images = IMAGES[str(data["name"])] if data.get("train") is None else int(data["train"])
+    return int(training["epochs"]) * ((2 if data.get("mirror") else 1) * images // int(training["batch"]))
 
 
 def _as_kept(spec: Spec) -> dict[str, Any]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nonsingular.errors import InputError
+from nonsingular.experiments import about
+from nonsingular.experiments.about import About
 from nonsingular.files import write_whole
 
 MACHINE = "machine.json"
@@ -27,6 +29,7 @@ class Finished:
         claims: the rows of ``claims.json``.
         figures: name -> the picture, the SVG where there is one.
         machine: where it ran, or None where that was not recorded.
+        about: what the folder says of it.
     """
 
     folder: Path
@@ -34,6 +37,7 @@ class Finished:
     claims: list[dict[str, Any]]
     figures: dict[str, Path]
     machine: str | None
+    about: About = field(default_factory=About)
 
     @property
     def id(self) -> str:
@@ -118,7 +122,8 @@ def read(folder: Path) -> Finished:
     except (ValueError, TypeError, KeyError):
         raise InputError(f"{path} is damaged; run the experiment again") from None
     figures = {p.stem: p for suffix in ("png", "svg") for p in sorted((folder / "figures").glob(f"*.{suffix}"))}
-    return Finished(folder, spec, read_rows(folder / "claims.json"), dict(sorted(figures.items())), _machine(folder))
+    claims, machine = read_rows(folder / "claims.json"), _machine(folder)
+    return Finished(folder, spec, claims, dict(sorted(figures.items())), machine, about.read(folder))
 
 
 def write_machine(folder: Path, device: torch.device) -> None:

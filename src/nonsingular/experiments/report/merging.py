@@ -10,7 +10,7 @@ from typing import Any
 import xarray as xr
 
 from nonsingular.errors import InputError
-from nonsingular.experiments import looks
+from nonsingular.experiments import about, looks
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report import differences, finished
 from nonsingular.experiments.reproduce import Outcome, finished_data, keep, publish
@@ -52,6 +52,7 @@ def merge(folders: Sequence[Path], out: Path, experiment: Callable[[str], Experi
         if looked:  # the whole is a further look
             looks.write(out, max(looked, key=lambda found: len(found.runs)))
             looks.note(out, len(seeds), begin=True)
+        about.write(out, about.read(folders[0]))
         finished.write_machines(out, [folder for folder, _, _ in parts])
         return publish(experiment(str(spec["experiment"])), archive.read(out), out)
 

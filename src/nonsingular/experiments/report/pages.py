@@ -15,11 +15,11 @@ import jinja2
 
 from nonsingular import __version__
 from nonsingular.errors import InputError
-from nonsingular.experiments.claims import is_ours
+from nonsingular.experiments.claims import is_measured, is_ours
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report import differences
 from nonsingular.experiments.report.finished import Finished
-from nonsingular.experiments.report.papers import Paper, paper
+from nonsingular.experiments.report.papers import PAPERS, Paper, paper
 from nonsingular.experiments.report.strip import Strip, strip
 from nonsingular.files import write_whole
 from nonsingular.plots.dark import dark_aware
@@ -27,7 +27,11 @@ from nonsingular.plots.dark import dark_aware
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as PlotlyFigure
 
-VERDICTS = ("holds", "fails", "inconclusive")
+VERDICTS = ("holds", "fails", "inconclusive", "unmeasured")
+"""What a claim is counted as: those that nothing was measured for apart from those that the measure leaves open."""
+SAID = {"holds": "hold", "fails": "fail", "unmeasured": "not measured"}
+NAMED = (*PAPERS, "demo")
+"""Papers whose experiments have ids that ``nonsingular reproduce`` knows."""
 LARGEST_SVG = 600_000
 """Bytes above which a picture is embedded as PNG: fields of many thousand marks make a page slow to open."""
 
@@ -100,7 +104,8 @@ class Chapter:
         ids = len({s.found.id for s in self.sections})
         again = ", some of them with other protocols" if ids < runs else ""
         judged = f"{_many(claims, 'claim')} of the paper{beside} judged, each counted once"
-        return f"{judged}; {_many(ids, 'experiment')}{again}: {_many(runs, 'section')} below."
+        at = f", at {found}" if (found := shares(rows)) else ""
+        return f"{judged}{at}; {_many(ids, 'experiment')}{again}: {_many(runs, 'section')} below."
 
 
 def _many(number: int, what: str) -> str:
@@ -116,14 +121,28 @@ def count(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     verdicts: dict[str, set[str]] = {}
     for row in rows:
         if not is_ours(row):
-            verdicts.setdefault(str(row["id"]), set()).add(str(row["verdict"]))
+            found_as = str(row["verdict"]) if is_measured(row) else "unmeasured"
+            verdicts.setdefault(str(row["id"]), set()).add(found_as)
     found = Counter(_common(v) for v in verdicts.values())
     return {verdict: found[verdict] for verdict in VERDICTS}
 
 
 def _common(verdicts: set[str]) -> str:
-    decided = verdicts - {"inconclusive"}
-    return decided.pop() if len(decided) == 1 else "inconclusive"
+    measured = verdicts - {"unmeasured"}
+    decided = measured - {"inconclusive"}
+    return decided.pop() if len(decided) == 1 else "inconclusive" if measured else "unmeasured"
+
+
+def shares(rows: Iterable[Mapping[str, Any]]) -> str:
+    """At which parts of the papers' steps and runs rows were judged, in words; empty where no row says."""
+    kept = [row["share"] for row in rows if row.get("share") and not is_ours(row)]
+    words = []
+    for name, what in (("steps", "training steps"), ("runs", "runs")):
+        found = [100 * part[name] for part in kept if part.get(name)]
+        if found:
+            low, high = f"{min(found):.2g}", f"{max(found):.3g}"
+            words.append(f"{low if low == high else f'{low} to {high}'} % of the paper's {what}")
+    return " and ".join(words)
 
 
 def write_report(
@@ -162,6 +181,7 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.tests["ours"] = is_ours
+    environment.globals["SAID"] = SAID
     html = environment.get_template("report.html").render(
         chapters=chapters, single=len(sections) == 1, version=__version__
     )
@@ -190,13 +210,14 @@ def _section(
     command: str | None = None
     changed: list[str] = []
     numbers: list[str] = []
+    try:
+        if found.about.name or (experiment is not None and found.paper in NAMED):  # else nobody knows where it is
+            command, changed = differences.command(found.spec, found.about, experiment)
+    except InputError as error:
+        changed = [str(error)]
     if experiment is not None:
-        try:
-            command, changed = differences.command(experiment, found.spec)
-        except InputError as error:
-            changed = [str(error)]
         numbers = differences.from_paper(experiment, found.spec)
-    title = experiment.title if experiment is not None else found.id
+    title = experiment.title if experiment is not None else found.about.title or found.id
     return Section(
         anchor=f"experiment-{number + 1}",
         found=found,
@@ -204,7 +225,7 @@ def _section(
         rows=[(row, strip(row)) for row in found.claims],
         pictures=[_picture(name, file, title, found) for name, file in found.figures.items()],
         protocol=[*differences.protocol(found.spec), ("Machine", found.machine or "not recorded")],
-        differs=experiment.differs if experiment is not None else (),
+        differs=experiment.differs if experiment is not None else found.about.differs,
         numbers=numbers,
         command=command,
         changed=changed,

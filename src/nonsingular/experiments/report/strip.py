@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from nonsingular.experiments.claims import Region
 
 WIDTH = 140.0
 MARGIN = 8.0
@@ -42,8 +39,8 @@ def strip(row: Mapping[str, Any]) -> Strip | None:
     measured = [x for x in (value, low, high) if x is not None]
     if not measured:
         return None
-    region = parse_region(str(row["expected"]))
-    ends = [x for x in (region.low, region.high) if math.isfinite(x)] if region else []
+    region = row.get("region")  # rows of earlier versions have none
+    ends = [float(x) for x in region or () if x is not None]
     least, most = min(measured + ends), max(measured + ends)
     room = most - least or abs(most) or 1.0
 
@@ -57,23 +54,14 @@ def strip(row: Mapping[str, Any]) -> Strip | None:
     return Strip(
         None if value is None else place(value),
         interval,
-        (place(region.low), place(region.high)) if region else None,
+        (place(_or(region[0], -math.inf)), place(_or(region[1], math.inf))) if region else None,
         tuple(place(x) for x in ends),
         f"{words}; the claim: {row['expected']}",
     )
 
 
-_NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?)"
-
-
-def parse_region(expected: str) -> Region | None:
-    """The region that a row's ``expected`` states, as ``str(Region)`` writes it; None for a paper's own words."""
-    for pattern, bounds in ((rf"> {_NUMBER}", ("low",)), (rf"< {_NUMBER}", ("high",))):
-        if found := re.fullmatch(pattern, expected):
-            return Region(**{bounds[0]: float(found[1])})
-    if found := re.fullmatch(rf"{_NUMBER} to {_NUMBER}", expected):
-        return Region(float(found[1]), float(found[2]))
-    return None
+def _or(bound: object, otherwise: float) -> float:
+    return float(bound) if isinstance(bound, int | float) else otherwise
 
 
 def _number(value: object) -> float | None:
