@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nonsingular import cli
+from nonsingular.landscape.roughness import MEASURES
 from nonsingular.training import Store
 from processes import Started
 
@@ -72,7 +73,7 @@ def test_json_is_for_programs(capsys, here):
     numbers = json.loads(landscape(capsys, "mine.py:mlp", "--samples", 50, "--grid", 5, "--json", "--exact"))
     assert numbers["evaluated"] == [25]
     assert numbers["how"].startswith("float32")
-    assert set(numbers["roughness"]) == {"nonconvex", "total_variation", "excess_variation", "sharpness"}
+    assert set(numbers["roughness"]) == set(MEASURES)
 
 
 def strictly(text):

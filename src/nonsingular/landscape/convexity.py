@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 from nonsingular.curvature import Hessian, Lanczos
 from nonsingular.errors import InputError
 from nonsingular.landscape.fitting import Direction, fitted
+from nonsingular.landscape.keeping import Kept, digest
 from nonsingular.landscape.surface import UNIT, Span, _axis
 from nonsingular.objective import Loss, Objective, Options, brought
 
@@ -29,6 +31,7 @@ def convexity(
     steps: int = 30,
     start: int = 0,
     linearise: bool = True,
+    keep: Path | None = None,
     on_points: Callable[[int], None] = lambda count: None,
     **options: Unpack[Options],
 ) -> xr.Dataset:
@@ -48,7 +51,8 @@ def convexity(
         steps: products of the Hessian at each point.
         start: seed of the start vector, the same everywhere.
         linearise: as ``Hessian`` takes it; it costs time at every point and saves some with every product.
-        on_points: called with 1 as each point is done.
+        keep: as in ``landscape.line``.
+        on_points: as in ``landscape.line``.
         **options: as in ``landscape.line``.
 
     Returns:
@@ -62,19 +66,28 @@ def convexity(
     objective = brought(model, loss_fn, batches, mode="eval", **options)
     x, y = (fitted(d, objective.model, f"direction {k}") for k, d in enumerate((x, y), 1))
     centre = {**objective.parameters, **objective.buffers}
-    found = np.full((3, grid, grid), np.nan)
-    for i, j in sorted(np.ndindex(grid, grid), key=lambda ij: abs(axis[ij[0]]) + abs(axis[ij[1]])):
-        state: dict[str, torch.Tensor] = dict(centre)
-        for c, direction in ((axis[j], x), (axis[i], y)):
-            for name, d in direction.items():
-                state[name] = state[name] + float(c) * d.to(state[name])
-        try:
-            found[:, i, j] = _extremes(Hessian(objective.at(state), linearise=linearise), steps, start)
-        except InputError:
-            if np.isnan(found).all():  # the centre, which comes first: the model or the data are at fault
-                raise
-        on_points(1)
-    smallest, largest, residual = found
+    name = "" if keep is None else digest(objective, (x, y), "convexity", span, grid, steps, start, linearise)
+    kept = Kept((grid, grid, 3), keep, name)
+    on_points(int(kept.done.sum()))
+    try:
+        for i, j in sorted(np.ndindex(grid, grid), key=lambda ij: abs(axis[ij[0]]) + abs(axis[ij[1]])):
+            if kept.done[i, j]:
+                continue
+            state: dict[str, torch.Tensor] = dict(centre)
+            for c, direction in ((axis[j], x), (axis[i], y)):
+                for name, d in direction.items():
+                    state[name] = state[name] + float(c) * d.to(state[name])
+            try:
+                values = _extremes(Hessian(objective.at(state), linearise=linearise), steps, start)
+            except InputError:
+                if not kept.done.any():  # the centre, which comes first: the model or the data are at fault
+                    raise
+                values = (np.nan,) * 3
+            kept.put((i, j), np.array(values), np.zeros(3))
+            on_points(1)
+    finally:
+        kept.save()
+    smallest, largest, residual = np.moveaxis(kept.values, -1, 0)
     ratio = np.where(smallest < 0, np.abs(smallest / largest), 0.0)
     return xr.Dataset(
         {
