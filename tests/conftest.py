@@ -7,6 +7,7 @@ import torch
 
 from nonsingular.cli import progress
 from nonsingular.data import Task
+from processes import server
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,6 +35,12 @@ def data_dir():
         if folder and (Path(folder) / "cifar10").is_dir():
             return Path(folder)
     pytest.skip("no real data: set NONSINGULAR_DATA to a folder with cifar10/ and mnist/ Parquet files")
+
+
+@pytest.fixture
+def quick_start(monkeypatch):
+    """Processes that have loaded the libraries; they get what they work on as those of ``spawn`` do."""
+    monkeypatch.setattr(torch.multiprocessing, "get_context", lambda _: server())
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.networks import NetworkSpec
 from nonsingular.training import Member, Trainer, TrainingSpec
-from processes import server
 
 SPEC = Spec(
     "test/engines",
@@ -64,12 +63,6 @@ def delivered(monkeypatch):
 
 def assert_everything_once(delivered):
     assert len(delivered) == len(set(delivered)) == 4 * (SPEC.training.epochs + 1)
-
-
-@pytest.fixture
-def quick_start(monkeypatch):
-    """Processes that have loaded the libraries; they get what they work on as those of ``spawn`` do."""
-    monkeypatch.setattr(torch.multiprocessing, "get_context", lambda _: server())
 
 
 @pytest.mark.usefixtures("quick_start")

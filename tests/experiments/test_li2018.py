@@ -1,7 +1,6 @@
 """Surfaces and paths of li2018: small real runs, known answers, claims made to hold, to fail and to be in doubt."""
 
 import dataclasses
-import types
 
 import matplotlib.figure
 import numpy as np
@@ -11,10 +10,12 @@ import xarray as xr
 
 from nonsingular.data import DataSpec
 from nonsingular.experiments.claims import judge
-from nonsingular.experiments.run import engines
+from nonsingular.experiments.run import chunk, engines
+from nonsingular.experiments.run.rates import with_rates
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.networks import VGGSpec
-from nonsingular.papers.li2018 import fig1, fig2, fig5, fig6, fig7, fig9
+from nonsingular.papers.li2018 import drawings, fig1, fig2, fig5, fig6, fig7, fig9
+from nonsingular.papers.li2018.comparing import ROUGHNESS
 from nonsingular.papers.li2018.fig9 import random_walk
 from nonsingular.training import Store
 from nonsingular.training.store import load_checkpoint
@@ -42,11 +43,12 @@ def rough(values, noise, reached=1.0):
     rng = np.random.default_rng(0)
     names = list(values)
     level = np.array([values[n] for n in names])[:, None]
-    measures = ("nonconvex", "total_variation", "excess_variation", "sharpness", "test_error")
+    measures = (*ROUGHNESS, "elongation", "sharpness", "test_error")
     end = [reached.get(n, 1.0) if isinstance(reached, dict) else reached for n in names]
     accuracy = np.broadcast_to(np.stack([np.full(len(names), 0.1), end], axis=1)[:, None], (len(names), RUNS, 2)).copy()
     return xr.Dataset(
         {m: (("network", "run"), level + noise * rng.normal(size=(len(names), RUNS))) for m in measures}
+        | {"guidance": (("network", "run"), -level + noise * rng.normal(size=(len(names), RUNS)))}
         | {"train_accuracy": (("network", "run", "epoch"), accuracy)},
         {"network": names, "run": np.arange(RUNS), "epoch": [0, 1]},
         {"data": "cifar10"},
@@ -69,7 +71,7 @@ def test_claims_about_surfaces_hold_fail_and_are_in_doubt(id):
     if id.endswith("fig5"):
         opposite["test_error"] = -opposite.test_error
         # Skips: still smaller gains without, but depth adds with them.
-        for measure in ("nonconvex", "total_variation", "excess_variation"):
+        for measure in ROUGHNESS:
             opposite[measure].loc["resnet-56"] += 20
             opposite[measure].loc["resnet-110"] += 40
     only("fails", verdicts(id, opposite))
@@ -102,6 +104,7 @@ def test_the_deep_plain_network_alone_untrained_leaves_the_shallow_comparisons()
     added = found["depth-roughens-plain-nonconvex"]
     assert added.verdict == "holds"
     assert added.measured == pytest.approx((3.0 - 1.1) / np.log2(20 / 8), abs=0.02)
+    assert added.note.startswith("depths 8, 20")
     assert "plainnet-56 (11 % of the way)" in added.note
     assert found["skips-prevent-nonconvex"].verdict == "holds"
     first = judge(EXPERIMENTS["li2018/fig1"].claims[0], results, scale="laptop", data="cifar10")
@@ -112,7 +115,7 @@ def test_the_deep_plain_network_alone_untrained_leaves_the_shallow_comparisons()
 def test_a_run_that_has_not_trained_is_left_out_of_a_network_that_has():
     results = rough({"resnet-56": 1.0, "plainnet-56": 9.0}, 0.0)
     results.train_accuracy.loc["plainnet-56", 0, 1] = 0.1
-    results.total_variation.loc["plainnet-56", 0] = 1e6
+    results.excess_variation.loc["plainnet-56", 0] = 1e6
     found = judge(EXPERIMENTS["li2018/fig1"].claims[1], results, scale="laptop", data="cifar10")
     assert found.measured == pytest.approx(8.0)
 
@@ -231,8 +234,7 @@ def test_looks_are_held_against_the_whole_hessian():
 
 def test_pieces_of_the_images_have_their_mean():
     inputs, labels = torch.randn(300, 3, 2, 2), torch.zeros(300)
-    task = types.SimpleNamespace(train_inputs=inputs, train_labels=labels)
-    pieces = fig7._pieces(types.SimpleNamespace(settings={"images": None}), task)
+    pieces = fig7.pieces([(inputs, labels)])
     assert [len(y) for _, y in pieces] == [150, 150]
     assert torch.equal(torch.cat([x for x, _ in pieces]), inputs)
 
@@ -280,7 +282,7 @@ def results(tmp_path_factory):
         (fig7, {"map": 3, "products": 3}),
         (fig9, {"training": {}}),
     ):
-        folder = tmp_path_factory.mktemp("run")
+        folder = tmp_path_factory.mktemp("run") / module.__name__.rpartition(".")[2]
         spec = tiny(module, **settings)
         if module in (fig2, fig9):
             small = tuple(
@@ -310,32 +312,67 @@ def test_results_have_every_run_and_figures_are_drawn_from_them(results, id):
 
 def test_a_second_run_takes_up_what_the_first_left(results, monkeypatch):
     spec, folder, data = results["li2018/fig5"]
-    monkeypatch.setattr(engines, "train", lambda *_: pytest.fail("a finished network is trained again"))
+    monkeypatch.setattr(chunk, "train", lambda *_: pytest.fail("a finished network is trained again"))
     again = fig5.EXPERIMENTS[0].run(spec, Workspace(folder))
     xr.testing.assert_identical(again, data.assign_coords(network=[str(n) for n in data.network.values]))
 
 
-def test_a_stopped_training_goes_on(tmp_path):
-    spec = tiny(fig1, runs=1)
-    whole = fig1.EXPERIMENTS[0].run(spec, Workspace(tmp_path / "whole"))
+class Stop:
+    """Progress that is interrupted after so many units of the stretch of work with this unit."""
 
-    class Stop:
-        steps = 0
+    def __init__(self, unit, after):
+        self.unit, self.left, self.current = unit, after, ""
 
-        def start(self, *_):
-            pass
+    def start(self, name, total, unit="net-steps"):
+        self.current = unit
 
-        def advance(self, steps=1):
-            Stop.steps += steps
-            if Stop.steps == 8:  # in the third epoch of the first network
+    def advance(self, steps=1):
+        if self.current == self.unit:
+            self.left -= steps
+            if self.left <= 0:
                 raise KeyboardInterrupt
 
-    workspace = Workspace(tmp_path / "parts", progress=Stop(), checkpoint_seconds=0.0)
-    with pytest.raises(KeyboardInterrupt):
-        fig1.EXPERIMENTS[0].run(spec, workspace)
-    kept = load_checkpoint(tmp_path / "parts" / "training" / "checkpoints" / "0.pt")
-    assert kept["epoch"] == 2
-    xr.testing.assert_identical(fig1.EXPERIMENTS[0].run(spec, Workspace(tmp_path / "parts")), whole)
+
+@pytest.mark.usefixtures("quick_start")
+def test_stopped_training_and_stopped_surfaces_go_on_here_and_elsewhere(tmp_path, monkeypatch):
+    """Stopped in the third epoch, and again in the second surface; finished by another process: as if in one go."""
+    spec = tiny(fig1, runs=1, grid=3)
+    whole = fig1.FIGURE.run(spec, Workspace(tmp_path / "whole" / "fig1"))
+    folder = tmp_path / "parts" / "fig1"
+    for unit, after in (("net-steps", 8), ("points", 14)):
+        with pytest.raises(KeyboardInterrupt):
+            fig1.FIGURE.run(spec, Workspace(folder, progress=Stop(unit, after), checkpoint_seconds=0.0))
+        kept = load_checkpoint(folder / "training" / "checkpoints" / "0.pt")
+        assert kept["epoch"] == (2 if unit == "net-steps" else 3)
+    state = load_checkpoint(folder / "checkpoints" / "plainnet-14-0.pt")
+    assert (state["points"], list(state["files"])) == (4, ["surface.npz"])
+    monkeypatch.setattr(engines, "open_engine", lambda _: engines.devices(["cpu"]))
+    monkeypatch.setattr(chunk, "train", lambda *_: pytest.fail("a finished network is trained again"))
+    xr.testing.assert_identical(fig1.FIGURE.run(spec, Workspace(folder, checkpoint_seconds=0.0)), whole)
+
+
+def test_figures_of_the_same_networks_train_them_once(results, monkeypatch):
+    spec, folder, data = results["li2018/fig9"]
+    monkeypatch.setattr(chunk, "train", lambda *_: pytest.fail("a finished network is trained again"))
+    beside = folder.parent / "fig2"
+    other = dataclasses.replace(spec, experiment="li2018/fig2", settings={**spec.settings, "grid": 9})
+    lines = fig2.FIGURE.run(other, Workspace(beside))
+    xr.testing.assert_identical(lines.train_loss.drop_attrs(), data.train_loss.drop_attrs())
+    assert not (beside / "training").exists()
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        fig2.FIGURE.run(dataclasses.replace(other, seed=5), Workspace(folder.parent / "another"))
+
+
+def test_rates_are_those_with_the_lowest_training_loss(tmp_path):
+    spec = tiny(fig1, runs=1, rates={"tried": [1e-4, 0.05, 1e12], "epochs": 2})
+    chosen, found = with_rates(spec, Workspace(tmp_path))
+    assert found.tried_loss.dims == ("network", "rate")
+    assert np.isinf(found.tried_loss.sel(rate=1e12)).all()
+    assert found.learning_rate.values.tolist() == [0.05, 0.05]
+    assert chosen.settings["training"] == {m.name: {"learning_rate": 0.05} for m in spec.networks}
+    assert with_rates(tiny(fig1), Workspace(tmp_path))[1].sizes == {}
+    later = Workspace(tmp_path / "more runs", experiment_folder=tmp_path)
+    xr.testing.assert_identical(with_rates(dataclasses.replace(spec, seed=7), later)[1], found)
 
 
 @pytest.mark.parametrize("id", EXPERIMENTS)
@@ -348,7 +385,7 @@ def test_scales_grow_and_other_data_sets_are_taken(id):
 
 
 def test_the_protocol_is_the_papers():
-    spec = fig5.specs("paper")
+    spec = fig5.FIGURE.specs("paper")
     protocol = spec.training
     assert (protocol.optimiser, protocol.momentum, protocol.nesterov, protocol.weight_decay) == ("sgd", 0.9, True, 5e-4)
     assert (protocol.epochs, protocol.batch, protocol.learning_rate) == (300, 128, 0.1)
@@ -356,7 +393,8 @@ def test_the_protocol_is_the_papers():
     rates = {m.name: spec.of_member(n).training.learning_rate for n, m in enumerate(spec.networks)}
     slow = {"plainnet-56": 0.01, "plainnet-110": 0.01}
     assert rates == dict.fromkeys(("resnet-20", "plainnet-20", "resnet-56", "resnet-110"), 0.1) | slow
-    wide = {m.name: m.network.build((3, 32, 32), 10, 0) for m in fig6.specs("paper").networks if m.name.endswith("k4")}
+    widest = [m for m in fig6.FIGURE.specs("paper").networks if m.name.endswith("k4")]
+    wide = {m.name: m.network.build((3, 32, 32), 10, 0) for m in widest}
     for network in wide.values():
         assert network.layers[0].conv.out_channels == network.layers[1].conv.out_channels == 64
     projections = [n for n, m in wide["resnet-k4"].shortcuts.named_modules() if isinstance(m, torch.nn.Conv2d)]
@@ -374,10 +412,12 @@ def test_titles_tell_the_depths_that_there_are(id, results):
     drawn = results["li2018/fig5"][2]
     if id != "li2018/fig5":
         drawn = drawn.isel(network=slice(2, 4))
+    if id == "li2018/fig6":
+        drawn = drawn.assign_coords(network=["resnet-k2", "plainnet-k2"])
     for figure in EXPERIMENTS[id].draw(drawn).values():
         title = figure.get_suptitle()
         assert {"li2018/fig1": "ResNet-14 with", "li2018/fig5": "ResNet-8 and ResNet-14 with",
-                "li2018/fig6": "Wide-ResNet-14:"}[id] in title  # fmt: skip
+                "li2018/fig6": "Wide-ResNet-14,"}[id] in title  # fmt: skip
 
 
 def test_what_has_not_trained_is_marked_in_figures(results):
@@ -393,7 +433,7 @@ def test_what_has_not_trained_is_marked_in_figures(results):
 
 def test_live_figures_can_be_turned(results):
     pytest.importorskip("plotly")
-    figures = fig9.live(results["li2018/fig9"][2])
+    figures = drawings.each_path(results["li2018/fig9"][2])
     assert len(figures) == 4
     for figure in figures.values():
         assert {trace.type for trace in figure.data} == {"surface", "scatter3d"}

@@ -41,12 +41,17 @@ def write(folder: Path, results: xr.Dataset) -> None:
         folder: the experiment's.
         results: as ``described``; attributes are texts, numbers, or lists of them.
     """
+    write_whole(folder / FILE, encode(results))
+
+
+def encode(results: xr.Dataset) -> bytes:
+    """The bytes of the file: equal data, equal bytes."""
     stored = {name: _narrowed(array) for name, array in results.variables.items()}
     narrowed = results.copy().assign({n: a for n, a in stored.items() if n in results.data_vars})
     narrowed = narrowed.assign_coords({n: a for n, a in stored.items() if n in results.coords})
     narrowed.attrs = dict(_plain(results.attrs))
     content = narrowed.to_netcdf(engine="scipy", format="NETCDF3_64BIT")
-    write_whole(folder / FILE, gzip.compress(bytes(content), mtime=0))  # equal data, equal bytes
+    return gzip.compress(bytes(content), mtime=0)
 
 
 def read(folder: Path) -> xr.Dataset:
@@ -59,11 +64,15 @@ def read(folder: Path) -> xr.Dataset:
     if not path.exists():
         raise missing(folder)
     try:
-        content = io.BytesIO(gzip.decompress(path.read_bytes()))
-        with xr.open_dataset(content, engine="scipy") as data:
-            return _widened(data.load())
+        return decode(path.read_bytes())
     except Exception as error:
         raise InputError(f"{path} is not readable as measured data: {error}") from error
+
+
+def decode(content: bytes) -> xr.Dataset:
+    """The results that ``encode`` was given."""
+    with xr.open_dataset(io.BytesIO(gzip.decompress(content)), engine="scipy") as data:
+        return _widened(data.load())
 
 
 def missing(folder: Path) -> InputError:

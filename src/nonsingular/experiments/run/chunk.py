@@ -5,18 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nonsingular.data import Task
+from nonsingular.data import DataSpec, Task
+from nonsingular.experiments.run import engines
 from nonsingular.experiments.run.instruments import INSTRUMENTS, Snapshot
+from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import LAST, Spec
 from nonsingular.networks import build
 from nonsingular.training import Trainer
-from nonsingular.training.store import decode, encode
+from nonsingular.training.store import decode, encode, save_checkpoint
 
 Measured = Mapping[str, Float[np.ndarray, "row ..."]]
 """Variable name -> its value for every row; NaN for rows that have diverged."""
@@ -28,21 +33,6 @@ class Row:
 
     network: int
     run: int
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch of a chunk's training that was computed elsewhere.
-
-    Attributes:
-        measured: epoch -> what was measured after it.
-        checkpoint: the bytes of a checkpoint at the stretch's end.
-        finished: whether it was the last stretch.
-    """
-
-    measured: Mapping[int, Measured]
-    checkpoint: bytes
-    finished: bool
 
 
 def train(
@@ -99,25 +89,74 @@ def _is_finished(trainer: Trainer, spec: Spec) -> bool:
     return spec.training is not None and trainer.epoch == spec.training.epochs
 
 
-def train_segment(
-    rows: Sequence[Row], spec: Spec, task: Task, device: str, begun: bytes | None, seconds: float
-) -> Segment:
-    """Train from a checkpoint until ``seconds`` are over and an epoch is complete: a task for another process.
+@dataclass(frozen=True)
+class Chunk:
+    """Rows that are trained in one vectorised program: a job for an engine.
 
-    It depends on its arguments alone, and leaves nothing behind: a stretch that was lost with its machine is computed
-    again from the same arguments.
+    Attributes:
+        rows: of networks of equal structure.
+        checkpoint: file of its checkpoint.
+        spec: by which the rows are trained.
+        steps: training steps of an epoch of all rows.
+        prepare: data -> the task; not sent elsewhere, where the task comes along.
     """
-    assert spec.training is not None
-    began = time.monotonic()
-    measured: dict[int, Measured] = {}
-    state = None if begun is None else decode(begun)
-    weights: Weights = list((state or {}).get("weights", []))
-    for trainer, values in train(rows, spec, task, torch.device(device), state):
-        keep_weights(weights, trainer, spec)
-        measured[trainer.epoch] = values
-        if trainer.epoch and time.monotonic() - began > seconds:
-            break
-    return Segment(measured, encode(checkpoint(trainer, spec, weights)), _is_finished(trainer, spec))
+
+    rows: Sequence[Row]
+    checkpoint: Path
+    spec: Spec
+    steps: int
+    prepare: Callable[[DataSpec], Task]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "prepare"}
+
+    @property
+    def task(self) -> Task:
+        """What it is trained on."""
+        assert self.spec.data is not None
+        return self.prepare(self.spec.data)
+
+    @property
+    def size(self) -> int:
+        """Training steps of all rows."""
+        assert self.spec.training is not None
+        return self.spec.training.epochs * self.steps
+
+    def done(self, state: Mapping[str, Any]) -> int:
+        """Training steps that a checkpoint has behind it."""
+        return int(state["epoch"]) * self.steps
+
+    def is_finished(self, state: Mapping[str, Any]) -> bool:
+        """Whether a checkpoint is that of the last epoch."""
+        return self.spec.training is not None and state["epoch"] == self.spec.training.epochs
+
+    def here(self, workspace: Workspace, state: dict[str, Any] | None, deliver: engines.Deliver) -> None:
+        """Train in this process."""
+        weights: Weights = list((state or {}).get("weights", []))
+        step = partial(workspace.progress.advance, len(self.rows))
+        saved = time.monotonic()
+        for trainer, measured in train(self.rows, self.spec, self.task, workspace.device, state, step):
+            keep_weights(weights, trainer, self.spec)
+            deliver(self, trainer.epoch, measured)
+            due = trainer.epoch and time.monotonic() - saved > workspace.checkpoint_seconds
+            if due or _is_finished(trainer, self.spec):
+                save_checkpoint(self.checkpoint, checkpoint(trainer, self.spec, weights))
+                saved = time.monotonic()
+
+    def stretch(self, task: Task, device: str, begun: bytes | None, seconds: float) -> engines.Segment:
+        """Train from a checkpoint until ``seconds`` are over and an epoch is complete."""
+        began = time.monotonic()
+        measured: dict[int, Measured] = {}
+        state = None if begun is None else decode(begun)
+        weights: Weights = list((state or {}).get("weights", []))
+        for trainer, values in train(self.rows, self.spec, task, torch.device(device), state):
+            keep_weights(weights, trainer, self.spec)
+            measured[trainer.epoch] = values
+            if trainer.epoch and time.monotonic() - began > seconds:
+                break
+        units = self.steps * sum(epoch > 0 for epoch in measured)
+        kept = encode(checkpoint(trainer, self.spec, weights))
+        return engines.Segment(measured, kept, _is_finished(trainer, self.spec), units)
 
 
 def _measure(trainer: Trainer, spec: Spec) -> Measured:

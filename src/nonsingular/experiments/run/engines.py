@@ -1,8 +1,8 @@
-"""Where the chunks of a study are computed: in this process, on several devices of this machine, or on a Ray cluster.
+"""Where jobs are done: in this process, on several devices of this machine, or on a Ray cluster.
 
-The process that was called alone writes to the store and the checkpoints. The others are sent stretches of training
-that depend on nothing but what they are sent, so a stretch that is lost with its machine is computed again, and
-nothing is done twice that was delivered.
+A job is a chunk of a study to be trained, or a trained network to be measured. The process that was called alone writes
+to the store and the checkpoints. The others are sent stretches of work that depend on nothing but what they are sent,
+so a stretch that is lost with its machine is computed again, and nothing is done twice that was delivered.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -25,71 +23,79 @@ import torch
 
 from nonsingular.data import DataSpec, Task
 from nonsingular.errors import InputError, MissingExtra
-from nonsingular.experiments.run.chunk import (
-    Measured,
-    Row,
-    Segment,
-    Weights,
-    checkpoint,
-    keep_weights,
-    train,
-    train_segment,
-)
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.files import write_whole
 from nonsingular.networks import OwnNetwork
-from nonsingular.training.store import load_checkpoint, save_checkpoint
+from nonsingular.training.store import load_checkpoint
 
 ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
-class Job:
-    """A chunk to be trained.
+class Segment:
+    """A stretch of a job's work that was done elsewhere.
 
     Attributes:
-        rows: its runs.
-        checkpoint: file of what its training goes on from.
-        spec: by which its rows are trained.
-        steps: training steps of an epoch of all its rows.
-        prepare: data -> the task.
+        measured: epoch -> what was measured after it.
+        checkpoint: the bytes of a checkpoint at the stretch's end.
+        finished: whether it was the last stretch.
+        units: how much of the job's ``size`` it was.
     """
 
-    rows: Sequence[Row]
-    checkpoint: Path
-    spec: Spec
-    steps: int
-    prepare: Callable[[DataSpec], Task]
+    measured: Mapping[int, Any]
+    checkpoint: bytes
+    finished: bool
+    units: int
+
+
+class Job(Protocol):
+    """Work that can be stopped at a checkpoint and go on from there, here or elsewhere."""
+
+    @property
+    def spec(self) -> Spec:
+        """Of the study."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """Its file."""
 
     @property
     def task(self) -> Task:
-        """What it is trained on."""
-        assert self.spec.data is not None
-        return self.prepare(self.spec.data)
+        """What is worked on; a job that is sent elsewhere comes without."""
 
     @property
-    def epochs(self) -> int:
-        """Of its training."""
-        assert self.spec.training is not None
-        return self.spec.training.epochs
+    def size(self) -> int:
+        """All of its work, in the units of the progress."""
+
+    def done(self, state: Mapping[str, Any]) -> int:
+        """How much of it a checkpoint has behind it."""
+
+    def is_finished(self, state: Mapping[str, Any]) -> bool:
+        """Whether a checkpoint is the last."""
+
+    def here(self, workspace: Workspace, state: dict[str, Any] | None, deliver: Deliver) -> None:
+        """Do it all in this process, from a checkpoint on, with its own checkpoints kept."""
+
+    def stretch(self, task: Task, device: str, begun: bytes | None, seconds: float) -> Segment:
+        """Work from a checkpoint on until ``seconds`` are over; a function of its arguments alone."""
 
 
-Deliver = Callable[[Job, int, Measured], None]
+Deliver = Callable[[Any, int, Any], None]
 """Called with a job, an epoch and what was measured after it."""
 
 
 class Engine(Protocol):
-    """Something that trains jobs.
+    """Something that does jobs.
 
     Attributes:
-        workers: how many jobs it can train at the same time.
+        workers: how many jobs it can do at the same time.
     """
 
     workers: int
 
     def run(self, jobs: Sequence[Job], workspace: Workspace, deliver: Deliver) -> None:
-        """Train what is not finished of the jobs, from their checkpoints on."""
+        """Do what is not finished of the jobs, from their checkpoints on."""
 
 
 @contextmanager
@@ -122,18 +128,8 @@ class InProcess:
         """As ``Engine.run``."""
         for job in jobs:
             state = _begin(job, workspace)
-            if state is not None and state["epoch"] == job.epochs:
-                continue
-            weights: Weights = list((state or {}).get("weights", []))
-            step = partial(workspace.progress.advance, len(job.rows))
-            saved = time.monotonic()
-            for trainer, measured in train(job.rows, job.spec, job.task, workspace.device, state, step):
-                keep_weights(weights, trainer, job.spec)
-                deliver(job, trainer.epoch, measured)
-                due = trainer.epoch and time.monotonic() - saved > workspace.checkpoint_seconds
-                if due or trainer.epoch == job.epochs:
-                    save_checkpoint(job.checkpoint, checkpoint(trainer, job.spec, weights))
-                    saved = time.monotonic()
+            if state is None or not job.is_finished(state):
+                job.here(workspace, state, deliver)
 
 
 class Elsewhere:
@@ -141,7 +137,7 @@ class Elsewhere:
 
     Args:
         workers: stretches computed at the same time.
-        submit: (rows, spec, checkpoint, seconds) -> a handle of a stretch that is being computed.
+        submit: (job, task, checkpoint, seconds) -> a handle of a stretch that is being computed.
         first: handles -> one that is done.
         result: its stretch.
     """
@@ -149,7 +145,7 @@ class Elsewhere:
     def __init__(
         self,
         workers: int,
-        submit: Callable[[Sequence[Row], Spec, Task, bytes | None, float], Any],
+        submit: Callable[[Job, Task, bytes | None, float], Any],
         first: Callable[[Sequence[Any]], Any],
         result: Callable[[Any], Segment],
     ) -> None:
@@ -160,20 +156,20 @@ class Elsewhere:
         waiting: list[tuple[Job, bytes | None]] = []
         for job in jobs:
             state = _begin(job, workspace)
-            if state is None or state["epoch"] < job.epochs:
+            if state is None or not job.is_finished(state):
                 waiting.append((job, None if state is None else job.checkpoint.read_bytes()))
         running: dict[Any, Job] = {}
         while waiting or running:
             while waiting and len(running) < self.workers:
                 job, begun = waiting.pop(0)
-                running[self._submit(job.rows, job.spec, job.task, begun, workspace.checkpoint_seconds)] = job
+                running[self._submit(job, job.task, begun, workspace.checkpoint_seconds)] = job
             done = self._first(list(running))
             job = running.pop(done)
             segment = self._result(done)
             for epoch, measured in segment.measured.items():
                 deliver(job, epoch, measured)
             write_whole(job.checkpoint, segment.checkpoint)
-            workspace.progress.advance(job.steps * sum(epoch > 0 for epoch in segment.measured))
+            workspace.progress.advance(segment.units)
             if not segment.finished:
                 waiting.insert(0, (job, segment.checkpoint))
 
@@ -186,7 +182,7 @@ def _begin(job: Job, workspace: Workspace) -> dict[str, Any] | None:
         warnings.warn(f"{error}; they are started again now", stacklevel=2)
         return None
     if state is not None:
-        workspace.progress.advance(job.steps * state["epoch"])
+        workspace.progress.advance(job.done(state))
     return state
 
 
@@ -199,9 +195,9 @@ def devices(names: Sequence[str]) -> Iterator[Engine]:
     free = list(names)
     used: dict[futures.Future[Segment], str] = {}
 
-    def submit(rows: Sequence[Row], spec: Spec, task: Task, begun: bytes | None, seconds: float) -> Any:
+    def submit(job: Job, task: Task, begun: bytes | None, seconds: float) -> Any:
         device = free.pop()
-        future = pool.submit(train_segment, rows, spec, task, device, begun, seconds)
+        future = pool.submit(job.stretch, task, device, begun, seconds)
         used[future] = device
         return future
 
@@ -249,16 +245,16 @@ def _ray_engine(device: torch.device) -> Engine:
     shared: dict[DataSpec | None, Any] = {}  # a task is sent to the cluster once
 
     @ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=int(kind == "GPU"))
-    def stretch(rows: Sequence[Row], spec: Spec, task: Task, begun: bytes | None, seconds: float) -> Segment:
+    def stretch(job: Job, task: Task, begun: bytes | None, seconds: float) -> Segment:
         torch.set_num_threads(1)
-        return train_segment(rows, spec, task, device.type, begun, seconds)
+        return job.stretch(task, device.type, begun, seconds)
 
-    def submit(rows: Sequence[Row], spec: Spec, task: Task, begun: bytes | None, seconds: float) -> Any:
-        if spec.data not in shared:
-            shared[spec.data] = ray.put(task)
-            for module in _users_modules(spec):  # workers cannot import them: they are sent along
+    def submit(job: Job, task: Task, begun: bytes | None, seconds: float) -> Any:
+        if job.spec.data not in shared:
+            shared[job.spec.data] = ray.put(task)
+            for module in _users_modules(job.spec):  # workers cannot import them: they are sent along
                 ray.cloudpickle.register_pickle_by_value(module)
-        return stretch.remote(rows, spec, shared[spec.data], begun, seconds)
+        return stretch.remote(job, shared[job.spec.data], begun, seconds)
 
     def first(handles: Sequence[Any]) -> Any:
         return ray.wait(list(handles), num_returns=1)[0][0]

@@ -20,7 +20,7 @@ from nonsingular.data import DataSpec, Task, prepare
 from nonsingular.errors import InputError
 from nonsingular.experiments.run import engines
 from nonsingular.experiments.run.archive import described
-from nonsingular.experiments.run.chunk import Measured, Row
+from nonsingular.experiments.run.chunk import Chunk, Measured, Row
 from nonsingular.experiments.run.instruments import INSTRUMENTS
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
@@ -56,21 +56,19 @@ def run_study(spec: Spec, workspace: Workspace) -> xr.Dataset:
     with engines.open_engine(workspace) as engine:
         chunks = _chunks(spec, task, spec.training, workspace, engine.workers)
         jobs = [_job(rows, _checkpoint(workspace, k), spec, task, prepared) for k, rows in enumerate(chunks)]
-        workspace.progress.start(spec.experiment, sum(job.epochs * job.steps for job in jobs))
+        workspace.progress.start(spec.experiment, sum(job.size for job in jobs))
 
-        def deliver(job: engines.Job, epoch: int, measured: Measured) -> None:
+        def deliver(job: Chunk, epoch: int, measured: Measured) -> None:
             _write(store, spec, job.rows, epoch, measured)
 
         engine.run(jobs, workspace, deliver)
     return store.read()
 
 
-def _job(
-    rows: Sequence[Row], checkpoint: Path, spec: Spec, task: Task, prepared: Callable[[DataSpec], Task]
-) -> engines.Job:
+def _job(rows: Sequence[Row], checkpoint: Path, spec: Spec, task: Task, prepared: Callable[[DataSpec], Task]) -> Chunk:
     own = spec.of_member(rows[0].network)
     assert own.training is not None
-    return engines.Job(rows, checkpoint, own, len(rows) * own.training.steps(len(task.train_labels)), prepared)
+    return Chunk(rows, checkpoint, own, len(rows) * own.training.steps(len(task.train_labels)), prepared)
 
 
 def kept_weights(workspace: Workspace) -> dict[Row, list[dict[str, Tensor]]]:
@@ -82,6 +80,20 @@ def kept_weights(workspace: Workspace) -> dict[Row, list[dict[str, Tensor]]]:
         for place, row in enumerate(rows):
             kept[row] = [epoch[place] for epoch in state["weights"]]
     return kept
+
+
+def finished_training(spec: Spec, folder: Path) -> bool:
+    """Whether a folder holds the whole study of this spec, with the weights that it keeps."""
+    try:
+        with xr.open_zarr(folder / "results.zarr", consolidated=False) as data:
+            if data.attrs.get("digest") != spec.digest:
+                return False
+        states = [load_checkpoint(path) for path in (folder / "checkpoints").glob("*.pt")]
+    except (OSError, ValueError, InputError):
+        return False  # somebody else's, or damaged: none of ours
+    chunks = _plan(Workspace(folder)) or []
+    epochs = spec.training.epochs if spec.training else 0
+    return len(states) == len(chunks) > 0 and all(state and state["epoch"] == epochs for state in states)
 
 
 def _checkpoint(workspace: Workspace, number: int) -> Path:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,81 +11,68 @@ import torch.nn.functional as F
 import xarray as xr
 
 from nonsingular import landscape
-from nonsingular.data import Task
-from nonsingular.experiments.claims import Claim, Effect, NotMeasured, Region, mean
-from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.fit import HALFWAY
-from nonsingular.experiments.run.chunk import Row
+from nonsingular.experiments.claims import Effect, NotMeasured, mean
+from nonsingular.experiments.figure import Figure
+from nonsingular.experiments.run.trained import Trained
 from nonsingular.experiments.run.workspace import Workspace
-from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.experiments.scales import Scales, Size
+from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.verbs import claim
 from nonsingular.landscape.roughness import second_differences
 from nonsingular.networks import DenseSpec
-from nonsingular.papers.li2018 import surfaces
-from nonsingular.papers.li2018.surfaces import Size
-from nonsingular.papers.li2018.trained import Trained
-from nonsingular.plots import landscape as plots
+from nonsingular.papers.li2018 import drawings, surfaces
+from nonsingular.papers.li2018.comparing import of_trained, over_trained, without_skips
 from nonsingular.training import Member
-from nonsingular.training.store import load_checkpoint, save_checkpoint
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-SIZES = {
-    "smoke": (Size(2, 2, 5, 40), 3, 6, 8, 4, DenseSpec(10, growth=2, width=4)),
-    "laptop": (Size(3, 30, 13, 64), 7, 20, 20, 8, DenseSpec(22, growth=6, width=8)),
-    "overnight": (Size(3, 15, 25, 256), 13, 20, 20, 8, DenseSpec(22, growth=6, width=8)),
-    "paper": (Size(5, 300, 51, None), 26, 40, 56, 16, DenseSpec(100)),
-}
-"""Scale -> size, points of the map along each axis (every second of the surface's), products of the Hessian at each,
-layers and channels of the ResNet, the DenseNet."""
 NEAR = 0.01
 """Negative eigenvalues below this share of the positive ones are extremely small (section 6)."""
 FEW = 25
 """Products for which linearising the gradient anew at every point takes longer than it saves."""
 PIECE = 256
 """Most images that go through a network at once."""
-MAPS = ("smallest", "largest", "residual", "ratio")
+LABELS = {
+    "near_convex": "points with negligible negative eigenvalues (%)",
+    "bends": "ratio of extreme eigenvalues where the surface looks non-convex, less that elsewhere",
+    "hessian_smallest": "smallest eigenvalue of the Hessian (nats)",
+    "hessian_largest": "largest eigenvalue of the Hessian (nats)",
+    "hessian_residual": "bound on their distance from eigenvalues (nats)",
+    "hessian_ratio": "smallest / largest eigenvalue, in magnitude",
+    "curvature_x": "along the first direction",
+    "curvature_y": "along the second direction",
+}
 
 
-def specs(scale: str, data: str | None = None) -> Spec:
-    """ResNet-56 with and without skips, and a DenseNet; fewer layers below the paper's scale, so that they train."""
-    size, points, products, layers, width, dense = at_scale(SIZES, scale)
-    networks = (*surfaces.pair(layers, width), Member(f"densenet-{dense.layers}", dense))
-    spec = surfaces.make_spec("li2018/fig7", scale, size, networks, data)
-    return replace(spec, settings={**spec.settings, "map": points, "products": products})
+def study(size: Size) -> Spec:
+    """A ResNet with and without skips, and a DenseNet."""
+    dense = Member(f"densenet-{size.dense.layers}", size.dense)
+    return surfaces.study(
+        size, *surfaces.pair(size.layers, size.width), dense, map=size.map, products=size.products
+    )  # fmt: skip
 
 
 def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     """Train every network, evaluate its surface, and the Hessian's extreme eigenvalues over it."""
-    points = spec.settings["grid"] ** 2 + spec.settings["map"] ** 2
-    return surfaces.run(spec, workspace, _measured, points)
+    return surfaces.run_around(spec, workspace, measured, spec.settings["grid"] ** 2 + spec.settings["map"] ** 2)
 
 
-def _measured(spec: Spec, workspace: Workspace, task: Task, row: Row, trained: Trained) -> xr.Dataset:
+def measured(networks: Sequence[Trained], folder: Path, on_points: Callable[[int], None]) -> xr.Dataset:
     """One network's surface, and the map of eigenvalues at every second of its points."""
-    surface = surfaces.measured(spec, workspace, task, row, trained)
-    path = workspace.folder / "checkpoints" / f"{spec.networks[row.network].name}-{row.run}-map.pt"
-    kept = load_checkpoint(path)
-    if kept is None:
-        x, y = surfaces.directions(spec, row, trained)
-        found = landscape.convexity(
-            trained.network, F.cross_entropy, _pieces(spec, task), x, y, grid=spec.settings["map"],
-            steps=spec.settings["products"], linearise=spec.settings["products"] > FEW,
-            on_points=workspace.progress.advance,
-        )  # fmt: skip
-        kept = {name: torch.from_numpy(found[name].values) for name in MAPS}
-        save_checkpoint(path, kept)
-    else:
-        workspace.progress.advance(spec.settings["map"] ** 2)
-    maps = {f"hessian_{name}": (("curvature_y", "curvature_x"), kept[name].numpy()) for name in MAPS}
-    axis = np.linspace(-1, 1, spec.settings["map"])
-    found = surface.assign(maps).assign_coords(curvature_x=axis, curvature_y=axis)
+    (trained,) = networks
+    surface = surfaces.measured(networks, folder, on_points)
+    settings = trained.spec.settings
+    found = landscape.convexity(
+        trained.network, F.cross_entropy, pieces(surfaces.on_images(trained)), *surfaces.directions(trained),
+        grid=settings["map"], steps=settings["products"], linearise=settings["products"] > FEW,
+        keep=folder / "map.npz", on_points=on_points,
+    )  # fmt: skip
+    found = found.rename({"x": "curvature_x", "y": "curvature_y"} | {name: f"hessian_{name}" for name in found})
+    found = surface.assign(found.variables)
     return found.assign(near_convex=near_convex(found), bends=bends(found))
 
 
-def _pieces(spec: Spec, task: Task) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """The images of the surface, in pieces of a size that divides them, so that their mean is that of all."""
-    inputs, labels = surfaces.on_images(spec, task)[0]
+def pieces(batches: list[tuple[torch.Tensor, torch.Tensor]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """One batch in pieces of a size that divides it, so that their mean is that of all."""
+    ((inputs, labels),) = batches
     size = max(k for k in range(1, min(PIECE, len(labels)) + 1) if len(labels) % k == 0)
     return list(zip(inputs.split(size), labels.split(size), strict=True))
 
@@ -115,82 +101,62 @@ def bends(found: xr.Dataset) -> float:
     return float(ratio[~looks].mean() - ratio[looks].mean())
 
 
-def draw(results: xr.Dataset) -> Mapping[str, Figure]:
-    """The first run's surfaces and maps, and how much of each map is nearly convex."""
-    title = plots.caption("Extreme eigenvalues of the Hessian over the surface", results)
-    first = plots.panels(results.isel(run=slice(1)))
-    shares = {"near_convex": "nearly convex points (%)", "bends": "ratio where it looks non-convex\nminus where convex"}
-    return {
-        "contours": plots.contours(*first, title),
-        "convexity": plots.ratios(*first, title),
-        "share": plots.roughness(results, shares, title),
-    }
-
-
-def _dense(results: xr.Dataset) -> Effect:
-    names = [str(n) for n in results.network.values if str(n).startswith("densenet")]
-    if not names:
-        raise NotMeasured("no DenseNet is among the results")
-    return mean(*surfaces.of_trained(results, "near_convex", names[0]), note=names[0], within=(0, 100))
-
-
-def _bends(results: xr.Dataset) -> Effect:
-    names = [str(n) for n in results.network.values if surfaces.came(results, str(n)) > HALFWAY]
-    lost = surfaces.left_out(results, *KINDS)
-    if not names:
-        raise NotMeasured(f"no network has trained; {lost}")
-    found = np.concatenate(surfaces.of_trained(results, "bends", *names))
+def _bends(results: xr.Dataset, names: list[str]) -> Effect:
+    found = np.mean(of_trained(results, "bends", *names), axis=0)  # networks of one run share its seed
     if not np.isfinite(found).any():
         raise NotMeasured("every surface looks convex at all points of its map, or at none")
-    return mean(found, note=lost)
+    return mean(found)
 
 
-KINDS = (*surfaces.KINDS, "densenet")
-SOURCE = "li2018 figure 7, section 6 (published paper)"
-CLAIMS = (
-    Claim(
-        "li2018/fig7/looks-tell",
-        SOURCE,
-        "Where a surface looks convex, the Hessian's negative eigenvalues are less significant than where it does not "
-        "(mean |smallest / largest|, where it looks non-convex minus where it looks convex; trained networks).",
-        _bends,
-        Region(low=0.0),
-    ),
-    Claim(
-        "li2018/fig7/densenet-near-convex",
-        SOURCE,
-        "Over a large region of DenseNet's surface the negative eigenvalues stay below 1 % of the positive ones (share "
-        "of the map; half of it counts as large here).",
-        _dense,
-        Region(low=50.0),
-        "%",
-    ),
-    Claim(
-        "li2018/fig7/skips-convex",
-        SOURCE,
-        "Without skip connections less of the surface is nearly convex (share of the map where negative eigenvalues "
-        "are below 1 % of the positive ones: without minus with).",
-        lambda r: surfaces.rougher_without(r, "near_convex"),
-        Region(high=0.0),
-        "percentage points",
-    ),
-)
+def _dense(results: xr.Dataset, names: list[str]) -> Effect:
+    dense = [n for n in map(str, results.network.values) if n.startswith("densenet")]
+    if not dense:
+        raise NotMeasured("no DenseNet is among the results")
+    return mean(*of_trained(results, "near_convex", dense[0]), note=dense[0], within=(0, 100))
 
-EXPERIMENTS = (
-    Experiment(
-        "li2018/fig7",
-        "Extreme eigenvalues of the Hessian over the loss surface",
-        specs,
-        run,
-        draw,
-        CLAIMS,
-        differs=(
-            *surfaces.DIFFERS,
-            "The slides at hand do not have this figure; its claims are the published paper's. Its DenseNet-121 is one "
-            "of 100 layers without bottlenecks here.",
-            "Eigenvalues are Lanczos' after as many products as the settings say: the ratio is of numbers inside the "
-            "spectrum, and the results hold a bound on their distance from eigenvalues.",
+
+FIGURE = Figure(
+    "li2018/fig7",
+    "Extreme eigenvalues of the Hessian over the loss surface",
+    source="li2018 figure 7, section 6 (published paper)",
+    sizes=Scales(
+        runs=(2, 3, 3, 5), epochs=(2, 30, 15, 300), layers=(8, 20, 20, 56), width=(4, 8, 8, 16),
+        dense=(DenseSpec(10, growth=2, width=4), *(DenseSpec(22, growth=6, width=8),) * 2, DenseSpec(100)),
+        grid=(5, 13, 25, 51), map=(3, 7, 13, 26), products=(6, 20, 20, 40),
+        images=(40, 64, 256, None), pixels=(None, 16, 16, None),
+    ),
+    study=study,
+    run=run,
+    draw={"contours": drawings.contours_of_first, "convexity": drawings.convexity, "share": drawings.shares},
+    claims=(
+        claim(
+            "looks-tell",
+            "Where a surface looks convex, the Hessian's negative eigenvalues are less significant than elsewhere",
+            over_trained(
+                _bends, "mean |smallest / largest|, where it looks non-convex minus where it looks convex; all "
+                "networks that trained",
+            ) > 0,
         ),
-        labels=surfaces.STORED,
+        claim(
+            "densenet-near-convex",
+            "Over a large region of DenseNet's surface the negative eigenvalues stay extremely small",
+            over_trained(_dense, "share of the map where they are below 1 % of the positive ones; half of it counts as "
+                         "large here", "%") > 50,
+        ),
+        claim(
+            "skips-convex", "Without skip connections less of the surface is nearly convex",
+            without_skips("near_convex") < 0,
+        ),
     ),
-)
+    differs=(
+        *surfaces.DIFFERS,
+        "The slides at hand do not have this figure; its claims are the published paper's. Its DenseNet-121 is one "
+        "of 100 layers without bottlenecks here.",
+        "Eigenvalues are Lanczos' after as many products as the settings say: the ratio is of numbers inside the "
+        "spectrum, and the results hold a bound on their distance from eigenvalues.",
+        "At overnight scale images are 16 x 16 pixels, the networks have 20 and 22 layers.",
+    ),
+    labels=surfaces.STORED | LABELS,
+)  # fmt: skip
+
+EXPERIMENTS = (FIGURE,)

@@ -2,100 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch.nn.functional as F
 import xarray as xr
 
 from nonsingular import landscape
-from nonsingular.data import Task, prepare
-from nonsingular.experiments.claims import POSITIVE, Claim, Effect, Region, difference, mean
-from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.run.chunk import Row
+from nonsingular.experiments.claims import Effect, mean
+from nonsingular.experiments.figure import Figure
+from nonsingular.experiments.quantities import Quantity
+from nonsingular.experiments.run.trained import Trained, run_trained
 from nonsingular.experiments.run.workspace import Workspace
-from nonsingular.experiments.spec import Spec, at_scale
-from nonsingular.networks import VGGSpec
-from nonsingular.papers.li2018.surfaces import STORED, of, on_images
-from nonsingular.papers.li2018.trained import INSTRUMENTS, Trained, images, train, training
-from nonsingular.plots import landscape as plots
-from nonsingular.plots import landscape_interactive as interactive
-from nonsingular.training import Member
+from nonsingular.experiments.scales import Scales
+from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.verbs import Measure, average, claim, more
+from nonsingular.papers.li2018 import drawings, surfaces, vgg9
+from nonsingular.papers.li2018.comparing import of
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-SIZES = {
-    "smoke": (2, 4, 9, 60, VGGSpec(9, width=4, batch_norm=True), (50, 150)),
-    "laptop": (10, 16, 21, 256, VGGSpec(9, width=16, batch_norm=True), (100, 1000)),
-    "overnight": (3, 30, 31, 1000, VGGSpec(9, width=16, batch_norm=True), (128, 8192)),
-    "paper": (5, 300, 51, None, VGGSpec(9, batch_norm=True), (128, 8192)),
-}
-"""Scale -> runs, epochs, grid points along an axis, images of the surface, network, small and large batch."""
-DECAYS = (0.0, 5e-4)
 LATE = 0.5
 """The last half of the path is late."""
-
-
-def random_walk(points: int) -> float:
-    """Share of variance that the first two principal components hold of a random walk in many dimensions.
-
-    The centred Gram matrix of its positions is the pseudo-inverse of a path graph's Laplacian, whose eigenvalues are
-    4 sin^2(pi k / 2 n) (Antognini and Sohl-Dickstein 2018): 76 % of a long walk.
-
-    Args:
-        points: positions of the walk, 3 at least.
-    """
-    variances = 1 / np.sin(np.pi * np.arange(1, points) / (2 * points)) ** 2
-    return float(variances[:2].sum() / variances.sum())
-
-
 RANDOM = 2 / np.pi
 """Mean absolute cosine of a step of random direction in the plane and the gradient."""
-
-
-def specs(scale: str, data: str | None = None) -> Spec:
-    """VGG-9 with a small and a large batch, without and with weight decay."""
-    runs, epochs, grid, count, network, batches = at_scale(SIZES, scale)
-    protocols = {
-        f"{size}-batch" + ("-decay" if decay else ""): {"batch": batch, "weight_decay": decay, "learning_rate": 0.1}
-        for size, batch in zip(("small", "large"), batches, strict=True)
-        for decay in DECAYS
-    }
-    dataset = images(data, scale)
-    return Spec(
-        "li2018/fig9", scale, runs=runs, data=dataset,
-        networks=tuple(Member(name, network) for name in protocols), training=training(scale, epochs, dataset.name),
-        instruments=INSTRUMENTS, settings={"grid": grid, "images": count, "training": protocols},
-    )  # fmt: skip
+LABELS = {
+    "path_x": "path along the first component",
+    "path_y": "path along the second component",
+    "explained": "share of the variance",
+    "in_plane": "share of the variance in the plane",
+    "crossing": "cosine of step and gradient, in magnitude",
+    "late_crossing": "cosine of step and gradient late in training, in magnitude",
+    "interpolation_error": "error of interpolated points / range of the loss",
+}
 
 
 def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     """Train, find the plane of each path, and evaluate the loss over it."""
-    assert spec.data is not None
-    task = prepare(spec.data, workspace.data_dir)
-    found = train(spec, workspace, task, every_epoch=True)
-    workspace.progress.start(f"{spec.experiment}: planes", len(found) * spec.settings["grid"] ** 2, "points")
-    parts = [[_measured(spec, workspace, task, Row(n, r), found[Row(n, r)]) for r in range(spec.runs)]
-             for n in range(len(spec.networks))]  # fmt: skip
-    results = xr.combine_nested(parts, ["network", "run"], combine_attrs="drop_conflicts")
-    return (
-        results.transpose("network", "run", ...)
-        .assign_coords(network=[m.name for m in spec.networks], run=np.arange(spec.runs) + spec.seed)
-        .assign_attrs(data=spec.data.name, scaling=spec.data.scaling, scale=spec.scale)
-    )
+    return surfaces.marked(run_trained(spec, workspace, measured, spec.settings["grid"] ** 2))
 
 
-def _measured(spec: Spec, workspace: Workspace, task: Task, row: Row, trained: Trained) -> xr.Dataset:
-    name = spec.networks[row.network].name
+def measured(networks: Sequence[Trained], folder: Path, on_points: Callable[[int], None]) -> xr.Dataset:
+    """One path, the loss over its plane, and how steeply it crosses the isocurves."""
+    (trained,) = networks
     plane = landscape.trajectory(
-        trained.network, F.cross_entropy, on_images(spec, task), trained.states, grid=spec.settings["grid"],
-        keep=workspace.folder / "checkpoints" / f"{name}-{row.run}-plane.npz", on_points=workspace.progress.advance,
+        trained.network, F.cross_entropy, surfaces.on_images(trained), trained.states,
+        grid=trained.spec.settings["grid"], keep=folder / "plane.npz", on_points=on_points,
     )  # fmt: skip
-    decay = spec.of_member(row.network).training.weight_decay  # type: ignore[union-attr]
     angles = crossing(plane)
-    late = slice(int(LATE * len(angles)), None)
+    late = angles[int(LATE * len(angles)) :]
     return xr.Dataset(
         {
             # Each plane has axes of its own: they are variables here, the dimensions are numbers of grid points.
@@ -106,13 +60,10 @@ def _measured(spec: Spec, workspace: Workspace, task: Task, row: Row, trained: T
             "path_y": ("epoch", plane.path_y.values),
             "explained": ("direction", plane.explained.values),
             "crossing": ("step", angles),
-            "late_crossing": float(np.nanmean(angles[late])) if np.isfinite(angles[late]).any() else np.nan,
+            "late_crossing": float(np.nanmean(late)) if np.isfinite(late).any() else np.nan,
             "in_plane": float(plane.explained.sum()),
-            "weight_decay": decay,
             "interpolation_error": plane.attrs["interpolation_error"],
-            **{variable: ("epoch", values) for variable, values in trained.measured.items()},
         },
-        coords={"epoch": np.arange(len(trained.states))},
         attrs={k: plane.attrs[k] for k in ("samples", "total_samples", "how")},
     )
 
@@ -136,100 +87,88 @@ def crossing(plane: xr.Dataset) -> np.ndarray:
         return np.where(lengths > 0, np.abs((step * slope).sum(1)) / lengths, np.nan)
 
 
-def planes(results: xr.Dataset) -> tuple[list[xr.Dataset], list[str]]:
-    """The first run's planes, as ``landscape.trajectory`` gives them."""
-    found = []
-    for name in results.network.values:
-        one = results.sel(network=name).isel(run=0)
-        plane = xr.Dataset({"loss": (("y", "x"), one.loss.values)}, {"x": one.x.values, "y": one.y.values})
-        plane = plane.assign({k: ("checkpoint", one[k].values) for k in ("path_x", "path_y")})
-        found.append(plane.assign(explained=("direction", one.explained.values)).assign_attrs(results.attrs))
-    return found, [str(n).replace("-", " ").replace("decay", "weight decay") for n in results.network.values]
+def random_walk(points: int) -> float:
+    """Share of variance that the first two principal components hold of a random walk in many dimensions.
+
+    The centred Gram matrix of its positions is the pseudo-inverse of a path graph's Laplacian, whose eigenvalues are
+    4 sin^2(pi k / 2 n) (Antognini and Sohl-Dickstein 2018): 76 % of a long walk.
+
+    Args:
+        points: positions of the walk, 3 at least.
+    """
+    variances = 1 / np.sin(np.pi * np.arange(1, points) / (2 * points)) ** 2
+    return float(variances[:2].sum() / variances.sum())
 
 
-def draw(results: xr.Dataset) -> Mapping[str, Figure]:
-    """Paths over their planes, how steeply they cross isocurves, and how much of them the planes hold."""
-    title = plots.caption("VGG-9: paths of SGD in their own planes", results)
-    return {
-        "paths": plots.trajectories(*planes(results), title, columns=2),
-        "crossing": plots.crossing(results, title),
-    }
+def beyond_a_walk(network: str) -> Measure:
+    """How much more of a path's variance two directions hold than of a random walk's."""
+
+    def effect(results: xr.Dataset) -> Effect:
+        share, walk = 100 * of(results, "in_plane", network), 100 * random_walk(results.sizes["epoch"])
+        note = f"path {float(share.mean()):.1f} %, random walk of {results.sizes['epoch']} points {walk:.1f} %"
+        return mean(share - walk, within=(-walk, 100 - walk), note=note)
+
+    words = f"{network.replace('-', ' ')}: their share minus that of a random walk with as many points"
+    return Measure(effect, words, "percentage points", (network,))
 
 
-def live(results: xr.Dataset) -> Mapping[str, Any]:
-    """The planes to turn with the mouse, with the paths on them."""
-    return {name: interactive.surface(plane, name) for plane, name in zip(*planes(results), strict=True)}
-
-
-def _beyond_a_walk(results: xr.Dataset, name: str) -> Effect:
-    share, walk = 100 * of(results, "in_plane", name), 100 * random_walk(results.sizes["epoch"])
-    note = f"path {float(share.mean()):.1f} %, random walk of {results.sizes['epoch']} points {walk:.1f} %"
-    return mean(share - walk, within=(-walk, 100 - walk), note=note)
-
-
-def _late(results: xr.Dataset, first: str, second: str) -> Effect:
-    return difference(of(results, "late_crossing", first), of(results, "late_crossing", second), within=(-1, 1))
-
-
-CLAIMS = (
-    *(
-        Claim(
-            f"li2018/fig9/two-directions-{name}",
-            "li2018 section 7.2",
-            "Paths lie in few dimensions: two directions hold more of their variance than of a random walk with as "
-            f"many points ({name.replace('-', ' ')}; path minus walk).",
-            lambda r, name=name: _beyond_a_walk(r, name),  # type: ignore[misc]
-            POSITIVE,
-            "percentage points",
-            expected="40 to 90 % in two directions",
-        )
-        for name in ("small-batch", "small-batch-decay", "large-batch", "large-batch-decay")
-    ),
-    *(
-        Claim(
-            f"li2018/fig9/decay-crosses-isocurves-{size}",
-            "li2018 slides on the optimizer, figure 9",
-            "With weight decay the path crosses the isocurves late in training more than without "
-            f"({size} batch; mean absolute cosine between step and gradient in the last half: with minus without).",
-            lambda r, size=size: _late(r, f"{size}-batch-decay", f"{size}-batch"),  # type: ignore[misc]
-            Region(low=0.0),
-            "cosine",
-        )
-        for size in ("small", "large")
-    ),
-    *(
-        Claim(
-            f"li2018/fig9/along-isocurves-{size}",
-            "li2018 slides on the optimizer, figure 9",
-            "Without weight decay the path runs along the isocurves late in training, more than a step of random "
-            f"direction ({size} batch; mean absolute cosine between step and gradient in the last half).",
-            lambda r, size=size: mean(of(r, "late_crossing", f"{size}-batch"), within=(0, 1)),  # type: ignore[misc]
-            Region(high=RANDOM),
-            "cosine",
-            ours=True,
-        )
-        for size in ("small", "large")
-    ),
-)
-
-DIFFERS = (
-    "The paper says that 40 to 90 % of the variance lies in two directions. A random walk has 76 % there: paths "
-    "are held against a walk of as many points.",
-    "The slides say that without weight decay paths often run in parallel with isocurves; what counts as that, a mean "
-    "absolute cosine below the 0.64 of random directions, is ours.",
-    "Components are those of all parameters, normalisation's included; running statistics stay those of the end.",
-)
-
-EXPERIMENTS = (
-    Experiment(
-        "li2018/fig9", "Optimiser paths on the first two PCA directions", specs, run, draw, CLAIMS, live,
-        differs=DIFFERS,
-        labels=STORED | {
-            "path_x": "path along the first component", "path_y": "path along the second component",
-            "explained": "share of the variance", "in_plane": "share of the variance in the plane",
-            "crossing": "cosine of step and gradient, in magnitude",
-            "late_crossing": "cosine of step and gradient late in training, in magnitude",
-            "interpolation_error": "error of interpolated points / range of the loss",
-        },
-    ),
+LATE_CROSSING = Quantity(
+    lambda results, network: xr.DataArray(of(results, "late_crossing", network), dims="run"),
+    "mean absolute cosine between step and gradient in the last half", "cosine", (0, 1),
 )  # fmt: skip
+"""How steeply a path crosses isocurves late in training."""
+
+FIGURE = Figure(
+    "li2018/fig9",
+    "Optimiser paths on the first two PCA directions",
+    source="li2018 slides, the effect of the optimizer; figure 9",
+    sizes=Scales(
+        runs=(2, 10, 5, 5), epochs=(4, 16, 60, 300), network=vgg9.NETWORKS, batches=vgg9.BATCHES,
+        grid=(9, 21, 31, 51), images=(60, 256, 1000, None), pixels=(None, 16, 16, None),
+    ),
+    study=vgg9.study,
+    run=run,
+    draw={"paths": drawings.paths, "crossing": drawings.crossing},
+    interactive=drawings.each_path,
+    claims=(
+        *(
+            claim(
+                f"two-directions-{name}", "Paths lie in few dimensions: two directions hold much of their variance",
+                beyond_a_walk(name) > 0, source="li2018 section 7.2", expected="40 to 90 % in two directions",
+            )
+            for name in vgg9.PROTOCOLS
+        ),
+        *(
+            claim(
+                f"decay-crosses-isocurves-{size}",
+                "With weight decay the path crosses the isocurves late in training more than without",
+                more(LATE_CROSSING, f"{size}-batch-decay", f"{size}-batch") > 0,
+            )
+            for size in ("small", "large")
+        ),
+        *(
+            claim(
+                f"along-isocurves-{size}",
+                "Without weight decay the path runs along the isocurves late in training, more than a step of random "
+                "direction",
+                average(LATE_CROSSING, f"{size}-batch") < RANDOM,
+                ours=True,
+            )
+            for size in ("small", "large")
+        ),
+    ),
+    differs=(
+        "The paper says that 40 to 90 % of the variance lies in two directions. A random walk has 76 % there: paths "
+        "are held against a walk of as many points.",
+        "The slides say that without weight decay paths often run in parallel with isocurves; what counts as that, a "
+        "mean absolute cosine below the 0.64 of random directions, is ours.",
+        "Directions are the first two principal components of all checkpoints minus the last, each of length one: this "
+        "is how the normalised PCA directions of the slides are read. They are of all parameters, normalisation's "
+        "included; the authors' code leaves those out. Running statistics stay those of the end.",
+        "Both batch sizes train at rate 0.1, as in the names of the authors' files.",
+        "At overnight scale images are 16 x 16 pixels, VGG-9 has 16 channels in its first stage and trains 60 epochs.",
+    ),
+    labels=surfaces.STORED | LABELS,
+)  # fmt: skip
+
+EXPERIMENTS = (FIGURE,)

@@ -8,9 +8,6 @@ reaches what is below whole, and what comes through F is added. Without the skip
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -19,40 +16,32 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nonsingular.data import prepare
-from nonsingular.experiments.claims import Claim, Effect, Region, exactly, mean
+from nonsingular.experiments.claims import Effect, exactly
 from nonsingular.experiments.effects import ROUNDING, require
-from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.figure import Figure
+from nonsingular.experiments.quantities import Quantity
 from nonsingular.experiments.run.workspace import Workspace
-from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.experiments.scales import Scales, Size
+from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.verbs import Measure, average, claim
 from nonsingular.networks import Residual, build, plainnet, resnet
-from nonsingular.papers.li2018 import trained
+from nonsingular.papers.li2018.protocol import images
 from nonsingular.plots.depth import backward_identity
 from nonsingular.training import Member
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-LAYERS = {"smoke": 20, "laptop": 56, "paper": 110}
-WIDTH = {"smoke": 4, "laptop": 8, "paper": 16}
-RUNS = {"smoke": 2, "laptop": 5, "paper": 10}
-SAMPLES = 64
 PARTS = ("whole", "through_skip", "through_block")
 
 
-def specs(scale: str) -> Spec:
-    """ResNet-56 (110 at the paper's scale), pre-activation, so that a block is h = F(x) + x; and without skips."""
-    layers, width = at_scale(LAYERS, scale), at_scale(WIDTH, scale)
+def study(size: Size) -> Spec:
+    """A ResNet in the order of pre-activation, so that a block is h = F(x) + x; and without skips."""
     return Spec(
-        "li2018/gradient",
-        scale,
-        runs=at_scale(RUNS, scale),
-        data=trained.images(None, scale),
+        size.experiment, size.scale, runs=size.runs, data=images(None, size.scale),
         networks=(
-            Member("resnet", resnet(layers, width=width, order="pre")),
-            Member("plainnet", plainnet(layers, width=width, order="pre")),
+            Member("resnet", resnet(size.layers, width=size.width, order="pre")),
+            Member("plainnet", plainnet(size.layers, width=size.width, order="pre")),
         ),
-        settings={"samples": SAMPLES},
-    )
+        settings={"samples": 64},
+    )  # fmt: skip
 
 
 def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
@@ -126,67 +115,59 @@ def _through(block: list[torch.nn.Module], x: Tensor, shortcut: torch.nn.Module 
     return block[-1](y, None if shortcut is None else shortcut(x))
 
 
-def _gap(network: str) -> object:
+def gap(network: str) -> Measure:
+    """The largest relative distance of the two sides of the identity over blocks and networks."""
+
     def effect(results: xr.Dataset) -> Effect:
         require(results, "gap")
         gaps = results.gap.sel(network=network)
         return exactly(float(gaps.max()), f"{gaps.sizes['block']} blocks, {gaps.sizes['run']} networks")
 
-    return effect
+    return Measure(effect, "largest relative distance from autograd's gradient", "", (network,))
 
 
-def _kept(network: str) -> object:
-    """log10 of the gradient's norm at the first block over that at the last."""
-
-    def effect(results: xr.Dataset) -> Effect:
-        require(results, "whole")
-        log = xr.apply_ufunc(np.log10, results.whole.sel(network=network))
-        return mean(abs(log.isel(block=0) - log.isel(block=-1)))
-
-    return effect
+def _change(results: xr.Dataset, network: str) -> xr.DataArray:
+    require(results, "whole")
+    log = xr.apply_ufunc(np.log10, results.whole.sel(network=network))
+    return abs(log.isel(block=0) - log.isel(block=-1))
 
 
-SOURCE = "Li et al. 2018 (slides), why residual connections make networks trainable"
-OURS = 'ours: a number for the slides\' "carried to the next module untouched"'
-CLAIMS = (
-    Claim("li2018/gradient/identity", SOURCE,
-          "dL/dx = dL/dh (dF/dx + I) at every block (largest relative distance from autograd's gradient).",
-          _gap("resnet"), Region(high=ROUNDING)),  # type: ignore[arg-type]
-    Claim("li2018/gradient/without", SOURCE,
-          "Without the skip only dL/dh dF/dx is left (largest relative distance).",
-          _gap("plainnet"), Region(high=ROUNDING)),  # type: ignore[arg-type]
-    Claim("li2018/gradient/kept", OURS,
-          "So gradients reach the first block of the ResNet within a factor of ten of the last one's (|log10 ratio|).",
-          _kept("resnet"), Region(high=1.0), "log10"),  # type: ignore[arg-type]
-    Claim("li2018/gradient/not-kept", OURS,
-          "In the PlainNet they do not (|log10 ratio| above 1).",
-          _kept("plainnet"), Region(low=1.0), "log10"),  # type: ignore[arg-type]
+CHANGE = Quantity(
+    _change,
+    "|log10 of the gradient's norm at the first block over that at the last|",
+    "log10",
+    (0, np.inf),
+    before=True,
+)
+
+FIGURE = Figure(
+    "li2018/gradient",
+    "The backward identity of a residual block, layer by layer",
+    source='li2018 slides, residual connections "stabilize" gradients',
+    sizes=Scales(runs=(2, 5, 10), layers=(20, 56, 110), width=(4, 8, 16)),
+    study=study,
+    run=run,
+    draw={"gradient": backward_identity},
+    claims=(
+        claim("identity", "dL/dx = dL/dh (dF/dx + I) at every block", gap("resnet") < ROUNDING),
+        claim("without", "Without the skip only dL/dh dF/dx is left", gap("plainnet") < ROUNDING),
+        claim(
+            "kept", "So gradients reach the first block of the ResNet within a factor of ten of the last one's",
+            average(CHANGE, "resnet") < 1, ours=True,
+        ),
+        claim("not-kept", "In the PlainNet they do not", average(CHANGE, "plainnet") > 1, ours=True),
+    ),
+    differs=(
+        'The slides give the identity, and say that the gradient is "carried to the next module untouched"; by how '
+        "much it changes from the last block to the first is ours to measure, and the factor of ten is ours.",
+    ),
+    labels={
+        "whole": "norm of the loss's gradient by a block's input (nats)",
+        "through_skip": "norm of its part through the skip (nats)",
+        "through_block": "norm of its part through the block (nats)",
+        "gap": "distance of both parts' sum from the whole / its norm",
+        "block": "block, from the inputs on",
+    },
 )  # fmt: skip
 
-
-def draw(results: xr.Dataset) -> Mapping[str, Figure]:
-    """Norms of the gradient and of its two parts by block."""
-    return {"gradient": backward_identity(results)}
-
-
-EXPERIMENTS = (
-    Experiment(
-        "li2018/gradient",
-        "The backward identity of a residual block, layer by layer",
-        specs,
-        run,
-        draw,
-        CLAIMS,
-        differs=(
-            "The slides give the identity; by how much gradients change from the last block to the first is ours to "
-            "measure, and the factor of ten is ours.",
-        ),
-        labels={
-            "whole": "norm of the loss's gradient by a block's input (nats)",
-            "through_skip": "norm of its part through the skip (nats)",
-            "through_block": "norm of its part through the block (nats)",
-            "gap": "distance of both parts' sum from the whole / its norm",
-            "block": "block, from the inputs on",
-        },
-    ),
-)
+EXPERIMENTS = (FIGURE,)

@@ -14,14 +14,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nonsingular.data import DataSpec
+from nonsingular.experiments.scales import Scales, Size
+from nonsingular.experiments.spec import LAST, Spec
 from nonsingular.networks import ResidualSpec, plainnet, resnet
 from nonsingular.training import Member, TrainingSpec
 
-LAYERS = {"smoke": 29, "laptop": 164, "overnight": 164, "paper": 164}
-WIDTH = {"smoke": 4, "laptop": 8, "overnight": 8, "paper": 16}
-RUNS = {"smoke": 2, "laptop": 3, "overnight": 5, "paper": 5}
-EPOCHS = {"smoke": 2, "laptop": 40, "overnight": 10, "paper": 200}
-SIZE = {"smoke": 8, "laptop": 8, "overnight": 8, "paper": None}
+SIZES = Scales(
+    runs=(2, 3, 5, 5), epochs=(2, 40, 10, 200), layers=(29, 164, 164, 164), width=(4, 8, 8, 16),
+    looks=(*((0, 1, LAST),) * 3, (0, 1, 10, 50, LAST)),
+)  # fmt: skip
+"""Of tables 1 to 3 and figures 5 to 8; ``looks`` are the epochs at which representations and weights are measured."""
+PIXELS = {"smoke": 8, "laptop": 8, "overnight": 8, "paper": None}
+"""A side of the images."""
 CARDINALITY = {"smoke": 2, "laptop": 4, "overnight": 4, "paper": 8}
 """Of ResNeXt, whose groups together have twice the inner channels of the ResNet beside it (8 x 4d at a width of 16).
 
@@ -30,12 +34,49 @@ million here. Their 8 x 64d for CIFAR has eight times the inner channels, and wi
 """
 
 
-def networks(scale: str) -> tuple[Member, ...]:
+DIFFERS = (
+    "The text names networks and data sets, no blocks and no protocol. At paper scale ResNet-164 is that of He et al. "
+    "2016b (pre-activation, bottlenecks, projections where sizes change, batch normalisation, He starts; momentum, a "
+    "tenth of the learning rate in the first epoch). ResNeXt-164 is post-activation with projections (Xie et al. 2017) "
+    "and 8 x 4d, which keeps its parameters near the ResNet's; with their 8 x 64d it would have 210 million.",
+    "At paper scale a projection is part of a skip: ResNet-164 has 1.70 million parameters, PlainNet-164 1.66.",
+    "Below paper scale networks are thin and post-activation, their skips have no parameters, and images have 8 x 8 "
+    "pixels; smoke has 29 layers.",
+    "Whether a network trains is said on a scale of our own: half of the way from chance to no error.",
+    "Below paper scale networks train with Adam; with momentum PlainNet-164 diverges within a few epochs.",
+)
+
+
+def study(name: str, size: Size) -> Spec:
+    """The study behind tables 1 to 3 and figures 5 to 8: equal but for the data, so that it need be trained once.
+
+    Args:
+        name: the data set that the paper has here; ``smoke`` trains on the bundled digits.
+        size: of ``SIZES``.
+    """
+    data = images(size.data or ("digits" if size.scale == "smoke" else name), size.scale)
+    return Spec(
+        size.experiment,
+        size.scale,
+        runs=size.runs,
+        data=data,
+        networks=networks(size),
+        training=training(data, size.scale, size.epochs),
+        instruments={
+            "train_accuracy": None,
+            "test_accuracy": None,
+            "representations": size.looks,
+            "weight_quantiles": size.looks,
+        },
+    )
+
+
+def networks(size: Size) -> tuple[Member, ...]:
     """PlainNet, ResNet and ResNeXt of one depth: the first two differ in their skips alone."""
-    layers, width, groups = LAYERS[scale], WIDTH[scale], CARDINALITY[scale]
+    layers, width, groups = size.layers, size.width, CARDINALITY[size.scale]
     xie = ResidualSpec(layers, "bottleneck", width, cardinality=groups, group_width=2 * width // groups)
     he: dict[str, object] = {"block": "bottleneck", "width": width}
-    if scale == "paper":
+    if size.scale == "paper":
         xie = replace(xie, shortcut="projected")
         he |= {"order": "pre", "shortcut": "projected"}
     return (
@@ -53,7 +94,7 @@ def images(name: str, scale: str) -> DataSpec:
     train, test = {"smoke": (200, 100), "laptop": (500, 500), "overnight": (None, None), "paper": (None, None)}[scale]
     if name == "digits":
         train, test = (200, 100) if scale == "smoke" else (None, None)
-    return DataSpec(name, train, test, scaling="channels", layout="image", size=SIZE[scale])
+    return DataSpec(name, train, test, scaling="channels", layout="image", size=PIXELS[scale])
 
 
 def training(data: DataSpec, scale: str, epochs: int) -> TrainingSpec:

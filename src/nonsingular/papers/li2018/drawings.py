@@ -1,0 +1,118 @@
+"""How li2018's figures are drawn from their results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from nonsingular.papers.li2018 import surfaces
+from nonsingular.plots import landscape as plots
+from nonsingular.plots import landscape_interactive as interactive
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def _title(results: xr.Dataset) -> str:
+    """What is drawn: the networks, and the data."""
+    wide = any("-k" in str(name) for name in results.network.values)
+    layers = int(results.layers.values[0])
+    of = f"Wide-ResNet-{layers}, k times as many channels," if wide else surfaces.title(results)
+    return plots.caption(f"{of} with and without skip connections", results)
+
+
+def _first(results: xr.Dataset) -> xr.Dataset:
+    return results.isel(run=slice(1))
+
+
+def relief(results: xr.Dataset) -> Figure:
+    """The first run's surfaces in three dimensions."""
+    return plots.relief(*plots.panels(_first(results)), _title(results))
+
+
+def contours(results: xr.Dataset) -> Figure:
+    """All runs' contours, a row a network."""
+    return plots.contours(*plots.panels(results), _title(results), columns=results.sizes["run"])
+
+
+def contours_by_kind(results: xr.Dataset) -> Figure:
+    """The first run's contours, skips above."""
+    found = plots.panels(_first(results), by_kind=True)
+    return plots.contours(*found, _title(results), columns=results.sizes["network"] // 2)
+
+
+def contours_of_first(results: xr.Dataset) -> Figure:
+    """The first run's contours."""
+    return plots.contours(*plots.panels(_first(results)), _title(results))
+
+
+def roughness(results: xr.Dataset) -> Figure:
+    """Every measure of roughness, of all runs."""
+    return plots.roughness(results, surfaces.LABELS, _title(results))
+
+
+def flatness(results: xr.Dataset) -> Figure:
+    """Sharpness against test error."""
+    return plots.flatness(results, surfaces.LABELS["sharpness"], _title(results))
+
+
+def convexity(results: xr.Dataset) -> Figure:
+    """The first run's maps of the Hessian's extreme eigenvalues."""
+    title = plots.caption("Extreme eigenvalues of the Hessian over the surface", results)
+    return plots.ratios(*plots.panels(_first(results)), title)
+
+
+def shares(results: xr.Dataset) -> Figure:
+    """How much of each map is nearly convex, and how much looks tell."""
+    labels = {"near_convex": "nearly convex points (%)", "bends": "ratio where it looks non-convex\nminus where convex"}
+    return plots.roughness(results, labels, plots.caption("Extreme eigenvalues over the surface", results))
+
+
+def each_surface(results: xr.Dataset) -> Mapping[str, Any]:
+    """The first run's surfaces, to turn with the mouse."""
+    return {
+        str(name): interactive.surface(results.sel(network=name).isel(run=0), str(name))
+        for name in results.network.values
+    }
+
+
+def lines(results: xr.Dataset) -> Figure | None:
+    """The loss on the lines of all runs, if there are lines."""
+    title = plots.caption("VGG-9 between small batches (0) and large batches (1)", results)
+    return plots.lines(results, title) if "pair" in results.coords else None
+
+
+def solutions(results: xr.Dataset) -> Figure | None:
+    """Sharpness, norms and test errors of the ends of the lines."""
+    labels = {"sharpness": "rise of the loss within a\nquarter of the way (nats)", "weight_norm": "norm of the weights",
+              "test_error": "test error (%)"}  # fmt: skip
+    title = plots.caption("VGG-9 with small and large batches", results)
+    return plots.roughness(results, labels, title) if "pair" in results.coords else None
+
+
+def planes(results: xr.Dataset) -> tuple[list[xr.Dataset], list[str]]:
+    """The first run's planes of paths, as ``landscape.trajectory`` gives them, and their networks' names."""
+    found = []
+    for name in results.network.values:
+        one = results.sel(network=name).isel(run=0)
+        plane = xr.Dataset({"loss": (("y", "x"), one.loss.values)}, {"x": one.x.values, "y": one.y.values})
+        plane = plane.assign({k: ("checkpoint", one[k].values) for k in ("path_x", "path_y")})
+        found.append(plane.assign(explained=("direction", one.explained.values)).assign_attrs(results.attrs))
+    return found, [str(n).replace("-", " ").replace("decay", "weight decay") for n in results.network.values]
+
+
+def paths(results: xr.Dataset) -> Figure:
+    """The first run's paths over their planes."""
+    return plots.trajectories(*planes(results), plots.caption("VGG-9: paths of SGD in their own planes", results), 2)
+
+
+def crossing(results: xr.Dataset) -> Figure:
+    """How steeply paths cross isocurves over training."""
+    return plots.crossing(results, plots.caption("VGG-9: paths of SGD in their own planes", results))
+
+
+def each_path(results: xr.Dataset) -> Mapping[str, Any]:
+    """The planes to turn with the mouse, with the paths on them."""
+    return {name: interactive.surface(plane, name) for plane, name in zip(*planes(results), strict=True)}

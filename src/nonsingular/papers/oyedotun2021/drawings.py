@@ -1,0 +1,59 @@
+"""How oyedotun2021's figures are drawn from their results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from nonsingular.experiments.run.instruments.representations import ACTIVATION_QUANTILES, WEIGHT_QUANTILES
+from nonsingular.papers.oyedotun2021.by_depth import families
+from nonsingular.plots import depth as plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NAMES = {"plainnet": "PlainNet", "resnet": "ResNet"}
+
+
+def layers(results: xr.Dataset) -> int:
+    """Layers with weights, readout included."""
+    return int(results.sizes["layer"]) + 1
+
+
+def accuracies(results: xr.Dataset) -> Figure:
+    """Training and test accuracy at the end."""
+    return plots.accuracies(results, f"PlainNet, ResNet and ResNeXt with {layers(results)} layers at the end")
+
+
+def activations(network: str) -> Callable[[xr.Dataset], Figure]:
+    """Distribution of a network's activations by layer."""
+    return lambda r: plots.distributions(
+        r, network, ACTIVATION_QUANTILES, "activation", f"Activations of {NAMES[network]}-{layers(r)} by layer"
+    )
+
+
+def weights(network: str) -> Callable[[xr.Dataset], Figure]:
+    """Distribution of a network's weights by layer."""
+    return lambda r: plots.distributions(
+        r, network, WEIGHT_QUANTILES, "weight", f"Weights of {NAMES[network]}-{layers(r)} by layer"
+    )
+
+
+def conditioning(results: xr.Dataset) -> Figure:
+    """Condition numbers of PlainNet and ResNet by layer."""
+    return plots.conditioning(results, list(NAMES), f"Representations of {layers(results)}-layer networks")
+
+
+def over_depth(results: xr.Dataset) -> Figure:
+    """Accuracy at the end against depth, a curve a family of networks."""
+    return plots.over_depth(results, families(results), "Accuracy at the end of training by depth")
+
+
+def conditioning_of_deepest(results: xr.Dataset) -> Figure | None:
+    """Condition numbers by layer of every family's deepest network."""
+    if "sample_condition_number" not in results:
+        return None
+    names = [list(members)[-1] for members in families(results).values()]
+    return plots.conditioning(results, names, f"Representations of {layers(results)}-layer networks")
