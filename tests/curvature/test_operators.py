@@ -77,6 +77,20 @@ def test_linear_and_symmetric(seed, scale):
 test_linear_and_symmetric.H = Hessian(*case("convolutions, batch norm in train mode"))
 
 
+def test_scalar_parameters():
+    class Gain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gain, self.inner = nn.Parameter(torch.tensor(1.3)), nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.inner(x) * self.gain
+
+    model, batches = Gain().double(), [(torch.ones(4, 3, dtype=torch.float64), torch.zeros(4, 2, dtype=torch.float64))]
+    H = Hessian(model, nn.functional.mse_loss, batches)
+    torch.testing.assert_close(H @ eye(H), dense_reference(model, nn.functional.mse_loss, batches))
+
+
 @pytest.mark.parametrize("names", [["head.weight"], ["layers.1.bias", "stem.weight"]])
 def test_a_subset_of_parameters(names):
     model, loss_fn, batches = case("residual tanh")

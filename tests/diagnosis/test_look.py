@@ -261,3 +261,53 @@ def test_bert_of_transformers_with_dictionaries_and_sampled_units():
     assert {layer.name for layer in found.layers if layer.bypassed is False} == {"bert.pooler.dense", "classifier"}
     assert found.look.outputs.task == "classifier"
     assert all(layer.effective_rank <= 16 for layer in found.layers)
+
+
+def test_spectral_normalisation_is_not_moved_by_looking():
+    """In train mode every reading of the weight is an iteration."""
+    normed = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))
+    model = nn.Sequential(normed, nn.ReLU(), nn.Linear(4, 3))
+    before = copy.deepcopy(model.state_dict())
+    ns.diagnose(model, F.cross_entropy, [batch(8, 4, classes=3)], curvature=False)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_batches_of_other_lengths_are_looked_at():
+    """Time first: the samples are the second axis of the inputs, whose last batch has fewer."""
+
+    class TimeFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.out = nn.GRU(2, 3), nn.Linear(3, 4)
+
+        def forward(self, x):
+            return self.out(self.cell(x)[0][-1])
+
+    batches = [(torch.randn(4, n, 2), torch.randint(0, 4, (4,))) for n in (4, 2)]
+
+    def loss(output, target):
+        return F.cross_entropy(output, target[: len(output)])
+
+    assert ns.diagnose(TimeFirst(), loss, batches).look.samples == 8
+
+
+def test_a_first_layer_in_place_leaves_the_data_alone():
+    x, y = batch(8, 4, classes=3)
+    given = x.clone()
+    model = nn.Sequential(nn.ELU(inplace=True), nn.Linear(4, 3))
+    apart = nn.Sequential(nn.ELU(), model[1])
+    found = ns.diagnose(model, F.cross_entropy, [(x, y)])
+    assert torch.equal(x, given)
+    assert found.look.outputs.loss == pytest.approx(ns.diagnose(apart, F.cross_entropy, [(given, y)]).look.outputs.loss)
+
+
+def test_an_orthogonal_weight_may_have_a_broken_gradient():
+    """Its buffers are put back only when the gradient has been followed."""
+    model = nn.Sequential(nn.utils.parametrizations.orthogonal(nn.Linear(4, 4)), nn.Linear(4, 3))
+
+    def loss(output, target):
+        return F.cross_entropy(output, target) + (output - output.detach()).square().sum().sqrt()
+
+    found = ns.diagnose(model, loss, [batch(8, 4, classes=3)])
+    assert found.findings[0].kind == "nan-gradient"

@@ -214,3 +214,9 @@ def test_bad_input_is_one_line(plain, call, message):
     with pytest.raises(InputError, match=message) as error:
         call(plain)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("wrap", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])
+def test_parametrised_layers_are_normalised_like_others(wrap):
+    model = nn.Sequential(wrap(nn.Linear(4, 5)), nn.ReLU(), nn.Linear(5, 5), nn.BatchNorm1d(5), nn.Linear(5, 3))
+    assert treatments.insert_normalisation(model).layers == ("0",)

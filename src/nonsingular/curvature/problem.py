@@ -105,7 +105,7 @@ class Problem:
         lead = vector.shape[:-1]
         tensors = []
         for part, p in zip(vector.split([p.numel() for p in self.params], dim=-1), self.params, strict=True):
-            tensor = part.reshape(*lead, *p.shape)
+            tensor = part.reshape((*lead, *p.shape))
             if not lead and tensor.stride() != p.stride():
                 # Recordings hold for one memory order, to the stride.
                 tensor = torch.empty_strided(p.shape, p.stride(), dtype=p.dtype, device=p.device).copy_(tensor)

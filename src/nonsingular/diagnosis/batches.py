@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +16,12 @@ from torch.nn.parameter import UninitializedParameter
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from nonsingular.data import load
+from nonsingular.diagnosis.untouched import untouched
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch, first_line, is_out_of_memory, out_of_memory
 from nonsingular.objective.data import read
 from nonsingular.objective.losses import Evaluated, said
+from nonsingular.objective.trees import fresh, tensors
 
 LossFn = Callable[..., Tensor]
 BROADCAST = "Using a target size"  # how PyTorch's warning of it begins
@@ -52,6 +55,20 @@ class Problem:
     def _evaluated(self) -> Evaluated:
         return Evaluated(self.model, self.loss_fn, self.form)
 
+    @cached_property
+    def _writes_data(self) -> bool:
+        """Whether the model writes over its inputs (a first layer in place), as a pass over two samples shows."""
+        first = self.batches[0]
+        own = (first if indivisible(first) else first.split(2)[0]).map(fresh)
+        before = [t._version for t in tensors(own.whole)]
+        with untouched(self.model), suppress(*FAILURES), torch.no_grad():
+            self._evaluated(own)
+        return [t._version for t in tensors(own.whole)] != before
+
+    def _own(self, batch: Batch) -> Batch:
+        """The batch for one pass, which must leave the data as they are."""
+        return batch.map(fresh) if self._writes_data else batch
+
     def output(self, batch: Batch) -> Any:
         """What the model returns.
 
@@ -59,7 +76,7 @@ class Problem:
             InputError: the model fails on it.
         """
         try:
-            return self._evaluated.output(batch)
+            return self._evaluated.output(self._own(batch))
         except FAILURES as error:
             if is_out_of_memory(error):
                 raise out_of_memory(batch) from error
@@ -88,7 +105,7 @@ class Problem:
 
         hook = self.model.register_forward_hook(returned)
         try:
-            loss = self._scalar(lambda: self._evaluated(batch), "the loss")
+            loss = self._scalar(lambda: self._evaluated(self._own(batch)), "the loss")
         finally:
             hook.remove()
         return (seen[-1] if seen else None), loss

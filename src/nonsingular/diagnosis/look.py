@@ -83,7 +83,9 @@ def look(
                     break
     for seen in list(watch.watched.values())[-1:]:
         seen.after.samples = 0  # what a readout's activation makes of it is nobody's input
-    layers = _waiting([_layer(seen, passes, budget) for seen in watch.watched.values()])
+    with untouched(model):
+        model.eval()  # reading a weight under spectral normalisation moves its buffers in train mode
+        layers = _waiting([_layer(seen, passes, budget) for seen in watch.watched.values()])
     norm, rank = _inputs(task, budget)
     return Look(
         layers=layers,
@@ -256,7 +258,7 @@ def _inputs(task: Problem, budget: Budget) -> tuple[float, float]:
         return math.nan, math.nan
     size = first[0][0].numel()
     picked = evenly(size, 4 * budget.units)
-    tensors = [tree_leaves(b.inputs)[0] for b in task.batches]
+    tensors = [t for b in task.batches if (t := tree_leaves(b.inputs)[0]).shape[1:] == first[0].shape[1:]]
     rows = torch.cat([t.flatten(1)[:, picked.to(t.device)].float().cpu() for t in tensors if t.ndim > 1])
     if not rows.numel():
         return math.nan, math.nan

@@ -342,7 +342,11 @@ def _weight(module: nn.Module) -> Tensor | None:
 
 def _normalised_next(model: nn.Module, name: str) -> bool:
     """Whether the module after this one, in the order of definition, is a normalisation."""
-    leaves = [(n, m) for n, m in model.named_modules() if not list(m.children())]
+    leaves = [
+        (n, m)
+        for n, m in model.named_modules()
+        if "parametrizations" not in n.split(".") and {k for k, _ in m.named_children()} <= {"parametrizations"}
+    ]
     index = [n for n, _ in leaves].index(name)
     return index + 1 < len(leaves) and is_normalisation(leaves[index + 1][1])
 

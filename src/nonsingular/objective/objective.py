@@ -22,7 +22,7 @@ from nonsingular.objective.finite import first_not_finite
 from nonsingular.objective.losses import Evaluated, Metric, cross_entropy_fits, said
 from nonsingular.objective.models import MODES, evaluating, own_copies, precision, refuse_unusable, unwrap
 from nonsingular.objective.reach import Reached
-from nonsingular.objective.trees import tensors
+from nonsingular.objective.trees import fresh, tensors
 from nonsingular.objective.weights import NAMES, SINGLE, Rule, determine, rules, trying
 
 State = Mapping[str, Tensor]
@@ -144,7 +144,7 @@ class Objective:
         return value.reshape(()) if isinstance(value, Tensor) and value.numel() == 1 else value
 
     def _evaluate(self, state: State, batch: Batch, *what: Any) -> Any:
-        batch = batch.map(_fresh) if self._writes_data else batch
+        batch = batch.map(fresh) if self._writes_data else batch
         with self.evaluating(batch):
             return functional_call(self._evaluated, self._named(state), (batch, *what), tie_weights=False)
 
@@ -402,12 +402,12 @@ class Objective:
     def _first(self, batch: Batch, originals: Sequence[nn.Module]) -> Any:
         where = "the first batch" if batch.index == 0 else f"batch {batch.index}"
         buffers = {n: b.clone() for n, b in self.buffers.items()}
-        fresh = batch.map(_fresh)
-        before = [t._version for t in (*buffers.values(), *tensors(fresh.whole))]
+        own = batch.map(fresh)
+        before = [t._version for t in (*buffers.values(), *tensors(own.whole))]
         reached = Reached(originals)
         try:
             with reached:
-                value = self.loss({**self.parameters, **buffers}, fresh)
+                value = self.loss({**self.parameters, **buffers}, own)
         except FAILURES as error:
             if isinstance(error, InputError):
                 raise
@@ -427,7 +427,7 @@ class Objective:
                 "model"
             )
         self._written |= {n for n, b, v in zip(buffers, buffers.values(), before, strict=False) if b._version != v}
-        self._writes_data |= [t._version for t in tensors(fresh.whole)] != before[len(buffers) :]
+        self._writes_data |= [t._version for t in tensors(own.whole)] != before[len(buffers) :]
         return value
 
     def _usable(self, value: Any, batch: Batch) -> Tensor | None:
@@ -518,12 +518,6 @@ def _refuse_options(
         )
     if samples is not None and samples < 1:
         raise InputError(f"samples must be at least 1, got {samples}")
-
-
-def _fresh(tensor: Tensor) -> Tensor:
-    """A copy for a model or a loss that writes into its data."""
-    own = tensor.detach().clone()
-    return own.requires_grad_() if tensor.requires_grad else own
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:

@@ -103,3 +103,9 @@ def _joined(first: Tensor, second: Tensor) -> Tensor:
     if len(differ) > 1:
         raise NotAlike
     return torch.cat([first, second], differ[0] if differ else 0)
+
+
+def fresh(tensor: Tensor) -> Tensor:
+    """A copy for a model or a loss that writes into its data."""
+    own = tensor.detach().clone()
+    return own.requires_grad_() if tensor.requires_grad else own

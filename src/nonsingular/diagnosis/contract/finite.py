@@ -35,12 +35,12 @@ def not_finite(task: Problem, batch: Batch | None) -> dict[str, Statistic]:
     anomaly = torch.autograd.set_detect_anomaly(True, check_nan=False)  # keeps the line of every operation
     with untouched(task.model), as_training(task.model), torch.enable_grad(), anomaly, trace:
         _, loss = task.run(batch, trace.enter_loss)
-    op = _first(trace)
-    if op is not None and not _finite(loss):
-        return {"nan-loss": _made(op, loss), "nan-gradient": nothing}
-    if not _finite(loss):
-        return {"nan-loss": nothing, "nan-gradient": nothing}  # an overflow of the network's own signal
-    return {"nan-loss": nothing, "nan-gradient": _gradient(task, loss, trace)}
+        op = _first(trace)
+        if op is not None and not _finite(loss):
+            return {"nan-loss": _made(op, loss), "nan-gradient": nothing}
+        if not _finite(loss):
+            return {"nan-loss": nothing, "nan-gradient": nothing}  # an overflow of the network's own signal
+        return {"nan-loss": nothing, "nan-gradient": _gradient(task, loss, trace)}
 
 
 def _finite(x: Any) -> bool:
