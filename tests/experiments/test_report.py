@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import xarray as xr
@@ -30,13 +31,14 @@ def opened(browser, report, **options):
     errors, requests = [], []
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda e: errors.append(str(e)))
-    page.on("request", lambda r: requests.append(r.url) if not r.url.startswith("data:") else None)
+    page.on("request", lambda r: requests.append(r.url) if not r.url.startswith(("data:", "blob:")) else None)
     page.goto(report.as_uri())
     return page, errors, requests
 
 
 def drawn(page):
-    """Whether every picture has been decoded and every interval has a size."""
+    """Whether every picture has been unpacked and decoded and every interval has a size."""
+    page.wait_for_function("[...document.images].every(i => i.complete && i.naturalWidth)")
     return page.evaluate(
         """() => [...document.images].every(i => i.complete && i.naturalWidth > 0)
                 && [...document.querySelectorAll('svg.strip')].every(s => s.getBoundingClientRect().width > 50)"""
@@ -62,13 +64,28 @@ def test_every_figure_of_one_experiment_is_drawn_offline(browser, figure_s5):
     page, errors, requests = opened(browser, figure_s5.report)
     assert page.locator("figure img").count() == len(list((figure_s5.folder / "figures").glob("*.svg"))) > 0
     assert drawn(page)
-    page.wait_for_selector(".js-plotly-plot .main-svg")
+    assert page.evaluate("window.Plotly") is None  # it is not run before its figures are looked at
     found = experiment("orhan2018/figS5")
-    assert page.locator(".js-plotly-plot").count() == len(found.interactive(figure_s5.results))
+    hosts = page.locator("[data-figure]").all()
+    assert len(hosts) == len(found.interactive(figure_s5.results)) > 0
+    for host in hosts:
+        host.scroll_into_view_if_needed()
+        host.locator(".main-svg").first.wait_for()
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.querySelector('.interactive .xtitle').style.fill == 'rgb(232, 232, 232)'")
     assert page.locator(".claims tbody tr").count() == len(found.claims)
     assert "nonsingular reproduce orhan2018/figS5 --scale smoke" in page.locator("pre").first.inner_text()
     assert errors == []
     assert requests == [figure_s5.report.as_uri()]
+
+
+def test_the_page_of_many_keeps_interactive_figures(figure_s5, tmp_path):
+    assert cli.run(["report", str(figure_s5.folder), "--out", str(tmp_path / "all.html")]) == 0
+    html = (tmp_path / "all.html").read_text()
+    number = len(experiment("orhan2018/figS5").interactive(figure_s5.results))
+    assert html.count("data-figure=") == number
+    assert html.count('id="plotly"') == 1
+    assert len(html) < 3_500_000  # the library alone is 4.8 MB unpacked
 
 
 # --- the whole paper ---------------------------------------------------------------------------------------------
@@ -82,8 +99,38 @@ def whole(tmp_path_factory):
     return path
 
 
-def test_the_page_of_kept_results_opens_offline(browser, whole):
-    page, errors, requests = opened(browser, whole)
+@pytest.fixture(scope="module")
+def opened_whole(browser, whole):
+    """That page, opened once for all tests, with what it logged and asked for."""
+    page, errors, requests = opened(browser, whole, viewport={"width": 1280, "height": 900})
+    yield page, errors, requests
+    page.close()
+
+
+@pytest.fixture
+def page(opened_whole):
+    """That page, in a wide window."""
+    page = opened_whole[0]
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.emulate_media(color_scheme="light")
+    return page
+
+
+def test_only_pictures_near_the_reader_are_unpacked_first(browser, whole):
+    """The rest waits until the page stands: packed text costs a page next to nothing."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.add_init_script("window.requestIdleCallback = () => {}")
+    page.goto(whole.as_uri())
+    number = page.locator("img").count()
+    assert page.evaluate("document.querySelectorAll('img[data-picture]').length") > 0.8 * number
+    page.locator("img").last.evaluate("i => i.scrollIntoView()")
+    page.wait_for_function("[...document.images].at(-1).naturalWidth > 0")
+    assert page.evaluate("document.querySelectorAll('img[data-picture]').length") > 0.5 * number
+    page.close()
+
+
+def test_the_page_of_kept_results_opens_offline(opened_whole, whole):
+    page, errors, requests = opened_whole
     kept = find([RESULTS])
     assert page.locator("article").count() == len(kept) >= 10
     assert page.locator("article figure img").count() == sum(len(f.figures) for f in kept)
@@ -95,8 +142,7 @@ def test_the_page_of_kept_results_opens_offline(browser, whole):
     assert requests == [whole.as_uri()]
 
 
-def test_the_scoreboard_counts_what_claims_counts(browser, whole, capsys):
-    page, _, _ = opened(browser, whole)
+def test_the_scoreboard_counts_what_claims_counts(page, capsys):
     rows = read_claims(RESULTS)
     assert page.locator(".scoreboard tbody tr:not(.group)").count() == len(rows)
     for verdict, number in count(rows).items():
@@ -109,20 +155,58 @@ def test_the_scoreboard_counts_what_claims_counts(browser, whole, capsys):
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_is_wider_than_the_window(browser, whole, width):
-    page, _, _ = opened(browser, whole, viewport={"width": width, "height": 900})
+def test_nothing_is_wider_than_the_window(page, width):
+    page.set_viewport_size({"width": width, "height": 900})
     assert overflow(page) <= 0
 
 
-def test_every_link_of_the_scoreboard_has_a_target(browser, whole):
-    page, _, _ = opened(browser, whole)
-    targets = page.eval_on_selector_all(".scoreboard a", "links => links.map(a => a.getAttribute('href'))")
-    assert targets
-    assert all(page.locator(target).count() == 1 for target in targets)
+def test_every_link_has_a_target(page, whole):
+    targets = page.eval_on_selector_all("a", "links => links.map(a => a.getAttribute('href'))")
+    kept = find([RESULTS])
+    inside = [target for target in targets if target.startswith("#")]
+    assert len(inside) == 2 * len(kept) + len({f.paper for f in kept})  # contents and scoreboard
+    assert all(page.locator(target).count() == 1 for target in set(inside))
+    files = [(whole.parent / unquote(target)).resolve() for target in targets if not target.startswith("#")]
+    assert {f for found in kept for f in (*found.figures.values(), *found.files)} <= set(files)
+    assert all(file.is_file() for file in files)
 
 
-def test_pictures_and_intervals_are_described(browser, whole):
-    page, _, _ = opened(browser, whole)
+VISIBLE = """selectors => selectors.map(
+  s => [...document.querySelectorAll(s)].filter(e => e.getClientRects().length).length)"""
+
+
+def test_claims_are_filtered_by_verdict(page):
+    rows, kept = read_claims(RESULTS), find([RESULTS])
+    parts = (".scoreboard tbody tr:not(.group)", ".claims tbody tr", "article", ".contents li", "tr.group")
+    for verdict in ("fails", "holds"):
+        page.locator(f".filter button[value={verdict}]").click()
+        number = sum(row["verdict"] == verdict for row in rows)
+        having = sum(any(row["verdict"] == verdict for row in f.claims) for f in kept)
+        assert page.evaluate(VISIBLE, parts) == [number, number, having, having, having]
+        assert page.evaluate(VISIBLE, [f".claims .verdict.{verdict}"]) == [number]
+    page.locator(".filter button").first.click()
+    assert page.evaluate(VISIBLE, parts) == [len(rows), len(rows), len(kept), len(kept), len(kept)]
+
+
+def test_the_contents_stay_in_sight(page):
+    page.locator("article").nth(5).evaluate("a => a.scrollIntoView()")
+    page.wait_for_selector(".contents a[aria-current]")
+    assert page.locator(".contents").bounding_box()["y"] == pytest.approx(0, abs=1)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_function("!document.querySelector('.contents details').open")
+    assert page.locator(".contents").bounding_box()["height"] < 60
+
+
+def test_figures_are_of_reading_size(page):
+    """Letters of 9 points in a drawing are 12 pixels high."""
+    page.set_viewport_size({"width": 1440, "height": 900})
+    script = "found => found.map(i => [i.getBoundingClientRect().width / i.getAttribute('width'), i.alt])"
+    shares = page.eval_on_selector_all("article img:not(.wide)", script)
+    assert len(shares) > 30
+    assert min(shares)[0] > 0.95
+
+
+def test_pictures_and_intervals_are_described(page):
     pictures = page.eval_on_selector_all("img", "found => found.map(i => i.alt)")
     intervals = page.eval_on_selector_all("svg.strip", "found => found.map(s => s.getAttribute('aria-label'))")
     assert all(len(words) > 20 for words in pictures + intervals)
@@ -145,9 +229,9 @@ LUMINANCE = """selector => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_the_page(browser, whole, scheme):
+def test_text_stands_out_from_the_page(page, scheme):
     """WCAG 2.2, criterion 1.4.3: at least 4.5 to 1."""
-    page, _, _ = opened(browser, whole, color_scheme=scheme)
+    page.emulate_media(color_scheme=scheme)
     contrasts = page.evaluate(LUMINANCE, "body, a, .quiet, .verdict, caption, dt, figcaption")
     assert min(contrasts) >= 4.5
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -21,7 +20,7 @@ from nonsingular.experiments.about import About
 from nonsingular.experiments.claims import Judgement, judge
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report import differences
-from nonsingular.experiments.report.finished import read, write_machine
+from nonsingular.experiments.report.finished import INTERACTIVE, read, write_machine
 from nonsingular.experiments.report.pages import write_report
 from nonsingular.experiments.run import archive
 from nonsingular.experiments.run.archive import described, joined
@@ -29,11 +28,9 @@ from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec, digest
 from nonsingular.files import LOCK, clear, held, is_empty, to_json, write_figure, write_whole
 from nonsingular.intervals import ERROR, erring_with
+from nonsingular.plots import live
 from nonsingular.plots.style import palette
 from nonsingular.training import Store
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure as PlotlyFigure
 
 
 @dataclass(frozen=True)
@@ -221,17 +218,22 @@ def publish(experiment: Experiment, results: xr.Dataset, folder: Path) -> Outcom
     if looked:
         judgements = [replace(j, note="; ".join(filter(None, (j.note, str(looked))))) for j in judgements]
     write_whole(folder / "claims.json", to_json([j.to_json() for j in judgements]) + "\n")
-    report = write_report(
-        folder / "report.html", [read(folder)], {experiment.id: experiment}, _interactive(experiment, results)
-    )
+    _keep_interactive(experiment, results, folder / INTERACTIVE)
+    report = write_report(folder / "report.html", [read(folder)], {experiment.id: experiment})
     return Outcome(results, judgements, folder, report)
 
 
-def _interactive(experiment: Experiment, results: xr.Dataset) -> Mapping[str, PlotlyFigure]:
-    """The plotly figures, or none where the optional library is missing: the report stands without them."""
-    if experiment.interactive is None or importlib.util.find_spec("plotly") is None:
-        return {}
-    return experiment.interactive(results)
+def _keep_interactive(experiment: Experiment, results: xr.Dataset, folder: Path) -> None:
+    """Keep the plotly figures as JSON, for pages made later; the report stands without them where plotly is missing."""
+    if experiment.interactive is None or not live.available():
+        return
+    folder.mkdir(exist_ok=True)
+    figures = experiment.interactive(results)
+    for old in folder.glob("*.json"):
+        if old.stem not in figures:
+            old.unlink()
+    for name, figure in figures.items():
+        write_whole(folder / f"{name}.json", figure.to_json())
 
 
 @contextmanager

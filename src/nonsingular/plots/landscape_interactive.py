@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from nonsingular.errors import MissingExtra
+from nonsingular.plots import live
 from nonsingular.plots.landscape_parts import Scale
 from nonsingular.plots.style import SEQUENTIAL, VERMILION
 
@@ -59,23 +60,6 @@ def surface(found: xr.Dataset, title: str) -> Any:
     return figure.update_layout(title=title, scene=axes, **look)
 
 
-_BODY = """<style>:root { color-scheme: light dark; } body { margin: 0; background: Canvas; }</style>"""
-_FOLLOW = """
-const dark = matchMedia("(prefers-color-scheme: dark)");
-const follow = () => {
-  const [ink, line] = dark.matches ? ["#e8e8e8", "#4a4d52"] : ["#2a3f5f", "#dfe8f3"];
-  const layout = {"font.color": ink};
-  for (const axis of ["xaxis", "yaxis", "zaxis"]) {
-    layout[`scene.${axis}.gridcolor`] = layout[`scene.${axis}.zerolinecolor`] = line;
-    layout[`scene.${axis}.backgroundcolor`] = "rgba(0,0,0,0)";
-  }
-  return Plotly.relayout("{plot_id}", layout);
-};
-dark.addEventListener("change", follow);
-follow();
-"""
-
-
 def page(found: xr.Dataset, title: str) -> str:
     """The surface as a page of its own, with the library that draws it; light or dark as the reader's other pages are.
 
@@ -86,5 +70,4 @@ def page(found: xr.Dataset, title: str) -> str:
     Raises:
         MissingExtra: plotly is not installed.
     """
-    html: str = surface(found, title).to_html(include_plotlyjs=True, post_script=_FOLLOW)
-    return html.replace("</head>", _BODY + "</head>", 1)
+    return live.page(surface(found, title), title)

@@ -14,9 +14,12 @@ import torch
 from nonsingular.errors import InputError
 from nonsingular.experiments import about
 from nonsingular.experiments.about import About
+from nonsingular.experiments.run import archive
 from nonsingular.files import write_whole
 
 MACHINE = "machine.json"
+INTERACTIVE = Path("figures", "interactive")
+"""Folder of the interactive figures within that of an experiment."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Finished:
         spec: ``spec.json``.
         claims: the rows of ``claims.json``.
         figures: name -> the picture, the SVG where there is one.
+        interactive: name -> the file of an interactive figure (plotly's JSON).
         machine: where it ran, or None where that was not recorded.
         about: what the folder says of it.
     """
@@ -36,6 +40,7 @@ class Finished:
     spec: dict[str, Any]
     claims: list[dict[str, Any]]
     figures: dict[str, Path]
+    interactive: dict[str, Path]
     machine: str | None
     about: About = field(default_factory=About)
 
@@ -43,6 +48,12 @@ class Finished:
     def id(self) -> str:
         """The experiment."""
         return str(self.spec["experiment"])
+
+    @property
+    def files(self) -> list[Path]:
+        """What else it left for programs to read: claims, spec, measured data."""
+        names = ("claims.json", "spec.json", archive.FILE)
+        return [self.folder / name for name in names if (self.folder / name).exists()]
 
     @property
     def spec_text(self) -> str:
@@ -122,8 +133,9 @@ def read(folder: Path) -> Finished:
     except (ValueError, TypeError, KeyError):
         raise InputError(f"{path} is damaged; run the experiment again") from None
     figures = {p.stem: p for suffix in ("png", "svg") for p in sorted((folder / "figures").glob(f"*.{suffix}"))}
+    interactive = {p.stem: p for p in sorted((folder / INTERACTIVE).glob("*.json"))}
     claims, machine = read_rows(folder / "claims.json"), _machine(folder)
-    return Finished(folder, spec, claims, dict(sorted(figures.items())), machine, about.read(folder))
+    return Finished(folder, spec, claims, dict(sorted(figures.items())), interactive, machine, about.read(folder))
 
 
 def write_machine(folder: Path, device: torch.device) -> None:

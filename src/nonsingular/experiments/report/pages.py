@@ -1,15 +1,19 @@
-"""One self-contained HTML page for one experiment or a whole paper: scoreboard, figures beside claims, protocol."""
+"""One self-contained HTML page for one experiment or a whole paper: scoreboard, figures beside claims, protocol.
+
+Figures are packed into it (`nonsingular.plots.live`), so that a page of a hundred opens at once, and linked as files.
+"""
 
 from __future__ import annotations
 
-import base64
 import os
+import re
 import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import quote
 
 import jinja2
 
@@ -22,10 +26,8 @@ from nonsingular.experiments.report.finished import Finished
 from nonsingular.experiments.report.papers import PAPERS, Paper, paper
 from nonsingular.experiments.report.strip import Strip, strip
 from nonsingular.files import write_whole
+from nonsingular.plots import live
 from nonsingular.plots.dark import dark_aware
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure as PlotlyFigure
 
 VERDICTS = ("holds", "fails", "inconclusive", "unmeasured")
 """What a claim is counted as: those that nothing was measured for apart from those that the measure leaves open."""
@@ -34,16 +36,38 @@ NAMED = (*PAPERS, "demo")
 """Papers whose experiments have ids that ``nonsingular reproduce`` knows."""
 LARGEST_SVG = 600_000
 """Bytes above which a picture is embedded as PNG: fields of many thousand marks make a page slow to open."""
+HALF = 700
+"""Pixels that stay beside a table of claims."""
+HALF_SIZE = (672, 384)
+"""Of a drawing that does not say its size: that of `nonsingular.plots.style.new_figure`."""
+DOTS = 160
+"""An inch, of a PNG that does not say."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as the page embeds it; a wide one has a row of its own."""
+    """A figure as the page holds it.
+
+    Attributes:
+        name: its file's.
+        packed: the drawing, as `live.packed` makes it.
+        kind: of the drawing, as browsers name it.
+        description: for those who do not see it.
+        size: width and height at which its letters are of reading size, in CSS pixels.
+        files: its files, as kind -> link from the page.
+    """
 
     name: str
-    source: str
+    packed: str
+    kind: str
     description: str
-    wide: bool
+    size: tuple[int, int]
+    files: Mapping[str, str]
+
+    @property
+    def wide(self) -> bool:
+        """Whether it takes a row of its own: more panels side by side than half a page shows."""
+        return self.size[0] > 2.6 * self.size[1] or self.size[0] > HALF
 
 
 @dataclass(frozen=True)
@@ -61,7 +85,8 @@ class Section:
         numbers: those that are not the paper scale's.
         command: what repeats it, or None where this version does not know the experiment.
         changed: what that command would now do otherwise.
-        live: name -> HTML of an interactive figure.
+        live: name -> interactive figure, as `live.packed` makes it.
+        files: name -> link from the page.
     """
 
     anchor: str
@@ -75,11 +100,17 @@ class Section:
     command: str | None
     changed: Sequence[str]
     live: Mapping[str, str]
+    files: Mapping[str, str]
 
     @property
     def counts(self) -> Mapping[str, int]:
         """Claims by verdict."""
         return count(row for row, _ in self.rows)
+
+    @property
+    def verdicts(self) -> Mapping[str, int]:
+        """Rows by verdict, questions of ours too; those that there are."""
+        return Counter(str(row["verdict"]) for row, _ in self.rows)
 
 
 @dataclass(frozen=True)
@@ -149,7 +180,6 @@ def write_report(
     path: Path,
     found: Sequence[Finished],
     experiments: Mapping[str, Experiment],
-    interactive: Mapping[str, PlotlyFigure] | None = None,
 ) -> Path:
     """Write the page and return its path.
 
@@ -158,7 +188,6 @@ def write_report(
         found: finished experiments, of one paper or of several; each paper is a chapter.
         experiments: id -> experiment, of those that this version knows; of others the page lacks title, command and
             differences from the paper.
-        interactive: name -> plotly figure of the only experiment; embedded with the library that draws them.
 
     Raises:
         InputError: ``path`` is a folder.
@@ -166,7 +195,7 @@ def write_report(
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file, as in {path / 'report.html'}")
     order = {id: n for n, id in enumerate(experiments)}
-    sections = [_section(f, experiments.get(f.id), n, interactive or {}) for n, f in enumerate(found)]
+    sections = [_section(f, experiments.get(f.id), n, path.parent) for n, f in enumerate(found)]
     # As the paper has them; of one experiment the run nearest to its own protocol first.
     sections.sort(
         key=lambda s: (order.get(s.found.id, len(order)), len((s.command or "").split()), s.found.folder.name)
@@ -183,7 +212,12 @@ def write_report(
     environment.tests["ours"] = is_ours
     environment.globals["SAID"] = SAID
     html = environment.get_template("report.html").render(
-        chapters=chapters, single=len(sections) == 1, version=__version__
+        chapters=chapters,
+        single=len(sections) == 1,
+        version=__version__,
+        verdicts=Counter(str(row["verdict"]) for s in sections for row, _ in s.rows),
+        library=live.library() if any(s.live for s in sections) else None,
+        script=live.script(),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, html)
@@ -204,9 +238,7 @@ def pages(found: Sequence[Finished]) -> dict[Path, list[Finished]]:
     }
 
 
-def _section(
-    found: Finished, experiment: Experiment | None, number: int, interactive: Mapping[str, PlotlyFigure]
-) -> Section:
+def _section(found: Finished, experiment: Experiment | None, number: int, page: Path) -> Section:
     command: str | None = None
     changed: list[str] = []
     numbers: list[str] = []
@@ -223,38 +255,58 @@ def _section(
         found=found,
         title=title,
         rows=[(row, strip(row)) for row in found.claims],
-        pictures=[_picture(name, file, title, found) for name, file in found.figures.items()],
+        pictures=[_picture(name, file, title, found, page) for name, file in found.figures.items()],
         protocol=[*differences.protocol(found.spec), ("Machine", found.machine or "not recorded")],
         differs=experiment.differs if experiment is not None else found.about.differs,
         numbers=numbers,
         command=command,
         changed=changed,
-        live=_live(interactive),
+        live=_live(found),
+        files={p.name: _link(p, page) for p in found.files},
     )
 
 
-def _live(interactive: Mapping[str, PlotlyFigure]) -> dict[str, str]:
-    first = [True] + [False] * len(interactive)
-    return {
-        name: figure.to_html(full_html=False, include_plotlyjs=with_library, div_id=f"interactive-{name}")
-        for with_library, (name, figure) in zip(first, interactive.items(), strict=False)
-    }
+def _live(found: Finished) -> dict[str, str]:
+    """The interactive figures that were kept, or none where the library that draws them is not installed."""
+    if not live.available():
+        return {}
+    return {name: live.packed(file.read_bytes()) for name, file in found.interactive.items()}
 
 
-def _picture(name: str, file: Path, title: str, found: Finished) -> Picture:
-    small = file.with_suffix(".png")
-    if file.suffix == ".svg" and file.stat().st_size > LARGEST_SVG and small.exists():
-        file = small
-    kind = {".svg": "image/svg+xml", ".png": "image/png"}[file.suffix]
-    content = file.read_bytes() if file.suffix == ".png" else dark_aware(file.read_text()).encode()
-    data = base64.b64encode(content).decode()
+def _picture(name: str, file: Path, title: str, found: Finished, page: Path) -> Picture:
+    versions = {kind: file.with_suffix(f".{kind}") for kind in ("svg", "png")}
+    versions = {kind: version for kind, version in versions.items() if version.exists()}
+    drawing = versions.get("svg", file)
+    if drawing.stat().st_size > LARGEST_SVG and "png" in versions:
+        drawing = versions["png"]
+    svg = drawing.suffix == ".svg"
+    content = dark_aware(drawing.read_text()).encode() if svg else drawing.read_bytes()
     description = f"Figure {name.replace('-', ' ')} of {found.id}: {title}; what it shows is judged in its claims"
-    return Picture(name, f"data:{kind};base64,{data}", description, _is_wide(small))
+    return Picture(
+        name=name,
+        packed=live.packed(content),
+        kind="image/svg+xml" if svg else "image/png",
+        description=description,
+        size=_svg_size(content) if svg else _png_size(content),
+        files={kind.upper(): _link(version, page) for kind, version in versions.items()},
+    )
 
 
-def _is_wide(png: Path) -> bool:
-    """Whether a picture has more panels in a row than half a page shows, from the size in the PNG's header."""
-    if not png.exists():
-        return False
-    width, height = struct.unpack(">II", png.read_bytes()[16:24])
-    return width > 2.6 * height
+def _link(file: Path, page: Path) -> str:
+    """The address of a file as seen from the folder of the page."""
+    return quote(os.path.relpath(file.resolve(), page.resolve()).replace(os.sep, "/"))
+
+
+def _svg_size(content: bytes) -> tuple[int, int]:
+    """Of a drawing by matplotlib, which says it in points."""
+    found = [re.search(rb'<svg[^>]* %s="([\d.]+)pt"' % side, content) for side in (b"width", b"height")]
+    width, height = (float(f[1]) if f else 0.0 for f in found)
+    return (round(width * 4 / 3), round(height * 4 / 3)) if width and height else HALF_SIZE
+
+
+def _png_size(content: bytes) -> tuple[int, int]:
+    """Of a picture that says how many dots it has to the metre."""
+    width, height = struct.unpack(">II", content[16:24])
+    at = content.find(b"pHYs", 24, 4096)
+    dots = struct.unpack(">I", content[at + 4 : at + 8])[0] * 0.0254 if at > 0 else DOTS
+    return round(width * 96 / dots), round(height * 96 / dots)
