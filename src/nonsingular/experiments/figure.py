@@ -33,8 +33,8 @@ class Figure(Experiment):
         title: one line for listings.
         source: where the paper has it; claims may name another place.
         sizes: its numbers at the four scales; ``runs`` is among them.
-        study: its spec at a scale.
-        draw: name -> drawing (``drawings.py``).
+        study: its spec at a scale; by default one without training, whose settings are the sizes.
+        draw: name -> drawing (``drawings.py``), or a function that gives all pictures by name.
         claims: from verbs (``verbs.claim``), or whole ones.
         needs: what networks must have done to be compared (``needs.py``); of networks that have not nothing is judged.
         differs: as ``Experiment``.
@@ -51,8 +51,8 @@ class Figure(Experiment):
         *,
         source: str,
         sizes: Scales,
-        study: Callable[[Size], Spec],
-        draw: Mapping[str, Drawing],
+        study: Callable[[Size], Spec] | None = None,
+        draw: Mapping[str, Drawing] | Callable[[xr.Dataset], Mapping[str, Picture]],
         claims: Sequence[Declared | Claim] = (),
         needs: Needs | None = None,
         differs: tuple[str, ...] = (),
@@ -62,10 +62,13 @@ class Figure(Experiment):
         interactive: Callable[[xr.Dataset], Mapping[str, PlotlyFigure]] | None = None,
     ) -> None:
         def specs(scale: str, data: str | None = None) -> Spec:
-            return study(sizes.at(scale, id, data))
+            size = sizes.at(scale, id, data)
+            return study(size) if study else Spec(id, scale, runs=size.runs, settings=size.settings)
 
         def pictures(results: xr.Dataset) -> Mapping[str, Picture]:
             results = reads(results) if reads else results
+            if callable(draw):
+                return draw(results)
             drawn = {name: drawing(results) for name, drawing in draw.items()}
             return {name: picture for name, picture in drawn.items() if picture is not None}
 

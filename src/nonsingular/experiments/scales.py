@@ -26,6 +26,11 @@ class Size:
     data: str | None
     numbers: Mapping[str, Any]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All numbers but the runs: what a spec without training has as its settings."""
+        return {name: number for name, number in self.numbers.items() if name != "runs"}
+
     def __getattr__(self, name: str) -> Any:
         numbers = self.__dict__.get("numbers", {})
         if name not in numbers:

@@ -306,6 +306,11 @@ def extreme(measures: Mapping[str, Measure], pick: Callable[[list[float]], np.in
     )  # fmt: skip
 
 
+def measured(effect: Callable[[xr.Dataset], Effect], words: str, unit: str = "") -> Measure:
+    """What no other verb says: an effect of the results as a whole, and its words."""
+    return Measure(effect, words, unit, ())
+
+
 def regrouped(groups: Callable[[xr.Dataset], xr.Dataset], measure: Measure, words: str) -> Measure:
     """A measure of results whose runs are sorted into groups, each with the name of a network, such as best and worst.
 

@@ -24,7 +24,8 @@ class Singularity:
     """How parameters are put on a singularity, and the predicted null vectors there.
 
     Attributes:
-        activation: of the network; a smooth one, so that no null vectors come from elsewhere.
+        activation: of the network: a smooth one, so that no null vectors come from elsewhere, but for the unit that is
+            always zero (``elimination-relu``).
         impose: changes the incoming weights of the layer (with bias) and the outgoing ones, in place.
         null: predicted directions, each as (incoming [unit, input], outgoing [unit after, unit]).
     """
@@ -75,6 +76,8 @@ def _dependent(J: Tensor, w: Tensor) -> None:
 
 
 KINDS = {
+    # Note 1: without weights a rectified unit is always zero, and so is its derivative; of a tanh unit that is not.
+    "elimination-relu": Singularity("relu", _zero_incoming, lambda: _outgoing({A: 1.0})),
     "elimination-incoming": Singularity("tanh", _zero_incoming, lambda: _outgoing({A: 1.0})),
     "elimination-outgoing": Singularity("tanh", _zero_outgoing, lambda: _incoming(A)),
     "overlap": Singularity("tanh", _equal, lambda: _outgoing({A: 1.0, B: -1.0})),
@@ -116,6 +119,8 @@ def _measure(kind: Singularity, skip: str, seed: int) -> dict[str, float]:
         for p in network.parameters():
             if p.dim() == 1:  # at zero biases, tanh networks have further symmetries
                 p.copy_(0.5 * torch.randn(p.shape, generator=generator, dtype=p.dtype))
+                if kind.activation == "relu":
+                    p.abs_()  # no other unit is always zero
         _impose(network, kind)
     inputs = torch.randn(SAMPLES, INPUTS, generator=generator, dtype=torch.float64)
     with torch.no_grad():
