@@ -119,10 +119,10 @@ def _measure(kind: Singularity, skip: str, seed: int) -> dict[str, float]:
         for p in network.parameters():
             if p.dim() == 1:  # at zero biases, tanh networks have further symmetries
                 p.copy_(0.5 * torch.randn(p.shape, generator=generator, dtype=p.dtype))
-                if kind.activation == "relu":
-                    p.abs_()  # no other unit is always zero
         _impose(network, kind)
     inputs = torch.randn(SAMPLES, INPUTS, generator=generator, dtype=torch.float64)
+    if kind.activation == "relu":
+        _keep_the_next_layer_alive(network, inputs)
     with torch.no_grad():
         outputs = network(inputs)
     away = outputs + torch.randn(outputs.shape, generator=generator, dtype=torch.float64)
@@ -157,6 +157,16 @@ def _impose(network: FullyConnected, kind: Singularity) -> None:
     kind.impose(J, out_of.weight)
     into.weight.copy_(J[:, :-1])
     into.bias.copy_(J[:, -1])
+
+
+@torch.no_grad()
+def _keep_the_next_layer_alive(network: FullyConnected, inputs: Tensor) -> None:
+    """Biases at which its rectified units are active on half of the samples: dead ones would hide all weights to them."""
+    x = inputs
+    for layer in network.layers[: LAYER + 1]:
+        x = layer(x)
+    _, after = _layers(network)
+    after.bias.copy_(-(x @ after.weight.T).median(dim=0).values)
 
 
 def _weights(network: FullyConnected) -> list[nn.Parameter]:
