@@ -408,7 +408,7 @@ def test_differences_name_both_values():
     assert set(differences.from_paper(found, json.loads(changed.to_json()))) == {
         f"independent runs: 7, not {paper['runs']}",
         f"epochs: 9, not {paper['training']['epochs']}",
-        "networks: plain, residual, not plain, residual, hyper-residual",
+        "networks: 2, not 4 (with hyper-residual, hyper-orthogonal)",
     }
 
 

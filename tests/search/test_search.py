@@ -120,7 +120,7 @@ def test_a_killed_search_goes_on(finished, capsys, tmp_path):
     out = tmp_path / "o"
     command = [*SMALL, "--trials", "5", "--at-once", "2", "--out", str(out)]
     started = Started(command, tmp_path)
-    while not (out / "trials" / "0000" / "0" / "checkpoints").exists():  # until the first round is being trained
+    while not (out / "trials" / "0000" / "checkpoints").exists():  # until the first round is being trained
         assert started.running()
         time.sleep(0.05)
     started.send(signal.SIGKILL)

@@ -167,6 +167,11 @@ def order(first, second, faster):
     )
 
 
+def deeper(first, second, more):
+    """Equal times with three layers; with ten the first is faster, or slower."""
+    return both(setting("converged_shallow", 0.1), order(first, second, more))
+
+
 # claim -> (a mutation under which it holds, one under which it fails)
 CONTRADICTIONS = {
     "orhan2018/fig2": {
@@ -189,6 +194,8 @@ CONTRADICTIONS = {
         ),
         "equal-norms-random": (hours("random equal norms", True), hours("random equal norms", False)),
         "hessian": (setting("hessian_gap", 1e-15), setting("hessian_gap", 1e-3)),
+        "residual-not-singular-there": (setting("skip_nullity", -2.0), setting("skip_nullity", -17.0)),
+        "residual-only-shifts": (lambda r: r, setting("shift_gap", 0.1)),
         "overlap-singular": (
             setting("overlap_nullity", -17.0, point="overlap"),
             setting("overlap_nullity", -2.0, point="overlap"),
@@ -201,6 +208,11 @@ CONTRADICTIONS = {
         "hyper-faster-in-steps": (
             order("hyper-residual", "residual", True),
             both(order("hyper-residual", "residual", True), setting("curvature", 1e6, network="hyper-residual")),
+        ),
+        "deeper-residual": (deeper("residual", "plain", True), deeper("residual", "plain", False)),
+        "deeper-hyper-residual": (
+            deeper("hyper-residual", "residual", True),
+            deeper("hyper-residual", "residual", False),
         ),
         "plain-does-not-arrive": (setting("u", 0.1, network="plain"), setting("u", 3.0, network="plain")),
         "hessian": (setting("hessian_gap", 1e-15), setting("hessian_gap", 1e-3)),

@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from nonsingular.experiments.claims import Claim, Effect, NotMeasured, Region, exactly, mean
-from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.claims import Effect, NotMeasured, exactly, mean
+from nonsingular.experiments.effects import ROUNDING
+from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.run.workspace import Workspace
-from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.experiments.scales import Scales
+from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.verbs import Measure, claim, measured
 from nonsingular.plots import theory as plots
 from nonsingular.plots import theory_interactive as interactive
 from nonsingular.theory import binary_weights, rescaling
 
-ABSTRACT = "Orhan & Pitkow 2017, abstract"
-
 STRENGTHS = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
 SKIPS = ("all-ones", "residual", "random-skip")
-
-_SCALES: dict[str, tuple[int, dict[str, Any]]] = {
-    # shapes: [inputs, units of a layer, layers of weights]
-    "smoke": (8, {"shapes": [[3, 3, 2]], "sweeps": 20, "chains": 128, "strengths": [0.25, 1.0, 4.0]}),
-    "laptop": (10, {"shapes": [[3, 3, 2], [4, 3, 2]], "sweeps": 20, "chains": 256, "strengths": STRENGTHS}),
-    "paper": (
-        100,
-        {
-            "shapes": [[3, 3, 2], [4, 3, 2], [2, 4, 2], [2, 3, 3]],
-            "sweeps": 20,
-            "chains": 1024,
-            "strengths": STRENGTHS,
-        },
-    ),
-}
-
-
-def specs(scale: str) -> Spec:
-    """The toy at a scale; ``runs`` teachers for each shape."""
-    runs, settings = at_scale(_SCALES, scale)
-    return Spec("orhan2017/binary", scale, runs=runs, settings=settings)
 
 
 def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
@@ -105,26 +84,27 @@ def _by_strength(results: xr.Dataset, measure: str, network: str) -> str:
     return f"; {network} by strength of the skip: {shown}"
 
 
-def success(measure: str, first: str, second: str) -> Any:
+def success(measure: str, first: str, second: str) -> Measure:
     """Paired difference of success rates in percentage points: first minus second."""
 
     def effect(results: xr.Dataset) -> Effect:
         gap = _per_teacher(results, measure, first) - _per_teacher(results, measure, second)
         note = f"{_means(results, measure, first, second)}; for each copy of the optimum: "
         note += ", ".join(f"{n} {_per_optimum(results, measure, n):.2g}" for n in (first, second))
-        return mean(100 * gap, note=note + _by_strength(results, measure, first))
+        return mean(100 * gap, note=note + _by_strength(results, measure, first), within=(-100, 100))
 
-    return effect
+    words = f"success of {measure}, mean over teachers: {first} minus {second}"
+    return measured(effect, words, "percentage points")
 
 
-def log_ratio(variable: str, first: str, second: str) -> Any:
-    """Mean over teachers of log10 of the ratio of counts, first over second; counts of 0 are taken as one half."""
+def fewer(variable: str, what: str) -> Measure:
+    """Mean over teachers of log10 of the ratio of counts, plain over residual; counts of 0 are taken as one half."""
 
     def effect(results: xr.Dataset) -> Effect:
-        a, b = (np.maximum(_per_teacher(results, variable, n), 0.5) for n in (first, second))
-        return mean(np.log10(a / b), note=_means(results, variable, first, second))
+        a, b = (np.maximum(_per_teacher(results, variable, n), 0.5) for n in ("plain", "residual"))
+        return mean(np.log10(a / b), note=_means(results, variable, "plain", "residual"))
 
-    return effect
+    return measured(effect, f"log10 of {what}, plain over residual, mean over teachers", "log10")
 
 
 def minima_per_optimum(results: xr.Dataset) -> Effect:
@@ -177,142 +157,97 @@ def rescaling_kept_by_adjacent(results: xr.Dataset) -> Effect:
     )
 
 
-def _claim(
-    name: str, statement: str, effect: Any, region: Region, unit: str = "", source: str = ABSTRACT, ours: bool = False
-) -> Claim:
-    return Claim(f"orhan2017/binary/{name}", source, statement, effect, region, unit, ours=ours)
+FIGURE = Figure(
+    "orhan2017/binary",
+    "Binary weights enumerated: ties, local minima and search success, plain against skip",
+    source="orhan2017 abstract",
+    sizes=Scales(
+        runs=(8, 10, 100),  # teachers of each shape
+        # inputs, units of a layer, layers of weights
+        shapes=([[3, 3, 2]], [[3, 3, 2], [4, 3, 2]], [[3, 3, 2], [4, 3, 2], [2, 4, 2], [2, 3, 3]]),
+        sweeps=20,
+        chains=(128, 256, 1024),
+        strengths=([0.25, 1.0, 4.0], STRENGTHS, STRENGTHS),
+    ),
+    run=run, draw=plots.binary, interactive=interactive.binary,
+    claims=(
+        claim(
+            "symmetry-kept", "An all-ones skip keeps the permutation symmetry, as no skip does",
+            measured(symmetry_kept, "largest relative change of the loss under a permutation") < ROUNDING,
+        ),
+        claim(
+            "symmetry-broken", "Identity and random skips, and distinct biases, break it",
+            measured(symmetry_broken, "smallest relative change of the loss under a permutation") > 1e-3,
+        ),
+        claim(
+            "fewer-ties", "Skips simplify the landscape: fewer states share a loss",
+            fewer("tied", "the share of tied pairs") > 0,
+        ),
+        claim(
+            "fewer-minima", "Skips simplify the landscape: fewer strict local minima",
+            fewer("strict_minima", "strict minima under single flips") > 0,
+        ),
+        claim(
+            "fewer-minima-per-copy", "The same, with the plain landscape counted once for its permuted copies",
+            measured(minima_per_optimum, "log10 of strict minima a copy, plain over residual", "log10") > 0, ours=True,
+        ),
+        claim("greedy-identity", "Skips help greedy descent", success("greedy", "residual", "plain") > 0),
+        claim("annealing-identity", "Skips help simulated annealing", success("annealing", "residual", "plain") > 0),
+        claim(
+            "annealing-random", "A random skip, which breaks the symmetry too, helps annealing",
+            success("annealing", "random-skip", "plain") > 0,
+        ),
+        claim(
+            "annealing-biased", "Breaking the symmetry without a skip helps annealing",
+            success("annealing", "biased", "plain") > 0,
+        ),
+        claim(
+            "all-ones-does-not-help", "A skip that keeps the symmetry does not help annealing",
+            success("annealing", "all-ones", "plain") < 5,
+        ),
+        claim(
+            "breaking-is-what-helps", "A skip helps when it breaks the symmetry",
+            success("annealing", "residual", "all-ones") > 0,
+        ),
+        claim(
+            "rescaling-plain", "Without skips W_i -> c W_i, W_j -> W_j / c leaves the loss",
+            measured(rescaling_kept, "largest |log10 change|, c from 1/4 to 4", "log10") < ROUNDING,
+        ),
+        claim(
+            "rescaling-layer-to-all", "Layer-to-all skips break it for every pair of matrices",
+            measured(rescaling_broken, "smallest |log10 change|, c from 1/4 to 4", "log10") > 1e-3,
+        ),
+        claim(
+            "rescaling-adjacent", "Skips between adjacent layers leave it for neighbouring matrices",
+            measured(rescaling_kept_by_adjacent, "largest |log10 change|, c from 1/4 to 4", "log10") < ROUNDING,
+            ours=True,  # the text says that layer-to-all skips also break it, not that only they do
+        ),
+    ),
+    differs=(
+        "Nothing but the abstract of this version is known: the toy, its sizes and searches are ours.",
+        "What the abstract says of trained fully-connected networks is judged in orhan2018/fig7 (a skip that keeps the "
+        "symmetry: kept-symmetry-no-help), orhan2018/fig5 (another way of breaking it: bias-beats-plain) and "
+        "orhan2018/fig6 (gradients that do not vanish).",
+    ),
+    labels={
+        "optima": "optimal networks",
+        "tied": "share of pairs of networks with tied losses",
+        "distinct": "distinct losses / networks",
+        "strict_minima": "strict local minima under single flips",
+        "minima": "local minima under single flips",
+        "greedy": "success of greedy descent",
+        "annealing": "success of annealing",
+        "permutation_gap": "largest change of the loss under a permutation of units (nats)",
+        "bits": "weights of the network (bits)",
+        "symmetries": "permutations of its units",
+        "strength_greedy": "success of greedy descent by the strength of the skip",
+        "strength_annealing": "success of annealing by the strength of the skip",
+        "strength_strict_minima": "strict local minima by the strength of the skip",
+        "rescaled": "loss / loss before rescaling",
+        "teacher": "seed of the teacher",
+        "factor": "factor of the rescaling",
+        "strength": "strength of the skip",
+    },
+)  # fmt: skip
 
-
-_POINTS = "percentage points"
-_CLAIMS = (
-    _claim(
-        "symmetry-kept",
-        "An all-ones skip keeps the permutation symmetry, as no skip does: largest relative change of the loss",
-        symmetry_kept,
-        Region(high=1e-9),
-    ),
-    _claim(
-        "symmetry-broken",
-        "Identity and random skips, and distinct biases, break it: smallest relative change of the loss",
-        symmetry_broken,
-        Region(low=1e-3),
-    ),
-    _claim(
-        "fewer-ties",
-        "Skips simplify the landscape: fewer states share a loss (mean log10 plain / residual)",
-        log_ratio("tied", "plain", "residual"),
-        Region(low=0),
-        "log10",
-    ),
-    _claim(
-        "fewer-minima",
-        "Skips simplify the landscape: fewer strict local minima (mean log10 plain / residual)",
-        log_ratio("strict_minima", "plain", "residual"),
-        Region(low=0),
-        "log10",
-    ),
-    _claim(
-        "fewer-minima-per-copy",
-        "The same, with the plain landscape counted once for its permuted copies",
-        minima_per_optimum,
-        Region(low=0),
-        "log10",
-        source=f"{ABSTRACT} (the count by copies is ours)",
-    ),
-    _claim(
-        "greedy-identity",
-        "Skips help greedy descent: residual minus plain success",
-        success("greedy", "residual", "plain"),
-        Region(low=0),
-        _POINTS,
-    ),
-    _claim(
-        "annealing-identity",
-        "Skips help simulated annealing: residual minus plain success",
-        success("annealing", "residual", "plain"),
-        Region(low=0),
-        _POINTS,
-    ),
-    _claim(
-        "annealing-random",
-        "A random skip, which breaks the symmetry too, helps annealing: random minus plain success",
-        success("annealing", "random-skip", "plain"),
-        Region(low=0),
-        _POINTS,
-    ),
-    _claim(
-        "annealing-biased",
-        "Breaking the symmetry without a skip helps annealing: biased minus plain success",
-        success("annealing", "biased", "plain"),
-        Region(low=0),
-        _POINTS,
-    ),
-    _claim(
-        "all-ones-does-not-help",
-        "A skip that keeps the symmetry does not help annealing: all-ones minus plain success below 5",
-        success("annealing", "all-ones", "plain"),
-        Region(high=5),
-        _POINTS,
-    ),
-    _claim(
-        "breaking-is-what-helps",
-        "A skip helps when it breaks the symmetry: residual minus all-ones annealing success",
-        success("annealing", "residual", "all-ones"),
-        Region(low=0),
-        _POINTS,
-    ),
-    _claim(
-        "rescaling-plain",
-        "Without skips W_i -> c W_i, W_j -> W_j / c leaves the loss: largest |log10 change|, c from 1/4 to 4",
-        rescaling_kept,
-        Region(high=1e-9),
-        "log10",
-    ),
-    _claim(
-        "rescaling-layer-to-all",
-        "Layer-to-all skips break it for every pair of matrices: smallest |log10 change|",
-        rescaling_broken,
-        Region(low=1e-3),
-        "log10",
-    ),
-    _claim(
-        "rescaling-adjacent",
-        "Skips between adjacent layers leave the rescaling symmetry of neighbouring matrices (it takes layer-to-all "
-        "skips to break it): largest |log10 change|",
-        rescaling_kept_by_adjacent,
-        Region(high=1e-9),
-        "log10",
-        ours=True,  # the text says that layer-to-all skips also break it, not that only they do
-    ),
-)
-
-EXPERIMENTS: Sequence[Experiment] = (
-    Experiment(
-        id="orhan2017/binary",
-        title="Binary weights enumerated: ties, local minima and search success, plain against skip",
-        specs=specs,
-        run=run,
-        draw=plots.binary,
-        interactive=interactive.binary,
-        claims=_CLAIMS,
-        labels={
-            "optima": "optimal networks",
-            "tied": "share of pairs of networks with tied losses",
-            "distinct": "distinct losses / networks",
-            "strict_minima": "strict local minima under single flips",
-            "minima": "local minima under single flips",
-            "greedy": "success of greedy descent",
-            "annealing": "success of annealing",
-            "permutation_gap": "largest change of the loss under a permutation of units (nats)",
-            "bits": "weights of the network (bits)",
-            "symmetries": "permutations of its units",
-            "strength_greedy": "success of greedy descent by the strength of the skip",
-            "strength_annealing": "success of annealing by the strength of the skip",
-            "strength_strict_minima": "strict local minima by the strength of the skip",
-            "rescaled": "loss / loss before rescaling",
-            "teacher": "seed of the teacher",
-            "factor": "factor of the rescaling",
-            "strength": "strength of the skip",
-        },
-    ),
-)
+EXPERIMENTS = (FIGURE,)

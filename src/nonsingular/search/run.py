@@ -16,8 +16,8 @@ import xarray as xr
 
 from nonsingular.data import prepare
 from nonsingular.errors import InputError
-from nonsingular.experiments.effects import speed
 from nonsingular.experiments.overrides import Overrides, override
+from nonsingular.experiments.quantities import SPEED
 from nonsingular.experiments.reproduce import claimed
 from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Progress, Workspace
@@ -28,7 +28,7 @@ from nonsingular.papers.orhan2018 import bias, protocol
 from nonsingular.plots.search import draw
 from nonsingular.search.numbers import NUMBERS, Range, applied
 from nonsingular.search.proposals import Proposals, check, full_disk_named
-from nonsingular.training import Member, TrainingSpec
+from nonsingular.training import Member
 
 OBJECTIVE = "mean training accuracy over the epochs (%)"
 REFERENCE = "reference"
@@ -152,19 +152,21 @@ class _Within:
 def _train(
     trials: Mapping[str, Mapping[str, float]], spec: Spec, workspace: Workspace, folder: str
 ) -> dict[str, float | None]:
-    """Accuracy in percent of each trial, None where one of its runs diverged."""
+    """Accuracy in percent of each trial, None where one of its runs diverged; all are one study."""
     assert spec.training is not None
-    groups: dict[TrainingSpec, list[Member]] = {}
+    members, own = [], {}
     for name, values in trials.items():
         member, training = applied(values, name, spec.networks[0], spec.training)
-        groups.setdefault(training, []).append(member)
+        members.append(member)
+        if training != spec.training:
+            own[name] = {"learning_rate": training.learning_rate}
+    settings = {**spec.settings, **({"training": own} if own else {})}
+    part = replace(spec, networks=tuple(members), settings=settings)
+    results = run_study(part, replace(workspace, folder=workspace.folder / "trials" / folder))
     told: dict[str, float | None] = {}
-    for n, (training, members) in enumerate(groups.items()):
-        part = replace(spec, networks=tuple(members), training=training)
-        results = run_study(part, replace(workspace, folder=workspace.folder / "trials" / folder / str(n)))
-        for member in members:
-            measured = results.train_accuracy.sel(network=member.name)
-            told[member.name] = float(speed(results, member.name).mean()) if measured.notnull().all() else None
+    for member in members:
+        whole = results.train_accuracy.sel(network=member.name).notnull().all()
+        told[member.name] = float(SPEED(results, member.name).mean()) if whole else None
     return told
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 import xarray as xr
 
-from nonsingular.experiments.claims import Claim, Effect, Region, exactly, mean
+from nonsingular.experiments.claims import Effect, exactly, mean
 from nonsingular.experiments.effects import ROUNDING, hessian_gap, require
-from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.run.workspace import Workspace
-from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.experiments.scales import Scales
+from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.verbs import Measure, claim, measured
 from nonsingular.plots import theory as plots
 from nonsingular.plots import theory_interactive as interactive
 from nonsingular.theory import linear_networks
@@ -20,17 +20,6 @@ from nonsingular.theory import linear_networks
 Array = np.ndarray
 
 SINGULAR_VALUES = (3.0, 1.5)
-_SCALES = {
-    "smoke": (10, {"window": 40.0, "points": 801}),
-    "laptop": (100, {"window": 40.0, "points": 801}),
-    "paper": (1000, {"window": 80.0, "points": 1601}),
-}
-
-
-def specs(scale: str) -> Spec:
-    """Figure S4 at a scale; ``runs`` random starts."""
-    runs, settings = at_scale(_SCALES, scale)
-    return Spec("orhan2018/figS4", scale, runs=runs, settings=settings)
 
 
 def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
@@ -80,6 +69,8 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
             "equal_converged": ("network", [converged(equal[n]) for n in networks], {"units": "tau"}),
             "hessian_gap": ("run", [_three_layer_gap(spec.seed + k) for k in range(spec.runs)]),
             "overlap_nullity": (("point", "run"), _overlap_nullity(spec)),
+            "skip_nullity": ("run", _skip_nullity(spec)),
+            "shift_gap": ("run", [_shift_gap(spec.seed + k) for k in range(spec.runs)]),
         },
         coords={
             "start": ["small", "equal norms"],
@@ -128,7 +119,32 @@ def _overlap_nullity(spec: Spec) -> Array:
     return out
 
 
-def time_ratio(draw: str) -> Any:
+SKIPS = np.eye(3)[:, :2]  # orthonormal skip vectors of three hidden units, one a mode
+
+
+def _skip_nullity(spec: Spec) -> Array:
+    """As ``_overlap_nullity`` of the residual network, where two hidden units have the same outgoing weights b."""
+    out = np.empty(spec.runs)
+    for k in range(spec.runs):
+        A, B = np.random.default_rng(spec.seed + k).standard_normal((2, 3, 2))
+        B[1] = B[0]
+        H = linear_networks.three_layer_hessian(A, B, np.array(SINGULAR_VALUES), SKIPS, SKIPS)
+        values = np.abs(np.linalg.eigvalsh(H))
+        out[k] = np.log10(max(values.min() / values.max(), 1e-18))
+    return out
+
+
+def _shift_gap(seed: int) -> float:
+    """Relative distance of the residual Hessian at (a - v, b - u) from the plain one at (a, b), equal b."""
+    A, B = np.random.default_rng(seed).standard_normal((2, 3, 2))
+    B[1] = B[0]
+    s = np.array(SINGULAR_VALUES)
+    plain = linear_networks.three_layer_hessian(A, B, s)
+    residual = linear_networks.three_layer_hessian(A - SKIPS, B - SKIPS, s, SKIPS, SKIPS)
+    return float(np.abs(plain - residual).max() / np.abs(plain).max())
+
+
+def time_ratio(draw: str) -> Measure:
     """Mean log10(plain's time / residual's) to 1 % error; runs that do not get there count with the window's end."""
 
     def effect(results: xr.Dataset) -> Effect:
@@ -139,7 +155,7 @@ def time_ratio(draw: str) -> Any:
         note = f"{missed} not converged in the window, counted with its end" if missed else ""
         return mean(np.log10(hours.sel(network="plain") / hours.sel(network="residual")), note=note)
 
-    return effect
+    return measured(effect, f"log10 of plain over residual time to 1 % error, mean over {draw} starts", "log10")
 
 
 def equal_start_ratio(results: xr.Dataset) -> Effect:
@@ -166,62 +182,67 @@ def overlap_is_singular(results: xr.Dataset) -> Effect:
     )
 
 
-CLAIMS = (
-    Claim(
-        "orhan2018/figS4/small-start",
-        "Orhan & Pitkow 2018, figure S4a",
-        "From small random weights the residual network converges faster: mean log10(plain / residual time) above 0",
-        time_ratio("small"),
-        unit="log10",
-    ),
-    Claim(
-        "orhan2018/figS4/equal-norms",
-        "Orhan & Pitkow 2018, figure S4b",
-        "It does so even with equal starting norms, from the caption's start",
-        equal_start_ratio,
-        unit="log10",
-    ),
-    Claim(
-        "orhan2018/figS4/equal-norms-random",
-        "Orhan & Pitkow 2018, Note 5 (random directions are ours)",
-        "It does so on average over random directions of equal norm, not only from the caption's overlapped start",
-        time_ratio("random equal norms"),
-        unit="log10",
-    ),
-    Claim(
-        "orhan2018/figS4/hessian",
-        "Orhan & Pitkow 2018, equations 23-28",
-        "The second derivatives agree with automatic differentiation (largest relative distance)",
-        hessian_gap,
-        Region(high=ROUNDING),
-    ),
-    Claim(
-        "orhan2018/figS4/overlap-singular",
-        "Orhan & Pitkow 2018, Note 5",
-        "Where two hidden units have equal b for all modes the Hessian is singular: mean log10 of its relative "
-        "smallest eigenvalue below -9",
-        overlap_is_singular,
-        Region(high=-9),
-        unit="log10",
-    ),
-)
+def skips_are_not_singular(results: xr.Dataset) -> Effect:
+    """The mean at points with two equal b, of the residual network."""
+    require(results, "skip_nullity")
+    return mean(results.skip_nullity)
 
 
-EXPERIMENTS = (
-    Experiment(
-        id="orhan2018/figS4",
-        title="Linear three-layer networks with two modes, plain against residual",
-        specs=specs,
-        run=run,
-        draw=plots.figs4,
-        interactive=interactive.figs4,
-        claims=CLAIMS,
-        labels={
-            "a": "mode's part of the incoming weights",
-            "strength": "strength of the mode",
-            "equal_converged": "time to 1 % error from equal norms (tau)",
-            "hessian_gap": "distance of the derived from the computed Hessian / its norm",
-            "overlap_nullity": "eigenvalues that are zero to rounding",
-        },
+def only_shifted(results: xr.Dataset) -> Effect:
+    """The largest of the random points."""
+    require(results, "shift_gap")
+    return exactly(float(results.shift_gap.max()))
+
+
+SMALLEST = "log10 of the Hessian's smallest over its largest |eigenvalue|, mean over random points"
+
+FIGURE = Figure(
+    "orhan2018/figS4",
+    "Linear three-layer networks with two modes, plain against residual",
+    source="orhan2018 Note 5, figure S4",
+    sizes=Scales(runs=(10, 100, 1000), window=(40.0, 40.0, 80.0), points=(801, 801, 1601)),
+    run=run, draw=plots.figs4, interactive=interactive.figs4,
+    claims=(
+        claim(
+            "small-start", "From small random weights the residual network converges faster", time_ratio("small") > 0,
+            source="orhan2018 Note 5, figure S4a",
+        ),
+        claim(
+            "equal-norms", "It does so even with equal starting norms, from the caption's start",
+            measured(equal_start_ratio, "log10 of plain over residual time to 1 % error", "log10") > 0,
+            source="orhan2018 Note 5, figure S4b",
+        ),
+        claim(
+            "equal-norms-random", "It does so on average over random directions of equal norm",
+            time_ratio("random equal norms") > 0, ours=True,
+        ),
+        claim(
+            "hessian", "The second derivatives agree with automatic differentiation",
+            measured(hessian_gap, "largest relative distance") < ROUNDING, source="orhan2018 equations 23-28",
+        ),
+        claim(
+            "overlap-singular", "Where two hidden units have equal b for all modes the Hessian is singular",
+            measured(overlap_is_singular, SMALLEST, "log10") < -9, source="orhan2018 Note 5",
+        ),
+        claim(
+            "residual-not-singular-there", "In the residual network equal b make no singularity",
+            measured(skips_are_not_singular, f"{SMALLEST} with equal b", "log10") > -9, source="orhan2018 Note 5",
+        ),
+        claim(
+            "residual-only-shifts",
+            "But the skips only shift the singularities: at a - v and b - u the residual Hessian is the plain one's",
+            measured(only_shifted, "largest relative distance") < ROUNDING, source="orhan2018 §2.5, Note 5",
+        ),
     ),
-)
+    labels={
+        "a": "mode's part of the incoming weights",
+        "strength": "strength of the mode",
+        "equal_converged": "time to 1 % error from equal norms (tau)",
+        "hessian_gap": "distance of the derived from the computed Hessian / its norm",
+        "overlap_nullity": "eigenvalues that are zero to rounding",
+        "skip_nullity": "eigenvalues of the residual Hessian, smallest over largest (log10)",
+        "shift_gap": "distance of the shifted residual from the plain Hessian / its norm",
+    },
+)  # fmt: skip
+
+EXPERIMENTS = (FIGURE,)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 import xarray as xr
 
-from nonsingular.experiments.claims import Claim, Effect, Region, exactly, mean
+from nonsingular.experiments.claims import Effect, exactly, mean
 from nonsingular.experiments.effects import ROUNDING, hessian_gap, require
-from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.run.workspace import Workspace
-from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.experiments.scales import Scales
+from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.verbs import Measure, claim, measured
 from nonsingular.plots import theory as plots
 from nonsingular.plots import theory_interactive as interactive
 from nonsingular.theory import linear_networks
@@ -22,19 +22,7 @@ Array = np.ndarray
 NETWORKS = linear_networks.NETWORKS
 PAPER_SADDLES = {"plain": (0.0, 0.0), "residual": (-1.0, -1.0), "hyper-residual": (-1.0, -2.0)}
 S_VALUES = (0.5, 1.5, 3.0)
-_SCALES = {
-    "smoke": (5, {"grid": 31, "points": 301, "steps": 250}),
-    "laptop": (30, {"grid": 61, "points": 801, "steps": 500}),
-    "paper": (200, {"grid": 121, "points": 1601, "steps": 2000}),
-}
-
-
-def specs(scale: str) -> Spec:
-    """Figure S5 at a scale; ``runs`` random starts."""
-    runs, settings = at_scale(_SCALES, scale)
-    return Spec(
-        "orhan2018/figS5", scale, runs=runs, settings={**settings, "layers": 10, "start": 1e-2, "window": 100.0}
-    )
+SHALLOW = 3  # layers, as figure S5a has
 
 
 def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
@@ -48,7 +36,7 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     times = np.concatenate([[0], np.geomspace(1e-13, settings["window"], settings["points"])])
     shape = (len(NETWORKS), len(S_VALUES), spec.runs)
     u, curvature = np.empty((*shape, times.size)), np.empty(shape)
-    converged = np.empty(shape)
+    converged, shallow = np.empty(shape), np.empty(shape)
     workspace.progress.start("trajectories", spec.runs, "starts")
     for k in range(spec.runs):
         start = settings["start"] * np.random.default_rng(spec.seed + k).standard_normal(weights)
@@ -57,6 +45,8 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
                 path = linear_networks.mode_trajectory(network, s, start, times, tolerance=1e-8)
                 u[i, j, k] = path.u
                 converged[i, j, k] = linear_networks.time_to_converge(times, np.abs(path.u / s - 1))
+                few = linear_networks.mode_trajectory(network, s, start[: SHALLOW - 1], times, tolerance=1e-8)
+                shallow[i, j, k] = linear_networks.time_to_converge(times, np.abs(few.u / s - 1))
                 curvature[i, j, k] = path.curvature.where(path.time <= converged[i, j, k]).max()
         workspace.progress.advance()
     dims = ("network", "s", "run")
@@ -68,6 +58,7 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
             "paths": (("network", "path", "step", "coordinate"), np.stack([_paths(n) for n in NETWORKS])),
             "u": ((*dims, "time"), u, {"long_name": "product of a_l + c_l"}),
             "converged": (dims, converged, {"units": "tau", "long_name": "time to |u / s - 1| < 1 %"}),
+            "converged_shallow": (dims, shallow, {"units": "tau", "long_name": "the same with three layers"}),
             "curvature": (dims, curvature, {"long_name": "largest Hessian eigenvalue on the way"}),
             "hessian_gap": (("network", "run"), _mode_gaps(spec)),
             "equal_columns": (("point", "run"), _equal_columns(spec)),
@@ -148,7 +139,7 @@ def saddle_distance(results: xr.Dataset) -> Effect:
     return exactly(float(max(gaps)))
 
 
-def faster_network(first: str, second: str, *, in_steps: bool = False) -> Any:
+def faster_network(first: str, second: str, *, in_steps: bool = False) -> Measure:
     """Mean log10(second's time / first's), smallest over the singular values; unfinished runs count with the window."""
 
     def effect(results: xr.Dataset) -> Effect:
@@ -161,7 +152,24 @@ def faster_network(first: str, second: str, *, in_steps: bool = False) -> Any:
         note = "mean at s = " + ", ".join(f"{float(s):g}: {float(m):.2f}" for s, m in zip(means.s, means, strict=True))
         return mean(ratios.min("s"), note=note)
 
-    return effect
+    in_ = "steps of the largest stable learning rate" if in_steps else "time"
+    words = f"log10 of {second} over {first} {in_} to |u / s - 1| < 1 %, least over s, mean over starts"
+    return measured(effect, words, "log10")
+
+
+def more_with_depth(first: str, second: str) -> Measure:
+    """By how much log10 of the speed-up is larger with ten layers than with three, smallest over s."""
+
+    def effect(results: xr.Dataset) -> Effect:
+        require(results, "converged", "converged_shallow")
+        speed_up = []
+        for name in ("converged", "converged_shallow"):
+            hours = np.minimum(results[name], results.attrs["window"])
+            speed_up.append(np.log10(hours.sel(network=second) / hours.sel(network=first)))
+        return mean((speed_up[0] - speed_up[1]).min("s"))
+
+    words = f"log10 of {second} over {first} time, of 10 layers less that of {SHALLOW}, least over s, mean over starts"
+    return measured(effect, words, "log10")
 
 
 def plain_reaches(results: xr.Dataset) -> Effect:
@@ -190,86 +198,72 @@ def columns_are_equal(results: xr.Dataset) -> Effect:
     )
 
 
-CLAIMS = (
-    Claim(
-        "orhan2018/figS5/saddles",
-        "Orhan & Pitkow 2018, figure S5a",
-        "The saddle lies at (0, 0) in the plain, (-1, -1) in the residual and (-1, -2) in the hyper-residual network",
-        saddle_distance,
-        Region(high=1e-6),
+FIGURE = Figure(
+    "orhan2018/figS5",
+    "Phase portraits and mode strength of deep linear networks",
+    source="orhan2018 Note 5, figure S5",
+    sizes=Scales(
+        runs=(5, 30, 200), grid=(31, 61, 121), points=(301, 801, 1601), steps=(250, 500, 2000), layers=10, start=1e-2,
+        window=100.0,
     ),
-    Claim(
-        "orhan2018/figS5/residual-faster",
-        "Orhan & Pitkow 2018, figure S5b",
-        "With ten layers the residual network is faster than the plain one: mean log10 time ratio above 0 for every s",
-        faster_network("residual", "plain"),
-        unit="log10",
+    run=run, draw=plots.figs5, interactive=interactive.figs5,
+    claims=(
+        claim(
+            "saddles", "The saddle is at (0, 0) in plain, (-1, -1) in residual, (-1, -2) in hyper-residual networks",
+            measured(saddle_distance, "largest distance") < 1e-6, source="orhan2018 Note 5, figure S5a",
+        ),
+        claim(
+            "residual-faster", "With ten layers the residual network is faster than the plain one, for every s",
+            faster_network("residual", "plain") > 0, source="orhan2018 Note 5, figure S5b",
+        ),
+        claim(
+            "hyper-faster", "With ten layers the hyper-residual network is faster than the residual one",
+            faster_network("hyper-residual", "residual") > 0, source="orhan2018 Note 5, figure S5b",
+        ),
+        claim(
+            "hyper-faster-in-steps", "It is faster also in steps of gradient descent",
+            faster_network("hyper-residual", "residual", in_steps=True) > 0, ours=True,
+        ),
+        *(
+            claim(
+                f"deeper-{first}", f"What {first} networks gain over {second} ones is more pronounced with depth",
+                more_with_depth(first, second) > 0, source="orhan2018 Note 5",
+            )
+            for first, second in (("residual", "plain"), ("hyper-residual", "residual"))
+        ),
+        claim(
+            "plain-does-not-arrive", "The plain network's u does not reach s in the window",
+            measured(plain_reaches, "largest |u| / s over s at its end, mean over starts") < 0.99,
+            source="orhan2018 Note 5, figure S5b",
+        ),
+        claim(
+            "hessian", "The second derivatives agree with automatic differentiation",
+            measured(hessian_gap, "largest relative distance") < ROUNDING, source="orhan2018 equations 33-34",
+        ),
+        claim(
+            "equal-columns", "Columns i and j of the Hessian are identical when a_i = a_j",
+            measured(columns_are_equal, "relative distance, mean over random points") < ROUNDING,
+            source="orhan2018 Note 5",
+        ),
+        claim(
+            "matrices", "Modes of actual, rectangular weight matrices under gradient descent follow equations 29-31",
+            measured(
+                matrix_order, "order with which the distance falls with the step, Euler's method has 1",
+                "order in the step",
+            ) > 0.9, source="orhan2018 Note 5 (after Saxe et al. 2013)",
+        ),
     ),
-    Claim(
-        "orhan2018/figS5/hyper-faster",
-        "Orhan & Pitkow 2018, figure S5b",
-        "With ten layers the hyper-residual network is faster than the residual one, in gradient flow's own time",
-        faster_network("hyper-residual", "residual"),
-        unit="log10",
-    ),
-    Claim(
-        "orhan2018/figS5/hyper-faster-in-steps",
-        "Orhan & Pitkow 2018, figure S5b (time counted in the largest stable steps is ours)",
-        "It is faster also in steps of gradient descent at the largest constant stable learning rate",
-        faster_network("hyper-residual", "residual", in_steps=True),
-        unit="log10",
-    ),
-    Claim(
-        "orhan2018/figS5/plain-does-not-arrive",
-        "Orhan & Pitkow 2018, figure S5b",
-        "The plain network's u does not reach s in the window: |u| / s at its end below 0.99",
-        plain_reaches,
-        Region(high=0.99),
-    ),
-    Claim(
-        "orhan2018/figS5/hessian",
-        "Orhan & Pitkow 2018, equations 33-34",
-        "The second derivatives agree with automatic differentiation (largest relative distance)",
-        hessian_gap,
-        Region(high=ROUNDING),
-    ),
-    Claim(
-        "orhan2018/figS5/equal-columns",
-        "Orhan & Pitkow 2018, Note 5",
-        "Columns i and j of the Hessian are identical when a_i = a_j (relative distance)",
-        columns_are_equal,
-        Region(high=ROUNDING),
-    ),
-    Claim(
-        "orhan2018/figS5/matrices",
-        "Orhan & Pitkow 2018, Note 5 (after Saxe et al. 2013)",
-        "Modes of actual, rectangular weight matrices under gradient descent follow equations 29-31: the distance "
-        "falls with the step size, as Euler's method does, with order at least 0.9",
-        matrix_order,
-        Region(low=0.9),
-        unit="order in the step",
-    ),
-)
+    differs=("The paper gives neither the start nor the window of figure S5b; here weights of size 0.01 and 100 tau.",),
+    labels={
+        "da": "velocity of a (1/tau)",
+        "db": "velocity of b (1/tau)",
+        "speed": "speed (1/tau)",
+        "saddle": "coordinate of the saddle",
+        "paths": "coordinate of the path",
+        "hessian_gap": "distance of the derived from the computed Hessian / its norm",
+        "equal_columns": "distance of the Hessian's columns of equal weights / its norm",
+        "matrix_gap": "distance of the matrices' descent from the modes' flow",
+    },
+)  # fmt: skip
 
-
-EXPERIMENTS = (
-    Experiment(
-        id="orhan2018/figS5",
-        title="Phase portraits and mode strength of deep linear networks",
-        specs=specs,
-        run=run,
-        draw=plots.figs5,
-        interactive=interactive.figs5,
-        claims=CLAIMS,
-        labels={
-            "da": "velocity of a (1/tau)",
-            "db": "velocity of b (1/tau)",
-            "speed": "speed (1/tau)",
-            "saddle": "coordinate of the saddle",
-            "paths": "coordinate of the path",
-            "hessian_gap": "distance of the derived from the computed Hessian / its norm",
-            "equal_columns": "distance of the Hessian's columns of equal weights / its norm",
-            "matrix_gap": "distance of the matrices' descent from the modes' flow",
-        },
-    ),
-)
+EXPERIMENTS = (FIGURE,)

@@ -161,7 +161,7 @@ def _impose(network: FullyConnected, kind: Singularity) -> None:
 
 @torch.no_grad()
 def _keep_the_next_layer_alive(network: FullyConnected, inputs: Tensor) -> None:
-    """Biases at which its rectified units are active on half of the samples: dead ones would hide all weights to them."""
+    """Biases at which its rectified units are active on half of the samples: dead ones hide all weights to them."""
     x = inputs
     for layer in network.layers[: LAYER + 1]:
         x = layer(x)
