@@ -9,7 +9,9 @@ import xarray as xr
 from synthetic_results import agreeing
 
 from nonsingular import cli
-from nonsingular.papers.orhan2018 import best_and_worst, bias, depth, fig4, fig7, fig8, input_scale
+from nonsingular.experiments.claims import judge
+from nonsingular.papers.orhan2018 import best_and_worst, bias, depth, fig1, fig4, fig7, fig8, input_scale
+from nonsingular.papers.orhan2018.singular_points import singular_points
 from nonsingular.papers.registry import experiment
 from nonsingular.plots import symmetry
 from nonsingular.training import Store
@@ -192,3 +194,37 @@ def test_spectra_counted_by_lanczos_are_drawn_where_they_were_counted():
         assert "spectra-lanczos" in experiment(id).draw(whole)
         none = whole.drop_vars(["degenerate_lanczos", "negative_lanczos"])
         assert "spectra-lanczos" not in experiment(id).draw(none)
+
+
+def at_singular_points(agree):
+    """Four random networks at every kind of singularity: as figure 1 says, or the opposite."""
+    kinds, networks = list(fig1.SINGULARITIES), ["plain", "skip"]
+    small, large = (1e-17, 1e-2) if agree else (1e-2, 1e-17)
+    values = {
+        "product": [small, large],
+        "least_product": [small, large],
+        "product_away": [small, large],
+        "nullity": [5, 0] if agree else [0, 5],
+        "predicted": [5, 5],
+    }
+    data = {
+        name: (("run", "singularity", "network"), np.broadcast_to(np.array(pair, float), (4, len(kinds), 2)))
+        for name, pair in values.items()
+    }
+    return xr.Dataset(data, {"run": range(4), "singularity": kinds, "network": networks})
+
+
+def test_claims_of_figure_1_hold_fail_and_are_undecided():
+    for agree, verdict in ((True, "holds"), (False, "fails")):
+        results = at_singular_points(agree)
+        assert {judge(c, results, scale="smoke", data="none").verdict for c in fig1.FIGURE.claims} == {verdict}
+    old = at_singular_points(True).drop_sel(singularity="elimination-relu")
+    undecided = [c for c in fig1.FIGURE.claims if judge(c, old, scale="smoke", data="none").verdict == "inconclusive"]
+    assert [c.id.rsplit("/")[-1].startswith("elimination-relu") for c in undecided] == [True] * 3
+
+
+def test_a_dead_rectified_unit_has_null_vectors_at_any_loss_and_none_with_a_skip():
+    for seed in range(3):
+        found = singular_points(seed).sel(singularity="elimination-relu")
+        assert float(found.product_away.sel(network="plain")) == 0
+        assert float(found.least_product.sel(network="skip")) > 1e-6
