@@ -282,7 +282,7 @@ def test_drawings_show_what_they_are_made_of():
     assert layers.axes[0].get_yscale() == "log"
     assert layers.get_suptitle().startswith("3 layers, 10 runs")
     scan = OverNumbers(SPEED, series={"kind": {"a": 1, "b": 2, "gone": 4}}, label="number", title="Scan")(data)
-    assert scan.axes[0].get_ylabel() == "mean training accuracy over the epochs\n(%)"
+    assert scan.axes[0].get_ylabel() == "mean training accuracy over the epochs (%)"
     bars = Bars(of("train_accuracy", END), title="Bars", view=only("b", "gone"))(data)
     assert [t.get_text() for t in bars.axes[0].get_xticklabels()] == ["b"]
     assert Curves("train_loss", title="nothing")(data) is None

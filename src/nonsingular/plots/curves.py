@@ -119,7 +119,7 @@ def _dodge(places: np.ndarray, count: int) -> float:
     return 0.4 * gap / max(count, 1)
 
 
-NEAR_ALL = 0.98
+NEAR_ALL = 0.95
 """Shares that are all above this are shown by what they lack, on a logarithmic axis: 99.985 and 99.995 % are a factor
 of three apart."""
 
@@ -167,7 +167,8 @@ class _Shown:
 def _finished(figure: Figure, title: str, results: xr.Dataset) -> Figure:
     legend_below(figure)
     runs = results.sizes["run"]
-    band = f"mean of {runs} runs ±1 standard error, of logarithms on logarithmic axes" if runs > 1 else "one run"
+    of_logs = ", of logarithms on logarithmic axes" if any(ax.get_yscale() == "log" for ax in figure.axes) else ""
+    band = f"mean of {runs} runs ±1 standard error{of_logs}" if runs > 1 else "one run"
     images = "{data}, {scaling} inputs; ".format(**results.attrs) if "data" in results.attrs else ""
     heading(figure, title, images + band)
     return figure

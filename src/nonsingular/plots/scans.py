@@ -150,4 +150,4 @@ def _finish(ax: Axes, scan: Scan, along: str, label: str, base: int, ticks: Sequ
     else:
         ax.ticklabel_format(axis="y", useOffset=False)
     ax.set_xlabel(label)
-    ax.set_ylabel(textwrap.fill(scan.label, 40))
+    ax.set_ylabel(textwrap.fill(scan.label, 44))

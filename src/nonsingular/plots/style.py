@@ -23,6 +23,7 @@ _COLOURS = {
     "plain": GREEN,
     "residual": BLUE,
     "hyper-residual": VERMILION,
+    "hyper-orthogonal": PURPLE,
     "copied vectors": BLACK,
     "equalised": BLACK,
     "covariance": BLUE,
