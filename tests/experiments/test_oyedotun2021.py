@@ -18,7 +18,7 @@ from nonsingular.experiments.run.sharing import run_shared
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.networks import NetworkSpec, Residual, VGGSpec, build
-from nonsingular.papers.oyedotun2021 import depth, tables, warm_start
+from nonsingular.papers.oyedotun2021 import depth, drawings, tables, warm_start
 from nonsingular.papers.oyedotun2021.by_depth import families as by_family
 from nonsingular.papers.oyedotun2021.remedies import REMEDIES
 from nonsingular.papers.oyedotun2021.representations import onset, relative_onset
@@ -420,3 +420,12 @@ def test_the_end_is_looked_at_however_many_epochs_are_asked_for(tmp_path):
     )
     found = study.run_study(spec, Workspace(tmp_path)).weight_norm.notnull().all(["network", "run", "layer"])
     assert found.values.tolist() == [True, True, False, True]
+
+
+def test_condition_numbers_are_drawn_where_they_are_judged():
+    """After additions alone: other layers have other widths, and a line through all of them is a saw."""
+    data = looks(infinite_from(80), FALLING)
+    data["streamed_effective_rank"] = 1 + 0 * data.weight_q95
+    figure = drawings.conditioning(data)
+    (layers,) = {tuple(line.get_xdata()) for line in figure.axes[0].lines if len(line.get_xdata()) > 20}
+    assert layers == tuple(range(1, LAYERS + 1, 3))

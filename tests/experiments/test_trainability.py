@@ -144,3 +144,14 @@ def test_the_parts_are_put_together_in_order(tmp_path):
     start = results.train_loss.isel(epoch=0)
     assert np.array_equal(start.sel(network="Adam"), start.sel(network="baseline"))  # equal starts, other optimisers
     assert not np.array_equal(results.train_loss[0, :, 1], results.train_loss[1, :, 1])
+
+
+def test_runs_that_diverged_are_seen_in_the_picture():
+    results = table({"baseline": 0.1, "skips": 0.9, "momentum": 0.9})
+    for variable in ("train_accuracy", "train_loss"):
+        results[variable].loc["momentum", :2, 1] = np.nan
+    ax = trainability.draw(results).axes[0]
+    crosses = [line for line in ax.lines if line.get_marker() == "x"]
+    assert [len(c.get_xdata()) for c in crosses] == [3]
+    assert set(crosses[0].get_xdata()) == {10.0}
+    assert [t.get_text() for t in ax.texts] == [f"3 of {RUNS} diverged"]

@@ -82,3 +82,29 @@ def test_metrics_have_pictures_of_their_own():
     figures = plots.draw(one.expand_dims("plane"), "t")
     assert figures.keys() == {"contours", "surface", "accuracy"}
     assert "accuracy" in labels(figures["accuracy"])
+
+
+def measured(values):
+    """Two networks' measures over three runs."""
+    names = ["resnet-20", "plainnet-20"]
+    return xr.Dataset({"sharpness": (("network", "run"), values)}, {"network": names, "run": range(3)})
+
+
+def bars(ax):
+    """Lower and upper end of each network's interval, and what it is drawn around."""
+    found = []
+    for container in ax.containers:
+        (segment,) = container[2][0].get_segments()
+        found.append((*segment[:, 1], container[0].get_ydata()[0]))
+    return found
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_bars_stay_within_what_is_possible_and_mean_something_on_log_axes(wide):
+    values = np.array([[1.0, 2.0, 4.0], [1.0, 2.0, 500.0 if wide else 8.0]])
+    figure = plots.roughness(measured(values), {"sharpness": "rise"}, "t", {"sharpness": (0.5, np.inf)})
+    ax = figure.axes[0]
+    assert ax.get_yscale() == ("log" if wide else "linear")
+    for (low, high, at), row in zip(bars(ax), values, strict=True):
+        assert 0.5 <= low < at < high
+        assert at == pytest.approx(np.exp(np.log(row).mean()) if wide else row.mean())

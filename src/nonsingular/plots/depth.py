@@ -9,7 +9,21 @@ import numpy as np
 import xarray as xr
 from matplotlib.ticker import MaxNLocator
 
-from nonsingular.plots.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, colour, line, new_figure, style
+from nonsingular.plots.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    VERMILION,
+    colour,
+    heading,
+    legend_below,
+    line,
+    new_figure,
+    style,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,19 +92,22 @@ def distributions(results: xr.Dataset, network: str, quantiles: Sequence[str], w
         return figure
 
 
-def conditioning(results: xr.Dataset, networks: Sequence[str], title: str) -> Figure:
+def conditioning(results: xr.Dataset, networks: Sequence[str], title: str, block: int = 1) -> Figure:
     """Condition numbers of both matrices and effective ranks by layer, one column an epoch; infinite: crosses on top.
 
     Args:
         results: of the instrument ``representations``.
         networks: those to draw, as far as the results have them.
         title: above all panels.
+        block: layers of a block, of which the last is drawn: layers of different width, and before and after an
+            addition, would alternate.
     """
+    results = results.isel(layer=slice(None, None, block))
     with style():
         rows = ("sample_condition_number", "streamed_condition_number")
         epochs = [int(e) for e in results[rows[0]].dropna("epoch", how="all").epoch.values]
         networks = [name for name in networks if name in results.network.values]
-        figure = new_figure(3.4 * len(epochs), 7.4)
+        figure = new_figure(max(3.4 * len(epochs), 5.0), 7.4)
         axes = figure.subplots(3, len(epochs), sharex=True, sharey="row", squeeze=False)
         for row, variable in enumerate(rows):
             finite = results[variable].where(np.isfinite(results[variable]))
@@ -109,10 +126,10 @@ def conditioning(results: xr.Dataset, networks: Sequence[str], title: str) -> Fi
         axes[0, 0].set_ylabel("condition number,\nsamples by features")
         axes[1, 0].set_ylabel("condition number,\nplaces by channels")
         axes[2, 0].set_ylabel("effective rank\nof the channels")
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(networks))
-        told = "condition numbers: one thin line a run, crosses: infinite; ranks: mean ±1 SE"
-        figure.suptitle(f"{title}\n{_images(results)}{told}", fontsize=10)
+        legend_below(figure)
+        told = "condition numbers: one thin line a run, crosses: infinite; ranks: mean ±1 standard error"
+        told += "; layers after an addition" if block > 1 else ""
+        heading(figure, title, f"{_images(results)}{told}")
         return figure
 
 
@@ -184,7 +201,7 @@ def _apart(depths: set[float]) -> list[float]:
     return kept
 
 
-def changes(results: xr.Dataset, categories: Mapping[str, str], baseline: str, title: str) -> Figure:
+def changes(results: xr.Dataset, categories: Mapping[str, str], baseline: str, title: str, chance: float) -> Figure:
     """Training accuracy at the end for each change of a baseline, one row a change: points are runs, bars their mean.
 
     Args:
@@ -192,6 +209,7 @@ def changes(results: xr.Dataset, categories: Mapping[str, str], baseline: str, t
         categories: change -> what kind of change it is.
         baseline: the network without any change; its mean is the vertical line.
         title: above the panel.
+        chance: accuracy of guessing, in percent.
     """
     with style():
         rows = [n for n in (baseline, *categories) if n in results.network.values]
@@ -204,8 +222,10 @@ def changes(results: xr.Dataset, categories: Mapping[str, str], baseline: str, t
             ax.plot(values, np.full(len(values), place), "o", color=tone, markersize=4, alpha=0.7)
             ax.vlines(values.mean(), place - 0.35, place + 0.35, tone, linewidth=2)
             lost = int(results.train_loss.sel(network=name).isel(epoch=-1).isnull().sum())
-            if lost:
-                ax.annotate(f"{lost} of {len(values)} diverged", (1, place), va="center", fontsize=7, color=GREY)
+            if lost:  # they learnt nothing: crosses at guessing, in the colour of their kind
+                ax.plot(np.full(lost, chance), np.full(lost, place), "x", color=tone, markersize=6, mew=1.5)
+                ax.annotate(f"{lost} of {len(values)} diverged", (chance + 2, place), va="center", fontsize=8)
+        ax.axvline(chance, color=GREY, lw=0.8, ls=":")
         if baseline in rows:
             ax.axvline(
                 float(100 * results.train_accuracy.sel(network=baseline).isel(epoch=-1).mean()), color=GREY, lw=0.8
@@ -217,12 +237,16 @@ def changes(results: xr.Dataset, categories: Mapping[str, str], baseline: str, t
         for kind in kinds:
             ax.plot([], [], "o", color=KIND_COLOURS[kinds.index(kind) % len(KIND_COLOURS)], label=kind)
         figure.legend(loc="outside lower center", ncols=len(kinds), fontsize=8)
-        figure.suptitle(f"{title}\n{_images(results)}points: runs, bars: their mean", fontsize=10)
+        told = "points: runs, bars: their mean, dotted: guessing; crosses: diverged"
+        figure.suptitle(f"{title}\n{_images(results)}{told}", fontsize=10)
         return figure
 
 
 def backward_identity(results: xr.Dataset) -> Figure:
-    """Norm of the gradient at each block's input and of its two parts, one network a panel: mean over runs ±1 SE."""
+    """Norm of the gradient at each block's input and of its two parts, one network a panel.
+
+    The axis is logarithmic: shown is the geometric mean over runs, and one standard error of the logarithms.
+    """
     parts = {
         "whole": ("dL/dx by autograd", BLACK, "-"),
         "through_skip": ("dL/dh, through the skip", BLUE, "--"),
@@ -234,13 +258,13 @@ def backward_identity(results: xr.Dataset) -> Figure:
         for ax, name in zip(np.atleast_1d(figure.subplots(1, len(names), sharey=True)), names, strict=True):
             for part, (label, tone, dashes) in parts.items():
                 values = results[part].sel(network=name)
-                values = values.where(values > 0)  # without skips nothing comes through them
-                mean = values.mean("run")
-                ax.plot(results.block, mean, color=tone, linestyle=dashes, label=label)
+                logs = xr.apply_ufunc(np.log10, values.where(values > 0))  # without skips nothing comes through them
+                mean = logs.mean("run")
+                ax.plot(results.block, 10**mean, color=tone, linestyle=dashes, label=label)
                 if values.sizes["run"] > 1:
-                    error = values.std("run", ddof=1) / np.sqrt(values.sizes["run"])
-                    low = (mean - error).where(mean > error, mean)
-                    ax.fill_between(results.block, low, mean + error, color=tone, alpha=0.15, linewidth=0)
+                    error = logs.std("run", ddof=1) / np.sqrt(values.sizes["run"])
+                    ends = 10 ** (mean - error), 10 ** (mean + error)
+                    ax.fill_between(results.block, *ends, color=tone, alpha=0.15, linewidth=0)
             ax.set_yscale("log")
             ax.set_xlabel("block")
             ax.set_title(f"{name}, {results.attrs['layers']} layers")
@@ -248,9 +272,8 @@ def backward_identity(results: xr.Dataset) -> Figure:
         figure.axes[0].set_ylabel("gradient norm (nats)")
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
         runs = results.sizes["run"]
-        figure.suptitle(
-            f"Gradients at the inputs of blocks\n{_images(results)}mean of {runs} networks ±1 SE", fontsize=10
-        )
+        told = f"geometric mean of {runs} networks; bands: ±1 standard error of the logarithms"
+        figure.suptitle(f"Gradients at the inputs of blocks\n{_images(results)}{told}", fontsize=10)
         return figure
 
 

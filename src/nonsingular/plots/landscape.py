@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from nonsingular.intervals import EVERYWHERE, mean
+from nonsingular.intervals import mean
 from nonsingular.landscape.metrics import beside
 from nonsingular.plots.landscape_parts import Scale, across, bar, eigenvalue_ratios, filled, frames, how
 from nonsingular.plots.style import (
@@ -275,15 +275,32 @@ def panels(results: xr.Dataset, by_kind: bool = False) -> tuple[list[xr.Dataset]
     return found, titles
 
 
-def roughness(results: xr.Dataset, labels: Mapping[str, str], title: str) -> Figure:
+def roughness(
+    results: xr.Dataset, labels: Mapping[str, str], title: str, within: Mapping[str, tuple[float, float]]
+) -> Figure:
     """Each measure of roughness: one dot a run, with the mean and its 95 % bootstrap interval.
 
+    Where the axis is logarithmic the mean is the geometric one, and the interval that of the mean logarithm.
+
     Dots of runs whose ``trained`` is 0 are hollow.
+
+    Args:
+        results: with the measures over ``network`` and ``run``.
+        labels: measure -> label of its axis.
+        title: above all.
+        within: measure -> the values that are possible.
     """
     names = [str(n) for n in results.network.values]
     with style():
-        figure = new_figure(2.9 * len(labels), 3.6)
-        for ax, (variable, label) in zip(figure.subplots(1, len(labels)), labels.items(), strict=True):
+        columns = -(-len(labels) // (1 if len(labels) < 5 else 2))
+        figure = new_figure(2.9 * columns, 3.6 * -(-len(labels) // columns))
+        axes = np.ravel(figure.subplots(-(-len(labels) // columns), columns))
+        for ax in axes[len(labels) :]:
+            ax.set_visible(False)
+        for ax, (variable, label) in zip(axes, labels.items(), strict=False):
+            finite = results[variable].values[np.isfinite(results[variable].values)]
+            log = bool(finite.size and finite.min() > 0 and finite.max() > 30 * finite.min())
+            ax.set_yscale("log" if log else "linear")
             for k, name in enumerate(names):
                 one = results.sel(network=name)
                 one = one.isel(run=np.isfinite(one[variable].values))
@@ -291,19 +308,24 @@ def roughness(results: xr.Dataset, labels: Mapping[str, str], title: str) -> Fig
                 for run, value in enumerate(values):
                     ax.plot(k - 0.12, value, "o", color=_colour(name), ms=4, alpha=0.6, **_marker(one.isel(run=run)))
                 if len(values) > 1:
-                    effect = mean(values, within=(0, 100) if label.endswith("(%)") else EVERYWHERE)
-                    ends = [[effect.value - effect.low], [effect.high - effect.value]]
-                    ax.errorbar(k + 0.12, effect.value, ends, fmt="_", color=_colour(name), ms=10, mew=2, capsize=3)
-            finite = results[variable].values[np.isfinite(results[variable].values)]
-            if finite.size and finite.min() > 0 and finite.max() > 30 * finite.min():
-                ax.set_yscale("log")
+                    effect = mean(np.log(values) if log else values, within=_possible(within[variable], log))
+                    at, low, high = (np.exp(x) if log else x for x in (effect.value, effect.low, effect.high))
+                    ends = np.maximum([[at - low], [high - at]], 0)  # of equal runs rounding could make it negative
+                    ax.errorbar(k + 0.12, at, ends, fmt="_", color=_colour(name), ms=10, mew=2, capsize=3)
             ax.set_xticks(range(len(names)), labels=[_called(n) for n in names], rotation=45, ha="right")
             ax.set_xlim(-0.6, len(names) - 0.4)
             ax.set_ylabel(label)
         runs = results.sizes["run"]
         hollow = "" if _trained(results) else "; hollow: not trained"
-        figure.suptitle(f"{title}\n{runs} runs each; bars: mean and 95 % interval{hollow}", fontsize=10)
+        told = f"{runs} runs each; bars: mean (on log axes geometric) and 95 % interval{hollow}"
+        figure.suptitle(f"{title}\n{told}", fontsize=10)
         return figure
+
+
+def _possible(within: tuple[float, float], log: bool) -> tuple[float, float]:
+    """What values a mean may have, or one of logarithms."""
+    low, high = within
+    return (float(np.log(low)) if low > 0 else -np.inf, float(np.log(high))) if log else within
 
 
 def flatness(results: xr.Dataset, label: str, title: str) -> Figure:

@@ -30,17 +30,20 @@ class Kind:
 OF_SURFACES = {
     "nonconvex": Kind("share of points where the surface is not convex", "percentage points", (0, 100)),
     "excess_variation": Kind(
-        "how far lines go up and down beyond one minimum, in percent of the ranks of the loss", "percentage points"
+        "how far lines go up and down beyond one minimum, in percent of the ranks of the loss",
+        "percentage points",
+        (0, np.inf),
     ),
-    "minima": Kind("local minima of the surface", "minima"),
+    "minima": Kind("local minima of the surface", "minima", (1, np.inf)),
     "total_variation": Kind("total variation of log loss", "per unit of direction"),
     "guidance": Kind("cosine between the way downhill and the way to the lowest point", "cosine", (-1, 1)),
-    "elongation": Kind("length over breadth of the valley around the minimum", "times"),
+    "elongation": Kind("length over breadth of the valley around the minimum", "times", (1, np.inf)),
     "sharpness": Kind("mean rise of the loss within half a direction", "nats"),
+    "bends": Kind("ratio of eigenvalues where the surface looks non-convex minus that elsewhere"),
     "near_convex": Kind(
         "share of the map where negative eigenvalues are below 1 % of the positive ones", "percentage points", (0, 100)
     ),
-    "weight_norm": Kind("norm of the weights"),
+    "weight_norm": Kind("norm of the weights", "", (0, np.inf)),
     "test_error": Kind("test error", "percentage points", (0, 100)),
 }
 ROUGHNESS = ("nonconvex", "excess_variation", "minima", "total_variation")

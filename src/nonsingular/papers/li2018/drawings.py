@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from nonsingular.papers.li2018 import surfaces
+from nonsingular.papers.li2018.comparing import OF_SURFACES
 from nonsingular.plots import landscape as plots
 from nonsingular.plots import landscape_interactive as interactive
 
@@ -50,7 +51,11 @@ def contours_of_first(results: xr.Dataset) -> Figure:
 
 def roughness(results: xr.Dataset) -> Figure:
     """Every measure of roughness, of all runs."""
-    return plots.roughness(results, surfaces.LABELS, _title(results))
+    return _measures(results, surfaces.LABELS, _title(results))
+
+
+def _measures(results: xr.Dataset, labels: Mapping[str, str], title: str) -> Figure:
+    return plots.roughness(results, labels, title, {name: OF_SURFACES[name].within for name in labels})
 
 
 def flatness(results: xr.Dataset) -> Figure:
@@ -67,7 +72,7 @@ def convexity(results: xr.Dataset) -> Figure:
 def shares(results: xr.Dataset) -> Figure:
     """How much of each map is nearly convex, and how much looks tell."""
     labels = {"near_convex": "nearly convex points (%)", "bends": "ratio where it looks non-convex\nminus where convex"}
-    return plots.roughness(results, labels, plots.caption("Extreme eigenvalues over the surface", results))
+    return _measures(results, labels, plots.caption("Extreme eigenvalues over the surface", results))
 
 
 def each_surface(results: xr.Dataset) -> Mapping[str, Any]:
@@ -89,7 +94,7 @@ def solutions(results: xr.Dataset) -> Figure | None:
     labels = {"sharpness": "rise of the loss within a\nquarter of the way (nats)", "weight_norm": "norm of the weights",
               "test_error": "test error (%)"}  # fmt: skip
     title = plots.caption("VGG-9 with small and large batches", results)
-    return plots.roughness(results, labels, title) if "pair" in results.coords else None
+    return _measures(results, labels, title) if "pair" in results.coords else None
 
 
 def planes(results: xr.Dataset) -> tuple[list[xr.Dataset], list[str]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from nonsingular.experiments.run.instruments.representations import ACTIVATION_QUANTILES, WEIGHT_QUANTILES
+from nonsingular.networks.residual import LAYERS_A_BLOCK
 from nonsingular.papers.oyedotun2021.by_depth import families
 from nonsingular.plots import depth as plots
 
@@ -43,7 +44,8 @@ def weights(network: str) -> Callable[[xr.Dataset], Figure]:
 
 def conditioning(results: xr.Dataset) -> Figure:
     """Condition numbers of PlainNet and ResNet by layer."""
-    return plots.conditioning(results, list(NAMES), f"Representations of {layers(results)}-layer networks")
+    title = f"Representations of {layers(results)}-layer networks"
+    return plots.conditioning(results, list(NAMES), title, LAYERS_A_BLOCK["bottleneck"])
 
 
 def over_depth(results: xr.Dataset) -> Figure:
@@ -56,4 +58,5 @@ def conditioning_of_deepest(results: xr.Dataset) -> Figure | None:
     if "sample_condition_number" not in results:
         return None
     names = [list(members)[-1] for members in families(results).values()]
-    return plots.conditioning(results, names, f"Representations of {layers(results)}-layer networks")
+    title = f"Representations of {layers(results)}-layer networks"
+    return plots.conditioning(results, names, title, LAYERS_A_BLOCK["basic"])
