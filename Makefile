@@ -22,6 +22,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(STAMP)-docs  ## the documentation site, lessons executed, looked at in a browser
+	$(BIN)/python -m sphinx -q -W --keep-going docs docs/_build/html
+	NONSINGULAR_SITE=docs/_build/html $(BIN)/pytest tests/docs/test_built_site.py
+
 wheel: $(STAMP)  ## build wheel and sdist, and try the wheel in an environment of its own
 	rm -rf dist .venv-wheel
 	$(BIN)/python -m hatchling build
@@ -40,6 +44,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+$(STAMP)-docs: $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 $(BENCH)/.installed: pyproject.toml benchmarks/constraints.txt
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/pip install --quiet --constraint benchmarks/constraints.txt --editable '.[bench]'
@@ -51,4 +59,4 @@ lock:  ## pin what the environments hold now
 	  $(BENCH)/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > benchmarks/constraints.txt; fi
 
 clean:
-	rm -rf $(VENV) $(BENCH) out
+	rm -rf $(VENV) $(BENCH) out docs/_build

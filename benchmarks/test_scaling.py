@@ -1,4 +1,4 @@
-"""What work costs, measured over sizes, and a model of it that is tested where it was not fitted: docs/scaling.md.
+"""What work costs, measured over sizes, and a model of it that is tested where it was not fitted: README.md.
 
 ``pytest benchmarks/test_scaling.py --full -s`` prints the tables. A model is a sum of terms with coefficients that are
 not negative, fitted by least squares of the relative error on every second size; the error is stated at the others.

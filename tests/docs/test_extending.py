@@ -12,14 +12,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def blocks(page):
-    return re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.M | re.S)
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "howto" / page).read_text(), re.M | re.S)
 
 
 def test_an_experiment_of_your_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
-    for block in blocks("extending.md"):
-        exec(compile(block, "docs/extending.md", "exec"), names)
+    for block in blocks("figures.md"):
+        exec(compile(block, "docs/howto/figures.md", "exec"), names)
     assert names["outcome"].results.sizes["run"] == 4
     folder = tmp_path / "out" / "mine" / "half"
     assert {"results.zarr", "figures", "claims.json", "spec.json", "report.html"} <= {p.name for p in folder.iterdir()}
@@ -35,17 +35,19 @@ def test_an_experiment_of_your_own(tmp_path, monkeypatch, capsys):
 
 
 def test_the_table_names_what_is_there():
-    text = (ROOT / "docs" / "extending.md").read_text()
+    text = (ROOT / "docs" / "howto" / "figures.md").read_text()
     for path in re.findall(r"`((?:experiments|plots|tests|orhan2018|measures)/[\w./]*)`", text):
         places = [ROOT, ROOT / "src" / "nonsingular", ROOT / "src" / "nonsingular" / "papers"]
         assert any((place / path).exists() for place in places), path
 
 
 def test_searches_of_the_documentation_are_understood():
-    """Every command of docs/search.md is parsed; only its training is left out."""
+    """Every command of docs/howto/search.md is parsed; only its training is left out."""
     from nonsingular.search import ranges
 
-    commands = re.findall(r"^nonsingular search (.*?)(?:#.*)?$", (ROOT / "docs" / "search.md").read_text(), re.M)
+    commands = re.findall(
+        r"^nonsingular search (.*?)(?:#.*)?$", (ROOT / "docs" / "howto" / "search.md").read_text(), re.M
+    )
     assert len(commands) >= 4
     for command in commands:
         numbers = re.split(r"\s--", " " + command)[0].split()

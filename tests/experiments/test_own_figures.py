@@ -46,7 +46,7 @@ def test_networks_of_your_own_are_told_apart():
 
 
 def test_figures_draw_networks_of_your_own_apart():
-    """The names "shallow" and "deep" are those of docs/extending.md."""
+    """The names "shallow" and "deep" are those of docs/howto/figures.md."""
     values = xr.DataArray(np.random.default_rng(0).random((2, 3, 2)), dims=("network", "run", "epoch"))
     results = xr.Dataset({"loss": values}).assign_coords(network=["shallow", "deep"], run=range(3), epoch=range(2))
     figure = over_epochs(results, [Panel("loss", "loss (nats)")], "t")

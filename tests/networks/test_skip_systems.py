@@ -146,7 +146,7 @@ def test_dense_layers_without_skips_keep_their_inputs_and_have_more_weights():
     with_skips, without = (build(KINDS[n], SHAPE, 10, 0) for n in ("dense", "dense-plain"))
     for a, b in zip(with_skips.layers, without.layers, strict=True):
         assert a.conv.in_channels == b.conv.in_channels
-    with torch.device("meta"):  # docs/depth.md and DIFFERS of oyedotun2021/depth-sweep
+    with torch.device("meta"):  # benchmarks/README.md and DIFFERS of oyedotun2021/depth-sweep
         assert sum(p.numel() for p in Dense(DenseSpec(40, skips=False), 3, 10).parameters()) == 22_603_306
 
 

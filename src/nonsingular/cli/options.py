@@ -82,7 +82,7 @@ Precision = Annotated[
     str | None,
     typer.Option(
         "--precision",
-        help="Of training: float32, or bfloat16 (mixed), which is faster where convolutions are wide (docs/depth.md).",
+        help="Of training: float32, or bfloat16 (mixed), which is faster where convolutions are wide.",
         show_default="the experiment's",
     ),
 ]

@@ -1,6 +1,7 @@
 """Small exact models: from two units to signals through depth.
 
-Every function returns labelled arrays in float64 and needs no data. ``docs/theory.md`` says what each model shows.
+Every function returns labelled arrays in float64 and needs no data; ``docs/explanation/small_models.md`` tells what
+each model shows.
 """
 
 from nonsingular.theory import (

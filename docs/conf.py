@@ -1,0 +1,74 @@
+"""The documentation site: Sphinx with myst-nb and furo; `make docs` builds and checks it.
+
+Sphinx rather than mkdocs-material with mkdocstrings: it executes the lessons as notebooks, reads signatures from the
+code as it is imported, resolves every reference or fails, and its search works from a folder without a server. furo
+brings no font and no script from elsewhere.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))
+
+import generate  # noqa: E402
+
+import nonsingular  # noqa: E402
+
+project = "nonsingular"
+author = "The nonsingular developers"
+copyright = "the nonsingular developers, MIT licence"
+release = version = nonsingular.__version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+exclude_patterns = ["_build", "README.md"]
+templates_path: list[str] = []
+default_role = "code"
+nitpicky = False
+
+html_theme = "furo"
+html_title = "nonsingular"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sphinx = False
+html_theme_options = {"navigation_with_keys": True}
+pygments_style, pygments_dark_style = "default", "github-dark"
+
+myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(DOCS / "_build" / "cells")
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_execution_in_temp = True
+nb_merge_streams = True
+nb_render_markdown_format = "myst"
+nb_mime_priority_overrides = [("html", "image/svg+xml", 0), ("html", "text/html", 10)]
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+autodoc_default_options = {"members": True, "show-inheritance": False}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+
+def bars(app: object, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
+    """Norms in docstrings are bars; to docutils they would be substitutions."""
+    lines[:] = [re.sub(r"(``.*?``)|\|", lambda found: found[1] or "\\|", line) for line in lines]
+
+
+def setup(app: object) -> None:
+    """Pages that are generated come before the others are read; pictures follow the page's light or dark after."""
+    app.connect("autodoc-process-docstring", bars)  # type: ignore[attr-defined]
+    app.connect("builder-inited", generate.write_pages)  # type: ignore[attr-defined]
+    app.connect("build-finished", generate.darken)  # type: ignore[attr-defined]
