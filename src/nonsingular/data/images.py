@@ -31,6 +31,11 @@ class Images:
         test: like ``train``.
         test_labels: like ``train_labels``.
         classes: number of labels.
+
+    >>> import nonsingular as ns
+    >>> images = ns.data.load("digits")
+    >>> images.train.dtype, images.train.shape[1:], images.classes
+    (dtype('uint8'), (1, 8, 8), 10)
     """
 
     train: UInt8[np.ndarray, "image channel height width"]
@@ -52,6 +57,10 @@ def load(name: str, data_dir: str | Path | None = None) -> Images:
     Raises:
         InputError: unknown name; files missing, unreadable or with other columns.
         MissingExtra: the extra ``data`` is not installed.
+
+    >>> import nonsingular as ns
+    >>> ns.data.load("digits").test.shape
+    (297, 1, 8, 8)
     """
     source = SOURCES[known(name)]
     if source is None:

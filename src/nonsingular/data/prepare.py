@@ -36,6 +36,11 @@ class DataSpec:
         pca: project on so many principal components of the scaled training images; None keeps the pixels.
         layout: ``flat``, one axis of inputs, or ``image``: channel, height and width.
         size: images are reduced to so many pixels in height and width, by the mean over areas; None keeps them.
+
+    >>> import nonsingular as ns
+    >>> task = ns.data.prepare(ns.data.DataSpec("digits", train=500, scaling="standardised", pca=16))
+    >>> task.train_inputs.shape
+    torch.Size([500, 16])
     """
 
     name: str = "digits"
@@ -70,6 +75,13 @@ class Task:
         test_inputs: float32.
         test_labels: class numbers.
         classes: number of classes.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> inputs, labels = torch.randn(20, 4), torch.arange(20) % 2
+    >>> task = ns.data.Task(inputs[:15], labels[:15], inputs[15:], labels[15:], classes=2)
+    >>> task.inputs, task.shape
+    (4, (4,))
     """
 
     train_inputs: Float[Tensor, "sample ..."]
@@ -127,6 +139,11 @@ def prepare(spec: DataSpec, data_dir: str | Path | None = None) -> Task:
 
     Raises:
         InputError: as in ``data.load``; more images or components asked for than there are.
+
+    >>> import nonsingular as ns
+    >>> task = ns.data.prepare(ns.data.DataSpec("digits"))
+    >>> round(float(task.train_inputs.square().sum(1).mean()), 3)  # images of unit norm, in the mean
+    1.0
     """
     images = load(spec.name, data_dir)
     train, train_labels = _subset(images.train, images.train_labels, spec.train, spec.name, "training")

@@ -17,6 +17,14 @@ class Capture:
 
     Attributes:
         activations: layer name -> its output in the latest pass; empty where a ``visit`` takes them instead.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    >>> with ns.measures.capture(model, ["0"]) as seen:
+    ...     _ = model(torch.ones(5, 4))
+    >>> seen.activations["0"].shape
+    torch.Size([5, 3])
     """
 
     activations: dict[str, Tensor] = field(default_factory=dict)
@@ -43,6 +51,14 @@ def capture(
 
     Raises:
         InputError: a name that the model does not have, or an offset of a layer that is not recorded.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    >>> with ns.measures.capture(model, ["0", "1"]) as seen:
+    ...     _ = model(torch.randn(50, 4))
+    >>> bool((seen.activations["1"] == seen.activations["0"].relu()).all())
+    True
     """
     modules = _modules(model, layers)
     offsets = offsets or {}
@@ -76,6 +92,11 @@ def layer_names(model: nn.Module) -> list[str]:
 
     The children of its ``layers`` where it has such a list (the project's own networks), otherwise every linear and
     convolutional module except the last, which is the readout.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.measures.layer_names(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2)))
+    ['0']
     """
     if isinstance(getattr(model, "layers", None), nn.ModuleList):
         return [f"layers.{name}" for name, _ in model.layers.named_children()]  # type: ignore[union-attr]
@@ -88,6 +109,12 @@ def weight_names(model: nn.Module, layers: Sequence[str]) -> dict[str, str]:
 
     Raises:
         InputError: a name that the model does not have, or a layer without such a parameter.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    >>> ns.measures.weight_names(model, ["0", "2"])
+    {'0': '0.weight', '2': '2.weight'}
     """
     names = {}
     for layer, module in _modules(model, layers).items():

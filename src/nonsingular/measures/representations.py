@@ -11,6 +11,12 @@ def linear_dependence(activations: Float[Tensor, "*run sample unit"], top: int =
     """Share of the variance in the ``top`` eigenmodes of the units' covariance, in (0, 1] (orhan2018 figure 4e).
 
     1 where nothing varies: no direction is left outside the top modes. NaN for activations that are not finite.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> one_direction = torch.outer(torch.arange(10.0), torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    >>> round(float(ns.measures.linear_dependence(one_direction, top=1)), 6)
+    1.0
     """
     return _top_share(_covariance_eigenvalues(activations), top)
 
@@ -20,6 +26,12 @@ def effective_rank(activations: Float[Tensor, "*run sample unit"]) -> Float[Tens
 
     0 where nothing varies, NaN for activations that are not finite. Roy and Vetterli 2007, there with singular values
     instead of eigenvalues.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> one_direction = torch.outer(torch.arange(10.0), torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    >>> round(float(ns.measures.effective_rank(one_direction)), 3)
+    1.0
     """
     return _entropy_rank(_covariance_eigenvalues(activations))
 
@@ -31,12 +43,25 @@ def condition_number(activations: Float[Tensor, "*run sample unit"]) -> Float[Te
     side times the machine epsilon of float64, the usual numerical rank. NaN for activations that are not finite.
     Rounding hides a deficiency: activations that a network computed in float32 have errors of about 1e-7, so that only
     units which are exactly zero or exactly equal are found in them.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.measures.condition_number(torch.diag(torch.tensor([1.0, 2.0, 10.0])))
+    tensor(10., dtype=torch.float64)
+    >>> ns.measures.condition_number(torch.ones(4, 3))
+    tensor(inf, dtype=torch.float64)
     """
     return _conditioning(singular_values(activations), max(activations.shape[-2:]))
 
 
 def singular_values(activations: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run mode"]:
-    """Of the representation, in float64, descending; NaN for a run whose activations are not finite."""
+    """Of the representation, in float64, descending; NaN for a run whose activations are not finite.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.measures.singular_values(torch.diag(torch.tensor([1.0, 2.0, 10.0])))
+    tensor([10.,  2.,  1.], dtype=torch.float64)
+    """
     matrix = activations.double()
     finite = torch.isfinite(matrix).flatten(-2).all(-1)
     # LAPACK raises on NaN and would take the healthy runs with it.
@@ -53,6 +78,15 @@ class StreamedRepresentation:
     The triangular factor of a QR decomposition is updated batch by batch, so singular values are as exact as those of
     the whole matrix (accumulating products of activations would square the condition number and lose half the digits).
     Means and squared deviations are added up as in Chan, Golub and LeVeque 1983. All in float64.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> whole = torch.randn(60, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> streamed = ns.measures.StreamedRepresentation()
+    >>> for batch in whole.split(20):
+    ...     streamed.update(batch)
+    >>> torch.allclose(streamed.singular_values(), ns.measures.singular_values(whole))
+    True
     """
 
     def __init__(self) -> None:

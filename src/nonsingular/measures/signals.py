@@ -8,7 +8,13 @@ from torch import Tensor
 
 
 def activation_norm(activations: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
-    """Mean over samples of the Euclidean norm of a layer's activation."""
+    """Mean over samples of the Euclidean norm of a layer's activation.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.measures.activation_norm(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+    tensor(3.)
+    """
     return _mean_norm(activations)
 
 
@@ -17,6 +23,11 @@ def gradient_norm(gradients: Float[Tensor, "*run sample unit"]) -> Float[Tensor,
 
     Args:
         gradients: of each sample's own loss (multiply by the number of samples if the loss was their mean).
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.measures.gradient_norm(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+    tensor(3.)
     """
     return _mean_norm(gradients)
 
@@ -26,14 +37,26 @@ ADAM_EPSILON = 1e-8
 
 
 def below_epsilon(gradients: Float[Tensor, "*run unit input"], epsilon: float = ADAM_EPSILON) -> Float[Tensor, "*run"]:
-    """Share of weights whose gradient is smaller than Adam's epsilon, so that Adam no longer rescales its step."""
+    """Share of weights whose gradient is smaller than Adam's epsilon, so that Adam no longer rescales its step.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.measures.below_epsilon(torch.tensor([[1e-3, 1e-9], [0.0, 1e-2]]))
+    tensor(0.5000)
+    """
     # A run that broke down is not one without gradients, so NaN stays NaN.
     small = torch.where(gradients.isnan(), torch.nan, (gradients.abs() < epsilon).to(gradients.dtype))
     return small.mean((-2, -1))
 
 
 def root_mean_square(gradients: Float[Tensor, "*run unit input"]) -> Float[Tensor, "*run"]:
-    """Root of the mean squared gradient of a layer's weights."""
+    """Root of the mean squared gradient of a layer's weights.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.measures.root_mean_square(torch.tensor([[3.0, -3.0], [3.0, 3.0]]))
+    tensor(3.)
+    """
     return gradients.double().square().mean((-2, -1)).sqrt().to(gradients.dtype)
 
 

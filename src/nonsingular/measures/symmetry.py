@@ -20,6 +20,11 @@ def forward_correlation(
         centred: subtract each filter's mean first, Pearson's correlation. The text defines the uncentred form (cosine);
             the figures show the centred one. They differ where the weights of a filter have a mean.
         stacked: whether a ``run`` axis leads.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.measures.forward_correlation(torch.ones(3, 4)), ns.measures.forward_correlation(torch.eye(3))
+    (tensor(1., dtype=torch.float64), tensor(0., dtype=torch.float64))
     """
     return _mean_correlation(weight.flatten(2 if stacked else 1), centred)
 
@@ -27,7 +32,13 @@ def forward_correlation(
 def backward_correlation(
     weight: Float[Tensor, "*run output input *kernel"], centred: bool = False, stacked: bool = False
 ) -> Float[Tensor, "*run"]:
-    """The same over pairs of input channels and the weights that read them (blumenfeld2020 eq. 6)."""
+    """The same over pairs of input channels and the weights that read them (blumenfeld2020 eq. 6).
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.measures.backward_correlation(torch.tensor([[1.0, 1.0], [2.0, 2.0]]))
+    tensor(1.0000, dtype=torch.float64)
+    """
     output = 1 if stacked else 0
     return forward_correlation(weight.transpose(output, output + 1), centred, stacked)
 
@@ -50,7 +61,13 @@ def _mean_correlation(rows: Float[Tensor, "*run row weight"], centred: bool) -> 
 
 
 def unique_features(weight: Float[Tensor, "*run output input *kernel"], stacked: bool = False) -> Int64[Tensor, "*run"]:
-    """Number of output channels whose weights differ, to the bit, from those of all the others before them."""
+    """Number of output channels whose weights differ, to the bit, from those of all the others before them.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.measures.unique_features(torch.tensor([[1.0, 2.0], [1.0, 2.0], [0.0, 3.0]]))
+    tensor(2)
+    """
     if stacked:
         return torch.stack([unique_features(w) for w in weight])
     return torch.tensor(len(weight.flatten(1).unique(dim=0)), device=weight.device)
@@ -61,6 +78,11 @@ def symmetry_breaking(responses: Float[Tensor, "*run sample unit"]) -> Float[Ten
 
     The norm of the projection on the complement of the all-ones direction, divided by the norm: 0 if all units respond
     alike, at most 1 (blumenfeld2020 appendix G, figures 9 and 10). NaN where there is no response at all.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.measures.symmetry_breaking(torch.ones(5, 3)), ns.measures.symmetry_breaking(torch.tensor([[1.0, -1.0]]))
+    (tensor(0., dtype=torch.float64), tensor(1., dtype=torch.float64))
     """
     responses = responses.double()
     # Relative to the first unit, so that responses which are equal leave nothing, not even rounding.

@@ -13,6 +13,11 @@ def incoming(weight: Float[Tensor, "*run unit *shape"], stacked: bool = False) -
     Args:
         weight: of a linear or convolutional layer; the unit of a convolution is the output channel.
         stacked: whether a ``run`` axis leads.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.measures.incoming(torch.nn.Conv2d(3, 8, 5).weight).shape
+    torch.Size([8, 75])
     """
     return weight.flatten(2 if stacked else 1)
 
@@ -23,13 +28,24 @@ def responses(activation: Float[Tensor, "*run sample unit *place"], stacked: boo
     Args:
         activation: output of a linear or convolutional layer.
         stacked: whether a ``run`` axis leads.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.measures.responses(torch.zeros(10, 8, 4, 4)).shape  # sample, channel and 4 x 4 places
+    torch.Size([160, 8])
     """
     unit = 2 if stacked else 1
     return activation.movedim(unit, -1).flatten(unit - 1, -2) if activation.ndim > unit + 1 else activation
 
 
 def incoming_norm(weights: Float[Tensor, "*run unit input"]) -> Float[Tensor, "*run unit"]:
-    """Euclidean norm of each unit's incoming weights; 0 is an elimination singularity (figure 4c)."""
+    """Euclidean norm of each unit's incoming weights; 0 is an elimination singularity (figure 4c).
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.measures.incoming_norm(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor([5., 0.])
+    """
     return weights.norm(dim=-1)
 
 
@@ -38,6 +54,11 @@ def mean_overlap(weights: Float[Tensor, "*run unit input"]) -> Float[Tensor, "*r
 
     Pairs with a unit whose weights are all equal have no correlation and are left out; NaN if no pair remains, or for
     weights that are not finite.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.measures.mean_overlap(torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))
+    tensor(1.)
     """
     correlation, valid = _pair_correlations(weights)
     pairs = valid.sum((-2, -1))
@@ -48,6 +69,12 @@ def maximum_overlap(weights: Float[Tensor, "*run unit input"]) -> Float[Tensor, 
     """Largest correlation of the incoming weights of two units; 1 is an overlap singularity.
 
     NaN if no pair of units has a correlation, or for weights that are not finite.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> weights = torch.tensor([[1.0, 0.0, 2.0], [2.0, 0.0, 4.0], [0.0, 1.0, 0.0]])  # the first two point alike
+    >>> ns.measures.maximum_overlap(weights).round(decimals=4)
+    tensor(1.)
     """
     correlation, valid = _pair_correlations(weights)
     largest = torch.where(valid, correlation, -torch.inf).amax((-2, -1))
@@ -70,12 +97,24 @@ def _pair_correlations(
 
 
 def zero_response(activations: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
-    """Probability that a unit's response to a sample is exactly zero (figure 7b); NaN if a response is NaN."""
+    """Probability that a unit's response to a sample is exactly zero (figure 7b); NaN if a response is NaN.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.measures.zero_response(torch.tensor([[0.0, 1.0], [0.0, 2.0], [3.0, 0.0]]))
+    tensor(0.5000)
+    """
     return _zeros(activations).mean((-2, -1))
 
 
 def dead_units(activations: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
-    """Share of units that respond with zero to every sample; NaN if a response is NaN."""
+    """Share of units that respond with zero to every sample; NaN if a response is NaN.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.measures.dead_units(torch.tensor([[0.0, 1.0], [0.0, 2.0], [0.0, 0.0]]))
+    tensor(0.5000)
+    """
     return _zeros(activations).amin(-2).mean(-1)
 
 

@@ -42,6 +42,11 @@ class ConstNetSpec:
 
     Raises:
         InputError: unknown words, a depth that is not 3n + 1, sizes below 1, or a dropout outside [0, 1).
+
+    >>> import nonsingular as ns
+    >>> network = ns.networks.build(ns.networks.ConstNetSpec(width=4, widening=1), (3, 8, 8), 10, seed=0)
+    >>> ns.measures.unique_features(network.layers[0].conv.weight)  # all features start as copies of one
+    tensor(1)
     """
 
     depth: int = 13
@@ -139,6 +144,12 @@ class ConstNet(nn.Module):
         spec: description.
         channels: of an image.
         classes: number of outputs.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> network = ns.networks.build(ns.networks.ConstNetSpec(width=4, widening=1), (3, 8, 8), 10, seed=0)
+    >>> type(network).__name__, network(torch.ones(2, 3, 8, 8)).shape
+    ('ConstNet', torch.Size([2, 10]))
     """
 
     def __init__(self, spec: ConstNetSpec, channels: int, classes: int) -> None:

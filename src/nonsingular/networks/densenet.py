@@ -31,6 +31,15 @@ class DenseSpec:
 
     Raises:
         InputError: a number of layers that dense blocks do not give, or sizes out of range.
+
+    >>> import nonsingular as ns
+    >>> sizes = []
+    >>> for skips in (True, False):
+    ...     spec = ns.networks.DenseSpec(10, growth=4, width=8, skips=skips)
+    ...     network = ns.networks.build(spec, (3, 8, 8), 10, seed=0)
+    ...     sizes.append(sum(p.numel() for p in network.parameters()))
+    >>> sizes[0] < sizes[1]
+    True
     """
 
     layers: int = 40
@@ -72,6 +81,12 @@ class Dense(nn.Module):
         spec: description.
         channels: of an image.
         classes: number of outputs.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> network = ns.networks.build(ns.networks.DenseSpec(10, growth=4, width=8), (3, 8, 8), 10, seed=0)
+    >>> type(network).__name__, network(torch.zeros(2, 3, 8, 8)).shape
+    ('Dense', torch.Size([2, 10]))
     """
 
     def __init__(self, spec: DenseSpec, channels: int, classes: int) -> None:

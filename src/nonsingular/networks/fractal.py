@@ -35,6 +35,10 @@ class FractalSpec:
 
     Raises:
         InputError: sizes or a probability out of range.
+
+    >>> import nonsingular as ns
+    >>> ns.networks.FractalSpec(columns=3, blocks=3).depth
+    12
     """
 
     columns: int = 3
@@ -88,6 +92,12 @@ class Fractal(nn.Module):
         spec: description.
         channels: of an image.
         classes: number of outputs.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> network = ns.networks.build(ns.networks.FractalSpec(columns=2, width=4), (3, 8, 8), 10, seed=0)
+    >>> type(network).__name__, network.eval()(torch.zeros(2, 3, 8, 8)).shape
+    ('Fractal', torch.Size([2, 10]))
     """
 
     def __init__(self, spec: FractalSpec, channels: int, classes: int) -> None:

@@ -33,6 +33,15 @@ class Layer(nn.Module):
 
     Raises:
         InputError: unknown activation, or a skip that is neither a matrix of the layer's shape nor ``"identity"``.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> layer = ns.networks.Layer(8, 8, "relu", skip="identity")
+    >>> for parameter in layer.parameters():
+    ...     _ = torch.nn.init.zeros_(parameter)
+    >>> x = torch.randn(3, 8)
+    >>> torch.equal(layer(x), x)  # what is left is the skip
+    True
     """
 
     skip: Tensor | None
@@ -97,6 +106,12 @@ class FullyConnected(nn.Module):
 
     Raises:
         InputError: unknown activation, sizes below 1, or skips whose number or shape does not fit.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> network = ns.networks.FullyConnected(inputs=64, classes=10, depth=3, width=16, skips=["identity", None])
+    >>> network(torch.zeros(5, 64)).shape
+    torch.Size([5, 10])
     """
 
     earlier: Tensor | None

@@ -33,6 +33,10 @@ class HighwaySpec:
 
     Raises:
         InputError: a number of layers that stages do not give, or a width below 1.
+
+    >>> import nonsingular as ns
+    >>> ns.networks.HighwaySpec(layers=19).depth
+    18
     """
 
     layers: int = 19
@@ -93,6 +97,12 @@ class Highway(nn.Module):
         spec: description.
         channels: of an image.
         classes: number of outputs.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> network = ns.networks.build(ns.networks.HighwaySpec(10, width=4), (3, 8, 8), 10, seed=0)
+    >>> type(network).__name__, network(torch.zeros(2, 3, 8, 8)).shape
+    ('Highway', torch.Size([2, 10]))
     """
 
     def __init__(self, spec: HighwaySpec, channels: int, classes: int) -> None:

@@ -147,6 +147,13 @@ def initialise(model: nn.Module, how: str, generator: Generator | None = None) -
 
     Raises:
         InputError: unknown name or arguments that are not numbers.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> layer = torch.nn.Linear(1000, 500)
+    >>> ns.networks.initialise(layer, "he", torch.Generator().manual_seed(0))
+    >>> round(float(layer.weight.detach().std() * (1000 / 2) ** 0.5), 1)  # deviation, in units of sqrt(2 / inputs)
+    1.0
     """
     name, *arguments = how.split(":")
     if name not in INITIALISATIONS or len(arguments) > (2 if name == "replicated" else 0):

@@ -41,6 +41,10 @@ class LeakyNetSpec:
     Raises:
         InputError: a depth that is not 6n + 1, sizes below 1, starts that are not a letter a layer, or a slope or
             dropout out of range.
+
+    >>> import nonsingular as ns
+    >>> ns.networks.LeakyNetSpec(starts="I", width=4, widening=1).depth
+    13
     """
 
     depth: int = 13
@@ -118,6 +122,12 @@ class LeakyNet(nn.Module):
         spec: description.
         channels: of an image.
         classes: number of outputs.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> network = ns.networks.build(ns.networks.LeakyNetSpec(width=4, widening=1), (3, 8, 8), 10, seed=0)
+    >>> type(network).__name__, network(torch.ones(2, 3, 8, 8)).shape
+    ('LeakyNet', torch.Size([2, 10]))
     """
 
     def __init__(self, spec: LeakyNetSpec, channels: int, classes: int) -> None:

@@ -28,6 +28,12 @@ class OwnNetwork:
 
     Raises:
         InputError: it is no class or function, or takes other arguments.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> own = ns.networks.OwnNetwork(lambda shape, classes: torch.nn.Linear(shape[0], classes))
+    >>> own.build((64,), 10, seed=0)
+    Linear(in_features=64, out_features=10, bias=True)
     """
 
     factory: Callable[..., nn.Module]

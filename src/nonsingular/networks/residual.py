@@ -48,6 +48,11 @@ class ResidualSpec:
 
     Raises:
         InputError: a number of layers that blocks do not give, unknown words, or sizes out of range.
+
+    >>> import nonsingular as ns
+    >>> spec = ns.networks.ResidualSpec(layers=20, width=8, skips=False)  # the plain network with the same weights
+    >>> sum(p.numel() for p in ns.networks.build(spec, (3, 32, 32), 10, seed=0).parameters())
+    68050
     """
 
     layers: int = 20
@@ -130,6 +135,12 @@ class Residual(nn.Module):
         spec: description.
         channels: of an image.
         classes: number of outputs.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> network = ns.networks.build(ns.networks.resnet(8, width=4), (1, 8, 8), 10, seed=0)
+    >>> type(network).__name__, network(torch.zeros(2, 1, 8, 8)).shape
+    ('Residual', torch.Size([2, 10]))
     """
 
     def __init__(self, spec: ResidualSpec, channels: int, classes: int) -> None:
@@ -243,22 +254,42 @@ class Projected(nn.Module):
 
 
 def resnet(layers: int, **options: object) -> ResidualSpec:
-    """A ResNet with skips that have no parameters; ``options`` are further fields of ``ResidualSpec``."""
+    """A ResNet with skips that have no parameters; ``options`` are further fields of ``ResidualSpec``.
+
+    >>> import nonsingular as ns
+    >>> ns.networks.resnet(56).skips, ns.networks.resnet(110, width=8).width
+    (True, 8)
+    """
     return ResidualSpec(layers, **options)  # type: ignore[arg-type]
 
 
 def plainnet(layers: int, **options: object) -> ResidualSpec:
-    """The ResNet of equal options without its skips."""
+    """The ResNet of equal options without its skips.
+
+    >>> import nonsingular as ns
+    >>> ns.networks.plainnet(56).skips
+    False
+    """
     return ResidualSpec(layers, skips=False, **options)  # type: ignore[arg-type]
 
 
 def resnext(layers: int = 29, cardinality: int = 8, group_width: int = 64, **options: object) -> ResidualSpec:
-    """ResNeXt for small images, by default 29 layers, 8 x 64d (Xie et al. 2017 §5.3)."""
+    """ResNeXt for small images, by default 29 layers, 8 x 64d (Xie et al. 2017 §5.3).
+
+    >>> import nonsingular as ns
+    >>> ns.networks.resnext().cardinality
+    8
+    """
     fields = {"width": 64, "shortcut": "projected", **options}
     return ResidualSpec(layers, "bottleneck", cardinality=cardinality, group_width=group_width, **fields)  # type: ignore[arg-type]
 
 
 def wide_resnet(layers: int = 28, k: int = 10, **options: object) -> ResidualSpec:
-    """A Wide-ResNet, by default WRN-28-10; ``layers`` counts 6n + 4 as its paper does (Zagoruyko, Komodakis 2016)."""
+    """A Wide-ResNet, by default WRN-28-10; ``layers`` counts 6n + 4 as its paper does (Zagoruyko, Komodakis 2016).
+
+    >>> import nonsingular as ns
+    >>> ns.networks.wide_resnet(16, k=4).widening
+    4
+    """
     fields = {"order": "pre", "shortcut": "projected", **options}
     return ResidualSpec(layers - 2, "basic", widening=k, **fields)  # type: ignore[arg-type]

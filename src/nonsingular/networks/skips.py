@@ -17,7 +17,14 @@ circle by more than about 1e-4."""
 
 
 def orthogonal(n: int, generator: Generator | None = None) -> Float[Tensor, "n n"]:
-    """A dense random orthogonal matrix, uniform (Haar) over the orthogonal group."""
+    """A dense random orthogonal matrix, uniform (Haar) over the orthogonal group.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> Q = ns.networks.orthogonal(8, torch.Generator().manual_seed(0))
+    >>> torch.allclose(Q @ Q.T, torch.eye(8), atol=1e-5)
+    True
+    """
     return _haar(n, generator).float()
 
 
@@ -40,6 +47,11 @@ def copied(n: int, vectors: int, generator: Generator | None = None) -> Float[Te
 
     Raises:
         InputError: ``vectors`` does not divide ``n``.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> int(torch.linalg.matrix_rank(ns.networks.copied(8, 2, torch.Generator().manual_seed(0))))
+    2
     """
     if vectors < 1 or n % vectors:
         raise InputError(f"skip vectors must divide the width {n}, got {vectors}")
@@ -63,6 +75,12 @@ def turned(n: int, tau: float, generator: Generator | None = None) -> Float[Tens
 
     Raises:
         InputError: n is odd, or ``tau`` negative or so large that the matrix is singular to the rounding of float32.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> S = ns.networks.turned(8, 0.01, torch.Generator().manual_seed(0))
+    >>> torch.allclose(ns.measures.skip_eigenvalues(S).abs(), torch.ones(8, dtype=torch.float64), atol=1e-4)
+    True
     """
     largest = -math.log(SMALLEST_EIGENVALUE) / max(n - 1, 1)
     if n % 2:
@@ -88,6 +106,12 @@ def equalised(n: int, tau: float, generator: Generator | None = None) -> Float[T
 
     Raises:
         InputError: ``tau`` is negative, or so large that S is singular to the rounding of float32.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> S = ns.networks.equalised(8, 0.01, torch.Generator().manual_seed(0))
+    >>> torch.allclose(ns.measures.skip_eigenvalues(S).abs(), torch.ones(8, dtype=torch.float64), atol=1e-4)
+    True
     """
     largest = -math.log(SMALLEST_EIGENVALUE) / max(n - 1, 1)
     if not 0 <= tau <= largest:

@@ -16,7 +16,12 @@ from nonsingular.networks.initialisation import initialise
 
 
 class Architecture(Protocol):
-    """A frozen description of a network, all but its random numbers: what ``build`` takes."""
+    """A frozen description of a network, all but its random numbers: what ``build`` takes.
+
+    >>> import nonsingular as ns
+    >>> [spec.depth for spec in (ns.networks.named("plain"), ns.networks.resnet(20), ns.networks.VGGSpec(11))]
+    [20, 19, 10]
+    """
 
     @property
     def depth(self) -> int:
@@ -38,6 +43,12 @@ def build(spec: Architecture, inputs: int | tuple[int, ...], classes: int, seed:
     Raises:
         InputError: unknown skip, activation or initialisation, sizes out of range, or inputs of a shape that the
             network does not take.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> network = ns.networks.build(ns.networks.named("plain", depth=3, width=16), inputs=64, classes=10, seed=0)
+    >>> network(torch.zeros(5, 64)).shape
+    torch.Size([5, 10])
     """
     return spec.build((inputs,) if isinstance(inputs, int) else inputs, classes, seed)
 
@@ -58,6 +69,12 @@ class NetworkSpec:
 
     Raises:
         InputError: a size below 1.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> spec = ns.networks.NetworkSpec(depth=3, width=16, skip="orthogonal", activation="relu")
+    >>> spec.build((64,), 10, seed=0)(torch.zeros(5, 64)).shape
+    torch.Size([5, 10])
     """
 
     depth: int = 20
@@ -113,6 +130,10 @@ def named(name: str, *, depth: int | None = None, width: int | None = None) -> N
 
     Raises:
         InputError: unknown name, or a size below 1.
+
+    >>> import nonsingular as ns
+    >>> ns.networks.named("residual", depth=30).skip
+    'identity'
     """
     if name not in NAMED:
         raise InputError(f"unknown network {name!r}; there are {', '.join(NAMED)}")

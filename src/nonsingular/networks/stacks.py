@@ -32,6 +32,10 @@ class StackSpec:
 
     Raises:
         InputError: unknown kind, a depth or width that it does not have.
+
+    >>> import nonsingular as ns
+    >>> ns.networks.StackSpec(depth=5, width=4).depth
+    5
     """
 
     depth: int = 13
@@ -127,6 +131,12 @@ class Stack(nn.Module):
         spec: description.
         channels: of an image.
         classes: number of outputs.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> network = ns.networks.build(ns.networks.StackSpec(depth=5, width=4), (3, 8, 8), 10, seed=0)
+    >>> type(network).__name__, len(network.layers)
+    ('Stack', 5)
     """
 
     def __init__(self, spec: StackSpec, channels: int, classes: int) -> None:

@@ -38,6 +38,11 @@ class VGGSpec:
 
     Raises:
         InputError: another number of layers, or a size below 1.
+
+    >>> import nonsingular as ns
+    >>> network = ns.networks.build(ns.networks.VGGSpec(11, width=4, hidden=16), (3, 32, 32), 10, seed=0)
+    >>> len(ns.measures.layer_names(network))
+    10
     """
 
     layers: int = 16
@@ -86,6 +91,12 @@ class VGG(nn.Module):
         spec: description.
         shape: channels, height and width of an image.
         classes: number of outputs.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> network = ns.networks.build(ns.networks.VGGSpec(11, width=4, hidden=16), (3, 32, 32), 10, seed=0)
+    >>> type(network).__name__, network(torch.zeros(2, 3, 32, 32)).shape
+    ('VGG', torch.Size([2, 10]))
     """
 
     def __init__(self, spec: VGGSpec, shape: tuple[int, ...], classes: int) -> None:

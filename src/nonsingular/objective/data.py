@@ -26,6 +26,12 @@ class Batch:
         samples: how many.
         pair: whether it came as (inputs, target).
         index: of the user's batch that it is, or that it was cut from.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> batch = next(ns.objective.read([(torch.zeros(8, 3), torch.zeros(8))]))
+    >>> batch.samples, batch.split(5)[1].samples
+    (8, 3)
     """
 
     inputs: Any
@@ -82,6 +88,12 @@ def read(data: Any, samples: int | None = None) -> Iterator[Batch]:
 
     Raises:
         InputError: nothing that can be read, or an empty batch.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> data = [(torch.zeros(8, 3), torch.zeros(8)), (torch.zeros(5, 3), torch.zeros(5))]
+    >>> [batch.samples for batch in ns.objective.read(data)]
+    [8, 5]
     """
     if data is None:
         yield Batch(None, None, 1, pair=False)

@@ -26,22 +26,45 @@ FAILURES = (
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message."""
+    """The first line of an error's message.
+
+    >>> import nonsingular as ns
+    >>> ns.objective.first_line(ValueError("what is wrong" + chr(10) + "and more"))
+    'what is wrong'
+    """
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether PyTorch could not allocate (it has a class of its own for that only on GPUs)."""
+    """Whether PyTorch could not allocate (it has a class of its own for that only on GPUs).
+
+    >>> import nonsingular as ns
+    >>> ns.objective.is_out_of_memory(ValueError("shapes differ"))
+    False
+    """
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def out_of_memory(batch: Batch) -> InputError:
-    """The error for a batch too large for this machine."""
+    """The error for a batch too large for this machine.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> batch = next(ns.objective.read([(torch.zeros(8, 3), torch.zeros(8))]))
+    >>> print(ns.objective.out_of_memory(batch))
+    out of memory on a batch of 8 samples: give smaller batches, or microbatch=
+    """
     return InputError(f"out of memory on a batch of {batch.samples} samples: give smaller batches, or microbatch=")
 
 
 def available_bytes(device: torch.device) -> float:
-    """Memory that can still be allocated on ``device``; infinity where the system does not say."""
+    """Memory that can still be allocated on ``device``; infinity where the system does not say.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.objective.available_bytes(torch.device("cpu")) > 0
+    True
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:

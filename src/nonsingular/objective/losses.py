@@ -31,7 +31,18 @@ Metric = Callable[..., Any]
 
 
 class Loss(Protocol):
-    """(model output, target) -> scalar, or (model, batch) -> scalar."""
+    """(model output, target) -> scalar, or (model, batch) -> scalar.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> def penalised(model, batch):
+    ...     inputs, target = batch
+    ...     penalty = sum(p.square().sum() for p in model.parameters())
+    ...     return (model(inputs) - target).square().mean() + 1e-3 * penalty
+    >>> objective = ns.Objective(torch.nn.Linear(3, 1), penalised, [(torch.zeros(4, 3), torch.zeros(4, 1))])
+    >>> objective.form
+    'model'
+    """
 
     def __call__(self, output: Any, target: Any, /) -> Tensor:
         """The loss."""
@@ -42,6 +53,12 @@ class Evaluated(nn.Module):
 
     Attributes:
         places: where the model's parameters and buffers are in this module -> their names in the model.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> both = ns.objective.Evaluated(torch.nn.Linear(3, 2), torch.nn.functional.cross_entropy, "output")
+    >>> [name for name, _ in both.named_parameters()]
+    ['model.weight', 'model.bias']
     """
 
     loss: Any
@@ -161,7 +178,13 @@ def _positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def own_loss(output: Any) -> Any:
-    """The loss in what a model returns of itself."""
+    """The loss in what a model returns of itself.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.objective.own_loss({"loss": torch.tensor(0.5), "logits": torch.zeros(3)})
+    tensor(0.5000)
+    """
     if isinstance(output, Mapping):
         return output.get("loss")
     if hasattr(output, "loss"):
@@ -211,7 +234,15 @@ def _is_module(annotation: Any) -> bool:
 
 
 def cross_entropy_fits(output: Any, target: Any) -> bool:
-    """Whether cross-entropy is what anybody would take: class numbers beside one score a class, two classes or more."""
+    """Whether cross-entropy is what anybody would take: class numbers beside one score a class, two classes or more.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.objective.cross_entropy_fits(torch.zeros(4, 3), torch.tensor([0, 1, 2, 0]))
+    True
+    >>> ns.objective.cross_entropy_fits(torch.zeros(4, 1), torch.zeros(4, 1))
+    False
+    """
     return (
         isinstance(output, Tensor)
         and isinstance(target, Tensor)

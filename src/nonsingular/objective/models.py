@@ -92,6 +92,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     Batch normalisation takes the batch's statistics without updating the running ones, attention its mathematical
     form, compiled code runs as it was written, and checkpoints keep their activations: reentrant ones drop gradients of
     layers before which nothing requires one, and all compute again when replaced weights are back in their places.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Linear(3, 2)
+    >>> with ns.objective.evaluating(model):
+    ...     output = model(torch.zeros(4, 3))
+    >>> output.shape
+    torch.Size([4, 2])
     """
     updating = [m for m in model.modules() if isinstance(m, _NormBase) and m.training and m.track_running_stats]
     fastpath, checkpoints = torch.backends.mha.get_fastpath_enabled(), [getattr(checkpoint, n) for n in _CHECKPOINTS]

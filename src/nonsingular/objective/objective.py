@@ -29,7 +29,15 @@ State = Mapping[str, Tensor]
 
 
 class Options(TypedDict, total=False):
-    """What whoever takes (model, loss_fn, batches) hands on to the `Objective` that is made of them."""
+    """What whoever takes (model, loss_fn, batches) hands on to the `Objective` that is made of them.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> options: ns.objective.Options = {"weights": "samples", "seed": 0}
+    >>> batch = torch.zeros(4, 3), torch.zeros(4).long()
+    >>> ns.Hessian(torch.nn.Linear(3, 2), torch.nn.functional.cross_entropy, [batch], **options).shape
+    (8, 8)
+    """
 
     form: str | None
     weights: str | Callable[[Any], float] | None
@@ -492,6 +500,13 @@ def brought(
 
     Raises:
         InputError: as `Objective`; an objective and something beside it that it has already.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> batch = torch.zeros(4, 3), torch.zeros(4, 1)
+    >>> objective = ns.Objective(torch.nn.Linear(3, 1), torch.nn.functional.mse_loss, [batch])
+    >>> ns.objective.brought(objective, None, None) is objective
+    True
     """
     if not isinstance(model, Objective):
         return Objective(model, loss_fn, data, mode=mode, **options)

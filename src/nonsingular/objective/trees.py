@@ -11,11 +11,26 @@ from torch import Tensor, nn
 
 
 class NotAlike(ValueError):
-    """Two trees that cannot be put together."""
+    """Two trees that cannot be put together.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> try:
+    ...     ns.objective.merge(torch.zeros(2, 3), torch.zeros(4, 5))
+    ... except ns.objective.NotAlike as error:
+    ...     print("no axis to join along")
+    no axis to join along
+    """
 
 
 def tree_map(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
-    """``tree`` with ``function`` of each of its tensors; containers and objects are copied, classes are kept."""
+    """``tree`` with ``function`` of each of its tensors; containers and objects are copied, classes are kept.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.objective.tree_map(lambda x: x + 1, {"a": torch.zeros(2), "b": "kept"})
+    {'a': tensor([1., 1.]), 'b': 'kept'}
+    """
     if isinstance(tree, Tensor):
         return function(tree)
     if isinstance(tree, tuple):
@@ -36,7 +51,13 @@ def tree_map(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
 
 
 def tensors(tree: Any) -> list[Tensor]:
-    """All tensors of ``tree``, in its order."""
+    """All tensors of ``tree``, in its order.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> len(ns.objective.tensors({"a": torch.zeros(2), "b": [torch.ones(3), "no tensor"]}))
+    2
+    """
     found: list[Tensor] = []
 
     def keep(tensor: Tensor) -> Tensor:
@@ -79,6 +100,12 @@ def merge(first: Any, second: Any) -> Any:
 
     Raises:
         NotAlike: they differ in anything else.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> merged = ns.objective.merge({"x": torch.zeros(2, 3)}, {"x": torch.ones(4, 3)})
+    >>> merged["x"].shape
+    torch.Size([6, 3])
     """
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return _joined(first, second)

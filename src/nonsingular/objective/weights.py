@@ -242,7 +242,14 @@ def _precise(tree: Any) -> Any:
 
 
 def skips_first(objective: Objective, ignore: int = -100) -> bool:
-    """Whether the loss does not look at the first entry of each target's row, as causal language models do not."""
+    """Whether the loss does not look at the first entry of each target's row, as causal language models do not.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> objective = ns.Objective(torch.nn.Linear(3, 2), None, (torch.zeros(4, 3), torch.zeros(4).long()))
+    >>> ns.objective.skips_first(objective)
+    False
+    """
     batch = objective.batches[0]
     target = batch.target
     if not isinstance(target, Tensor) or target.dim() < 2 or target.is_floating_point() or target.dtype == torch.bool:

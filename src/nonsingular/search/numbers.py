@@ -50,7 +50,12 @@ BIAS_REGULARISATION = ("mu", "sigma", "lambda")
 
 @dataclass(frozen=True)
 class Range:
-    """From where to where a number is searched; ``low`` equal to ``high`` fixes it."""
+    """From where to where a number is searched; ``low`` equal to ``high`` fixes it.
+
+    >>> import nonsingular as ns
+    >>> ns.search.Range("mu", -1.0, 1.0).low
+    -1.0
+    """
 
     name: str
     low: float
@@ -79,6 +84,10 @@ def ranges(words: Iterable[str]) -> tuple[Range, ...]:
 
     Raises:
         InputError: an unknown name, one named twice, no range among them, or a range that is none.
+
+    >>> import nonsingular as ns
+    >>> [found.name for found in ns.search.ranges(["mu=0.51", "lambda=1e-5:1e-2"])]
+    ['mu', 'lambda']
     """
     found = tuple(_range(word) for word in words)
     names = [r.name for r in found]

@@ -62,6 +62,11 @@ def make_spec(
     Raises:
         InputError: unknown scale, network, data set, scaling or sampler; numbers out of range.
         MissingExtra: Optuna is not installed.
+
+    >>> import nonsingular as ns
+    >>> spec = ns.search.make_spec("smoke", ns.search.ranges(["mu", "sigma", "lambda"]), "plain", "random")
+    >>> spec.experiment, spec.networks[0].network.depth
+    ('search', 30)
     """
     size = at_scale(SIZES, scale)
     check(sampler, found)

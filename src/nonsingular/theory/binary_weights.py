@@ -43,6 +43,10 @@ class Shape:
         hidden: n, also the number of outputs.
         layers: L, the number of weight matrices.
         samples: training inputs.
+
+    >>> from nonsingular.theory import binary_weights as bw
+    >>> bw.Shape(inputs=3, hidden=2, layers=2, samples=16).hidden
+    2
     """
 
     inputs: int
@@ -84,6 +88,11 @@ class Problem:
         skip: S, ``[hidden, hidden]``.
         bias: b_l of the hidden layers, ``[layer, hidden]``.
         state: the teacher's weights as the number of its state.
+
+    >>> from nonsingular.theory import binary_weights as bw
+    >>> problem = bw.problem("plain", bw.Shape(3, 2), seed=0)
+    >>> problem.x.shape, problem.skip.tolist()
+    ((32, 3), [[0.0, 0.0], [0.0, 0.0]])
     """
 
     shape: Shape
@@ -109,6 +118,11 @@ def problem(network: str, shape: Shape, seed: int, strength: float = 1.0) -> Pro
         shape: sizes.
         seed: of everything random.
         strength: multiplies the skip matrix.
+
+    >>> from nonsingular.theory import binary_weights as bw
+    >>> plain, residual = (bw.problem(name, bw.Shape(3, 2), seed=0) for name in ("plain", "residual"))
+    >>> plain.state == residual.state, residual.skip.round(2).tolist()  # one teacher, another skip
+    (True, [[1.0, 0.0], [0.0, 1.0]])
     """
     _domain.one_of(NETWORKS, network=network)
     _domain.positive(strength=strength)
@@ -148,7 +162,12 @@ def _signs(numbers: Array, rows: int, columns: int) -> Float[Array, "... row col
 
 
 def weights(shape: Shape, state: Int[Array, "..."] | int) -> list[Float[Array, "... row column"]]:
-    """The weight matrices of a state, or of many, W_1 first."""
+    """The weight matrices of a state, or of many, W_1 first.
+
+    >>> from nonsingular.theory import binary_weights as bw
+    >>> [W.tolist() for W in bw.weights(bw.Shape(2, 2), 0)]
+    [[[1.0, 1.0], [1.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]]
+    """
     number, left = np.asarray(state), shape.bits
     matrices = []
     for rows, columns in shape.matrices:
@@ -158,7 +177,13 @@ def weights(shape: Shape, state: Int[Array, "..."] | int) -> list[Float[Array, "
 
 
 def outputs(problem: Problem, state: Int[Array, "..."] | int) -> Float[Array, "... sample hidden"]:
-    """The network's y for every training input."""
+    """The network's y for every training input.
+
+    >>> from nonsingular.theory import binary_weights as bw
+    >>> problem = bw.problem("plain", bw.Shape(3, 2, samples=16), seed=0)
+    >>> bw.outputs(problem, problem.state).shape
+    (16, 2)
+    """
     *lower, top = weights(problem.shape, state)
     h = problem.x
     for layer, W in enumerate(lower, start=1):
@@ -167,7 +192,14 @@ def outputs(problem: Problem, state: Int[Array, "..."] | int) -> Float[Array, ".
 
 
 def losses(problem: Problem) -> Float[Array, " state"]:
-    """Mean squared error (mean over samples, sum over outputs, halved) of every state, ``[2^bits]``."""
+    """Mean squared error (mean over samples, sum over outputs, halved) of every state, ``[2^bits]``.
+
+    >>> from nonsingular.theory import binary_weights as bw
+    >>> problem = bw.problem("plain", bw.Shape(3, 2), seed=0)
+    >>> losses = bw.losses(problem)
+    >>> len(losses), round(float(losses[problem.state]), 9)  # every assignment; the teacher's own is 0
+    (1024, 0.0)
+    """
     shape = problem.shape
     n = shape.hidden
     target = outputs(problem, problem.state)
@@ -197,6 +229,11 @@ class Landscape:
         loss: ``[state]``.
         best: loss of the best single flip from each state, ``[state]``.
         descent: the state reached by that flip where it lowers the loss, else the state itself, ``[state]``.
+
+    >>> from nonsingular.theory import binary_weights as bw
+    >>> scene = bw.landscape(bw.problem("plain", bw.Shape(3, 2), seed=0))
+    >>> scene.loss.shape == scene.descent.shape
+    True
     """
 
     loss: Float[Array, " state"]
@@ -221,7 +258,13 @@ class Landscape:
 
 
 def landscape(problem: Problem) -> Landscape:
-    """Enumerate a problem's states and single flips."""
+    """Enumerate a problem's states and single flips.
+
+    >>> from nonsingular.theory import binary_weights as bw
+    >>> scene = bw.landscape(bw.problem("plain", bw.Shape(3, 2), seed=0))
+    >>> round(float(scene.loss.min()), 9)
+    0.0
+    """
     loss = losses(problem)
     bits = problem.shape.bits
     tolerance = TIE * float(loss.mean())
@@ -240,7 +283,12 @@ def landscape(problem: Problem) -> Landscape:
 
 
 def greedy_success(landscape: Landscape) -> float:
-    """Share of all starts from which steepest descent by single flips ends at zero loss (every start is followed)."""
+    """Share of all starts from which steepest descent by single flips ends at zero loss (every start is followed).
+
+    >>> from nonsingular.theory import binary_weights as bw
+    >>> 0 < bw.greedy_success(bw.landscape(bw.problem("plain", bw.Shape(3, 2), seed=0))) <= 1
+    True
+    """
     end = landscape.descent
     while True:
         further = end[end]
@@ -260,6 +308,11 @@ def annealing_success(landscape: Landscape, *, sweeps: int, chains: int, seed: i
         sweeps: flips tried for each weight.
         chains: independent chains from random states.
         seed: of the chains.
+
+    >>> from nonsingular.theory import binary_weights as bw
+    >>> scene = bw.landscape(bw.problem("plain", bw.Shape(3, 2), seed=0))
+    >>> 0 < bw.annealing_success(scene, sweeps=5, chains=16, seed=0) <= 1
+    True
     """
     _domain.at_least(1, sweeps=sweeps, chains=chains)
     rng = np.random.default_rng(seed)
@@ -278,7 +331,13 @@ def annealing_success(landscape: Landscape, *, sweeps: int, chains: int, seed: i
 
 
 def tie_sizes(landscape: Landscape) -> Int[Array, " level"]:
-    """Number of states at each distinct loss."""
+    """Number of states at each distinct loss.
+
+    >>> from nonsingular.theory import binary_weights as bw
+    >>> plain, residual = (bw.landscape(bw.problem(name, bw.Shape(3, 2), seed=0)) for name in ("plain", "residual"))
+    >>> bool(bw.tie_sizes(plain).mean() > bw.tie_sizes(residual).mean())  # a skip makes ties rare
+    True
+    """
     ordered = np.sort(landscape.loss)
     edges = np.flatnonzero(np.diff(ordered) > landscape.tolerance)
     return np.diff(np.concatenate([[0], edges + 1, [ordered.size]]))
@@ -291,6 +350,11 @@ def permutation_gap(problem: Problem, *, samples: int = 2000, seed: int = 0) -> 
         problem: whose symmetry is asked for.
         samples: random states tried.
         seed: of the states.
+
+    >>> from nonsingular.theory import binary_weights as bw
+    >>> problem = bw.problem("plain", bw.Shape(3, 2), seed=0)
+    >>> bw.permutation_gap(problem, samples=50) < 1e-12  # without a skip units may change places
+    True
     """
     shape = problem.shape
     n, d = shape.hidden, shape.inputs
@@ -325,6 +389,11 @@ def survey(
         Scalars: ``optima`` (states of zero loss), ``tied`` (mean, over states, of the number of states with exactly the
         same loss), ``distinct`` (distinct losses / states), ``strict_minima`` and ``minima`` (counts under single
         flips), ``greedy`` and ``annealing`` (success rates), ``permutation_gap``.
+
+    >>> from nonsingular.theory import binary_weights as bw
+    >>> found = bw.survey("residual", bw.Shape(3, 2), seed=0, sweeps=2, chains=8)
+    >>> float(found.permutation_gap) > 0.01
+    True
     """
     task = problem(network, shape, seed, strength)
     scape = landscape(task)

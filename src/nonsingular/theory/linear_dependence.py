@@ -33,19 +33,38 @@ STATIONARY = 1e-3  # a relative gradient above this is not an optimum
 
 
 def random_teacher(seed: int, inputs: int = 3, outputs: int = 3) -> st.Network:
-    """Three hidden units, every weight drawn from N(0, 1)."""
+    """Three hidden units, every weight drawn from N(0, 1).
+
+    >>> from nonsingular.theory import linear_dependence
+    >>> linear_dependence.random_teacher(0).J.shape
+    (3, 3)
+    """
     rng = np.random.default_rng(seed)
     return st.Network(J=rng.standard_normal((3, inputs)), W=rng.standard_normal((outputs, 3)))
 
 
 def to_combinations(J: Float[Array, "3 input"]) -> tuple[Array, Array, Array]:
-    """(M, D, C) = (Ja + Jb - Jc, Ja - Jb - Jc, Jc)."""
+    """(M, D, C) = (Ja + Jb - Jc, Ja - Jb - Jc, Jc).
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import linear_dependence
+    >>> M, D, C = linear_dependence.to_combinations(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+    >>> M.tolist()  # Jc is the sum of the others
+    [0.0, 0.0]
+    """
     a, b, c = J
     return a + b - c, a - b - c, c
 
 
 def from_combinations(M: Array, D: Array, C: Array) -> Float[Array, "3 input"]:
-    """The incoming weights with these combinations; the inverse of ``to_combinations``."""
+    """The incoming weights with these combinations; the inverse of ``to_combinations``.
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import linear_dependence as ld
+    >>> J = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 3.0]])
+    >>> np.allclose(ld.from_combinations(*ld.to_combinations(J)), J)
+    True
+    """
     return np.stack([(M + D) / 2 + C, (M - D) / 2, C])
 
 
@@ -60,6 +79,11 @@ class Optimum:
         cosine: of the angle between M and C.
         combinations: its (M, D, C), ``[3, input]``.
         stationarity: norm of the gradient by what was optimised, relative to sqrt(loss of the zero function).
+
+    >>> from nonsingular.theory import linear_dependence as ld
+    >>> teacher = ld.random_teacher(0)
+    >>> ld.optimum(1.0, 1.0, teacher, teacher.J).stationarity < 1e-3
+    True
     """
 
     loss: float
@@ -81,6 +105,14 @@ def optimum(m: float, c: float, teacher: st.Network, guess: Float[Array, "3 inpu
 
     Raises:
         InputError: m or |Jc| not above 0.
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import linear_dependence as ld
+    >>> teacher = ld.random_teacher(0)
+    >>> M, _, C = ld.to_combinations(teacher.J)
+    >>> found = ld.optimum(np.linalg.norm(M), np.linalg.norm(C), teacher, teacher.J)
+    >>> round(found.loss, 6)  # at the teacher's own values the loss is 0
+    0.0
     """
     _domain.positive(m=m, c=c)
 
@@ -146,6 +178,11 @@ def flow(teacher: st.Network, relative: ArrayLike) -> xr.Dataset:
 
     Raises:
         InputError: a teacher without three hidden units, or a grid that is not above 0 and increasing.
+
+    >>> from nonsingular.theory import linear_dependence as ld
+    >>> field = ld.flow(ld.random_teacher(0), [0.9, 1.1])
+    >>> sorted(field.dims)
+    ['c', 'm', 'rest']
     """
     grid = np.asarray(relative, float)
     if teacher.J.shape[0] != 3:
@@ -200,6 +237,11 @@ def speed_ratio(field: xr.Dataset) -> xr.Dataset:
     Returns:
         ``ratio`` ``[system]`` for the paper's flow with the rest ``optimised``, the same with the rest at the
         ``teacher``'s values, and the ``weights`` own gradient flow.
+
+    >>> from nonsingular.theory import linear_dependence as ld
+    >>> ratio = ld.speed_ratio(ld.flow(ld.random_teacher(0), [0.9, 1.1]))
+    >>> sorted(ratio.data_vars)
+    ['ratio']
     """
 
     def rms(x: xr.DataArray) -> float:

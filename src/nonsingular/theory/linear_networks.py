@@ -39,7 +39,12 @@ NETWORKS = ("plain", "residual", "hyper-residual")
 
 
 def hadamard_skips() -> Float[Array, "hidden mode"]:
-    """The two orthonormal skip vectors of figure S4: [1, 1] / sqrt 2 and [1, -1] / sqrt 2, as columns."""
+    """The two orthonormal skip vectors of figure S4: [1, 1] / sqrt 2 and [1, -1] / sqrt 2, as columns.
+
+    >>> from nonsingular.theory import linear_networks
+    >>> linear_networks.hadamard_skips().round(3).tolist()
+    [[0.707, 0.707], [0.707, -0.707]]
+    """
     return np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2)
 
 
@@ -52,6 +57,11 @@ def three_layer_energy(A: Array, B: Array, s: Array, U: Array | float = 0.0, V: 
         s: singular values, ``[mode]``.
         U: skip of the second layer, ``[hidden, mode]``; 0 in the plain network.
         V: skip of the first layer.
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import linear_networks
+    >>> linear_networks.three_layer_energy(np.eye(2), np.diag([3.0, 1.0]), np.array([3.0, 1.0]))  # B^T A is the target
+    0.0
     """
     return float(np.sum((np.diag(s) - (B + U).T @ (A + V)) ** 2)) / 2
 
@@ -63,6 +73,12 @@ def three_layer_hessian(
 
     The block of one mode's a is equations 24-25 (27-28): sum_beta b_i^beta b_j^beta, with b + u for b, the same for
     every mode; the paper leaves out the blocks between a and b, which contain the error R.
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import linear_networks
+    >>> zero, s = np.zeros((2, 1)), np.array([2.0])
+    >>> np.linalg.eigvalsh(linear_networks.three_layer_hessian(zero, zero, s)).tolist()  # at 0: a saddle
+    [-2.0, -2.0, 2.0, 2.0]
     """
     X, Y = A + V, B + U
     hidden, modes = X.shape
@@ -103,6 +119,13 @@ def three_layer_trajectory(
 
     Raises:
         InputError: shapes that do not agree, singular values not above 0, times that do not increase from 0.
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import linear_networks
+    >>> start = 0.1 * np.eye(2)
+    >>> path = linear_networks.three_layer_trajectory([3.0, 1.0], start, start, np.linspace(0, 20, 50))
+    >>> sorted(path.data_vars), path.sizes["time"]
+    (['a', 'b', 'error', 'strength'], 50)
     """
     s, A, B, times = (np.asarray(x, float) for x in (s, A, B, times))
     U = np.zeros_like(B) if U is None else np.asarray(U, float)
@@ -145,6 +168,10 @@ def time_to_converge(time: ArrayLike, error: ArrayLike, threshold: float = 0.01)
         time: ``[time]``.
         error: ``[time]``.
         threshold: in the error's units.
+
+    >>> from nonsingular.theory import linear_networks
+    >>> linear_networks.time_to_converge([0.0, 1.0, 2.0, 3.0], [1.0, 0.5, 1e-3, 1e-4])
+    2.0
     """
     time, error = np.asarray(time, float), np.asarray(error, float)
     above = np.flatnonzero(~(error < threshold))
@@ -157,7 +184,14 @@ def time_to_converge(time: ArrayLike, error: ArrayLike, threshold: float = 0.01)
 
 
 def skip_strengths(network: str, layers: int) -> Float[Array, " layer"]:
-    """c_l of equations 29-31: 0 (plain), 1 (residual) or l (hyper-residual) for the layers - 1 weight matrices."""
+    """c_l of equations 29-31: 0 (plain), 1 (residual) or l (hyper-residual) for the layers - 1 weight matrices.
+
+    >>> from nonsingular.theory import linear_networks
+    >>> linear_networks.skip_strengths("residual", 4).tolist()
+    [1.0, 1.0, 1.0]
+    >>> linear_networks.skip_strengths("hyper-residual", 4).tolist()
+    [1.0, 2.0, 3.0]
+    """
     _domain.one_of(NETWORKS, network=network)
     _domain.at_least(2, layers=layers)
     n = layers - 1
@@ -173,13 +207,26 @@ def _others(x: Array) -> Array:
 
 
 def mode_gradient(a: ArrayLike, s: float, c: ArrayLike) -> Float[Array, "... layer"]:
-    """dE/da_i = -(s - u) prod_(l != i) (a_l + c_l), u = prod_l (a_l + c_l) (equation 32)."""
+    """dE/da_i = -(s - u) prod_(l != i) (a_l + c_l), u = prod_l (a_l + c_l) (equation 32).
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import linear_networks
+    >>> bool(linear_networks.mode_gradient([0.0, 0.0], 3.0, [0.0, 0.0]).any())  # plain: zero is a saddle
+    False
+    >>> linear_networks.mode_gradient([0.0, 0.0], 3.0, [1.0, 1.0]).tolist()  # residual: it is not
+    [-2.0, -2.0]
+    """
     x = np.asarray(a, float) + np.asarray(c, float)
     return -(s - np.prod(x, -1, keepdims=True)) * _others(x)
 
 
 def mode_hessian(a: ArrayLike, s: float, c: ArrayLike) -> Float[Array, "... layer layer"]:
-    """Equations 33-34: (prod_(l != i) x_l)^2 on the diagonal, (2 u - s) prod_(l != i, k) x_l off it; x = a + c."""
+    """Equations 33-34: (prod_(l != i) x_l)^2 on the diagonal, (2 u - s) prod_(l != i, k) x_l off it; x = a + c.
+
+    >>> from nonsingular.theory import linear_networks
+    >>> linear_networks.mode_hessian([0.0, 0.0], 3.0, [0.0, 0.0]).tolist()
+    [[0.0, -3.0], [-3.0, 0.0]]
+    """
     x = np.asarray(a, float) + np.asarray(c, float)
     n = x.shape[-1]
     eye = np.eye(n, dtype=bool)
@@ -202,6 +249,13 @@ def mode_trajectory(network: str, s: float, a: ArrayLike, times: ArrayLike, *, t
     Returns:
         ``a`` ``[time, layer]``, ``u``, the product of a_l + c_l, ``[time]``, and ``curvature``, the largest eigenvalue
         of the Hessian, ``[time]`` (gradient descent needs a learning rate below 2 divided by it).
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import linear_networks
+    >>> times = np.linspace(0, 3, 30)
+    >>> ends = [linear_networks.mode_trajectory(n, 3.0, [0.1, 0.1, 0.1], times) for n in ("plain", "residual")]
+    >>> [round(float(path.u[-1]), 2) for path in ends]  # the target is 3
+    [0.67, 3.0]
     """
     a, times = np.asarray(a, float), np.asarray(times, float)
     if a.ndim != 1 or a.size < 1:
@@ -241,6 +295,11 @@ def phase_portrait(network: str, s: float, a: ArrayLike, b: ArrayLike) -> xr.Dat
 
     Returns:
         ``da``, ``db``, ``speed`` and ``energy``, each ``[b, a]``.
+
+    >>> from nonsingular.theory import linear_networks
+    >>> field = linear_networks.phase_portrait("plain", 3.0, [-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0])
+    >>> sorted(field.dims)
+    ['a', 'b']
     """
     a, b = np.asarray(a, float), np.asarray(b, float)
     grid = np.stack(np.meshgrid(a, b), axis=-1)
@@ -272,6 +331,10 @@ def saddles(
 
     Returns:
         Distinct stationary points whose Hessian has eigenvalues of both signs.
+
+    >>> from nonsingular.theory import linear_networks
+    >>> linear_networks.saddles("residual", 3.0, starts=20).round(4).tolist()
+    [[-1.0, -1.0]]
     """
     _domain.at_least(1, starts=starts)
     _domain.positive(extent=extent)
@@ -292,12 +355,23 @@ def saddles(
 
 
 def rectangular_identity(rows: int, columns: int) -> Float[Array, "row column"]:
-    """The identity with zero padding, which joins layers of different sizes (Note 5)."""
+    """The identity with zero padding, which joins layers of different sizes (Note 5).
+
+    >>> from nonsingular.theory import linear_networks
+    >>> linear_networks.rectangular_identity(2, 3).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    """
     return np.eye(rows, columns)
 
 
 def matrix_gradient(W: Sequence[Array], target: Array, c: Sequence[float] | Array) -> list[Array]:
-    """Gradients of |target - prod_l (W_l + c_l I)|^2 / 2 by each W_l; W_1 acts first, I may be rectangular."""
+    """Gradients of |target - prod_l (W_l + c_l I)|^2 / 2 by each W_l; W_1 acts first, I may be rectangular.
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import linear_networks
+    >>> linear_networks.matrix_gradient([np.eye(2), np.eye(2)], np.eye(2), [0.0, 0.0])[0].tolist()
+    [[0.0, 0.0], [0.0, 0.0]]
+    """
     X = [w + k * rectangular_identity(*w.shape) for w, k in zip(W, c, strict=True)]
     below = [np.eye(X[0].shape[1])]
     for x in X[:-1]:
@@ -326,6 +400,13 @@ def matrix_descent(
 
     Raises:
         InputError: matrices that do not chain or a target of another shape.
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import linear_networks
+    >>> start = [0.5 * np.eye(2)] * 2
+    >>> path = linear_networks.matrix_descent(start, np.eye(2), [0.0, 0.0], steps=100, learning_rate=0.1)
+    >>> path["map"][-1].round(3).values.tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
     """
     _domain.at_least(1, steps=steps)
     _domain.positive(learning_rate=learning_rate)
@@ -362,6 +443,12 @@ def aligned_matrices(
 
     Returns:
         The matrices, W_1 first, and the target.
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import linear_networks
+    >>> W, target = linear_networks.aligned_matrices(np.full((2, 1), 0.5), (3, 3, 3), [2.0], shared=True)
+    >>> np.linalg.svd(target)[1].round(6).tolist()
+    [2.0, 0.0, 0.0]
     """
     layers, modes = np.shape(strengths)
     if len(sizes) != layers + 1 or min(sizes) < modes:

@@ -38,6 +38,12 @@ def forward(
         W: weight matrices, ``[unit, unit]`` each, W_1 first.
         Q: skip matrices, one for each layer that can send (the input first).
         x: inputs.
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import rescaling
+    >>> W, x = [np.eye(3)] * 2, np.ones((1, 3))
+    >>> rescaling.forward("plain", W, [], x).tolist()
+    [[1.0, 1.0, 1.0]]
     """
     _domain.one_of(NETWORKS, network=network)
     h = [x]
@@ -75,6 +81,11 @@ def rescaled_losses(
 
     Raises:
         InputError: factors that are not above 0 or sizes out of range.
+
+    >>> from nonsingular.theory import rescaling
+    >>> losses = rescaling.rescaled_losses("plain", [0.5, 1.0, 2.0], seed=0, layers=3, width=4, samples=16)
+    >>> sorted(losses.dims)
+    ['factor', 'pair']
     """
     factors = np.asarray(factors, float)
     if factors.ndim != 1 or factors.size < 1 or not (factors > 0).all():

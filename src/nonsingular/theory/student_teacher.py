@@ -27,6 +27,12 @@ class Units(Protocol):
     """Overlaps of hidden units under Gaussian inputs; ``a`` and ``b`` are incoming weights, ``[unit, input]``.
 
     Derivatives treat ``a`` and ``b`` as independent even where they are the same units.
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import student_teacher as st
+    >>> a = np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> st.ErfUnits().overlap(a, a).round(4).tolist()
+    [[0.3333, 0.0], [0.0, 0.3333]]
     """
 
     def overlap(self, a: Array, b: Array) -> Float[Array, "a b"]:
@@ -43,7 +49,13 @@ class Units(Protocol):
 
 
 class ErfUnits:
-    """phi(t) = erf(t / sqrt 2): every average in closed form."""
+    """phi(t) = erf(t / sqrt 2): every average in closed form.
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import student_teacher as st
+    >>> float(st.ErfUnits().overlap(np.array([[1.0]]), np.array([[1.0]]))[0, 0].round(4))  # E[erf(x / sqrt 2)^2]
+    0.3333
+    """
 
     def overlap(self, a: Array, b: Array) -> Float[Array, "a b"]:
         """(2 / pi) arcsin(a.b / sqrt((1 + a.a)(1 + b.b)))."""
@@ -92,7 +104,14 @@ def _products(a: Array, b: Array) -> tuple[Array, Array, Array, Array]:
 
 
 class QuadratureUnits:
-    """Any smooth unit, integrated by a tensor product of Gauss-Hermite rules (at most three inputs)."""
+    """Any smooth unit, integrated by a tensor product of Gauss-Hermite rules (at most three inputs).
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import student_teacher as st
+    >>> square = st.QuadratureUnits(lambda t: t**2, lambda t: 2 * t, lambda t: 2 + 0 * t, inputs=1)
+    >>> float(square.overlap(np.array([[1.0]]), np.array([[1.0]]))[0, 0].round(6))  # E[x^4]
+    3.0
+    """
 
     def __init__(
         self,
@@ -146,7 +165,13 @@ class QuadratureUnits:
 
 
 def tanh_units(inputs: int, nodes: int = 48) -> QuadratureUnits:
-    """Units with phi = tanh, by quadrature."""
+    """Units with phi = tanh, by quadrature.
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import student_teacher as st
+    >>> float(st.tanh_units(1).overlap(np.array([[1.0]]), np.array([[-1.0]]))[0, 0].round(3))
+    -0.394
+    """
 
     def first(t: Array) -> Array:
         return 1 - np.tanh(t) ** 2
@@ -164,6 +189,11 @@ class Network:
     Attributes:
         J: incoming weights, ``[unit, input]``.
         W: outgoing weights, ``[output, unit]``.
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import student_teacher as st
+    >>> st.Network(J=np.eye(2), W=np.array([[1.0, -1.0]])).W.shape
+    (1, 2)
     """
 
     J: Float[Array, "unit input"]
@@ -177,7 +207,15 @@ class Network:
 
 
 def loss(student: Network, teacher: Network, units: Units) -> float:
-    """E[|student(x) - teacher(x)|^2] / 2 over x ~ N(0, I)."""
+    """E[|student(x) - teacher(x)|^2] / 2 over x ~ N(0, I).
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import student_teacher as st
+    >>> teacher = st.Network(np.eye(2), np.array([[1.0, 1.0]]))
+    >>> swapped = st.Network(np.eye(2)[::-1], np.array([[1.0, 1.0]]))
+    >>> round(abs(st.loss(swapped, teacher, st.ErfUnits())), 12)
+    0.0
+    """
     S, T = student.W, teacher.W
     own = np.sum((S.T @ S) * units.overlap(student.J, student.J))
     cross = np.sum((S.T @ T) * units.overlap(student.J, teacher.J))
@@ -186,7 +224,14 @@ def loss(student: Network, teacher: Network, units: Units) -> float:
 
 
 def gradient(student: Network, teacher: Network, units: Units) -> Network:
-    """The gradient of ``loss`` by the student's J and W, in the student's shapes."""
+    """The gradient of ``loss`` by the student's J and W, in the student's shapes.
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import student_teacher as st
+    >>> teacher = st.Network(np.eye(2), np.array([[1.0, 1.0]]))
+    >>> float(np.abs(st.gradient(teacher, teacher, st.ErfUnits()).J).max().round(12))
+    0.0
+    """
     S, T = student.W, teacher.W
     dW = S @ units.overlap(student.J, student.J) - T @ units.overlap(student.J, teacher.J).T
     dJ = np.einsum("ij,ijd->id", S.T @ S, units.gradient(student.J, student.J))
@@ -201,6 +246,13 @@ def fisher_information(network: Network, units: Units) -> Float[Array, "paramete
 
     Raises:
         InputError: more than one output.
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import student_teacher as st
+    >>> overlapping = st.Network(np.ones((2, 2)), np.array([[1.0, 0.5]]))
+    >>> F = st.fisher_information(overlapping, st.ErfUnits())
+    >>> len(F) - int(np.linalg.matrix_rank(F, tol=1e-10))  # directions in which the function does not change
+    3
     """
     if network.W.shape[0] != 1:
         raise InputError(f"fisher_information needs a network with 1 output, got {network.W.shape[0]}")
@@ -216,6 +268,12 @@ def hessian(student: Network, teacher: Network, units: Units) -> Float[Array, "p
 
     Gauss-Newton part plus the residual part: e = student - teacher reaches the second derivative of each unit's
     own weights only, E[e phi''(J_i x) x x^T] w_i, and their mixed one, E[e phi'(J_i x) x].
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import student_teacher as st
+    >>> teacher = st.Network(np.eye(2), np.array([[1.0, 1.0]]))
+    >>> bool(np.linalg.eigvalsh(st.hessian(teacher, teacher, st.ErfUnits())).min() > 0)  # a minimum, and no flat one
+    True
     """
     full = fisher_information(student, units)
     w, v = student.W[0], teacher.W[0]

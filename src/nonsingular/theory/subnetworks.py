@@ -29,6 +29,10 @@ def count(symmetry: str, width: int, layers: int) -> int:
 
     Raises:
         InputError: unknown symmetry, or sizes below 1.
+
+    >>> from nonsingular.theory import subnetworks
+    >>> [subnetworks.count(symmetry, 2, 2) for symmetry in subnetworks.SYMMETRIES]
+    [16, 10, 9]
     """
     _check(symmetry, width, layers)
     if symmetry == "none":
@@ -42,6 +46,10 @@ def approximate(width: int, layers: int) -> float:
     r"""Logarithm to base 2 of :math:`2^{NL} / N!`: the one-to-one count if no two chains had the same mask.
 
     A lower bound, close where :math:`2^L \gg N^2`.
+
+    >>> from nonsingular.theory import subnetworks
+    >>> round(subnetworks.approximate(4, 3), 2)
+    7.42
     """
     return width * layers - math.lgamma(width + 1) / math.log(2)
 
@@ -51,6 +59,10 @@ def enumerate_masks(symmetry: str, width: int, layers: int) -> int:
 
     Raises:
         InputError: as ``count``; or more units than can be enumerated.
+
+    >>> from nonsingular.theory import subnetworks
+    >>> all(subnetworks.enumerate_masks(s, 2, 2) == subnetworks.count(s, 2, 2) for s in subnetworks.SYMMETRIES)
+    True
     """
     _check(symmetry, width, layers)
     if width * layers > LARGEST:

@@ -62,6 +62,10 @@ def from_coordinates(w: float, z: float, J: ArrayLike, u: ArrayLike) -> st.Netwo
 
     Raises:
         InputError: w = 0, or J and u of different lengths.
+
+    >>> from nonsingular.theory import two_units
+    >>> two_units.from_coordinates(2.0, 0.0, [1.0], [0.0]).W.tolist()  # both units alike: overlap
+    [[1.0, 1.0]]
     """
     J, u = np.atleast_1d(np.asarray(J, float)), np.atleast_1d(np.asarray(u, float))
     if w == 0:
@@ -72,7 +76,13 @@ def from_coordinates(w: float, z: float, J: ArrayLike, u: ArrayLike) -> st.Netwo
 
 
 def to_coordinates(network: st.Network) -> tuple[float, float, Array, Array]:
-    """(w, z, J, u) of a two-unit network with one output; the inverse of ``from_coordinates``."""
+    """(w, z, J, u) of a two-unit network with one output; the inverse of ``from_coordinates``.
+
+    >>> from nonsingular.theory import two_units
+    >>> w, z, J, u = two_units.to_coordinates(two_units.from_coordinates(2.0, 0.5, [1.0], [0.2]))
+    >>> float(w), round(float(z), 9), J.round(9).tolist(), u.round(9).tolist()
+    (2.0, 0.5, [1.0], [0.2])
+    """
     (w1, w2), (J1, J2) = network.W[0], network.J
     w = w1 + w2
     return w, (w1 - w2) / w, (w1 * J1 + w2 * J2) / w, J1 - J2
@@ -92,6 +102,11 @@ class SingleUnit:
         loss: its loss.
         separation: largest slow rate (of u) divided by the smallest fast rate (of J with w adapted); the reduced
             flow needs it to be much smaller than 1.
+
+    >>> from nonsingular.theory import two_units
+    >>> single = two_units.best_single_unit(two_units.close_teacher(0.05))
+    >>> single.loss < 1e-3, single.direction.tolist()
+    (True, [1.0])
     """
 
     w: float
@@ -122,6 +137,11 @@ def best_single_unit(teacher: st.Network, units: st.Units | None = None) -> Sing
 
     Raises:
         InputError: the teacher's weights sum to 0, or no stationary single unit is found near it.
+
+    >>> from nonsingular.theory import two_units
+    >>> teacher = two_units.from_coordinates(1.0, 0.3, [1.0], [0.0])  # is itself a single unit
+    >>> round(abs(two_units.best_single_unit(teacher).loss), 9)
+    0.0
     """
     units = units or st.ErfUnits()
     v = teacher.W[0]
@@ -170,6 +190,11 @@ def reduced_flow(z: ArrayLike, eta: ArrayLike, *, attracting: bool = True, narro
     Returns:
         ``dz``, ``deta`` (per unit of tau = |w a| t), ``speed``, ``basin`` (1 where the start ends on the stable
         segment) and ``excess`` (loss above the best single unit's, in units of |w^3 a|), each ``[eta, z]``.
+
+    >>> from nonsingular.theory import two_units
+    >>> field = two_units.reduced_flow([-0.5, 0.5], [0.1])
+    >>> sorted(field.data_vars)
+    ['basin', 'deta', 'dz', 'excess', 'speed']
     """
     z, eta = np.asarray(z, float), np.asarray(eta, float)
     Z, E = np.meshgrid(z, eta)
@@ -190,7 +215,14 @@ def reduced_flow(z: ArrayLike, eta: ArrayLike, *, attracting: bool = True, narro
 
 
 def invariant(z: ArrayLike, eta: ArrayLike, *, narrow: bool = False) -> Array:
-    """What the reduced flow keeps constant: z (eta^2 + 1 - z^2 / 3), or eta^2 + ln|z| - z^2 / 2 for ``narrow``."""
+    """What the reduced flow keeps constant: z (eta^2 + 1 - z^2 / 3), or eta^2 + ln|z| - z^2 / 2 for ``narrow``.
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import two_units
+    >>> path = two_units.reduced_trajectory(0.5, 0.5, 5.0)
+    >>> bool(np.ptp(two_units.invariant(path.z, path.eta)) < 1e-8)
+    True
+    """
     z, eta = np.asarray(z, float), np.asarray(eta, float)
     if narrow:
         with np.errstate(divide="ignore"):
@@ -199,7 +231,12 @@ def invariant(z: ArrayLike, eta: ArrayLike, *, narrow: bool = False) -> Array:
 
 
 def separatrix(z: ArrayLike) -> Array:
-    """The eta of the level line through (|z|, eta) = (1, 0): |1 - |z|| sqrt((|z| + 2) / (3 |z|)), inf at 0."""
+    """The eta of the level line through (|z|, eta) = (1, 0): |1 - |z|| sqrt((|z| + 2) / (3 |z|)), inf at 0.
+
+    >>> from nonsingular.theory import two_units
+    >>> two_units.separatrix([0.25, 1.0]).round(4).tolist()
+    [1.299, 0.0]
+    """
     size = np.abs(np.asarray(z, float))
     with np.errstate(divide="ignore"):
         return np.abs(1 - size) * np.sqrt((size + 2) / (3 * size))
@@ -209,6 +246,10 @@ def in_basin(z: ArrayLike, eta: ArrayLike, *, attracting: bool = True) -> Array:
     """Whether the reduced flow from (z, eta) ends on the stable segment of eta = 0.
 
     The stable segment is |z| < 1 where w a > 0 and |z| > 1 otherwise.
+
+    >>> from nonsingular.theory import two_units
+    >>> two_units.in_basin([0.2, 0.9], [0.3, 0.9]).tolist()
+    [True, False]
     """
     z, eta = np.asarray(z, float), np.asarray(eta, float)
     inside = np.abs(z) < 1 if attracting else np.abs(z) > 1
@@ -239,6 +280,11 @@ def reduced_trajectory(
     Returns:
         ``z``, ``eta`` and ``excess`` (loss above the best single unit's, in |w^3 a|), each ``[tau]``; NaN after
         |eta| has reached 1000, where the reduction has long ceased to hold.
+
+    >>> from nonsingular.theory import two_units
+    >>> path = two_units.reduced_trajectory(0.2, 0.3, 40.0)
+    >>> bool(path.eta[-1] < 1e-3)  # ends on the stable segment
+    True
     """
     _domain.at_least(2, points=points)
     _domain.positive(tolerance=tolerance)
@@ -296,6 +342,14 @@ def full_trajectory(
 
     Raises:
         InputError: networks of the wrong shape or times that do not increase from 0.
+
+    >>> import numpy as np
+    >>> from nonsingular.theory import two_units
+    >>> teacher = two_units.close_teacher(0.05)
+    >>> start = two_units.start_near(two_units.best_single_unit(teacher), 0.3, 0.5)
+    >>> path = two_units.full_trajectory(start, teacher, np.linspace(0, 1e3, 20))
+    >>> bool(path.loss[-1] < path.loss[0])
+    True
     """
     units = units or st.ErfUnits()
     times = np.asarray(times, float)
@@ -333,7 +387,13 @@ def full_trajectory(
 
 
 def start_near(single: SingleUnit, z: float, eta: float) -> st.Network:
-    """The two-unit network on the best single unit with elimination z and overlap eta w along ``a``'s direction."""
+    """The two-unit network on the best single unit with elimination z and overlap eta w along ``a``'s direction.
+
+    >>> from nonsingular.theory import two_units
+    >>> single = two_units.best_single_unit(two_units.close_teacher(0.05))
+    >>> round(float(two_units.to_coordinates(two_units.start_near(single, 0.3, 0.5))[1]), 6)
+    0.3
+    """
     return from_coordinates(single.w, z, single.J, eta * single.w * single.direction)
 
 
@@ -342,6 +402,11 @@ def close_teacher(scale: float, *, z: float = 2.0, separation: float = 0.6, J: f
 
     Its outgoing weights sum to ``scale / 10`` and its units lie ``separation * sqrt(scale)`` apart, so that the ratio
     of slow to fast rates (of order separation^2) and the overlap h = eta w fall alike.
+
+    >>> from nonsingular.theory import two_units
+    >>> near, nearer = (two_units.best_single_unit(two_units.close_teacher(scale)).loss for scale in (0.1, 0.01))
+    >>> nearer < near
+    True
     """
     _domain.positive(scale=scale, separation=separation)
     return from_coordinates(0.1 * scale, z, [J], [separation * np.sqrt(scale)])
@@ -362,6 +427,11 @@ def convergence(
     Returns:
         ``deviation`` ``[flow, scale]``: the largest distance in the (z, eta) plane along the trajectory, for the flow
         ``uniform`` in h / w and the ``narrow`` one; ``h`` ``[scale]``; ``separation`` ``[scale]``.
+
+    >>> from nonsingular.theory import two_units
+    >>> found = two_units.convergence([0.1], duration=0.5, points=3)
+    >>> sorted(found.dims)
+    ['flow', 'scale']
     """
     deviation = np.empty((2, len(scales)))
     singles = []
@@ -400,6 +470,11 @@ def singular_lines(
         (z itself gives a zero one), with ``lowest``, the smallest once that zero is taken out ``[z]``.
         ``fisher`` ``[line, position]``: smallest eigenvalue of the Fisher information relative to the largest, on the
         overlap line, on the elimination line z = 1 and, for comparison, half-way off both (``regular``).
+
+    >>> from nonsingular.theory import two_units
+    >>> found = two_units.singular_lines(two_units.close_teacher(0.05), points=5)
+    >>> sorted(found.data_vars)
+    ['curvature', 'fisher', 'lowest']
     """
     units = units or st.ErfUnits()
     _domain.at_least(3, points=points)

@@ -33,6 +33,10 @@ class Breaker:
 
     Raises:
         InputError: unknown arithmetic or negative noise.
+
+    >>> import nonsingular as ns
+    >>> ns.training.Breaker("order-free", gradient_noise=1.0).arithmetic
+    'order-free'
     """
 
     arithmetic: str = "library"

@@ -43,6 +43,13 @@ def runs_that_fit(network: nn.Module, task: Task, spec: TrainingSpec, device: to
 
     Counted per run: parameters, gradients and two optimiser moments; what autograd keeps of a forward pass, twice, for
     the gradients that flow back; and the batch. Measured on a pass without data (device ``meta``).
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> task = ns.data.prepare(ns.data.DataSpec("digits", train=300, test=100))
+    >>> network = ns.networks.build(ns.networks.named("plain", depth=3, width=16), 64, 10, seed=0)
+    >>> ns.training.runs_that_fit(network, task, ns.TrainingSpec(batch=50), torch.device("cpu")) >= 1
+    True
     """
     skeleton = Population([network], "meta")
     kept: dict[int, int] = {}

@@ -65,6 +65,13 @@ class Population:
 
     Raises:
         InputError: no networks, or networks of different structure.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> networks = [ns.networks.build(ns.networks.named("plain", depth=3, width=8), 4, 2, seed) for seed in range(5)]
+    >>> population = ns.Population(networks)
+    >>> population(torch.zeros(5, 7, 4)).shape  # each run its own seven samples: run, sample, class
+    torch.Size([5, 7, 2])
     """
 
     def __init__(

@@ -16,6 +16,11 @@ class BiasPenalty:
     """``strength`` times the squared distance of the hidden biases from targets drawn from N(mean, deviation).
 
     Mean and deviation 0 is plain L2 regularisation of the biases, which breaks no symmetry (BiasL2Reg).
+
+    >>> import nonsingular as ns
+    >>> penalty = ns.training.BiasPenalty(mean=0.51, deviation=0.96, strength=1e-3)
+    >>> ns.training.Member("bias-regularised", ns.networks.named("plain", depth=30), penalty=penalty).penalty.mean
+    0.51
     """
 
     mean: float = 0.0

@@ -19,7 +19,13 @@ AUGMENTATIONS = ("none", "crop+mirror", "reflected-crop+mirror")
 
 
 def emulates_bfloat16(device: torch.device) -> bool:
-    """Whether a device only emulates bfloat16, as CPUs without AVX-512 do: 7 to 30 times slower than float32."""
+    """Whether a device only emulates bfloat16, as CPUs without AVX-512 do: 7 to 30 times slower than float32.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.training.emulates_bfloat16(torch.device("cpu")) in (True, False)  # depends on the processor
+    True
+    """
     return device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
@@ -35,6 +41,14 @@ class Member:
 
     Raises:
         InputError: a network that is neither.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.training.Member("plain", ns.networks.named("plain", depth=10)).network.depth
+    10
+    >>> own = ns.training.Member("mine", lambda shape, classes: torch.nn.Linear(shape[0], classes))
+    >>> own.name
+    'mine'
     """
 
     name: str
@@ -75,6 +89,11 @@ class TrainingSpec:
             Komodakis 2016, section 3).
         mixup: alpha of mixup (Zhang et al. 2017); 0 mixes nothing.
         nesterov: whether the momentum is Nesterov's, as ``torch.optim.SGD`` has it (Sutskever et al. 2013).
+
+    >>> import nonsingular as ns
+    >>> spec = ns.TrainingSpec(epochs=60, batch=128, optimiser="sgd", learning_rate=0.1, milestones=(30, 45))
+    >>> spec.momentum, spec.decay
+    (0.0, 0.1)
     """
 
     epochs: int = 1

@@ -26,7 +26,18 @@ EPOCHS_A_CHUNK = 16
 
 @dataclass(frozen=True)
 class Store:
-    """A Zarr group in which every variable exists in full from the start, NaN where nothing is measured yet."""
+    """A Zarr group in which every variable exists in full from the start, NaN where nothing is measured yet.
+
+    >>> import tempfile
+    >>> import xarray as xr
+    >>> import nonsingular as ns
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = ns.training.Store.save(Path(folder) / "r.zarr", xr.Dataset({"loss": ("run", [1.0, 2.0])}))
+    ...     loss = ns.training.Store(Path(folder) / "r.zarr").read().loss.values
+    >>> loss
+    array([1., 2.])
+    """
 
     path: Path
 

@@ -63,6 +63,16 @@ class Trainer:
     Raises:
         InputError: a batch larger than the training set, augmentation of inputs that are no images, or vectorised
             convolutions in bfloat16 on a CPU, where torch's automatic casts do not reach them.
+
+    >>> import nonsingular as ns
+    >>> task = ns.data.prepare(ns.data.DataSpec("digits", train=300, test=100))
+    >>> spec = ns.networks.named("plain", depth=3, width=16)
+    >>> networks = [ns.networks.build(spec, 64, 10, seed) for seed in range(4)]
+    >>> trainer = ns.Trainer(networks, range(4), task, ns.TrainingSpec(batch=50, learning_rate=0.01))
+    >>> for epoch in range(5):
+    ...     trainer.train_epoch()
+    >>> bool((trainer.evaluate(task.test_inputs, task.test_labels).accuracy > 0.5).all())  # each of the four
+    True
     """
 
     def __init__(
