@@ -41,7 +41,10 @@ REFERENCE = {
     "theory": "Small exact models.",
     "search": "Numbers that a paper found by search.",
 }
-FIGURES = ("experiments.figure", "experiments.claims", "experiments.verbs", "experiments.scales", "experiments.spec")
+FIGURES = tuple(
+    f"experiments.{name}"
+    for name in ("figure", "quantities", "verbs", "needs", "drawings", "claims", "scales", "spec", "overrides")
+)
 
 
 def write_pages(app: object = None) -> None:

@@ -3,7 +3,7 @@
 The article says that PlainNet's representations have infinite condition numbers from about the 80th layer on with
 CIFAR-10 (the 100th with CIFAR-100), ResNet's never. It does not say which matrix a representation is, nor of which
 layers. Two are judged (``MATRICES``), at the layers that end a block, where what the skip brings has been added
-(docs/depth.md has what was measured of them):
+(benchmarks/README.md has what was measured of them):
 
 - samples by features, one feature a channel at a place: the matrix that a layer maps to the next one's, which is what
   the article's linear algebra is about; claims without a suffix;
