@@ -100,7 +100,7 @@ def chapter(name: str, found: Sequence[Finished]) -> str:
 
 def _experiment(found: Finished) -> str:
     known = _known(found.id)
-    heading = f"## {known.title if known else found.id}\n"
+    heading = f"## {_title(found)}\n"
     data = found.spec.get("data") or {}
     where = [found.id, f"{found.spec['scale']} scale", f"{found.spec['runs']} runs"]
     where += [f"{data['name']}, {data['scaling']} inputs"] if data else []
@@ -112,7 +112,7 @@ def _experiment(found: Finished) -> str:
     again = _command(known, found)
     return "\n\n".join(
         [
-            f"({found.paper}-{folder})=\n{heading}",
+            f"({_anchor(found)})=\n{heading}",
             "{.quiet}\n" + ", ".join(where),
             *pictures,
             _table(found.claims) if found.claims else "No claims.",
@@ -141,11 +141,8 @@ def evidence(found: Sequence[Finished]) -> str:
     ]
     for name in PAPERS:
         parts.append(f"## {paper(name).title}\n")
-        for f in _ordered(g for g in found if g.paper == name):
-            known = _known(f.id)
-            if f.claims:
-                title = known.title if known else f.id
-                parts.append(f"### [{title}](gallery/{name}.md#{name}-{f.folder.name.lower()})\n\n" + _table(f.claims))
+        with_claims = _ordered(f for f in found if f.paper == name and f.claims)
+        parts += [f"### [{_title(f)}]({_section(f)})\n\n" + _table(f.claims) for f in with_claims]
     parts.append("```{raw} html\n</div>\n```\n")
     return "\n".join(parts)
 
@@ -213,11 +210,24 @@ def _known(id: str) -> Experiment | None:
     return next((e for e in registry.experiments() if e.id == id), None)
 
 
+def _anchor(found: Finished) -> str:
+    return f"{found.paper}-{found.folder.name}".lower()
+
+
+def _section(found: Finished) -> str:
+    return f"gallery/{found.paper}.md#{_anchor(found)}"
+
+
+def _title(found: Finished) -> str:
+    known = _known(found.id)
+    return found.about.title or (known.title if known else found.id)
+
+
 def _command(known: Experiment | None, found: Finished) -> str | None:
-    if known is None:
+    if known is None and not found.about.name:
         return None
     try:
-        return differences.command(known, found.spec)[0]
+        return differences.command(found.spec, found.about, known)[0]
     except ns.InputError:  # this version has no such networks or settings any more
         return None
 
