@@ -1,4 +1,4 @@
-"""Effects that several claims about population studies share."""
+"""Variables read from the results of a study, and effects that several claims share."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import xarray as xr
 
-from nonsingular.experiments.claims import Effect, NotMeasured, Region, difference, exactly, mean
-from nonsingular.intervals import EVERYWHERE
+from nonsingular.experiments.claims import Effect, NotMeasured, exactly, mean
 
 ROUNDING = 1e-9
 """Identities between float64 numbers of order one hold to better than this."""
@@ -40,37 +39,11 @@ def per_run(results: xr.Dataset, variable: str, network: str) -> xr.DataArray:
     return values
 
 
-def speed(results: xr.Dataset, network: str) -> xr.DataArray:
-    """Training speed of each run: its training accuracy in percent, averaged over all epochs after the start."""
-    return 100 * per_run(results, "train_accuracy", network).isel(epoch=slice(1, None)).mean("epoch")
-
-
-def faster(results: xr.Dataset, first: str, second: str) -> Effect:
-    """Difference in training speed, in percentage points."""
-    return difference(speed(results, first), speed(results, second))
-
-
-def larger(
-    results: xr.Dataset,
-    variable: str,
-    first: str,
-    second: str,
-    scale: float = 1.0,
-    within: tuple[float, float] = EVERYWHERE,
-) -> Effect:
-    """Difference of a variable between two networks, averaged over layers and all epochs after the start."""
-    a, b = (
-        scale * per_run(results, variable, name).isel(epoch=slice(1, None)).mean(["epoch", *_layer(results, variable)])
-        for name in (first, second)
-    )
-    return difference(a, b, within=within)
-
-
 Measure = Callable[[xr.Dataset, str], xr.DataArray]
 """(results, network) -> one number a run."""
 
 
-def slope(results: xr.Dataset, places: Mapping[str, float], measure: Measure = speed) -> Effect:
+def slope(results: xr.Dataset, places: Mapping[str, float], measure: Measure) -> Effect:
     """How a measure changes along a series of networks: the least-squares slope of each run, averaged over runs.
 
     Args:
@@ -83,34 +56,6 @@ def slope(results: xr.Dataset, places: Mapping[str, float], measure: Measure = s
     finite = np.isfinite(values)
     slopes = [np.polyfit(x[ok], y[ok], 1)[0] if ok.sum() > 1 else np.nan for y, ok in zip(values, finite, strict=True)]
     return mean(slopes)
-
-
-def log_gradient(results: xr.Dataset, network: str, epoch: int = 0) -> xr.DataArray:
-    """log10 of the gradient norm by layer and run; NaN where a gradient is zero.
-
-    Raises:
-        NotMeasured: nothing was measured at that epoch.
-    """
-    norms = per_run(results, "gradient_norm", network)
-    if epoch not in norms.epoch:
-        raise NotMeasured(f"needs {epoch} epochs")
-    norms = norms.sel(epoch=epoch)
-    return xr.apply_ufunc(np.log10, norms.where(norms > 0))
-
-
-def gradient_decay(results: xr.Dataset, network: str, epoch: int = 0) -> xr.DataArray:
-    """log10 of the gradient norm at the first over that at the last hidden layer, for each run."""
-    log = log_gradient(results, network, epoch).dropna("layer", how="all")  # shallower networks have fewer layers
-    return log.isel(layer=0, drop=True) - log.isel(layer=-1, drop=True)
-
-
-HALF = float(np.log10(0.5))
-NO_DECAY = Region(low=HALF)
-"""Of ``gradient_decay``: the first layer's gradient is at least half of the last one's."""
-
-
-def _layer(results: xr.Dataset, variable: str) -> list[str]:
-    return ["layer"] if "layer" in results[variable].dims else []
 
 
 def hessian_gap(results: xr.Dataset) -> Effect:

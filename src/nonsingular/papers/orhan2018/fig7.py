@@ -85,7 +85,7 @@ FIGURE = Figure(
         ),
         claim(
             "orthogonal-no-worse", "Dense orthogonal skips work at least as well as identity skips",
-            faster("orthogonal", "residual") > -NO_WORSE,
+            faster("orthogonal", "residual") > -NO_WORSE, ours=True,
         ),
         claim(
             "zero-responses", "With dense orthogonal skips units are deactivated less often than with identity skips",
