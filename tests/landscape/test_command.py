@@ -160,7 +160,7 @@ def test_hessian_directions_and_the_map_of_convexity(capsys, here):
     ("arguments", "message"),
     [
         (["--grid", 1], "grid must be at least 2"),
-        (["--directions", "pca"], "filter, layer, weight, none, hessian"),
+        (["--directions", "pca"], "filter, layer, weight, dfilter, dlayer, none, hessian"),
         (["--keep", "biases"], "bias, norm"),
         (["--tolerance", 2], "tolerance must be at least 0 and below 1"),
         (["--span", 0], "span must be positive"),

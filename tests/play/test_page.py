@@ -10,7 +10,7 @@ from nonsingular import cli
 from nonsingular.theory import two_units as tu
 
 MODELS = ("two-units", "linear-dependence", "linear-networks", "skip", "binary-weights", "signals")
-WORK = {"two-units": 300, "linear-dependence": 100, "linear-networks": 400}
+WORK = {"two-units": 420, "linear-dependence": 100, "linear-networks": 400}
 """Evaluations of right-hand sides in a frame, each 1 to 20 microseconds: 1 to 2 ms on a laptop."""
 
 
@@ -154,6 +154,7 @@ def test_no_frame_computes_more_than_its_share(page, model):
     settle(page)
     frames = page.evaluate("frames_.splice(0, 400)")
     assert page.evaluate(STEPS) > 10
+    assert sum(n > 0 for n in frames) > 5
     assert 0 < max(frames) <= 3 * WORK[model]  # a move, letting go, and what the moves before left to do
 
 
@@ -172,6 +173,18 @@ def test_the_switched_skip_leads_off_the_plateau(page):
     page.locator(".switch").click()
     assert page.evaluate(run, 1) > 0.3  # what was learnt needs its skip
     assert page.locator("path.on").get_attribute("d").count("Z") == 1
+
+
+def test_networks_of_ten_layers_are_followed_to_their_solutions(page):
+    """Rates of 1 to 10^11; the plain network leaves its plateau last."""
+    show(page, "linear-networks")
+    page.locator("input[type=range]").nth(1).evaluate("s => { s.value = 10; s.dispatchEvent(new Event('input')); }")
+    settle(page)
+    paths = "Object.entries(play.shown.state.paths).map(([n, p]) => [n, p.losses.at(-1)[1], p.path.time])"
+    found = {name: (loss, time) for name, loss, time in page.evaluate(paths)}
+    assert max(loss for loss, _ in found.values()) < 1e-10
+    assert found["hyper-residual"][1] < 1e-6 < 1e3 * found["residual"][1] < found["plain"][1]
+    assert "u is 3, to become 3" in page.locator(".readout").inner_text()
 
 
 def test_weights_are_flipped_and_descent_never_climbs(page):

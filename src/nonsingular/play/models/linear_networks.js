@@ -44,7 +44,9 @@ play.models.push({
       handle.put(a, b);
       state.todo = theory.NETWORKS.map((n) => {
         const c = theory.skipStrengths(n, state.layers);
-        const way = { c, path: theory.path(start(), state.s, c, { tolerance: 1e-6 }), curvature: 0, seen: 0, losses: [] };
+        // Solved is solved: along the flat directions there is nothing to follow but rounding.
+        const stop = (y) => theory.energy(y, state.s, c) < 1e-12 * state.s ** 2;
+        const way = { c, path: theory.path(start(), state.s, c, { tolerance: 1e-6, stop }), curvature: 0, seen: 0, losses: [] };
         state.paths[n] = way;
         return n;
       });
@@ -72,9 +74,10 @@ play.models.push({
       }
       // To ten times the moment when the last network that learns at all has learnt.
       const learnt = theory.NETWORKS.map((n) => state.paths[n].losses.find(([, loss]) => loss < 1e-3)?.[0] ?? 0);
-      state.last = 10 ** Math.ceil(Math.log10(3 * Math.max(...learnt, 1)));
+      const decade = (v) => 10 ** Math.ceil(Math.log10(3 * v));
+      state.last = decade(Math.max(...learnt, 1));
       const steps_ = state.clockIs === "steps";
-      losses.x.range = steps_ ? [1, state.last * Math.max(...theory.NETWORKS.map(unit))] : range();
+      losses.x.range = steps_ ? [0.1, decade(Math.max(...theory.NETWORKS.map((n, k) => learnt[k] * unit(n)), 30))] : range();
       losses.x.label = steps_ ? "steps of the largest stable size" : "time";
       if (!more) losses.drawAxes();
       for (const n of theory.NETWORKS) losses.set(curves[n], state.paths[n].losses.filter(([t]) => t > 0).map(([t, loss]) => [t * unit(n), loss]));
@@ -103,7 +106,8 @@ play.models.push({
       });
       const now = state.paths[state.network];
       const u = theory.product(now.path.at(Math.min(t, now.path.time)), now.c);
-      stage.readout.textContent = `${state.network}: the product u is ${short(u)}, to become ${short(state.s)}.`;
+      const aside = state.network === "hyper-residual" && state.layers > 3 ? " Its layers part: the plane shows a₁ and a₂ of the path." : "";
+      stage.readout.textContent = `${state.network}: the product u is ${short(u)}, to become ${short(state.s)}.${aside}`;
     }
 
     const clock = stage.clock(8, tick, (share) => `time ${short(timeOf(share))}`);

@@ -45,8 +45,8 @@ play.models.push({
     function aim(z, eta) {
       [state.z, state.eta] = [z, eta];
       handle.put(z, eta);
-      state.reduced = theory.reducedPath(z, eta, { tolerance: 1e-6 });
-      state.reduced.advance(LAST, 400);
+      state.reduced = theory.reducedPath(z, eta, { tolerance: 1e-4 });
+      state.reduced.advance(LAST, 60);
       plane.set(reduced, state.reduced.y);
       state.full = theory.fullPath(theory.startNear(state.single, z, eta), state.teacher, { tolerance: 2e-6 });
       state.seen = [];

@@ -131,40 +131,40 @@ play.numbers = (() => {
       this.y = [start.slice()];
       this.slopes = [this.f(start)];
       this.h = 0;
+      this.refused = 0;
       this.ended = false;
     }
 
     get time() { return this.t[this.t.length - 1]; }
 
-    // Goes on to `end`, in at most `steps` steps; true when it is there or the path has stopped.
+    // Goes on to `end`, in at most `steps` steps, refused ones too; true when it is there or the path has stopped.
     advance(end, steps = 100000) {
-      while (!this.ended && this.time < end * (1 - TINY) && steps-- > 0) this.#once(end);
+      while (!this.ended && this.time < end * (1 - TINY) && steps-- > 0) this.#attempt(end);
       return this.ended || this.time >= end * (1 - TINY);
     }
 
-    #once(end) {
+    #attempt(end) {
       const last = this.t.length - 1;
       const [t, y, slope] = [this.t[last], this.y[last], this.slopes[last]];
       if (!this.h) {
         const rate = Math.hypot(...slope);
         this.h = rate > 0 ? 1e-4 * (Math.hypot(...y) + 1e-3) / rate : end;
       }
-      for (let tries = 0; tries < 60; tries++) {
-        const h = Math.min(this.h, end - t);
-        const { next, error, slope: after } = this.step(this.f, this.jacobian, y, h, slope);
-        const size_ = size(error, y, next, this.tolerance);
-        const factor = Math.min(6, Math.max(0.2, 0.9 * (size_ || 1e-12) ** (-1 / this.order)));
-        if (size_ <= 1) {
-          if (h === this.h || factor < 1) this.h = h * factor;
-          this.t.push(h === end - t ? end : t + h);
-          this.y.push(next);
-          this.slopes.push(after);
-          this.ended = Boolean(this.stop && this.stop(next));
-          return;
-        }
+      const h = Math.min(this.h, end - t);
+      const { next, error, slope: after } = this.step(this.f, this.jacobian, y, h, slope);
+      const size_ = size(error, y, next, this.tolerance);
+      const factor = Math.min(6, Math.max(0.2, 0.9 * (size_ || 1e-12) ** (-1 / this.order)));
+      if (!(size_ <= 1)) {
         this.h = Number.isFinite(factor) ? h * factor : h / 10;
+        this.ended = ++this.refused > 60; // no step is small enough: the solution has left what numbers hold
+        return;
       }
-      this.ended = true; // no step is small enough: the solution has left what numbers hold
+      this.refused = 0;
+      if (h === this.h || factor < 1) this.h = h * factor;
+      this.t.push(h === end - t ? end : t + h);
+      this.y.push(next);
+      this.slopes.push(after);
+      this.ended = Boolean(this.stop && this.stop(next));
     }
 
     // y at time t, by the cubic that has the values and slopes of the two steps around it.
