@@ -120,9 +120,11 @@ def test_a_run_that_has_not_trained_is_left_out_of_a_network_that_has():
     assert found.measured == pytest.approx(8.0)
 
 
-def paths(late, in_plane, noise):
+def paths(late, in_plane, noise, reached=1.0):
     rng = np.random.default_rng(0)
     names = list(late)
+    accuracy = np.full((len(names), RUNS, 61), 0.1)
+    accuracy[..., -1] = reached
     return xr.Dataset(
         {
             "late_crossing": (
@@ -130,8 +132,10 @@ def paths(late, in_plane, noise):
                 np.array(list(late.values()))[:, None] + noise * rng.normal(size=(len(names), RUNS)),
             ),
             "in_plane": (("network", "run"), in_plane + noise * rng.normal(size=(len(names), RUNS))),
+            "train_accuracy": (("network", "run", "epoch"), accuracy),
         },
         {"network": names, "run": np.arange(RUNS), "epoch": np.arange(61)},
+        {"data": "cifar10"},
     )
 
 
@@ -143,6 +147,8 @@ def test_claims_about_paths_hold_fail_and_are_in_doubt():
     assert list(doubt.values()).count("inconclusive") >= len(doubt) - 1, doubt
     walk = verdicts("li2018/fig9", paths(dict.fromkeys(names, 0.64), random_walk(61), 0.003))
     assert "holds" not in {v for name, v in walk.items() if "two-directions" in name}  # what any walk does
+    agreeing = dict(zip(names, (0.2, 0.8, 0.3, 0.7), strict=True))
+    only("inconclusive", verdicts("li2018/fig9", paths(agreeing, 0.8, 0.01, reached=0.5)))  # they have not trained
 
 
 @pytest.mark.parametrize("points", [5, 61])

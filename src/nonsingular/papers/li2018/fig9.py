@@ -19,7 +19,7 @@ from nonsingular.experiments.scales import Scales
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import Measure, average, claim, more
 from nonsingular.papers.li2018 import drawings, surfaces, vgg9
-from nonsingular.papers.li2018.comparing import of
+from nonsingular.papers.li2018.comparing import of_trained
 
 LATE = 0.5
 """The last half of the path is late."""
@@ -104,8 +104,9 @@ def beyond_a_walk(network: str) -> Measure:
     """How much more of a path's variance two directions hold than of a random walk's."""
 
     def effect(results: xr.Dataset) -> Effect:
-        share, walk = 100 * of(results, "in_plane", network), 100 * random_walk(results.sizes["epoch"])
-        note = f"path {float(share.mean()):.1f} %, random walk of {results.sizes['epoch']} points {walk:.1f} %"
+        (share,), walk = of_trained(results, "in_plane", network), 100 * random_walk(results.sizes["epoch"])
+        share = 100 * share
+        note = f"path {float(np.nanmean(share)):.1f} %, random walk of {results.sizes['epoch']} points {walk:.1f} %"
         return mean(share - walk, within=(-walk, 100 - walk), note=note)
 
     words = f"{network.replace('-', ' ')}: their share minus that of a random walk with as many points"
@@ -113,7 +114,7 @@ def beyond_a_walk(network: str) -> Measure:
 
 
 LATE_CROSSING = Quantity(
-    lambda results, network: xr.DataArray(of(results, "late_crossing", network), dims="run"),
+    lambda results, network: xr.DataArray(of_trained(results, "late_crossing", network)[0], dims="run"),
     "mean absolute cosine between step and gradient in the last half", "cosine", (0, 1),
 )  # fmt: skip
 """How steeply a path crosses isocurves late in training."""
@@ -165,6 +166,8 @@ FIGURE = Figure(
         "Directions are the first two principal components of all checkpoints minus the last, each of length one: this "
         "is how the normalised PCA directions of the slides are read. They are of all parameters, normalisation's "
         "included; the authors' code leaves those out. Running statistics stay those of the end.",
+        "Only paths of networks that have trained are compared: whose training accuracy has come half of the way from "
+        "guessing to no error.",
         "Both batch sizes train at rate 0.1, as in the names of the authors' files.",
         "At overnight scale images are 16 x 16 pixels, VGG-9 has 16 channels in its first stage and trains 60 epochs.",
     ),
