@@ -51,6 +51,7 @@ class Quantity:
         within: the values that are possible.
         before: whether it is measured before training, so that it does not matter whether the network trains.
         outcome: whether it says how well the network trains: not to train is a value of it like another.
+        limits: results -> the values that are possible of them, where that is narrower than ``within``.
     """
 
     measure: Callable[[xr.Dataset, str], xr.DataArray]
@@ -59,6 +60,11 @@ class Quantity:
     within: Bounds = EVERYWHERE
     before: bool = False
     outcome: bool = False
+    limits: Callable[[xr.Dataset], Bounds] | None = None
+
+    def possible(self, results: xr.Dataset) -> Bounds:
+        """The values that are possible of these results."""
+        return self.limits(results) if self.limits else self.within
 
     def __call__(self, results: xr.Dataset, network: str) -> xr.DataArray:
         """One number a run, without further coordinates.
@@ -79,6 +85,7 @@ class Quantity:
             within=(low - most, high - least),
             before=self.before and other.before,
             outcome=self.outcome and other.outcome,
+            limits=None,
         )
 
     def called(self, words: str) -> Quantity:
@@ -175,7 +182,7 @@ def reached(split: str = "train") -> Quantity:
 
     name = {"train": "training", "test": "test"}[split]
     words = f"{name} accuracy after the last epoch, {ON_THE_WAY}"
-    return Quantity(measure, words, "percent of the way", (-100.0, 100.0), outcome=True)  # of two classes, all wrong
+    return Quantity(measure, words, "percent of the way", (-100.0, 100.0), outcome=True, limits=fit.possible)
 
 
 def decay(when: int = START, variable: str = "gradient_norm") -> Quantity:

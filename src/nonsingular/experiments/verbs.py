@@ -127,11 +127,13 @@ def claim(
 
 def more(quantity: Quantity, first: str, second: str) -> Measure:
     """By how much the first network has more of a quantity than the second."""
-    low, high = quantity.within
+
+    def effect(results: xr.Dataset) -> Effect:
+        low, high = quantity.possible(results)
+        return difference(quantity(results, first), quantity(results, second), within=(low - high, high - low))
+
     return Measure(
-        lambda results: difference(
-            quantity(results, first), quantity(results, second), within=(low - high, high - low)
-        ),
+        effect,
         f"{quantity.words}: {first} minus {second}",
         quantity.unit,
         (first, second),
@@ -154,7 +156,7 @@ def average(quantity: Quantity, network: str) -> Measure:
     """A quantity of one network, to be held against a bound."""
     unit = "%" if quantity.unit == POINTS else quantity.unit
     return Measure(
-        lambda results: mean(quantity(results, network), within=quantity.within),
+        lambda results: mean(quantity(results, network), within=quantity.possible(results)),
         f"{quantity.words}: {network}", unit, (network,), quantity.before, quantity.outcome,
     )  # fmt: skip
 
@@ -164,7 +166,7 @@ def weighed(quantity: Quantity, weights: Mapping[str, float]) -> Measure:
 
     def effect(results: xr.Dataset) -> Effect:
         total = sum(weight * quantity(results, name) for name, weight in weights.items())
-        return mean(total, within=_range_of_sum(quantity.within, weights.values()))
+        return mean(total, within=_range_of_sum(quantity.possible(results), weights.values()))
 
     return Measure(
         effect, f"{quantity.words}: {_sum(weights)}", quantity.unit, tuple(weights), quantity.before, quantity.outcome
@@ -216,7 +218,9 @@ def across(quantity: Quantity, networks: Sequence[str], how: str) -> Measure:
 
     def effect(results: xr.Dataset) -> Effect:
         values = _series(results, quantity, networks, fewest=1)
-        return mean(values.reduce(getattr(np, how), "network"), within=quantity.within, note=values.attrs["note"])
+        return mean(
+            values.reduce(getattr(np, how), "network"), within=quantity.possible(results), note=values.attrs["note"]
+        )
 
     words = {"max": "the largest", "min": "the smallest", "mean": "the mean"}[how]
     return Measure(
