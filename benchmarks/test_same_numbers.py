@@ -58,6 +58,29 @@ def test_kronecker_factors() -> None:
     torch.testing.assert_close(mine.dense(), peer @ torch.eye(mine.shape[0], dtype=torch.float64))
 
 
+@pytest.mark.parametrize(("kind", "name"), [("kfac", "KFACLinearOperator"), ("ekfac", "EKFACLinearOperator")])
+def test_inverses_of_kronecker_factors(kind: str, name: str) -> None:
+    model, batches = brought("classes")
+    K = KFAC(model, F.cross_entropy, batches, kind=kind)
+    peer = theirs(getattr(curvlinops, name), "classes", fisher_type=curvlinops.FisherType.TYPE2)
+    eye = torch.eye(K.shape[0], dtype=torch.float64)
+    torch.testing.assert_close(K.dense(), peer @ eye)
+    torch.testing.assert_close(K.inverse(0.1).dense(), torch.linalg.inv(K.dense() + 0.1 * eye))
+    G = GaussNewton(model, F.cross_entropy, batches)
+    v = torch.ones(G.shape[0], dtype=torch.float64)
+    plain, helped = (G.solve(v, 1e-3, preconditioner=p) for p in (None, K.inverse(1e-3)))
+    torch.testing.assert_close(helped.x, plain.x, rtol=1e-4, atol=1e-5)
+
+
+def test_norms() -> None:
+    model, batches = brought("classes")
+    H = Hessian(model, F.cross_entropy, batches)
+    squared = float(curvlinops.hutchinson_squared_fro(theirs(curvlinops.HessianLinearOperator, "classes"), 100))
+    low, high = H.frobenius().interval
+    assert low**2 * 0.8 <= squared <= high**2 * 1.2
+    assert low <= float(H.dense().norm()) <= high
+
+
 def test_traces_diagonals_solutions_and_blocks() -> None:
     model, batches = brought("classes")
     G, peer = GaussNewton(model, F.cross_entropy, batches), theirs(curvlinops.GGNLinearOperator, "classes")

@@ -9,7 +9,7 @@ from matrices import SPECTRA, network_like, symmetric
 from models import case
 from scipy import stats
 
-from nonsingular.curvature import GaussNewton, Hessian, diagonal, eigenpairs, solve, spectrum, trace
+from nonsingular.curvature import GaussNewton, Hessian, diagonal, eigenpairs, frobenius, solve, spectrum, trace
 from nonsingular.errors import InputError
 
 H = Hessian(*case("residual tanh"))
@@ -82,6 +82,48 @@ def test_unconverged_eigenpairs_say_so():
         found = eigenpairs(symmetric(np.linspace(-1, 1, 300)), 3, max_products=12)
     assert not found.converged
     assert found.residuals.max() > 1e-3
+
+
+# --- norms, blocks of rows, indefinite systems ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+def test_frobenius_norms_are_covered_as_often_as_promised(name):
+    A = symmetric(SPECTRA[name])
+    norm = float(torch.linalg.matrix_norm(A))
+    found = [frobenius(A, products=4, seed=seed).interval for seed in range(60)]
+    assert coverage([low * (1 - 1e-12) <= norm <= high * (1 + 1e-12) for low, high in found])
+    exact = frobenius(A, products=200)
+    assert exact.value == pytest.approx(norm)
+    assert exact.interval == (exact.value, exact.value)
+
+
+def test_blocks_of_numbered_rows():
+    rows = [5, 0, 17]
+    torch.testing.assert_close(H.block(rows).dense(), DENSE[rows][:, rows])
+    torch.testing.assert_close(H.block(torch.tensor(rows)).dense(), DENSE[rows][:, rows])
+
+
+@pytest.mark.parametrize("preconditioner", ["sketch", None, "diagonal operator"])
+def test_indefinite_systems_are_solved_by_minres(preconditioner):
+    eigenvalues = np.concatenate([np.linspace(-5, -1, 30), np.linspace(0.5, 40, 70)])
+    A, v = symmetric(eigenvalues), torch.arange(100, dtype=torch.float64)
+    with pytest.raises(InputError, match="method='minres'"):
+        solve(A, v)
+    inverse = torch.diag(1 / A.diagonal().abs()) if preconditioner == "diagonal operator" else preconditioner
+    found = solve(A, v, 0.2, inverse, method="minres")
+    torch.testing.assert_close(found.x, torch.linalg.solve(A + 0.2 * torch.eye(100), v), rtol=1e-5, atol=1e-7)
+    assert found.converged
+    assert found.residual <= 1e-8
+    with pytest.warns(UserWarning, match="MINRES reached"):
+        assert not solve(A, v, method="minres", max_products=5).converged
+
+
+def test_operators_are_preconditioners():
+    A, v = symmetric(np.geomspace(1e-3, 1e3, 80)), torch.ones(80, dtype=torch.float64)
+    found = solve(A, v, 1e-2, torch.linalg.inv(A + 0.01 * torch.eye(80)))
+    assert found.converged
+    assert found.products <= 8
 
 
 # --- traces -------------------------------------------------------------------------------------------------
@@ -184,6 +226,11 @@ BAD = {
     "no pairs": (lambda: eigenpairs(torch.eye(3), 0), "k must be 1 to 3"),
     "too many pairs": (lambda: eigenpairs(torch.eye(3), 4), "k must be 1 to 3"),
     "relative to what": (lambda: eigenpairs(torch.eye(3), relative="all"), "relative must be one of largest, own"),
+    "no norm": (lambda: frobenius(torch.eye(3), products=1), "at least 2 products"),
+    "NaN norm": (lambda: frobenius(torch.full((3, 3), torch.nan)), "NaN or infinite"),
+    "no such row": (lambda: H.block([0, 10**6]), "rows are numbered 0 to"),
+    "a row twice": (lambda: H.block([1, 1]), "different whole numbers"),
+    "no such method": (lambda: solve(torch.eye(3), torch.ones(3), method="lu"), "method must be one of cg, minres"),
     "which pairs": (lambda: eigenpairs(torch.eye(3), 1, "LM"), "magnitude, largest, smallest"),
     "NaN": (lambda: eigenpairs(torch.full((3, 3), torch.nan)), "NaN or infinite"),
     "NaN trace": (lambda: trace(torch.full((3, 3), torch.nan)), "NaN or infinite"),

@@ -1,6 +1,7 @@
 """Products of the Hessian and its kin against dense references in float64."""
 
 import functools
+import re
 import warnings
 
 import pytest
@@ -107,6 +108,7 @@ def test_a_subset_of_parameters(names):
         ("layers", [f"layers.{i}.{kind}" for i in range(3) for kind in ("weight", "bias")]),
         ("layers.1", ["layers.1.weight", "layers.1.bias"]),
         ("head.bias", ["head.bias"]),
+        (re.compile(r"^layers\.[02]\.b"), ["layers.0.bias", "layers.2.bias"]),
         (["*.bias", "head"], ["stem.bias", *[f"layers.{i}.bias" for i in range(3)], "head.bias", "head.weight"]),
         (lambda model: model.layers[2], ["layers.2.weight", "layers.2.bias"]),
         (lambda model: model.head.parameters(), ["head.weight", "head.bias"]),

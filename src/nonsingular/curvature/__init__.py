@@ -16,7 +16,7 @@ from nonsingular.curvature.operator import Curvature
 from nonsingular.curvature.population import PopulationHessian
 from nonsingular.curvature.solving import Solution, solve
 from nonsingular.curvature.spectrum import METHODS, Count, Spectrum, spectrum
-from nonsingular.curvature.traces import Estimate, trace
+from nonsingular.curvature.traces import Estimate, frobenius, trace
 
 __all__ = [
     "KFAC",
@@ -43,6 +43,7 @@ __all__ = [
     "diagonal",
     "eigenpairs",
     "fit_mixture",
+    "frobenius",
     "inertia",
     "skilling_moments",
     "solve",

@@ -135,18 +135,22 @@ class Symmetric(ABC):
 
     # --- parts, and other forms -----------------------------------------------------------------------------
 
-    def block(self, params: str | Sequence[str]) -> Part:
-        """The diagonal block of some parameters, by products with the whole.
+    def block(self, params: str | Sequence[str] | Sequence[int] | Tensor) -> Part:
+        """The diagonal block of some parameters or entries, by products with the whole.
 
         Args:
-            params: names, what names start with (``"layers.0"``), or patterns (``"*.bias"``), one or several.
+            params: names, what names start with (``"layers.0"``), or patterns (``"*.bias"``), one or several; or
+                numbers of rows.
 
         Raises:
-            InputError: the operator is not over parameters, or they are none of its own.
+            InputError: the operator is not over parameters, they are none of its own, or there are no such rows.
         """
+        names = [params] if isinstance(params, str) else [p for p in params if isinstance(p, str)]
+        if not names:
+            return Part(self, rows=params)
         if self.layout is None:
             raise InputError("the operator is not over parameters: it has no blocks by name")
-        return Part(self, params)
+        return Part(self, names)
 
     def dense(self) -> Float[Tensor, "P P"]:
         """The whole symmetric matrix, by products with the identity."""
@@ -177,6 +181,12 @@ class Symmetric(ABC):
         from nonsingular.curvature.traces import trace
 
         return trace(self, **options)
+
+    def frobenius(self, **options: Any) -> Estimate:
+        """The Frobenius norm: see `nonsingular.curvature.frobenius`."""
+        from nonsingular.curvature.traces import frobenius
+
+        return frobenius(self, **options)
 
     def diagonal(self, **options: Any) -> Diagonal:
         """The diagonal's entries: see `nonsingular.curvature.diagonal`."""
@@ -271,11 +281,15 @@ class Combination(Symmetric):
 
 
 class Part(Symmetric):
-    """A diagonal block of an operator: the rows and columns of some parameters."""
+    """A diagonal block of an operator: the rows and columns of some parameters, or of some numbers."""
 
-    def __init__(self, whole: Symmetric, params: str | Sequence[str]) -> None:
-        assert whole.layout is not None
+    def __init__(self, whole: Symmetric, params: str | Sequence[str] = (), rows: Any = None) -> None:
         self.whole = whole
+        self._layout: Layout | None = None
+        if rows is not None:
+            self.entries = _rows(rows, whole)
+            return
+        assert whole.layout is not None
         slices = whole.layout.slices(params)
         self._layout = whole.layout.part(slices)
         entries = [torch.arange(s.start, s.stop, device=whole.device) for s in slices.values()]
@@ -297,8 +311,8 @@ class Part(Symmetric):
         return self.whole.device
 
     @property
-    def layout(self) -> Layout:
-        """Of the part."""
+    def layout(self) -> Layout | None:
+        """Of the part; None where it is of numbered rows."""
         return self._layout
 
     def _told(self) -> Sequence[str]:
@@ -308,6 +322,15 @@ class Part(Symmetric):
         padded = v.new_zeros(self.whole.shape[0], *v.shape[1:])
         padded[self.entries] = v
         return (self.whole @ padded)[self.entries]
+
+
+def _rows(rows: Any, whole: Symmetric) -> Tensor:
+    found = torch.as_tensor(rows, device=whole.device).flatten()
+    if found.is_floating_point() or found.dtype == torch.bool or not len(found) or len(found.unique()) < len(found):
+        raise InputError("a block is of names, or of different whole numbers of rows")
+    if int(found.min()) < 0 or int(found.max()) >= whole.shape[0]:
+        raise InputError(f"rows are numbered 0 to {whole.shape[0] - 1}, got {int(found.min())} to {int(found.max())}")
+    return found
 
 
 def holds_tensors(v: Any) -> bool:

@@ -1,7 +1,8 @@
-"""Which parameters are meant: by name, by the start of a name, by a pattern, as modules or as parameters."""
+"""Which parameters are meant: by name, the start of a name, a pattern, as modules or as parameters."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 
 from nonsingular.errors import InputError
 
-Choice = str | nn.Parameter | nn.Module
-"""A name (``"head.weight"``), what names start with (``"head"``), a pattern (``"*.bias"``), a module, a parameter."""
+Choice = str | re.Pattern[str] | nn.Parameter | nn.Module
+"""A name (``"head.weight"``), what names start with (``"head"``), a pattern (``"*.bias"``), a regular expression
+(``re.compile(...)``, found anywhere in a name), a module, a parameter."""
 
 
 def choose(model: nn.Module, wanted: Choice | Iterable[Choice] | None) -> dict[str, Tensor]:
@@ -46,7 +48,9 @@ def choose(model: nn.Module, wanted: Choice | Iterable[Choice] | None) -> dict[s
 
 def several(wanted: Choice | Iterable[Choice]) -> Iterator[Choice]:
     """The choices one by one."""
-    return iter([wanted] if isinstance(wanted, Choice) else wanted)
+    if isinstance(wanted, str | re.Pattern | nn.Parameter | nn.Module):
+        return iter([wanted])
+    return iter(wanted)
 
 
 def named(names: Sequence[str], wanted: str) -> list[str]:
@@ -66,6 +70,10 @@ def named(names: Sequence[str], wanted: str) -> list[str]:
 def _meant(aliases: dict[str, nn.Parameter], everything: dict[str, nn.Parameter], wanted: Any) -> list[str]:
     if isinstance(wanted, str):
         parameters = [aliases[n] for n in named(list(aliases), wanted)]
+    elif isinstance(wanted, re.Pattern):
+        parameters = [p for n, p in aliases.items() if wanted.search(n)]
+        if not parameters:
+            raise InputError(f"no parameter's name has {wanted.pattern!r} in it; {_there_are(list(everything))}")
     elif isinstance(wanted, nn.Parameter):
         parameters = [wanted]
     elif isinstance(wanted, nn.Module):

@@ -1,4 +1,4 @@
-"""The Kronecker-factored approximation, by curvlinops."""
+"""The Kronecker-factored approximations and their inverses, by curvlinops."""
 
 from __future__ import annotations
 
@@ -22,61 +22,16 @@ MODULES: dict[Any, type[nn.Module]] = {
 }
 
 
-class KFAC(Symmetric):
-    """Gauss-Newton by Kronecker factors of every linear and convolutional layer (Martens and Grosse 2015).
+KINDS = {"kfac": "KFACLinearOperator", "ekfac": "EKFACLinearOperator"}
 
-    A partner: `curvlinops <https://curvlinops.readthedocs.io>`_ computes the factors and the products (the extra
-    ``kfac``); here they become an operator like the others. Layers do not interact in it.
 
-    Args:
-        model: with ``nn.Linear`` and ``nn.Conv2d`` layers for all chosen parameters; or an `Objective` in place of
-            model, loss and batches.
-        loss_fn: cross-entropy, squared errors or ``binary_cross_entropy_with_logits``, as a function or a module.
-        batches: (inputs, target) pairs.
-        params: which parameters, as `Curvature` takes them; all that require a gradient by default.
-        exact: the loss's second derivative, instead of targets drawn from the model's predictions.
-        seed: of the draws.
-        options: of ``curvlinops.KFACLinearOperator``.
+class _Partner(Symmetric):
+    """An operator of curvlinops over named parameters, as one of ours."""
 
-    Raises:
-        InputError: curvlinops is not installed, a loss that it does not know, or what it refuses.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module | Objective,
-        loss_fn: Loss | None = None,
-        batches: Any = None,
-        params: Choice | list[Choice] | None = None,
-        *,
-        exact: bool = True,
-        seed: int = 0,
-        **options: Any,
-    ) -> None:
-        try:
-            from curvlinops import FisherType, KFACLinearOperator
-        except ImportError:
-            raise MissingExtra("KFAC, which curvlinops computes,", "kfac") from None
-        objective = brought(model, loss_fn, batches)
-        loss: Any = objective.loss_fn
-        if callable(loss) and not isinstance(loss, nn.Module) and loss in MODULES:
-            loss = MODULES[loss]()
-        if type(loss) not in MODULES.values():
-            known = ", ".join(sorted(f.__name__ for f in MODULES))
-            raise InputError(f"KFAC needs a loss that curvlinops knows ({known}), got {objective.loss_fn}")
-        names = list(choose(objective.model, objective.own(params)))
-        everything = dict(objective.model.named_parameters())
-        pairs = [(b.inputs[0] if isinstance(b.inputs, tuple) else b.inputs, b.target) for b in objective.batches]
-        kind = FisherType.TYPE2 if exact else FisherType.MC
-        chosen = [everything[n].requires_grad_() for n in names]
-        try:
-            self._partner = KFACLinearOperator(
-                objective.model, loss, chosen, pairs, fisher_type=kind, seed=seed, **options
-            )
-        except (NotImplementedError, RuntimeError, ValueError) as error:
-            raise InputError(f"curvlinops refuses this model: {str(error).splitlines()[0]}") from error
-        self._dtype, self._device = objective.dtype, objective.device
-        self._layout = Layout(tuple(names), tuple(p.shape for p in chosen))
+    _partner: Any
+    _dtype: torch.dtype
+    _device: torch.device
+    _layout: Layout
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -100,3 +55,87 @@ class KFAC(Symmetric):
 
     def _product(self, v: Float[Tensor, "P *columns"]) -> Float[Tensor, "P *columns"]:
         return self._partner @ v
+
+
+class KFAC(_Partner):
+    """Gauss-Newton by Kronecker factors of every linear and convolutional layer (Martens and Grosse 2015).
+
+    A partner: `curvlinops <https://curvlinops.readthedocs.io>`_ computes the factors and the products (the extra
+    ``kfac``); here they become an operator like the others. Layers do not interact in it.
+
+    Args:
+        model: with ``nn.Linear`` and ``nn.Conv2d`` layers for all chosen parameters; or an `Objective` in place of
+            model, loss and batches.
+        loss_fn: cross-entropy, squared errors or ``binary_cross_entropy_with_logits``, as a function or a module.
+        batches: (inputs, target) pairs.
+        params: which parameters, as `Curvature` takes them; all that require a gradient by default.
+        kind: ``"kfac"``, or ``"ekfac"`` with eigenvalues corrected in the factors' eigenbasis (George and others 2018).
+        exact: the loss's second derivative, instead of targets drawn from the model's predictions.
+        seed: of the draws.
+        options: of curvlinops' operator.
+
+    Raises:
+        InputError: curvlinops is not installed, a loss that it does not know, or what it refuses.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Objective,
+        loss_fn: Loss | None = None,
+        batches: Any = None,
+        params: Choice | list[Choice] | None = None,
+        *,
+        kind: str = "kfac",
+        exact: bool = True,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        if kind not in KINDS:
+            raise InputError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+        try:
+            import curvlinops
+        except ImportError:
+            raise MissingExtra("KFAC, which curvlinops computes,", "kfac") from None
+        objective = brought(model, loss_fn, batches)
+        loss: Any = objective.loss_fn
+        if callable(loss) and not isinstance(loss, nn.Module) and loss in MODULES:
+            loss = MODULES[loss]()
+        if type(loss) not in MODULES.values():
+            known = ", ".join(sorted(f.__name__ for f in MODULES))
+            raise InputError(f"KFAC needs a loss that curvlinops knows ({known}), got {objective.loss_fn}")
+        names = list(choose(objective.model, objective.own(params)))
+        everything = dict(objective.model.named_parameters())
+        pairs = [(b.inputs[0] if isinstance(b.inputs, tuple) else b.inputs, b.target) for b in objective.batches]
+        fisher = curvlinops.FisherType.TYPE2 if exact else curvlinops.FisherType.MC
+        chosen = [everything[n].requires_grad_() for n in names]
+        try:
+            self._partner = getattr(curvlinops, KINDS[kind])(
+                objective.model, loss, chosen, pairs, fisher_type=fisher, seed=seed, **options
+            )
+        except (NotImplementedError, RuntimeError, ValueError) as error:
+            raise InputError(f"curvlinops refuses this model: {str(error).splitlines()[0]}") from error
+        self._dtype, self._device = objective.dtype, objective.device
+        self._layout = Layout(tuple(names), tuple(p.shape for p in chosen))
+
+    def inverse(self, damping: float) -> Symmetric:
+        """The inverse of this plus ``damping`` times the identity, exactly, as an operator.
+
+        What multiplies by an approximate inverse of Gauss-Newton: ``G.solve(v, damping, kfac.inverse(damping))``.
+
+        Raises:
+            InputError: damping that is not positive.
+        """
+        if not damping > 0:
+            raise InputError(f"damping must be positive, got {damping}")
+        return _Inverse(self, damping)
+
+
+class _Inverse(_Partner):
+    def __init__(self, of: KFAC, damping: float) -> None:
+        import curvlinops
+
+        if hasattr(curvlinops, "KFACInverseLinearOperator"):
+            inverse = curvlinops.KFACInverseLinearOperator(of._partner, damping=damping, use_exact_damping=True)
+        else:
+            inverse = of._partner.inverse(damping=damping, use_exact_damping=True)
+        self._partner, self._dtype, self._device, self._layout = inverse, of._dtype, of._device, of._layout

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,9 @@ from nonsingular.curvature.room import gaussian, require
 from nonsingular.curvature.vectors import Vector, layout_of
 from nonsingular.errors import InputError
 
-Preconditioner = str | Callable[[Tensor], Tensor] | None
+Preconditioner = str | SymmetricOperator | Callable[[Tensor], Tensor] | None
+METHODS = ("cg", "minres")
+NAMES = {"cg": "conjugate gradients", "minres": "MINRES"}
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}
 RANK = 16
 
@@ -44,26 +47,29 @@ def solve(
     damping: float = 0.0,
     preconditioner: Preconditioner = "sketch",
     *,
+    method: str = "cg",
     tolerance: float | None = None,
     max_products: int = 1000,
     seed: int = 0,
 ) -> Solution:
-    """``x`` with ``(A + damping) x = v`` by preconditioned conjugate gradients (Hestenes and Stiefel 1952).
+    """``x`` with ``(A + damping) x = v`` by preconditioned conjugate gradients (Hestenes and Stiefel 1952), or MINRES.
 
     Args:
-        H: any symmetric operator, or a symmetric matrix; positive definite once damped.
+        H: any symmetric operator, or a symmetric matrix; positive definite once damped, or with ``minres`` any.
         v: flat ``[P]``, or as tensors of the parameters' shapes by name or in order.
         damping: added to the diagonal, at least 0.
         preconditioner: ``"sketch"`` takes the largest eigenvalues out, by their approximations from 32 products
             (in the manner of Frangella, Tropp and Udell 2023); ``"diagonal"`` divides by the diagonal
-            (`nonsingular.curvature.diagonal`); a function that multiplies a flat vector by an approximate inverse; or
-            None.
+            (`nonsingular.curvature.diagonal`); an operator that is an approximate inverse (`KFAC.inverse`), or a
+            function that multiplies a flat vector by one; or None. It must be positive definite.
+        method: ``cg``, or ``minres`` (Paige and Saunders 1975, by SciPy), which takes negative curvature too; there
+            ``sketch`` and ``diagonal`` mean no preconditioner.
         tolerance: of the relative residual; 1e-8 in float64, 1e-4 in float32.
         max_products: give up after this many, with a warning and the residual reached.
         seed: of the sketch.
 
     Raises:
-        InputError: the damped matrix has negative curvature, or v is of another shape.
+        InputError: negative curvature with ``cg``, v of another shape, a sketch that does not fit into memory.
 
     Example:
         >>> import torch
@@ -72,6 +78,8 @@ def solve(
         tensor([0.2500, 0.5000])
     """
     require_precision(H)
+    if method not in METHODS:
+        raise InputError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if not damping >= 0:
         raise InputError(f"damping must be at least 0, got {damping}")
     layout = layout_of(H)
@@ -80,8 +88,31 @@ def solve(
     if tuple(b.shape) != (H.shape[0],):
         raise InputError(f"expected a vector [{H.shape[0]}], got {list(b.shape)}")
     tolerance = TOLERANCE[H.dtype] if tolerance is None else tolerance
-    apply, products = _preconditioner(H, damping, preconditioner, seed)
+    search = _minres if method == "minres" else _conjugate_gradients
+    x, products = search(H, b, damping, preconditioner, tolerance, max_products, seed)
+    residual = float((b - H @ x - damping * x).norm() / b.norm().clamp_min(torch.finfo(b.dtype).tiny))
+    converged = residual <= tolerance
+    if not converged:
+        warnings.warn(
+            f"{NAMES[method]} reached a relative residual of {residual:.1e} instead of {tolerance:.0e} in "
+            f"{products + 1} products: raise max_products, the damping, or the precision",
+            stacklevel=2,
+        )
+    form = x if layout is None else layout.like(x, v)
+    return Solution(form, residual, products + 1, converged)
 
+
+def _conjugate_gradients(
+    H: SymmetricOperator | Tensor,
+    b: Tensor,
+    damping: float,
+    preconditioner: Preconditioner,
+    tolerance: float,
+    max_products: int,
+    seed: int,
+) -> tuple[Tensor, int]:
+    """The solution, and the products that it took."""
+    apply, products = _preconditioner(H, damping, preconditioner, seed)
     x, r = torch.zeros_like(b), b.clone()
     z = apply(r)
     p, rz = z, r @ z
@@ -93,7 +124,8 @@ def solve(
         if not curvature > 0:
             raise InputError(
                 f"A + {damping:g} is not positive definite: its curvature along a direction is "
-                f"{curvature / float(p.double() @ p.double()):.3g}; give more damping, or a GaussNewton operator"
+                f"{curvature / float(p.double() @ p.double()):.3g}; give more damping, a GaussNewton operator, or "
+                "method='minres'"
             )
         step = rz / (p @ Ap)
         x = x + step * p
@@ -101,16 +133,43 @@ def solve(
         z = apply(r)
         rz, before = r @ z, rz
         p = z + (rz / before) * p
-    residual = float((b - H @ x - damping * x).norm() / b.norm().clamp_min(torch.finfo(b.dtype).tiny))
-    converged = residual <= tolerance
-    if not converged:
-        warnings.warn(
-            f"conjugate gradients reached a relative residual of {residual:.1e} instead of {tolerance:.0e} in "
-            f"{products + 1} products: raise max_products, the damping, or the precision",
-            stacklevel=2,
-        )
-    form = x if layout is None else layout.like(x, v)
-    return Solution(form, residual, products + 1, converged)
+    return x, products
+
+
+def _minres(
+    H: SymmetricOperator | Tensor,
+    b: Tensor,
+    damping: float,
+    preconditioner: Preconditioner,
+    tolerance: float,
+    max_products: int,
+    seed: int,
+) -> tuple[Tensor, int]:
+    from scipy.sparse.linalg import LinearOperator, minres
+
+    products = 0
+
+    def tensor(v: np.ndarray) -> Tensor:
+        return torch.as_tensor(v.ravel()).to(b)
+
+    def product(v: np.ndarray) -> np.ndarray:
+        nonlocal products
+        products += 1
+        x = tensor(v)
+        return (H @ x + damping * x).double().cpu().numpy()
+
+    inverse = None
+    if preconditioner is not None and not isinstance(preconditioner, str):
+        apply, _ = _preconditioner(H, damping, preconditioner, seed)
+        inverse = LinearOperator(H.shape, matvec=lambda v: apply(tensor(v)).double().cpu().numpy(), dtype=np.float64)
+    A = LinearOperator(H.shape, matvec=product, dtype=np.float64)
+    rest = right = b.double().cpu().numpy()
+    found = np.zeros_like(right)
+    # Its criterion is relative to |A| |x|, and in the preconditioner's norm: what is left is solved again.
+    while np.linalg.norm(rest) > 0.5 * tolerance * np.linalg.norm(right) and products < max_products:
+        found += minres(A, rest, rtol=0.1 * tolerance, maxiter=max_products - products, M=inverse)[0]
+        rest = right - product(found)
+    return tensor(found), products
 
 
 def _preconditioner(
@@ -119,6 +178,8 @@ def _preconditioner(
     """The approximate inverse, and the products that it took."""
     if kind is None:
         return (lambda r: r), 0
+    if hasattr(kind, "__matmul__"):
+        return (lambda r: kind @ r), 0
     if callable(kind):
         return kind, 0
     if kind == "diagonal":
@@ -129,7 +190,7 @@ def _preconditioner(
         return (lambda r: r / scale), found.products
     if kind == "sketch":
         return _sketch(H, damping, seed)
-    raise InputError(f"preconditioner must be 'sketch', 'diagonal', a function or None, got {kind!r}")
+    raise InputError(f"preconditioner must be 'sketch', 'diagonal', an operator, a function or None, got {kind!r}")
 
 
 def _sketch(H: SymmetricOperator | Tensor, damping: float, seed: int) -> tuple[Callable[[Tensor], Tensor], int]:

@@ -111,6 +111,42 @@ def trace(H: SymmetricOperator | Tensor, *, products: int = 96, seed: int = 0) -
     return Estimate(seen + rest, (seen + rest - half, seen + rest + half), used, how)
 
 
+def frobenius(H: SymmetricOperator | Tensor, *, products: int = 96, seed: int = 0) -> Estimate:
+    r"""The Frobenius norm, the square root of the sum of the squared eigenvalues, with a 95 % interval.
+
+    For Gaussian z the mean of :math:`|A z|^2` is the squared norm. Its tails are heaviest where one eigenvalue has all
+    of it (see the module's docstring), which bounds how far off it may be for any spectrum.
+
+    Args:
+        H: any symmetric operator, or a symmetric matrix.
+        products: with the operator. Where there are no more eigenvalues than that, the norm is exact.
+        seed: of the random vectors.
+
+    Raises:
+        InputError: fewer than two products, products in 16 bits or not finite.
+
+    Example:
+        >>> import torch
+        >>> from nonsingular.curvature import frobenius
+        >>> frobenius(torch.diag(torch.tensor([3.0, -4.0]))).value
+        5.0
+    """
+    require_precision(H)
+    if products < 2:
+        raise InputError(f"a norm needs at least 2 products, got {products}")
+    none = torch.empty(H.shape[0], 0, dtype=H.dtype, device=H.device)
+    forms = complement_forms(H, none, products, torch.Generator().manual_seed(seed))
+    if not np.isfinite(forms.squares).all():
+        raise InputError("the operator's products have NaN or infinite entries")
+    q = len(forms.squares)
+    if forms.exact:
+        value = float(np.sqrt(forms.squares.sum()))
+        return Estimate(value, (value, value), q, "all columns")
+    value = float(np.sqrt(forms.squares.mean()))
+    low, high = (value * float(np.sqrt(q / chi2.ppf(p, q))) for p in (0.975, 0.025))
+    return Estimate(value, (low, high), q, f"squared lengths of the products with {q} random vectors")
+
+
 def complement_forms(
     H: SymmetricOperator | Tensor, Q: Float[Tensor, "P c"], count: int, generator: torch.Generator
 ) -> Forms:
