@@ -291,6 +291,32 @@ class Cube(nn.Module):
         return NoForwardMode.apply(x)
 
 
+LENGTHS = {
+    "normalised": lambda z: F.normalize(z, dim=1),
+    "norm": lambda z: z.norm(dim=1),
+    "1-norm": lambda z: z.norm(p=1, dim=1),
+    "cosine": lambda z: F.cosine_similarity(z, z.flip(0)),
+    "distance": lambda z: F.pairwise_distance(z, z.flip(0) + 1),
+    "weight norm": lambda z: F.linear(z, F.normalize(torch.ones(2, 4, dtype=z.dtype) + z[:2].cos(), dim=1)),
+}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_norms_are_recorded_whose_derivatives_overwrite_what_was_read(name):
+    class Layer(nn.Linear):
+        def forward(self, x):
+            return LENGTHS[name](super().forward(x))
+
+    torch.manual_seed(0)
+    model, x = Layer(3, 4).double(), torch.randn(5, 3, dtype=torch.float64)
+    H = Hessian(model, lambda out: (out.square() * 0.5 + out.sin()).mean(), [x])
+    assert H.linearised
+    V = torch.randn(16, 2, dtype=torch.float64)
+    expected = torch.stack([H.recomputed_product(v) for v in V.T], 1)
+    torch.testing.assert_close(H @ V, expected)
+    assert expected.norm() > 1e-3
+
+
 def test_what_cannot_be_linearised_falls_back_once_and_stays_right():
     class Power(nn.Module):
         def forward(self, x):

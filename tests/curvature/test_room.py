@@ -1,5 +1,7 @@
 """Large models within the memory that there is, or one line that says what is missing, before anything is begun."""
 
+import time
+
 import pytest
 import torch
 
@@ -26,6 +28,24 @@ def holding(monkeypatch, H, vectors):
     """Let so many vectors fit."""
     size = H.shape[0] * H.dtype.itemsize
     monkeypatch.setattr(room, "available_bytes", lambda device: (vectors + 0.5) * size / room.SHARE)
+
+
+class Slow(Scaled):
+    """Its first product takes long, as that which records a network does; the others take their time too."""
+
+    def __matmul__(self, v):
+        time.sleep(0.05 if self.products else 0.6)
+        return super().__matmul__(v)
+
+
+def test_slow_operators_stop_in_time():
+    H = Slow(2000)
+    begun = time.perf_counter()
+    found = spectrum(H, method="lanczos", seconds=0.5)
+    assert "stopped early (0.5 s were up)" in found.stopped
+    assert 3 <= H.products == found.products <= 12
+    assert time.perf_counter() - begun < 5
+    assert found.positive.interval[0] <= 10 <= found.positive.interval[1]
 
 
 REFUSED = {

@@ -100,6 +100,7 @@ BASIS_SHARE = 0.25  # of the available memory, for its vectors
 LEAST = 8  # vectors without which nothing is begun: a basis of two, and what a step and a product have in hand
 BLOCKS = 6  # vectors for each process side by side
 TRACE_VECTORS = 10  # for what those vectors do not span
+TRACE_SHARE = 0.1  # of the time, which they may take beyond it
 SMALL = 5000  # eigenvalues up to which all processes are reorthogonalised, which costs little there
 MARGIN = 1.1  # on the number of vectors, which is chosen by an estimate
 CHANCE = 0.7
@@ -139,12 +140,13 @@ def lanczos_counts(
     n = H.shape[0]
     require(H, LEAST, "Lanczos")
     generator = torch.Generator().manual_seed(seed)
-    clock = _Clock(seconds)
     first = Lanczos(H, gaussian(H, 1, generator)[:, 0])
+    first.extend(1)  # operators prepare their products with the first one, which is no part of the time
+    clock = _Clock(seconds)
     found = _Pool(n, window)
     steps = min(max_steps, FIRST) if max_probes else max_steps
     _run([first], found, error, min(steps, _rows(H)), clock.part(0.5) if max_probes else clock)
-    products, per_step = first.steps, clock.passed / max(first.steps, 1)
+    products, per_step = first.steps, clock.passed / max(first.steps - 1, 1)
     if max_probes and found.relative_error() > error and clock.left > per_step:
         total, found = found.outside()[0], _Pool(n, window, first)
         missing = _vectors_needed(total - found.counted, total, error)
@@ -159,7 +161,8 @@ def lanczos_counts(
                 break
     forms, seen = _first_forms(first), 0.0
     if max_probes:
-        forms = complement_forms(H, first.basis.mT, TRACE_VECTORS, generator)
+        time_left = max(clock.left, TRACE_SHARE * seconds) / max(per_step, 1e-9)
+        forms = complement_forms(H, first.basis.mT, int(max(1, min(TRACE_VECTORS, time_left))), generator)
         seen, products = sum(first.alpha), products + len(forms.values)
     return found.result(products, seen, forms, _why_stopped(found.relative_error(), error, clock, max_probes))
 
@@ -200,14 +203,15 @@ def _run(running: Sequence[Lanczos] | Lockstep, pool: _Pool, error: float, max_s
         return 0
     groups = [running] if isinstance(running, Lockstep) else running
     processes: Sequence[Tridiagonal] = running.processes if isinstance(running, Lockstep) else running
-    step, begun = 20, clock.passed
+    step, begun = max(1, 20 - max(g.steps for g in groups)), clock.passed
     while True:
         longest = max(g.steps for g in groups)
         each = (clock.passed - begun) / longest if longest else 0.0
-        if each > 0 and each * step > clock.left:
-            step = int(clock.left / each)
-        for group in groups:
-            group.extend(min(max(step, 1), max_steps - group.steps))
+        for _ in range(step):
+            for group in groups:
+                group.extend(min(1, max_steps - group.steps))
+            if clock.left <= each:
+                break
         shares = [p.shares(pool.window) for p in processes]
         doubt, outside = (pool.dimensions * float(np.mean([f(s) for s in shares])) for f in (_doubt, _outside))
         resolved = doubt / 2 <= (1 - CHANCE) * error * (pool.counted + outside)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import operator
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -154,6 +155,7 @@ class _Recorder(TorchDispatchMode):
         self.node: Any = WeakTensorKeyDictionary()  # tensor that depends on the inputs -> graph node
         self.constant: Any = WeakTensorKeyDictionary()  # constant in use -> graph node
         self.constants: list[tuple[fx.Node, Tensor, int]] = []  # with the version at the time of use
+        self.held: dict[int | None, list[int]] = defaultdict(list)  # address of a storage -> its constants' numbers
         self.seen: set[tuple[int, int]] = set()  # storages of the constants
         self.shared: set[StorageWeakRef] = set()  # storages of tensors that stand for one node with others
         self.viewed: set[StorageWeakRef] = set()  # storages that recorded views look into
@@ -172,6 +174,7 @@ class _Recorder(TorchDispatchMode):
         tensors = [x for x in leaves if isinstance(x, Tensor)]
         if not any(t in self.node for t in tensors):
             self._refuse_stale(tensors)
+            self._keep_what_changes(self._written(func, args, kwargs))
             if func is torch.ops.aten._efficientzerotensor.default:  # cannot be written to, and crashes mul.Scalar
                 return torch.zeros(*args, **kwargs)
             return func(*args, **kwargs)
@@ -253,9 +256,20 @@ class _Recorder(TorchDispatchMode):
                 raise OverBudget(f"it needs more than {self.budget / 2**30:.1f} GiB")
         with self.graph.inserting_before(self.input_nodes[0]):
             node = self.graph.placeholder(f"constant_{len(self.constants)}")
+        self.held[storage[0]].append(len(self.constants))
         self.constants.append((node, tensor, tensor._version))
         self.constant[tensor] = node
         return node
+
+    def _keep_what_changes(self, written: list[Tensor]) -> None:
+        """Constants in use that a call is about to change: the recording keeps what they held when they were used."""
+        for tensor in written:
+            for i in self.held.pop(_storage(tensor)[0] or None, ()):
+                node, constant, _ = self.constants[i]
+                del self.constant[constant]
+                kept = constant.clone()
+                self.nbytes += kept.numel() * kept.element_size()
+                self.constants[i] = node, kept, kept._version
 
     def _name_results(self, node: fx.Node, out: Any, written: list[Tensor]) -> None:
         if isinstance(out, Tensor):

@@ -161,7 +161,7 @@ def spectrum(
         eigenvalues: of ``exact``: compute them all, for `Spectrum.density`.
         error: of ``lanczos``: half the width of the 95 % interval of the number outside, relative to it.
         seconds: of ``lanczos``: after which it stops, says so (`Spectrum.stopped`) and gives the interval reached;
-            ``math.inf`` for results that do not depend on the machine's speed.
+            preparing the products does not count. ``math.inf`` for results that do not depend on the machine's speed.
         max_steps: of ``lanczos``: products per random vector.
         max_probes: random vectors, beyond the first of ``lanczos``. Its estimates converge long before its intervals
             close: ``max_steps=100, max_probes=0`` takes what 100 products give.

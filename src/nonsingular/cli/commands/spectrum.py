@@ -30,7 +30,8 @@ def command(
         float, typer.Option(help="Of lanczos: stop when the number outside the window is known to this share.")
     ] = 0.05,
     seconds: Annotated[
-        float, typer.Option(help="Of lanczos: stop after this time, with the interval as wide as it then is.")
+        float,
+        typer.Option(help="Of lanczos: stop after so long, preparing apart, with the interval as wide as it is."),
     ] = 60.0,
     seed: Annotated[int, typer.Option(help="Of the random vectors, and of the factory.")] = 0,
     device: Device = "auto",
