@@ -28,7 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "deit3_small_patch16_224": {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3},
     "mixer_s16_224": {"img_size": 32},
     "convnext_atto": {"depths": (1, 1, 1, 1), "dims": (6, 8, 10, 12)},
-    "poolformer_s12": {"depths": (1, 1, 1, 1), "dims": (6, 8, 10, 12)},
+    "poolformer_s12": {},
     "resnet10t": {"channels": (6, 8, 10, 12), "stem_width": 6},
     "seresnet18": {"channels": (6, 8, 10, 12)},
     "resnetv2_50x1_bit": {},

@@ -317,6 +317,63 @@ def test_norms_are_recorded_whose_derivatives_overwrite_what_was_read(name):
     assert expected.norm() > 1e-3
 
 
+class Standardised(nn.Conv2d):
+    """A convolution with standardised filters, as BiT and NFNets have: their mean taken away, divided by their size."""
+
+    def forward(self, x):
+        flat = self.weight.reshape(1, self.out_channels, -1)
+        weight = F.batch_norm(flat, None, None, training=True, momentum=0.0, eps=1e-6).reshape_as(self.weight)
+        return F.conv2d(x, weight, self.bias, padding=1)
+
+
+class Scaled(nn.Module):
+    """ConvNeXt's block: depthwise convolution, normalised channels, two layers, a scale, around it a skip."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.norm, self.wide = nn.LayerNorm(channels), nn.Linear(channels, 2 * channels)
+        self.narrow, self.scale = nn.Linear(2 * channels, channels), nn.Parameter(torch.full((channels,), 0.1))
+
+    def forward(self, x):
+        inner = self.narrow(F.gelu(self.wide(self.norm(self.depthwise(x).permute(0, 2, 3, 1)))))
+        return x + (self.scale * inner).permute(0, 3, 1, 2)
+
+
+class Excited(nn.Module):
+    """Squeeze and excitation: channels weighed by what their means say."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.squeeze, self.excite = nn.Conv2d(channels, 2, 1), nn.Conv2d(2, channels, 1)
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean((2, 3), keepdim=True)))))
+
+
+BLOCKS = {
+    "standardised weights": lambda: nn.Sequential(
+        Standardised(2, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), Standardised(4, 4, 3)
+    ),
+    "ConvNeXt's": lambda: nn.Sequential(nn.Conv2d(2, 4, 2, stride=2), Scaled(4), nn.Conv2d(4, 4, 1)),
+    "squeeze and excitation": lambda: nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), Excited(4), nn.SiLU()),
+    "patches": lambda: nn.Sequential(nn.Conv2d(2, 4, 3, stride=3), nn.Flatten(2), nn.LayerNorm(4), nn.GELU()),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_of_vision_models(name):
+    torch.manual_seed(0)
+    model = nn.Sequential(BLOCKS[name](), nn.Flatten(), nn.LazyLinear(3)).double()
+    x, y = torch.randn(5, 2, 6, 6, dtype=torch.float64), torch.tensor([0, 1, 2, 1, 0])
+    model(x)
+    batches = [(x[:3], y[:3]), (x[3:], y[3:])]
+    H = Hessian(model, F.cross_entropy, batches)
+    assert H.linearised
+    V = torch.randn(H.shape[0], 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(H @ V, dense_reference(model, F.cross_entropy, batches) @ V)
+
+
 def test_what_cannot_be_linearised_falls_back_once_and_stays_right():
     class Power(nn.Module):
         def forward(self, x):

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 _CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
+_GROUPS = (F.group_norm, torch.group_norm)
+"""Their forward derivative looks at its input by views that channels-last memory does not allow (torch 2.13)."""
 _LOOKING = (Tensor.dim, Tensor.size, Tensor.shape.__get__)  # type: ignore[attr-defined]
 
 
@@ -33,6 +35,8 @@ class FoldNormalisations(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func in _GROUPS and args:
+            args = args[0].contiguous(), *args[1:]
         out = func(*args, **kwargs)
         if func in _LOOKING:
             return out

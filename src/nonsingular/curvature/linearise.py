@@ -53,7 +53,9 @@ class LinearMap:
         self.widest = widest
         on_cpu = all(c.device.type == "cpu" for c in constants)
         self._stackable = _reshaping(graph)
-        self._call: Callable[..., Any] = _joined(graph) if on_cpu and convolves(graph.graph) else graph
+        self._call: Callable[..., Any] = (
+            _joined(self._stackable) if on_cpu and convolves(graph.graph) else self._stackable
+        )
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The function at ``inputs``, tensors of the shapes it was recorded with."""
@@ -106,7 +108,7 @@ def _joined(module: fx.GraphModule) -> fx.GraphModule:
 
 
 def _reshaping(module: fx.GraphModule) -> fx.GraphModule:
-    """The module with views that may copy, as stacked tensors need not have the strides that were recorded.
+    """The module with views that may copy: stacked tensors, or joined convolutions, need not have the recorded strides.
 
     Memory that some call writes into keeps its views.
     """
