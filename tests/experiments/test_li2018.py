@@ -8,6 +8,7 @@ import pytest
 import torch
 import xarray as xr
 
+from nonsingular import landscape
 from nonsingular.data import DataSpec
 from nonsingular.experiments.claims import judge
 from nonsingular.experiments.run import chunk, engines
@@ -16,7 +17,6 @@ from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.networks import VGGSpec
 from nonsingular.papers.li2018 import drawings, fig1, fig2, fig5, fig6, fig7, fig9
 from nonsingular.papers.li2018.comparing import ROUGHNESS
-from nonsingular.papers.li2018.fig9 import random_walk
 from nonsingular.training import Store
 from nonsingular.training.store import load_checkpoint
 
@@ -145,18 +145,10 @@ def test_claims_about_paths_hold_fail_and_are_in_doubt():
     only("fails", verdicts("li2018/fig9", paths(dict(zip(names, (0.9, 0.3, 0.9, 0.3), strict=True)), 0.2, 0.01)))
     doubt = verdicts("li2018/fig9", paths(dict.fromkeys(names, 0.64), 0.4, 0.5))
     assert list(doubt.values()).count("inconclusive") >= len(doubt) - 1, doubt
-    walk = verdicts("li2018/fig9", paths(dict.fromkeys(names, 0.64), random_walk(61), 0.003))
+    walk = verdicts("li2018/fig9", paths(dict.fromkeys(names, 0.64), landscape.random_walk(61), 0.003))
     assert "holds" not in {v for name, v in walk.items() if "two-directions" in name}  # what any walk does
     agreeing = dict(zip(names, (0.2, 0.8, 0.3, 0.7), strict=True))
     only("inconclusive", verdicts("li2018/fig9", paths(agreeing, 0.8, 0.01, reached=0.5)))  # they have not trained
-
-
-@pytest.mark.parametrize("points", [5, 61])
-def test_what_a_random_walk_has_in_two_directions(points):
-    rng = np.random.default_rng(0)
-    walk = np.cumsum(rng.standard_normal((points, 40_000)), axis=0)
-    variances = np.linalg.svd(walk - walk.mean(0), compute_uv=False) ** 2
-    assert random_walk(points) == pytest.approx(variances[:2].sum() / variances.sum(), abs=0.01)
 
 
 def maps(shares, bends, noise, reached=1.0):
@@ -243,30 +235,6 @@ def test_pieces_of_the_images_have_their_mean():
     pieces = fig7.pieces([(inputs, labels)])
     assert [len(y) for _, y in pieces] == [150, 150]
     assert torch.equal(torch.cat([x for x, _ in pieces]), inputs)
-
-
-AXIS = np.linspace(-1, 1, 41)
-
-
-def plane(loss, path):
-    X, Y = np.meshgrid(AXIS, AXIS)
-    return xr.Dataset(
-        {"loss": (("y", "x"), loss(X, Y)), "path_x": ("checkpoint", path[:, 0]), "path_y": ("checkpoint", path[:, 1])},
-        {"x": AXIS, "y": AXIS},
-    )
-
-
-def test_crossing_is_one_across_isocurves_and_zero_along_them():
-    angle = np.linspace(0, np.pi, 30)
-    circle = 0.7 * np.stack([np.cos(angle), np.sin(angle)], 1)
-    radius = np.stack([np.linspace(0.9, 0.1, 9)] * 2, 1) / np.sqrt(2)
-    bowl = lambda X, Y: np.exp(X**2 + Y**2)  # noqa: E731
-    np.testing.assert_allclose(fig9.crossing(plane(bowl, circle)), 0, atol=0.03)
-    np.testing.assert_allclose(fig9.crossing(plane(bowl, radius)), 1, atol=1e-3)
-    diagonal = np.stack([np.linspace(0, 0.8, 5)] * 2, 1)
-    np.testing.assert_allclose(fig9.crossing(plane(lambda X, Y: np.exp(X), diagonal)), np.sqrt(0.5), atol=1e-3)
-    still = np.zeros((3, 2))
-    assert np.isnan(fig9.crossing(plane(bowl, still))).all()
 
 
 def tiny(module, runs=2, **settings):

@@ -1,6 +1,7 @@
 """Directions in weight space, and the loss along lines, over planes and around training runs."""
 
 from nonsingular.landscape.convexity import convexity
+from nonsingular.landscape.courses import RANDOM, crossing, random_walk
 from nonsingular.landscape.directions import (
     NORMALISATIONS,
     between,
@@ -25,6 +26,7 @@ __all__ = [
     "METRICS",
     "NORMALISATIONS",
     "PRECISIONS",
+    "RANDOM",
     "Direction",
     "Look",
     "Losses",
@@ -36,6 +38,7 @@ __all__ = [
     "compare",
     "convexity",
     "cosine",
+    "crossing",
     "eigenvectors",
     "explore",
     "gaussian",
@@ -43,6 +46,7 @@ __all__ = [
     "normalised",
     "principal",
     "projected",
+    "random_walk",
     "roughness",
     "save",
     "save_h5",

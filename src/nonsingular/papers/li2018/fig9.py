@@ -23,8 +23,6 @@ from nonsingular.papers.li2018.comparing import of_trained
 
 LATE = 0.5
 """The last half of the path is late."""
-RANDOM = 2 / np.pi
-"""Mean absolute cosine of a step of random direction in the plane and the gradient."""
 LABELS = {
     "path_x": "path along the first component",
     "path_y": "path along the second component",
@@ -48,7 +46,7 @@ def measured(networks: Sequence[Trained], folder: Path, on_points: Callable[[int
         trained.network, F.cross_entropy, surfaces.on_images(trained), trained.states,
         grid=trained.spec.settings["grid"], keep=folder / "plane.npz", on_points=on_points,
     )  # fmt: skip
-    angles = crossing(plane)
+    angles = landscape.crossing(plane)
     late = angles[int(LATE * len(angles)) :]
     return xr.Dataset(
         {
@@ -68,43 +66,11 @@ def measured(networks: Sequence[Trained], folder: Path, on_points: Callable[[int
     )
 
 
-def crossing(plane: xr.Dataset) -> np.ndarray:
-    """How steeply each step of a path crosses the isocurves of the loss: 1 across them, 0 along them.
-
-    The absolute cosine between the step and the gradient of the logarithm of the loss in the plane, at the step's
-    middle. NaN for a step that does not move in the plane.
-
-    Args:
-        plane: from ``landscape.trajectory``.
-    """
-    logs = np.log(plane.loss.transpose("y", "x"))
-    path = np.stack([plane.path_x.values, plane.path_y.values], axis=1)
-    step, middle = np.diff(path, axis=0), (path[:-1] + path[1:]) / 2
-    at = {k: xr.DataArray(middle[:, i], dims="step") for i, k in enumerate(("x", "y"))}
-    slope = np.stack([logs.differentiate(k).interp(**at).values for k in ("x", "y")], axis=1)
-    lengths = np.linalg.norm(step, axis=1) * np.linalg.norm(slope, axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(lengths > 0, np.abs((step * slope).sum(1)) / lengths, np.nan)
-
-
-def random_walk(points: int) -> float:
-    """Share of variance that the first two principal components hold of a random walk in many dimensions.
-
-    The centred Gram matrix of its positions is the pseudo-inverse of a path graph's Laplacian, whose eigenvalues are
-    4 sin^2(pi k / 2 n) (Antognini and Sohl-Dickstein 2018): 76 % of a long walk.
-
-    Args:
-        points: positions of the walk, 3 at least.
-    """
-    variances = 1 / np.sin(np.pi * np.arange(1, points) / (2 * points)) ** 2
-    return float(variances[:2].sum() / variances.sum())
-
-
 def beyond_a_walk(network: str) -> Measure:
     """How much more of a path's variance two directions hold than of a random walk's."""
 
     def effect(results: xr.Dataset) -> Effect:
-        (share,), walk = of_trained(results, "in_plane", network), 100 * random_walk(results.sizes["epoch"])
+        (share,), walk = of_trained(results, "in_plane", network), 100 * landscape.random_walk(results.sizes["epoch"])
         share = 100 * share
         note = f"path {float(np.nanmean(share)):.1f} %, random walk of {results.sizes['epoch']} points {walk:.1f} %"
         return mean(share - walk, within=(-walk, 100 - walk), note=note)
@@ -152,7 +118,7 @@ FIGURE = Figure(
                 f"along-isocurves-{size}",
                 "Without weight decay the path runs along the isocurves late in training, more than a step of random "
                 "direction",
-                average(LATE_CROSSING, f"{size}-batch") < RANDOM,
+                average(LATE_CROSSING, f"{size}-batch") < landscape.RANDOM,
                 ours=True,
             )
             for size in ("small", "large")
