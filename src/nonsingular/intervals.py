@@ -235,8 +235,20 @@ def _effect(parts: Sequence[_Resampled], note: str, within: tuple[float, float])
         studentised = np.where(deviations == 0, 0.0, deviations / errors)
     lower, upper = np.quantile(studentised, tails(), method="inverted_cdf")
     error = math.sqrt(sum(p.error**2 for p in parts))
-    ends = np.array([value - error * upper, value - error * lower]) if error else np.array([value, value])
+    ends = np.array([value - error * upper, value - error * lower]) if error else _of_equals(value, runs, within)
     return _bounded(value, ends, runs, note, within)
+
+
+def _of_equals(value: float, runs: int, within: tuple[float, float]) -> np.ndarray:
+    """The interval of runs that are all equal, which have no spread to tell by.
+
+    Inside ``erring_with`` it is exact: were more than a share ``p`` of runs different, so many equal ones would have a
+    chance below the error. As far as what is possible lets those runs be away, the mean may be ``p`` times as far.
+    """
+    if _error.get() == ERROR:
+        return np.array([value, value])
+    share = 1 - _error.get() ** (1 / runs)
+    return value + share * (np.array(within) - value)
 
 
 def _widening(n: int) -> float:

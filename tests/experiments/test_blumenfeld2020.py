@@ -13,20 +13,31 @@ from nonsingular.errors import InputError
 from nonsingular.experiments.claims import judge
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.networks import ConstNetSpec, build
-from nonsingular.papers.blumenfeld2020 import constnet, correlations, fig1, leakynet, mixup, ntk, table3
+from nonsingular.papers.blumenfeld2020 import (
+    constnet,
+    fig1,
+    fig9,
+    leakynet,
+    learning_rates,
+    mixup,
+    ntk,
+    protocol,
+    table3,
+)
 from nonsingular.papers.registry import experiment, experiments
 from nonsingular.training import Breaker, Member, Store, Trainer
 
 ITEMS = (
-    *("fig1", "fig3", "fig4", "fig7", "fig8", "fig9", "fig10", "table1", "table2", "table3", "mixup"),
+    *("fig1", "fig3", "fig4", "fig7", "fig8", "fig9", "fig10", "table1", "table2", "table3", "mixup", "learning-rates"),
     *("signal", "perturbation", "ntk", "subnetworks"),
 )
 TINY = {"signal": {"depth": 5, "widths": [4, 6]}, "perturbation": {"widths": [4, 16], "size": 3, "spread": 1e-3}}
 FEWER = {
     "table1": ("constnet-he", "computation-noise", "deterministic"),
     "table2": ("he", "1-average", "3-averages"),
-    "table3": ("noise, dropout 0",),
-    "mixup": ("constnet",),
+    "table3": tuple(table3.label(p, n) for p in table3.PRECISIONS for n in table3.NOISES),
+    "mixup": (mixup.BARE, mixup.MIXED),
+    "learning-rates": tuple(learning_rates.name(s, r) for s in learning_rates.STARTS for r in learning_rates.RATES[:3]),
     "fig1": tuple(fig1.name(*sizes) for sizes in ((16, 1), (16, 4), (16, 16), (32, 4), (32, 32), (4, 4))),
 }
 TRAINED = {"table1": ("fig3", "fig4", "fig7"), "table2": ("fig8", "fig9", "fig10")}
@@ -45,7 +56,8 @@ def only(verdict, found):
 def results(tmp_path_factory):
     """Results by item, each read back from a store: what draw and claims see."""
     found = {}
-    for item in ("table1", "table2", "table3", "mixup", "fig1", "signal", "perturbation", "ntk", "subnetworks"):
+    shared = {item for others in TRAINED.values() for item in others}
+    for item in (i for i in ITEMS if i not in shared):
         folder = tmp_path_factory.mktemp(item)
         spec = experiment(f"blumenfeld2020/{item}").specs("smoke")
         if spec.training is not None:
@@ -145,7 +157,7 @@ def test_figure_1_has_three_widths_with_all_that_its_claims_compare(scale):
 
 
 def test_pictures_of_digits_are_not_mirrored():
-    for item in ("table1", "table2", "table3", "mixup"):
+    for item in ("table1", "table2", "table3", "mixup", "learning-rates"):
         augment = {d: experiment(f"blumenfeld2020/{item}").specs("paper", d).training.augment for d in (None, "svhn")}
         assert augment == {None: "reflected-crop+mirror", "svhn": "none"}
 
@@ -155,17 +167,18 @@ def test_pictures_of_digits_are_not_mirrored():
 RUNS, EPOCHS, LAYERS = 12, 5, 13
 
 
-def study(accuracy, layered=None, noise=0.0, seed=0, trained=0.95):
+def study(accuracy, layered=None, noise=0.0, seed=0, trained=0.95, curves=None):
     """Synthetic results: test accuracy by network at the last epoch, and variables [network][epoch, layer].
 
-    ``trained`` is the training accuracy of all networks.
+    ``trained`` is the training accuracy of all networks but those that have ``curves``, a number an epoch.
     """
     rng = np.random.default_rng(seed)
     networks = list(accuracy)
     data = {}
     values = np.array([[[accuracy[n]] * EPOCHS] * RUNS for n in networks], float)
     data["test_accuracy"] = (("network", "run", "epoch"), values + noise * rng.normal(size=(len(networks), RUNS, 1)))
-    data["train_accuracy"] = (("network", "run", "epoch"), np.full_like(values, trained))
+    fitted = np.stack([np.broadcast_to((curves or {}).get(n, trained), (RUNS, EPOCHS)) for n in networks])
+    data["train_accuracy"] = (("network", "run", "epoch"), np.array(fitted, float))
     for name, by_network in (layered or {}).items():
         stacked = np.full((len(networks), RUNS, EPOCHS, LAYERS), np.nan)
         for i, n in enumerate(networks):
@@ -185,17 +198,36 @@ TABLE1 = {
 
 
 def table1_results(agree, noise=1e-4):
+    fast, slow = [0.1, 0.5, 0.7, 0.8, 0.9], [0.1, 0.1, 0.3, 0.8, 0.9]
+    curves = dict(zip(("constnet-he", "computation-noise"), (fast, slow) if agree else (slow, fast), strict=True))
     if agree:
-        return study(TABLE1, {"unique_features": {"deterministic": 1.0, "library": 32.0}}, noise)
+        return study(TABLE1, {"unique_features": {"deterministic": 1.0, "library": 32.0}}, noise, curves=curves)
     wrong = dict.fromkeys(TABLE1, 0.3) | {"deterministic": 0.5, "dropout": 0.4, "wide-resnet": 0.6, "constnet-he": 0.35}
-    return study(wrong, {"unique_features": {"deterministic": 7.0, "library": 9.0}}, noise)
+    return study(wrong, {"unique_features": {"deterministic": 1.0, "library": 9.0}}, noise, curves=curves)
 
 
 def test_table1():
     only("holds", verdicts("table1", table1_results(True)))
-    only("fails", verdicts("table1", table1_results(False)))
-    found = verdicts("table1", study(dict.fromkeys(TABLE1, 0.5), {"unique_features": {"library": 1.0}}, noise=1.0))
-    assert list(found.values()).count("inconclusive") >= len(found) - 1, found
+    found = verdicts("table1", table1_results(False))
+    assert found.pop("deterministic-stays-symmetric") == "holds"
+    only("fails", found)
+    unique = {"unique_features": {"library": 1.0, "deterministic": 1.0}}
+    found = verdicts("table1", study(dict.fromkeys(TABLE1, 0.5), unique, noise=1.0))
+    assert list(found.values()).count("inconclusive") >= len(found) - 2, found
+
+
+def test_a_network_that_is_not_exact_is_no_measure_of_the_others():
+    data = table1_results(True)
+    data.unique_features.loc[{"network": "deterministic"}] = 7.0
+    found = verdicts("table1", data)
+    assert found["deterministic-stays-symmetric"] == "fails"
+    assert {found[f"{name}-trains"] for name in constnet.BREAKERS} == {found["deterministic-fails"]} == {"inconclusive"}
+
+
+def test_features_that_never_moved_are_not_called_symmetric():
+    data = table1_results(True)
+    data.train_accuracy.loc[{"network": "deterministic"}] = 0.11
+    assert verdicts("table1", data)["deterministic-stays-symmetric"] == "inconclusive"
 
 
 def fall(end):
@@ -205,31 +237,39 @@ def fall(end):
 
 def correlation_results(zero, he):
     both = {"computation-noise": zero, "constnet-he": he}
-    layered = {f"{side}_{form}": both for side in ("forward", "backward") for form in correlations.FORMS}
+    layered = {f"{side}_{form}": both for side in ("forward", "backward") for form in protocol.FORMS}
     return study(dict.fromkeys(both, 0.5), layered, 1e-6)
+
+
+RISE = np.linspace(0.01, 0.2, EPOCHS)[:, None] * np.ones(LAYERS)  # from random weights to features that co-adapt
 
 
 @pytest.mark.parametrize("item", ["fig3", "fig7"])
 def test_correlations_converge(item):
-    flat = 0.05 * np.ones((EPOCHS, LAYERS))
-    only("holds", verdicts(item, correlation_results(fall(0.06), flat)))
+    only("holds", verdicts(item, correlation_results(fall(0.22), RISE)))
     # Correlations that rise, away from the other start's.
-    only("fails", verdicts(item, correlation_results(2 - fall(0.1), flat)))
+    only("fails", verdicts(item, correlation_results(2 - fall(0.1), RISE)))
     rng = np.random.default_rng(0)
-    data = correlation_results(fall(0.9), flat)
+    data = correlation_results(fall(0.9), RISE)
     for side in ("forward", "backward"):
-        for form in correlations.FORMS:
+        for form in protocol.FORMS:
             data[f"{side}_{form}"][0, :, -1] = 1 + rng.normal(0, 1, size=(RUNS, 1))
     found = verdicts(item, data)
     assert {v for k, v in found.items() if "falls" in k} == {"inconclusive"}
 
 
 @pytest.mark.parametrize("item", ["fig3", "fig7"])
+def test_weights_that_wander_at_random_have_not_converged(item):
+    """From both starts they end uncorrelated, and so does a walk that no gradient drives."""
+    found = verdicts(item, correlation_results(fall(0.01), 0.01 + 0 * RISE))
+    assert {v for k, v in found.items() if "converges" in k} == {"inconclusive"}
+
+
+@pytest.mark.parametrize("item", ["fig3", "fig7"])
 def test_both_forms_of_correlation_are_judged_on_their_own(item):
-    flat = 0.05 * np.ones((EPOCHS, LAYERS))
-    data = correlation_results(fall(0.06), flat)
+    data = correlation_results(fall(0.22), RISE)
     for side in ("forward", "backward"):
-        data[f"{side}_centred"] = correlation_results(2 - fall(0.1), flat)[f"{side}_centred"]
+        data[f"{side}_centred"] = correlation_results(2 - fall(0.1), RISE)[f"{side}_centred"]
     found = verdicts(item, data)
     assert {v for k, v in found.items() if k.endswith("-centred")} == {"fails"}
     assert {v for k, v in found.items() if not k.endswith("-centred")} == {"holds"}
@@ -279,20 +319,29 @@ def test_layers_that_differ_by_rounding_are_not_judged():
 
 @pytest.mark.parametrize("item", ["table1", "fig3", "fig7", "table2", "fig8", "table3", "mixup", "fig1"])
 def test_networks_that_had_no_time_are_not_judged(item):
-    """Everything as the paper has it, but no network came half of the way: the verdict would be about the time."""
-    layered = {f"{s}_{f}": 0.99 for s in ("forward", "backward") for f in correlations.FORMS}
+    """Everything as the paper has it, but no network left chance: the verdict would be about the time."""
+    layered = {f"{s}_{f}": 0.99 for s in ("forward", "backward") for f in protocol.FORMS}
     names = [*TABLE1, *TABLE2, *table3_accuracies(0.6, 0.3, 0.6, 0.2), *mixup_accuracies(0.6, 0.5, 0.6)]
-    names += fig1_accuracies(0.3, 0.1, 0.0)
-    data = study(dict.fromkeys(names, 0.3), {v: dict.fromkeys(names, x) for v, x in layered.items()}, 1e-3, trained=0.4)
+    names += [*fig1_accuracies(0.3, 0.1, 0.0), *DROPPED]
+    data = study(
+        dict.fromkeys(names, 0.3), {v: dict.fromkeys(names, x) for v, x in layered.items()}, 1e-3, trained=0.11
+    )
     found = verdicts(item, data.assign(unique_features=0 * data.forward_centred + 1, linear_regime=0.1))
-    assert found.pop("deterministic-stays-symmetric", "holds") == "holds"  # true at any time
     only("inconclusive", found)
 
 
 def test_runs_that_are_all_stuck_at_one_accuracy_are_not_judged():
-    found = verdicts("table1", study(dict.fromkeys(TABLE1, 0.1), {"unique_features": dict.fromkeys(TABLE1, 1.0)}))
-    assert found.pop("deterministic-stays-symmetric") == "holds"
-    only("inconclusive", found)
+    unique = {"unique_features": dict.fromkeys(TABLE1, 1.0)}
+    only("inconclusive", verdicts("table1", study(dict.fromkeys(TABLE1, 0.1), unique, trained=0.1)))
+
+
+def test_a_leakynet_that_never_moved_is_not_stuck():
+    """Its features are as identical as they were made: each network is asked, not the He start alone."""
+    layered = {f"forward_{form}": dict.fromkeys(TABLE2, 1.0) for form in protocol.FORMS}
+    curves = {"7-averages": [0.1] * EPOCHS}
+    found = verdicts("fig8", study(TABLE2, layered, 1e-4, curves=curves))
+    assert found["stuck-with-5-averages"] == "holds"
+    assert found["stuck-with-7-averages"] == "inconclusive"
 
 
 TABLE2 = dict(
@@ -308,14 +357,14 @@ def test_table2():
 
 
 def test_fig8():
-    def forward(stuck, apart, he):
-        low = {"1-average": apart * np.ones(LAYERS), "he": he * np.ones(LAYERS)}
+    def forward(stuck, between, apart, he):
+        low = {"1-average": apart * np.ones(LAYERS), "he": he * np.ones(LAYERS), "3-averages": between}
         one = {n: stuck * np.ones(LAYERS) for n in TABLE2} | low
-        return {f"forward_{form}": one for form in correlations.FORMS}
+        return {f"forward_{form}": one for form in protocol.FORMS}
 
-    only("holds", verdicts("fig8", study(TABLE2, forward(0.99, 0.1, 0.2), 1e-4)))
-    only("fails", verdicts("fig8", study(TABLE2, forward(0.5, 0.8, 0.2), 1e-4)))
-    found = verdicts("fig8", study(TABLE2, forward(0.95, 0.5, 0.5), 0.5))
+    only("holds", verdicts("fig8", study(TABLE2, forward(0.99, 0.6, 0.1, 0.2), 1e-4)))
+    only("fails", verdicts("fig8", study(TABLE2, forward(0.5, 0.9, 0.8, 0.2), 1e-4)))
+    found = verdicts("fig8", study(TABLE2, forward(0.95, 0.44, 0.5, 0.5), 0.5))
     assert list(found.values()).count("inconclusive") >= len(found) - 1, found
 
 
@@ -333,11 +382,13 @@ def attenuated(by_one, by_identity, backwards):
 
 @pytest.mark.parametrize(("item", "variable"), [("fig9", "feature_breaking"), ("fig10", "gradient_breaking")])
 def test_attenuation(item, variable):
-    def found(by_one, by_identity):
-        return verdicts(item, study(TABLE2, {variable: attenuated(by_one, by_identity, item == "fig10")}, 1e-3))
+    def found(by_one, by_identity, growth):
+        size = 0.5 * np.linspace(1, growth, EPOCHS)[:, None]
+        parts = {n: size * x for n, x in attenuated(by_one, by_identity, item == "fig10").items()}
+        return verdicts(item, study(TABLE2, {variable: parts}, 1e-3))
 
-    only("holds", found(0.1, 1.0))
-    only("fails", found(1.0, 0.2))
+    only("holds", found(0.1, 1.0, 2.0))
+    only("fails", found(1.0, 0.2, 0.5))
     data = study(TABLE2, {variable: attenuated(0.5, 0.5, item == "fig10")})
     rng = np.random.default_rng(0)
     data[variable] = data[variable] * 10.0 ** (rng.normal(0, 1, size=(1, RUNS, 1, 1)) * np.arange(LAYERS) * 0.3)
@@ -347,15 +398,15 @@ def test_attenuation(item, variable):
 
 def test_a_layer_that_lets_nothing_through_counts():
     results = study(TABLE2, {"feature_breaking": attenuated(0.0, 1.0, False)})
-    assert (leakynet.passed_on(results, "feature_breaking", "1") == np.log10(leakynet.NOTHING)).all()
+    assert (fig9.passed_on(results, "feature_breaking", "1") == np.log10(fig9.NOTHING)).all()
 
 
 def test_single_small_ratios_do_not_drive_the_mean():
     """One epoch and layer at which next to nothing passed weighs as much as it is: little."""
     results = study(TABLE2, {"feature_breaking": attenuated(1.0, 1.0, False)})
-    before = leakynet.passed_on(results, "feature_breaking", "1")
+    before = fig9.passed_on(results, "feature_breaking", "1")
     results.feature_breaking.loc[{"network": "7-averages", "epoch": 2, "layer": 4}] = 1e-12
-    after = leakynet.passed_on(results, "feature_breaking", "1")
+    after = fig9.passed_on(results, "feature_breaking", "1")
     assert (before == 0).all()
     assert (abs(after) < 0.05).all()
 
@@ -375,14 +426,43 @@ def table3_accuracies(noise32, noise16, dropout, neither):
     return names
 
 
-def test_table3():
-    def results(*accuracies, spread=1e-4):
-        return study(table3_accuracies(*accuracies), noise=spread)
+def table3_results(*accuracies, alone, dropped, spread=1e-4):
+    """``alone`` and ``dropped``: at which of four epochs a run leaves chance, with noise alone and with dropout too."""
+    leaves = {table3.ALONE: alone, table3.TOGETHER: dropped}
+    curves = {n: np.where(np.arange(EPOCHS) < np.resize(when, RUNS)[:, None], 0.1, 0.9) for n, when in leaves.items()}
+    names = table3_accuracies(*accuracies)
+    return study(names, {"unique_features": dict.fromkeys(names, 1.0)}, spread, curves=curves)
 
-    only("holds", verdicts("table3", results(0.6, 0.3, 0.6, 0.2)))
-    only("fails", verdicts("table3", results(0.1, 0.6, 0.15, 0.2)))
-    found = verdicts("table3", results(0.5, 0.5, 0.5, 0.5, spread=1.0))
+
+def test_table3():
+    holds = table3_results(0.6, 0.3, 0.6, 0.2, alone=(1, 2, 4, 4), dropped=(1, 1, 1, 1))
+    only("holds", verdicts("table3", holds))
+    fails = table3_results(0.1, 0.6, 0.15, 0.2, alone=(1, 1, 1, 1), dropped=(1, 2, 4, 4))
+    only("fails", verdicts("table3", fails))
+    unclear = table3_results(0.5, 0.5, 0.5, 0.5, alone=(1, 2, 3, 4), dropped=(1, 2, 3, 4), spread=1.0)
+    found = verdicts("table3", unclear)
     assert list(found.values()).count("inconclusive") >= len(found) - 1, found
+
+
+def rates_results(withstood):
+    """Runs that come far up to the given rates, ``{start: a rate for each run}``, and nowhere beyond."""
+    curves = {
+        learning_rates.name(start, rate): np.where(rate <= np.resize(highest, RUNS)[:, None], 0.9, 0.11)
+        + np.zeros(EPOCHS)
+        for start, highest in withstood.items()
+        for rate in learning_rates.RATES
+    }
+    return study(dict.fromkeys(curves, 0.5), curves=curves)
+
+
+def test_learning_rates():
+    only("holds", verdicts("learning-rates", rates_results({"identical": [0.1, 0.3, 0.1], "He": [1.0, 1.0, 3.0]})))
+    only("fails", verdicts("learning-rates", rates_results({"identical": [3.0, 10.0, 3.0], "He": [1.0, 1.0, 0.3]})))
+    only(
+        "inconclusive", verdicts("learning-rates", rates_results({"identical": [1.0, 3.0, 0.3], "He": [3.0, 1.0, 1.0]}))
+    )
+    only("inconclusive", verdicts("learning-rates", rates_results({"identical": [10.0], "He": [10.0]})))
+    only("inconclusive", verdicts("learning-rates", rates_results({"identical": [0.0], "He": [0.0]})))
 
 
 def mixup_accuracies(mixed, bare, normalised):
@@ -422,18 +502,24 @@ def fig1_accuracies(lost, alone, noisy):
     return accuracy
 
 
+DROPPED = [fig1.name(fig1.DROPPED, f, dropout=fig1.DROPOUT) for f in fig1.FEW]
+
+
 def test_fig1():
-    def results(lost, alone, noisy, spread=1e-4):
+    def results(lost, alone, noisy, spread=1e-4, parted=0.5, dropped=0.4):
         accuracy = fig1_accuracies(lost, alone, noisy)
         # Layers of 16 and 32 units stand alone, too, and are as good as any: copies of as many do worse, or better.
         for f in (16, 32):
             for width in (w for w in fig1.WIDTHS if w > f):
                 accuracy[fig1.name(width, f)] = 0.9 - np.sign(lost) * (0.02 if f == 16 else 0.01)
-        return study(accuracy, noise=spread)
+        accuracy |= dict.fromkeys(DROPPED, 0.9)
+        ends = dict.fromkeys(accuracy, parted) | dict.fromkeys(DROPPED, dropped)
+        likeness = {n: np.linspace(1, end, EPOCHS)[:, None] * np.ones(LAYERS) for n, end in ends.items()}
+        return study(accuracy, {"forward_correlation": likeness}, noise=spread)
 
     only("holds", verdicts("fig1", results(0.3, +0.2, 0.0)))
-    only("fails", verdicts("fig1", results(-0.3, -0.2, -0.1)))
-    found = verdicts("fig1", results(0.0, 0.0, 0.0, spread=1.0))
+    only("fails", verdicts("fig1", results(-0.3, -0.2, -0.1, parted=1.2, dropped=1.3)))
+    found = verdicts("fig1", results(0.0, 0.0, 0.0, spread=1.0, parted=1.0, dropped=1.0))
     assert list(found.values()).count("inconclusive") >= 0.8 * len(found), found
 
 
@@ -492,7 +578,7 @@ def test_runs_that_all_diverged_are_inconclusive():
     data = table1_results(True)
     data["test_accuracy"][:, :, -1] = np.nan
     found = verdicts("table1", data)
-    assert found.pop("deterministic-stays-symmetric") == "holds"
+    assert {found.pop(name) for name in ("deterministic-stays-symmetric", "starts-behind")} == {"holds"}
     only("inconclusive", found)
 
 
@@ -525,8 +611,8 @@ def test_members_name_their_breaker():
         ("table1", "computation-noise", "float32"),
         ("table1", "deterministic", "float32"),
         ("table2", "3-averages", "float32"),
-        ("table3", "noise, dropout 0.05", "bfloat16"),
-        ("mixup", "constnet", "float32"),
+        ("table3", table3.label("bfloat16", "noise", 0.05), "bfloat16"),
+        ("mixup", mixup.MIXED, "float32"),
     ],
 )
 def test_networks_of_the_papers_size_take_a_step(item, name, precision):

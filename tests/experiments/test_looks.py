@@ -20,8 +20,8 @@ from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.intervals import ERROR, erring_with
 
-AT = (8, 12, 18, 27)  # what a growth of one half gives
-SIMULATIONS = 150
+AT = (8, 12, 18, 27, 41)  # what a growth of one half gives
+SIMULATIONS = 400
 
 
 def decided_at(samples, error):
@@ -33,14 +33,34 @@ def decided_at(samples, error):
     return None
 
 
-def test_looking_again_errs_in_five_percent_under_the_null():
-    rng = np.random.default_rng(0)
-    draws = rng.normal(size=(SIMULATIONS, AT[-1]))
+NULLS = {
+    "normal": lambda rng, shape: rng.normal(size=shape),
+    "exponential": lambda rng, shape: rng.exponential(size=shape) - 1,
+    "beta": lambda rng, shape: rng.beta(0.3, 2.0, size=shape) - 0.3 / 2.3,
+}
+
+
+@pytest.mark.parametrize("null", NULLS)
+def test_looking_again_errs_in_five_percent_under_the_null(null):
+    draws = NULLS[null](np.random.default_rng(0), (SIMULATIONS, AT[-1]))
     wrong = sum(decided_at(samples, lambda found: found.error) is not None for samples in draws)
     assert wrong <= stats.binom.ppf(0.999, SIMULATIONS, ERROR)
-    # The same looks at 95 % each, which the rule is there to prevent, do err more often.
+
+
+def test_the_same_looks_without_the_rule_err_more_often():
+    draws = NULLS["normal"](np.random.default_rng(0), (SIMULATIONS, AT[-1]))
     naive = sum(decided_at(samples, lambda _: ERROR) is not None for samples in draws)
-    assert naive > 1.5 * wrong
+    assert naive > stats.binom.ppf(0.999, SIMULATIONS, ERROR)
+
+
+def test_equal_runs_decide_nothing_at_the_first_look():
+    """Four runs in five train, one does not: eight that all do are no rarity."""
+    with erring_with(Looks((8,)).error):
+        alike = mean([100.0] * 8, within=(0.0, 100.0))
+    assert (alike.value, alike.high) == (100, 100)
+    assert 55 < alike.low < 65  # of eight runs that are alike
+    with erring_with(Looks((8,)).error):
+        assert POSITIVE.verdict(mean([1.0] * 8)) == "inconclusive"  # of what has no bounds nothing is known
 
 
 def test_a_real_effect_is_decided():
@@ -50,10 +70,12 @@ def test_a_real_effect_is_decided():
 
 
 def test_what_all_looks_spend_is_five_percent():
-    spent = [Looks(tuple(range(1, k + 1))).error for k in range(1, 2000)]
-    assert sum(spent) < ERROR
-    assert sum(spent) == pytest.approx(ERROR, rel=1e-3)
-    assert spent == sorted(spent, reverse=True)
+    every = [Looks(tuple(range(looks.FIRST, n + 1))).error for n in range(looks.FIRST, 5000)]
+    assert sum(every) < ERROR
+    assert sum(every) == pytest.approx(ERROR, rel=2e-3)
+    few = [Looks(AT[: k + 1]).error for k in range(len(AT))]
+    assert sum(few) == pytest.approx(looks.spent(AT[-1]))  # however often one looks
+    assert Looks((4,)).error == Looks((8,)).error > 0
 
 
 # --- when to stop -------------------------------------------------------------------------------------------
@@ -83,7 +105,7 @@ def test_it_stops_when_everything_is_decided(tmp_path):
     found = made.go(1e6)
     assert made.asked == [4, 8, 12]
     assert found == Looks((8, 12), 0, 10.0, "every claim is decided")
-    assert "look 2 (at 8, 12 runs), an interval of 99.17 %" in str(found)
+    assert "look 2 (at 8, 12 runs), an interval of 98.75 %" in str(found)
     assert str(found).endswith("stopped: every claim is decided")
 
 

@@ -1,9 +1,13 @@
 """Runs added until every claim is decided, with intervals that stay valid however often one has looked.
 
-Look ``k`` spends ``0.05 / (k (k + 1))`` of the error: its intervals are of ``1 - 0.05 / (k (k + 1))``. What all looks
-spend together, were they endless, is 5 %; so the chance that an interval at any look misses the truth, and with it that
-any look decides a claim against it, is at most that, whatever the looks depend on. The price is width: intervals of the
-first look are of 97.5 %, of the fifth of 99.8 %. Results of fewer than eight runs are shown and decide nothing.
+With ``n`` runs ``0.05 (1 - 6 / n)`` of the error are spent (an alpha-spending function, Lan and DeMets 1983): a look
+has what its runs add to that. What all looks spend together, were they endless, is 5 %; so the chance that an interval
+at any look misses the truth, and with it that any look decides a claim against it, is at most that, however many looks
+there are and whatever they depend on. The price is width: intervals of a first look at eight runs are of 98.75 %.
+Results of fewer than eight runs are shown and decide nothing.
+
+That holds as far as single intervals cover (``intervals``): they are studentised, because runs are skewed, and where
+all runs are equal they reach as far as another run could be.
 """
 
 from __future__ import annotations
@@ -24,8 +28,15 @@ FILE = "looks.json"
 GROWTH = 1.5
 """Runs at a look, over those of the look before."""
 FIRST = 8
-"""Runs from which on a look decides. Intervals of fewer miss too often where runs are skewed: by simulation looks from
-four runs on err in 15 % with exponential runs, from eight on in 7 % (normal runs: 4 %)."""
+"""Runs from which on a look decides, and intervals are studentised: those of fewer miss too often where runs are
+skewed."""
+HELD_BACK = 6.0
+"""Of ``spent``: runs until which all of the error is held back."""
+
+
+def spent(runs: int) -> float:
+    """The chance of an error that looks at up to so many runs may have together."""
+    return ERROR * max(0.0, 1 - HELD_BACK / runs)
 
 
 @dataclass(frozen=True)
@@ -46,8 +57,9 @@ class Looks:
 
     @property
     def error(self) -> float:
-        """What the last look may spend."""
-        return ERROR / (len(self.runs) * (len(self.runs) + 1))
+        """What the last look may spend; one that decides nothing has the intervals of the first that does."""
+        before = self.runs[-2] if len(self.runs) > 1 else 0
+        return spent(max(self.runs[-1], FIRST)) - (spent(before) if before >= FIRST else 0.0)
 
     def __str__(self) -> str:
         """For the note of a claim."""

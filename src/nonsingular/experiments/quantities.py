@@ -36,7 +36,7 @@ RANGES: dict[str, Bounds] = dict.fromkeys(
         "backward_centred",
     ),
     CORRELATIONS,
-)  # fmt: skip
+) | dict.fromkeys(("feature_breaking", "gradient_breaking"), (0.0, 1.0))  # fmt: skip
 """What values of a variable are possible, where that is bounded and no share."""
 
 

@@ -10,7 +10,7 @@ from nonsingular.networks.leakynet import LeakyNet, LeakyNetSpec
 from nonsingular.networks.own import OwnNetwork
 from nonsingular.networks.residual import Residual, ResidualSpec, plainnet, resnet, resnext, wide_resnet
 from nonsingular.networks.skips import copied, equalised, orthogonal, turned
-from nonsingular.networks.spec import NAMED, Architecture, NetworkSpec, build, named
+from nonsingular.networks.spec import NAMED, Architecture, DropoutSpec, NetworkSpec, build, named
 from nonsingular.networks.stacks import Stack, StackSpec
 from nonsingular.networks.vgg import VGG, VGGSpec
 
@@ -23,6 +23,7 @@ __all__ = [
     "ConstNetSpec",
     "Dense",
     "DenseSpec",
+    "DropoutSpec",
     "Fractal",
     "FractalSpec",
     "FullyConnected",

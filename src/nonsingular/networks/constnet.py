@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from nonsingular.errors import InputError
 from nonsingular.networks.convolutional import normalise, pooled
 from nonsingular.networks.initialisation import average, he, zero
-from nonsingular.networks.shapes import image_channels
+from nonsingular.networks.shapes import check_dropout, image_channels
 
 STAGES = 3
 STARTS = ("zero", "he")
@@ -200,13 +200,3 @@ def check_stages(depth: int, width: int, widening: int, layers: int) -> None:
     for what, value in (("width", width), ("widening", widening)):
         if value < 1:
             raise InputError(f"network: {what} must be at least 1, got {value}")
-
-
-def check_dropout(share: float) -> None:
-    """Refuse a dropout outside [0, 1).
-
-    Raises:
-        InputError: it lies there.
-    """
-    if not 0 <= share < 1:
-        raise InputError(f"network: dropout must be at least 0 and below 1, got {share}")

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nonsingular.errors import InputError
+from nonsingular.networks.shapes import check_dropout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -103,9 +104,11 @@ class FullyConnected(nn.Module):
         skips: skip matrices of layers 2 to ``depth``, each a matrix, ``"identity"`` or None; missing ones are None.
         earlier: the matrices Q of a hyper-residual network, ``depth - 2`` of them.
         batch_norm: the hidden layers, counted from 1, whose pre-activation is batch-normalised.
+        dropout: share of each hidden layer's activations that the next one does not see while training.
 
     Raises:
-        InputError: unknown activation, sizes below 1, or skips whose number or shape does not fit.
+        InputError: unknown activation, sizes below 1, a dropout outside [0, 1), or skips whose number or shape does not
+            fit.
 
     >>> import torch
     >>> import nonsingular as ns
@@ -126,8 +129,10 @@ class FullyConnected(nn.Module):
         skips: Sequence[Tensor | str | None] = (),
         earlier: Float[Tensor, "layer width width"] | None = None,
         batch_norm: Sequence[int] = (),
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        check_dropout(dropout)
         for name, value in {"inputs": inputs, "classes": classes, "depth": depth, "width": width}.items():
             if value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}")
@@ -142,6 +147,7 @@ class FullyConnected(nn.Module):
             Layer(inputs if i == 0 else width, width, activation, skips[i], i + 1 in batch_norm) for i in range(depth)
         )
         self.readout = nn.Linear(width, classes)
+        self.dropout = dropout
         self.register_buffer("earlier", earlier)
 
     def forward(self, x: Float[Tensor, "sample ..."]) -> Float[Tensor, "sample classes"]:
@@ -150,6 +156,8 @@ class FullyConnected(nn.Module):
         if self.earlier is None:
             for layer in self.layers:
                 x = layer(x)
+                if self.dropout:
+                    x = F.dropout(x, self.dropout, self.training)
         else:
             x = self._hyper_residual(x, self.earlier)
         return self.readout(x)

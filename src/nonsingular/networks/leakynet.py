@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from nonsingular.errors import InputError
-from nonsingular.networks.constnet import STAGES, check_dropout, check_stages, staged
+from nonsingular.networks.constnet import STAGES, check_stages, staged
 from nonsingular.networks.convolutional import normalise, pooled
 from nonsingular.networks.initialisation import average, identity, zero
-from nonsingular.networks.shapes import image_channels
+from nonsingular.networks.shapes import check_dropout, image_channels
 
 STARTS = "1IH"
 

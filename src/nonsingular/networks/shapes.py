@@ -17,3 +17,13 @@ def image_channels(shape: tuple[int, ...]) -> int:
             "prepare the data with layout='image'"
         )
     return shape[0]
+
+
+def check_dropout(share: float) -> None:
+    """Refuse a dropout outside [0, 1).
+
+    Raises:
+        InputError: it lies there.
+    """
+    if not 0 <= share < 1:
+        raise InputError(f"network: dropout must be at least 0 and below 1, got {share}")

@@ -89,6 +89,11 @@ class NetworkSpec:
             if getattr(self, what) < 1:
                 raise InputError(f"network: {what} must be at least 1, got {getattr(self, what)}")
 
+    @property
+    def share(self) -> float:
+        """Of activations that are dropped while training: none."""
+        return 0.0
+
     def build(self, shape: tuple[int, ...], classes: int, seed: int) -> FullyConnected:
         """The network, as ``networks.build`` gives it; samples of any shape are flattened."""
         generator = torch.Generator().manual_seed(seed)
@@ -105,6 +110,7 @@ class NetworkSpec:
             [_skip("identity" if hyper else self.skip, self.width, wiring) for _ in range(self.depth - 1)],
             _earlier(self.depth, self.width, vectors, wiring) if hyper else None,
             self.batch_norm,
+            self.share,
         )
         # The malicious start cancels skips, which first layer and readout do not have, even where they are square.
         first = "glorot" if self.init == "malicious" else self.init
@@ -113,6 +119,25 @@ class NetworkSpec:
         for part, how in ((network.layers[:1], first), (network.layers[1:], self.init), (network.readout, last)):
             initialise(part, how, generator)
         return network
+
+
+@dataclass(frozen=True)
+class DropoutSpec(NetworkSpec):
+    """A fully-connected network whose hidden activations are dropped while training.
+
+    Attributes:
+        dropout: share of them, in [0, 1).
+
+    Raises:
+        InputError: another share; a size below 1.
+    """
+
+    dropout: float = 0.1
+
+    @property
+    def share(self) -> float:
+        """Of activations that are dropped."""
+        return self.dropout
 
 
 NAMED: dict[str, NetworkSpec] = {

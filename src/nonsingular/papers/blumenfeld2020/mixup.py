@@ -2,87 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 import xarray as xr
 
 from nonsingular.data import Task, prepare
 from nonsingular.errors import InputError
-from nonsingular.experiments.claims import POSITIVE, Claim, Effect, Region, mean
 from nonsingular.experiments.effects import require
-from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.figure import Curves, Figure
+from nonsingular.experiments.fit import HALFWAY
+from nonsingular.experiments.needs import trained
+from nonsingular.experiments.quantities import POINTS, Quantity
+from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Workspace
-from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.experiments.scales import Scales, Size
+from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.verbs import average, claim, more
 from nonsingular.networks import ConstNetSpec
+from nonsingular.papers.blumenfeld2020.drawings import Accuracies
 from nonsingular.papers.blumenfeld2020.ntk import brightness
-from nonsingular.papers.blumenfeld2020.protocol import (
-    PAPER,
-    POINTS,
-    Measure,
-    accuracy,
-    better,
-    claim,
-    images,
-    side_by_side,
-    training,
-    when_trained,
-)
-from nonsingular.plots import symmetry as plots
-from nonsingular.training import Breaker, Member
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-SIZES = {"smoke": (2, 2, 8, 1), "laptop": (3, 60, 8, 1), "overnight": (5, 20, 8, 1), "paper": (5, 200, 16, 10)}
-"""Scale -> runs, epochs, channels of the input layer, widening."""
+from nonsingular.papers.blumenfeld2020.protocol import ACCURACY, DIFFERS, NOISE, WIDENING, WIDTH, images, training
+from nonsingular.training import Member
 
 ALPHA = 1.0
 """Strength of mixup: on CIFAR-10 Zhang et al. 2017 take 1."""
+LITTLE, GAP = 2.0, 10.0  # percentage points
+TITLE = "ConstNet without and with batch normalisation and mixup"
 
-LITTLE = 2.0  # percentage points
-GAP = 10.0  # percentage points
+
+def label(alpha: float, network: str) -> str:
+    """A network's name."""
+    return f"mixup {alpha:g} {network}"
 
 
-def specs(scale: str, data: str | None = None) -> Spec:
+def study(size: Size) -> Spec:
     """ConstNet from identical features, without and with batch normalisation; both without and with mixup."""
-    runs, epochs, width, widening = at_scale(SIZES, scale)
-    noise = Breaker("hardware")
+    grid = [(alpha, name) for alpha in (0.0, ALPHA) for name in ("constnet", "constnet+bn")]
     return Spec(
-        "blumenfeld2020/mixup",
-        scale,
-        runs=runs,
-        data=images(data, scale),
-        networks=(
-            Member("constnet", ConstNetSpec(13, width, widening, batch_norm=False), breaker=noise),
-            Member("constnet+bn", ConstNetSpec(13, width, widening), breaker=noise),
+        size.experiment,
+        size.scale,
+        runs=size.runs,
+        data=images(size.data, size.scale),
+        networks=tuple(
+            Member(
+                label(alpha, name), ConstNetSpec(13, size.width, size.widening, batch_norm="bn" in name), breaker=NOISE
+            )
+            for alpha, name in grid
         ),
-        training=training(scale, epochs, data),
+        training=training(size),
         instruments=dict.fromkeys(("train_accuracy", "test_accuracy", "correlations")),
-        settings={"mixups": [0.0, ALPHA]},
+        settings={"training": {label(alpha, name): {"mixup": alpha} for alpha, name in grid}},
     )
 
 
 def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
-    """One study a strength of mixup, and what the network's linearisation at the start reaches."""
-    if spec.training is None or spec.data is None:
-        raise InputError(f"{spec.experiment} needs data and training")
-    parts = {part(a): replace(spec, training=replace(spec.training, mixup=a)) for a in spec.settings["mixups"]}
-    results = side_by_side(parts, workspace)
-    return results.assign(linear_regime=linear_regime(prepare(spec.data, workspace.data_dir)))
-
-
-def part(alpha: float) -> str:
-    """A study's name."""
-    return f"mixup {alpha:g}"
-
-
-def label(alpha: float, network: str) -> str:
-    """A network's name in the results."""
-    return f"{part(alpha)}, {network}"
+    """The study, and what the network's linearisation at the start reaches."""
+    if spec.data is None:
+        raise InputError(f"{spec.experiment} needs data")
+    return run_study(spec, workspace).assign(linear_regime=linear_regime(prepare(spec.data, workspace.data_dir)))
 
 
 def linear_regime(task: Task) -> float:
@@ -101,67 +78,51 @@ def linear_regime(task: Task) -> float:
     return float((found == task.test_labels).double().mean())
 
 
-def draw(results: xr.Dataset) -> Mapping[str, Figure]:
-    """Test accuracies at the end."""
-    return {"table": plots.accuracies(results, "ConstNet without and with batch normalisation and mixup")}
-
-
-def _beyond_linear(results: xr.Dataset) -> Effect:
+def _beyond_linear(results: xr.Dataset, network: str) -> xr.DataArray:
     require(results, "linear_regime")
-    linear = 100 * float(results.linear_regime)
-    reached = accuracy(results, label(ALPHA, "constnet"))
-    note = f"{float(reached.mean()):.1f} % against {linear:.1f} % of kernel regression"
-    return mean(reached - linear, note=note, within=(-linear, 100 - linear))
+    return ACCURACY(results, network) - 100 * float(results.linear_regime)
 
 
-def _claim(id: str, source: str, statement: str, effect: Measure, region: Region, *references: str) -> Claim:
-    return claim("mixup", id, source, statement, when_trained(effect, *references), region, POINTS)
-
-
+BEYOND = Quantity(
+    _beyond_linear, f"{ACCURACY.words}, less that of regression with its tangent kernel", POINTS, (-100.0, 100.0)
+)
 NORMALISED, BARE, MIXED = label(0, "constnet+bn"), label(0, "constnet"), label(ALPHA, "constnet")
-CLAIMS = (
-    _claim(
-        "beyond-the-linear-regime",
-        "appendix D",
-        "Without batch normalisation ConstNet trains far beyond its linearisation at the start (test accuracy with "
-        f"mixup minus that of regression with its tangent kernel; above {GAP:g} points).",
-        _beyond_linear,
-        Region(low=GAP),
-        NORMALISED,
-        MIXED,
+
+FIGURE = Figure(
+    "blumenfeld2020/mixup",
+    "ConstNet without batch normalisation, with mixup",
+    source="blumenfeld2020 appendix A",
+    sizes=Scales(runs=(2, 3, 4, 5), epochs=(2, 60, 15, 200), width=WIDTH, widening=WIDENING),
+    study=study,
+    run=run,
+    draw={"accuracy": Curves("train_accuracy", "test_accuracy", title=TITLE), "table": Accuracies(TITLE)},
+    claims=(
+        claim(
+            "beyond-the-linear-regime",
+            "Without batch normalisation ConstNet trains far beyond its linearisation at the start",
+            average(BEYOND, MIXED) > GAP,
+            source="blumenfeld2020 appendix D",
+            needs=trained(HALFWAY, NORMALISED, MIXED),
+        ),
+        claim(
+            "mixup-generalises",
+            "Without batch normalisation it takes mixup to generalise",
+            more(ACCURACY, MIXED, BARE) > 0,
+            needs=trained(HALFWAY, BARE),
+        ),
+        claim(
+            "mixup-replaces-norm",
+            f"With mixup nothing is lost: within {LITTLE:g} points of batch normalisation",
+            more(ACCURACY, MIXED, NORMALISED) > -LITTLE,
+            needs=trained(HALFWAY, NORMALISED),
+        ),
     ),
-    _claim(
-        "mixup-generalises",
-        "appendix A",
-        "Without batch normalisation it takes mixup to generalise (test accuracy with mixup minus without).",
-        lambda r: better(r, MIXED, BARE),
-        POSITIVE,
-        BARE,
+    differs=(
+        *DIFFERS,
+        "The text's accuracy without batch normalisation is lost, and its search over mixup's strength and the "
+        f"learning rate is not made: alpha is {ALPHA:g}, the learning rate is that of all other runs.",
     ),
-    _claim(
-        "mixup-replaces-norm",
-        "appendix A",
-        f"With mixup nothing is lost: within {LITTLE:g} points of batch normalisation (without norm, with mixup, minus "
-        "with norm, without mixup).",
-        lambda r: better(r, MIXED, NORMALISED),
-        Region(low=-LITTLE),
-        NORMALISED,
-    ),
+    labels={"linear_regime": "test accuracy of the linearised network"},
 )
 
-EXPERIMENTS = (
-    Experiment(
-        "blumenfeld2020/mixup",
-        "ConstNet without batch normalisation, with mixup",
-        specs,
-        run,
-        draw,
-        CLAIMS,
-        differs=(
-            *PAPER,
-            "The text's accuracy without batch normalisation is lost, and its search over mixup's strength and the "
-            f"learning rate is not made: alpha is {ALPHA:g}, the learning rate is that of all other runs.",
-        ),
-        labels={"linear_regime": "test accuracy of the linearised network"},
-    ),
-)
+EXPERIMENTS = (FIGURE,)

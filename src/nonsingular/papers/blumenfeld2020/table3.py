@@ -2,152 +2,151 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
+import numpy as np
 import xarray as xr
 
-from nonsingular.errors import InputError
-from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Claim, Effect, Region, difference
-from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.run.workspace import Workspace
-from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.experiments.figure import Curves, Figure
+from nonsingular.experiments.fit import HALFWAY
+from nonsingular.experiments.needs import every, trained
+from nonsingular.experiments.quantities import Quantity, epochs_until
+from nonsingular.experiments.scales import Scales, Size
+from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.verbs import claim, more, weighed
 from nonsingular.networks import ConstNetSpec
+from nonsingular.papers.blumenfeld2020.drawings import Accuracies
 from nonsingular.papers.blumenfeld2020.protocol import (
-    PAPER,
-    POINTS,
-    Measure,
-    accuracy,
-    better,
-    claim,
+    ACCURACY,
+    DIFFERS,
+    NOISE,
+    STUCK,
+    WIDENING,
+    WIDTH,
     images,
-    side_by_side,
+    quiet,
     training,
-    when_trained,
-)
-from nonsingular.plots import symmetry as plots
-from nonsingular.training import Breaker, Member
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-SIZES = {"smoke": (2, 2, 8, 1), "laptop": (2, 60, 8, 1), "overnight": (3, 20, 8, 1), "paper": (4, 200, 16, 10)}
-"""Scale -> runs (the table names no number; as many as table 2 has), epochs, channels of the input layer, widening."""
+)  # fmt: skip
+from nonsingular.papers.blumenfeld2020.table1 import symmetric
+from nonsingular.training import Member
 
 PRECISIONS = ("float32", "bfloat16")
+NOISES = ("noise", "no noise")
 DROPOUTS = (0.0, 0.01, 0.05)
-NOISES = {"noise": Breaker("hardware"), "no noise": Breaker("order-free")}
-
-
-def specs(scale: str, data: str | None = None) -> Spec:
-    """With and without noise of the computation, three rates of dropout; both precisions are trained."""
-    runs, epochs, width, widening = at_scale(SIZES, scale)
-    return Spec(
-        "blumenfeld2020/table3",
-        scale,
-        runs=runs,
-        data=images(data, scale),
-        networks=tuple(
-            Member(f"{noise}, dropout {rate:g}", ConstNetSpec(13, width, widening, dropout=rate), breaker=breaker)
-            for noise, breaker in NOISES.items()
-            for rate in DROPOUTS
-        ),
-        training=training(scale, epochs, data),
-        instruments=dict.fromkeys(("train_accuracy", "test_accuracy", "correlations")),
-        settings={"precisions": list(PRECISIONS)},
-    )
-
-
-def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
-    """One study a precision, each in a folder of its own; networks are named as ``label`` does."""
-    if spec.training is None:
-        raise InputError(f"{spec.experiment} needs training")
-    parts = {p: replace(spec, training=replace(spec.training, precision=p)) for p in spec.settings["precisions"]}
-    return side_by_side(parts, workspace)
-
-
-def draw(results: xr.Dataset) -> Mapping[str, Figure]:
-    """Test accuracies at the end."""
-    return {"table": plots.accuracies(results, "ConstNet in 32 and 16 bit, with and without noise of the computation")}
+TITLE = "ConstNet in 32 and 16 bit, with and without noise of the computation"
 
 
 def label(precision: str, noise: str, dropout: float = 0.0) -> str:
-    """A network's name in the results."""
-    return f"{precision}, {noise}, dropout {dropout:g}"
+    """A network's name."""
+    return f"{precision} {noise} dropout {dropout:g}"
 
 
-def _interaction(results: xr.Dataset) -> Effect:
-    """What noise of the computation brings in 32 bit, less what it brings in 16."""
-    gains = [
-        accuracy(results, label(p, "noise")).values - accuracy(results, label(p, "no noise")).values for p in PRECISIONS
-    ]
-    return difference(gains[0], gains[1], within=(-200.0, 200.0))
-
-
-def _trained(effect: Measure, *precisions: str) -> Measure:
-    """An effect of networks that had time to train: those with dropout, which break every symmetry, did."""
-    return when_trained(effect, *(label(p, n, rate) for p in precisions for n in NOISES for rate in DROPOUTS if rate))
-
-
-def _claims() -> tuple[Claim, ...]:
-    def row(id: str, statement: str, first: str, second: str, region: Region = POSITIVE) -> Claim:
-        precision = first.split(",")[0]
-        effect = _trained(lambda r: better(r, first, second), precision)
-        return claim("table3", id, "table 3", statement, effect, region, POINTS)
-
-    return (
-        *(
-            row(
-                f"{precision}-dropout",
-                f"Without noise of the computation 1 % dropout is what trains it, in {precision} (with minus without).",
-                label(precision, "no noise", 0.01),
-                label(precision, "no noise"),
-            )
-            for precision in PRECISIONS
+def study(size: Size) -> Spec:
+    """Every precision, with and without noise of the computation, at three rates of dropout."""
+    breakers = dict(zip(NOISES, (NOISE, quiet(size.scale)), strict=True))
+    grid = [(p, n, rate) for p in PRECISIONS for n in NOISES for rate in DROPOUTS]
+    return Spec(
+        size.experiment,
+        size.scale,
+        runs=size.runs,
+        data=images(size.data, size.scale),
+        networks=tuple(
+            Member(label(p, n, rate), ConstNetSpec(13, size.width, size.widening, dropout=rate), breaker=breakers[n])
+            for p, n, rate in grid
         ),
-        row(
-            "float32-noise",
-            "In float32 noise of the computation alone trains it (with noise minus without, no dropout).",
-            label("float32", "noise"),
-            label("float32", "no noise"),
-        ),
-        row(
-            "sixteen-bit-needs-dropout",
-            "In 16 bit noise of the computation alone does not do what dropout does (noise minus noise with 1 % "
-            "dropout; more than 5 points behind).",
-            label("bfloat16", "noise"),
-            label("bfloat16", "noise", 0.01),
-            Region(high=-5.0),
-        ),
-        claim(
-            "table3",
-            "noise-is-worth-less-in-16-bit",
-            "table 3, appendix I",
-            "Noise of the computation brings less in 16 bit than in 32 (gain in bfloat16 minus gain in float32).",
-            _trained(lambda r: _reversed(_interaction(r)), *PRECISIONS),
-            NEGATIVE,
-            POINTS,
-        ),
+        training=training(size),
+        instruments=dict.fromkeys(("train_accuracy", "test_accuracy", "correlations")),
+        settings={
+            "precisions": list(PRECISIONS),
+            "training": {label(p, n, rate): {"precision": p} for p, n, rate in grid},
+        },
     )
 
 
-def _reversed(effect: Effect) -> Effect:
-    return Effect(-effect.value, -effect.high, -effect.low, effect.runs, effect.note)
+def scatter(quantity: Quantity) -> Quantity:
+    """How far each run is from the mean of all, so that networks are compared in how much their runs differ."""
+
+    def measure(results: xr.Dataset, network: str) -> xr.DataArray:
+        values = quantity(results, network)
+        return np.abs(values - values.mean("run")) * np.sqrt(values.sizes["run"] / max(values.sizes["run"] - 1, 1))
+
+    return Quantity(
+        measure, f"distance from the mean over runs of the {quantity.words}", quantity.unit, (0.0, np.inf), outcome=True
+    )
 
 
-EXPERIMENTS = (
-    Experiment(
-        "blumenfeld2020/table3",
-        "ConstNet in 16 bit",
-        specs,
-        run,
-        draw,
-        _claims(),
-        differs=(
-            *PAPER,
-            "16 bit is bfloat16 mixed precision, the paper's is float16; dropout rates are 0, 1 % and 5 % (the table's "
-            "header is lost in the text). Sums are accumulated in float32 and rounded to 16 bit, as hardware does.",
+def with_dropout(*precisions: str) -> tuple[str, ...]:
+    """Networks that should train: dropout breaks every symmetry. If none does, there was no time to."""
+    return tuple(label(p, n, rate) for p in precisions for n in NOISES for rate in DROPOUTS if rate)
+
+
+def exact(precision: str) -> str:
+    """The network without any breaker."""
+    return label(precision, "no noise")
+
+
+ALONE, TOGETHER = label("float32", "noise"), label("float32", "noise", 0.01)
+ACCURATE = {p: trained(HALFWAY, *with_dropout(p)) for p in PRECISIONS}
+
+FIGURE = Figure(
+    "blumenfeld2020/table3",
+    "ConstNet in 16 bit",
+    source="blumenfeld2020 table 3",
+    sizes=Scales(runs=(2, 2, 3, 4), epochs=(2, 60, 10, 200), width=WIDTH, widening=WIDENING),
+    study=study,
+    draw={"accuracy": Curves("train_accuracy", "test_accuracy", title=TITLE), "table": Accuracies(TITLE)},
+    claims=(
+        *(
+            claim(
+                f"{p}-dropout",
+                f"Without noise of the computation 1 % dropout is what trains it, in {p}",
+                more(ACCURACY, label(p, "no noise", 0.01), exact(p)) > 0,
+                needs=every(ACCURATE[p], symmetric(exact(p))),
+            )
+            for p in PRECISIONS
+        ),
+        claim(
+            "float32-noise",
+            "In float32 noise of the computation alone trains it",
+            more(ACCURACY, ALONE, exact("float32")) > 0,
+            needs=every(ACCURATE["float32"], symmetric(exact("float32"))),
+        ),
+        claim(
+            "sixteen-bit-needs-dropout",
+            "In 16 bit noise of the computation alone does not do what dropout does: it ends 5 points behind or more",
+            more(ACCURACY, label("bfloat16", "noise"), label("bfloat16", "noise", 0.01)) < -5.0,
+            needs=ACCURATE["bfloat16"],
+        ),
+        claim(
+            "noise-is-worth-less-in-16-bit",
+            "Noise of the computation brings less in 16 bit than in 32",
+            weighed(
+                ACCURACY,
+                {label("bfloat16", "noise"): 1, exact("bfloat16"): -1, ALONE: -1, exact("float32"): 1},
+            ) < 0,
+            source="blumenfeld2020 table 3, appendix I",
+            needs=every(*ACCURATE.values(), symmetric(*map(exact, PRECISIONS))),
+        ),
+        claim(
+            "stuck-for-a-random-time",
+            "With noise of the computation alone it takes a random number of epochs until training sets in, with 1 % "
+            "dropout beside it not",
+            more(scatter(epochs_until(STUCK)), ALONE, TOGETHER) > 0,
+            source="blumenfeld2020 §4",
+            needs=ACCURATE["float32"],
+        ),
+        claim(
+            "dropout-shortens-it",
+            "Dropout beside it shortens that time",
+            more(epochs_until(STUCK), ALONE, TOGETHER) > 0,
+            source="blumenfeld2020 §4",
+            needs=ACCURATE["float32"],
         ),
     ),
-)
+    differs=(
+        *DIFFERS,
+        "16 bit is bfloat16 mixed precision, the paper's is float16; dropout rates are 0, 1 % and 5 % (the table's "
+        "header is lost in the text). Sums are accumulated in float32 and rounded to 16 bit, as hardware does. The "
+        "table names no number of runs.",
+    ),
+)  # fmt: skip
+
+EXPERIMENTS = (FIGURE,)

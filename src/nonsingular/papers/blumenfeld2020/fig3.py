@@ -1,0 +1,57 @@
+"""Figures 3 and 7: ConstNet's weight correlations over training from both starts, of one layer and of all."""
+
+from __future__ import annotations
+
+from nonsingular.experiments.drawings import Curves, only
+from nonsingular.experiments.figure import Figure
+from nonsingular.experiments.fit import HALFWAY
+from nonsingular.experiments.needs import trained
+from nonsingular.experiments.run.sharing import run_shared
+from nonsingular.papers.blumenfeld2020.constnet import BOTH, SIZES, study
+from nonsingular.papers.blumenfeld2020.correlations import convergence
+from nonsingular.papers.blumenfeld2020.drawings import ByLayer
+from nonsingular.papers.blumenfeld2020.protocol import CENTRED, DIFFERS, FORMS, SIDES
+
+SHOWN = 11
+"""A layer of the last stage, whose symmetry breaks first."""
+
+BOTH_TRAINED = trained(HALFWAY)
+
+FIG3 = Figure(
+    "blumenfeld2020/fig3",
+    "Weight correlations of one layer over training, from both starts",
+    source="blumenfeld2020 §4.1, figure 3",
+    sizes=SIZES,
+    study=study,
+    run=run_shared,
+    draw={
+        "correlations": Curves(
+            *(f"{side}_{form}" for form in FORMS for side in SIDES),
+            title=f"Weight correlations of layer {SHOWN} of ConstNet",
+            layer=SHOWN,
+            view=only(*BOTH),
+        )
+    },
+    needs=BOTH_TRAINED,
+    claims=convergence("forward", SHOWN),
+    differs=(*DIFFERS, CENTRED, f"The text does not say which layer figure 3 shows; here layer {SHOWN} of 13."),
+)
+
+FIG7 = Figure(
+    "blumenfeld2020/fig7",
+    "Weight correlations of all layers from both starts",
+    source="blumenfeld2020 figure 7",
+    sizes=SIZES,
+    study=study,
+    run=run_shared,
+    draw={
+        f"{side}{ending}": ByLayer(f"{side}_{form}", view=only(*BOTH))
+        for form, ending in FORMS.items()
+        for side in SIDES
+    },
+    needs=BOTH_TRAINED,
+    claims=(*convergence("forward"), *convergence("backward")),
+    differs=(*DIFFERS, CENTRED),
+)
+
+EXPERIMENTS = (FIG3, FIG7)

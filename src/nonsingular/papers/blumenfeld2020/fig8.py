@@ -1,0 +1,83 @@
+"""Figure 8 and table 2's largest correlation: which of LeakyNet's layers keep identical features."""
+
+from __future__ import annotations
+
+from nonsingular.experiments.effects import per_run
+from nonsingular.experiments.figure import Figure
+from nonsingular.experiments.fit import HALFWAY
+from nonsingular.experiments.needs import trained
+from nonsingular.experiments.quantities import CORRELATIONS, END, Quantity, of
+from nonsingular.experiments.run.sharing import run_shared
+from nonsingular.experiments.verbs import Declared, average, claim, more
+from nonsingular.papers.blumenfeld2020.correlations import WORDS
+from nonsingular.papers.blumenfeld2020.drawings import AtEnd, ByLayer
+from nonsingular.papers.blumenfeld2020.leakynet import DIFFERS, SIZES, STARTED, study
+from nonsingular.papers.blumenfeld2020.protocol import CENTRED, FORMS
+
+TRAINED = trained(HALFWAY)
+NEARER = ((0.25 + 0.63) / 2, (0.63 + 1.0) / 2)
+"""Values that are nearer to the paper's of three averages than to those of one and of five."""
+
+
+def largest(variable: str) -> Quantity:
+    """The largest correlation of a layer after the last epoch."""
+    return Quantity(
+        lambda results, network: per_run(results, variable, network).isel(epoch=-1).max("layer"),
+        "largest forward correlation of a layer after the last epoch", within=CORRELATIONS,
+    )  # fmt: skip
+
+
+def claims(form: str, ending: str) -> tuple[Declared, ...]:
+    """The claims about correlations of one form."""
+    end, words = largest(f"forward_{form}"), WORDS[form]
+    return (
+        *(
+            claim(
+                f"stuck-with-{name}{ending}",
+                f"With {name.replace('-', ' ')} some layer keeps identical features to the end ({words})",
+                average(end, name) > 0.95,
+                needs=STARTED,
+            )
+            for name in ("5-averages", "7-averages", "13-averages")
+        ),
+        claim(
+            f"three-averages-between{ending}",
+            f"With three averages the most alike layer is between the two ({words}; 0.63, against 0.25 and 1)",
+            average(end, "3-averages").between(*NEARER),
+            expected="0.63",
+        ),
+        claim(
+            f"apart-stays-apart{ending}",
+            f"With one average no layer keeps identical features ({words}; paper 0.25)",
+            average(end, "1-average") < 0.5,
+        ),
+        claim(
+            f"he-co-adapts{ending}",
+            f"From the He start correlations end higher than from the identity ({words})",
+            more(of(f"forward_{form}", END), "he", "1-average") > 0,
+            source="blumenfeld2020 §5.2",
+        ),
+    )
+
+
+FIGURE = Figure(
+    "blumenfeld2020/fig8",
+    "LeakyNet: correlations over training",
+    source="blumenfeld2020 table 2, figure 8",
+    sizes=SIZES,
+    study=study,
+    run=run_shared,
+    draw={
+        name: drawing
+        for form, ending in FORMS.items()
+        for name, drawing in (
+            (f"forward{ending}", ByLayer(f"forward_{form}")),
+            (f"end{ending}", AtEnd(f"forward_{form}")),
+        )
+    },
+    needs=TRAINED,
+    claims=tuple(c for form, ending in FORMS.items() for c in claims(form, ending)),
+    differs=(*DIFFERS, CENTRED),
+)
+
+EXPERIMENTS = (FIGURE,)

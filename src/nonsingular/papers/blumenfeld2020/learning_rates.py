@@ -1,0 +1,128 @@
+"""§4: ConstNet from identical features at higher and higher learning rates, beside its He start."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from nonsingular.experiments.claims import Effect, NotMeasured, difference, mean
+from nonsingular.experiments.figure import Figure, OverNumbers
+from nonsingular.experiments.fit import fitted
+from nonsingular.experiments.quantities import reached
+from nonsingular.experiments.scales import Scales, Size
+from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.verbs import Measure, claim
+from nonsingular.networks import ConstNetSpec
+from nonsingular.papers.blumenfeld2020.protocol import DIFFERS, NOISE, WIDENING, WIDTH, images, training
+from nonsingular.training import Member
+
+RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+STARTS = {"identical": "zero", "He": "he"}
+TRAINS = 25.0
+"""Percent of the way from guessing to no error from which on a network trains; identical features alone reach 16."""
+
+
+def name(start: str, rate: float) -> str:
+    """A network's name."""
+    return f"{start} rate {rate:g}"
+
+
+def study(size: Size) -> Spec:
+    """Both starts at every rate; identical features with noise of the computation."""
+    grid = [(start, rate) for start in STARTS for rate in RATES]
+    return Spec(
+        size.experiment,
+        size.scale,
+        runs=size.runs,
+        data=images(size.data, size.scale),
+        networks=tuple(
+            Member(
+                name(start, rate),
+                ConstNetSpec(13, size.width, size.widening, start=STARTS[start]),
+                breaker=NOISE if start == "identical" else None,
+            )
+            for start, rate in grid
+        ),
+        training=training(size),
+        instruments=dict.fromkeys(("train_accuracy", "test_accuracy", "correlations")),
+        settings={"training": {name(start, rate): {"learning_rate": rate} for start, rate in grid}},
+    )
+
+
+def highest(results: xr.Dataset, start: str) -> np.ndarray:
+    """log10 of the highest rate at which each run of a start trains; minus infinity where it trains at none.
+
+    Raises:
+        NotMeasured: a rate was left out.
+    """
+    came = np.stack([fitted(results, name(start, rate)) for rate in RATES], axis=1)  # [run, rate]
+    return np.where(came > TRAINS, np.log10(RATES), -np.inf).max(axis=1)
+
+
+def _both(results: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """``highest`` of identical features and of the He start.
+
+    Raises:
+        NotMeasured: the He start trains at no rate, or both at every rate: the right ones were not tried.
+    """
+    zero, he = (highest(results, start) for start in STARTS)
+    if not np.isfinite(he).any():
+        raise NotMeasured("the He start trains at none of the rates: there was no time to")
+    if (he == np.log10(RATES[-1])).all() and (zero == he).all():
+        raise NotMeasured(f"both starts train at every rate up to {RATES[-1]:g}")
+    return zero, he
+
+
+def _withstood(results: xr.Dataset) -> Effect:
+    """The highest rate of identical features less that of the He start, in the same runs."""
+    below = np.log10(RATES[0]) - np.log10(RATES[1] / RATES[0])  # one step below the lowest stands for none
+    zero, he = (np.maximum(rates, below) for rates in _both(results))
+    return difference(zero, he, paired=True)
+
+
+def _left(results: xr.Dataset) -> Effect:
+    """How far identical features come at the highest rate that the He start of the same run withstands."""
+    _, he = _both(results)
+    came = np.stack([fitted(results, name("identical", rate)) for rate in RATES], axis=1)
+    place = np.abs(np.log10(RATES)[None] - np.where(np.isfinite(he), he, 0)[:, None]).argmin(1)
+    chosen = np.where(np.isfinite(he), came[np.arange(len(he)), place], np.nan)
+    return mean(chosen, note=f"at rates {sorted({RATES[p] for p in place})}", within=(-100.0, 100.0))
+
+
+FIGURE = Figure(
+    "blumenfeld2020/learning-rates",
+    "ConstNet from identical features at high learning rates",
+    source="blumenfeld2020 §4",
+    sizes=Scales(runs=(2, 3, 4, 4), epochs=(2, 30, 5, 200), width=WIDTH, widening=WIDENING),
+    study=study,
+    draw={
+        "rates": OverNumbers(
+            reached(),
+            series={start: {name(start, rate): rate for rate in RATES} for start in STARTS},
+            label="learning rate",
+            title="ConstNet from identical features and from He at {epochs} epochs",
+        )
+    },
+    claims=(
+        claim(
+            "withstands-less",
+            "Identical features withstand lower learning rates than the He start",
+            Measure(
+                _withstood,
+                f"log10 of the highest rate at which a run comes {TRAINS:g} % of the way: identical minus He",
+                "log10", tuple(name(start, rate) for start in STARTS for rate in RATES),
+            ) < 0,
+        ),
+        claim(
+            "fails-where-he-trains",
+            "At the highest rate that the He start withstands they fail completely",
+            Measure(
+                _left, "how far they come there, on the way from chance = 0 to no error = 100", "percent of the way",
+                tuple(name(start, rate) for start in STARTS for rate in RATES),
+            ) < TRAINS / 2,
+        ),
+    ),
+    differs=(*DIFFERS, f"The text names no rates: {', '.join(f'{rate:g}' for rate in RATES)}."),
+)  # fmt: skip
+
+EXPERIMENTS = (FIGURE,)
