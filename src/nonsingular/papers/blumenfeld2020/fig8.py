@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import xarray as xr
+
+from nonsingular.experiments.claims import NotMeasured
 from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.fit import HALFWAY
-from nonsingular.experiments.needs import trained
+from nonsingular.experiments.needs import every, trained
 from nonsingular.experiments.quantities import CORRELATIONS, END, Quantity, of
 from nonsingular.experiments.run.sharing import run_shared
-from nonsingular.experiments.verbs import Declared, average, claim, more
+from nonsingular.experiments.verbs import Declared, Measure, Needs, average, claim, more
 from nonsingular.papers.blumenfeld2020.correlations import WORDS
 from nonsingular.papers.blumenfeld2020.drawings import AtEnd, ByLayer
 from nonsingular.papers.blumenfeld2020.leakynet import DIFFERS, SIZES, STARTED, study
 from nonsingular.papers.blumenfeld2020.protocol import CENTRED, FORMS
 
 TRAINED = trained(HALFWAY)
+IDENTICAL = 0.95
 NEARER = ((0.25 + 0.63) / 2, (0.63 + 1.0) / 2)
 """Values that are nearer to the paper's of three averages than to those of one and of five."""
 
@@ -27,6 +31,19 @@ def largest(variable: str) -> Quantity:
     )  # fmt: skip
 
 
+def apart(quantity: Quantity, bound: float) -> Needs:
+    """That the network whose features start apart keeps them apart: else nothing is told by another's that are alike.
+
+    The largest of many layers is near 1 where correlations are scattered widely, whatever the start was.
+    """
+
+    def need(results: xr.Dataset, measure: Measure) -> None:
+        if not (found := float(quantity(results, "1-average").mean())) < bound:
+            raise NotMeasured(f"with one average the most alike layer has {found:.2f}: starts are not told apart by it")
+
+    return need
+
+
 def claims(form: str, ending: str) -> tuple[Declared, ...]:
     """The claims about correlations of one form."""
     end, words = largest(f"forward_{form}"), WORDS[form]
@@ -35,8 +52,8 @@ def claims(form: str, ending: str) -> tuple[Declared, ...]:
             claim(
                 f"stuck-with-{name}{ending}",
                 f"With {name.replace('-', ' ')} some layer keeps identical features to the end ({words})",
-                average(end, name) > 0.95,
-                needs=STARTED,
+                average(end, name) > IDENTICAL,
+                needs=every(STARTED, apart(end, IDENTICAL)),
             )
             for name in ("5-averages", "7-averages", "13-averages")
         ),
