@@ -13,6 +13,7 @@ from nonsingular.errors import InputError
 from nonsingular.networks import skips
 from nonsingular.networks.fully_connected import FullyConnected
 from nonsingular.networks.initialisation import initialise
+from nonsingular.networks.shapes import check_dropout
 
 
 class Architecture(Protocol):
@@ -130,9 +131,17 @@ class DropoutSpec(NetworkSpec):
 
     Raises:
         InputError: another share; a size below 1.
+
+    >>> import nonsingular as ns
+    >>> ns.networks.build(ns.networks.DropoutSpec(depth=2, width=8, dropout=0.5), 64, 10, seed=0).dropout
+    0.5
     """
 
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_dropout(self.dropout)
 
     @property
     def share(self) -> float:
