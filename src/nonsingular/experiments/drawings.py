@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import xarray as xr
 
 from nonsingular.experiments.claims import NotMeasured
@@ -161,26 +160,6 @@ class OverNumbers:
         ]
         values = xr.concat(curves_, xr.Variable("network", list(series)), join="outer")
         return scans.Scan(values, axis_label(quantity), levels={n: quantity(results, n) for n in levels})
-
-
-class Bars:
-    """Quantities of each network, a panel each: one point a run, a line at their mean.
-
-    Args:
-        *quantities: what is drawn.
-        title: above all panels.
-        view: what is drawn of the results.
-    """
-
-    def __init__(self, *quantities: Quantity, title: str, view: View | None = None) -> None:
-        self.quantities, self.title, self.view = quantities, title, view
-
-    def __call__(self, results: xr.Dataset) -> Picture | None:
-        """The picture."""
-        title, results = titled(self.title, results), self.view(results) if self.view else results
-        names = list(map(str, results.network.values))
-        panels = {axis_label(q): {n: np.asarray(q(results, n)) for n in names} for q in self.quantities}
-        return scans.side_by_side(panels, title, _trained_on(results))
 
 
 def _measured(

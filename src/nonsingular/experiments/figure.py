@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from nonsingular.experiments.claims import Claim, Effect
-from nonsingular.experiments.drawings import Bars, Curves, Drawing, OverLayers, OverNumbers, View
+from nonsingular.experiments.drawings import Curves, Drawing, OverLayers, OverNumbers, View
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Workspace
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
     from plotly.graph_objects import Figure as PlotlyFigure
 
-__all__ = ["Bars", "Curves", "Figure", "OverLayers", "OverNumbers"]
+__all__ = ["Curves", "Figure", "OverLayers", "OverNumbers"]
 
 
 @dataclass(frozen=True, init=False)

@@ -7,7 +7,6 @@ in what is computed, "(mean training accuracy over the epochs: residual minus pl
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +14,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from nonsingular.experiments import effects
 from nonsingular.experiments.claims import Claim, Effect, NotMeasured, Region, difference, mean, rank_correlation
 from nonsingular.experiments.quantities import AFTER_START, CORRELATIONS, POINTS, SPEED, Bounds, Quantity, When, of
 from nonsingular.intervals import EVERYWHERE
@@ -200,9 +200,8 @@ def slope(quantity: Quantity, places: Mapping[str, float], per: str) -> Measure:
     """
 
     def effect(results: xr.Dataset) -> Effect:
-        values = _series(results, quantity, places, fewest=2)
-        x = np.array([places[str(name)] for name in values.network.values])
-        return mean([_line(x, y) for y in values.transpose("run", "network").values], note=values.attrs["note"])
+        there, note = _there(results, places, fewest=2)
+        return replace(effects.slope(results, {name: places[name] for name in there}, quantity), note=note)
 
     return Measure(
         effect, f"{quantity.words}: slope over {_listed(places)}", f"{quantity.unit} {per}".strip(), tuple(places),
@@ -217,10 +216,8 @@ def across(quantity: Quantity, networks: Sequence[str], how: str) -> Measure:
     """
 
     def effect(results: xr.Dataset) -> Effect:
-        values = _series(results, quantity, networks, fewest=1)
-        return mean(
-            values.reduce(getattr(np, how), "network"), within=quantity.possible(results), note=values.attrs["note"]
-        )
+        values, note = _series(results, quantity, networks, fewest=1)
+        return mean(values.reduce(getattr(np, how), "network"), within=quantity.possible(results), note=note)
 
     words = {"max": "the largest", "min": "the smallest", "mean": "the mean"}[how]
     return Measure(
@@ -229,25 +226,24 @@ def across(quantity: Quantity, networks: Sequence[str], how: str) -> Measure:
     )  # fmt: skip
 
 
-def _series(results: xr.Dataset, quantity: Quantity, networks: Iterable[str], fewest: int) -> xr.DataArray:
-    """A quantity by run and network, of those of a series that were trained; ``note`` says how many were not."""
+def _series(results: xr.Dataset, quantity: Quantity, networks: Iterable[str], fewest: int) -> tuple[xr.DataArray, str]:
+    """A quantity by run and network, of those of a series that were trained, and how many were not."""
+    there, note = _there(results, networks, fewest)
+    return xr.concat([quantity(results, name) for name in there], xr.Variable("network", there)), note
+
+
+def _there(results: xr.Dataset, networks: Iterable[str], fewest: int) -> tuple[list[str], str]:
     names = list(networks)
     there = [name for name in names if name in results.network.values]
     if len(there) < fewest:
         raise NotMeasured(f"needs {fewest} of the networks {', '.join(names)}")
-    values = xr.concat([quantity(results, name) for name in there], xr.Variable("network", there))
     left_out = len(names) - len(there)
-    return values.assign_attrs(note=f"{left_out} of {len(names)} networks were not trained" if left_out else "")
+    return there, f"{left_out} of {len(names)} networks were not trained" if left_out else ""
 
 
 def _listed(networks: Iterable[str]) -> str:
     names = list(networks)
     return ", ".join(names) if len(names) < 5 else f"{names[0]}, {names[1]}, ..., {names[-1]}"
-
-
-def _line(x: np.ndarray, y: np.ndarray) -> float:
-    ok = np.isfinite(y)
-    return float(np.polyfit(x[ok], y[ok], 1)[0]) if ok.sum() > 1 else math.nan
 
 
 def correlation(first: Quantity, second: Quantity, network: str) -> Measure:
@@ -263,9 +259,10 @@ def correlation_along(first: Quantity, second: Quantity, networks: Sequence[str]
     """Rank correlation of two quantities over a series of networks, of each run; averaged over runs."""
 
     def effect(results: xr.Dataset) -> Effect:
-        a, b = (_series(results, q, networks, fewest=3).transpose("run", "network") for q in (first, second))
-        found = [stats.spearmanr(x, y, nan_policy="omit").statistic for x, y in zip(a.values, b.values, strict=True)]
-        return mean(found, within=CORRELATIONS, note=a.attrs["note"])
+        (a, note), (b, _) = (_series(results, quantity, networks, fewest=3) for quantity in (first, second))
+        pairs = zip(a.transpose("run", "network").values, b.transpose("run", "network").values, strict=True)
+        found = [stats.spearmanr(x, y, nan_policy="omit").statistic for x, y in pairs]
+        return mean(found, within=CORRELATIONS, note=note)
 
     return Measure(
         effect, f"rank correlation of {first.words} with {second.words} over {_listed(networks)}", "rank correlation",

@@ -74,35 +74,6 @@ def over_numbers(
         return figure
 
 
-def side_by_side(
-    panels: Mapping[str, Mapping[str, np.ndarray]], title: str, attributes: Mapping[str, str] | None = None
-) -> Figure:
-    """One panel a label, one column a network: every run as a point, and a line at their mean.
-
-    Args:
-        panels: axis label with unit -> network -> one value a run.
-        title: above all panels.
-        attributes: as ``over_numbers``.
-    """
-    names = list(dict.fromkeys(name for values in panels.values() for name in values))
-    with style(names):
-        figure = new_figure(max((0.6 * len(names) + 1.5) * len(panels), 5.0), 3.8)
-        for ax, (label, values) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels.items(), strict=True):
-            for place, name in enumerate(names):
-                runs = np.asarray(values.get(name, ()), float)
-                runs = runs[np.isfinite(runs)]
-                x = place + np.linspace(-0.12, 0.12, len(runs)) if len(runs) > 1 else np.full(len(runs), float(place))
-                ax.plot(x, runs, "o", color=colour(name), markersize=4, alpha=0.6)
-                if len(runs):
-                    ax.hlines(runs.mean(), place - 0.3, place + 0.3, color=colour(name), linewidth=2)
-            ax.set_xticks(range(len(names)), names, rotation=30, ha="right")
-            ax.grid(axis="x", visible=False)
-            ax.set_ylabel(textwrap.fill(label, 34))
-        images = "{data}, {scaling} inputs; ".format(**attributes) if attributes else ""
-        heading(figure, title, f"{images}points: runs, lines: their means")
-        return figure
-
-
 def _curves(ax: Axes, scan: Scan, along: str) -> None:
     x = scan.values[along].values.astype(float)
     for name, marker in zip(map(str, scan.values.network.values), MARKERS, strict=False):
