@@ -10,7 +10,7 @@ from nonsingular.experiments.drawings import OverLayers, OverNumbers, only
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.needs import every as every_need
 from nonsingular.experiments.needs import took_place, trained
-from nonsingular.experiments.quantities import END, LAST, SPEED, START, decay, of, tracks
+from nonsingular.experiments.quantities import END, LAST, SPEED, START, decay, epochs_until, of, tracks
 from nonsingular.experiments.scales import Scales, every
 from nonsingular.experiments.spec import SCALES, Spec
 from nonsingular.experiments.verbs import (
@@ -154,6 +154,8 @@ def test_quantities_are_taken_when_and_where_they_say():
     assert float(of("gradient_norm", log=True)(data, "a").mean()) == pytest.approx(1.0)
     assert float(decay()(data, "a").mean()) == pytest.approx(-2.0)
     assert float((of("gradient_norm", 2, log=True) - of("gradient_norm", 1, log=True))(data, "a").mean()) == 1.0
+    assert epochs_until(70)(data, "a").values.tolist() == [3.0] * 10
+    assert epochs_until(99)(data, "a").values.tolist() == [4.0] * 10
     assert of("gradient_norm", START).before
     assert not (of("gradient_norm", 1) - of("gradient_norm", START)).before
     assert of("gradient_norm", (1, 2), log=True).words == "log10 of mean gradient norm, mean after epochs 1 and 2"
