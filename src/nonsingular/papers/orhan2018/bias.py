@@ -38,7 +38,7 @@ DIFFERS = (
 SIZES = Scales(
     runs=(2, 4, 10, 50),
     epochs=(2, 24, 40, 100),
-    moments=((LAST,), (2, 8, LAST), (1, 3, 10, LAST), (1, 3, 10, 30, LAST)),
+    moments=((), (2, 8, LAST), (1, 3, 10, LAST), (1, 3, 10, 30, LAST)),
     counted=((), (LAST,), (LAST,), (3, 30, LAST)),
 )
 

@@ -26,9 +26,9 @@ FITTED_AFTER = 3  # epochs, as in orhan2018 figure 3d
 
 
 def instruments(size: Size) -> dict[str, tuple[int, ...] | None]:
-    """Of a study: moments, and where there are epochs for them Lanczos counts."""
-    counted = {"hessian_few_lanczos": size.counted} if size.counted else {}
-    return {"hessian_moments": size.moments, **counted}
+    """Of a study: moments and Lanczos counts, each where there are epochs for them."""
+    epochs = {"hessian_moments": size.moments, "hessian_few_lanczos": size.counted}
+    return {name: when for name, when in epochs.items() if when}
 
 
 def by_both(name: str, statement: str, test: Callable[[str], Test], source: str, part: str) -> tuple[Declared, ...]:
