@@ -1,5 +1,6 @@
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,28 @@ def _quiet_machine(tmp_path_factory):
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # real images are decoded once for all workers
     os.environ["NONSINGULAR_CACHE"] = str(folder / "cache")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _progress_tells_the_work_as_it_is():
+    """Whatever a command says that it will do, it has done in the end, unless it failed on the way."""
+    ended = progress.Bar.end
+    left = progress.Bar.__exit__
+
+    def end(bar):
+        stretch = bar._stretches[-1]
+        if sys.exc_info()[0] is None:
+            assert stretch.total in (None, stretch.done), f"{stretch.name} ends at {stretch.amount()} {stretch.unit}"
+        ended(bar)
+
+    def leave(bar, kind, *rest):
+        left(bar, kind, *rest)
+        while kind is None and bar._stretches:
+            bar.end()
+
+    progress.Bar.end, progress.Bar.__exit__ = end, leave
+    yield
+    progress.Bar.end, progress.Bar.__exit__ = ended, left
 
 
 @pytest.fixture(scope="session")

@@ -128,6 +128,16 @@ def refuse_file(folder: Path) -> None:
         raise InputError(f"{file} is a file; results go to a folder, name another --out")
 
 
+def require_folder(folder: Path) -> None:
+    """Refuse a path at which there is no folder to read from.
+
+    Raises:
+        InputError: there is nothing, or a file.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file, not a folder" if folder.is_file() else f"{folder} does not exist")
+
+
 def is_empty(folder: Path) -> bool:
     """Whether a folder holds nothing but, perhaps, its lock and files that a crash left half written.
 

@@ -11,11 +11,17 @@ from typing import Protocol
 class Listener(Protocol):
     """Something that shows how far work is."""
 
-    def start(self, name: str, total: int | None, unit: str) -> None:
-        """A stretch of work of ``total`` units begins; None where nobody knows."""
+    def begin(self, name: str, total: int | None, unit: str) -> None:
+        """A stretch of work of ``total`` units begins, within the one that is going on; None where nobody knows."""
+
+    def end(self) -> None:
+        """The latest stretch is over."""
+
+    def expect(self, unit: str, total: int) -> None:
+        """The stretch that is counted in this unit turns out to have so many."""
 
     def count(self, unit: str, number: int) -> None:
-        """So many units are done; of another unit than the present stretch's they are not its."""
+        """So many units are done; what no stretch is counted in is not shown."""
 
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
@@ -31,13 +37,27 @@ def heard_by(listener: Listener) -> Iterator[None]:
         _listener.reset(token)
 
 
-def start(name: str, total: int | None, unit: str) -> None:
-    """Tell that a stretch of work begins."""
-    if (listener := _listener.get()) is not None:
-        listener.start(name, total, unit)
+@contextmanager
+def stretch(name: str, total: int | None, unit: str) -> Iterator[None]:
+    """Within: a stretch of work of ``total`` units, told by ``count``; None where nobody knows."""
+    listener = _listener.get()
+    if listener is None:
+        yield
+        return
+    listener.begin(name, total, unit)
+    try:
+        yield
+    finally:
+        listener.end()
 
 
 def count(unit: str, number: int = 1) -> None:
     """Tell that part of it is done."""
     if (listener := _listener.get()) is not None:
         listener.count(unit, number)
+
+
+def expect(unit: str, total: int) -> None:
+    """Tell that it turns out to have so many units in all."""
+    if (listener := _listener.get()) is not None:
+        listener.expect(unit, total)

@@ -112,7 +112,6 @@ def test_list(capsys):
         (["reproduce", "orhan2018/fig3", "--device", "tpu"], "auto, cpu, cuda"),
         (["reproduce", "orhan2018/fig3", "--no-such-option"], "no-such-option"),
         (["reproduce", "orhan2018/fig3", "--engine", "slurm"], "ray"),
-        (["claims", "no/such/folder"], "no claims.json in no/such/folder"),
         (["frobnicate"], "frobnicate"),
     ],
 )

@@ -19,6 +19,7 @@ from nonsingular.cli import progress as shown
 from nonsingular.cli.streams import only_json, print_json
 from nonsingular.files import to_json
 
+SECONDS = shown.SECONDS  # before the whole suite is told to be quiet
 GROUP = typer.main.get_group(cli.app)
 
 
@@ -113,64 +114,152 @@ def test_an_out_that_is_a_file_is_one_line(capsys, tmp_path, monkeypatch, name):
     assert (tmp_path / "file").read_text() == "years of work"
 
 
+class Clock:
+    """Time that passes only while somebody waits; ``works`` is what happens meanwhile."""
+
+    def __init__(self, ends, works=lambda: None):
+        self.now, self._ends, self._works = 0.0, ends, works
+
+    def __call__(self):
+        return self.now
+
+    def wait(self, seconds):
+        self.now += seconds
+        self._works()
+        return self.now > self._ends
+
+
+@pytest.fixture
+def as_ever(monkeypatch):
+    monkeypatch.setattr(shown, "SECONDS", SECONDS)
+
+
+def lines_of(capsys, clock, *begins):
+    """What a piped command says in that time."""
+    bar = shown.Bar(clock, clock.wait)
+    with progress.heard_by(bar):
+        for begin in begins:
+            bar.begin(*begin)
+        bar._say()
+    out, said = capsys.readouterr()
+    assert out == ""
+    return said.splitlines()
+
+
+@pytest.mark.usefixtures("as_ever")
+def test_a_line_every_ten_seconds_however_long_it_takes(capsys):
+    clock = Clock(3 * 3600, lambda: progress.count("steps", 10))
+    lines = lines_of(capsys, clock, ("training", 20_000, "steps"))
+    times = [[int(part) for part in line.split()[0].split(":")] for line in lines]
+    seconds = [sum(60**k * t for k, t in enumerate(reversed(time))) for time in times]
+    assert seconds == list(range(10, 3 * 3600 + 1, 10))
+    assert lines[5] == "1:00  training: 60/20,000 steps, 1 steps/s, 5:32:20 left"
+
+
+@pytest.mark.usefixtures("as_ever")
+def test_the_rate_is_that_of_the_last_minute(capsys):
+    fast = iter([100] * 30 + [10] * 30)
+    lines = lines_of(capsys, Clock(599, lambda: progress.count("steps", next(fast))), ("training", 10_000, "steps"))
+    assert "10 steps/s" in lines[20]
+    assert "1 steps/s" in lines[-1]
+
+
+@pytest.mark.usefixtures("as_ever")
+def test_a_stretch_within_another_is_told_beside_it(capsys):
+    def works():
+        progress.count("products", 12)
+        progress.count("net-steps", 1)
+
+    begins = ("study", 1000, "net-steps"), ("its spectrum", None, "products")
+    line = lines_of(capsys, Clock(11, works), *begins)[0]
+    assert (
+        line
+        == "0:10  study: 1/1,000 net-steps, 0.1 net-steps/s, 2:46:30 left; its spectrum: 12 products, 1.2 products/s"
+    )
+
+
+@pytest.mark.usefixtures("as_ever")
+def test_what_turns_out_to_be_more_or_less_is_told(capsys):
+    def works():
+        progress.expect("steps", 40)
+        progress.count("steps", 10)
+
+    assert "10/40 steps, 1 steps/s, 0:30 left" in lines_of(capsys, Clock(11, works), ("training", 1000, "steps"))[0]
+
+
 def test_progress_where_there_is_no_terminal(capsys, monkeypatch):
-    monkeypatch.setattr(shown, "SECONDS", 0.05)
+    monkeypatch.setattr(shown, "SECONDS", 0.02)
     with shown.Bar() as bar:
+        time.sleep(0.05)
         bar.start("training", 1000, "steps")
-        for _ in range(8):
-            progress.count("steps", 10)
+        for _ in range(4):
+            progress.count("steps", 250)
             progress.count("others", 500)
-            time.sleep(0.04)
+            time.sleep(0.03)
         bar.note("the first arm")
-        time.sleep(0.1)
+        time.sleep(0.05)
     out, said = capsys.readouterr()
     assert out == ""
     lines = said.splitlines()
-    assert len(lines) >= 3
-    assert all(re.match(r"0:00  training", line) for line in lines)
+    assert lines[0] == "0:00  working"
     assert any(re.search(r"training: \d+/1,000 steps, [\d,]+ steps/s, 0:\d\d left", line) for line in lines)
-    assert "80/1,000" in lines[-1]
+    assert "1,000/1,000" in lines[-1]
     assert "last: the first arm" in lines[-1]
     progress.count("steps", 1)  # nobody listens any more
 
 
-def test_progress_without_a_total(capsys, monkeypatch):
-    monkeypatch.setattr(shown, "SECONDS", 0.05)
-    with shown.Bar() as bar:
-        bar.start("spectrum", None, "products")
-        progress.count("products", 12)
-        time.sleep(0.12)
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert "spectrum: 12 products" in line
-    assert "left" not in line
+class Listener:
+    """Every stretch with what was told of it: [name, total, unit, done]."""
+
+    def __init__(self):
+        self.stretches, self._open = [], []
+
+    def begin(self, name, total, unit):
+        self._open.append([name, total, unit, 0])
+        self.stretches.append(self._open[-1])
+
+    def end(self):
+        self._open.pop()
+
+    def _of(self, unit):
+        return next((s for s in reversed(self._open) if s[2] == unit), [0, 0, 0, 0])
+
+    def expect(self, unit, total):
+        self._of(unit)[1] = total
+
+    def count(self, unit, number):
+        self._of(unit)[3] += number
 
 
 def test_the_work_of_a_diagnosis_and_of_a_spectrum_is_told():
-    told = []
-
-    class Listener:
-        def start(self, name, total, unit):
-            told.append((name, total, unit))
-
-        def count(self, unit, number):
-            told.append((unit, number))
-
     import torch.nn.functional as F
 
     import nonsingular as ns
+    from nonsingular.errors import InputError
 
     torch.manual_seed(0)
     model = torch.nn.Sequential(*[m for _ in range(20) for m in (torch.nn.Linear(8, 8), torch.nn.Tanh())])
     for p in model.parameters():
         torch.nn.init.normal_(p, std=1e-2)
     pairs = [(torch.randn(60, 8), torch.arange(60) % 8)]
-    with progress.heard_by(Listener()):
-        ns.diagnose(model, F.cross_entropy, pairs, steps=3, curvature=False, protocol=ns.diagnosis.Protocol(seeds=2))
+    told, protocol = Listener(), ns.diagnosis.Protocol(seeds=2)
+    with progress.heard_by(told):
+        found = ns.diagnose(model, F.cross_entropy, pairs, steps=3, curvature=False, protocol=protocol)
         H = ns.curvature.Hessian(model, F.cross_entropy, pairs)
-        before = len(told)
-        H @ torch.ones(H.shape[0], 4)
-    starts = [entry for entry in told if len(entry) == 3]
-    assert starts
-    assert all(total == 3 for _, total, _ in starts)
-    assert told.count(("steps", 1)) == 3 * len(starts)
-    assert sum(number for unit, number in told[before:] if unit == "products") >= 4
+        ns.curvature.spectrum(H)
+    *_, look, training, matrix, _counting = told.stretches
+    assert look == ["looking at the network", 60, "samples", 60]
+    arms = len(found.learns.rows) + len(found.proof.trials)
+    assert training == ["training copies", 3 * 2 * arms, "net-steps", 3 * 2 * arms]
+    assert matrix == ["its matrix, layer by layer", H.shape[0], "rows", H.shape[0]]
+
+    def refuses(model, inputs, seed):
+        raise InputError("no layers")
+
+    def breaks(model, inputs, seed):
+        return torch.nn.Linear(3, 3)
+
+    told, one = Listener(), torch.nn.Linear(8, 8)
+    with progress.heard_by(told):
+        ns.diagnosis.prove(one, F.cross_entropy, pairs, {"a": refuses, "b": breaks}, ns.diagnosis.Protocol(3, 2))
+    assert told.stretches == [["training copies", 18, "net-steps", 18]]

@@ -163,9 +163,9 @@ def test_no_loss_is_made_up(tmp_path, outputs, target):
     write_model(tmp_path, outputs, "")
     torch.save((torch.randn(4, 6), target), tmp_path / "b.pt")
     with pytest.raises(InputError, match=r"returns no loss.* let it return \(module, loss_fn\)"):
-        bring(f"{tmp_path / 'm.py'}:build", None, None, tmp_path / "b.pt", None, "unit", 0)
+        bring(f"{tmp_path / 'm.py'}:build", None, None, tmp_path / "b.pt", None)
     write_model(tmp_path / "with", outputs, ", lambda out, y: out.mean()")
-    assert bring(f"{tmp_path / 'with' / 'm.py'}:build", None, None, tmp_path / "b.pt", None, "unit", 0).loss_fn
+    assert bring(f"{tmp_path / 'with' / 'm.py'}:build", None, None, tmp_path / "b.pt", None).loss_fn
 
 
 @pytest.mark.parametrize("outputs", [(3,), (3, 5), (3, 2, 2)])
@@ -174,7 +174,7 @@ def test_class_numbers_beside_scores_of_classes_get_cross_entropy(tmp_path, outp
     write_model(tmp_path, outputs, "")
     target = CLASSES.view(4, *[1] * len(outputs[1:])).expand(4, *outputs[1:]).to(kind)
     torch.save((torch.randn(4, 6), target), tmp_path / "b.pt")
-    mine = bring(f"{tmp_path / 'm.py'}:build", None, None, tmp_path / "b.pt", None, "unit", 0)
+    mine = bring(f"{tmp_path / 'm.py'}:build", None, None, tmp_path / "b.pt", None)
     assert mine.loss_fn is F.cross_entropy
 
 
@@ -388,3 +388,43 @@ def test_the_files_own_batches_are_used_unless_others_are_named(tmp_path, capsys
     (tmp_path / "none.py").write_text(OWN_BATCHES.replace("return [", "return [] and ["))
     assert cli.run(["spectrum", f"{tmp_path / 'none.py'}:build", *out]) == 2
     assert "gives no batches" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_of_data_sets_alone_is_refused_beside_a_users_own_batches(tmp_path, capsys, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(OWN_BATCHES)
+    torch.save([(torch.randn(30, 5), torch.randn(30, 1))], "b.pt")
+    for brought in (["--batches", "b.pt"], []):
+        for option, given, said in (
+            ("--scaling", "zzz", "unknown input scaling 'zzz'"),
+            ("--scaling", "raw", "--scaling is of named data sets"),
+            ("--samples", "20", "--samples is of named data sets"),
+        ):
+            assert cli.run([command, "mine.py:build", *brought, option, given]) == 2
+            error = capsys.readouterr().err
+            assert said in error
+            assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64])
+def test_no_loss_is_made_up_for_batches_of_another_precision(tmp_path, kind):
+    (tmp_path / "mine.py").write_text("from torch import nn\n\ndef build():\n    return nn.Linear(5, 1)\n")
+    torch.save([(torch.randn(30, 5).to(kind), torch.randn(30, 1).to(kind))], tmp_path / "b.pt")
+    with pytest.raises(InputError, match="returns no loss"):
+        bring(f"{tmp_path / 'mine.py'}:build", None, None, tmp_path / "b.pt", None)
+
+
+def test_an_earlier_spectrum_is_not_written_over(source, tmp_path, capsys):
+    arguments = ["spectrum", f"{source}:flat", "--samples", "50", "--out", str(tmp_path / "o")]
+    assert cli.run(arguments) == 0
+    before = {p: p.read_bytes() for p in (tmp_path / "o").iterdir()}
+    capsys.readouterr()
+    assert cli.run([*arguments, "--window", "0.2"]) == 2
+    said = capsys.readouterr().err
+    assert "holds the exact spectrum of 310 parameters: name another --out, or throw it away with --replace" in said
+    assert said.count("\n") == 1
+    assert {p: p.read_bytes() for p in (tmp_path / "o").iterdir()} == before
+    assert cli.run([*arguments, "--window", "0.2", "--replace"]) == 0
+    assert json.loads((tmp_path / "o" / "spectrum.json").read_text())["window"] == 0.2

@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import typer
 import xarray as xr
 
 from nonsingular import cli
@@ -362,6 +363,27 @@ def test_damaged_results_are_one_line(tmp_path, capsys, name, text, message):
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.rglob("report*.html"))
+
+
+def _taking_folders():
+    commands = typer.main.get_group(cli.app).commands
+    return sorted(name for name, c in commands.items() if {p.name for p in c.params} & {"folders", "a"})
+
+
+@pytest.mark.parametrize("command", _taking_folders())
+def test_every_command_tells_a_folder_that_is_not_there_from_one_without_results(
+    tmp_path, capsys, monkeypatch, command
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    for given, message in {"nowhere": "does not exist", "file": "is a file", "empty": "claims.json"}.items():
+        assert cli.run([command, given, "other", *(["--out", "o"] if command == "merge" else [])]) == 2
+        said = capsys.readouterr().err
+        assert f"{given} {message}" in said or (given == "empty" and message in said)
+        assert ("does not exist" in said) == (given == "nowhere")
+        assert said.count("\n") == 1
+    assert not (tmp_path / "o").exists()
 
 
 # --- what differs, and the command that repeats a run ------------------------------------------------------------

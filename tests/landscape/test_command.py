@@ -191,11 +191,14 @@ def test_bad_input_is_one_line_and_status_2(capsys, here, arguments, message):
 def test_results_are_not_overwritten_and_resume_draws_again(capsys, here):
     common = ("mine.py:mlp", "--samples", 50, "--grid", 9, "--json")
     first = landscape(capsys, *common)
-    assert "--resume" in landscape(capsys, *common, status=2)
+    said = landscape(capsys, *common, status=2)
+    assert "holds the landscape of mine.py:mlp: " in said
+    assert all(way in said for way in ("--resume", "--out", "--replace"))
     assert "another surface" in landscape(capsys, *common[:-3], "--grid", 7, "--resume", status=2)
     (here / "out" / "landscape" / "contours.png").unlink()
     assert landscape(capsys, *common, "--resume") == first
     assert (here / "out" / "landscape" / "contours.png").exists()
+    assert json.loads(landscape(capsys, *common[:-3], "--grid", 5, "--json", "--replace"))["evaluated"] == [25]
 
 
 def test_an_interrupted_surface_goes_on(capsys, here):

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from nonsingular.curvature import GaussNewton, Hessian
 from nonsingular.errors import InputError
-from nonsingular.objective import Objective
+from nonsingular.objective import Objective, read, taken_by
+from nonsingular.objective.finite import finite
 
 N, WIDTH, CLASSES = 12, 4, 3
 
@@ -705,3 +706,80 @@ def test_parameters_are_chosen_from_the_users_own_model():
     for params in (["2.weight"], ["_orig_mod.2.weight"], [inner[2].weight], inner[2].weight):
         torch.testing.assert_close(Hessian(model, CE, PARTS, params=params).dense(), expected)
     assert Hessian(model, CE, PARTS, params=inner[2]).shape[0] == 18
+
+
+# --- precision and layout of what is brought -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("own", [torch.float32, torch.float64])
+def test_batches_of_any_precision_are_taken_in_the_models(kind, own):
+    from nonsingular.diagnosis import Protocol, diagnose
+
+    inputs, target = (t.bfloat16().to(own) if t.is_floating_point() else t for t in data(rows=40))
+    model = network().to(own)
+    H, other = (Hessian(model, F.cross_entropy, (x, target)) for x in (inputs, inputs.to(kind)))
+    v = vector(model).to(own)
+    assert torch.equal(H @ v, other @ v)
+    found = [
+        diagnose(model, F.cross_entropy, [(x, target)], steps=2, protocol=Protocol(seeds=2)).to_json()
+        for x in (inputs, inputs.to(kind))
+    ]
+    assert found[0] == found[1]
+    assert found[0]["learns"]["rows"]
+
+
+def test_a_precision_that_the_model_has_is_left_as_it_is():
+    mixed = nn.Sequential(nn.Linear(2, 2).half(), nn.Linear(2, 2))
+    taken = taken_by(mixed)
+    kinds = {t: taken(torch.ones(2, dtype=t)).dtype for t in (torch.float16, torch.float32, torch.bfloat16, torch.int8)}
+    assert list(kinds.values()) == [torch.float16, torch.float32, torch.float32, torch.int8]
+
+
+def test_a_target_that_is_an_entry_of_the_inputs_stays_one_in_another_precision():
+    y = torch.ones(3, dtype=torch.float64)
+    (batch,) = read({"x": torch.ones(3, 2), "y": y})
+    taken = batch.map(taken_by(nn.Linear(2, 1)))
+    assert taken.inputs["y"] is taken.target
+    assert taken.target.dtype == torch.float32
+
+
+LAYOUTS = {
+    "coo": lambda x: x.to_sparse(),
+    "csr": lambda x: x.to_sparse_csr(),
+    "csc": lambda x: x.to_sparse_csc(),
+    "bsr": lambda x: x.to_sparse_bsr((2, 2)),
+}
+
+
+class FirstSparse(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.weight, self.rest = nn.Parameter(torch.randn(WIDTH, 5).double()), nn.Linear(5, CLASSES).double()
+
+    def forward(self, x):
+        return self.rest(torch.tanh(x @ self.weight))
+
+
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_sparse_inputs_give_the_number_of_dense_ones_or_one_line(layout, tmp_path):
+    from nonsingular.diagnosis import diagnose
+    from nonsingular.landscape import gaussian, line
+
+    inputs, target = data()
+    inputs = inputs * (inputs > 0)
+    sparse, model = LAYOUTS[layout](inputs), FirstSparse()
+    direction = gaussian(model, 0)
+    losses = [
+        line(model, F.cross_entropy, [(x, target)], direction, grid=3, keep=tmp_path / f"{i}.npz").loss.values
+        for i, x in enumerate((inputs, sparse))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    with pytest.raises(InputError, match=r"sparse: give them as \.to_dense\(\)"):
+        diagnose(model, F.cross_entropy, [(sparse, target)])
+    holed = inputs.clone()
+    holed[0, 0] = torch.nan
+    assert finite((sparse, {"x": inputs}))
+    assert not finite([LAYOUTS[layout](holed)])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where a stopped run ended.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Throw an earlier result in OUT away.")]
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -48,11 +49,19 @@ Batches = Annotated[
         show_default="the file's batches()",
     ),
 ]
-Scaling = Annotated[
-    str, typer.Option("--scaling", help="Inputs: raw, centred, standardised, channels or unit; *FACTOR may follow.")
-]
 SCALING = "unit"  # of every command and of ``data.DataSpec``
-Samples = Annotated[int, typer.Option("--samples", help="Training images of the data set to use.")]
+Scaling = Annotated[
+    str | None,
+    typer.Option(
+        "--scaling",
+        help="Inputs of a data set: raw, centred, standardised, channels or unit; *FACTOR may follow.",
+        show_default=SCALING,
+    ),
+]
+SAMPLES = 1000
+Samples = Annotated[
+    int | None, typer.Option("--samples", help="Training images of the data set to use.", show_default=str(SAMPLES))
+]
 
 # --- experiments of the papers
 
@@ -86,6 +95,24 @@ Precision = Annotated[
         show_default="the experiment's",
     ),
 ]
+
+
+def keep_earlier(out: Path, found: str | None, replace: bool, resume: bool | None = None) -> None:
+    """Refuse to write over what an earlier command took its time for, unless that is asked for.
+
+    Args:
+        out: folder of the results.
+        found: what it holds of an earlier command, in words; None where it holds nothing.
+        replace: whether that may be thrown away.
+        resume: whether it is gone on with; None for a command that cannot.
+
+    Raises:
+        InputError: it would be written over.
+    """
+    if found is None or resume or replace:
+        return
+    on = "" if resume is None else "go on with it by its own command and --resume, "
+    raise InputError(f"{out} holds {found}: {on}name another --out, or throw it away with --replace")
 
 
 def device(name: str) -> torch.device:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 import textwrap
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nonsingular.cli.code import code
+from nonsingular.cli.options import SAMPLES, SCALING
 from nonsingular.data import DataSpec, load, prepare
+from nonsingular.data.prepare import parse_scaling
 from nonsingular.errors import InputError
-from nonsingular.objective import Evaluated, cross_entropy_fits, own_loss, read
+from nonsingular.objective import Evaluated, cross_entropy_fits, own_loss, read, taken_by
 from nonsingular.weights import read_weights
 
 if TYPE_CHECKING:
@@ -183,13 +186,17 @@ def _companion(code: Any, name: str) -> Any:
 
 @dataclass(frozen=True)
 class Brought:
-    """What a user brought: the target, its model, loss (None: the model's own), batches and what they are."""
+    """What a user brought: the target, its model, loss (None: the model's own), batches and what they are.
+
+    ``samples`` were asked for of a named data set; 0 for batches of the user's own, which are taken whole.
+    """
 
     target: Target
     model: nn.Module
     loss_fn: Any
     batches: Batches
     data: Mapping[str, str]
+    samples: int
 
 
 def bring(
@@ -198,24 +205,37 @@ def bring(
     data: str | None,
     batches: Path | None,
     data_dir: Path | None,
-    scaling: str,
-    samples: int,
+    scaling: str | None = None,
+    samples: int | None = None,
     seed: int | None = None,
+    usual: Callable[[], int] = lambda: SAMPLES,
 ) -> Brought:
     """Everything that a command needs of a user's own network; arguments as in `Target.build` and `load_batches`.
 
-    Without ``data`` and ``batches`` the file's own function ``batches()`` gives them, where it has one.
+    Without ``data`` and ``batches`` the file's own function ``batches()`` gives them, where it has one. Of a user's own
+    batches nothing is scaled and nothing left out, so that ``scaling`` and ``samples`` are refused beside them.
+    ``usual`` gives the samples of a data set where none are asked for.
     """
+    if scaling is not None:
+        parse_scaling(scaling)
+    # PyTorch says so of each call that it cannot vectorise: it is right all the same, and nothing here is faster.
+    warnings.filterwarnings("ignore", "There is a performance drop because we have not yet implemented the batching")
     found = Target(target)
+    own = batches is not None or found.companion("batches") is not None
+    if data is None and own:
+        file = f"batches() of {target.rpartition(':')[0]}" if batches is None else str(batches)
+        for option, given in (("--scaling", scaling), ("--samples", samples)):
+            if given is not None:
+                raise InputError(f"{option} is of named data sets (--data); {file} is taken as it is")
     model, loss_fn = found.build(checkpoint, seed)
-    if data is None and batches is None and found.companion("batches") is not None:
-        pairs, described = found.batches(), {"batches": f"batches() of {target.rpartition(':')[0]}"}
-    elif batches is not None and data is None:
-        pairs, described = read_batches(batches), {"batches": str(batches)}
+    if data is None and own:
+        pairs, described = found.batches() if batches is None else read_batches(batches), {"batches": file}
+        samples = 0
     else:
+        scaling, samples = scaling or SCALING, usual() if samples is None else samples
         pairs = load_batches(model, data, batches, data_dir, scaling, samples)
         described = {"name": data or "digits", "scaling": scaling}
-    return Brought(found, model, loss_fn or _default_loss(target, model, pairs), pairs, described)
+    return Brought(found, model, loss_fn or _default_loss(target, model, pairs), pairs, described, samples)
 
 
 def _default_loss(target: str, model: nn.Module, batches: Batches) -> LossFn | None:
@@ -223,8 +243,9 @@ def _default_loss(target: str, model: nn.Module, batches: Batches) -> LossFn | N
     batch = next(read(batches), None)
     if batch is None:
         raise InputError("no batches: give at least one (inputs, targets) pair")
-    if isinstance(batch.inputs, Tensor) and isinstance(batch.target, Tensor):
+    if all(isinstance(t, Tensor) and t.layout == torch.strided for t in (batch.inputs, batch.target)):
         batch = batch.take(slice(0, 2), 2)
+    batch = batch.map(taken_by(model))
     try:
         with torch.no_grad(), torch.random.fork_rng():
             output = Evaluated(model, None, "own").output(batch)

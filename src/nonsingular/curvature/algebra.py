@@ -11,8 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nonsingular import progress
 from nonsingular.curvature.vectors import Layout, Vector
 from nonsingular.errors import InputError
+
+PRODUCTS = "products"  # what progress is counted in
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -154,7 +157,8 @@ class Symmetric(ABC):
 
     def dense(self) -> Float[Tensor, "P P"]:
         """The whole symmetric matrix, by products with the identity."""
-        matrix = self @ torch.eye(self.shape[0], dtype=self.dtype, device=self.device)
+        with progress.stretch("its matrix, by products", self.shape[0], PRODUCTS):
+            matrix = self @ torch.eye(self.shape[0], dtype=self.dtype, device=self.device)
         return matrix.add_(matrix.mT.clone()).mul_(0.5)
 
     def to_scipy(self) -> LinearOperator:

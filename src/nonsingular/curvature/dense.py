@@ -22,10 +22,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nonsingular import progress
 from nonsingular.curvature.linearise import record
 from nonsingular.curvature.problem import Problem
 from nonsingular.objective import Batch
 
+ROWS = "rows"  # what progress is counted in, of each batch
 UNIT_BYTES = 2**27  # of per-sample derivatives with respect to some units of a layer, held at a time
 SAMPLES = 512  # summed at a time, so that the factors stay in the processor's cache
 
@@ -45,10 +47,12 @@ def by_layer_pairs(problem: Problem) -> Float[Tensor, "P P"]:
     """
     layers = _linear_layers(problem)
     blocks: dict[tuple[int, int], Tensor] = {}
-    for batch, weight in zip(problem.batches, problem.weights, strict=True):
-        layers = _by_execution(problem, layers, batch)
-        for l in range(len(layers)):  # noqa: E741
-            _add_row(blocks, problem, layers, batch, l, weight)
+    rows = sum(layer.units * (layer.inputs + 1) for layer in layers)
+    with progress.stretch("its matrix, layer by layer", rows * len(problem.batches), ROWS):
+        for batch, weight in zip(problem.batches, problem.weights, strict=True):
+            layers = _by_execution(problem, layers, batch)
+            for l in range(len(layers)):  # noqa: E741
+                _add_row(blocks, problem, layers, batch, l, weight)
     return _assemble(problem, layers, blocks)
 
 
@@ -167,6 +171,7 @@ def _add_row(
         for m in range(len(slopes)):
             moving = (slopes[m], moved[m]) if m else None  # a layer's own input stays
             _add_products(blocks[l, l + m][which], weight, augmented[0], augmented[m], curved[m], moving)
+        progress.count(ROWS, len(some) * augmented[0].shape[1])
 
 
 def _add_products(

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nonsingular import progress
-from nonsingular.curvature.algebra import Symmetric
+from nonsingular.curvature.algebra import PRODUCTS, Symmetric
 from nonsingular.curvature.choosing import Choice
 from nonsingular.curvature.culprits import culprit
 from nonsingular.curvature.linearise import LinearMap
@@ -20,8 +20,6 @@ from nonsingular.curvature.recorded import BLOCK_BYTES, Recorded, refuse_differe
 from nonsingular.curvature.vectors import Layout
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch, Loss, Objective, brought
-
-PRODUCTS = "products"  # what progress is counted in
 
 
 class Curvature(Recorded, Symmetric):

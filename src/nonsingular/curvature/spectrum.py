@@ -13,6 +13,7 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
+from nonsingular import progress
 from nonsingular.curvature.algebra import Symmetric
 from nonsingular.curvature.counting import lanczos_counts
 from nonsingular.curvature.inertia import window_counts
@@ -194,12 +195,14 @@ def _exact(H: SymmetricOperator | Tensor, window: float, eigenvalues: bool) -> S
         raise InputError("the matrix has NaN or infinite entries")
     trace, values = float(A.double().diagonal().sum()), None
     if eigenvalues:
-        values = torch.linalg.eigvalsh(A.double()).cpu().numpy()
+        with progress.stretch("its eigenvalues", None, ""):
+            values = torch.linalg.eigvalsh(A.double()).cpu().numpy()
         below, above = int((values < -window).sum()), int((values > window).sum())
         extremes, density = (float(values[0]), float(values[-1])), _quadrature(values, np.full(n, 1 / n), window)
         how = "all eigenvalues of the dense matrix in float64"
     else:
-        below, _, above = window_counts(A, window)
+        with progress.stretch("counting its eigenvalues", None, ""):
+            below, _, above = window_counts(A, window)
         extremes, density = (math.nan, math.nan), None
         how = "dense matrix; counts by symmetric indefinite factorisation at both edges in float64 (Sylvester)"
 

@@ -5,7 +5,7 @@ from nonsingular.diagnosis.batches import samples_for
 from nonsingular.diagnosis.course import Curve, Protocol
 from nonsingular.diagnosis.diagnosis import Diagnosis, diagnose
 from nonsingular.diagnosis.findings import Finding
-from nonsingular.diagnosis.keeping import Kept, plan
+from nonsingular.diagnosis.keeping import Kept, discard, earlier, plan
 from nonsingular.diagnosis.learnability import Learnability
 from nonsingular.diagnosis.look import Budget, look
 from nonsingular.diagnosis.loop import Rehearsal, rehearse
@@ -29,6 +29,8 @@ __all__ = [
     "Rehearsal",
     "Trial",
     "diagnose",
+    "discard",
+    "earlier",
     "look",
     "own_steps",
     "plan",

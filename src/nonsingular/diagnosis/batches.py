@@ -18,8 +18,9 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from nonsingular.data import load
 from nonsingular.diagnosis.untouched import untouched
 from nonsingular.errors import InputError
-from nonsingular.objective import Batch, first_line, is_out_of_memory, out_of_memory
-from nonsingular.objective.data import read
+from nonsingular.objective import Batch, first_line, is_out_of_memory, out_of_memory, taken_by
+from nonsingular.objective.data import read, refuse_undense
+from nonsingular.objective.finite import finite
 from nonsingular.objective.losses import Evaluated, said
 from nonsingular.objective.trees import fresh, tensors
 
@@ -176,7 +177,7 @@ def problem(model: nn.Module, loss_fn: Any, batches: Any, samples: int) -> Probl
     for name, p in parameters.items():
         if not torch.isfinite(p).all():
             raise InputError(f"parameter {name} has NaN or infinite entries: diagnose weights from before that")
-    found = list(_read(batches, samples, next(iter(devices))))
+    found = list(_read(batches, samples, taken_by(model)))
     if sum(b.samples for b in found) < 2:
         raise InputError("at least 2 samples are needed: give batches of (inputs, target) with more samples")
     return Problem(model, loss_fn, _together(found), form, tuple(b.samples for b in found))
@@ -188,10 +189,11 @@ def _holds_modules(x: Any) -> bool:
     return any(isinstance(m, nn.Module) for m in inside)
 
 
-def _read(batches: Any, samples: int, device: torch.device) -> Iterator[Batch]:
+def _read(batches: Any, samples: int, taken: Callable[[Tensor], Tensor]) -> Iterator[Batch]:
     seen = 0
     for raw in read(batches):
-        batch = raw.map(lambda t: t.detach().to(device))
+        refuse_undense(raw)
+        batch = raw.map(taken)
         _check(batch)
         if seen + batch.samples > samples and not indivisible(batch):
             batch = batch.split(samples - seen)[0]
@@ -249,10 +251,9 @@ def _check(batch: Batch) -> None:
     tensors = [t for t in tree_leaves(batch.inputs) if isinstance(t, Tensor)]
     if not tensors:
         raise InputError(f"batch {batch.index} has no tensor among its inputs")
-    for what, leaves in (("inputs", tensors), ("target", tree_leaves(batch.target))):
-        for t in leaves:
-            if isinstance(t, Tensor) and t.is_floating_point() and not torch.isfinite(t).all():
-                raise InputError(f"the {what} of batch {batch.index} have NaN or infinite entries")
+    for what, tree in (("inputs", batch.inputs), ("target", batch.target)):
+        if not finite(tree):
+            raise InputError(f"the {what} of batch {batch.index} have NaN or infinite entries")
     counts, target = {t.shape[0] for t in tensors if t.ndim}, batch.target
     if batch.pair and isinstance(target, Tensor) and target.ndim and len(counts) == 1 and target.shape[0] not in counts:
         raise InputError(f"batch {batch.index} has {counts.pop()} inputs but {target.shape[0]} targets")

@@ -18,8 +18,8 @@ from nonsingular import progress
 from nonsingular.data import Task
 from nonsingular.diagnosis.optimisers import Steps, named
 from nonsingular.errors import InputError
-from nonsingular.objective import Batch, Objective, first_line, tree_map
-from nonsingular.objective.data import read
+from nonsingular.objective import Batch, Objective, first_line, taken_by, tree_map
+from nonsingular.objective.data import read, refuse_undense
 from nonsingular.objective.losses import Evaluated
 from nonsingular.training import Trainer, TrainingSpec
 from nonsingular.training.trainer import Accuracy
@@ -28,7 +28,7 @@ MOST_SAMPLES = 1_000_000
 MOST_TOLD = 512  # training samples on which the training loss is measured
 POINTS = 10  # of the way at which it is
 BATCH = 256  # samples evaluated at a time
-STEPS = "steps"  # what progress is counted in
+STEPS = "net-steps"  # what progress is counted in
 
 
 @dataclass(frozen=True)
@@ -157,10 +157,12 @@ def arm(networks: Sequence[nn.Module], loss_fn: Any, data: Any, protocol: Protoc
     batches = list(read(data, MOST_SAMPLES))
     if not batches:
         raise InputError("no batches: give at least one (inputs, target) pair")
+    for batch in batches:
+        refuse_undense(batch)
     few = batches[0] if batches[0].samples <= BATCH else batches[0].take(slice(0, BATCH), BATCH)
     with _quiet():
         checked = Objective(networks[0], loss_fn, [few.whole], seed=0, weights="equal")
-    samples = joined(batches).map(lambda t: t.detach().to(checked.device))
+    samples = joined(batches).map(taken_by(networks[0]))
     held = max(1, round(protocol.held_out * samples.samples))
     order = torch.randperm(samples.samples, generator=torch.Generator().manual_seed(0)).to(checked.device)
     if samples.samples - held < 2:
@@ -174,8 +176,24 @@ def run(arm: Arm, protocol: Protocol) -> Curve:
     """Train copies of the arm's networks side by side with the project's one trainer.
 
     Plain tensors in and out are trained as they are. Everything else (dictionaries, tuples, outputs that are no tensor)
-    goes through a module that looks the samples up by number and returns their loss.
+    goes through a module that looks the samples up by number and returns their loss. Progress is told of all steps,
+    also where they fail on the way.
     """
+    left = protocol.steps * len(arm.networks)
+
+    def on_step() -> None:
+        nonlocal left
+        left -= len(arm.networks)
+        progress.count(STEPS, len(arm.networks))
+
+    try:
+        with _quiet():
+            return _train(_trainer(arm, protocol), protocol.steps, on_step)
+    finally:
+        progress.count(STEPS, left)
+
+
+def _trainer(arm: Arm, protocol: Protocol) -> Trainer:
     networks = [copy.deepcopy(n) for n in arm.networks]
     plain, samples, device = _is_plain(networks[0], arm), arm.samples, arm.train.device
     spec = TrainingSpec(batch=min(protocol.batch, len(arm.train)))
@@ -188,13 +206,10 @@ def run(arm: Arm, protocol: Protocol) -> Curve:
     def optimiser(stacked: Mapping[str, Tensor]) -> torch.optim.Optimizer:
         return arm.steps(stacked if plain else {n.removeprefix("evaluated.model."): p for n, p in stacked.items()})
 
-    trainer = Trainer(
+    return Trainer(
         members, range(len(members)), task, spec, device=device, loss=loss, optimiser=optimiser,
         vectorised=None if plain and _vectorises(members, task, loss, device) else False,
     )  # fmt: skip
-    progress.start(f"training {len(members)} copies", protocol.steps, STEPS)
-    with _quiet():
-        return _train(trainer, protocol.steps)
 
 
 @contextmanager
@@ -205,7 +220,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _train(trainer: Trainer, steps: int) -> Curve:
+def _train(trainer: Trainer, steps: int, on_step: Callable[[], None]) -> Curve:
     task = trainer.task
     inputs, target = task.train_inputs[:MOST_TOLD], task.train_labels[:MOST_TOLD]
     points = sorted({round(i * steps / POINTS) for i in range(POINTS + 1)})
@@ -220,7 +235,7 @@ def _train(trainer: Trainer, steps: int) -> Curve:
     def count() -> None:
         nonlocal done
         done += 1
-        progress.count(STEPS)
+        on_step()
         measure()
         if done == steps:
             raise _Enough

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nonsingular import progress
 from nonsingular.diagnosis import contract
 from nonsingular.diagnosis.batches import BROADCAST, LossFn, problem
 from nonsingular.diagnosis.contract.targets import lenient
@@ -44,9 +45,10 @@ def examine(
         InputError: a model, loss or batches that cannot be used.
     """
     model = getattr(model, "_orig_mod", model)  # compiled modules compute elsewhere than where calls are seen
-    task = problem(model, loss_fn, batches, ROWS)
-    apart = problem(model, loss_fn, held_out, ROWS).batches if held_out else ()
-    numbers = contract.statistics(task, apart)
+    with progress.stretch("checking model, loss and data", None, ""):
+        task = problem(model, loss_fn, batches, ROWS)
+        apart = problem(model, loss_fn, held_out, ROWS).batches if held_out else ()
+        numbers = contract.statistics(task, apart)
     if numbers["inadmissible"].value > 0:
         loss_fn = _lenient(loss_fn)
     seen = look(model, loss_fn, batches, budget)

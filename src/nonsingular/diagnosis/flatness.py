@@ -8,7 +8,9 @@ from typing import Any
 
 from torch import nn
 
+from nonsingular import progress
 from nonsingular.curvature import Hessian, spectrum
+from nonsingular.curvature.algebra import PRODUCTS
 from nonsingular.diagnosis.batches import LossFn, problem
 from nonsingular.diagnosis.records import Look
 from nonsingular.diagnosis.untouched import as_training, untouched
@@ -44,7 +46,7 @@ def with_spectrum(
         )
     task = problem(model, loss_fn, batches, SAMPLES)
     try:
-        with untouched(model), as_training(model):
+        with untouched(model), as_training(model), progress.stretch("its curvature", None, PRODUCTS):
             H = Hessian(model, loss_fn, [b.whole for b in task.batches])
             if size <= EXACT:
                 found = spectrum(H, method="exact")

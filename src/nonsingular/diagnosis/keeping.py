@@ -100,6 +100,11 @@ def earlier(folder: Path) -> str | None:
         return "a proof that is damaged" if (folder / FILE).exists() else None
 
 
+def discard(folder: Path) -> None:
+    """Throw the copies that an earlier proof trained away."""
+    (folder / FILE).unlink(missing_ok=True)
+
+
 def plan(target: str, model: nn.Module, protocol: Protocol, **settings: Any) -> dict[str, Any]:
     """What the trained copies depend on: the network's numbers, the protocol and what else is given."""
     digest = hashlib.sha256()

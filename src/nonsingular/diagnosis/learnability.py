@@ -143,17 +143,10 @@ def learnability(
         on_run: called with the name of each arm that has been trained.
         suspected: whether something wrong was found without training.
     """
-    arms = {
-        AS_IT_IS: (arm, f"{len(arm.train):,} samples as they are"),
-        ONE_BATCH: (_one_batch(arm, protocol), f"one batch of {min(protocol.batch, len(arm.train))}, again and again"),
-    }
-    if arm.samples.target is not None:
-        arms[ALIKE] = _alike(arm), "all inputs those of one sample: only a constant can be learned"
-        arms[PERMUTED] = _permuted(arm), "targets of other samples: only memory can help"
+    arms = four(arm, protocol)
     for name, (changed, _) in arms.items():
         if name not in kept:
-            few = changed if name == AS_IT_IS else replace(changed, networks=changed.networks[:FEW])
-            kept[name] = run(few, protocol)
+            kept[name] = run(changed, protocol)
         on_run(name)
     seen = [kept[name] for name in arms]
     scale = scaled(arm, seen, kept.get(ALIKE))
@@ -168,6 +161,19 @@ def learnability(
     )
     verdict, words = judged(rows, protocol, arm, scale, suspected)
     return Learnability(scale.constant, scale.what, rows, verdict, words), scale
+
+
+def four(arm: Arm, protocol: Protocol) -> dict[str, tuple[Arm, str]]:
+    """The arms by name, each with what it is trained on in words; there are fewer where batches have no target."""
+    few = replace(arm, networks=arm.networks[:FEW])
+    arms = {
+        AS_IT_IS: (arm, f"{len(arm.train):,} samples as they are"),
+        ONE_BATCH: (_one_batch(few, protocol), f"one batch of {min(protocol.batch, len(arm.train))}, again and again"),
+    }
+    if arm.samples.target is not None:
+        arms[ALIKE] = _alike(few), "all inputs those of one sample: only a constant can be learned"
+        arms[PERMUTED] = _permuted(few), "targets of other samples: only memory can help"
+    return arms
 
 
 def scaled(arm: Arm, curves: Sequence[Curve], alike: Curve | None = None) -> Scale:

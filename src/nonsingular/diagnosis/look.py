@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from nonsingular import measures
+from nonsingular import measures, progress
 from nonsingular.diagnosis import weights
 from nonsingular.diagnosis.batches import LossFn, Problem, indivisible, problem
 from nonsingular.diagnosis.outputs import Outputs
@@ -50,7 +50,6 @@ def look(
     loss_fn: LossFn | None,
     batches: Iterable[tuple[Any, Any]],
     budget: Budget | None = None,
-    on_piece: Callable[[int], None] = lambda samples: None,
 ) -> Look:
     """Measure a network as training sees it: normalisations by the batch's statistics, dropout off.
 
@@ -61,7 +60,6 @@ def look(
         loss_fn: (output, target) -> scalar, a mean over samples; (model, batch) -> scalar; None for the model's own.
         batches: pairs (inputs, target); inputs are a tensor, or a tuple or dictionary of what the model takes.
         budget: bounds of memory and time.
-        on_piece: called with the number of samples after each piece.
 
     Raises:
         InputError: a model, loss or batches that cannot be used; see ``batches.problem``.
@@ -74,13 +72,14 @@ def look(
         piece, kept = _piece_size(task, budget.memory)
         rows = max(1, budget.rows * min(piece, task.samples) // task.samples)
         watch, passes = Watch(model, rows, budget.units), _Passes(task)
-        with torch.enable_grad(), watch:
+        with torch.enable_grad(), watch, progress.stretch("looking at the network", task.samples, "samples"):
             for batch in task.pieces(piece):
                 watch.start(batch.samples)
                 passes.add(batch, watch)
-                on_piece(batch.samples)
+                progress.count("samples", batch.samples)
                 if time.perf_counter() - began > budget.seconds:
                     break
+            progress.expect("samples", passes.samples)
     for seen in list(watch.watched.values())[-1:]:
         seen.after.samples = 0  # what a readout's activation makes of it is nobody's input
     with untouched(model):

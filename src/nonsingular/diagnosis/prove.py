@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from nonsingular.diagnosis.course import Arm, Change, Curve, Protocol, arm, run
+from nonsingular import progress
+from nonsingular.diagnosis.course import STEPS, Arm, Change, Curve, Protocol, arm, run
 from nonsingular.diagnosis.learnability import MATERIAL, Scale, numbers, scaled
 from nonsingular.diagnosis.optimisers import Steps
 from nonsingular.diagnosis.programs import TREATMENTS, of_network
@@ -22,6 +23,7 @@ from nonsingular.objective import first_line
 from nonsingular.objective.failures import FAILURES
 
 UNTREATED = "untreated"
+TRAINING = "training copies"  # what progress calls it
 Build = Callable[[int], nn.Module]
 NOTHING = Effect(math.nan, math.nan, math.nan, 0)
 VERDICTS = ("helps", "too little", "no difference shown", "diverges", "hurts", "does not apply")
@@ -139,7 +141,14 @@ def prove(
     changes = (
         {n: of_network(t) for n, t in treatments.items()} if isinstance(treatments, Mapping) else known(treatments)
     )
-    return proved(untreated, changes, protocol, {} if kept is None else kept, on_run)
+    kept = {} if kept is None else kept
+    with progress.stretch(TRAINING, ahead({UNTREATED, *changes}, kept, protocol), STEPS):
+        return proved(untreated, changes, protocol, kept, on_run)
+
+
+def ahead(arms: Iterable[str], kept: Container[str], protocol: Protocol) -> int:
+    """Steps of networks that training these arms takes, those that are kept left out."""
+    return protocol.steps * protocol.seeds * sum(name not in kept for name in arms)
 
 
 def copies(build: nn.Module | Build, protocol: Protocol) -> list[nn.Module]:
@@ -197,14 +206,18 @@ def ranked(trials: Sequence[Trial]) -> list[Trial]:
 def _trial(
     name: str, change: Change, untreated: Arm, protocol: Protocol, kept: MutableMapping[str, Curve], scale: Scale
 ) -> Trial:
+    untold = ahead([name], kept, protocol)
     try:
         treated, what = change(untreated)
+        untold = 0  # from here on the training tells its steps
         if name not in kept:
             kept[name] = run(treated, protocol)
     except InputError as reason:
         return Trial(name, str(reason))
     except FAILURES as error:  # the network relied on what was changed, such as class numbers among its inputs
         return Trial(name, f"the treated copies fail: {first_line(error)}")
+    finally:
+        progress.count(STEPS, untold)
     curve, before = kept[name], kept[UNTREATED]
     own = scale
     if treated.samples is not untreated.samples or treated.loss_fn is not untreated.loss_fn:

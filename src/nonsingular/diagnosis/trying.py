@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
-from nonsingular.diagnosis.course import Arm, Curve, Protocol, arm
+from nonsingular import progress
+from nonsingular.diagnosis.course import STEPS, Arm, Curve, Protocol, arm
 from nonsingular.diagnosis.findings import Finding
-from nonsingular.diagnosis.learnability import Learnability, learnability
+from nonsingular.diagnosis.learnability import Learnability, four, learnability
 from nonsingular.diagnosis.optimisers import Optimiser, Steps, like
 from nonsingular.diagnosis.programs import TREATMENTS, together
-from nonsingular.diagnosis.prove import Build, Proof, copies, known, proved, ranked
+from nonsingular.diagnosis.prove import TRAINING, Build, Proof, ahead, copies, known, proved, ranked
 from nonsingular.errors import InputError
 from nonsingular.objective.failures import FAILURES
 
@@ -94,15 +95,26 @@ def tried(
     except InputError as reason:
         return Tried(None, None, f"no copies were trained: {reason}")
     kept = {} if kept is None else kept
-    learns, scale = learnability(untreated, protocol, kept, on_run, suspected)
-    names = _chosen(untreated, advised, learns)
-    if not names:
-        return Tried(learns, None)
-    changes = known(names)
-    proof = proved(untreated, changes, protocol, kept, on_run, scale)
-    pairs = {" + ".join(pair): together([changes[name] for name in pair]) for pair in _pairs(advised, proof)}
-    paired = proved(untreated, pairs, protocol, kept, on_run, scale)
-    return Tried(learns, replace(proof, trials=tuple(ranked([*proof.trials, *paired.trials]))))
+    before = set(kept)
+    steps_of_arms = protocol.steps * sum(
+        len(a.networks) for n, (a, _) in four(untreated, protocol).items() if n not in kept
+    )
+
+    def in_all(treatments: Iterable[str]) -> int:
+        return steps_of_arms + ahead(treatments, before, protocol)
+
+    with progress.stretch(TRAINING, in_all(advised[:MOST_ADVISED]), STEPS):
+        learns, scale = learnability(untreated, protocol, kept, on_run, suspected)
+        names = _chosen(untreated, advised, learns)
+        progress.expect(STEPS, in_all(names))
+        if not names:
+            return Tried(learns, None)
+        changes = known(names)
+        proof = proved(untreated, changes, protocol, kept, on_run, scale)
+        pairs = {" + ".join(pair): together([changes[name] for name in pair]) for pair in _pairs(advised, proof)}
+        progress.expect(STEPS, in_all([*names, *pairs]))
+        paired = proved(untreated, pairs, protocol, kept, on_run, scale)
+        return Tried(learns, replace(proof, trials=tuple(ranked([*proof.trials, *paired.trials]))))
 
 
 def _pairs(advised: Sequence[str], proof: Proof) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from nonsingular.landscape.directions import (
     gaussian,
     normalised,
 )
-from nonsingular.landscape.explore import DIRECTIONS, Look, begin, explore, save, summary
+from nonsingular.landscape.explore import DIRECTIONS, Look, discard, earlier, explore, save, summary
 from nonsingular.landscape.export import save_h5, save_vtk
 from nonsingular.landscape.fitting import Direction
 from nonsingular.landscape.losses import PRECISIONS, Losses
@@ -33,12 +33,13 @@ __all__ = [
     "Path",
     "Settings",
     "accuracy",
-    "begin",
     "between",
     "compare",
     "convexity",
     "cosine",
     "crossing",
+    "discard",
+    "earlier",
     "eigenvectors",
     "explore",
     "gaussian",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -12,6 +14,7 @@ import numpy as np
 import xarray as xr
 from torch import nn
 
+from nonsingular import progress
 from nonsingular.errors import InputError
 from nonsingular.files import plain, to_json, write_whole
 from nonsingular.landscape.convexity import convexity
@@ -28,6 +31,8 @@ from nonsingular.weights import Weights
 
 DIRECTIONS = (*NORMALISATIONS, "hessian")
 EXPORTS = ("vtk", "h5")
+POINTS = "points"  # what progress is counted in
+NUMBERS = "landscape.json"
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ def explore(
         look: what to look at.
         settings: exactness and speed.
         folder: where points are kept as they come.
-        on_points: called with the number of points just done.
+        on_points: as in ``line``; the map of curvature is none of them.
         metrics: as in ``line``.
         **options: as in ``line``.
 
@@ -129,7 +134,16 @@ def explore(
         planes.append(surface(*brings, x, y, span=span, keep=folder / f"points-{k}.npz", **common))
         _export(look, folder / f"plane-{k}", planes[-1], [x, y], here)
         if k == 0 and look.convexity:
-            curved = convexity(*brings, x, y, span=span, grid=look.convexity, start=look.seed)
+            with progress.stretch("map of curvature", look.convexity**2, POINTS):
+                curved = convexity(
+                    *brings,
+                    x,
+                    y,
+                    span=span,
+                    grid=look.convexity,
+                    start=look.seed,
+                    on_points=partial(progress.count, POINTS),
+                )
     found = xr.concat(planes, "plane", combine_attrs="drop_conflicts", join="exact")
     each = {name: ("plane", [p.attrs[name] for p in planes]) for name in VARYING}
     found = found.rename(evaluated="was_evaluated").assign(each).assign_attrs(kind="planes", directions=look.directions)
@@ -170,14 +184,20 @@ def summary(found: xr.Dataset) -> dict[str, Any]:
     return plain(numbers)
 
 
-def begin(folder: Path, resume: bool) -> None:
-    """Refuse a folder that holds results already.
+def earlier(folder: Path) -> str | None:
+    """What a folder holds of an earlier surface, in words; None where it holds none."""
+    try:
+        return f"the landscape of {json.loads((folder / NUMBERS).read_text(encoding='utf-8'))['target']}"
+    except FileNotFoundError:
+        return "points of a landscape" if any(folder.glob("points-*.npz")) else None
+    except (ValueError, KeyError, TypeError):
+        return "a landscape that is damaged"
 
-    Raises:
-        InputError: it holds results, or points of some, and ``resume`` is False.
-    """
-    if not resume and (any(folder.glob("points-*.npz")) or (folder / "landscape.json").exists()):
-        raise InputError(f"{folder} already holds results; add --resume to go on there, or name another --out")
+
+def discard(folder: Path) -> None:
+    """Throw an earlier surface away: its points, and the numbers drawn from them."""
+    for path in (*folder.glob("points-*.npz"), folder / NUMBERS):
+        path.unlink(missing_ok=True)
 
 
 def save(folder: Path, found: xr.Dataset, target: str, look: Look, settings: Settings) -> None:
@@ -187,7 +207,7 @@ def save(folder: Path, found: xr.Dataset, target: str, look: Look, settings: Set
         shutil.rmtree(store)
     Store.save(store, found)
     numbers = {"target": target, "look": asdict(look), "settings": asdict(settings), "results": summary(found)}
-    write_whole(folder / "landscape.json", to_json(numbers) + "\n")
+    write_whole(folder / NUMBERS, to_json(numbers) + "\n")
 
 
 def _export(look: Look, name: Path, found: xr.Dataset, directions: Sequence[Direction], model: nn.Module) -> None:

@@ -18,6 +18,7 @@ from nonsingular.errors import InputError
 from nonsingular.files import write_whole
 from nonsingular.landscape.fitting import Direction
 from nonsingular.objective import Objective, tensors
+from nonsingular.objective.trees import parts
 
 SECONDS = 5.0
 """A killed process loses at most this much work and one point."""
@@ -90,7 +91,7 @@ def digest(objective: Objective, directions: Iterable[Direction], *rest: object)
             found.update(f"{name}{tuple(tensor.shape)}".encode())
             found.update(_bytes(tensor))
     for batch in objective.batches:
-        for tensor in tensors(batch.whole):
+        for tensor in [part for t in tensors(batch.whole) for part in parts(t)]:
             found.update(f"{batch.index}{tuple(tensor.shape)}".encode())
             found.update(_bytes(tensor.flatten()[:_DIGESTED]))
     return found.hexdigest()[:16]

@@ -104,7 +104,7 @@ def line(
             Every point is then evaluated: metrics are not smooth.
         settings: exactness and speed.
         keep: file in which points are kept as they come, and from which a stopped call goes on.
-        on_points: called with the number of points just done.
+        on_points: called with the number of points just done; those that are interpolated are done in the end.
         **options: ``form``, ``weights`` and ``seed`` of `Objective`: a random loss needs a seed, and draws the same
             random numbers at every point (common random numbers).
 
@@ -304,6 +304,7 @@ def _evaluate(
         refined = refine(lambda indices: scale(at(indices)), shape, settings.tolerance, settings.seed)
     finally:
         kept.save()
+    on_points(int((~kept.done).sum()))
     values = np.exp(refined.values) if logarithmic else refined.values
     finite = refined.values[np.isfinite(refined.values)]
     measured = {

@@ -3,7 +3,7 @@
 from nonsingular.objective.data import Batch, read
 from nonsingular.objective.failures import FAILURES, available_bytes, first_line, is_out_of_memory, out_of_memory
 from nonsingular.objective.losses import Evaluated, Loss, Metric, cross_entropy_fits, own_loss
-from nonsingular.objective.models import evaluating
+from nonsingular.objective.models import evaluating, taken_by
 from nonsingular.objective.objective import Objective, Options, State, brought
 from nonsingular.objective.trees import NotAlike, merge, tensors, tree_map
 from nonsingular.objective.weights import skips_first
@@ -29,6 +29,7 @@ __all__ = [
     "own_loss",
     "read",
     "skips_first",
+    "taken_by",
     "tensors",
     "tree_map",
 ]

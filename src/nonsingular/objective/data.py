@@ -46,8 +46,15 @@ class Batch:
         return (self.inputs, self.target) if self.pair else self.inputs
 
     def map(self, function: Callable[[Tensor], Tensor], samples: int | None = None) -> Batch:
-        """The batch with ``function`` of each of its tensors."""
-        inputs, target = tree_map(function, self.inputs), tree_map(function, self.target)
+        """The batch with ``function`` of each of its tensors; a target that is an entry of the inputs stays one."""
+        made: dict[int, Tensor] = {}
+
+        def once(t: Tensor) -> Tensor:
+            if id(t) not in made:
+                made[id(t)] = function(t)
+            return made[id(t)]
+
+        inputs, target = tree_map(once, self.inputs), tree_map(once, self.target)
         return replace(self, inputs=inputs, target=target, samples=self.samples if samples is None else samples)
 
     def take(self, rows: slice | Tensor, samples: int) -> Batch:
@@ -76,6 +83,19 @@ class Batch:
         """Pieces of at most ``size`` samples."""
         starts = range(0, self.samples, size)
         return [self.take(slice(start, start + size), min(size, self.samples - start)) for start in starts]
+
+
+def refuse_undense(batch: Batch) -> None:
+    """Refuse a batch whose samples cannot be told apart.
+
+    Raises:
+        InputError: one of its tensors is sparse or nested.
+    """
+    for what, tree in (("inputs", batch.inputs), ("target", batch.target)):
+        for t in tensors(tree):
+            if t.is_nested or t.layout != torch.strided:
+                said = "nested: pad them to one shape" if t.is_nested else "sparse: give them as .to_dense()"
+                raise InputError(f"samples must be told apart, but the {what} of batch {batch.index} are {said}")
 
 
 def read(data: Any, samples: int | None = None) -> Iterator[Batch]:

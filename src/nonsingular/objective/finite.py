@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from nonsingular.objective.trees import tensors
+from nonsingular.objective.trees import parts, tensors
 
 if TYPE_CHECKING:
     from nonsingular.objective.data import Batch
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 def first_not_finite(objective: Objective, batch: Batch) -> str:
     """What is the first to be NaN or infinite in the loss on ``batch``, in words."""
     for name, p in objective.parameters.items():
-        if not _finite(p):
+        if not finite(p):
             return f"parameter {name} has NaN or infinite entries"
-    if not _finite(batch.inputs):
+    if not finite(batch.inputs):
         return "the batch's inputs have NaN or infinite entries"
-    if not _finite(batch.target):
+    if not finite(batch.target):
         return "the batch's target has NaN or infinite entries"
     found: list[str] = []
 
     def look(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if not _finite(output):
+            if not finite(output):
                 found.append(
                     f"module {name or 'model'} ({type(module).__name__}) is the first to return NaN or infinity"
                 )
@@ -43,5 +43,7 @@ def first_not_finite(objective: Objective, batch: Batch) -> str:
     return found[0] if found else "the model's output is finite, so loss_fn makes it"
 
 
-def _finite(tree: Any) -> bool:
-    return all(bool(torch.isfinite(t).all()) for t in tensors(tree) if isinstance(t, Tensor) and t.is_floating_point())
+def finite(tree: Any) -> bool:
+    """Whether no floating-point tensor of ``tree`` has NaN or infinite entries."""
+    stored = [part for t in tensors(tree) if t.is_floating_point() for part in parts(t)]
+    return all(bool(torch.isfinite(part).all()) for part in stored)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -83,6 +84,24 @@ def precision(model: nn.Module) -> torch.dtype:
         if p.is_floating_point() and p.element_size() > 1:
             found = torch.promote_types(found, p.dtype)
     return found
+
+
+def taken_by(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """How a model takes a tensor: on its device, and in its precision where none of its parameters is in the tensor's.
+
+    Whoever copies a model computes in `precision`; this is for the user's own.
+    """
+    parameters = [p for p in model.parameters() if p.is_floating_point() and p.element_size() > 1]
+    if not parameters:
+        return lambda t: t.detach()
+    device, known = parameters[0].device, {p.dtype for p in parameters}
+    widest = functools.reduce(torch.promote_types, known)
+
+    def taken(tensor: Tensor) -> Tensor:
+        keep = not tensor.is_floating_point() or tensor.dtype in known
+        return tensor.detach().to(device, tensor.dtype if keep else widest)
+
+    return taken
 
 
 @contextmanager

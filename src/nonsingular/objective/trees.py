@@ -68,6 +68,20 @@ def tensors(tree: Any) -> list[Tensor]:
     return found
 
 
+def parts(tensor: Tensor) -> list[Tensor]:
+    """The tensors that one is stored in: itself, the numbers and places of a sparse one, the pieces of a nested one."""
+    if tensor.is_nested:
+        return list(tensor.unbind())
+    if tensor.layout == torch.sparse_coo:
+        tensor = tensor.coalesce()
+        return [tensor.indices(), tensor.values()]
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
+    return [tensor]
+
+
 def holds_tensors(x: Any) -> bool:
     """Whether ``x`` is an object with tensors among its attributes, such as a graph or a data class."""
     if isinstance(x, nn.Module | type) or not hasattr(x, "__dict__"):

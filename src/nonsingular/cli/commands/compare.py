@@ -25,14 +25,16 @@ def command(
     json_: Json = False,
 ) -> None:
     """Compare two results: how much each network's measures differ, with intervals over runs, and a picture."""
+    from nonsingular.cli.progress import Bar
     from nonsingular.cli.tables.comparison import print_comparison
     from nonsingular.experiments.report.comparing import compare
     from nonsingular.files import held, to_json, write_figure, write_whole
     from nonsingular.plots.comparison import comparison
 
-    found = compare(a, b, variables.split(",") if variables else ())
-    rows = found.to_json()
-    with held(out):
+    with held(out), Bar() as bar:
+        bar.start("comparing", None, "")
+        found = compare(a, b, variables.split(",") if variables else ())
+        rows = found.to_json()
         write_whole(out / "comparison.json", to_json(rows))
         over = "pairs of runs" if any(row.paired for row in found.differences) else "runs"
         figure = comparison(rows["differences"], f"A: {found.a}, B: {found.b}; 95 % intervals over {over}")

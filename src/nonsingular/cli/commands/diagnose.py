@@ -9,7 +9,7 @@ import typer
 
 from nonsingular.cli import options
 from nonsingular.cli.commands import YOUR_NETWORK
-from nonsingular.cli.options import Batches, Checkpoint, Data, DataDir, Device, Json, Resume, Scaling, Target
+from nonsingular.cli.options import Batches, Checkpoint, Data, DataDir, Device, Json, Replace, Resume, Scaling, Target
 from nonsingular.cli.streams import print_json
 from nonsingular.errors import InputError
 
@@ -25,7 +25,7 @@ def command(
     data: Data = None,
     batches: Batches = None,
     data_dir: DataDir = None,
-    scaling: Scaling = options.SCALING,
+    scaling: Scaling = None,
     held_out: Annotated[
         Path | None,
         typer.Option(
@@ -62,7 +62,7 @@ def command(
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder of report.html and diagnosis.json.")] = Path("out/diagnose"),
     resume: Resume = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Throw an earlier proof in OUT away.")] = False,
+    replace: Replace = False,
     json_: Json = False,
 ) -> None:
     """Tell why your own network will not train; with --steps, prove what would make it."""
@@ -79,10 +79,11 @@ def command(
     learning_rate, optimiser = 1e-3 if learning_rate is None else learning_rate, optimiser or "adam"
     protocol = diagnosis.Protocol(max(steps, 1), seeds, batch, learning_rate, optimiser)
 
-    if samples is None:
-        samples = diagnosis.samples_for(data, data_dir, steps, batch) if batches is None else 0
+    def usual() -> int:
+        return diagnosis.samples_for(data, data_dir, steps, batch)
+
     rehearsed = targets.TrainingStep(step) if step is not None else None
-    mine = targets.bring(target, checkpoint, data, batches, data_dir, scaling, samples, seed)
+    mine = targets.bring(target, checkpoint, data, batches, data_dir, scaling, samples, seed, usual)
     model = mine.model.to(place)
 
     def build(number: int) -> torch.nn.Module:
@@ -92,10 +93,11 @@ def command(
     observed = rehearsed.rehearse(model, mine.batches, optimiser, learning_rate).numbers if rehearsed else {}
     apart = targets.read_batches(held_out) if held_out is not None else []
     stepped = diagnosis.own_steps(own, model)
-    settings = {"data": dict(mine.data), "samples": samples, "seed": seed}
+    settings = {"data": dict(mine.data), "samples": mine.samples, "seed": seed}
     with held(out), Bar() as bar:
-        _keep_earlier(out, steps > 0 and resume, replace)
-        bar.start("looking at the network", None, "samples")
+        options.keep_earlier(out, diagnosis.earlier(out), replace, steps > 0 and resume)
+        if replace and not steps:
+            diagnosis.discard(out)
         plan = diagnosis.plan(target, model, protocol, **settings, own=stepped and stepped.to_json())
         kept = diagnosis.Kept(out, plan, resume) if steps else None
         found = diagnosis.diagnose(
@@ -110,18 +112,3 @@ def command(
     else:
         print_diagnosis(found, mine.target.file)
         typer.echo(report)
-
-
-def _keep_earlier(out: Path, goes_on: bool, replace: bool) -> None:
-    """Refuse to write over the hours that an earlier proof took, unless that is asked for."""
-    from nonsingular.diagnosis.keeping import FILE, earlier
-
-    found = earlier(out)
-    if found is None or goes_on:
-        return
-    if not replace:
-        raise InputError(
-            f"{out} holds {found}: go on with it by its own command and --resume, name another --out, "
-            "or throw it away with --replace"
-        )
-    (out / FILE).unlink(missing_ok=True)

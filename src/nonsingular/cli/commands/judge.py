@@ -15,10 +15,12 @@ SHOWN = THE_PAPERS
 def command(folders: Folders, figure: Figures = None, json_: Json = False) -> None:
     """Judge and draw finished experiments again from the data that they kept, by today's claims; nothing is trained."""
     from nonsingular.cli.figures import known
+    from nonsingular.cli.progress import Bar
     from nonsingular.cli.tables.claims import print_claims, print_counts
     from nonsingular.experiments.report.judging import judge_all
 
-    found = judge_all(folders, known(figure or []))
+    with Bar():
+        found = judge_all(folders, known(figure or []))
     rows = [row for again in found if not again.refused for row in again.rows]
     for again in found:
         if again.refused:

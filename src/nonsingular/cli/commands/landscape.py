@@ -11,7 +11,7 @@ import typer
 
 from nonsingular.cli import options
 from nonsingular.cli.commands import YOUR_NETWORK
-from nonsingular.cli.options import Batches, Data, DataDir, Device, Json, Resume, Samples, Scaling, Target
+from nonsingular.cli.options import Batches, Data, DataDir, Device, Json, Replace, Resume, Samples, Scaling, Target
 from nonsingular.cli.streams import print_json
 from nonsingular.errors import InputError
 
@@ -35,8 +35,8 @@ def command(
     data: Data = None,
     batches: Batches = None,
     data_dir: DataDir = None,
-    scaling: Scaling = options.SCALING,
-    samples: Samples = 1000,
+    scaling: Scaling = None,
+    samples: Samples = None,
     grid: Annotated[int, typer.Option(help="Points along each axis.")] = 51,
     directions: Annotated[
         str,
@@ -82,6 +82,7 @@ def command(
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("out/landscape"),
     resume: Resume = False,
+    replace: Replace = False,
     json_: Json = False,
 ) -> None:
     """Draw the loss surface of a model: around a solution, between two, or along a training run."""
@@ -99,8 +100,11 @@ def command(
     mine = targets.bring(target, None, data, batches, data_dir, scaling, samples, seed)
     states = checkpoint or []
     with held(out), Bar() as bar:
-        surfaces.begin(out, resume)
-        bar.start("points", look.planes * grid ** (1 if len(states) == 2 else 2), "points")
+        options.keep_earlier(out, surfaces.earlier(out), replace, resume)
+        if replace and not resume:
+            surfaces.discard(out)
+        name = "evaluating points" + ("" if exact or metrics else ", at most")
+        bar.start(name, look.planes * grid ** (1 if len(states) == 2 else 2), "points")
         place = options.device(device)
         with _in_options_words():
             found = surfaces.explore(

@@ -23,10 +23,13 @@ def command(
     """Put the runs of one study together that were computed apart, with other seeds, and judge them as one."""
     from nonsingular.cli.commands.reproduce import print_outcome
     from nonsingular.cli.figures import known
+    from nonsingular.cli.progress import Bar
     from nonsingular.cli.tables.claims import print_claims
     from nonsingular.experiments.report.merging import merge
 
-    outcome = merge(folders, out, known(figure or []))
+    with Bar() as bar:
+        bar.start("merging", None, "")
+        outcome = merge(folders, out, known(figure or []))
     rows = [j.to_json() for j in outcome.judgements]
     if json_:
         print_json(rows)

@@ -14,6 +14,7 @@ from nonsingular.cli.streams import print_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nonsingular.cli.progress import Bar
     from nonsingular.experiments.report.finished import Finished
 
 SHOWN = THE_PAPERS
@@ -32,7 +33,8 @@ def command(
     """Gather finished experiments into one HTML page a paper: scoreboard, figures beside claims, protocol."""
     from nonsingular.experiments.report.finished import find
 
-    written = write_pages(find(folders), out)
+    with Bar():
+        written = write_pages(find(folders), out)
     if json_:
         print_json([{"report": path, "experiments": [f.id for f in found]} for path, found in written.items()])
     else:

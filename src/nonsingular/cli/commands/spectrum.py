@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +10,11 @@ import typer
 
 from nonsingular.cli import options
 from nonsingular.cli.commands import YOUR_NETWORK
-from nonsingular.cli.options import Batches, Checkpoint, Data, DataDir, Device, Json, Samples, Scaling, Target
+from nonsingular.cli.options import Batches, Checkpoint, Data, DataDir, Device, Json, Replace, Samples, Scaling, Target
 from nonsingular.cli.streams import print_json
 
 SHOWN = YOUR_NETWORK
+FILE = "spectrum.json"
 EXACT_BY_DEFAULT = 3000  # parameters: some seconds
 
 
@@ -22,8 +24,8 @@ def command(
     data: Data = None,
     batches: Batches = None,
     data_dir: DataDir = None,
-    scaling: Scaling = options.SCALING,
-    samples: Samples = 1000,
+    scaling: Scaling = None,
+    samples: Samples = None,
     method: Annotated[str | None, typer.Option(help="exact, lanczos or moments.", show_default="by size")] = None,
     window: Annotated[float, typer.Option(help="Eigenvalues within this of zero are degenerate.")] = 0.1,
     error: Annotated[
@@ -36,6 +38,7 @@ def command(
     seed: Annotated[int, typer.Option(help="Of the random vectors, and of the factory.")] = 0,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder of the figure and spectrum.json.")] = Path("out/spectrum"),
+    replace: Replace = False,
     json_: Json = False,
 ) -> None:
     """Count the degenerate, negative and positive eigenvalues of a model's Hessian, and draw their density."""
@@ -43,21 +46,23 @@ def command(
     from nonsingular.cli import targets
     from nonsingular.cli.progress import Bar
     from nonsingular.cli.tables.spectrum import print_spectrum
-    from nonsingular.curvature.operator import PRODUCTS
+    from nonsingular.curvature.algebra import PRODUCTS
     from nonsingular.files import held, to_json, write_figure, write_whole
     from nonsingular.objective import Objective
     from nonsingular.plots.spectra import density
 
     mine = targets.bring(target, checkpoint, data, batches, data_dir, scaling, samples, seed)
-    objective = Objective(mine.model, mine.loss_fn, mine.batches, device=options.device(device))
-    for note in objective.notes:
-        typer.echo(note, err=True)
-    H = curvature.Hessian(objective)
-    method = method or ("exact" if H.shape[0] <= EXACT_BY_DEFAULT else "lanczos")
     with held(out), Bar() as bar:
-        bar.start(f"spectrum of {H.shape[0]:,} parameters", H.shape[0] if method == "exact" else None, PRODUCTS)
+        options.keep_earlier(out, _earlier(out), replace)
+        bar.start("checking model, loss and data", None, PRODUCTS)
+        objective = Objective(mine.model, mine.loss_fn, mine.batches, device=options.device(device))
+        for note in objective.notes:
+            typer.echo(note, err=True)
+        H = curvature.Hessian(objective)
+        method = method or ("exact" if H.shape[0] <= EXACT_BY_DEFAULT else "lanczos")
+        bar.start(f"spectrum of {H.shape[0]:,} parameters", None, PRODUCTS)
         found = curvature.spectrum(H, window, method, eigenvalues=True, error=error, seconds=seconds, seed=seed)
-        write_whole(out / "spectrum.json", to_json(found.to_json()))
+        write_whole(out / FILE, to_json(found.to_json()))
         figure = density({target: found}, f"Hessian spectrum of {target}")
         picture = write_figure(out, "spectrum", figure)
     if json_:
@@ -65,3 +70,14 @@ def command(
     else:
         print_spectrum(found)
         typer.echo(picture)
+
+
+def _earlier(out: Path) -> str | None:
+    """The spectrum that a folder holds, in words."""
+    try:
+        found = json.loads((out / FILE).read_text(encoding="utf-8"))
+        return f"the {found['method']} spectrum of {found['parameters']:,} parameters"
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        return "a spectrum that is damaged"

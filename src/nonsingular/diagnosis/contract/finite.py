@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis.batches import Problem
 from nonsingular.diagnosis.contract.trace import OWN, Op, Trace
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.diagnosis.untouched import as_training, untouched
 from nonsingular.objective import Batch
+from nonsingular.objective.finite import finite
 
 HUGE = 1e15  # what is computed from numbers beyond it overflows; that is a matter of the signal
 
@@ -36,21 +36,17 @@ def not_finite(task: Problem, batch: Batch | None) -> dict[str, Statistic]:
     with untouched(task.model), as_training(task.model), torch.enable_grad(), anomaly, trace:
         _, loss = task.run(batch, trace.enter_loss)
         op = _first(trace)
-        if op is not None and not _finite(loss):
+        if op is not None and not finite(loss):
             return {"nan-loss": _made(op, loss), "nan-gradient": nothing}
-        if not _finite(loss):
+        if not finite(loss):
             return {"nan-loss": nothing, "nan-gradient": nothing}  # an overflow of the network's own signal
         return {"nan-loss": nothing, "nan-gradient": _gradient(task, loss, trace)}
-
-
-def _finite(x: Any) -> bool:
-    return all(bool(torch.isfinite(t).all()) for t in tree_leaves(x) if isinstance(t, Tensor) and t.is_floating_point())
 
 
 def _first(trace: Trace) -> Op | None:
     """The first call that makes NaN, or infinity, from numbers of ordinary size and infinities that are meant."""
     for op in trace.ops:
-        if op.name in FILLS or not isinstance(op.out, Tensor) or not op.out.is_floating_point() or _finite(op.out):
+        if op.name in FILLS or not isinstance(op.out, Tensor) or not op.out.is_floating_point() or finite(op.out):
             continue
         given = [t.detach() for t in op.tensors if t.is_floating_point() and t.numel()]
         if any(bool(t.isnan().any()) for t in given):
@@ -123,7 +119,7 @@ def _gradient(task: Problem, loss: Tensor, trace: Trace) -> Statistic:
 
     def watch(node: Any) -> Any:
         def hook(back: tuple[Tensor | None, ...], came: tuple[Tensor | None, ...]) -> None:
-            if not made and _finite(came) and not _finite(back):
+            if not made and finite(came) and not finite(back):
                 made.append((node.name().removesuffix("Backward0").removesuffix("Backward1"), _line(node)))
 
         return hook
@@ -143,7 +139,7 @@ def _gradient(task: Problem, loss: Tensor, trace: Trace) -> Statistic:
     finally:
         for handle in handles:
             handle.remove()
-    broken = [name for name, g in zip(named, gradients, strict=True) if g is not None and not _finite(g)]
+    broken = [name for name, g in zip(named, gradients, strict=True) if g is not None and not finite(g)]
     if not broken:
         return Statistic(0.0, (), "")
     name, line = made[0] if made else ("", "")

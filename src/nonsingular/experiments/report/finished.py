@@ -15,7 +15,7 @@ from nonsingular.errors import InputError
 from nonsingular.experiments import about
 from nonsingular.experiments.about import About
 from nonsingular.experiments.run import archive
-from nonsingular.files import write_whole
+from nonsingular.files import require_folder, write_whole
 
 MACHINE = "machine.json"
 INTERACTIVE = Path("figures", "interactive")
@@ -83,9 +83,10 @@ def claim_files(folder: Path) -> list[Path]:
     """Every ``claims.json`` in a folder and below.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or no such folder.
     """
-    paths = sorted(folder.rglob("claims.json")) if folder.is_dir() else []
+    require_folder(folder)
+    paths = sorted(folder.rglob("claims.json"))
     if not paths:
         raise InputError(f"no claims.json in {folder}; nonsingular reproduce ID --out {folder} writes one")
     return paths
@@ -95,8 +96,10 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a ``claims.json``.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: there is no such file, or it is damaged.
     """
+    if not path.exists():
+        raise InputError(f"{path.parent} holds spec.json but no claims.json: its experiment has not ended")
     try:
         rows = [dict(row) for row in json.loads(path.read_text())]
         for row in rows:
@@ -122,13 +125,16 @@ def read(folder: Path) -> Finished:
     """What the experiment in ``folder`` left.
 
     Raises:
-        InputError: ``claims.json`` or ``spec.json`` is missing or damaged.
+        InputError: no such folder; ``claims.json`` or ``spec.json`` is missing or damaged.
     """
+    require_folder(folder)
     path = folder / "spec.json"
     try:
         spec = dict(json.loads(path.read_text()))
         str(spec["experiment"]), str(spec["scale"]), int(spec["runs"])
     except FileNotFoundError:
+        if not (folder / "claims.json").exists():
+            raise InputError(f"{folder} holds no finished experiment (spec.json, claims.json)") from None
         raise InputError(f"{folder} holds claims.json but no spec.json; copy both from where it was run") from None
     except (ValueError, TypeError, KeyError):
         raise InputError(f"{path} is damaged; run the experiment again") from None

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nonsingular import progress
 from nonsingular.errors import InputError
 from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.report.finished import find, read_rows
+from nonsingular.experiments.report.finished import Finished, find, read_rows
 from nonsingular.experiments.reproduce import Outcome, finished_data, keep, publish
 from nonsingular.experiments.run import archive
 from nonsingular.files import held
+
+EXPERIMENTS = "experiments"  # what progress is counted in
 
 
 @dataclass(frozen=True)
@@ -42,22 +45,27 @@ def judge_all(folders: Sequence[Path], experiment: Callable[[str], Experiment]) 
     Raises:
         InputError: none of them could be judged; the message says why not.
     """
-    found = []
-    for finished in find(folders):
-        before = {str(row["id"]): str(row["verdict"]) for row in finished.claims}
-        try:
-            judge_again(experiment(finished.id), finished.folder)
-        except InputError as reason:
-            found.append(Again(finished.folder, finished.claims, {}, str(reason)))
-            continue
-        rows = read_rows(finished.folder / "claims.json")
-        now = {str(row["id"]): str(row["verdict"]) for row in rows}
-        changed = {id: (before.get(id), now.get(id)) for id in now | before if before.get(id) != now.get(id)}
-        found.append(Again(finished.folder, rows, changed))
+    ended, found = find(folders), []
+    with progress.stretch("judging", len(ended), EXPERIMENTS):
+        for one in ended:
+            found.append(_judged(one, experiment))
+            progress.count(EXPERIMENTS)
     if all(again.refused for again in found):
         others = f" (and {len(found) - 1} more folders)" if len(found) > 1 else ""
         raise InputError(found[0].refused + others)
     return found
+
+
+def _judged(finished: Finished, experiment: Callable[[str], Experiment]) -> Again:
+    before = {str(row["id"]): str(row["verdict"]) for row in finished.claims}
+    try:
+        judge_again(experiment(finished.id), finished.folder)
+    except InputError as reason:
+        return Again(finished.folder, finished.claims, {}, str(reason))
+    rows = read_rows(finished.folder / "claims.json")
+    now = {str(row["id"]): str(row["verdict"]) for row in rows}
+    changed = {id: (before.get(id), now.get(id)) for id in now | before if before.get(id) != now.get(id)}
+    return Again(finished.folder, rows, changed)
 
 
 def judge_again(experiment: Experiment, folder: Path) -> Outcome:

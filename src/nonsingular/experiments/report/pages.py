@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import jinja2
 
-from nonsingular import __version__
+from nonsingular import __version__, progress
 from nonsingular.errors import InputError
 from nonsingular.experiments.claims import is_measured, is_ours
 from nonsingular.experiments.experiment import Experiment
@@ -34,6 +34,7 @@ VERDICTS = ("holds", "fails", "inconclusive", "unmeasured")
 SAID = {"holds": "hold", "fails": "fail", "unmeasured": "not measured"}
 NAMED = (*PAPERS, "demo")
 """Papers whose experiments have ids that ``nonsingular reproduce`` knows."""
+SECTIONS = "sections"  # what progress is counted in
 LARGEST_SVG = 600_000
 """Bytes above which a picture is embedded as PNG: fields of many thousand marks make a page slow to open."""
 HALF = 700
@@ -195,7 +196,11 @@ def write_report(
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file, as in {path / 'report.html'}")
     order = {id: n for n, id in enumerate(experiments)}
-    sections = [_section(f, experiments.get(f.id), n, path.parent) for n, f in enumerate(found)]
+    sections = []
+    with progress.stretch(f"writing {path.name}", len(found), SECTIONS):
+        for n, f in enumerate(found):
+            sections.append(_section(f, experiments.get(f.id), n, path.parent))
+            progress.count(SECTIONS)
     # As the paper has them; of one experiment the run nearest to its own protocol first.
     sections.sort(
         key=lambda s: (order.get(s.found.id, len(order)), len((s.command or "").split()), s.found.folder.name)
