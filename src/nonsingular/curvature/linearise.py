@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from nonsingular.curvature.simplify import convolves, join_convolutions, simplify
+from nonsingular.dispatch import Dispatch
 
 _SUMS = (torch.ops.aten.add.Tensor, torch.ops.aten.sub.Tensor)
 _OF_A_SHAPE = (torch.ops.aten.zeros_like.default, torch.ops.aten.new_zeros.default)
@@ -148,7 +148,7 @@ def _dense(tensor: Tensor) -> bool:
     return torch.ops.aten.is_non_overlapping_and_dense.default(tensor)
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(Dispatch):
     """Sees every ATen call below the function transforms; writes down those that the inputs reach."""
 
     def __init__(self, inputs: Sequence[Tensor], budget: float) -> None:
@@ -170,8 +170,8 @@ class _Recorder(TorchDispatchMode):
             self.input_nodes.append(node)
         self.input_storages = {_storage(t)[0] for t in inputs}
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def dispatched(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run it, and write it down if an input reaches it."""
         leaves, structure = tree_flatten((args, kwargs))
         tensors = [x for x in leaves if isinstance(x, Tensor)]
         if not any(t in self.node for t in tensors):

@@ -13,11 +13,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from nonsingular.diagnosis.layers import is_normalisation, layers, response, unit_axis
+from nonsingular.dispatch import Dispatch
 
 aten = torch.ops.aten
 RECTIFIERS = {aten.relu: "relu", aten.relu_: "relu", aten.clamp_min: "relu", aten.clamp_min_: "relu"}
@@ -127,7 +128,7 @@ class Normalised:
     position: int = 0
 
 
-class Watch(TorchDispatchMode):
+class Watch(Dispatch):
     """Watches every layer, activation and normalisation of a model while it is entered.
 
     Args:
@@ -177,9 +178,9 @@ class Watch(TorchDispatchMode):
         finally:
             self._stack.close()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def dispatched(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run the operation; keep what an activation returns."""
-        out = func(*args, **(kwargs or {}))
+        out = func(*args, **kwargs)
         name = ACTIVATIONS.get(func.overloadpacket)
         if name is not None and not self._inside and self._latest is not None and isinstance(out, Tensor):
             self._activation(name, out)
@@ -230,7 +231,8 @@ class Watch(TorchDispatchMode):
         shape = places.shape[:-1]
         count = min(self._rows, places[..., 0].numel())
         picks = torch.randint(places[..., 0].numel(), (count,), generator=self._generator)
-        index = torch.unravel_index(picks.to(values.device), shape)
+        # PyTorch's own unravel_index loads sympy, for a third of a second.
+        index = tuple(torch.from_numpy(i).to(values.device) for i in np.unravel_index(picks.numpy(), shape))
         rows = places[index][:, evenly(seen.units, self._units).to(values.device)].float().cpu()
         seen.rows[self._piece], seen.peaks[self._piece] = rows, peak
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from nonsingular.dispatch import Dispatch
 
 _OF_A_SHAPE = {
     getattr(torch.ops.aten, name).default
@@ -17,7 +18,7 @@ _OF_A_SHAPE = {
 """Calls that take nothing of a tensor but its shape and type."""
 
 
-class Reached(TorchDispatchMode):
+class Reached(Dispatch):
     """Notes every call that reads memory of a model's own parameters and buffers.
 
     A loss is evaluated with copies of them, so whoever reads the originals (a penalty over captured parameters, a
@@ -33,8 +34,8 @@ class Reached(TorchDispatchMode):
                 if tensor.numel() and tensor.layout == torch.strided:
                     self._owners.setdefault(tensor.untyped_storage().data_ptr(), name)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def dispatched(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run it, and note whose memory it reads."""
         if self.found is None and func not in _OF_A_SHAPE and not _only_views(func):
             for x in tree_leaves((args, kwargs)):
                 if isinstance(x, Tensor) and (name := self._owner(x)) is not None:

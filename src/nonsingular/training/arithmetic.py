@@ -14,14 +14,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from nonsingular.dispatch import Dispatch
 
 aten = torch.ops.aten
 MANTISSA = 53  # of float64, in bits
 PARTS = 4  # of a batch whose gradients are added in random order
 
 
-class OrderFree(TorchDispatchMode):
+class OrderFree(Dispatch):
     """Sums whose result does not depend on the order: exact sums of operands rounded to a common grid.
 
     Before a product both operands are rounded to multiples of a power of two, relative to their largest entry, so
@@ -30,19 +31,19 @@ class OrderFree(TorchDispatchMode):
     to 24 of float32's 24 in the networks here, so this is not float32 arithmetic to the last bit, but of its precision.
     """
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        replacement = _ORDER_FREE.get(func)
-        return replacement(*args, **(kwargs or {})) if replacement else func(*args, **(kwargs or {}))
+    def dispatched(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run it, or the sum that stands for it."""
+        return _ORDER_FREE.get(func, func)(*args, **kwargs)
 
 
-class RandomOrder(TorchDispatchMode):
+class RandomOrder(Dispatch):
     """Weight gradients of convolutions and linear layers added up over parts of the batch in random order.
 
     The order is drawn for every weight on its own, as on a GPU whose threads add to one memory cell as they finish.
     """
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def dispatched(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run it, weight gradients part by part."""
         if func is aten.convolution_backward.default and args[-1][1] and len(args[0]) >= PARTS:
             return _convolution_backward_in_random_order(*args)
         if func is aten.mm.default and args[0].shape[1] >= PARTS:

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from nonsingular.data import Task
+from nonsingular.dispatch import Dispatch
 from nonsingular.training.population import Population, convolves
 from nonsingular.training.spec import TrainingSpec
 
@@ -49,7 +49,7 @@ def vectorises(networks: Sequence[nn.Module], task: Task, spec: TrainingSpec, de
     return bool(seen.work) and not seen.random and work <= MOST_WORK
 
 
-class _Seen(TorchDispatchMode):
+class _Seen(Dispatch):
     """The work of the convolutions that are called, in multiply-adds, and whether random numbers are drawn."""
 
     def __init__(self) -> None:
@@ -57,8 +57,9 @@ class _Seen(TorchDispatchMode):
         self.work: list[int] = []
         self.random = False
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
+    def dispatched(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run it, and note what it costs."""
+        output = func(*args, **kwargs)
         if func is torch.ops.aten.convolution.default:
             weight: Tensor = args[1]
             self.work.append(output.numel() * weight[0].numel())
