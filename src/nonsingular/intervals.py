@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 EVERYWHERE = (-math.inf, math.inf)
 
@@ -170,7 +170,9 @@ STUDENTISED = 8
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Row by row."""
-    ranks = [stats.rankdata(x, axis=1) for x in (a, b)]
+    from scipy.stats import rankdata  # which takes half a second to load
+
+    ranks = [rankdata(x, axis=1) for x in (a, b)]
     x, y = (r - r.mean(axis=1, keepdims=True) for r in ranks)
     with np.errstate(invalid="ignore"):
         return np.asarray((x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1)))
@@ -251,10 +253,25 @@ def _of_equals(value: float, runs: int, within: tuple[float, float]) -> np.ndarr
     return value + share * (np.array(within) - value)
 
 
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a probability (Wilson 1927); NaN without trials.
+
+    >>> low, high = wilson(19, 20)
+    >>> round(low, 3), round(high, 3)
+    (0.764, 0.991)
+    """
+    if not trials:
+        return math.nan, math.nan
+    z, p = float(ndtri(1 - ERROR / 2)), successes / trials
+    centre, half = p + z**2 / (2 * trials), z * math.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
+    scale = 1 + z**2 / trials
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
 def _widening(n: int) -> float:
     """What makes the percentile interval of a mean of ``n`` normal values Student's: it is too narrow for few."""
     _, upper = tails()
-    return math.sqrt(n / (n - 1)) * float(stats.t.ppf(upper, n - 1) / stats.norm.ppf(upper))
+    return math.sqrt(n / (n - 1)) * float(stdtrit(n - 1, upper) / ndtri(upper))
 
 
 def _bounded(value: float, ends: np.ndarray, runs: int, note: str, within: tuple[float, float]) -> Effect:

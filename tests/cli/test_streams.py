@@ -179,6 +179,12 @@ def test_a_stretch_within_another_is_told_beside_it(capsys):
 
 
 @pytest.mark.usefixtures("as_ever")
+def test_what_is_done_says_nothing_of_time_left(capsys):
+    line = lines_of(capsys, Clock(11, lambda: progress.count("steps", 30)), ("training", 30, "steps"))[0]
+    assert line == "0:10  training: 30/30 steps"
+
+
+@pytest.mark.usefixtures("as_ever")
 def test_what_turns_out_to_be_more_or_less_is_told(capsys):
     def works():
         progress.expect("steps", 40)

@@ -9,6 +9,7 @@ from importlib import resources
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch import nn
 
 import nonsingular as ns
@@ -22,6 +23,7 @@ from nonsingular.diagnosis.records import Statistic
 from nonsingular.diagnosis.rules import EXPLAINS, RULES, Rule, network
 from nonsingular.diagnosis.rules.rule import certain
 from nonsingular.diagnosis.statistics import statistics
+from nonsingular.intervals import wilson
 
 SEED = 31_415  # none that the limits were measured on
 FIELDS = {"kind", "severity", "layers", "evidence", "mechanism", "source", "treatments"}
@@ -82,6 +84,10 @@ def test_wilson_intervals_hold_the_rate():
     low, high = rate.interval
     assert low < 0.95 < high <= 1
     assert math.isnan(bench.Rate(0, 0).value)
+    assert math.isnan(bench.Rate(0, 0).interval[0])
+    for successes, trials in ((0, 1), (0, 7), (3, 7), (7, 7), (250, 1000)):
+        theirs = stats.binomtest(successes, trials).proportion_ci(method="wilson")
+        assert wilson(successes, trials) == pytest.approx(tuple(theirs), abs=1e-12)
 
 
 def answer(expected, found):

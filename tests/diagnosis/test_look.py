@@ -3,6 +3,8 @@
 import copy
 import math
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -311,3 +313,15 @@ def test_an_orthogonal_weight_may_have_a_broken_gradient():
 
     found = ns.diagnose(model, loss, [batch(8, 4, classes=3)])
     assert found.findings[0].kind == "nan-gradient"
+
+
+def test_a_look_loads_no_more_than_it_needs():
+    """PyTorch's compiler, SciPy's statistics and the stores of studies take two seconds to load."""
+    code = (
+        "import sys, torch, nonsingular as ns; from torch import nn; torch.set_num_threads(1)\n"
+        "net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))\n"
+        "ns.diagnose(net, nn.CrossEntropyLoss(), [(torch.randn(30, 4), torch.arange(30) % 2)], curvature=False)\n"
+        "print([m for m in ('torch._dynamo', 'sympy', 'scipy.stats', 'xarray', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stderr

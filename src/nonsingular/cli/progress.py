@@ -148,7 +148,7 @@ class _Stretch:
         (since, before), (_, done) = self._seen[0], self._seen[-1]
         rate = (done - before) / max(now - since, 1e-9)
         parts = [f"{self.name}: {self.amount()} {self.unit}" if self.done else self.name]
-        if rate > 0:
+        if rate > 0 and self.done != self.total:
             parts.append(f"{_short(rate)} {self.unit}/s")
             if self.total is not None:
                 parts.append(f"{_duration(max(0, self.total - done) / rate)} left")

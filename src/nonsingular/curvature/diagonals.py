@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import stdtrit
 from torch import Tensor
 
 from nonsingular.curvature.algebra import Symmetric
@@ -84,7 +84,7 @@ def diagonal(H: SymmetricOperator | Tensor, *, products: int | None = None, seed
             mean += off / start
             squares += off * (sample - mean)
     deviation = (squares / (products - 1)).sqrt()
-    error = float(stats.t.ppf(0.975, products - 1)) * deviation / math.sqrt(products)
+    error = float(stdtrit(products - 1, 0.975)) * deviation / math.sqrt(products)
     return Diagonal(mean.to(H.dtype), error.to(H.dtype), products, layout)
 
 

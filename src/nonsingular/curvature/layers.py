@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import xarray as xr
 
 from nonsingular.curvature.algebra import Symmetric
 from nonsingular.curvature.eigenpairs import eigenpairs
 from nonsingular.curvature.traces import trace
 from nonsingular.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 EXACT = 512  # entries up to which a block's matrix is formed
 
@@ -55,6 +58,8 @@ def by_layer(
     rows = {label: _row(H, params, products, seed) for label, params in blocks.items()}
     names = ("parameters", "trace", "trace_low", "trace_high", "smallest", "largest", "residual")
     columns = {name: ("block", np.array([row[i] for row in rows.values()])) for i, name in enumerate(names)}
+    import xarray as xr
+
     return xr.Dataset(columns, coords={"block": list(rows)})
 
 

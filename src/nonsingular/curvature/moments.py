@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.optimize import brentq, minimize
-from scipy.stats import norm, skewnorm
 
 from nonsingular.curvature.lanczos import SymmetricOperator
 from nonsingular.curvature.room import gaussian
@@ -71,11 +70,15 @@ class Mixture:
 
     def pdf(self, x: Array) -> Array:
         """Density at ``x``."""
+        from scipy.stats import norm, skewnorm  # which takes most of a second
+
         tails = skewnorm.pdf(x, self.alpha, self.xi, self.omega)
         return self.w * tails + (1 - self.w) * norm.pdf(x, scale=BULK)
 
     def cdf(self, x: float) -> float:
         """Part of the spectrum below ``x``."""
+        from scipy.stats import norm, skewnorm
+
         tails = skewnorm.cdf(x, self.alpha, self.xi, self.omega)
         return float(self.w * tails + (1 - self.w) * norm.cdf(x, scale=BULK))
 

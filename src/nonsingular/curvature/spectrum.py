@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import stdtrit
 from torch import Tensor
 
 from nonsingular import progress
@@ -269,7 +269,7 @@ def _moments(H: SymmetricOperator, window: float, probes: int, seed: int) -> Spe
     half = np.full(3, math.nan)
     if probes > 1:
         spread = np.std([parts(m) for m in samples], axis=0, ddof=1) / math.sqrt(probes)
-        half = stats.t.ppf(0.975, probes - 1) * spread
+        half = stdtrit(probes - 1, 0.975) * spread
 
     def count(i: int) -> Count:
         low, high = max(0.0, best[i] - half[i]), min(1.0, best[i] + half[i])
@@ -296,7 +296,7 @@ def _quadrature(nodes: Array, weights: Array, window: float) -> Callable[[Array,
         out = np.zeros_like(at)
         for part in range(0, len(centres), 1024):
             c, w = centres[part : part + 1024], weights[part : part + 1024]
-            out += stats.norm.pdf(at[:, None], c, width) @ w
+            out += np.exp(-(((at[:, None] - c) / width) ** 2) / 2) @ w / (width * math.sqrt(2 * math.pi))
         return out / np.hypot(grid, window)
 
     return density

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import chi2
+from scipy.special import chdtri
 from torch import Tensor
 
 from nonsingular.curvature.lanczos import SymmetricOperator, times
@@ -65,8 +65,8 @@ class Forms:
         if self.exact:
             return float(self.values.sum()), 0.0
         q = len(self.values)
-        norm = np.sqrt(self.squares.mean() * q / chi2.ppf(NORM_TAIL, q))
-        return float(self.values.mean()), float(norm * (chi2.ppf(1 - MEAN_TAIL, q) / q - 1))
+        norm = np.sqrt(self.squares.mean() * q / chdtri(q, 1 - NORM_TAIL))
+        return float(self.values.mean()), float(norm * (chdtri(q, MEAN_TAIL) / q - 1))
 
 
 def trace(H: SymmetricOperator | Tensor, *, products: int = 96, seed: int = 0) -> Estimate:

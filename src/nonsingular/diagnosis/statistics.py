@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from scipy import stats
-
 from nonsingular.diagnosis.records import Layer, Look, Parameter, Statistic
+from nonsingular.intervals import wilson
 
 PRECISION = 1e-6
 """Part of the signal below which a spread is float32's rounding."""
@@ -83,7 +82,7 @@ def _surely_dead(layer: Layer) -> float:
     if math.isnan(layer.dead):
         return math.nan
     dead = round(layer.dead * layer.units)
-    return float(stats.binomtest(dead, layer.units).proportion_ci(method="wilson").low)
+    return wilson(dead, layer.units)[0]
 
 
 def _blind(look: Look) -> Statistic:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from nonsingular import progress
 from nonsingular.errors import InputError
 from nonsingular.experiments import about, looks
 from nonsingular.experiments.about import About
@@ -201,26 +202,27 @@ def finished_data(folder: Path) -> xr.Dataset | None:
 def publish(experiment: Experiment, results: xr.Dataset, folder: Path) -> Outcome:
     """Figures, claims and report from results, for the spec that the folder holds."""
     spec = _kept_spec(folder / "spec.json")
-    figures = folder / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
-    networks = results.network.values if "network" in results.coords else ()
-    with palette(map(str, networks)):  # of all figures: a network looks the same in each
-        for name, figure in experiment.draw(results).items():
-            write_figure(figures, name, figure)
-    data = str(spec["data"]["name"]) if spec.get("data") else "none"
-    share = differences.share(experiment, spec)
-    about.update(folder, experiment)
-    looked = looks.read(folder)
-    with erring_with(looked.error if looked else ERROR):
-        judgements = [
-            judge(claim, results, scale=str(spec["scale"]), data=data, share=share) for claim in experiment.claims
-        ]
-    if looked:
-        judgements = [replace(j, note="; ".join(filter(None, (j.note, str(looked))))) for j in judgements]
-    write_whole(folder / "claims.json", to_json([j.to_json() for j in judgements]) + "\n")
-    _keep_interactive(experiment, results, folder / INTERACTIVE)
-    report = write_report(folder / "report.html", [read(folder)], {experiment.id: experiment})
-    return Outcome(results, judgements, folder, report)
+    with progress.stretch("drawing and judging", None, ""):
+        figures = folder / "figures"
+        figures.mkdir(parents=True, exist_ok=True)
+        networks = results.network.values if "network" in results.coords else ()
+        with palette(map(str, networks)):  # of all figures: a network looks the same in each
+            for name, figure in experiment.draw(results).items():
+                write_figure(figures, name, figure)
+        data = str(spec["data"]["name"]) if spec.get("data") else "none"
+        share = differences.share(experiment, spec)
+        about.update(folder, experiment)
+        looked = looks.read(folder)
+        with erring_with(looked.error if looked else ERROR):
+            judgements = [
+                judge(claim, results, scale=str(spec["scale"]), data=data, share=share) for claim in experiment.claims
+            ]
+        if looked:
+            judgements = [replace(j, note="; ".join(filter(None, (j.note, str(looked))))) for j in judgements]
+        write_whole(folder / "claims.json", to_json([j.to_json() for j in judgements]) + "\n")
+        _keep_interactive(experiment, results, folder / INTERACTIVE)
+        report = write_report(folder / "report.html", [read(folder)], {experiment.id: experiment})
+        return Outcome(results, judgements, folder, report)
 
 
 def _keep_interactive(experiment: Experiment, results: xr.Dataset, folder: Path) -> None:

@@ -10,16 +10,16 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import xarray as xr
-import zarr
-from zarr.core.sync import sync
 
 from nonsingular.errors import InputError
 from nonsingular.files import write_whole
+
+if TYPE_CHECKING:  # both take half a second, of which who trains without a store has nothing
+    import xarray as xr
 
 EPOCHS_A_CHUNK = 16
 
@@ -58,6 +58,8 @@ class Store:
             attributes: kept with the data set.
             described: gives the variables attributes of their own, such as units.
         """
+        import xarray as xr
+
         sizes = {name: len(values) for name, values in coordinates.items()}
         chunks = {name: min(n, EPOCHS_A_CHUNK) if name == "epoch" else n for name, n in sizes.items()} | {"network": 1}
         empty = xr.Dataset(
@@ -93,10 +95,14 @@ class Store:
             values: variable name -> values of the region's shape.
             region: dimension name -> index or slice; dimensions not named are set as a whole.
         """
+        from zarr.core.sync import sync
+
         sync(self._write(values, region))
 
     async def _write(self, values: Mapping[str, np.ndarray], region: Mapping[str, int | slice]) -> None:
         """All variables at once: one after another, each would wait for the threads in which Zarr works."""
+        import zarr
+
         group = await zarr.api.asynchronous.open_group(store=self.path, mode="r+")
 
         async def one(name: str, value: np.ndarray) -> None:
@@ -113,6 +119,8 @@ class Store:
         Raises:
             InputError: there is no store at the path, or it is damaged.
         """
+        import xarray as xr
+
         if not self.path.exists():
             raise InputError(f"no results at {self.path}; run nonsingular reproduce with --out first")
         try:

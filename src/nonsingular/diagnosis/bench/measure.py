@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from scipy import stats
 from torch import nn
 
 from nonsingular.data import Task
@@ -21,6 +20,7 @@ from nonsingular.diagnosis.findings import Finding, findings
 from nonsingular.diagnosis.look import Budget
 from nonsingular.diagnosis.records import Look, Statistic
 from nonsingular.files import to_json, write_whole
+from nonsingular.intervals import wilson
 from nonsingular.training import Trainer, TrainingSpec
 
 CALIBRATION_SEED, FRESH_SEED = 0, 10_000
@@ -66,10 +66,7 @@ class Rate:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson 1927."""
-        if not self.trials:
-            return math.nan, math.nan
-        found = stats.binomtest(self.successes, self.trials).proportion_ci(method="wilson")
-        return float(found.low), float(found.high)
+        return wilson(self.successes, self.trials)
 
     def to_json(self) -> dict[str, object]:
         """``{"successes", "trials", "value", "interval"}``."""

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nonsingular import progress
 from nonsingular.data import DataSpec, Task
 from nonsingular.experiments.run import engines
 from nonsingular.experiments.run.instruments import INSTRUMENTS, Snapshot
@@ -22,6 +23,8 @@ from nonsingular.experiments.spec import LAST, Spec
 from nonsingular.networks import build
 from nonsingular.training import Trainer
 from nonsingular.training.store import decode, encode, save_checkpoint
+
+READ = "instruments"  # what progress is counted in while they measure
 
 Measured = Mapping[str, Float[np.ndarray, "row ..."]]
 """Variable name -> its value for every row; NaN for rows that have diverged."""
@@ -164,11 +167,16 @@ def _measure(trainer: Trainer, spec: Spec) -> Measured:
     snapshot = Snapshot(trainer)
     diverged = ~trainer.finite().cpu().numpy()
     measured: dict[str, np.ndarray] = {}
-    for name, epochs in spec.instruments.items():
-        last = _is_finished(trainer, spec)
-        if epochs is not None and trainer.epoch not in epochs and not (last and LAST in epochs):
-            continue
-        for variable, values in INSTRUMENTS[name].measure(snapshot).items():
-            measured[variable] = values.detach().to("cpu", torch.float64).numpy()
-            measured[variable][diverged] = np.nan
+    last = _is_finished(trainer, spec)
+    due = [
+        n
+        for n, epochs in spec.instruments.items()
+        if epochs is None or trainer.epoch in epochs or (last and LAST in epochs)
+    ]
+    with progress.stretch("measuring", len(due), READ):
+        for name in due:
+            for variable, values in INSTRUMENTS[name].measure(snapshot).items():
+                measured[variable] = values.detach().to("cpu", torch.float64).numpy()
+                measured[variable][diverged] = np.nan
+            progress.count(READ)
     return measured
