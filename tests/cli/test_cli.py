@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def test_claims_show_the_scoreboard(capsys, fig6):
     assert json.loads(text) == json.loads((out / "claims.json").read_text())
 
 
-def test_list(capsys):
+def test_list(capsys, monkeypatch):
     assert cli.run(["reproduce", "--list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     papers = [row["id"].split("/")[0] for row in rows]
@@ -90,8 +91,20 @@ def test_list(capsys):
     assert all(set(row) == {"id", "title", "scales", "status"} for row in rows)
     assert {row["status"] for row in rows} == {"works"}
     assert all(row["scales"] == ["smoke", "laptop", "overnight", "paper"] for row in rows)
-    assert cli.run(["reproduce", "--list"]) == 0
-    assert "orhan2018/fig3" in capsys.readouterr().out
+    for width in (60, 80, 100, 200):
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert cli.run(["reproduce", "--list"]) == 0
+        listed, prefix = [], ""
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= width
+        for line in lines:
+            if heading := re.match(r"(\w+)/ ", line):
+                prefix = heading[1]
+            elif row := re.match(r"  ([\w-]+)", line):
+                listed.append(f"{prefix}/{row[1]}")
+        assert listed == [row["id"] for row in rows]
+    titles = {row["title"] for row in rows}
+    assert titles <= {line.strip().split("  ")[-1].strip() for line in lines}  # a line each where there is room
 
 
 @pytest.mark.parametrize(

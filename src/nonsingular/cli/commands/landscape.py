@@ -28,6 +28,7 @@ def command(
     checkpoint: Annotated[
         list[Path] | None,
         typer.Option(
+            metavar="PATH",
             help="Weights; twice for the line between two solutions, more for the path of a training run.",
             show_default="the factory's",
         ),
@@ -59,6 +60,7 @@ def command(
     metric: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="METRIC",
             help="Measure this beside the loss: accuracy, or file.py:function of (output, target). Again for more.",
             show_default="none",
         ),

@@ -14,7 +14,6 @@ from nonsingular.cli.streams import print_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nonsingular.cli.progress import Bar
     from nonsingular.experiments.report.finished import Finished
 
 SHOWN = THE_PAPERS
@@ -31,6 +30,7 @@ def command(
     json_: Json = False,
 ) -> None:
     """Gather finished experiments into one HTML page a paper: scoreboard, figures beside claims, protocol."""
+    from nonsingular.cli.progress import Bar
     from nonsingular.experiments.report.finished import find
 
     with Bar():
