@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nonsingular import cli
 
-PRELOADED = ["nonsingular.cli.app", "nonsingular.experiments.run.study", "matplotlib.figure", "torch._dynamo", __name__]
+PRELOADED = ["preloaded", __name__]
 
 
 def server():

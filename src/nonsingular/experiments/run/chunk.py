@@ -24,8 +24,6 @@ from nonsingular.networks import build
 from nonsingular.training import Trainer
 from nonsingular.training.store import decode, encode, save_checkpoint
 
-READ = "instruments"  # what progress is counted in while they measure
-
 Measured = Mapping[str, Float[np.ndarray, "row ..."]]
 """Variable name -> its value for every row; NaN for rows that have diverged."""
 
@@ -173,10 +171,9 @@ def _measure(trainer: Trainer, spec: Spec) -> Measured:
         for n, epochs in spec.instruments.items()
         if epochs is None or trainer.epoch in epochs or (last and LAST in epochs)
     ]
-    with progress.stretch("measuring", len(due), READ):
-        for name in due:
+    for name in due:
+        with progress.stretch(f"measuring {name.replace('_', ' ')}", None, ""):
             for variable, values in INSTRUMENTS[name].measure(snapshot).items():
                 measured[variable] = values.detach().to("cpu", torch.float64).numpy()
                 measured[variable][diverged] = np.nan
-            progress.count(READ)
     return measured
