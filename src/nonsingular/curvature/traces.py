@@ -143,7 +143,7 @@ def frobenius(H: SymmetricOperator | Tensor, *, products: int = 96, seed: int = 
         value = float(np.sqrt(forms.squares.sum()))
         return Estimate(value, (value, value), q, "all columns")
     value = float(np.sqrt(forms.squares.mean()))
-    low, high = (value * float(np.sqrt(q / chi2.ppf(p, q))) for p in (0.975, 0.025))
+    low, high = (value * float(np.sqrt(q / chdtri(q, tail))) for tail in (0.025, 0.975))
     return Estimate(value, (low, high), q, f"squared lengths of the products with {q} random vectors")
 
 
