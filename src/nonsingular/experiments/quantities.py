@@ -236,17 +236,3 @@ def tracks(first: str, second: str, layer: int | None = None) -> Quantity:
     names = [LABELS[name].replace("\n", " ").partition(" (")[0] for name in (first, second)]
     words = f"rank correlation over epochs of {names[0]} with {names[1]}{_where(layer)}"
     return Quantity(measure, words, "rank correlation", CORRELATIONS)
-
-
-def epochs_until(accuracy: float, split: str = "train") -> Quantity:
-    """The first epoch after which a run's accuracy, in percent, is as high; where none is, the one after the last."""
-
-    def measure(results: xr.Dataset, network: str) -> xr.DataArray:
-        values = 100 * per_run(results, f"{split}_accuracy", network)
-        there = (values >= accuracy).transpose("run", "epoch").values
-        epochs = values.epoch.values
-        first = np.where(there.any(1), epochs[there.argmax(1)], epochs[-1] + 1)
-        return xr.DataArray(first.astype(float), dims="run")
-
-    words = f"first epoch with {LABELS[f'{split}_accuracy'].partition(' (')[0]} of {accuracy:g} %, or the one after all"
-    return Quantity(measure, words, "epochs", (0.0, np.inf), outcome=True)
