@@ -340,6 +340,8 @@ def test_pictures_are_exported(page, tmp_path):
         text = (tmp_path / "picture.svg").read_text()
         assert "var(--" not in text
         assert "<script" not in text
+        keys = page.locator("figure:has(svg) .key").all_inner_texts()
+        assert set(keys) <= {e.text for e in root.iter()}
         assert root.tag.endswith("svg")
         assert len([e for e in root.iter() if e.tag.endswith(("path", "rect"))]) > 3
     with page.expect_download() as download:

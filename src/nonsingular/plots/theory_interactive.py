@@ -156,7 +156,15 @@ def figs5(results: xr.Dataset) -> dict[str, Any]:
                 x=[a], y=[b], name="saddle", mode="markers", marker={"color": VERMILION, "size": 12, "symbol": "x"}
             )
         )
-        _layout(portrait, f"Three-layer {network} network, s = 3", "a", "b", yaxis_scaleanchor="x", showlegend=False)
+        _layout(
+            portrait,
+            f"Three-layer {network} network, s = 3",
+            "a",
+            "b",
+            yaxis_scaleanchor="x",
+            xaxis_constrain="domain",
+            showlegend=False,
+        )
         figures[f"portrait-{network}"] = portrait
     growth = go.Figure()
     for network in results.network.values:

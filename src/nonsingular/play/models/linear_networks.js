@@ -70,7 +70,7 @@ play.models.push({
           if (way.seen % 4 === 0) way.curvature = Math.max(way.curvature, top(y, way.c));
           way.losses.push([way.path.t[way.seen], 2 * theory.energy(y, state.s, way.c) / state.s ** 2]);
         }
-        plane.set(ways[n], way.path.y.map((y) => [y[0], y[1]]));
+        plane.set(ways[n], way.path.smooth(3));
       }
       // To ten times the moment when the last network that learns at all has learnt.
       const learnt = theory.NETWORKS.map((n) => state.paths[n].losses.find(([, loss]) => loss < 1e-3)?.[0] ?? 0);

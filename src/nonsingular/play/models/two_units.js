@@ -47,7 +47,7 @@ play.models.push({
       handle.put(z, eta);
       state.reduced = theory.reducedPath(z, eta, { tolerance: 1e-4 });
       state.reduced.advance(LAST, 60);
-      plane.set(reduced, state.reduced.y);
+      plane.set(reduced, state.reduced.smooth());
       state.full = theory.fullPath(theory.startNear(state.single, z, eta), state.teacher, { tolerance: 2e-6 });
       state.seen = [];
       grow();

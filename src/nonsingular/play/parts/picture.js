@@ -21,6 +21,25 @@ play.picture = (() => {
     node("text", { x, y, "font-size": size, "font-weight": weight, fill: colour, "font-family": family }, parent).textContent = words;
   }
 
+  const RAMPS = {
+    speed: (colours) => [0, 1, 2, 3, 4, 5].map((k) => colours.getPropertyValue(`--flow-${k}`).trim()),
+    loss: () => ["#00224e", "#3e4d71", "#7c7b78", "#bdb284", "#fee896"],
+  };
+
+  // The legend of a figure: lines and ramps of colour, with their words.
+  function legend(parent, figure, shift, quiet, colours, family) {
+    for (const key of figure.querySelectorAll(".key")) {
+      const swatch = key.querySelector("i"), box = swatch.getBoundingClientRect(), style = getComputedStyle(swatch);
+      const x = box.left - shift.x, y = box.top - shift.y, ramp = RAMPS[swatch.className]?.(colours);
+      if (ramp) ramp.forEach((fill, k) => node("rect", { x: x + k * box.width / ramp.length, y, width: box.width / ramp.length, height: box.height, fill }, parent));
+      else {
+        node("line", { x1: x, x2: x + box.width, y1: y + 1.5, y2: y + 1.5, stroke: style.borderTopColor, "stroke-width": style.borderTopWidth,
+          "stroke-dasharray": swatch.className === "dashed" ? "5 4" : "none" }, parent);
+      }
+      label(parent, key.textContent, x + box.width + 6, y + box.height / 2 + 4.5, 12.5, 400, quiet, family);
+    }
+  }
+
   // The whole stage as the text of an SVG file.
   function svg(stage, model) {
     const figures = [...stage.root.querySelectorAll("figure")].filter((f) => f.querySelector("svg"));
@@ -38,6 +57,7 @@ play.picture = (() => {
       const style = getComputedStyle(figure);
       node("rect", { x, y, width: boxes[i].width, height: boxes[i].height, rx: 8, fill: style.backgroundColor, stroke: style.borderTopColor }, out);
       label(out, figure.querySelector("figcaption > span").textContent, x + 14, y + 25, 14, 600, ink, page.fontFamily);
+      legend(out, figure, { x: left - MARGIN, y: top - HEAD }, quiet, colours, page.fontFamily);
       const original = figure.querySelector("svg"), place = original.getBoundingClientRect(), copy = styled(original);
       for (const [key, value] of Object.entries({ x: place.left - left + MARGIN, y: place.top - top + HEAD, width: place.width, height: place.height })) {
         copy.setAttribute(key, value);

@@ -167,6 +167,16 @@ play.numbers = (() => {
       this.ended = Boolean(this.stop && this.stop(next));
     }
 
+    // y at every step and at `between` times within each, for a curve without corners.
+    smooth(between = 4) {
+      const points = [];
+      this.t.forEach((t, k) => {
+        const before = k ? this.t[k - 1] : t;
+        for (let i = k ? 1 : between; i <= between; i++) points.push(this.at(before + (t - before) * i / between));
+      });
+      return points;
+    }
+
     // y at time t, by the cubic that has the values and slopes of the two steps around it.
     at(t) {
       const { t: ts, y: ys, slopes } = this;
