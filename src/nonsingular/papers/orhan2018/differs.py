@@ -19,10 +19,10 @@ DAMPED = (
 )
 
 UNDAMPED = (
-    "The paper does not say how it scaled its images; here their root mean square norm is 1. None of this figure's "
-    "networks is plain, whose gradients that puts below Adam's epsilon of 1e-8: at the start it is so for 35 % of the "
-    "weight gradients with identity skips, zeros of silent units nearly all, at most 21 % with one skip vector and at "
-    "most 7 % with dense matrices (30 layers, three networks each on CIFAR-10)."
+    "The paper does not say how it scaled its images; here their root mean square norm is 1. That puts the gradients "
+    "of deep plain networks below Adam's epsilon of 1e-8, but not of networks with skips: at the start it is so for "
+    "35 % of the weight gradients with identity skips, zeros of silent units nearly all, at most 21 % with one skip "
+    "vector and at most 7 % with dense matrices (30 layers, three networks each on CIFAR-10)."
 )
 
 ESTIMATED = (

@@ -10,7 +10,7 @@ from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import average, claim, faster, larger, slope
 from nonsingular.networks import NetworkSpec
 from nonsingular.papers.orhan2018 import protocol
-from nonsingular.papers.orhan2018.differs import EPOCHS, EVALUATED_ON, UNDAMPED, both_data_sets
+from nonsingular.papers.orhan2018.differs import DAMPED, EPOCHS, EVALUATED_ON, UNDAMPED, both_data_sets
 from nonsingular.training import Member
 
 VECTORS = {
@@ -116,7 +116,7 @@ FIGURE = Figure(
         "Plain networks are added: of networks trained with skips that keep the symmetry, as orhan2017's abstract "
         "has them, nothing else is known. That such a skip is no help is put at less than a percentage point.",
         "Overnight only 128, 32, 8 and 1 skip vectors are trained.",
-        both_data_sets("orhan2018/fig7"), EPOCHS, UNDAMPED, EVALUATED_ON,
+        both_data_sets("orhan2018/fig7"), EPOCHS, UNDAMPED, DAMPED, EVALUATED_ON,
     ),
 )  # fmt: skip
 
