@@ -1,7 +1,7 @@
 """Other packages' Hessian-vector products, called as their documentation does, and their Lanczos quadrature.
 
 The packages are in an environment of their own (`make bench` sets up .venv-bench): PyHessian requires torchvision,
-whose build on the package index does not fit a PyTorch for CPUs, and beside it `transformers` cannot be imported. What
+whose build on the package index does not fit a PyTorch for CPUs (`vision` is what gets past that). What
 is not installed is skipped. hessian-eigenthings is not here: its only release on the package index cannot be installed
 beside a current PyTorch.
 """

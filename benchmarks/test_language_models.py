@@ -2,7 +2,7 @@
 
 Eight sentences of 64 tokens, each command in a process of its own, as a person would call it: ``diagnose``, a spectrum
 by Lanczos (``--seconds 60``, its default, which is the time after which it stops) and a landscape of 5 x 5 points. Each
-is told beside one gradient of the same batch. With ``--full`` about 15 minutes on one thread; tiny models otherwise.
+is told beside one gradient of the same batch. With ``--full`` some minutes; a tiny model otherwise.
 """
 
 from __future__ import annotations

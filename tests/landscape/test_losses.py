@@ -227,3 +227,16 @@ def test_a_cuda_device_gives_the_same_losses(name):
     np.testing.assert_allclose(
         landscape.Losses(on_device, F.cross_entropy, data(), there)(POINTS)[0], expected, rtol=1e-3
     )
+
+
+def test_models_that_do_not_fit_twice_are_refused_in_one_line(monkeypatch):
+    from nonsingular.objective import failures
+
+    model = relu_net()
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    direction = landscape.gaussian(model, 0)
+    monkeypatch.setattr(failures, "available_bytes", lambda device: 4 * size)
+    with pytest.raises(InputError, match=r"a copy of weights and directions needs .* GiB, and .* GiB are free"):
+        landscape.line(model, F.cross_entropy, pairs(), direction, grid=3)
+    monkeypatch.setattr(failures, "available_bytes", lambda device: 5 * size)
+    landscape.line(model, F.cross_entropy, pairs(), direction, grid=3)

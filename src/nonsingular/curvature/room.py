@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nonsingular.curvature.lanczos import SymmetricOperator
-from nonsingular.errors import InputError
-from nonsingular.objective.failures import available_bytes
+from nonsingular.objective.failures import available_bytes, require_bytes
 
 SHARE = 0.7  # of the available memory, for vectors
 
@@ -33,13 +32,8 @@ def require(H: SymmetricOperator | Tensor, vectors: int, what: str, instead: str
     Raises:
         InputError: they do not fit; the message says how much is needed and how much there is.
     """
-    if vectors > fitting(H):
-        need = vectors * H.shape[0] * H.dtype.itemsize / 2**30
-        there = available_bytes(H.device) / 2**30
-        raise InputError(
-            f"{what} over {H.shape[0]:,} parameters keeps {vectors} vectors, {need:.1f} GiB, and {there:.1f} GiB are "
-            f"free: {instead}, or free memory"
-        )
+    n = H.shape[0]
+    require_bytes(vectors * n * H.dtype.itemsize, H.device, f"{what} with {vectors} vectors of {n:,}", instead, SHARE)
 
 
 def gaussian(H: SymmetricOperator | Tensor, count: int, generator: torch.Generator) -> Float[Tensor, "P count"]:

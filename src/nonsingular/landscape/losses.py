@@ -36,6 +36,7 @@ from nonsingular.objective import (
     first_line,
     is_out_of_memory,
     out_of_memory,
+    require_bytes,
     skips_first,
 )
 
@@ -113,6 +114,13 @@ class Losses:
             raise InputError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
         objective = brought(model, loss_fn, batches, reduction=reduction, mode="eval", **options)
         directions = [fitted(d, objective.model, f"direction {k}") for k, d in enumerate(directions, 1)]
+        weights = sum(p.numel() * p.element_size() for p in objective.model.parameters())
+        require_bytes(
+            (2 + len(directions)) * weights,
+            objective.device,
+            "a copy of weights and directions",
+            "take a smaller model",
+        )
         names = [n for n, _ in objective.model.named_parameters()]
         self.reduction = objective.reduction
         self._problem = Problem(objective, names, None)

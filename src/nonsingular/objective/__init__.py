@@ -1,7 +1,14 @@
 """What a user brings: a model, a loss, data; checked once at the door and handed to every part."""
 
 from nonsingular.objective.data import Batch, read
-from nonsingular.objective.failures import FAILURES, available_bytes, first_line, is_out_of_memory, out_of_memory
+from nonsingular.objective.failures import (
+    FAILURES,
+    available_bytes,
+    first_line,
+    is_out_of_memory,
+    out_of_memory,
+    require_bytes,
+)
 from nonsingular.objective.losses import Evaluated, Loss, Metric, cross_entropy_fits, own_loss
 from nonsingular.objective.models import evaluating, taken_by
 from nonsingular.objective.objective import Objective, Options, State, brought
@@ -28,6 +35,7 @@ __all__ = [
     "out_of_memory",
     "own_loss",
     "read",
+    "require_bytes",
     "skips_first",
     "taken_by",
     "tensors",

@@ -57,6 +57,26 @@ def out_of_memory(batch: Batch) -> InputError:
     return InputError(f"out of memory on a batch of {batch.samples} samples: give smaller batches, or microbatch=")
 
 
+def require_bytes(needed: float, device: torch.device, what: str, instead: str, share: float = 0.7) -> None:
+    """Refuse, before it is begun, what would not fit into memory.
+
+    Args:
+        needed: bytes.
+        device: where.
+        what: needs them, as the beginning of a sentence.
+        instead: what the user can do about it.
+        share: of the available memory that may be taken.
+
+    Raises:
+        InputError: more is needed than there is.
+    """
+    there = available_bytes(device)
+    if needed > share * there:
+        raise InputError(
+            f"{what} needs {needed / 2**30:.3g} GiB, and {there / 2**30:.3g} GiB are free: {instead}, or free memory"
+        )
+
+
 def available_bytes(device: torch.device) -> float:
     """Memory that can still be allocated on ``device``; infinity where the system does not say.
 
