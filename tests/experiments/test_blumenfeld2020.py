@@ -103,6 +103,12 @@ def test_exact_claims_hold_on_exact_results(results, item):
     only("holds", {name: v for name, v in found.items() if name not in open_ones})
 
 
+def test_strides_change_angles_at_single_translations(results):
+    """On average they do not: that is no property of strides alone, but of translations that do not matter."""
+    shifted = results["signal"].shifted_cosine
+    assert float(abs(shifted - shifted.isel(strided_layer=0)).max()) > 0.01
+
+
 def test_a_deterministic_run_keeps_its_features_identical(results):
     unique = results["table1"].unique_features.sel(network="deterministic").isel(epoch=-1)
     assert (unique == 1).all()
@@ -541,8 +547,10 @@ def test_exact_claims_can_fail(results):
     drifting = changed(signal, "cosine", 0.1 * layers[:, None])
     found = verdicts("signal", drifting)
     assert {n: v for n, v in found.items() if v == "holds"} == dict.fromkeys(
-        ("he-angles-collapse", "delta-orthogonal-angles"), "holds"
-    )
+        ("he-angles-collapse", "delta-orthogonal-angles", "angles-stay-on-average"), "holds"
+    )  # of other variables
+    places = np.arange(1.0, signal.sizes["strided_layer"] + 1)[:, None]
+    assert verdicts("signal", changed(signal, "strided_cosine", 0.05 * places))["angles-stay-on-average"] == "fails"
     still = verdicts("signal", changed(results["signal"], "cosine", 0.5))
     assert still["he-angles-collapse"] == still["delta-orthogonal-angles"] == "fails"
     found = verdicts("ntk", changed(results["ntk"], "linear", 5.0))
