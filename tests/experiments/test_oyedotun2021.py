@@ -230,6 +230,25 @@ def test_depth_is_not_judged_where_no_deep_network_had_time_to_train(id, familie
     assert verdicts(f"oyedotun2021/{id}", data)["plainnet-ruined"] == "holds"
 
 
+def test_that_depth_helps_is_said_of_new_images():
+    """On training images all that is deep enough reaches no error, and cannot reach more."""
+    data = sweep({"plainnet": -0.1, "resnet": 0.0})
+    data["train_accuracy"].loc[{"network": [n for n in data.network.values if n.startswith("resnet")], "epoch": 3}] = (
+        1.0
+    )
+    data["test_accuracy"] = sweep({"plainnet": -0.1, "resnet": 0.05}, 0.005).test_accuracy
+    assert verdicts("oyedotun2021/table4", data)["resnet-deeper"] == "holds"
+    data["test_accuracy"] = sweep({"plainnet": -0.1, "resnet": -0.05}, 0.005).test_accuracy
+    assert verdicts("oyedotun2021/table4", data)["resnet-deeper"] == "fails"
+
+
+def test_a_claim_of_the_article_counts_once():
+    """The other reading of what a representation is, and what the article shows without a word, are ours."""
+    for number in (5, 6, 7, 8):
+        for found in experiment(f"oyedotun2021/fig{number}").claims:
+            assert found.ours is (found.id.endswith("-channels") or number in (6, 8)), found.id
+
+
 def test_intervals_do_not_leave_what_is_possible():
     few = accuracies(both(plainnet=0.5, resnet=0.98, resnext=0.9))
     few["train_accuracy"][1, ::2, -1] = 0.3

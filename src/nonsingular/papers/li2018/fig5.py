@@ -20,6 +20,8 @@ from nonsingular.papers.li2018.drawings import contours_by_kind, flatness, rough
 
 PAPER = (20, 56, 110)
 """The paper's depths."""
+BENIGN = 20
+"""The depth at which the published paper finds the surface without skips benign, too."""
 NAMES = {variable: variable.replace("_", "-") for variable in ROUGHNESS}
 
 FIGURE = Figure(
@@ -38,7 +40,8 @@ FIGURE = Figure(
             claim(
                 f"skips-smooth-{layers}-{NAMES[variable]}",
                 f"With {layers} layers the surface is rougher without skip connections",
-                compared(variable, f"plainnet-{layers}", f"resnet-{layers}") > 0, ours=variable in NO_ROUGHNESS,
+                compared(variable, f"plainnet-{layers}", f"resnet-{layers}") > 0,
+                ours=variable in NO_ROUGHNESS or layers == BENIGN,
             )
             for layers in PAPER for variable in ROUGHNESS
         ),
@@ -64,6 +67,8 @@ FIGURE = Figure(
     ),
     differs=(
         *surfaces.DIFFERS,
+        "The published paper calls the surface of 20 layers without skips fairly benign; that it is rougher than with "
+        "them is asked for our own information.",
         "At overnight scale images are 16 x 16 pixels and the first stage has 8 channels.",
     ),
     labels=surfaces.STORED,

@@ -12,6 +12,7 @@ from nonsingular.experiments.quantities import ON_THE_WAY
 from nonsingular.experiments.verbs import Measure
 
 REACHED = f"training accuracy after the last epoch, {ON_THE_WAY}"
+GENERALISED = REACHED.replace("training", "test")
 UNIT = "percent of the way"
 
 
@@ -41,13 +42,17 @@ def require_deep_one(results: xr.Dataset) -> None:
     require_trained(results, *(list(found)[-1] for found in families(results).values()))
 
 
-def reached(results: xr.Dataset, network: str) -> xr.DataArray:
-    """How far each run came, in percent of the way, by ``run``."""
-    return xr.DataArray(fitted(results, network), dims="run")
+def with_depth(family: str, from_layers: int = 0, split: str = "train") -> Measure:
+    """How what a family reaches changes with each doubling of its depth.
 
+    Args:
+        family: of networks.
+        from_layers: the least depth that counts.
+        split: accuracy on the images of ``train`` or of ``test``.
+    """
 
-def with_depth(family: str, from_layers: int = 0) -> Measure:
-    """How what a family reaches changes with each doubling of its depth."""
+    def reached(results: xr.Dataset, network: str) -> xr.DataArray:
+        return xr.DataArray(fitted(results, network, split), dims="run")
 
     def effect(results: xr.Dataset) -> Effect:
         require_deep_one(results)
@@ -56,7 +61,8 @@ def with_depth(family: str, from_layers: int = 0) -> Measure:
             raise NotMeasured(f"needs {family} at two depths of at least {from_layers} layers")
         return slope(results, there, reached)
 
-    return Measure(effect, f"{REACHED}: change with each doubling of the depth", f"{UNIT} a doubling", ())
+    words = {"train": REACHED, "test": GENERALISED}[split]
+    return Measure(effect, f"{words}: change with each doubling of the depth", f"{UNIT} a doubling", ())
 
 
 def best_depth(family: str) -> Measure:

@@ -76,7 +76,10 @@ def helped(family: str) -> tuple[Declared, ...]:
     """What is claimed of networks with skips of one kind."""
     kind = KINDS[family]
     return (
-        claim(f"{family}-deeper", f"Depth helps networks with {kind} skips", with_depth(family) > 0),
+        claim(
+            f"{family}-deeper", f"Networks with {kind} skips generalise the better the deeper they are",
+            with_depth(family, split="test") > 0,
+        ),
         claim(
             f"{family}-deepest", f"The deepest network with {kind} skips trains better than the deepest without",
             deepest(family, "plainnet") > 0,
