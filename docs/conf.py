@@ -8,11 +8,15 @@ brings no font and no script from elsewhere.
 import re
 import sys
 from pathlib import Path
+from typing import Any
+
+from docutils import nodes
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
 
 import generate  # noqa: E402
+from latex2mathml.converter import convert  # noqa: E402
 
 import nonsingular  # noqa: E402
 
@@ -25,7 +29,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_co
 exclude_patterns = ["_build", "README.md"]
 templates_path: list[str] = []
 default_role = "code"
-nitpicky = False
+html_math_renderer = "mathml"
 
 html_theme = "furo"
 html_title = "nonsingular"
@@ -64,11 +68,18 @@ copybutton_prompt_is_regexp = True
 
 def bars(app: object, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
     """Norms in docstrings are bars; to docutils they would be substitutions."""
-    lines[:] = [re.sub(r"(``.*?``)|\|", lambda found: found[1] or "\\|", line) for line in lines]
+    lines[:] = [re.sub(r"(``.*?``|:math:`.*?`)|\|", lambda found: found[1] or "\\|", line) for line in lines]
 
 
-def setup(app: object) -> None:
+def formula(writer: Any, node: Any) -> None:
+    """Formulas in the browser's own MathML: what draws them elsewhere is fetched from a network."""
+    writer.body.append(convert(node.astext(), display="inline" if node.tagname == "math" else "block"))
+    raise nodes.SkipNode
+
+
+def setup(app: Any) -> None:
     """Pages that are generated come before the others are read; pictures follow the page's light or dark after."""
-    app.connect("autodoc-process-docstring", bars)  # type: ignore[attr-defined]
-    app.connect("builder-inited", generate.write_pages)  # type: ignore[attr-defined]
-    app.connect("build-finished", generate.darken)  # type: ignore[attr-defined]
+    app.add_html_math_renderer("mathml", (formula, None), (formula, None))
+    app.connect("autodoc-process-docstring", bars)
+    app.connect("builder-inited", generate.write_pages)
+    app.connect("build-finished", generate.darken)

@@ -34,7 +34,7 @@ class Finding:
         treatments: names in ``ns.treatments`` that may help, best first.
         because: kind of another finding that explains this one; "" where none does.
         remark: further advice in a sentence, or "".
-        where: a parameter, an operation or file:line, where that says more than the layers; or "".
+        where: a parameter, an operation or ``file:line``, where that says more than the layers; or "".
         remedy: what to change in the program, in a sentence, or "".
     """
 

@@ -23,7 +23,7 @@ class Statistic:
         value: larger is worse; NaN where there is nothing to measure it by. A fact is 1, its absence 0.
         layers: where it is worst.
         words: what the number is, for the user.
-        where: a parameter, an operation or file:line, where that says more than the layers; "" otherwise.
+        where: a parameter, an operation or ``file:line``, where that says more than the layers; "" otherwise.
         evidence: further numbers: each with ``measure`` (words), ``value`` and perhaps ``layer`` and ``healthy``.
         remedy: what to change, where it depends on what was seen; "" otherwise.
     """

@@ -2,7 +2,7 @@
 
 ReLU networks are positively homogeneous: multiplying W_i by c and dividing W_j by c leaves a plain network's function
 as it is. Any path around one of the two matrices breaks that. Networks, with hidden layers h_1 .. h_(L-1) and fixed
-random orthogonal Q:
+random orthogonal Q::
 
     plain            h_l = f(W_l h_(l-1)),                                                     y = W_L h_(L-1)
     residual         ... + h_(l-1)                             for l = 2 .. L-1
