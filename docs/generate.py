@@ -10,7 +10,6 @@ import inspect
 import os
 import re
 import types
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -334,9 +333,3 @@ def _names() -> Iterator[tuple[str, object]]:
                 yield from ((f"ns.{package_name}.{member}.{n}", v) for n, v in own.items() if not n.startswith("_"))
             else:
                 yield f"ns.{package_name}.{member}", value
-
-
-def lacking_examples() -> Counter[str]:
-    """How many classes and functions have no example in their docstring, by package."""
-    bare = [name for name, value in public() if ">>>" not in (inspect.getdoc(value) or "")]
-    return Counter(".".join(name.split(".")[:2]) for name in bare)

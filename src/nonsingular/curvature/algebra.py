@@ -32,6 +32,14 @@ class Symmetric(ABC):
     ``A @ v`` and ``v @ A`` take a flat vector ``[P]``, a block ``[P, k]`` (``[k, P]`` from the left), or, for operators
     over parameters, tensors of the parameters' shapes by name or in order, which come back in the same form.
     ``A + B``, ``A - B``, ``3 * A`` are operators again, and ``A + 0.1`` adds 0.1 to the diagonal (damping).
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Linear(3, 2), (torch.randn(8, 3), torch.arange(8) % 2)
+    >>> H = ns.Hessian(model, torch.nn.functional.cross_entropy, [batch])
+    >>> v = torch.ones(8)
+    >>> torch.allclose((2 * H + 0.5) @ v, 2 * (H @ v) + 0.5 * v)
+    True
     """
 
     __array_ufunc__ = None  # numpy leaves ``array @ A`` to us

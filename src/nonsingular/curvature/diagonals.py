@@ -30,6 +30,12 @@ class Diagonal:
         error: half the width of each entry's 95 % interval ``[P]``; zero where exact.
         products: products with the operator that it took.
         layout: of the entries, where the operator is over parameters.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> found = ns.curvature.diagonal(torch.diag(torch.tensor([3.0, 1.0, 0.0])))
+    >>> found.values, float(found.error.max())
+    (tensor([3., 1., 0.]), 0.0)
     """
 
     values: Float[Tensor, " P"]
@@ -63,6 +69,11 @@ def diagonal(H: SymmetricOperator | Tensor, *, products: int | None = None, seed
 
     Raises:
         InputError: fewer than two products.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.curvature.diagonal(torch.diag(torch.tensor([3.0, 1.0, 0.0]))).values
+    tensor([3., 1., 0.])
     """
     n, layout = H.shape[0], layout_of(H)
     if products is not None and products < 2:

@@ -40,6 +40,12 @@ class Eigenpairs:
         products: products with the operator that it took.
         converged: whether all residuals are within the tolerance.
         layout: of the vectors' entries, where the operator is over parameters.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> found = ns.curvature.eigenpairs(torch.diag(torch.tensor([3.0, 1.0, 0.0, -2.0])), 2)
+    >>> found.converged, found.values.round(decimals=4)
+    (True, tensor([ 3., -2.], dtype=torch.float64))
     """
 
     values: Float[Tensor, " k"]

@@ -22,6 +22,13 @@ class EmpiricalFisher(GaussNewton):
     the output, which must be one tensor. It is no Fisher information, as its targets are the data's, not the model's
     (Kunstner, Balles and Hennig 2019); `MonteCarloFisher` estimates that, and `GaussNewton` is it for the losses that
     both know.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Linear(3, 2), (torch.randn(8, 3), torch.arange(8) % 2)
+    >>> F = ns.curvature.EmpiricalFisher(model, torch.nn.functional.cross_entropy, [batch])
+    >>> bool(torch.linalg.eigvalsh(F.dense()).min() > -1e-6)
+    True
     """
 
     def _refuse(self) -> None:
@@ -71,6 +78,13 @@ class MonteCarloFisher(GaussNewton):
         draws: targets for each term.
         draw_seed: of the draws, which are made once.
         options: of `Curvature`.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Linear(3, 2), (torch.randn(8, 3), torch.arange(8) % 2)
+    >>> F = ns.curvature.MonteCarloFisher(model, torch.nn.functional.cross_entropy, [batch], draws=4)
+    >>> F.shape
+    (8, 8)
     """
 
     def __init__(self, *arguments: Any, draws: int = 1, draw_seed: int = 0, **options: Any) -> None:

@@ -17,6 +17,11 @@ def inertia(A: Float[Tensor, "n n"]) -> tuple[int, int, int]:
 
     Args:
         A: symmetric; the factorisation is in float64.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.curvature.inertia(torch.diag(torch.tensor([3.0, 1.0, 0.0, -2.0])))
+    (1, 1, 2)
     """
     if A.shape[0] == 0:
         return 0, 0, 0
@@ -52,6 +57,11 @@ def window_counts(A: Float[Tensor, "n n"], window: float) -> tuple[int, int, int
     Args:
         A: symmetric.
         window: half the window's width, at least 0.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.curvature.window_counts(torch.diag(torch.tensor([3.0, 1.0, 0.05, -2.0])), window=0.1)
+    (1, 1, 2)
     """
     used = A.abs().amax(dim=1) > 0  # parameters of dead units have empty rows: eigenvalue 0 without computation
     B = (A if bool(used.all()) else A[used][:, used]).double()

@@ -76,6 +76,12 @@ class KFAC(_Partner):
 
     Raises:
         InputError: curvlinops is not installed, a loss that it does not know, or what it refuses.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Sequential(torch.nn.Linear(3, 2)), (torch.randn(8, 3), torch.arange(8) % 2)
+    >>> ns.curvature.KFAC(model, torch.nn.CrossEntropyLoss(), [batch]).shape  # doctest: +SKIP
+    (8, 8)
     """
 
     def __init__(

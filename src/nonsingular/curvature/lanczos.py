@@ -27,7 +27,13 @@ AT_ONCE = 16  # vectors that others are made orthogonal to
 
 
 class SymmetricOperator(Protocol):
-    """Anything symmetric that multiplies tensors: an operator of this package, or a dense tensor."""
+    """Anything symmetric that multiplies tensors: an operator of this package, or a dense tensor.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.spectrum(torch.eye(3)).positive.count  # a tensor is one
+    3
+    """
 
     @property
     def shape(self) -> Sequence[int]:
@@ -63,6 +69,13 @@ class Lanczos(Tridiagonal):
 
     Raises:
         InputError: the products are in 16 bits.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> process = ns.curvature.Lanczos(torch.diag(torch.tensor([3.0, 1.0, -2.0])), torch.ones(3))
+    >>> process.extend(2)
+    >>> torch.allclose(process.basis @ process.basis.T, torch.eye(2), atol=1e-5)
+    True
     """
 
     def __init__(self, H: SymmetricOperator, start: Float[Tensor, " P"], against: Tensor | None = None) -> None:
@@ -141,6 +154,13 @@ class Lockstep:
 
     Attributes:
         processes: the coefficients of each.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> processes = ns.curvature.Lockstep(torch.diag(torch.tensor([3.0, 1.0, -2.0])), torch.eye(3)[:, :2] + 0.1)
+    >>> processes.extend(2)
+    >>> processes.steps
+    2
     """
 
     def __init__(

@@ -33,6 +33,11 @@ def skilling_moments(
         probes: independent vectors r.
         seed: of the vectors.
         count: moments.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.curvature.skilling_moments(2 * torch.eye(100), probes=3).round(3).tolist()[0]
+    [2.546, 5.093, 10.186, 20.372]
     """
     n = H.shape[0]
     generator = torch.Generator().manual_seed(seed)
@@ -60,6 +65,12 @@ class Mixture:
         omega: its scale, positive.
         alpha: its shape.
         mismatch: sum over the moments of |fitted - wanted| / |wanted| (equation 6).
+
+    >>> import numpy as np
+    >>> import nonsingular as ns
+    >>> mixture = ns.curvature.Mixture(w=0.01, xi=2.0, omega=0.1, alpha=0.0)  # one eigenvalue in a hundred is near 2
+    >>> round(float(1 - mixture.cdf(0.1)), 4)
+    0.01
     """
 
     w: float
@@ -134,6 +145,12 @@ def fit_mixture(moments: Float[np.ndarray, " 4"], weights: int = 4000) -> Mixtur
 
     Raises:
         InputError: a moment is zero or not finite.
+
+    >>> import numpy as np
+    >>> import nonsingular as ns
+    >>> moments = 0.01 * 2.0 ** np.arange(1, 5)  # one eigenvalue in a hundred is 2, the others are 0
+    >>> round(ns.curvature.fit_mixture(moments).w, 4)
+    0.01
     """
     moments = np.asarray(moments, float)
     if not (np.isfinite(moments).all() and np.all(moments != 0)):

@@ -59,6 +59,13 @@ class Curvature(Recorded, Symmetric):
     Note:
         Piecewise linear activations (ReLU) have no second derivative at their kinks. As in every such tool, the kinks,
         which inputs hit with probability zero, are left out: this is the curvature within the linear pieces.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Linear(3, 2), (torch.randn(8, 3), torch.arange(8) % 2)
+    >>> H = ns.Hessian(model, torch.nn.functional.cross_entropy, [batch])
+    >>> isinstance(H, ns.curvature.Curvature), H.block("bias").shape
+    (True, (2, 2))
     """
 
     def __init__(

@@ -44,6 +44,15 @@ class PopulationHessian(Recorded):
 
     Raises:
         InputError: as `Hessian`; or the stacked parameters do not match the model.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> networks = [torch.nn.Linear(3, 2) for _ in range(4)]
+    >>> stacked, _ = torch.func.stack_module_state(networks)
+    >>> batch = torch.randn(8, 3), torch.arange(8) % 2
+    >>> H = ns.curvature.PopulationHessian(networks[0], stacked, torch.nn.functional.cross_entropy, [batch])
+    >>> H.shape
+    (4, 8, 8)
     """
 
     def __init__(

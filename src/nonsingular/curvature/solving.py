@@ -33,6 +33,12 @@ class Solution:
         residual: ``|v - (A + damping) x| / |v|``, by a product of its own.
         products: products with the operator, in all.
         converged: whether the residual is within the tolerance.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> found = ns.curvature.solve(torch.diag(torch.tensor([4.0, 2.0])), torch.tensor([4.0, 4.0]))
+    >>> found.converged, found.x.round(decimals=4)
+    (True, tensor([1., 2.]))
     """
 
     x: Any

@@ -39,6 +39,11 @@ class Count:
         count: the number; not an integer where it is estimated.
         interval: (low, high); equal to the count where it is exact.
         parameters: how many eigenvalues there are.
+
+    >>> import nonsingular as ns
+    >>> count = ns.curvature.Count(20.0, (18.0, 23.0), parameters=1000)
+    >>> count.fraction
+    0.02
     """
 
     count: float
@@ -84,6 +89,12 @@ class Spectrum:
         mixture: of ``moments``: the density that was fitted.
         eigenvalues: all of them, ascending, where they were asked for (``exact``).
         stopped: of ``lanczos``: why the intervals are wider than asked; empty where they are not.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> found = ns.spectrum(torch.diag(torch.tensor([3.0, 0.05, 0.0, -2.0])))
+    >>> found.negative.count, found.degenerate.count, found.positive.count
+    (1, 2, 1)
     """
 
     parameters: int
@@ -170,6 +181,16 @@ def spectrum(
 
     Raises:
         InputError: unknown method, a window that is not positive, or a matrix too large for ``exact``.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> random = torch.manual_seed(0)
+    >>> model, batch = torch.nn.Linear(6, 3), (torch.randn(60, 6), torch.arange(60) % 3)
+    >>> H = ns.Hessian(model, torch.nn.functional.cross_entropy, [batch])
+    >>> exact, estimate = ns.spectrum(H), ns.spectrum(H, method="lanczos")
+    >>> low, high = estimate.positive.interval
+    >>> low <= exact.positive.count <= high
+    True
     """
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}; there are {', '.join(METHODS)}")

@@ -37,6 +37,13 @@ class Estimate:
         interval: 95 %, (low, high).
         products: products with the operator that it took.
         how: in a sentence, how it was got.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> found = ns.curvature.trace(torch.eye(5))
+    >>> low, high = found.interval
+    >>> low <= 5 <= high
+    True
     """
 
     value: float

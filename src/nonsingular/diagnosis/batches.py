@@ -264,6 +264,12 @@ def _shape(x: Any) -> str:
 
 
 def samples_for(name: str | None, data_dir: Path | None, steps: int, batch: int) -> int:
-    """Training images of a named data set that a diagnosis needs: more where copies are trained, at most 20 000."""
+    """Training images of a named data set that a diagnosis needs: more where copies are trained, at most 20 000.
+
+    >>> import nonsingular as ns
+    >>> look, train = (ns.diagnosis.samples_for("digits", None, steps, batch=64) for steps in (0, 200))
+    >>> look <= train
+    True
+    """
     available = len(load(name or "digits", data_dir).train)
     return min(available, 20_000, max(2000, 2 * steps * batch))

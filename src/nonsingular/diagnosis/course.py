@@ -42,6 +42,10 @@ class Protocol:
         batch: samples a step.
         learning_rate, optimiser: as in ``TrainingSpec``, where no optimiser of the user's own is given.
         held_out: part of the samples that is not trained on; copies' accuracies on it are told too.
+
+    >>> import nonsingular as ns
+    >>> ns.diagnosis.Protocol(steps=100, seeds=3, optimiser="sgd", learning_rate=0.1).seeds
+    3
     """
 
     steps: int = 200
@@ -75,6 +79,11 @@ class Curve:
         accuracy: ``[run]``, on held-out samples; NaN where the task has none.
         path: ``[point, run]``: training loss on the way.
         points: steps of the path.
+
+    >>> import nonsingular as ns
+    >>> curve = ns.diagnosis.Curve((0.5, 0.6), (0.7, 0.8), (0.9, 0.8), ((2.3, 2.3), (0.5, 0.6)), (0, 100))
+    >>> curve.points
+    (0, 100)
     """
 
     loss: tuple[float, ...]

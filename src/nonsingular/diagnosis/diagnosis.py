@@ -38,6 +38,13 @@ class Diagnosis:
         learns: what copies learned, and what from, where it was asked for.
         data: what it was found on, by name and scaling or by file; empty where batches came from Python.
         proof: of the treatments, where any was tried. Findings then advise only what helped.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Linear(6, 3), (torch.randn(60, 6), torch.arange(60) % 3)
+    >>> found = ns.diagnose(model, torch.nn.functional.cross_entropy, [batch])
+    >>> sorted(found.to_json())
+    ['findings', 'layers', 'network', 'spectrum']
     """
 
     findings: tuple[Finding, ...]
@@ -151,6 +158,16 @@ def diagnose(
 
     Raises:
         InputError: a model, loss or batches that cannot be used.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> random = torch.manual_seed(0)
+    >>> layers = [module for _ in range(20) for module in (torch.nn.Linear(16, 16), torch.nn.ReLU())]
+    >>> model = torch.nn.Sequential(*layers, torch.nn.Linear(16, 4))
+    >>> batch = torch.randn(200, 16), torch.arange(200) % 4
+    >>> found = ns.diagnose(model, torch.nn.functional.cross_entropy, [batch])
+    >>> found.findings[0].kind
+    'vanishing-signal'
     """
     budget = budget or Budget()
     stepped = own_steps(optimiser, model)

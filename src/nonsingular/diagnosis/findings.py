@@ -36,6 +36,14 @@ class Finding:
         remark: further advice in a sentence, or "".
         where: a parameter, an operation or ``file:line``, where that says more than the layers; or "".
         remedy: what to change in the program, in a sentence, or "".
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Sequential(torch.nn.Linear(6, 3), torch.nn.Softmax(-1))
+    >>> batch = torch.randn(60, 6), torch.arange(60) % 3
+    >>> found = ns.diagnose(model, torch.nn.functional.cross_entropy, [batch])
+    >>> found.findings[0].kind
+    'probabilities-as-logits'
     """
 
     kind: str

@@ -29,6 +29,18 @@ class Kept(MutableMapping[str, Curve]):
 
     Raises:
         InputError: the folder holds curves of another plan, or a damaged file, and is to be gone on with.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> plan = ns.diagnosis.plan("a.py:build", torch.nn.Linear(4, 1), ns.diagnosis.Protocol(steps=100))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     kept = ns.diagnosis.Kept(Path(folder), plan, resume=False)
+    ...     kept["untreated"] = ns.diagnosis.Curve((0.5,), (0.6,), (0.9,), ((2.3,), (0.5,)), (0, 100))
+    ...     again = ns.diagnosis.Kept(Path(folder), plan, resume=True)
+    ...     again["untreated"].loss
+    (0.5,)
     """
 
     def __init__(self, folder: Path, plan: dict[str, Any], resume: bool) -> None:
@@ -106,7 +118,15 @@ def discard(folder: Path) -> None:
 
 
 def plan(target: str, model: nn.Module, protocol: Protocol, **settings: Any) -> dict[str, Any]:
-    """What the trained copies depend on: the network's numbers, the protocol and what else is given."""
+    """What the trained copies depend on: the network's numbers, the protocol and what else is given.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> protocol = ns.diagnosis.Protocol(steps=100)
+    >>> one, other = (ns.diagnosis.plan("a.py:build", torch.nn.Linear(4, 1), protocol) for _ in range(2))
+    >>> one == other  # networks with other weights
+    False
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

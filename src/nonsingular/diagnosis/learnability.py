@@ -96,6 +96,16 @@ class Learnability:
         verdict: ``learns``, ``memorises``, ``slow``, ``stuck``, ``depends on the start``, ``diverges`` or ``nothing to
             learn``.
         words: what that means, and where to look.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> random = torch.manual_seed(0)
+    >>> inputs = torch.randn(200, 6)
+    >>> batch, loss_fn = (inputs, (inputs[:, 0] > 0).long()), torch.nn.functional.cross_entropy
+    >>> protocol = ns.diagnosis.Protocol(learning_rate=0.1)
+    >>> found = ns.diagnose(torch.nn.Linear(6, 2), loss_fn, [batch], steps=60, protocol=protocol)
+    >>> found.learns.verdict
+    'learns'
     """
 
     constant: float

@@ -36,6 +36,10 @@ class Budget:
         memory: bytes that autograd may keep of one piece; a piece has two samples at least.
         rows: responses kept per layer, over all pieces.
         units: of a layer, spread evenly, whose responses and weights are compared with each other.
+
+    >>> import nonsingular as ns
+    >>> ns.diagnosis.Budget(samples=128, seconds=10).samples
+    128
     """
 
     samples: int = 512
@@ -63,6 +67,12 @@ def look(
 
     Raises:
         InputError: a model, loss or batches that cannot be used; see ``batches.problem``.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Linear(6, 3), (torch.randn(60, 6), torch.arange(60) % 3)
+    >>> ns.diagnosis.look(model, torch.nn.functional.cross_entropy, [batch]).complete
+    True
     """
     budget = budget or Budget()
     model = getattr(model, "_orig_mod", model)  # compiled modules compute elsewhere than where hooks see it

@@ -46,6 +46,10 @@ class Trial:
         verdict: ``helps``, ``too little`` (better, but by less than 5 % of what the best constant leaves, or no better
             than that constant), ``hurts``, ``no difference shown``, ``diverges`` or ``does not apply``.
         treated: what the treated copies reached; None where it does not apply.
+
+    >>> import nonsingular as ns
+    >>> ns.diagnosis.Trial("add_skips", "identity skips around 18 layers").treatment
+    'add_skips'
     """
 
     treatment: str
@@ -79,6 +83,15 @@ class Proof:
         untreated: what they reached.
         constant: loss of the best constant prediction.
         trials: ranked by what the treated copies learned.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> inputs, model = torch.randn(200, 6), torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Linear(8, 2))
+    >>> protocol = ns.diagnosis.Protocol(steps=5, seeds=2)
+    >>> batch = inputs, (inputs[:, 0] > 0).long()
+    >>> proof = ns.diagnosis.prove(model, torch.nn.functional.cross_entropy, [batch], ["reset_biases"], protocol)
+    >>> len(proof.untreated.loss)  # one a run
+    2
     """
 
     protocol: Protocol
@@ -135,6 +148,17 @@ def prove(
 
     Raises:
         InputError: as ``Objective``; an unknown treatment; too few samples.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> random = torch.manual_seed(0)
+    >>> inputs = torch.randn(200, 6)
+    >>> batch = inputs, (inputs[:, 0] > 0).long()
+    >>> model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Linear(8, 2))
+    >>> protocol = ns.diagnosis.Protocol(steps=20, seeds=2)
+    >>> proof = ns.diagnosis.prove(model, torch.nn.functional.cross_entropy, [batch], ["reset_biases"], protocol)
+    >>> [trial.treatment for trial in proof.trials]
+    ['reset_biases']
     """
     protocol = protocol or Protocol()
     untreated = arm(copies(build, protocol), loss_fn, batches, protocol, steps)

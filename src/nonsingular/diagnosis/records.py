@@ -66,6 +66,13 @@ class Layer:
         weight_norm: mean norm of a unit's incoming weights.
         update: norm of the weights' gradient over the weights' norm.
         finite: whether all responses were.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Linear(6, 3), (torch.randn(60, 6), torch.arange(60) % 3)
+    >>> (layer,) = ns.diagnosis.look(model, torch.nn.functional.cross_entropy, [batch]).layers
+    >>> layer.kind, layer.units
+    ('Linear', 3)
     """
 
     name: str
@@ -139,6 +146,13 @@ class Look:
         profiles: layer -> singular values of its responses over the largest, at most 24 of them.
         spectrum: counts of the Hessian's eigenvalues, where asked for.
         not_finite: the first batch with a loss or gradient that was not.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Linear(6, 3), (torch.randn(60, 6), torch.arange(60) % 3)
+    >>> seen = ns.diagnosis.look(model, torch.nn.functional.cross_entropy, [batch])
+    >>> seen.samples, seen.outputs.task
+    (60, 'classifier')
     """
 
     layers: list[Layer]

@@ -31,6 +31,13 @@ class Treated:
         model: the copy.
         what: what was done, in a sentence.
         layers: names of the layers that changed, as in the model that was given.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    >>> treated = ns.treatments.zero_readout(model)
+    >>> treated.layers
+    ('2',)
     """
 
     model: nn.Module
@@ -57,6 +64,13 @@ def add_skips(
 
     Raises:
         InputError: unknown kind, or no block whose shapes allow a skip.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Sequential(*(torch.nn.Linear(8, 8) for _ in range(4)))
+    >>> treated = ns.treatments.add_skips(model, torch.randn(10, 8))
+    >>> len(treated.layers) > 0, treated.model is model
+    (True, False)
     """
     if kind not in ("identity", "orthogonal"):
         raise InputError(f"unknown kind of skip {kind!r}; there are identity, orthogonal")
@@ -77,6 +91,12 @@ def bias_targets(model: nn.Module, mean: float = 0.5, deviation: float = 1.0, se
 
     The paper (orhan2018 §2.6; it found 0.51 and 0.96 on CIFAR-10) holds them there with a penalty on the squared
     distance; add ``bias_penalty`` to your loss for that. Biases are drawn in units of each layer's weights' norm.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    >>> ns.treatments.bias_targets(model).layers
+    ('0',)
     """
     treated, generator = copied(model), torch.Generator().manual_seed(seed)
     names = []
@@ -96,7 +116,15 @@ def bias_targets(model: nn.Module, mean: float = 0.5, deviation: float = 1.0, se
 
 
 def bias_penalty(treated: nn.Module, reference: nn.Module, strength: float = 0.03) -> Tensor:
-    """Squared distance of a network's biases from a reference's (as ``bias_targets`` drew them), times strength."""
+    """Squared distance of a network's biases from a reference's (as ``bias_targets`` drew them), times strength.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    >>> treated = ns.treatments.bias_targets(model).model
+    >>> ns.treatments.bias_penalty(treated, treated).item()
+    0.0
+    """
     targets = dict(reference.named_parameters())
     terms = [
         (p - targets[name].detach()).square().sum() for name, p in treated.named_parameters() if name.endswith("bias")
@@ -116,6 +144,12 @@ def reinitialise(model: nn.Module, how: str = "he", seed: int = 0, only: Iterabl
 
     Raises:
         InputError: unknown name, or a model without such layers.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    >>> ns.treatments.reinitialise(model, "he").model[0].bias.abs().max().item()
+    0.0
     """
     treated, generator = copied(model), torch.Generator().manual_seed(seed)
     only = tuple(only)
@@ -132,7 +166,15 @@ def reinitialise(model: nn.Module, how: str = "he", seed: int = 0, only: Iterabl
 
 
 def revive_units(model: nn.Module, seed: int = 0) -> Treated:
-    """Draw incoming weights (He) for the units that have none, and set their biases to zero; the others stay."""
+    """Draw incoming weights (He) for the units that have none, and set their biases to zero; the others stay.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    >>> _ = model[0].weight.data[1].zero_()
+    >>> bool((ns.treatments.revive_units(model).model[0].weight[1] != 0).all())
+    True
+    """
     treated, generator = copied(model), torch.Generator().manual_seed(seed)
     names, count = [], 0
     with torch.no_grad():
@@ -156,7 +198,14 @@ def revive_units(model: nn.Module, seed: int = 0) -> Treated:
 
 
 def reset_biases(model: nn.Module) -> Treated:
-    """Set the biases of hidden layers and of normalisations to zero."""
+    """Set the biases of hidden layers and of normalisations to zero.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    >>> ns.treatments.reset_biases(model).model[0].bias.abs().max().item()
+    0.0
+    """
     treated = copied(model)
     modules = {**_hidden(treated), **{n: m for n, m in treated.named_modules() if is_normalisation(m)}}
     names = []
@@ -181,6 +230,12 @@ def insert_normalisation(model: nn.Module, kind: str | None = None) -> Treated:
 
     Raises:
         InputError: unknown kind, or no layer to normalise.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    >>> ns.treatments.insert_normalisation(model).what
+    'normalisation behind 0'
     """
     if kind not in (None, "batch", "layer"):
         raise InputError(f"unknown normalisation {kind!r}; there are batch, layer")
@@ -200,6 +255,12 @@ def rescale_input(model: nn.Module, inputs: Any) -> Treated:
 
     Raises:
         InputError: inputs that are not one floating-point tensor (tokens have no scale).
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    >>> ns.treatments.rescale_input(model, 255 * torch.rand(50, 4)).what
+    'inputs shifted and scaled to mean 0 and deviation 1'
     """
     if not (isinstance(inputs, Tensor) and inputs.is_floating_point() and inputs.ndim > 1):
         raise InputError("only inputs that are one floating-point tensor can be rescaled")
@@ -218,6 +279,12 @@ def shrink_branches(model: nn.Module, inputs: Any, factor: float | None = None) 
 
     Raises:
         InputError: no such block.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> network = ns.networks.build(ns.networks.named("residual", depth=4, width=8), 8, 2, seed=0)
+    >>> len(ns.treatments.shrink_branches(network, torch.randn(10, 8)).layers) > 0
+    True
     """
     found = [b for b in blocks(model, inputs) if b.bypassed and b.layers]
     if not found:
@@ -233,7 +300,14 @@ def shrink_branches(model: nn.Module, inputs: Any, factor: float | None = None) 
 
 
 def zero_readout(model: nn.Module) -> Treated:
-    """Set the last layer to zero, so that training starts at equal odds (or at zero); its gradient is not zero."""
+    """Set the last layer to zero, so that training starts at equal odds (or at zero); its gradient is not zero.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    >>> ns.treatments.zero_readout(model).model(torch.randn(5, 4)).abs().max().item()
+    0.0
+    """
     treated = copied(model)
     name, module = list(layers(treated).items())[-1]
     with torch.no_grad():
@@ -249,6 +323,13 @@ def break_symmetry(model: nn.Module, noise: float = 0.3, seed: int = 0) -> Treat
         model: any model.
         noise: its standard deviation, in units of the root mean square of each layer's weights.
         seed: of the noise.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    >>> _ = model[0].weight.data.fill_(1.0)  # three units that are the same
+    >>> int(ns.measures.unique_features(ns.treatments.break_symmetry(model).model[0].weight))
+    3
     """
     treated, generator = copied(model), torch.Generator().manual_seed(seed)
     names = []
@@ -266,7 +347,15 @@ def break_symmetry(model: nn.Module, noise: float = 0.3, seed: int = 0) -> Treat
 
 
 def unfreeze(model: nn.Module) -> Treated:
-    """Let every parameter train."""
+    """Let every parameter train.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    >>> _ = model.requires_grad_(False)
+    >>> all(p.requires_grad for p in ns.treatments.unfreeze(model).model.parameters())
+    True
+    """
     treated = copied(model)
     names = []
     for name, p in treated.named_parameters():
@@ -289,6 +378,12 @@ def warm_start(model: nn.Module, donor: nn.Module | Mapping[str, Tensor]) -> Tre
 
     Raises:
         InputError: nothing fits.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, donor = (torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, n)) for n in (2, 5))
+    >>> bool((ns.treatments.warm_start(model, donor).model[0].weight == donor[0].weight).all())
+    True
     """
     state = dict(donor.state_dict() if isinstance(donor, nn.Module) else donor)
     treated = copied(model)

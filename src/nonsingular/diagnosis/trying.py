@@ -62,6 +62,13 @@ def own_steps(optimiser: Optimiser | None, model: nn.Module) -> Steps | None:
 
     Raises:
         InputError: as `like`.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Linear(4, 1)
+    >>> optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    >>> ns.diagnosis.own_steps(optimiser, model) is None, ns.diagnosis.own_steps(None, model) is None
+    (False, True)
     """
     return None if optimiser is None else like(optimiser, model)
 

@@ -86,6 +86,14 @@ class Claim:
         expected: the paper's own value in words, where it gives one.
         ours: whether it is no claim of the paper but a question of ours about its experiment: judged, and not counted
             in the paper's score.
+
+    >>> import xarray as xr
+    >>> import nonsingular as ns
+    >>> from nonsingular.experiments.claims import judge, mean
+    >>> gain = ns.Claim("mine/gain", "my notes", "Accuracy grows", lambda results: mean(results.gain.values))
+    >>> results = xr.Dataset({"gain": ("run", [0.9, 1.1, 1.0, 1.2, 0.8, 1.0, 1.1, 0.9])})
+    >>> judge(gain, results, scale="smoke", data="none").verdict
+    'holds'
     """
 
     id: str

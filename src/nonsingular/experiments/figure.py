@@ -42,6 +42,36 @@ class Figure(Experiment):
         reads: what makes of results that an earlier version kept in another shape what this one keeps.
         labels: as ``Experiment``.
         interactive: as ``Experiment``.
+
+    >>> import nonsingular as ns
+    >>> from nonsingular.experiments.figure import Curves
+    >>> from nonsingular.experiments.scales import Scales
+    >>> from nonsingular.experiments.spec import Spec
+    >>> from nonsingular.experiments.verbs import claim, faster
+    >>> from nonsingular.training import Member
+    >>> def study(size):
+    ...     networks = [Member(str(n), ns.networks.named("plain", depth=n)) for n in (5, 10)]
+    ...     data, training = ns.data.DataSpec("digits"), ns.TrainingSpec(epochs=size.epochs, batch=100)
+    ...     return Spec(
+    ...         size.experiment,
+    ...         size.scale,
+    ...         size.runs,
+    ...         data=data,
+    ...         networks=tuple(networks),
+    ...         training=training,
+    ...         instruments={"train_accuracy": None},
+    ...     )
+    >>> figure = ns.Figure(
+    ...     "mine/half",
+    ...     "Half the layers",
+    ...     source="my notes",
+    ...     sizes=Scales(runs=(3, 10, 20, 50), epochs=(2, 20, 50, 100)),
+    ...     study=study,
+    ...     draw={"accuracy": Curves("train_accuracy", title="Five and ten layers")},
+    ...     claims=(claim("faster", "Five layers train faster than ten", faster("5", "10") > 0),),
+    ... )
+    >>> figure.specs("smoke").runs, figure.claims[0].id
+    (3, 'mine/half/faster')
     """
 
     def __init__(

@@ -61,6 +61,14 @@ def convexity(
 
     Raises:
         InputError: as ``curvature.Hessian`` (a point where the loss is not finite is NaN, the centre is refused).
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Linear(3, 2), (torch.randn(8, 3), torch.arange(8) % 2)
+    >>> x, y = (ns.landscape.gaussian(model, seed) for seed in (0, 1))
+    >>> found = ns.landscape.convexity(model, torch.nn.functional.cross_entropy, [batch], x, y, grid=3)
+    >>> sorted(found.dims)
+    ['x', 'y']
     """
     axis = _axis(span, grid)
     objective = brought(model, loss_fn, batches, mode="eval", **options)

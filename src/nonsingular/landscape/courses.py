@@ -20,6 +20,13 @@ def crossing(plane: xr.Dataset) -> Float[np.ndarray, " step"]:
 
     Args:
         plane: from ``landscape.trajectory``; positive losses.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> states, batch = [torch.nn.Linear(3, 2) for _ in range(4)], (torch.randn(8, 3), torch.arange(8) % 2)
+    >>> plane = ns.landscape.trajectory(states[-1], torch.nn.functional.cross_entropy, [batch], states, grid=9)
+    >>> ns.landscape.crossing(plane).shape  # three steps
+    (3,)
     """
     logs = np.log(plane.loss.transpose("y", "x"))
     path = np.stack([plane.path_x.values, plane.path_y.values], axis=1)

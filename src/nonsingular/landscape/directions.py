@@ -111,6 +111,13 @@ def normalised(direction: Direction, model: nn.Module, how: str) -> Direction:
 
     Raises:
         InputError: unknown normalisation, or every weight that moves is zero.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Linear(3, 2)
+    >>> moved = ns.landscape.normalised({"weight": torch.ones(2, 3), "bias": torch.zeros(2)}, model, "filter")
+    >>> torch.allclose(moved["weight"].norm(dim=1), model.weight.detach().norm(dim=1))
+    True
     """
     if how not in NORMALISATIONS:
         raise InputError(f"unknown normalisation {how!r}; there are {', '.join(NORMALISATIONS)}")
@@ -159,6 +166,13 @@ def between(start: Weights, end: Weights, model: nn.Module | None = None) -> Dir
 
     Raises:
         InputError: the two do not have the same names and shapes, they are equal, or they move a tied weight apart.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> a, b = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    >>> direction = ns.landscape.between(a, b)
+    >>> torch.allclose(direction["weight"], (b.weight - a.weight).detach())
+    True
     """
     if model is None:
         model = next((w for w in (start, end) if isinstance(w, nn.Module)), None)
@@ -200,6 +214,13 @@ def eigenvectors(
 
     Raises:
         InputError: as ``curvature.Hessian``; fewer than ``count`` parameters; not converged after ``steps`` products.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Linear(3, 2), (torch.randn(8, 3), torch.arange(8) % 2)
+    >>> directions, curvatures = ns.landscape.eigenvectors(model, torch.nn.functional.cross_entropy, [batch])
+    >>> len(directions), bool(abs(curvatures[0]) >= abs(curvatures[1]))
+    (2, True)
     """
     H = Hessian(brought(model, loss_fn, batches, mode="eval", **options))
     if H.shape[0] < count:
@@ -217,7 +238,15 @@ def eigenvectors(
 
 
 def cosine(a: Direction, b: Direction) -> float:
-    """Cosine of the angle between two directions, in [-1, 1]; 0 where either is zero."""
+    """Cosine of the angle between two directions, in [-1, 1]; 0 where either is zero.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Linear(3, 2)
+    >>> x = ns.landscape.gaussian(model, 0)
+    >>> round(ns.landscape.cosine(x, x), 6)
+    1.0
+    """
     names = a.keys() & b.keys()
     inner = sum(float((a[n].double() * b[n].double()).sum()) for n in names)
     length = norm(a) * norm(b)

@@ -53,6 +53,10 @@ class Look:
 
     Raises:
         InputError: unknown directions, numbers out of range.
+
+    >>> import nonsingular as ns
+    >>> ns.landscape.Look(planes=5, grid=21).directions
+    'filter'
     """
 
     directions: str = "filter"
@@ -112,6 +116,18 @@ def explore(
 
     Raises:
         InputError: as ``line``, ``surface`` and ``trajectory``.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Linear(3, 2), (torch.randn(8, 3), torch.arange(8) % 2)
+    >>> loss_fn = torch.nn.functional.cross_entropy
+    >>> look, settings = ns.landscape.Look(grid=9), ns.landscape.Settings()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = ns.landscape.explore(model, loss_fn, [batch], [model], look, settings, Path(folder))
+    >>> sorted(found.loss.dims)
+    ['plane', 'x', 'y']
     """
     here = with_weights(model, states[-1 if len(states) > 2 else 0]) if states else model
     brings = brought(here, loss_fn, batches, mode="eval", reduction=settings.reduction, **options), None, None
@@ -161,6 +177,18 @@ def summary(found: xr.Dataset) -> dict[str, Any]:
     """The numbers of a result, for a table or JSON: what was evaluated, with what error, and how rough it is.
 
     What there is no number for is None: a deviation over one plane, say, or the ends of losses that are never finite.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Linear(3, 2), (torch.randn(8, 3), torch.arange(8) % 2)
+    >>> loss_fn = torch.nn.functional.cross_entropy
+    >>> look, settings = ns.landscape.Look(grid=9), ns.landscape.Settings()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = ns.landscape.explore(model, loss_fn, [batch], [model], look, settings, Path(folder))
+    >>> "roughness" in ns.landscape.summary(found)
+    True
     """
     numbers: dict[str, Any] = {k: v for k, v in found.attrs.items() if k not in VARYING}
     numbers |= {k: found.attrs[k] for k in VARYING if k in found.attrs}
@@ -201,7 +229,22 @@ def discard(folder: Path) -> None:
 
 
 def save(folder: Path, found: xr.Dataset, target: str, look: Look, settings: Settings) -> None:
-    """Write ``results.zarr``, and ``landscape.json`` with the numbers and all that is needed to get them again."""
+    """Write ``results.zarr``, and ``landscape.json`` with the numbers and all that is needed to get them again.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Linear(3, 2), (torch.randn(8, 3), torch.arange(8) % 2)
+    >>> loss_fn = torch.nn.functional.cross_entropy
+    >>> look, settings = ns.landscape.Look(grid=9), ns.landscape.Settings()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = ns.landscape.explore(model, loss_fn, [batch], [model], look, settings, Path(folder))
+    ...     ns.landscape.save(Path(folder), found, "my_file.py:build", look, settings)
+    ...     names = sorted(path.name for path in Path(folder).iterdir())
+    >>> "landscape.json" in names and "results.zarr" in names
+    True
+    """
     store = folder / "results.zarr"
     if store.exists():
         shutil.rmtree(store)

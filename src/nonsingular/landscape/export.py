@@ -38,6 +38,18 @@ def save_vtk(found: xr.Dataset, path: Path | str, height: str = "log", most: flo
 
     Raises:
         InputError: an unknown height, or results without ``loss`` over ``x`` alone or ``y`` and ``x``.
+
+    >>> import tempfile
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Linear(3, 2), (torch.randn(8, 3), torch.arange(8) % 2)
+    >>> x, y = (ns.landscape.gaussian(model, seed) for seed in (0, 1))
+    >>> found = ns.surface(model, torch.nn.functional.cross_entropy, [batch], x, y, grid=9)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (written,) = ns.landscape.save_vtk(found, f"{folder}/surface.vtk")
+    ...     text = written.read_text()
+    >>> text.splitlines()[2:4]
+    ['ASCII', 'DATASET STRUCTURED_GRID']
     """
     path = Path(path)
     if height not in HEIGHTS:
@@ -92,6 +104,16 @@ def save_h5(
     Raises:
         MissingExtra: h5py is not installed.
         InputError: results without ``loss`` over ``x`` alone or ``y`` and ``x``; directions without a model.
+
+    >>> import tempfile
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Linear(3, 2), (torch.randn(8, 3), torch.arange(8) % 2)
+    >>> x, y = (ns.landscape.gaussian(model, seed) for seed in (0, 1))
+    >>> found = ns.surface(model, torch.nn.functional.cross_entropy, [batch], x, y, grid=9)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [path.name for path in ns.landscape.save_h5(found, f"{folder}/surface.h5")]
+    ['surface.h5']
     """
     path = Path(path)
     mapped = {"min_eig": "smallest", "max_eig": "largest"} if "smallest" in found else {}

@@ -89,6 +89,16 @@ class Losses:
     Raises:
         InputError: no batches, a direction that does not fit the model, a loss that is not a finite scalar at the
             centre, a metric that fails or gives no number, numbers out of range.
+
+    >>> import numpy as np
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Linear(3, 2), (torch.randn(8, 3), torch.arange(8) % 2)
+    >>> direction = ns.landscape.gaussian(model, 0)
+    >>> losses = ns.landscape.Losses(model, torch.nn.functional.cross_entropy, [batch], [direction])
+    >>> values, errors = losses(np.array([[0.0], [0.5]]))
+    >>> values.shape
+    (2,)
     """
 
     def __init__(

@@ -25,6 +25,13 @@ class Path:
         coordinates: of each checkpoint, measured from the centre.
         explained: share of the trajectory's variance along each direction, in [0, 1].
         distances: of each checkpoint from the plane, Euclidean over all moved weights, in the units of coordinates.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> states = [torch.nn.Linear(3, 2) for _ in range(4)]
+    >>> path = ns.landscape.principal(states, states[-1])
+    >>> path.coordinates.shape, bool(path.explained.sum() <= 1 + 1e-6)
+    ((4, 2), True)
     """
 
     directions: tuple[Direction, ...]
@@ -47,6 +54,12 @@ def principal(states: Sequence[Weights], model: nn.Module, *, count: int = 2, ke
 
     Raises:
         InputError: too few or equal checkpoints, or checkpoints of different architectures.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> states = [torch.nn.Linear(3, 2) for _ in range(4)]
+    >>> ns.landscape.principal(states, states[-1]).coordinates[-1].round(6).tolist()  # the last one is the origin
+    [0.0, 0.0]
     """
     if len(states) <= count:
         raise InputError(f"{count} principal directions need at least {count + 1} checkpoints, got {len(states)}")
@@ -90,6 +103,13 @@ def projected(states: Sequence[Weights], model: nn.Module, directions: Sequence[
     Raises:
         InputError: fewer than two checkpoints, checkpoints of different architectures, directions that do not fit the
             model or are parallel.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> states = [torch.nn.Linear(3, 2) for _ in range(4)]
+    >>> x, y = (ns.landscape.gaussian(states[-1], seed) for seed in (0, 1))
+    >>> ns.landscape.projected(states, states[-1], [x, y]).coordinates.shape
+    (4, 2)
     """
     if len(states) < 2:
         raise InputError(f"a path needs at least 2 checkpoints, got {len(states)}")

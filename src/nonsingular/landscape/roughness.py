@@ -62,6 +62,14 @@ def roughness(surface: xr.Dataset, noise: float = NOISE) -> dict[str, float]:
 
     Raises:
         InputError: fewer than 3 x 3 points, or losses that are not positive.
+
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> import nonsingular as ns
+    >>> x = np.linspace(-1, 1, 21)
+    >>> bowl = xr.Dataset({"loss": (("y", "x"), 0.1 + x[:, None] ** 2 + x**2)}, {"x": x, "y": x})
+    >>> ns.landscape.roughness(bowl)["nonconvex"]
+    0.0
     """
     if not {"x", "y"} <= set(surface.loss.dims) or min(surface.sizes["x"], surface.sizes["y"]) < 3:
         raise InputError("roughness needs a surface of at least 3 x 3 points")
@@ -93,6 +101,15 @@ def compare(surfaces: Sequence[xr.Dataset], noise: float = NOISE) -> dict[str, t
     """Mean of each measure over surfaces (of several pairs of directions, say), and the standard deviation.
 
     The deviation is NaN for a single surface.
+
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> import nonsingular as ns
+    >>> x = np.linspace(-1, 1, 21)
+    >>> bowls = [xr.Dataset({"loss": (("y", "x"), c + x[:, None] ** 2 + x**2)}, {"x": x, "y": x}) for c in (0.1, 0.2)]
+    >>> mean, deviation = ns.landscape.compare(bowls)["nonconvex"]
+    >>> mean, deviation
+    (0.0, 0.0)
     """
     found = [roughness(s, noise) for s in surfaces]
     table = {}

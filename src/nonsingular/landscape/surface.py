@@ -51,6 +51,10 @@ class Settings:
     Raises:
         InputError: numbers out of range; a precision found by timing, which processes could find differently;
             statistics that processes would take from their own part of the data.
+
+    >>> import nonsingular as ns
+    >>> ns.landscape.Settings(tolerance=0.01, statistics="recomputed").precision
+    'float32'
     """
 
     tolerance: float = 0.005
@@ -167,6 +171,14 @@ def surface(
 
     Raises:
         InputError: as ``line``.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model, batch = torch.nn.Linear(3, 2), (torch.randn(8, 3), torch.arange(8) % 2)
+    >>> x, y = (ns.landscape.gaussian(model, seed) for seed in (0, 1))
+    >>> found = ns.surface(model, torch.nn.functional.cross_entropy, [batch], x, y, grid=9)
+    >>> dict(found.loss.sizes)
+    {'y': 9, 'x': 9}
     """
     objective = brought(model, loss_fn, batches, mode="eval", reduction=settings.reduction, **options)
     spans = {"y": span_y or span, "x": span}
@@ -213,6 +225,13 @@ def trajectory(
 
     Raises:
         InputError: as ``surface`` and ``directions.principal``; states that do not fit the model.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> states, batch = [torch.nn.Linear(3, 2) for _ in range(4)], (torch.randn(8, 3), torch.arange(8) % 2)
+    >>> found = ns.landscape.trajectory(states[-1], torch.nn.functional.cross_entropy, [batch], states, grid=9)
+    >>> found.path_x.sizes["checkpoint"]
+    4
     """
     within = model.model if isinstance(model, Objective) else model
     final = with_weights(within, states[-1], "the checkpoints do")

@@ -104,6 +104,18 @@ def search(
     Raises:
         InputError: missing data; a folder with another search, or with this one and ``resume`` False.
         MissingExtra: Optuna is not installed.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import nonsingular as ns
+    >>> from nonsingular.experiments.overrides import Overrides
+    >>> from nonsingular.experiments.run.workspace import Workspace
+    >>> small = Overrides(data="digits", runs=1, epochs=1)
+    >>> spec = ns.search.make_spec("smoke", ns.search.ranges(["mu"]), "plain", "random", small)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = ns.search.search(spec, Workspace(Path(folder)), trials=1)
+    >>> sorted(found.dims)
+    ['trial']
     """
     size = at_scale(SIZES, spec.scale)
     trials, together = (size.trials if trials is None else trials), (size.together if together is None else together)
@@ -217,7 +229,20 @@ def paper_values(data: str) -> dict[str, float]:
 
 
 def summary(results: xr.Dataset) -> dict[str, Any]:
-    """What a search found, for programs: the best trial, the reference and every trial; NaN as None."""
+    """What a search found, for programs: the best trial, the reference and every trial; NaN as None.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import nonsingular as ns
+    >>> from nonsingular.experiments.overrides import Overrides
+    >>> from nonsingular.experiments.run.workspace import Workspace
+    >>> small = Overrides(data="digits", runs=1, epochs=1)
+    >>> spec = ns.search.make_spec("smoke", ns.search.ranges(["mu"]), "plain", "random", small)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = ns.search.summary(ns.search.search(spec, Workspace(Path(folder)), trials=1))
+    >>> found["searched"], len(found["trials"])
+    (['mu'], 1)
+    """
     names = [name for name in results.data_vars if name not in ("accuracy", "best")]
     trials = [
         {

@@ -118,6 +118,11 @@ def critical_line(fixed: ArrayLike, skip: float = 0.0) -> tuple[Float[Array, "..
 
     Returns:
         Both coordinates, in the shape of ``fixed``. The line starts at (pi / 2, 0) for q = 0 and r = 0.
+
+    >>> from nonsingular.theory import signal_propagation
+    >>> weight, bias = signal_propagation.critical_line([0.0, 1.0])
+    >>> weight.round(4).tolist(), bias.round(4).tolist()
+    ([1.5708, 2.7207], [0.0, 0.0931])
     """
     q = np.asarray(fixed, float)
     if not (q >= 0).all() or not 0 <= skip <= 1:

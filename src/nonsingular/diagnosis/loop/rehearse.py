@@ -42,6 +42,20 @@ class Rehearsal:
         loop: all facts.
         numbers: the statistics that findings come from.
         look: at the network and data that the loop trains, where it was asked for and the loop showed them.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> model = torch.nn.Linear(4, 1)
+    >>> optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    >>> def train_step(model, batch, optimiser):
+    ...     loss = torch.nn.functional.mse_loss(model(batch[0]), batch[1])
+    ...     loss.backward()  # and nobody clears the gradients
+    ...     optimiser.step()
+    ...     return loss
+    >>> batches = [(torch.randn(16, 4), torch.randn(16, 1)) for _ in range(8)]
+    >>> found = ns.rehearse(model, train_step, batches, optimiser)
+    >>> found.findings[0].kind
+    'gradients-accumulate'
     """
 
     findings: tuple[Finding, ...]
