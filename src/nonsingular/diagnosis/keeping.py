@@ -96,7 +96,15 @@ def _numbers(found: Iterable[float | None], missing: float = math.inf) -> tuple[
 
 
 def earlier(folder: Path) -> str | None:
-    """What a folder holds of an earlier proof, in words; None where it holds none."""
+    """What a folder holds of an earlier proof, in words; None where it holds none.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import nonsingular as ns
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ns.diagnosis.earlier(Path(folder)) is None
+    True
+    """
     try:
         if (folder / FILE).exists():
             found = json.loads((folder / FILE).read_text(encoding="utf-8"))
@@ -113,7 +121,16 @@ def earlier(folder: Path) -> str | None:
 
 
 def discard(folder: Path) -> None:
-    """Throw the copies that an earlier proof trained away."""
+    """Throw the copies that an earlier proof trained away.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import nonsingular as ns
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ns.diagnosis.discard(Path(folder))  # nothing was there
+    ...     ns.diagnosis.earlier(Path(folder)) is None
+    True
+    """
     (folder / FILE).unlink(missing_ok=True)
 
 

@@ -213,7 +213,16 @@ def summary(found: xr.Dataset) -> dict[str, Any]:
 
 
 def earlier(folder: Path) -> str | None:
-    """What a folder holds of an earlier surface, in words; None where it holds none."""
+    """What a folder holds of an earlier surface, in words; None where it holds none.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import nonsingular as ns
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / "landscape.json").write_text('{"target": "my_file.py:build"}')
+    ...     ns.landscape.earlier(Path(folder))
+    'the landscape of my_file.py:build'
+    """
     try:
         return f"the landscape of {json.loads((folder / NUMBERS).read_text(encoding='utf-8'))['target']}"
     except FileNotFoundError:
@@ -223,7 +232,17 @@ def earlier(folder: Path) -> str | None:
 
 
 def discard(folder: Path) -> None:
-    """Throw an earlier surface away: its points, and the numbers drawn from them."""
+    """Throw an earlier surface away: its points, and the numbers drawn from them.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import nonsingular as ns
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / "landscape.json").write_text('{"target": "my_file.py:build"}')
+    ...     ns.landscape.discard(Path(folder))
+    ...     ns.landscape.earlier(Path(folder)) is None
+    True
+    """
     for path in (*folder.glob("points-*.npz"), folder / NUMBERS):
         path.unlink(missing_ok=True)
 

@@ -90,6 +90,12 @@ def taken_by(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """How a model takes a tensor: on its device, and in its precision where none of its parameters is in the tensor's.
 
     Whoever copies a model computes in `precision`; this is for the user's own.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> take = ns.objective.taken_by(torch.nn.Linear(3, 2).double())
+    >>> take(torch.zeros(4, 3)).dtype
+    torch.float64
     """
     parameters = [p for p in model.parameters() if p.is_floating_point() and p.element_size() > 1]
     if not parameters:
