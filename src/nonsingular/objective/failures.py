@@ -69,6 +69,14 @@ def require_bytes(needed: float, device: torch.device, what: str, instead: str, 
 
     Raises:
         InputError: more is needed than there is.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> try:
+    ...     ns.objective.require_bytes(1e18, torch.device("cpu"), "the matrix", "use method='lanczos'")
+    ... except ns.InputError as error:
+    ...     "lanczos" in str(error)
+    True
     """
     there = available_bytes(device)
     if needed > share * there:
