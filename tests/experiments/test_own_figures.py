@@ -65,7 +65,7 @@ from torch import nn
 from widths import WIDTH
 from nonsingular.data import DataSpec
 from nonsingular.experiments.claims import Claim
-from nonsingular.experiments.effects import faster
+from nonsingular.experiments.verbs import faster
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.spec import Spec
@@ -96,7 +96,7 @@ RATE = 1e-2
 FIGURE = Experiment(
     "mine/first", "Mine", specs, run_study,
     lambda r: {"accuracy": over_epochs(r, [Panel("train_accuracy", "training accuracy (%)", percent=True)], "Mine")},
-    (Claim("mine/first/faster", "me", "Mine is faster.", lambda r: faster(r, "mine", "plain"), unit="points"),),
+    (Claim("mine/first/faster", "me", "Mine is faster.", faster("mine", "plain").judged, unit="points"),),
     differs=("Wider than anybody's.",),
 )
 """
