@@ -11,7 +11,7 @@ import xarray as xr
 from nonsingular.experiments.claims import Effect, NotMeasured, difference, mean, rank_correlation
 from nonsingular.experiments.effects import require
 from nonsingular.experiments.fit import HALFWAY, fitted
-from nonsingular.experiments.verbs import Measure
+from nonsingular.experiments.verbs import Measure, measured
 from nonsingular.intervals import EVERYWHERE
 
 KINDS = {"resnet": "with", "plainnet": "without"}
@@ -80,11 +80,11 @@ def of_trained(results: xr.Dataset, variable: str, *networks: str) -> list[np.nd
         NotMeasured: the results lack a network, or one did not train (mean over its runs): what its surface looks like
             says nothing of minima.
     """
-    measured = [of(results, variable, name) for name in networks]
+    found = [of(results, variable, name) for name in networks]
     untrained = [f"{n} came {came(results, n):.0f} percent of the way" for n in networks if came(results, n) <= HALFWAY]
     if untrained:
         raise NotMeasured(f"only trained networks are compared: {', '.join(untrained)} from guessing to no error")
-    return [np.where(fitted(results, n) > HALFWAY, m, np.nan) for n, m in zip(networks, measured, strict=True)]
+    return [np.where(fitted(results, n) > HALFWAY, m, np.nan) for n, m in zip(networks, found, strict=True)]
 
 
 def trained_sizes(results: xr.Dataset, *kinds: str) -> tuple[dict[float, list[str]], str]:
@@ -134,7 +134,7 @@ def without_skips(variable: str) -> Measure:
         return _difference(results, variable, without, with_skips, _noted(f"{layers:g} layers", lost))
 
     words = f"{kind.words}: without minus with, at the largest depth at which both networks trained"
-    return Measure(effect, words, kind.unit, ())
+    return measured(effect, words, kind.unit)
 
 
 def _slopes(results: xr.Dataset, variable: str, sizes: dict[float, str]) -> np.ndarray:
@@ -176,7 +176,7 @@ def doubled(variable: str, size: str, kind: str) -> Measure:
         return mean(_slopes(results, variable, {s: names[0] for s, names in found.items()}), note=note)
 
     words = f"{measure.words}: what a doubling of the {size} adds, over the networks {KINDS[kind]} skips that trained"
-    return Measure(effect, words, f"{measure.unit} a doubling".strip(), ())
+    return measured(effect, words, f"{measure.unit} a doubling".strip())
 
 
 def saved_by_skips(variable: str) -> Measure:
@@ -194,7 +194,7 @@ def saved_by_skips(variable: str) -> Measure:
         f"{measure.words}: what a doubling of the depth adds with skips, minus half of what it adds without, over the "
         "depths at which both trained"
     )
-    return Measure(effect, words, f"{measure.unit} a doubling".strip(), ())
+    return measured(effect, words, f"{measure.unit} a doubling".strip())
 
 
 def over_trained(measure: Callable[[xr.Dataset, list[str]], Effect], words: str, unit: str = "") -> Measure:
@@ -206,7 +206,7 @@ def over_trained(measure: Callable[[xr.Dataset, list[str]], Effect], words: str,
             raise NotMeasured("no network has trained; " + trained_sizes(results, *_kinds(results))[1])
         return measure(results, names)
 
-    return Measure(effect, words, unit, ())
+    return measured(effect, words, unit)
 
 
 def _kinds(results: xr.Dataset) -> list[str]:

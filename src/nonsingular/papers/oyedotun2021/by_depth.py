@@ -9,7 +9,7 @@ from nonsingular.experiments.claims import Effect, NotMeasured, difference, mean
 from nonsingular.experiments.effects import slope
 from nonsingular.experiments.fit import diverged, fitted, possible_differences, require_trained
 from nonsingular.experiments.quantities import ON_THE_WAY
-from nonsingular.experiments.verbs import Measure
+from nonsingular.experiments.verbs import Measure, measured
 
 REACHED = f"training accuracy after the last epoch, {ON_THE_WAY}"
 GENERALISED = REACHED.replace("training", "test")
@@ -62,7 +62,7 @@ def with_depth(family: str, from_layers: int = 0, split: str = "train") -> Measu
         return slope(results, there, reached)
 
     words = {"train": REACHED, "test": GENERALISED}[split]
-    return Measure(effect, f"{words}: change with each doubling of the depth", f"{UNIT} a doubling", ())
+    return measured(effect, f"{words}: change with each doubling of the depth", f"{UNIT} a doubling")
 
 
 def best_depth(family: str) -> Measure:
@@ -75,7 +75,7 @@ def best_depth(family: str) -> Measure:
         best = np.stack([fitted(results, name) for name in there]).argmax(0)
         return mean(layers[best], within=(layers.min(), layers.max()))
 
-    return Measure(effect, f"layers of the {family} that fits its training set best", "layers", ())
+    return measured(effect, f"layers of the {family} that fits its training set best", "layers")
 
 
 def deepest(first: str, second: str) -> Measure:
@@ -87,7 +87,7 @@ def deepest(first: str, second: str) -> Measure:
         note = f"{a} and {b}" + (f"; {lost}" if (lost := diverged(results, a, b)) else "")
         return difference(fitted(results, a), fitted(results, b), note=note, within=possible_differences(results))
 
-    return Measure(effect, f"{REACHED}: deepest {first} minus deepest {second}", UNIT, ())
+    return measured(effect, f"{REACHED}: deepest {first} minus deepest {second}", UNIT)
 
 
 def at_all_depths(first: str, second: str) -> Measure:
@@ -104,7 +104,7 @@ def at_all_depths(first: str, second: str) -> Measure:
             a, b, note=f"{', '.join(map(str, both))} layers", within=possible_differences(results)
         )  # fmt: skip
 
-    return Measure(effect, f"{REACHED}, mean over the depths: {first} minus {second}", UNIT, ())
+    return measured(effect, f"{REACHED}, mean over the depths: {first} minus {second}", UNIT)
 
 
 def best_of_deepest(families: tuple[str, ...], reference: str) -> Measure:
@@ -118,4 +118,4 @@ def best_of_deepest(families: tuple[str, ...], reference: str) -> Measure:
         return mean(np.max(list(found.values()), axis=0), note=f"best: {best}", within=(-100, 100))
 
     words = f"{REACHED}: the best of the deepest {', '.join(families)} of a run, where the deepest {reference} trained"
-    return Measure(effect, words, UNIT, ())
+    return measured(effect, words, UNIT)
