@@ -11,7 +11,7 @@ import xarray as xr
 from nonsingular.experiments.quantities import RANGES
 from nonsingular.experiments.run.instruments import INSTRUMENTS, PERCENT
 
-RUNS, EPOCHS, LAYERS = 10, 6, 14
+RUNS, EPOCHS, LAYERS, MODES = 10, 6, 32, 16
 KINDS = ("wandering", "untrained")
 
 
@@ -24,13 +24,10 @@ def null_results(spec, kind, seed):
         seed: of the draws.
     """
     rng = np.random.default_rng(seed)
-    layers = min(max(m.network.depth for m in spec.networks), 32)
-    modes = max(getattr(m.network, "width", 1) for m in spec.networks)
-    sizes = {"network": len(spec.networks), "run": RUNS, "epoch": EPOCHS, "layer": layers, "mode": modes}
-    last = spec.training.epochs
-    epochs = sorted({0, 1, 2, 3, last} | set(np.linspace(0, last, EPOCHS).astype(int).tolist()))[-EPOCHS:]
-    epochs = sorted({0, *epochs})
-    sizes["epoch"] = len(epochs)
+    layers = min(max(m.network.depth for m in spec.networks), LAYERS)
+    modes = min(max(getattr(m.network, "width", 1) for m in spec.networks), MODES)
+    epochs = sorted({0, 1, 2, 3} | set(np.linspace(0, spec.training.epochs, EPOCHS).astype(int).tolist()))
+    sizes = {"network": len(spec.networks), "run": RUNS, "epoch": len(epochs), "layer": layers, "mode": modes}
     data = {}
     for instrument in spec.instruments:
         for name, dims in INSTRUMENTS[instrument].variables.items():
