@@ -11,7 +11,7 @@ from nonsingular.data import DataSpec, prepare
 from nonsingular.experiments.run.instruments import INSTRUMENTS, LABELS, PERCENT, Snapshot
 from nonsingular.experiments.run.instruments.hessian import MIXTURE, PARTS, WINDOW
 from nonsingular.networks import NetworkSpec, build
-from nonsingular.papers.orhan2018.spectra import fitted_spectra
+from nonsingular.papers.orhan2018.spectra import fitted
 from nonsingular.training import Trainer, TrainingSpec
 
 
@@ -81,10 +81,10 @@ def test_fitted_spectra_are_drawn_after_three_epochs_or_the_last():
         {"network": ["plain", "residual"], "run": range(3), "epoch": [0, 3, 5]},
     )
     data["mixture_w"][1] = np.nan  # never to be fitted
-    axes = fitted_spectra(data, "Spectra").axes[0]
+    axes = fitted("Spectra")(data).axes[0]
     line = axes.get_lines()[0]
     at_three = [Mixture(*(values[n][0, run, 1] for n in PARAMETERS)) for run in range(3)]
     x = line.get_xdata()
     np.testing.assert_allclose(line.get_ydata(), np.mean([m.pdf(x) for m in at_three], 0))
     assert [x.get_label() for x in axes.get_lines()] == ["plain, 3 runs"]
-    assert "after 5 epochs" in fitted_spectra(data.sel(epoch=[0, 5]), "Spectra").get_suptitle()
+    assert "after 5 epochs" in fitted("Spectra")(data.sel(epoch=[0, 5])).get_suptitle()
