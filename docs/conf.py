@@ -56,7 +56,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
@@ -71,6 +71,11 @@ def bars(app: object, what: str, name: str, value: object, options: object, line
     lines[:] = [re.sub(r"(``.*?``|:math:`.*?`)|\|", lambda found: found[1] or "\\|", line) for line in lines]
 
 
+def plainly(app: object, what: str, name: str, value: object, options: object, signature: str, returns: str) -> Any:
+    """Signatures name types without the modules that they come from."""
+    return tuple(text and re.sub(r"~?\b(?:[a-z_]\w*\.)+(?=[A-Z])", "", text) for text in (signature, returns))
+
+
 def formula(writer: Any, node: Any) -> None:
     """Formulas in the browser's own MathML: what draws them elsewhere is fetched from a network."""
     writer.body.append(convert(node.astext(), display="inline" if node.tagname == "math" else "block"))
@@ -81,5 +86,6 @@ def setup(app: Any) -> None:
     """Pages that are generated come before the others are read; pictures follow the page's light or dark after."""
     app.add_html_math_renderer("mathml", (formula, None), (formula, None))
     app.connect("autodoc-process-docstring", bars)
+    app.connect("autodoc-process-signature", plainly)
     app.connect("builder-inited", generate.write_pages)
     app.connect("build-finished", generate.darken)

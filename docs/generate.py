@@ -19,7 +19,7 @@ from nonsingular.experiments.claims import is_ours
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report import differences, finished
 from nonsingular.experiments.report.finished import Finished
-from nonsingular.experiments.report.pages import count
+from nonsingular.experiments.report.pages import VERDICTS, count
 from nonsingular.experiments.report.papers import paper
 from nonsingular.experiments.report.strip import strip
 from nonsingular.papers import registry
@@ -127,14 +127,18 @@ def evidence(found: Sequence[Finished]) -> str:
         "Every claim of the five papers that was put to a test, with the measured effect, its interval and verdict. "
         "A claim *holds* when the whole interval lies where the paper puts it, *fails* when none of it does, and is "
         "*inconclusive* otherwise. Nothing is written by hand: the rows are those of `results/*/*/claims.json`.\n",
-        "{.board-counts}\n| paper | holds | fails | inconclusive | questions of ours |\n|---|---|---|---|---|\n"
+        "{.board-counts}\n| paper | "
+        + " | ".join(VERDICTS)
+        + " | ours |\n|---"
+        + "|---" * (len(VERDICTS) + 1)
+        + "|\n"
         + "\n".join(_count_row(name, [f for f in found if f.paper == name]) for name in PAPERS),
         "\nShaded: where the claim holds; bar: 95 % interval; dot: measured. One claim may be judged by several "
-        "protocols; the counts above take it once, as decided where those that decide agree.\n",
+        "protocols; the counts above take it once, as decided where those that decide agree. *Ours* are our own questions.\n",
         "```{raw} html\n<div class='board'><p class='show'>Show "
         + " ".join(
             f"<label><input type='checkbox' checked id='show-{v}'> <span class='verdict {v}'>{v}</span></label>"
-            for v in ("holds", "fails", "inconclusive")
+            for v in VERDICTS
         )
         + "</p>\n```\n",
     ]
@@ -197,7 +201,8 @@ def _count_row(name: str, found: Sequence[Finished]) -> str:
 
 def _counted(found: Iterable[Finished]) -> str:
     counts = count(row for f in found for row in f.claims)
-    return ", ".join(f"{number} {verdict}" for verdict, number in counts.items()) + "."
+    words = {"holds": "hold", "fails": "fail"}
+    return ", ".join(f"{number} {words.get(verdict, verdict)}" for verdict, number in counts.items()) + "."
 
 
 def _ordered(found: Iterable[Finished]) -> list[Finished]:

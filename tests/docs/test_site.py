@@ -72,7 +72,7 @@ def test_the_board_is_what_the_results_hold(generate):
         of_paper = [row for row in kept if row["id"].startswith(f"{paper}/")]
         counts = generate.count(of_paper)
         (line,) = re.findall(rf"^\| \[[^|]*\]\(gallery/{paper}\.md\) \| (.*) \|$", board, re.M)
-        assert line.split(" | ")[:3] == [str(counts[v]) for v in ("holds", "fails", "inconclusive")]
+        assert line.split(" | ")[:-1] == [str(number) for number in counts.values()]
 
 
 def test_the_gallery_shows_every_figure(generate):
