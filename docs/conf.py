@@ -26,7 +26,7 @@ copyright = "the nonsingular developers, MIT licence"
 release = version = nonsingular.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
-exclude_patterns = ["_build", "README.md"]
+exclude_patterns = ["_build", "_extra"]
 templates_path: list[str] = []
 default_role = "code"
 html_math_renderer = "mathml"
@@ -34,6 +34,7 @@ html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "nonsingular"
 html_static_path = ["_static"]
+html_extra_path = ["_extra"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False

@@ -23,6 +23,7 @@ from nonsingular.experiments.report.pages import VERDICTS, count
 from nonsingular.experiments.report.papers import paper
 from nonsingular.experiments.report.strip import strip
 from nonsingular.papers import registry
+from nonsingular.play import write_page
 from nonsingular.plots.dark import dark_aware
 
 DOCS = Path(__file__).parent
@@ -48,6 +49,8 @@ FIGURES = tuple(
 
 def write_pages(app: object = None) -> None:
     """Write all of them, those alone that have changed, so that the rest is not built again."""
+    (DOCS / "_extra").mkdir(exist_ok=True)
+    write_page(DOCS / "_extra" / "play.html")
     found = finished.find([RESULTS])
     pages = {"evidence.md": evidence(found), "gallery/index.md": gallery(found), "reference/command.md": command()}
     pages |= {f"gallery/{name}.md": chapter(name, [f for f in found if f.paper == name]) for name in PAPERS}
@@ -134,7 +137,7 @@ def evidence(found: Sequence[Finished]) -> str:
         + "|\n"
         + "\n".join(_count_row(name, [f for f in found if f.paper == name]) for name in PAPERS),
         "\nShaded: where the claim holds; bar: 95 % interval; dot: measured. One claim may be judged by several "
-        "protocols; the counts above take it once, as decided where those that decide agree. *Ours* are our own questions.\n",
+        "protocols; the counts above take it once, as decided where those that decide agree. *Ours*: our own questions.\n",
         "```{raw} html\n<div class='board'><p class='show'>Show "
         + " ".join(
             f"<label><input type='checkbox' checked id='show-{v}'> <span class='verdict {v}'>{v}</span></label>"
