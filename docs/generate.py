@@ -137,7 +137,7 @@ def evidence(found: Sequence[Finished]) -> str:
         + "|\n"
         + "\n".join(_count_row(name, [f for f in found if f.paper == name]) for name in PAPERS),
         "\nShaded: where the claim holds; bar: 95 % interval; dot: measured. One claim may be judged by several "
-        "protocols; the counts above take it once, as decided where those that decide agree. *Ours*: our own questions.\n",
+        "protocols; the counts above take it once, as decided where those that decide agree. *Ours*: our questions.\n",
         "```{raw} html\n<div class='board'><p class='show'>Show "
         + " ".join(
             f"<label><input type='checkbox' checked id='show-{v}'> <span class='verdict {v}'>{v}</span></label>"
