@@ -172,7 +172,7 @@ def shares(rows: Iterable[Mapping[str, Any]]) -> str:
     for name, what in (("steps", "training steps"), ("runs", "runs")):
         found = [100 * part[name] for part in kept if part.get(name)]
         if found:
-            low, high = f"{min(found):.2g}", f"{max(found):.3g}"
+            low, high = f"{min(found):.3g}", f"{max(found):.3g}"
             words.append(f"{low if low == high else f'{low} to {high}'} % of the paper's {what}")
     return " and ".join(words)
 
