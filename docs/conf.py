@@ -35,6 +35,7 @@ html_theme = "furo"
 html_title = "nonsingular"
 html_static_path = ["_static"]
 html_extra_path = ["_extra"]
+generate.EXTRA.mkdir(exist_ok=True)
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False

@@ -27,6 +27,8 @@ from nonsingular.play import write_page
 from nonsingular.plots.dark import dark_aware
 
 DOCS = Path(__file__).parent
+EXTRA = DOCS / "_extra"
+"""Files that the site holds as they are."""
 RESULTS = DOCS.parent / "results"
 PAPERS = ("orhan2018", "orhan2017", "oyedotun2021", "li2018", "blumenfeld2020")
 REFERENCE = {
@@ -49,8 +51,7 @@ FIGURES = tuple(
 
 def write_pages(app: object = None) -> None:
     """Write all of them, those alone that have changed, so that the rest is not built again."""
-    (DOCS / "_extra").mkdir(exist_ok=True)
-    write_page(DOCS / "_extra" / "play.html")
+    write_page(EXTRA / "play.html")
     found = finished.find([RESULTS])
     pages = {"evidence.md": evidence(found), "gallery/index.md": gallery(found), "reference/command.md": command()}
     pages |= {f"gallery/{name}.md": chapter(name, [f for f in found if f.paper == name]) for name in PAPERS}
