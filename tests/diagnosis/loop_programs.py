@@ -109,6 +109,8 @@ for epoch in range(60):
     optimizer.step()
 """
 
+REGRESSION_BY_HAND = REGRESSION.replace("loss = criterion(pred, y)", "loss = ((pred - y) ** 2).mean()")
+
 CHAR_RNN = """
 import torch
 import torch.nn as nn
@@ -870,6 +872,12 @@ PROGRAMS = {
             ),
             mistake("maximize", "wrong-sign", ("lr=0.002)", "lr=0.002, maximize=True)")),
             mistake(
+                "decay of ten",
+                "decay-dominates",
+                ("optim.Adam(model.parameters(), lr=0.002)", "optim.AdamW(model.parameters(), 0.01, weight_decay=10)"),
+            ),
+            mistake("rate of one", "step-too-large nan-loss", ("lr=0.002", "lr=1.0")),
+            mistake(
                 "model anew after the optimiser",
                 "optimiser-misses",
                 ("    scheduler =", "    model = Net()\n    scheduler ="),
@@ -945,6 +953,23 @@ PROGRAMS = {
                 ("    loss = criterion(pred, y)", "    loss = criterion(pred.detach().requires_grad_(), y)"),
             ),
             mistake("minus", "wrong-sign", ("    loss = criterion(pred, y)", "    loss = -criterion(pred, y)")),
+            mistake("neither backward nor step", "step-too-small", ("    loss.backward()\n    optimizer.step()\n", "")),
+            mistake(
+                "all frozen", "untrained-parameters", ("optimizer = ", "model.requires_grad_(False)\noptimizer = ")
+            ),
+        ),
+    ),
+    "regression by hand": Program(
+        REGRESSION_BY_HAND,
+        (
+            mistake("row against column", "shape-mismatch", ("(pred - y)", "(pred - y[:, 0])")),
+            mistake("minus", "wrong-sign", ("loss = (", "loss = -(")),
+            mistake("beyond what is stable", "step-too-large nan-loss", ("lr=0.05", "lr=1.0")),
+            mistake(
+                "optimiser made anew",
+                "optimiser-reset",
+                ("    optimizer.zero_grad()\n", "    optimizer = torch.optim.Adam(model.parameters())\n" + ZERO[4:]),
+            ),
         ),
     ),
     "char rnn": Program(

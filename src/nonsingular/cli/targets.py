@@ -7,7 +7,7 @@ import random
 import textwrap
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,32 @@ Batches = list[Any]
 LossFn = Callable[..., Tensor]
 
 
-class Target:
+class UsersCode:
+    """A user's file or module, executed, with the functions that it may have beside the one that is named."""
+
+    name: str
+    _code: Any
+
+    def companion(self, name: str) -> Any:
+        """Another function of the same code, such as ``optimiser(model)``; None where it has none."""
+        found = getattr(self._code.module, name, None)
+        return found if callable(found) and not isinstance(found, type) else None
+
+    def batches(self) -> Batches:
+        """What the code's own function ``batches()`` gives.
+
+        Raises:
+            InputError: it fails, or gives nothing that can be read batch by batch.
+        """
+        where = f"batches() of {self.name.rpartition(':')[0]}"
+        given = self._code.run(self.companion("batches"), f"{where} failed")
+        found = [b.whole for b in read(given)]
+        if not found:
+            raise InputError(f"{where} gives no batches: let it return a list of (inputs, targets)")
+        return found
+
+
+class Target(UsersCode):
     """A TARGET's code, executed, and the factory in it.
 
     Args:
@@ -69,23 +94,6 @@ class Target:
         found = getattr(self._code.module, "__file__", None)
         return Path(found) if found else None
 
-    def companion(self, name: str) -> Any:
-        """Another function of the same code, such as ``optimiser(model)``; None where it has none."""
-        return _companion(self._code, name)
-
-    def batches(self) -> Batches:
-        """What the code's own function ``batches()`` gives.
-
-        Raises:
-            InputError: it fails, or gives nothing that can be read batch by batch.
-        """
-        where = f"batches() of {self.name.rpartition(':')[0]}"
-        given = self._code.run(self.companion("batches"), f"{where} failed")
-        found = [b.whole for b in read(given)]
-        if not found:
-            raise InputError(f"{where} gives no batches: let it return a list of (inputs, targets)")
-        return found
-
     def build(self, checkpoint: Path | None = None, seed: int | None = None) -> tuple[nn.Module, LossFn | None]:
         """A model in evaluation mode, and the loss that came with it, if one did.
 
@@ -119,7 +127,7 @@ class Target:
         return self._code.run(self._factory, f"{self.name} failed")
 
 
-class TrainingStep:
+class TrainingStep(UsersCode):
     """A user's own training step, with the batches and the optimiser that its file may have.
 
     Args:
@@ -139,10 +147,6 @@ class TrainingStep:
         if not callable(self._step):
             raise InputError(f"{place} has no function {name!r}: --step calls it as {name}(model, batch, optimiser)")
 
-    def companion(self, name: str) -> Any:
-        """Another function of the same code, such as ``optimiser(model)``; None where it has none."""
-        return _companion(self._code, name)
-
     def rehearse(self, model: nn.Module, batches: Batches, optimiser: str, rate: float) -> Rehearsal:
         """Some steps, observed; afterwards the model is as before.
 
@@ -157,7 +161,8 @@ class TrainingStep:
         """
         from nonsingular.diagnosis.loop import rehearse
 
-        own_batches, own_optimiser = self.companion("batches"), self.companion("optimiser")
+        own_optimiser = self.companion("optimiser")
+        given = batches if self.companion("batches") is None else self.batches()
 
         def go() -> Rehearsal:
             model.train()  # as a training loop has it, that its step may take for granted
@@ -166,7 +171,7 @@ class TrainingStep:
             else:
                 kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimiser]
                 held = kind([p for p in model.parameters() if p.requires_grad], lr=rate)
-            return rehearse(model, self._step, batches if own_batches is None else own_batches(), held)
+            return rehearse(model, self._step, given, held)
 
         mode = model.training
         try:
@@ -177,11 +182,6 @@ class TrainingStep:
             raise
         finally:
             model.train(mode)
-
-
-def _companion(code: Any, name: str) -> Any:
-    found = getattr(code.module, name, None)
-    return found if callable(found) and not isinstance(found, type) else None
 
 
 @dataclass(frozen=True)
@@ -209,36 +209,58 @@ def bring(
     samples: int | None = None,
     seed: int | None = None,
     usual: Callable[[], int] = lambda: SAMPLES,
+    step: TrainingStep | None = None,
 ) -> Brought:
     """Everything that a command needs of a user's own network; arguments as in `Target.build` and `load_batches`.
 
-    Without ``data`` and ``batches`` the file's own function ``batches()`` gives them, where it has one. Of a user's own
-    batches nothing is scaled and nothing left out, so that ``scaling`` and ``samples`` are refused beside them.
-    ``usual`` gives the samples of a data set where none are asked for.
+    Without ``data`` and ``batches`` the function ``batches()`` of the target's own file gives them, or of the step's,
+    where one has it. Of a user's own batches nothing is scaled and nothing left out, so that ``scaling`` and ``samples``
+    are refused beside them. ``usual`` gives the samples of a data set where none are asked for. With a ``step`` the loss
+    may be missing: it computes its own.
     """
     if scaling is not None:
         parse_scaling(scaling)
     # PyTorch says so of each call that it cannot vectorise: it is right all the same, and nothing here is faster.
     warnings.filterwarnings("ignore", "There is a performance drop because we have not yet implemented the batching")
     found = Target(target)
-    own = batches is not None or found.companion("batches") is not None
+    giver = next((c for c in (found, step) if c is not None and c.companion("batches") is not None), None)
+    own = batches is not None or giver is not None
     if data is None and own:
-        file = f"batches() of {target.rpartition(':')[0]}" if batches is None else str(batches)
+        file = f"batches() of {giver.name.rpartition(':')[0]}" if giver and batches is None else str(batches)
         for option, given in (("--scaling", scaling), ("--samples", samples)):
             if given is not None:
                 raise InputError(f"{option} is of named data sets (--data); {file} is taken as it is")
     model, loss_fn = found.build(checkpoint, seed)
     if data is None and own:
-        pairs, described = found.batches() if batches is None else read_batches(batches), {"batches": file}
-        samples = 0
+        if batches is not None:
+            pairs = read_batches(batches)
+        elif giver is not None:
+            pairs = giver.batches()
+        described, samples = {"batches": file}, 0
     else:
         scaling, samples = scaling or SCALING, usual() if samples is None else samples
         pairs = load_batches(model, data, batches, data_dir, scaling, samples)
         described = {"name": data or "digits", "scaling": scaling}
-    return Brought(found, model, loss_fn or _default_loss(target, model, pairs), pairs, described, samples)
+    if loss_fn is None and step is None:
+        loss_fn = default_loss(target, model, pairs)
+    return Brought(found, model, loss_fn, pairs, described, samples)
 
 
-def _default_loss(target: str, model: nn.Module, batches: Batches) -> LossFn | None:
+def with_loss(brought: Brought, seen: Rehearsal, step: str) -> Brought:
+    """The same with a loss, where there was none: the one that the training step computes, on its own data.
+
+    Raises:
+        InputError: it cannot be read off the step, and nobody could guess it.
+    """
+    if brought.loss_fn is not None:
+        return brought
+    if seen.loss_fn is not None and seen.pairs:
+        data = {"batches": f"those that {step} trained on"}
+        return replace(brought, loss_fn=seen.loss_fn, batches=list(seen.pairs), data=data)
+    return replace(brought, loss_fn=default_loss(brought.target.name, brought.model, brought.batches))
+
+
+def default_loss(target: str, model: nn.Module, batches: Batches) -> LossFn | None:
     """The loss of a target that returned none: the model's own, or cross-entropy if anybody would take that."""
     batch = next(read(batches), None)
     if batch is None:

@@ -84,6 +84,16 @@ class Problem:
             shapes = ", ".join(str(tuple(t.shape)) for t in tree_leaves(batch.inputs) if isinstance(t, Tensor))
             raise InputError(f"the model fails on inputs of shape {shapes}: {first_line(error)}") from error
 
+    def predicted(self, batch: Batch) -> Any:
+        """What the model returns in evaluation mode, without a graph."""
+        with untouched(self.model), torch.no_grad():
+            self.model.eval()
+            return self.output(batch)
+
+    def of_output(self, output: Any, target: Any) -> Any:
+        """The loss of an output, as ``loss_fn`` gives it."""
+        return self._evaluated.of_output(output, target)
+
     def run(self, batch: Batch, between: Callable[[], None] = lambda: None) -> tuple[Any, Tensor]:
         """The model's output and the loss, a scalar.
 

@@ -5,18 +5,32 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from nonsingular.diagnosis.course import Arm
 from nonsingular.objective import Batch
 
 ITERATIONS = 50
 
 
-def best_constant(arm: Arm, batch: Batch) -> float:
-    """The loss of the best constant on samples of an arm: those that losses are told of, or the held-out ones.
+class Predicts(Protocol):
+    """A network with its loss."""
+
+    @property
+    def form(self) -> str:
+        """As in ``objective.Objective``."""
+
+    def predicted(self, batch: Batch) -> Any:
+        """What the network returns in evaluation mode."""
+
+    def of_output(self, output: Tensor, target: Any) -> Tensor:
+        """The loss of an output."""
+
+
+def best_constant(arm: Predicts, batch: Batch) -> float:
+    """The loss of the best constant on these samples.
 
     One output for all samples, found from the class frequencies, the targets' mean and the network's mean output, and
     improved by L-BFGS (Liu and Nocedal 1989).
@@ -54,7 +68,7 @@ def _starts(output: Tensor, target: object) -> Iterator[Tensor]:
         yield share.clamp_min(1e-4).log().view(-1, *places).expand_as(output[0]).clone()
 
 
-def _improved(start: Tensor, arm: Arm, batch: Batch) -> float:
+def _improved(start: Tensor, arm: Predicts, batch: Batch) -> float:
     """The smallest loss that a descent from ``start`` meets; infinite where the loss takes no such output."""
     constant = start.detach().clone().requires_grad_()
     optimiser = torch.optim.LBFGS([constant], max_iter=ITERATIONS, line_search_fn="strong_wolfe")

@@ -16,11 +16,13 @@ from typing import Any
 
 from nonsingular.diagnosis.healthy import Limit
 from nonsingular.diagnosis.records import Look, Statistic
-from nonsingular.diagnosis.rules import EXPLAINS, RULES, Rule
+from nonsingular.diagnosis.rules import EXPLAINS, RULES, Rule, loop, network
 from nonsingular.diagnosis.statistics import resolved
 
+NETWORK = {rule.kind for rule in network.RULES}
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Finding:
     """Something that healthy networks do not show.
 
@@ -58,6 +60,25 @@ class Finding:
     where: str = ""
     remedy: str = ""
 
+    def __repr__(self) -> str:
+        """In short, as lists show it."""
+        return f"<{self.kind} {self.severity:.2f}{f' at {self.place}' if self.place else ''}: {self.advice}>"
+
+    def __str__(self) -> str:
+        """What, where, why, and what to change."""
+        place = f" ({self.place})" if self.place else ""
+        return f"{self.kind}{place}: {self.mechanism} {self.remedy}".strip()
+
+    @property
+    def place(self) -> str:
+        """The line, else the first layers; "" where neither is known."""
+        return self.where or ", ".join(self.layers[:4])
+
+    @property
+    def advice(self) -> str:
+        """What to change; where only treatments are known, their names."""
+        return self.remedy or (f"try {', '.join(self.treatments[:2])}" if self.treatments else self.mechanism)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, infinities and NaN as null."""
 
@@ -85,9 +106,11 @@ def findings(numbers: Mapping[str, Statistic], limits: Mapping[str, Limit], look
     Args:
         numbers: statistics of a look, a contract, a loop, or several of them.
         limits: of healthy networks.
-        look: at the network, where there was one: its layers give evidence.
+        look: at the network before a loop's first step, where there was one: its layers give evidence, and nothing that
+            it shows comes of the loop.
     """
     found: dict[str, Finding] = {}
+    from_loop: set[str] = set()
     for rule in RULES:
         statistic, limit = numbers.get(rule.statistic), limits.get(rule.statistic)
         if statistic is None or limit is None or math.isnan(statistic.value):
@@ -98,13 +121,21 @@ def findings(numbers: Mapping[str, Statistic], limits: Mapping[str, Limit], look
             one = _finding(rule, statistic, value, edge, look)
             if rule.kind not in found or one.severity > found[rule.kind].severity:
                 found[rule.kind] = one
-    dead = found.get("dead-units")
-    if dead is None or look is None:
+                (from_loop.add if rule in loop.RULES else from_loop.discard)(rule.kind)
+    if look is None:
         return _ranked(list(found.values()))
+    later = [(kind, other) for kind in found if kind in from_loop for other in NETWORK]
+    # Nor does what is mild at the start explain what the loop does.
+    later += [(a, b) for a in NETWORK for b in from_loop if a in found and 2 * found[a].severity < found[b].severity]
+    dead = found.get("dead-units")
+    if dead is None:
+        return _ranked(list(found.values()), later)
     # Dead units take the signal away, and where the signal is gone units are dead: what came first is the cause.
     others = ("vanishing-signal", "vanishing-gradient", "exploding-signal")
     gone = _signal_gone(look, dead.layers)
-    return _ranked(list(found.values()), but=[(dead.kind, kind) if gone else (kind, dead.kind) for kind in others])
+    return _ranked(
+        list(found.values()), [*later, *((dead.kind, kind) if gone else (kind, dead.kind) for kind in others)]
+    )
 
 
 def _signal_gone(look: Look, dead: Sequence[str]) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nonsingular.diagnosis.constants import best_constant
 from nonsingular.diagnosis.course import Arm, Curve, Protocol, run, with_inputs, with_targets
+from nonsingular.diagnosis.neighbours import chance_of_neighbours
 from nonsingular.files import plain
 from nonsingular.intervals import Effect, mean
 
@@ -23,6 +24,8 @@ MATERIAL = 0.05
 """Part of what the best constant leaves that counts as learned at all."""
 FITS = 0.5
 """Part of what the best constant leaves on one batch that counts as having fitted it."""
+UNRELATED = 0.05
+"""p-value from where neighbours in the inputs are taken to have targets no more alike than others."""
 FEW = 3
 """Runs of the arms that are only there to be compared with."""
 
@@ -93,8 +96,8 @@ class Learnability:
         constant: loss of the best constant prediction.
         constant_is: in words, what that is.
         rows: one an arm.
-        verdict: ``learns``, ``memorises``, ``slow``, ``stuck``, ``depends on the start``, ``diverges`` or ``nothing to
-            learn``.
+        verdict: ``learns``, ``memorises``, ``unrelated``, ``slow``, ``stuck``, ``depends on the start``, ``diverges``
+            or ``nothing to learn``.
         words: what that means, and where to look.
 
     >>> import torch
@@ -270,6 +273,17 @@ def judged(rows: Sequence[Row], protocol: Protocol, arm: Arm, scale: Scale, susp
             f"Not even one batch can be fitted: {how} take away {_percent(one.learned.value)} of what a constant "
             "leaves. The cause lies in the network, its loss or the optimiser, not in the data."
         )
+    if permuted is not None and permuted.learned.value > whole.learned.value - MATERIAL / 2:
+        chance = chance_of_neighbours(arm.told)
+        if chance > UNRELATED and not whole.held_out.value >= MATERIAL:
+            return "unrelated", (
+                f"Inputs tell nothing of these targets: within {how} one batch is learnt by heart "
+                f"({_percent(one.learned.value)}), all samples ({told}) no better than permuted targets "
+                f"({_percent(permuted.learned.value)}), and samples that are alike have targets no more alike than "
+                f"others (permutation test, p = {chance:.2f}). "
+                "Look at how inputs and targets were put together: shuffled apart, shifted by a row, sorted, or joined "
+                "by the wrong key."
+            )
     if not _at_least(one.learned, FITS):
         return "slow", (
             f"One batch is fitted in part ({_percent(one.learned.value)}), the whole hardly ({told}): the network "

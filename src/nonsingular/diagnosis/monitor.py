@@ -71,7 +71,7 @@ class TrainingStopped(RuntimeError):
     """A monitor with ``on_finding="stop"`` found something; ``findings`` says what."""
 
     def __init__(self, findings: list[Finding]) -> None:
-        super().__init__("; ".join(map(told, findings)))
+        super().__init__("; ".join(map(str, findings)))
         self.findings = findings
 
 
@@ -186,7 +186,7 @@ class Monitor:
     @property
     def alarms(self) -> list[str]:
         """What was found, in a line each."""
-        return [told(finding) for finding in self.findings]
+        return [str(finding) for finding in self.findings]
 
     # --- what is wrong --------------------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class Monitor:
         self.findings += new
         if self._react == "warn":
             for finding in new:
-                warnings.warn(f"step {self._step}: {told(finding)}", UserWarning, stacklevel=3)
+                warnings.warn(f"step {self._step}: {finding}", UserWarning, stacklevel=3)
         elif callable(self._react):
             for finding in new:
                 self._react(finding)
@@ -331,12 +331,6 @@ class Monitor:
         except ImportError:
             raise MissingExtra("the transformers callback", "transformers") from None
         return MonitorCallback(every, log, prefix, on_finding)
-
-
-def told(finding: Finding) -> str:
-    """A finding in one line: what, where, why, and what to change."""
-    where = finding.where or ", ".join(finding.layers[:4])
-    return f"{finding.kind}{f' ({where})' if where else ''}: {finding.mechanism} {finding.remedy}".strip()
 
 
 def _weight(module: nn.Module) -> Tensor | None:

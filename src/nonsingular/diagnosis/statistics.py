@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -46,7 +47,9 @@ def _decades(look: Look, measure: Callable[[Layer], float]) -> Statistic:
     """Decades by which the last quarter of the layers differs from the first; positive is growth towards the loss.
 
     The largest value of each quarter stands for it, because parallel branches (an attention's queries, a gate) may
-    carry little without anything being wrong. Zeros behind layers that are zero but learn say nothing.
+    carry little without anything being wrong. Where all of the first quarter lie beside a connection, and so does what
+    follows (the queries and keys of a short transformer), the first half stands for it: what lies on the way is none of
+    them. Zeros behind layers that are zero but learn say nothing.
     """
     zeros = learning_zeros(look)
     known = [layer for layer in look.layers if layer.name not in zeros and measure(layer) >= 0]
@@ -55,8 +58,11 @@ def _decades(look: Look, measure: Callable[[Layer], float]) -> Statistic:
     if len(known) < 2:
         return Statistic(math.nan, (), "")
     quarter = max(1, len(known) // 4)
-    first, last = (max(part, key=measure) for part in (known[:quarter], known[-quarter:]))
-    value = max(-LIMIT, min(LIMIT, _log(measure(last)) - _log(measure(first))))
+    first, last = (max(map(measure, part)) for part in (known[:quarter], known[-quarter:]))
+    beside = list(itertools.takewhile(lambda layer: layer.bypassed, known[: max(1, len(known) // 2)]))
+    if first < last and len(beside) > quarter:
+        first = min(last, max(map(measure, beside)))
+    value = max(-LIMIT, min(LIMIT, _log(last) - _log(first)))
     return Statistic(
         value, tuple(layer.name for layer in known), "decades from the first quarter of the layers to the last"
     )

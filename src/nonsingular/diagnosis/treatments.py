@@ -316,6 +316,35 @@ def zero_readout(model: nn.Module) -> Treated:
     return Treated(treated, f"readout {name} set to zero", (name,))
 
 
+def shrink_embeddings(model: nn.Module, deviation: float = 0.02, seed: int = 0) -> Treated:
+    """Draw embeddings anew from N(0, deviation^2), as GPT-2 does, instead of PyTorch's N(0, 1) (Radford et al. 2019).
+
+    A readout that shares its weights with an embedding multiplies by them once more, so that its scores are of the size
+    of the root of the width.
+
+    Args:
+        model: with embeddings.
+        deviation: of the new weights.
+        seed: of their numbers.
+
+    Raises:
+        InputError: no embedding is that large.
+    """
+    treated, generator = copied(model), torch.Generator().manual_seed(seed)
+    names = []
+    with torch.no_grad():
+        for name, module in treated.named_modules():
+            if isinstance(module, nn.Embedding | nn.EmbeddingBag) and float(module.weight.std()) > 2 * deviation:
+                new = deviation * torch.randn(module.weight.shape, generator=generator).to(module.weight)
+                if module.padding_idx is not None:
+                    new[module.padding_idx] = 0
+                module.weight.copy_(new)
+                names.append(name)
+    if not names:
+        raise InputError(f"the model has no embeddings much larger than {deviation:g}")
+    return Treated(treated, f"embeddings {_names(names)} drawn anew with deviation {deviation:g}", tuple(names))
+
+
 def break_symmetry(model: nn.Module, noise: float = 0.3, seed: int = 0) -> Treated:
     """Add noise to the hidden weights, so that units that were the same become different (blumenfeld2020 §2, figure 1).
 
@@ -416,6 +445,7 @@ PRESCRIPTIONS: dict[str, Prescription] = {
     "rescale_input": lambda model, inputs, seed: rescale_input(model, inputs),
     "shrink_branches": lambda model, inputs, seed: shrink_branches(model, inputs),
     "zero_readout": lambda model, inputs, seed: zero_readout(model),
+    "shrink_embeddings": lambda model, inputs, seed: shrink_embeddings(model, seed=seed),
     "break_symmetry": lambda model, inputs, seed: break_symmetry(model, seed=seed),
     "unfreeze": lambda model, inputs, seed: unfreeze(model),
 }

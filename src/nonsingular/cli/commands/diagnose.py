@@ -14,7 +14,11 @@ from nonsingular.cli.streams import print_json
 from nonsingular.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
+
+    from nonsingular.diagnosis.records import Statistic
 
 SHOWN = YOUR_NETWORK
 
@@ -83,14 +87,17 @@ def command(
         return diagnosis.samples_for(data, data_dir, steps, batch)
 
     rehearsed = targets.TrainingStep(step) if step is not None else None
-    mine = targets.bring(target, checkpoint, data, batches, data_dir, scaling, samples, seed, usual)
+    mine = targets.bring(target, checkpoint, data, batches, data_dir, scaling, samples, seed, usual, rehearsed)
     model = mine.model.to(place)
 
     def build(number: int) -> torch.nn.Module:
         return mine.target.build(checkpoint, seed + number)[0].to(place)
 
     own = None if named else (rehearsed or mine.target).companion("optimiser")
-    observed = rehearsed.rehearse(model, mine.batches, optimiser, learning_rate).numbers if rehearsed else {}
+    observed: Mapping[str, Statistic] = {}
+    if rehearsed is not None:
+        seen = rehearsed.rehearse(model, mine.batches, optimiser, learning_rate)
+        observed, mine = seen.numbers, targets.with_loss(mine, seen, rehearsed.name)
     apart = targets.read_batches(held_out) if held_out is not None else []
     stepped = diagnosis.own_steps(own, model)
     settings = {"data": dict(mine.data), "samples": mine.samples, "seed": seed}

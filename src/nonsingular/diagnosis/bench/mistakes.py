@@ -125,7 +125,8 @@ def pair(
 
 def mistakes() -> list[Pair]:
     """Every mistake in every kind of network it can be made in, with its twin."""
-    return [*_heads(), *_ranges(), *_shapes(), *_targets(), *_scales(), *_mixing(), *_wiring(), *_numbers(), *_data()]
+    parts = (_heads, _ranges, _shapes, _signs, _targets, _scales, _mixing, _wiring, _numbers, _data)
+    return [both for part in parts for both in part()]
 
 
 # --- what feeds the loss --------------------------------------------------------------------------------------
@@ -169,6 +170,9 @@ def _ranges() -> Iterator[Pair]:
         for name, activation in (("sigmoid", nn.Sigmoid()), ("tanh", nn.Tanh()), ("relu", nn.ReLU())):
             yield pair(f"targets beyond {name}", kind, "output-range", data, F.mse_loss,
                        partial(then, one, activation), twin=one)  # fmt: skip
+        counts = relabelled(data, lambda y: y.exp().clamp(max=20).round())
+        yield pair("rates for their logarithms", kind, "output-range", counts, F.poisson_nll_loss,
+                   partial(then, one, Do(torch.exp)), twin=one)  # fmt: skip
         yield pair("targets beyond twice tanh", kind, "output-range", relabelled(data, lambda y: 3 * y), F.l1_loss,
                    partial(then, one, Do(lambda x: 2 * torch.tanh(x))), twin=one)  # fmt: skip
 
@@ -208,9 +212,80 @@ def _shapes() -> Iterator[Pair]:
                partial(channels, lambda x: x.view(len(x), 3, 8, 8)),
                twin=partial(channels, lambda x: x.permute(0, 3, 1, 2)))  # fmt: skip
 
+    def tokens(move: Callable[[Tensor], Tensor]) -> nn.Module:
+        body = (nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), Do(move), nn.Linear(12, 24), nn.ReLU())
+        return nn.Sequential(*body, nn.Flatten(), nn.Linear(24 * 64, 10))
+
+    yield pair("reshaped tokens", "transformer", "shape-mismatch", images, F.cross_entropy,
+               partial(tokens, lambda x: x.reshape(len(x), 64, 12)),
+               twin=partial(tokens, lambda x: x.flatten(2).transpose(1, 2)))  # fmt: skip
+    squares = relabelled(images, lambda y: (y[:, None, None] + torch.arange(64).view(8, 8)) % 3)
+
+    def pixels(output: Tensor, target: Tensor, move: bool) -> Tensor:
+        rows = output.permute(0, 2, 3, 1) if move else output
+        return F.cross_entropy(rows.reshape(-1, 3), target.reshape(-1))
+
+    yield pair("reshaped scores", "cnn", "shape-mismatch", squares, partial(pixels, move=False),
+               partial(nn.Conv2d, 1, 3, 3, padding=1), twin_loss=partial(pixels, move=True))  # fmt: skip
+
+
+def _signs() -> Iterator[Pair]:
+    def less(loss: Loss) -> Loss:
+        return lambda output, target: -loss(output, target)
+
+    def picked(output: Tensor, target: Tensor) -> Tensor:
+        return -output.log_softmax(1)[torch.arange(len(target)), target].mean()
+
+    def summed(output: Tensor, target: Tensor) -> Tensor:
+        return -(target * output.log_softmax(1)).sum(1).mean()
+
+    for kind, (body, data) in KINDS.items():
+        ten = partial(body, 10)
+        for name, own, loss in (
+            ("torch's", data, F.cross_entropy),
+            ("by hand", data, picked),
+            ("one-hot", relabelled(data, one_hot), summed),
+        ):
+            yield pair(f"minus a cross-entropy, {name}", kind, "wrong-sign", own, less(loss), ten, twin_loss=loss)
+        alike = lambda output, target: F.cosine_similarity(output, target).mean()  # noqa: E731
+        yield pair(
+            "likeness made less", kind, "wrong-sign", relabelled(data, one_hot), alike, ten, twin_loss=less(alike)
+        )
+    for kind, (body, data) in REGRESSIONS.items():
+        distances: tuple[tuple[str, Loss], ...] = (("torch's", F.l1_loss), ("by hand", _by_hand))
+        for name, distance in distances:
+            yield pair(
+                f"minus a distance, {name}",
+                kind,
+                "wrong-sign",
+                data,
+                less(distance),
+                partial(body, 1),
+                twin_loss=distance,
+            )
+
+
+class Pairs(nn.Module):
+    """Each sample's two halves, by one network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = zoo.mlp(32, 12, 1, 48)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        return self.body(x[:, :32]), self.body(x[:, 32:])
+
 
 def _targets() -> Iterator[Pair]:
     bad = "invalid-targets"
+    likeness = relabelled(flat, lambda y: (y % 2).float())
+    of_pairs: tuple[tuple[str, Loss], ...] = (
+        ("cosines", lambda output, target: F.cosine_embedding_loss(output[0], output[1], target)),
+        ("ranks", lambda output, target: F.margin_ranking_loss(output[0].mean(1), output[1].mean(1), target)),
+    )
+    for name, loss in of_pairs:
+        yield pair(f"pairs without signs, {name}", "mlp", bad, likeness, loss, Pairs,
+                   twin_data=relabelled(flat, lambda y: 2 * (y % 2).float() - 1))  # fmt: skip
     for kind, (body, data) in KINDS.items():
         ten, one = partial(body, 10), partial(body, 1)
         yield pair(
@@ -408,6 +483,11 @@ class Masked(nn.Module):
 
 def _data() -> Iterator[Pair]:
     bad = "bad-data"
+    for kind, (body, data) in REGRESSIONS.items():
+        dated = reread(data, lambda x: torch.cat([x[:, :-1], 1.6e9 + 1e6 * x[:, -1:]], 1))
+        cents = reread(data, lambda x: x * torch.tensor([1e4] + [1.0] * (x.shape[1] - 1)))
+        for name, raw in (("seconds", dated), ("cents", cents)):
+            yield pair(f"one column in {name}", kind, bad, raw, F.mse_loss, partial(body, 1), twin_data=data)
     for kind, (body, data) in KINDS.items():
         ten = partial(body, 10)
         yield pair("the same input", kind, bad, reread(data, lambda x: x[:1].expand_as(x).clone()), F.cross_entropy,

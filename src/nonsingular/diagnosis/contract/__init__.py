@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nonsingular.diagnosis.batches import Problem
-from nonsingular.diagnosis.contract import heads, narrow, probes, registered, samples, targets
+from nonsingular.diagnosis.contract import heads, narrow, probes, registered, samples, signs, targets
 from nonsingular.diagnosis.contract.finite import not_finite
 from nonsingular.diagnosis.contract.scene import Scene, scene
 from nonsingular.diagnosis.records import Statistic
@@ -18,6 +18,7 @@ from nonsingular.objective import Batch
 CHECKS = {
     "twice-normalised": heads.probabilities,
     "clipped-logits": heads.clipped,
+    "positive-logarithms": heads.positive_logarithms,
     "unnormalised": heads.unnormalised,
     "shared-sum": heads.shared,
     "out-of-reach": heads.out_of_reach,
@@ -27,6 +28,7 @@ CHECKS = {
     "scrambled": targets.scrambled,
     "inadmissible": targets.inadmissible,
     "swapped": targets.swapped,
+    "against-targets": signs.against_targets,
     "constant-targets": targets.constant,
     "large-targets": targets.large,
     "small-targets": targets.small,
@@ -38,6 +40,7 @@ CHECKS = {
     "lonely": narrow.lonely,
     "batch-alone": narrow.batch_alone,
     "dropped": narrow.dropped,
+    "uneven-features": samples.uneven_features,
     "imbalance": samples.imbalance,
     "ordered": samples.ordered,
 }

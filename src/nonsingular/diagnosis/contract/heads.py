@@ -160,6 +160,22 @@ def _at_bounds(values: Tensor, low: float, high: float) -> float:
     return float(((values <= low) | (values >= high)).float().mean())
 
 
+def positive_logarithms(scene: Scene) -> Statistic:
+    """Rates for a loss that takes their logarithms, and takes the exponential itself."""
+    for op in scene.calls:
+        if op.name != "poisson_nll_loss" or not op.given(2, "log_input", True):
+            continue
+        head = scene.trace.source(op.args[0])
+        low, high = interval(scene, op.args[0])
+        if head is None or low < 0:
+            continue
+        words = f"{head.name} comes before {op.name}, which takes the logarithm of the rate"
+        evidence = ({"measure": f"{words}; bounds from", "value": low}, {"measure": "to", "value": high})
+        remedy = f"Take {head.name} off the output{f' ({head.where})' if head.where else ''}, or pass log_input=False."
+        return Statistic(CERTAIN, (head.module,) if head.module else (), words, head.where, evidence, remedy)
+    return Statistic(ABSENT if scene.calls else math.nan, (), "")
+
+
 def unnormalised(scene: Scene) -> Statistic:
     """Raw outputs for a loss that takes log-probabilities: it has no lower bound."""
     for op in scene.calls:

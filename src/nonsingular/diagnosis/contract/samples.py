@@ -88,6 +88,44 @@ def _targets(batches: Sequence[Batch]) -> list[bytes] | None:
     return found
 
 
+def uneven_features(scene: Scene) -> Statistic:
+    """Decades by which the largest column of a table exceeds the usual one, where the model takes it as it is."""
+    words = "decades by which one input feature is larger than the median one"
+    xs = [_tables(b) for b in scene.task.batches]
+    known = [x for x in xs if x is not None]
+    if len(known) != len(xs) or len({x.shape[1] for x in known}) != 1 or sum(map(len, known)) < ENOUGH:
+        return Statistic(math.nan, (), words)
+    if not _taken_as_it_is(scene):
+        return Statistic(math.nan, (), words)
+    sizes = torch.cat(known).double().square().mean(0).sqrt()
+    sizes = sizes[sizes > 0]
+    if len(sizes) < 3:
+        return Statistic(math.nan, (), words)
+    # Small columns do no harm: what is below a tenth counts as a tenth.
+    usual, largest = max(float(sizes.median()), 0.1), float(sizes.max())
+    evidence = (
+        {"measure": "root mean square of the largest feature", "value": largest},
+        {"measure": "of the median one", "value": usual},
+        {"measure": "features", "value": len(sizes)},
+    )
+    remedy = "Standardise each feature of the inputs, (x - mean) / deviation, with the training set's numbers."
+    return Statistic(math.log10(largest / usual), (), words, "", evidence, remedy)
+
+
+def _tables(batch: Batch) -> Tensor | None:
+    """The inputs, where they are one table of numbers, a row a sample."""
+    leaves = [t for t in tree_leaves(batch.inputs) if isinstance(t, Tensor)]
+    alone = len(leaves) == 1 and leaves[0].ndim == 2 and leaves[0].is_floating_point()
+    return leaves[0] if alone and leaves[0].shape[0] == batch.samples else None
+
+
+def _taken_as_it_is(scene: Scene) -> bool:
+    """Whether the first thing that happens to the inputs is a layer's product, without any scaling before it."""
+    [x] = [t for t in tree_leaves(scene.batch.inputs) if isinstance(t, Tensor)]
+    first = next((op for op in scene.trace.ops if any(t is x for t in op.tensors)), None)
+    return first is not None and first.name in ("linear", "addmm", "matmul", "__matmul__", "mm")
+
+
 def imbalance(scene: Scene) -> Statistic:
     """Decades by which the most frequent class outnumbers all others together."""
     words = "decades by which one class outnumbers all others together"

@@ -105,6 +105,16 @@ class Scene:
                     found.append(Pair(trained[0], targets[0], op))
         return found
 
+    @cached_property
+    def reads_target(self) -> bool:
+        """Whether the loss reads what the batch has for a target."""
+        targets = [t for t in tree_leaves(self.batch.target) if isinstance(t, Tensor)]
+        memory = {t.untyped_storage().data_ptr() for t in targets}
+        return any(
+            t.untyped_storage().data_ptr() in memory
+            for op in self.trace.ops if op.in_loss for t in op.tensors if not t.is_sparse
+        )  # fmt: skip
+
     def outputs(self, most: int = 256) -> tuple[Tensor, Tensor] | None:
         """Outputs and targets of more samples, where both are one tensor; samples first."""
         outs, targets, seen = [], [], 0

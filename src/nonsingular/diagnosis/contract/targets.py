@@ -17,6 +17,8 @@ from nonsingular.diagnosis.records import Statistic
 
 LABELS = {"cross_entropy", "nll_loss"}
 UNITS_LAST = {"linear", "lstm", "gru", "rnn_tanh", "multi_head_attention_forward", "addmm", "matmul", "__matmul__"}
+OF_PAIRS = {"cosine_embedding_loss", "margin_ranking_loss"}
+"""Losses of two outputs, whose third argument says what they should be to each other."""
 BOUNDED_01 = {"binary_cross_entropy", "binary_cross_entropy_with_logits", "multilabel_soft_margin_loss"}
 
 
@@ -85,26 +87,52 @@ def _shape(x: Any) -> tuple[int, ...]:
 
 
 def scrambled(scene: Scene) -> Statistic:
-    """A reshape that gives the same lengths in another order: it moves entries between places instead of axes."""
+    """A reshape that gives axes the lengths of another order: it moves entries between places instead of axes."""
     words = "axes in another order by a reshape, which takes entries to other places than a transposition"
     for op in scene.trace.ops:
-        if op.name not in ("view", "reshape") or op.in_loss or not op.args or not isinstance(op.out, Tensor):
+        if op.name not in ("view", "reshape") or not op.args or not isinstance(op.out, Tensor):
             continue
         before, after = _shape(op.args[0]), _shape(op.out)
-        if len(before) != len(after) or before == after or sorted(before) != sorted(after):
+        length = _moved(before, after)
+        if not length:
             continue
-        if [n for n in before if n != 1] == [n for n in after if n != 1]:
-            continue  # only axes of length one moved
         evidence = (
-            {"measure": f"{op.name} from {before} to {after}; axes out of place", "value": _moved(before, after)},
+            {"measure": f"{op.name} from {before} to {after}; length of the axis out of place", "value": length},
         )
-        remedy = f"Use transpose or permute instead of {op.name}."
+        remedy = f"Use transpose or permute to move the axis, and {op.name} after it."
         return Statistic(1.0, (op.module,) if op.module else (), words, op.where, evidence, remedy)
     return Statistic(0.0, (), words)
 
 
 def _moved(before: tuple[int, ...], after: tuple[int, ...]) -> int:
-    return sum(a != b for a, b in zip(before, after, strict=True))
+    """Length of an axis that a reshape was meant to move; 0 where it only joins or parts neighbours.
+
+    The new lengths are those of one axis moved as it is, and of the others joined in their order; and joining or
+    parting the old axes where they are does not give them.
+    """
+    old = [n for n in before if n != 1]
+    new = [n for n in after if n != 1]
+    if len(old) < 2 or len(new) < 2 or math.prod(old) != math.prod(new) or _joins(old, new):
+        return 0
+    for i, length in enumerate(old):
+        rest = old[:i] + old[i + 1 :]
+        for j, other in enumerate(new):
+            moved = other == length and math.prod(old[:i]) != math.prod(new[:j])
+            if moved and _joins(rest, new[:j] + new[j + 1 :]):
+                return length
+    return 0
+
+
+def _joins(old: list[int], new: list[int]) -> bool:
+    """Whether the new lengths come of joining neighbours alone."""
+    left = list(old)
+    for length in new:
+        product = 1
+        while left and product < length:
+            product *= left.pop(0)
+        if product != length:
+            return False
+    return not left
 
 
 # --- values --------------------------------------------------------------------------------------------------
@@ -131,9 +159,9 @@ def inadmissible(scene: Scene) -> Statistic:
 
 
 def _target(op: Op) -> Tensor | None:
-    if op.name not in LABELS | BOUNDED_01 | MARGINS | {"kl_div", "poisson_nll_loss"}:
+    if op.name not in LABELS | BOUNDED_01 | MARGINS | OF_PAIRS | {"kl_div", "poisson_nll_loss"}:
         return None
-    target = op.given(1, "target")
+    target = op.given(2 if op.name in OF_PAIRS else 1, "target")
     return target if isinstance(target, Tensor) and target.numel() else None
 
 
@@ -170,7 +198,7 @@ def _bad(op: Op, target: Tensor, values: Tensor) -> tuple[float, str, str]:
         out = (values.double() < 0) | (values.double() > 1)
         remedy = "Class numbers need cross_entropy with an output each; two classes are 0 and 1."
         return float(out.double().mean()), f"targets of {op.name} must lie in [0, 1]", remedy
-    if op.name in MARGINS:
+    if op.name in MARGINS | OF_PAIRS:
         out = values.double().abs() != 1
         return (
             float(out.double().mean()),
@@ -227,7 +255,7 @@ def constant(scene: Scene) -> Statistic:
     targets = [b.target for b in scene.task.batches]
     if not all(isinstance(t, Tensor) and t.numel() for t in targets) or sum(b.samples for b in scene.task.batches) < 16:
         return Statistic(math.nan, (), words)
-    if not scene.calls and not scene.pairs:
+    if (not scene.calls and not scene.pairs) or not scene.reads_target:
         return Statistic(math.nan, (), words)
     rows = [t.reshape(t.shape[0], -1) if t.ndim else t.reshape(1, 1) for t in targets]
     same = all(bool((r == rows[0][:1]).all()) for r in rows if r.shape[1:] == rows[0].shape[1:])

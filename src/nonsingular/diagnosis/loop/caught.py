@@ -6,6 +6,7 @@ import copy
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,9 +15,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nonsingular.diagnosis.batches import problem
+from nonsingular.diagnosis.constants import best_constant
 from nonsingular.diagnosis.contract.finite import not_finite
+from nonsingular.diagnosis.course import joined
 from nonsingular.diagnosis.loop.between import Output
 from nonsingular.diagnosis.loop.places import at_line, here
+from nonsingular.diagnosis.loop.tape import Tape
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.errors import InputError
 
@@ -24,31 +28,64 @@ BATCHES = 8
 LARGEST = 50_000_000  # entries of a model that is copied
 
 
+@dataclass(frozen=True)
+class _Call:
+    """The latest call of a model."""
+
+    model: nn.Module
+    inputs: tuple[Any, ...]
+    named: dict[str, Any]
+    returned: Output | None
+
+    @property
+    def held(self) -> Any:
+        """The inputs as a batch has them."""
+        return self.named or (self.inputs[0] if len(self.inputs) == 1 else self.inputs)
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """A call of a model with the loss of its output."""
+
+    call: _Call
+    loss: Callable[[Any, Any], Tensor]
+    target: Any
+    words: tuple[str, ...]
+    whole: bool = False
+
+
 class Caught:
     """Pairs the latest call of a model with the loss of its output.
 
     Args:
         batches: that are kept; 0 keeps the latest alone, and no copy of the model.
+        tape: of what the script calls, where one runs: with it losses are known however they are written, without it
+            only torch's and modules of the user's.
 
     Attributes:
         model: a copy of the model at its first loss, None where there was none, or none that can be copied.
         loss_fn: (output, target) -> scalar, as the loop calls it.
         pairs: (inputs, target) of the first batches.
+        whole: whether ``loss_fn`` is what backward passes begin from, and no part of it.
     """
 
-    def __init__(self, batches: int = BATCHES) -> None:
+    def __init__(self, batches: int = BATCHES, tape: Tape | None = None) -> None:
         self.model: nn.Module | None = None
         self.loss_fn: Callable[[Any, Any], Tensor] | None = None
         self.pairs: list[tuple[Any, Any]] = []
-        self._most = batches
-        self._call: tuple[nn.Module, tuple[Any, ...], dict[str, Any], Output] | None = None
-        self._latest: tuple[nn.Module, tuple[Any, ...], dict[str, Any], Callable[[Any, Any], Tensor], Any] | None = None
-        self._source: tuple[int, str] | None = None
+        self.whole = False
+        self._most, self.tape = batches, tape
+        self._call: _Call | None = None
+        self._latest: _Lost | None = None
+        self._source: tuple[int, tuple[str, ...]] | None = None
 
     def called(self, model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
         """A model of the user's returned."""
-        if isinstance(output, Tensor) and torch.is_grad_enabled():
-            self._call = (model, inputs, named, Output(output))
+        if not torch.is_grad_enabled():
+            return
+        self._call = _Call(model, inputs, named, Output(output) if isinstance(output, Tensor) else None)
+        if self.tape is not None and len(self.pairs) < self._most:
+            self.tape.begin(output)
 
     def lost(
         self, name: str, args: tuple[Any, ...], named: dict[str, Any], module: Callable[..., Tensor] | None = None
@@ -56,10 +93,9 @@ class Caught:
         """A loss took an output: one of torch's functions by its name, or a module of the user's."""
         output = args[0] if args else named.get("input")
         target = args[1] if len(args) > 1 else named.get("target")
-        if self._call is None or len(args) > 3 or not isinstance(target, Tensor):
+        if self._call is None or self._call.returned is None or len(args) > 3 or not isinstance(target, Tensor):
             return
-        model, inputs, arguments, returned = self._call
-        between = returned.until(output, place := here())
+        between = self._call.returned.until(output, place := here())
         if between is None:
             return
         options = {k: v for k, v in named.items() if k not in ("input", "target")}
@@ -76,16 +112,35 @@ class Caught:
             return loss_fn(between(output), target, **options)
 
         loss = at_line(loss, place)  # its operations are the script's, for all that is said of them
-        self._latest = (model, inputs, arguments, loss, target)
-        if self._most and self._source is None and model.training:
-            self._begin(model, loss, name)
-        if self._source == (id(model), name) and len(self.pairs) < self._most and not (inputs and arguments):
-            held: Any = arguments if arguments else inputs[0] if len(inputs) == 1 else inputs
-            if not any(_same((held, target), pair) for pair in self.pairs):  # the one batch of full-batch training
-                self.pairs.append(tree_map_only(Tensor, lambda t: t.detach().clone(), (held, target)))
+        self._latest = _Lost(self._call, loss, target, (name,))
 
-    def _begin(self, model: nn.Module, loss: Callable[[Any, Any], Tensor], name: str) -> None:
-        self._source = (id(model), name)
+    def before_backward(self, root: Any) -> None:
+        """A backward pass begins: the loss that it begins from is the one that trains."""
+        if self._call is None:
+            return
+        if self.tape is not None and isinstance(root, Tensor):
+            read = self.tape.read(root)
+            self.tape.end()
+            if read is not None:
+                self._latest = _Lost(self._call, read.loss, read.target, read.words, whole=True)
+        lost = self._latest
+        if lost is not None and lost.call is self._call and self._most:
+            self._keep(lost)
+
+    def _keep(self, lost: _Lost) -> None:
+        """The model at its first loss, and the first batches."""
+        call = lost.call
+        if self._source is None and call.model.training:
+            self._begin(call.model, lost)
+        wanted = self._source == (id(call.model), lost.words) and not (call.inputs and call.named)
+        if not wanted or len(self.pairs) >= self._most:
+            return
+        pair = (call.held, lost.target)
+        if not any(_same(pair, other) for other in self.pairs):  # the one batch of full-batch training
+            self.pairs.append(tree_map_only(Tensor, lambda t: t.detach().clone(), pair))
+
+    def _begin(self, model: nn.Module, lost: _Lost) -> None:
+        self._source = (id(model), lost.words)
         if sum(p.numel() for p in model.parameters()) > LARGEST:
             return
         try:
@@ -94,16 +149,25 @@ class Caught:
         except Exception:  # what cannot be copied is not looked at
             return
         self.model.zero_grad(set_to_none=True)
-        self.loss_fn = loss
+        self.loss_fn, self.whole = lost.loss, lost.whole
+
+    def constant(self) -> float:
+        """The loss of the best constant prediction on the kept batches; NaN where that is not known."""
+        if self.model is None or self.loss_fn is None or not (self.whole and self.pairs):
+            return math.nan
+        try:
+            task = problem(self.model, self.loss_fn, self.pairs, sys.maxsize)
+            return best_constant(task, joined(task.batches))
+        except (InputError, RuntimeError, ValueError, TypeError):
+            return math.nan
 
     def replayed(self) -> Statistic | None:
         """What makes a number that is not finite, by the latest call run again; None where that does not show it."""
         if self._latest is None:
             return None
-        model, inputs, named, loss_fn, target = self._latest
-        held: Any = named or (inputs[0] if len(inputs) == 1 else inputs)
+        lost = self._latest
         try:
-            task = problem(model, loss_fn, [(held, target)], sys.maxsize)
+            task = problem(lost.call.model, lost.loss, [(lost.call.held, lost.target)], sys.maxsize)
             found = not_finite(task, task.batches[0])
         except (InputError, RuntimeError, ValueError, TypeError) as error:
             return Statistic(1.0, (), "", " ".join(str(error).split()).partition(":")[0])

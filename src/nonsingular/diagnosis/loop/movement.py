@@ -73,6 +73,13 @@ def decay_share(optimiser: Optimizer) -> float:
     return math.sqrt(decay / gradient) if gradient else math.inf
 
 
+def shrinkage(optimiser: Optimizer) -> float:
+    """Part of itself that weight decay takes from a weight in this step, in the group where it is most."""
+    return max(
+        (float(g.get("lr", 0.0)) * float(g.get("weight_decay") or 0.0) for g in optimiser.param_groups), default=0.0
+    )
+
+
 def _dense(gradient: Tensor | None, p: Tensor) -> Tensor:
     if gradient is None:
         return torch.zeros_like(p, dtype=torch.float32)

@@ -13,6 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,10 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis.loop import places
-from nonsingular.diagnosis.loop.caught import Caught
-from nonsingular.diagnosis.loop.movement import decay_share, movements, norms, not_zero
+from nonsingular.diagnosis.loop.caught import BATCHES, Caught
+from nonsingular.diagnosis.loop.movement import decay_share, movements, norms, not_zero, shrinkage
 from nonsingular.diagnosis.loop.records import BY_HAND, Broken, Call, Held, Loader, Loop, Site, Trainee, Update
+from nonsingular.diagnosis.loop.tape import Tape
 from nonsingular.diagnosis.records import Statistic
 
 MEASURED = 40  # first steps, one by one
@@ -46,18 +48,23 @@ class Observer:
         steps: after which ``Enough`` is raised; None lets the loop end by itself.
         measured: steps from the start that are measured one by one.
         cadence: of later measurements.
-        caught: that is filled in on the way.
+        caught: that is filled in on the way; by default with the first ``kept`` batches.
+
+    Attributes:
+        loop: what was seen.
+        tape: to be entered around what is observed; without it losses written by hand are not known.
     """
 
     def __init__(
-        self, steps: int | None = None, measured: int = MEASURED, cadence: int = CADENCE, caught: Caught | None = None
+        self, steps: int | None = None, measured: int = MEASURED, cadence: int = CADENCE, caught: Caught | None = None,
+        kept: int = BATCHES,
     ) -> None:  # fmt: skip
         self.loop = Loop()
-        self.caught = caught or Caught()
+        self.tape = Tape()
+        self.caught = caught or Caught(kept, self.tape)
         self._most, self._first, self._cadence = steps, measured, cadence
         self._thread, self._began = threading.get_ident(), time.perf_counter()
-        self._held: dict[int, int] = {}  # id of an optimiser -> its index
-        self._optimisers: list[Optimizer] = []  # kept, so that no id is used twice
+        self._held: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()  # optimiser -> its index
         self._parameters: dict[int, nn.Parameter] = {}
         self._trainees: dict[int, Trainee] = {}
         self._own: dict[int, set[int]] = {}  # id of a model -> ids of its modules
@@ -216,6 +223,7 @@ class Observer:
             return
         self._settle_by_hand()
         root = tensors if isinstance(tensors, Tensor) else next(iter(tensors), None)
+        self.caught.before_backward(root)
         self.loop.backwards += 1
         self.loop.places["backward"] = place = places.here()
         if isinstance(root, Tensor):
@@ -293,15 +301,20 @@ class Observer:
         self._index(optimiser)
 
     def _index(self, optimiser: Optimizer, place: places.Place | None = None) -> int:
-        if id(optimiser) not in self._held:
-            self._held[id(optimiser)] = len(self._optimisers)
-            self._optimisers.append(optimiser)
-            kind = type(optimiser).__name__
-            self.loop.optimisers.append(Held(kind, kind, place or places.assigned(optimiser)))
-        index = self._held[id(optimiser)]
-        held = self.loop.optimisers[index]
         own = [p for group in optimiser.param_groups for p in group["params"]]
-        held.ids, held.size = {id(p) for p in own}, sum(p.numel() for p in own)
+        ids = {id(p) for p in own}
+        if optimiser not in self._held:
+            kind = type(optimiser).__name__
+            held = Held(kind, kind, place or places.assigned(optimiser))
+            again = next((i for i, h in enumerate(self.loop.optimisers) if h.remakes(held, ids)), None)
+            if again is None:
+                self.loop.optimisers.append(held)
+            else:
+                self.loop.optimisers[again].remade += 1
+            self._held[optimiser] = len(self.loop.optimisers) - 1 if again is None else again
+        index = self._held[optimiser]
+        held = self.loop.optimisers[index]
+        held.ids, held.size = ids, sum(p.numel() for p in own)
         for p in own:
             self._parameters.setdefault(id(p), p)
         return index
@@ -320,6 +333,7 @@ class Observer:
         group = max(optimiser.param_groups, key=lambda g: float(g.get("lr", 0.0)), default={})
         rate = float(group.get("lr", math.nan))
         held.rates.append(rate)
+        held.momentum = float(group.get("momentum") or 0.0)
         if not self.measuring:
             self._unclear.pop(index, None)
             return
@@ -332,7 +346,7 @@ class Observer:
         if getattr(optimiser, "grad_scale", None) is not None:
             update.used = update.made
         update.stale = self._stale(index, own)
-        update.decay = decay_share(optimiser)
+        update.decay, update.shrinks = decay_share(optimiser), shrinkage(optimiser)
         update.sign = (-1 if self._signs == {-1} else 1) if self._signs else 0
         update.pending = self._pending(held.ids)
         self._update = update
@@ -390,7 +404,7 @@ class Observer:
     def measuring(self) -> bool:
         """Whether the present step is measured."""
         done = self.loop.steps or max(0, self.loop.backwards - 1) * (not any(h.steps for h in self.loop.optimisers))
-        return done < self._first or done % self._cadence < 2 * max(1, len(self._optimisers))
+        return done < self._first or done % self._cadence < 2 * max(1, len(self.loop.optimisers))
 
     # --- weights without an optimiser -----------------------------------------------------------------------
 
@@ -431,8 +445,8 @@ class Observer:
     def scheduled(self, scheduler: Any) -> None:
         """See ``taps.Listener``."""
         optimiser = getattr(scheduler, "optimizer", None)
-        if isinstance(optimiser, Optimizer) and id(optimiser) in self._held:
-            held = self.loop.optimisers[self._held[id(optimiser)]]
+        if isinstance(optimiser, Optimizer) and optimiser in self._held:
+            held = self.loop.optimisers[self._held[optimiser]]
             held.scheduler, held.schedule = scheduler, type(scheduler).__name__
             held.schedule_place = places.here()
             if held.steps:  # a scheduler steps itself when it is made

@@ -46,7 +46,7 @@ def at_line(function: Callable[..., T], place: Place | None) -> Callable[..., T]
     if place is None:
         return function
     if not isinstance(function, FunctionType):
-        return at_line(lambda *arguments: function(*arguments), place)
+        return at_line(lambda *arguments, **named: function(*arguments, **named), place)
     code = function.__code__
     last = max(line for *_, line in code.co_lines() if line is not None)
     code = code.replace(co_filename=place.file, co_firstlineno=code.co_firstlineno + place.line - last)

@@ -51,6 +51,7 @@ class Update:
         rate: largest learning rate of its groups; NaN by hand.
         peak: the learning rate that the schedule starts from, for the group of ``rate``.
         decay: norm of weight decay's part over that of the gradient's, in what the optimiser adds up; 0 without decay.
+        shrinks: part of itself that decay takes from a weight.
         made: norm of the gradient as the backward pass left it, without a scaler's factor.
         used: norm of the gradient as the optimiser met it.
         stale: share of the entries whose gradient was in a former step too and was not cleared since; NaN where
@@ -66,6 +67,7 @@ class Update:
     rate: float = math.nan
     peak: float = math.nan
     decay: float = 0.0
+    shrinks: float = 0.0
     made: float = math.nan
     used: float = math.nan
     stale: float = math.nan
@@ -89,7 +91,8 @@ class Held:
         empty: steps at which no parameter had a gradient other than zero.
         asked: steps that a gradient scaler was asked for; it skips those with infinities.
         scaled: steps with gradients that still had a scaler's factor.
-        rates: largest learning rate of each step.
+        rates: largest learning rate of each step; ``momentum`` of that group, 0 without.
+        remade: how often the same line made another of the same parameters.
         schedule: its scheduler's class; ``scheduler`` itself, stepped ``schedule_steps`` times at ``schedule_place``.
     """
 
@@ -104,10 +107,16 @@ class Held:
     asked: int = 0
     scaled: int = 0
     rates: list[float] = field(default_factory=list)
+    momentum: float = 0.0
+    remade: int = 0
     schedule: str = ""
     schedule_place: Place | None = None
     schedule_steps: int = 0
     scheduler: Any = None
+
+    def remakes(self, other: Held, ids: set[int]) -> bool:
+        """Whether another optimiser was made by the same line, of the same parameters."""
+        return self.made is not None and (self.kind, self.made, self.ids) == (other.kind, other.made, ids)
 
 
 @dataclass
@@ -229,6 +238,7 @@ class Loop:
         steps, backwards: how many.
         broken: the first number that is not finite.
         sharpness: largest eigenvalue of the Hessian at the start; NaN where it was not computed.
+        constant: loss of the best constant prediction, of what backward passes begin from; NaN where it is not known.
         ended: whether the loop came to its own end.
         loaded: modules that weights were loaded into.
         notes: what could not be seen.
@@ -248,6 +258,7 @@ class Loop:
     backwards: int = 0
     broken: Broken | None = None
     sharpness: float = math.nan
+    constant: float = math.nan
     ended: bool = False
     seconds: float = 0.0
     loaded: WeakSet[nn.Module] = field(default_factory=WeakSet)

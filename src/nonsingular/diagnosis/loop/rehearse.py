@@ -42,6 +42,8 @@ class Rehearsal:
         loop: all facts.
         numbers: the statistics that findings come from.
         look: at the network and data that the loop trains, where it was asked for and the loop showed them.
+        loss_fn: (output, target) -> scalar, as the loop computes it; None where that is not known.
+        pairs: (inputs, target) of its first batches, as the loop hands them to the model and to the loss.
 
     >>> import torch
     >>> import nonsingular as ns
@@ -62,6 +64,8 @@ class Rehearsal:
     loop: Loop
     numbers: Mapping[str, Statistic]
     look: Look | None = None
+    loss_fn: Callable[[Any, Any], Tensor] | None = None
+    pairs: tuple[tuple[Any, Any], ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """The loop in a few numbers: steps, losses, the step over the weights, the best constant prediction's loss."""
@@ -144,12 +148,13 @@ def rehearse(model: nn.Module, step: Step, batches: Iterable[Any], optimiser: An
     if callable(optimiser) and not isinstance(optimiser, Optimizer):
         optimiser = optimiser(model)
     held = [o for o in _leaves(optimiser) if isinstance(o, Optimizer)]
-    observer = Observer(measured=steps)
-    with _put_back(model, held), tapped(observer):
+    observer = Observer(measured=steps, kept=steps)
+    with _put_back(model, held), observer.tape, tapped(observer):
         for o in held:
             observer.met(o)
         for number, batch in enumerate(itertools.islice(itertools.cycle(kept), steps)):
             observer.drawn(batch)
+            observer.loop.counts["rehearsed"] += 1
             try:
                 loss = step(model, batch, optimiser)
             except Exception as error:
@@ -170,6 +175,7 @@ def judged(observer: Observer, look: bool = False) -> Rehearsal:
     loop, seen, network = observer.loop, None, dict[str, Statistic]()
     if look:
         seen, network = _network(observer.caught, loop)
+    loop.constant = observer.caught.constant()
     numbers = loop_statistics(loop)
     if not math.isnan(numbers["loop-large-step"].value):
         loop.sharpness = sharpness(observer.caught, loop)
@@ -179,7 +185,9 @@ def judged(observer: Observer, look: bool = False) -> Rehearsal:
             name: s for name, s in network.items() if name not in {rule.statistic for rule in rules.network.RULES}
         }
     numbers = network | numbers
-    return Rehearsal(tuple(findings(numbers, healthy.limits(), seen)), loop, numbers, seen)
+    caught = observer.caught
+    found = tuple(findings(numbers, healthy.limits(), seen))
+    return Rehearsal(found, loop, numbers, seen, caught.loss_fn, tuple(caught.pairs))
 
 
 def _network(caught: Caught, loop: Loop) -> tuple[Look | None, dict[str, Statistic]]:

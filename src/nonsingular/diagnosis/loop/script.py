@@ -53,7 +53,7 @@ def run(script: Path, arguments: Sequence[str], observer: Observer) -> Ran:
         raise InputError(f"{script} is not Python: {error}") from error
     with _as_main(script, arguments) as module:
         try:
-            with tapped(observer):
+            with observer.tape, tapped(observer):
                 exec(code, module.__dict__)
         except Enough:
             observer.finish(ended=False)

@@ -142,6 +142,23 @@ def _no_step(loop: Loop) -> Statistic:
     )  # fmt: skip
 
 
+def _no_backward(loop: Loop) -> Statistic:
+    """Losses are computed in training mode, an optimiser is there, and nothing is ever done with them."""
+    busy = loop.backwards or loop.steps or loop.moved or loop.counts["failed backward"]
+    computed = sum(c.training and c.tracked for t in loop.trainees for c in t.calls)
+    if busy or not loop.ended or not loop.optimisers or max(computed, loop.counts["rehearsed"]) < 2 * ENOUGH:
+        return NOTHING
+    if not (loop.sites or loop.counts["rehearsed"]):
+        return NOTHING
+    at = next((s.place for s in loop.sites.values()), None) or loop.optimisers[0].made
+    return Statistic(
+        1.0, (), "training passes without a backward pass and without a step", _at(at),
+        (_number("passes of a model in training mode, with autograd on", computed), _number("backward passes", 0),
+         _number("steps", 0)),
+        "Call loss.backward() and then the step() of the optimiser: the loss is computed and not used.",
+    )  # fmt: skip
+
+
 def _no_gradient(loop: Loop) -> Statistic:
     """Steps at which there is no gradient, although backward passes made some, or none was asked for."""
     reached = set().union(*(t.reached for t in loop.trainees)) if loop.trainees else set()
@@ -176,9 +193,16 @@ def _cut(loop: Loop) -> Statistic:
     """Backward passes that reach no parameter of any optimiser."""
     reached = set().union(*(t.reached for t in loop.trainees)) if loop.trainees else set()
     moved = [u for u in loop.updates if _gradient(u)]
-    if loop.backwards < ENOUGH or reached or moved or not (loop.trainees and loop.optimisers):
+    died = loop.counts["cut"] > 0 and loop.counts["failed backward"] > 0  # torch refuses the first one
+    if (loop.backwards < ENOUGH and not died) or reached or moved or not (loop.trainees and loop.optimisers):
         return NOTHING
     where = loop.places.get("cut") or loop.places.get("backward")
+    if not any(p.requires_grad for t in loop.trainees for p in t.module.parameters()):
+        return Statistic(
+            1.0, (), "parameters that require a gradient", _at(where),
+            (_number("backward passes", loop.backwards), _number("parameters that require a gradient", 0)),
+            "All parameters are frozen: call requires_grad_(True) on those that should train.",
+        )  # fmt: skip
     new = loop.counts["cut"] > 0
     what = "the loss is a new tensor without history" if new else "what the loss is made of was detached"
     return Statistic(
@@ -222,6 +246,20 @@ def _behind_cut(loop: Loop) -> Statistic:
     return NOTHING
 
 
+def _renewed(loop: Loop) -> Statistic:
+    """Share of steps at which the optimiser was made anew, so that it knows nothing of the steps before."""
+    words = "share of steps for which the optimiser was made anew"
+    for held in loop.optimisers:
+        stateful = held.kind in (*ADAPTIVE, *DECOUPLED) or held.momentum > 0
+        if held.steps >= 2 * ENOUGH and stateful:
+            return Statistic(
+                held.remade / held.steps, (), words, _at(held.made),
+                (_number(f"optimisers ({held.kind}) made by this line", held.remade + 1), _number("steps", held.steps)),
+                "Make the optimiser once, before the loop.",
+            )  # fmt: skip
+    return NOTHING
+
+
 # --- which gradients a step uses ----------------------------------------------------------------------------
 
 
@@ -256,10 +294,16 @@ def _behind(loop: Loop) -> Statistic:
 
 
 def ratio(update: Update) -> float:
-    """Norm of the step over the norm of the weights, of the parameters of two or more axes where there are any."""
+    """Norm of the step over the norm of the weights, over all parameters."""
     rows = list(update.parameters.values())
     weight, moved = (math.sqrt(sum(getattr(m, what) ** 2 for m in rows)) for what in ("weight", "moved"))
     return moved / weight if weight else math.nan
+
+
+def usual_ratio(update: Update) -> float:
+    """The same of the usual parameter: a table of embeddings, of which a step meets a few rows, may hide the others."""
+    known = [m.moved / m.weight for m in update.parameters.values() if m.weight and m.moved]
+    return max([ratio(update), *([median(known)] if len(known) > 1 else [])])
 
 
 def _too_large(loop: Loop) -> Statistic:
@@ -272,24 +316,43 @@ def _too_large(loop: Loop) -> Statistic:
         return NOTHING  # of adversaries, one's loss rises as the other learns
     # Weights that large steps have made large hide them later.
     parts = (updates, updates[:3], updates[-max(1, len(updates) // 4) :])
-    value = max(median(map(ratio, part)) for part in parts)
+    value = max(median(map(usual_ratio, part)) for part in parts)
     if loop.broken is not None:
         value = max(value, *(ratio(u) for u in updates))
-    evidence = [harm]
-    rate = next((u.rate for u in updates if u.rate), math.nan)
-    if math.isfinite(loop.sharpness) and not math.isnan(rate):
-        evidence.append(
-            _number("learning rate times the sharpness at the start (stable below 2)", rate * loop.sharpness)
-        )
-    at = updates[-1].optimiser
+    rate, bound = _stability(loop)
     remedy = "Divide the learning rate by ten until the loss falls."
     if math.isfinite(rate):
-        if math.isfinite(loop.sharpness) and loop.sharpness > 0 and rate * loop.sharpness > 2:
-            remedy = f"The learning rate is {rate:.3g}; at the start the loss is stable below {2 / loop.sharpness:.2g}."
-        else:
-            remedy = f"The learning rate is {rate:.3g}: divide it by ten until the loss falls."
-    where = loop.optimisers[at].made if at != BY_HAND else loop.places.get("backward")
-    return Statistic(value, (), words, _at(where), tuple(evidence), remedy)
+        remedy = f"The learning rate is {rate:.3g}: divide it by ten until the loss falls."
+    if rate > bound:
+        remedy = f"The learning rate is {rate:.3g}; at the start the loss is stable below {bound:.2g}."
+    return Statistic(value, (), words, _stepped_at(loop, updates[-1]), (harm,), remedy)
+
+
+def _unstable(loop: Loop) -> Statistic:
+    """Plain gradient steps beyond what the curvature at the start allows, where the loss shows it."""
+    words = "learning rate over the largest that is stable at the start, 2 (1 + momentum) / sharpness"
+    rate, bound = _stability(loop)
+    updates = [u for u in loop.updates if u.rate == rate]
+    if not (rate > 0 and bound > 0 and updates) or (harm := _harm(loop)) is None:
+        return NOTHING
+    remedy = f"The learning rate is {rate:.3g}; at the start the loss is stable below {bound:.2g}."
+    evidence = (harm, _number("sharpness, the Hessian's largest eigenvalue", loop.sharpness))
+    return Statistic(rate / bound, (), words, _stepped_at(loop, updates[-1]), evidence, remedy)
+
+
+def _stability(loop: Loop) -> tuple[float, float]:
+    """The learning rate, and the largest that is stable at the start (Polyak 1964); NaN where it is not known."""
+    first = next((u for u in loop.updates if u.rate and u.optimiser != BY_HAND), None)
+    if first is None:
+        return math.nan, math.nan
+    if not loop.sharpness > 0:
+        return first.rate, math.nan
+    return first.rate, 2 * (1 + loop.optimisers[first.optimiser].momentum) / loop.sharpness
+
+
+def _stepped_at(loop: Loop, update: Update) -> str:
+    by_hand = update.optimiser == BY_HAND
+    return _at(loop.places.get("backward") if by_hand else loop.optimisers[update.optimiser].made)
 
 
 def _too_small(loop: Loop) -> Statistic:
@@ -350,6 +413,21 @@ def _decay(loop: Loop) -> Statistic:
     return Statistic(
         min(median(u.decay for u in updates), 1e9), (), words, _at(loop.optimisers[updates[-1].optimiser].made),
         (_number("cosine between the step and the way to zero", inward),
+         _number("norm of the weights, last step over first", last / first if first else math.nan)),
+        "Take a smaller weight_decay: 1e-4 for SGD, 1e-2 for AdamW are usual.",
+    )  # fmt: skip
+
+
+def _forgets(loop: Loop) -> Statistic:
+    words = "share of itself that weight decay takes from a weight at each step"
+    updates = [u for u in loop.updates if u.shrinks > 0 and u.parameters]
+    if len(updates) < ENOUGH or trains(loop):
+        return NOTHING
+    value = median(u.shrinks for u in updates)
+    first, last = (_weight(u) for u in (updates[0], updates[-1]))
+    return Statistic(
+        value, (), words, _stepped_at(loop, updates[-1]),
+        (_number("steps after which half of a weight is gone", math.log(2) / value),
          _number("norm of the weights, last step over first", last / first if first else math.nan)),
         "Take a smaller weight_decay: 1e-4 for SGD, 1e-2 for AdamW are usual.",
     )  # fmt: skip
@@ -516,6 +594,22 @@ def _uphill(loop: Loop) -> Statistic:
     )
 
 
+def _unbounded(loop: Loop) -> Statistic:
+    """Decades by which a loss has run below zero, where no loss that measures a distance goes."""
+    words = "decades by which the loss fell below zero, over its size at the start"
+    losses = [v for v in step_losses(loop) if math.isfinite(v)]
+    if len(losses) < 2 * ENOUGH or len({u.optimiser for u in loop.updates}) > 1:
+        return NOTHING  # of adversaries, one may be without a bound for a while
+    last = latest(losses)
+    if last >= 0:
+        return NOTHING
+    return Statistic(
+        math.log10(-last / max(1.0, abs(losses[0]))), (), words, _at(loop.places.get("backward")),
+        (_number("first loss", losses[0]), _number("last loss", last)),
+        "What is minimised has no least value: look for a minus in front of a distance, or a term that rewards size.",
+    )  # fmt: skip
+
+
 def _against_targets(loop: Loop) -> Statistic:
     words = "cosine between the loss's gradient by the outputs and the way away from the targets"
     for t in loop.trainees:
@@ -630,21 +724,26 @@ MEASURES: dict[str, Callable[[Loop], Statistic]] = {
     "loop-missed": _missed,
     "loop-foreign": _foreign,
     "loop-no-step": _no_step,
+    "loop-no-backward": _no_backward,
     "loop-no-gradient": _no_gradient,
     "loop-cut": _cut,
     "loop-behind-cut": _behind_cut,
+    "loop-renewed": _renewed,
     "loop-stale": _stale,
     "loop-behind": _behind,
     "loop-large-step": _too_large,
+    "loop-unstable": _unstable,
     "loop-small-step": _too_small,
     "loop-clipped": _clipped,
     "loop-decay": _decay,
+    "loop-forgets": _forgets,
     "loop-no-rate": _no_rate,
     "loop-per-batch": _per_batch,
     "loop-mode-training": _mode_training,
     "loop-mode-testing": _mode_testing,
     "loop-sign": _sign,
     "loop-uphill": _uphill,
+    "loop-unbounded": _unbounded,
     "loop-against-targets": _against_targets,
     "loop-same-batch": _same_batch,
     "loop-lost-steps": _lost,
@@ -672,7 +771,7 @@ def constant(loop: Loop) -> tuple[float, list[float]]:
     """The best constant prediction's loss, and the loss that it compares with, step by step; NaN where not known."""
     sites = [s for s in loop.sites.values() if s.values and s.targets]
     if len(sites) != 1 or sites[0].weighted:
-        return math.nan, []
+        return loop.constant, [] if math.isnan(loop.constant) else step_losses(loop)
     [site] = sites
     return constant_loss(site.name, torch.cat(site.targets), site.classes), [v for _, v in site.values]
 
@@ -688,7 +787,13 @@ def trains(loop: Loop) -> bool:
     if len(losses) < 2 * ENOUGH:
         return False
     late = latest(values or losses)
-    return late < 0.5 * best if values and math.isfinite(best) else 0 <= late < 0.2 * losses[0]
+    return 0 <= late < 0.5 * best if values and math.isfinite(best) else 0 <= late < 0.2 * losses[0]
+
+
+def _no_better(loop: Loop) -> bool:
+    """Whether the loss did not get below that of the best constant prediction."""
+    best, values = constant(loop)
+    return len(values) >= 20 and 0 < 0.98 * best <= latest(values)
 
 
 def _harm(loop: Loop) -> dict[str, Any] | None:
@@ -711,8 +816,10 @@ def _harm(loop: Loop) -> dict[str, Any] | None:
     middle = median(losses[1:])
     if middle > 3 * start and not median(values or [math.nan]) < 1.5 * best:
         return _number("median loss over the first", middle / start)
-    if len(values) >= 20 and late > 1.05 * best and late > 0.7 * values[0]:
+    if len(values) >= 20 and late > 1.05 * best > 0 and late > 0.7 * values[0]:
         return _number("last loss over that of the best constant prediction", late / best if best else math.inf)
+    if _no_better(loop) and max(losses) > 3 * start:
+        return _number("largest loss over the first, before it came to that of the best constant", max(losses) / start)
     return None
 
 

@@ -58,6 +58,12 @@ RULES: tuple[Rule, ...] = (
         LOSSES, severity=_part, material=0.001,
         treatments=("another_loss",),
     ),
+    Rule(
+        "wrong-sign", "against-targets",
+        "Less of this loss means outputs further from their targets: the network learns the opposite of what it "
+        "should.",
+        "Goodfellow et al. 2016, section 4.3", severity=certain(0.99), material=0.5,
+    ),
     _fact(
         "invalid-targets", "constant-targets", 0.9,
         "All targets are the same, so that the best answer depends on no input: the network learns its last bias.",
@@ -92,6 +98,13 @@ RULES: tuple[Rule, ...] = (
         "The operation cuts off part of what logits may be: where it does no gradient passes, and some answers cannot "
         "be given.",
         "Goodfellow et al. 2016, section 6.2.2",
+        treatments=("remove_last_activation",),
+    ),
+    _fact(
+        "output-range", "positive-logarithms", 0.92,
+        "The loss takes the exponential itself. Of numbers that are positive already no rate below one can be said, "
+        "and large ones overflow.",
+        LOSSES,
         treatments=("remove_last_activation",),
     ),
     _fact(
@@ -180,6 +193,13 @@ RULES: tuple[Rule, ...] = (
         "Barz and Denzler 2020", severity=lambda v: 0.7 * v, material=0.5,
     ),
     Rule(
+        "bad-data", "uneven-features",
+        "One feature is so large that the first layer sees hardly anything else, and a step that suits it leaves the "
+        "others' weights as they are.",
+        "LeCun et al. 1998, section 4.3", severity=lambda v: min(0.95, 0.4 + v / 8), material=2.0,
+        treatments=("rescale_input",),
+    ),
+    Rule(
         "bad-data", "imbalance",
         "Nearly all samples are of one class: saying so always is nearly right, and the others hardly move the loss.",
         "He and Garcia 2009", severity=lambda v: min(0.7, v / 4), material=1.25,
@@ -215,6 +235,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "invalid-targets": (*SYMPTOMS, "target-scale", "output-range", "bad-data"),
     "target-scale": (*SYMPTOMS, "output-range", "affine-network"),
     "bad-data": SYMPTOMS,
+    "wrong-sign": SYMPTOMS,
     "vanishing-signal": ("affine-network", "dead-readout"),
     "dead-units": ("affine-network", "dead-readout"),
     "identical-features": ("affine-network", "dead-readout"),

@@ -26,6 +26,11 @@ RULES: tuple[Rule, ...] = (
         LOOP, severity=certain(0.98), fact=True,
     ),
     Rule(
+        "step-too-small", "loop-no-backward",
+        "Losses are computed and nothing is done with them: the weights stay as they were drawn.",
+        LOOP, severity=certain(0.98), fact=True,
+    ),
+    Rule(
         "step-too-small", "loop-no-gradient",
         "Every step finds gradients of zero, so that it changes nothing (or only decays the weights).",
         LOOP, severity=certain(0.98), fact=True,
@@ -39,6 +44,12 @@ RULES: tuple[Rule, ...] = (
         "untrained-parameters", "loop-behind-cut",
         "The gradient stops before it reaches the first layers: they stay as they were drawn.",
         "PyTorch documentation, autograd mechanics", severity=certain(0.9), fact=True,
+    ),
+    Rule(
+        "optimiser-reset", "loop-renewed",
+        "An optimiser that is made anew has no moments and no momentum: Adam then takes a step of one learning rate by "
+        "the sign of each gradient, and momentum never builds up.",
+        "Kingma and Ba 2015, algorithm 1", severity=certain(0.9), material=0.5,
     ),
     Rule(
         "gradients-accumulate", "loop-stale",
@@ -56,6 +67,11 @@ RULES: tuple[Rule, ...] = (
         "A step changes the weights by so large a part of themselves that what it was computed for no longer holds: "
         "the loss jumps instead of falling.",
         STEPS, severity=lambda v: min(0.9, 0.6 + v / 4), material=0.02,
+    ),
+    Rule(
+        "step-too-large", "loop-unstable",
+        "Along the direction of largest curvature each step overshoots by more than it corrects.",
+        STEPS, severity=certain(0.85), material=1.0,
     ),
     Rule(
         "step-too-small", "loop-small-step",
@@ -83,6 +99,11 @@ RULES: tuple[Rule, ...] = (
         "Krogh and Hertz 1991; Loshchilov and Hutter 2019", severity=certain(0.9), material=1.0,
     ),
     Rule(
+        "decay-dominates", "loop-forgets",
+        "Weight decay takes away in some steps what the gradient has built up in many.",
+        "Krogh and Hertz 1991; Loshchilov and Hutter 2019", severity=certain(0.9), material=0.003,
+    ),
+    Rule(
         "wrong-mode", "loop-mode-training",
         "In evaluation mode dropout is off, and batch normalisation uses statistics that no longer follow the weights.",
         MODES, severity=lambda v: min(0.9, 0.5 + 0.4 * v), material=0.05,
@@ -102,6 +123,11 @@ RULES: tuple[Rule, ...] = (
         "wrong-sign", "loop-uphill",
         "Steps along the gradient make the loss larger.",
         "Goodfellow et al. 2016, section 4.3", severity=certain(0.95), material=0.9,
+    ),
+    Rule(
+        "wrong-sign", "loop-unbounded",
+        "The loss has no least value: it falls for ever as the outputs grow, and nothing is learnt of the targets.",
+        "Goodfellow et al. 2016, section 4.3", severity=certain(0.95), material=3.0,
     ),
     Rule(
         "wrong-sign", "loop-against-targets",

@@ -149,7 +149,7 @@ RULES: tuple[Rule, ...] = (
         "The softmax is sure of itself before anything is learnt: the loss is far above that of equal odds, and "
         "training first has to undo it.",
         "orhan2018, protocol (the scale of the inputs decides); Glorot and Bengio 2010",
-        ("rescale_input", "zero_readout", "insert_normalisation"), lambda v: min(1.0, v / 2),
+        ("rescale_input", "shrink_embeddings", "zero_readout", "insert_normalisation"), lambda v: min(1.0, v / 2),
         material=0.15, remark=_inputs_scale,
     ),
     Rule(

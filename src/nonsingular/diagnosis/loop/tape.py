@@ -1,0 +1,197 @@
+"""The calls that a script makes between a model's output and its backward pass, kept so that they can be made again.
+
+With them a loss is known however it is written: as a function of an output and of the targets that it reads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from nonsingular.diagnosis.loop.places import Place, at_line, here
+
+MOST = 2000
+"""Calls of one step that are kept; a loop that makes more between output and loss is not read."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of a function of torch's, with what it was given and what it returned."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    out: Any
+    place: Place | None
+
+    @property
+    def given(self) -> list[Tensor]:
+        return _tensors([self.args, dict(self.kwargs)])
+
+
+@dataclass(frozen=True)
+class Read:
+    """A loss that was read off a tape.
+
+    Attributes:
+        loss: (output, target) -> scalar, whatever the number of samples.
+        target: the tensor that it compares the output with, or a tuple of several.
+        words: the functions it calls, which tell one loss from another.
+    """
+
+    loss: Callable[[Any, Any], Tensor]
+    target: Any
+    words: tuple[str, ...]
+
+
+class Tape(TorchFunctionMode):
+    """While it is entered, and between ``begin`` and ``end``, calls are kept.
+
+    It is entered once, below all modes of the user's own, because modes must leave in the order in which they came.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: list[_Call] = []
+        self._output: Any = None
+        self._open, self._thread = False, threading.get_ident()
+
+    def begin(self, output: Any) -> None:
+        """A model has returned this: what was kept before belongs to another call."""
+        self._calls, self._output, self._open = [], output, True
+
+    def end(self) -> None:
+        """Let go of everything."""
+        self._calls, self._output, self._open = [], None, False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the function and, where it returns tensors, keep the call."""
+        out = func(*args, **(kwargs or {}))
+        if self._open and threading.get_ident() == self._thread and _tensors(out):
+            self._calls.append(_Call(_own(func), tuple(args), dict(kwargs or {}), out, here()))
+            if len(self._calls) > MOST:
+                self.end()
+        return out
+
+    def read(self, root: Tensor) -> Read | None:
+        """The loss whose value is ``root``, as a function of the model's output; None where it is more than that.
+
+        It is more where another call of a model goes into it, and where it reads nothing that has a row a sample.
+        """
+        outputs = {id(t): i for i, t in enumerate(_tensors(self._output))}
+        calls = self._behind(root, set(outputs))
+        made = {id(t) for call in calls for t in _tensors(call.out)}
+        sizes = {t.shape[0] for t in _tensors(self._output) if t.ndim}
+        outside = {id(t): t for call in calls for t in call.given if id(t) not in made and id(t) not in outputs}
+        if id(root) not in made or len(sizes) != 1 or not any(id(t) in outputs for c in calls for t in c.given):
+            return None
+        if any(t.grad_fn is not None for t in outside.values()) or not _in_order(calls, {*outside, *outputs}):
+            return None
+        [samples] = sizes
+        rows = [t for t in outside.values() if t.ndim and t.shape[0] == samples and not t.requires_grad]
+        if not rows or samples < 1:
+            return None
+        order = [id(t) for t in rows]
+        again = _again(calls, outputs, order, id(root))
+        target = rows[0] if len(rows) == 1 else tuple(rows)
+        words = tuple(getattr(call.function, "__name__", "") for call in calls)
+        return Read(_any_number(again, samples), target, words)
+
+    def _behind(self, root: Tensor, outputs: set[int]) -> list[_Call]:
+        """The calls that the root was made by, in order."""
+        wanted, found = {id(root)}, list[_Call]()
+        for call in reversed(self._calls):
+            if any(id(t) in wanted for t in _tensors(call.out)):
+                found.append(call)
+                wanted |= {id(t) for t in call.given} - outputs
+        return found[::-1]
+
+
+def _own(function: Any) -> Any:
+    """Torch's function itself, where it is one that is listened to."""
+    listened = getattr(F, getattr(function, "__name__", ""), None) is function
+    return getattr(function, "__wrapped__", function) if listened else function
+
+
+def _in_order(calls: Sequence[_Call], known: set[int]) -> bool:
+    """Whether each call is given what is there before it: a sum that grows in place over steps is not."""
+    for call in calls:
+        if not {id(t) for t in call.given} <= known:
+            return False
+        known |= {id(t) for t in _tensors(call.out)}
+    return True
+
+
+def _again(
+    calls: Sequence[_Call], outputs: Mapping[int, int], targets: Sequence[int], root: int
+) -> Callable[[Any, Any], Tensor]:
+    """The same calls, with another output and other targets; whatever else they read stays as it was."""
+    recorded = [
+        (_at(call), _held(call.args, outputs, targets, calls),
+         _held(dict(call.kwargs), outputs, targets, calls), [id(t) for t in _tensors(call.out)])
+        for call in calls
+    ]  # fmt: skip
+
+    def loss(output: Any, target: Any) -> Tensor:
+        new, rows = _tensors(output), [target] if isinstance(target, Tensor) else list(target)
+        known = {i: new[k] for i, k in outputs.items()} | dict(zip(targets, rows, strict=True))
+        for function, args, kwargs, made in recorded:
+            put = lambda x: known[x.number] if isinstance(x, _Later) else x  # noqa: E731
+            out = function(*_mapped(args, put), **_mapped(kwargs, put))
+            known.update(zip(made, _tensors(out), strict=True))
+        return known[root]
+
+    return loss
+
+
+def _at(call: _Call) -> Callable[..., Any]:
+    function = call.function
+    return at_line(lambda *args, **kwargs: function(*args, **kwargs), call.place)
+
+
+@dataclass(frozen=True)
+class _Later:
+    """Stands for a tensor that is known when the calls are made again."""
+
+    number: int
+
+
+def _held(x: Any, outputs: Mapping[int, int], targets: Sequence[int], calls: Sequence[_Call]) -> Any:
+    later = set(outputs) | set(targets) | {id(t) for call in calls for t in _tensors(call.out)}
+    return tree_map_only(Tensor, lambda t: _Later(id(t)) if id(t) in later else t.detach(), x)
+
+
+def _mapped(x: Any, put: Callable[[Any], Any]) -> Any:
+    return tree_map_only(_Later, put, x)
+
+
+def _any_number(loss: Callable[[Any, Any], Tensor], samples: int) -> Callable[[Any, Any], Tensor]:
+    """A loss of exactly so many samples, for any number: rows are repeated, or taken in parts whose mean is the loss.
+
+    A script's own numbers, as in ``view(64, -1)`` or ``/ len(x)``, belong to the batch that they were read from.
+    """
+
+    def whole(output: Any, target: Any) -> Tensor:
+        n = next(len(t) for t in _tensors(output) if t.ndim)
+        if n == samples:
+            return loss(output, target)
+        values = []
+        for start in range(0, n, samples):
+            rows = torch.arange(start, start + samples) % n
+            cut = lambda t: t[rows.to(t.device)] if t.ndim and len(t) == n else t  # noqa: B023, E731
+            values.append(loss(tree_map_only(Tensor, cut, output), tree_map_only(Tensor, cut, target)))
+        return torch.stack(values).mean()
+
+    return whole
+
+
+def _tensors(x: Any) -> list[Tensor]:
+    return [x] if isinstance(x, Tensor) else [t for t in tree_leaves(x) if isinstance(t, Tensor)]
