@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import re
+import socket
 import warnings
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import processes
 from nonsingular.diagnosis import rules
 from nonsingular.diagnosis.loop import Observer, judged, script, tapped
 from nonsingular.diagnosis.loop.between import Output
+from nonsingular.diagnosis.loop.tape import Tape
 from nonsingular.errors import InputError
 
 CASES = [
@@ -164,6 +166,58 @@ def test_what_stands_between_is_done_again_as_it_was():
     returned, made = Output(out), 3 * out
     made.sum().backward()
     assert returned.until(made, None) is None  # the graph is freed
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda out, y: ((out[:, 0] - y) ** 2).mean(),
+        lambda out, y: (out - y[:, None]).abs().sum() / len(y),
+        lambda out, y: -F.log_softmax(out, 1)[torch.arange(len(y)), (y > 0).long()].mean(),
+        lambda out, y: F.cross_entropy(out.softmax(1), (y > 0).long()) + 0.1 * out.square().mean(),
+        lambda out, y: F.mse_loss(out.view(len(y), -1).sum(1), y.float()),
+    ],
+)
+def test_a_loss_is_read_off_its_calls(loss):
+    """The value and the slope are the loss's own, also of other samples and of another number of them."""
+    torch.manual_seed(0)
+    y, tape = torch.randn(12), Tape()
+    out = torch.randn(12, 3, requires_grad=True) * 1.0
+    with tape:
+        tape.begin(out)
+        root = loss(out, y)
+        read = tape.read(root)
+        tape.end()
+    assert read is not None
+    assert torch.equal(read.target, y)
+    for n in (12, 24):
+        other, target = torch.randn(n, 3, requires_grad=True), torch.randn(n)
+        parts = [loss(o, t) for o, t in zip(other.split(12), target.split(12), strict=True)]
+        wanted = torch.stack(parts).mean()
+        torch.testing.assert_close(read.loss(other, target), wanted)
+        ours, theirs = (torch.autograd.grad(v, other)[0] for v in (read.loss(other, target), wanted))
+        torch.testing.assert_close(ours, theirs)
+    few = read.loss(other[:4], target[:4])  # the rows stand for three each
+    torch.testing.assert_close(few, loss(other[:4].repeat(3, 1), target[:4].repeat(3)))
+
+
+def test_what_is_more_than_a_loss_of_one_output_is_not_read():
+    tape, model, x = Tape(), nn.Linear(3, 2), torch.randn(8, 3)
+    kept, former = torch.zeros(()), model(x + 1)
+    with tape:
+        for made in (
+            lambda out: (out - former).square().mean(),  # of two outputs
+            lambda out: out.square().mean(),  # nothing to compare with
+            lambda out: kept.add_((out - x[:, :2]).square().mean()),  # a sum that grows over steps
+        ):
+            out = model(x)
+            tape.begin(out)
+            assert tape.read(made(out)) is None
+        out = model(x)
+        tape.begin(out)
+        for _ in range(3000):  # more than is kept
+            out = out + x[:, :2]
+        assert tape.read(out.mean()) is None
 
 
 def test_what_is_measured_of_a_step_is_the_step(tmp_path):
@@ -436,3 +490,67 @@ def test_diagnose_takes_the_users_own_step(tmp_path, monkeypatch):
     first = json.loads(out.getvalue())["findings"][0]
     assert first["kind"] == "optimiser-misses"
     assert first["layers"] == ["3.weight", "3.bias"]
+
+
+def test_the_steps_own_loss_and_batches_are_looked_at(tmp_path, monkeypatch):
+    """A target without a loss, on data that a step's file has, where only the step knows how they are compared."""
+    from nonsingular import cli
+
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\ndef build():\n    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))\n"
+    )
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "def batches():\n    x = torch.randn(128, 6)\n    return [(a, a[:, 0]) for a in x.split(32)]\n"
+        "def train_step(model, batch, optimiser):\n"
+        "    loss = ((model(batch[0]) - batch[1]) ** 2).mean()\n"
+        "    optimiser.zero_grad()\n    loss.backward()\n    optimiser.step()\n    return loss\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert cli.run(["diagnose", "net.py:build", "--step", "mine.py:train_step", "--json"]) == 0
+    found = json.loads(out.getvalue())
+    assert [(f["kind"], f["where"]) for f in found["findings"]] == [("shape-mismatch", "mine.py:6")]
+    assert "mine.py" in found["data"]["batches"]
+
+
+DISTRIBUTED = """
+import torch, torch.distributed as dist
+from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+
+dist.init_process_group("gloo")
+torch.manual_seed(0)
+x = torch.randn(256, 6)
+data = TensorDataset(x, (x[:, 0] > 0).long())
+model = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2)))
+optimiser = torch.optim.SGD(model.parameters(), lr=0.2)
+for epoch in range(3):
+    for a, b in DataLoader(data, 16, sampler=DistributedSampler(data)):
+        CLEAR
+        nn.functional.cross_entropy(model(a), b).backward()
+        optimiser.step()
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize(("clear", "kinds"), [("optimiser.zero_grad()", []), ("pass", ["gradients-accumulate"])])
+def test_each_process_of_a_distributed_training(clear, kinds, tmp_path):
+    (tmp_path / "train.py").write_text(DISTRIBUTED.replace("CLEAR", clear))
+    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    for rank in "01":
+        (tmp_path / rank).mkdir()
+    both = [
+        processes.Started(["watch", "train.py", "--json"], tmp_path / rank, tmp_path, RANK=rank, **meeting)
+        for rank in "01"
+    ]
+    for status, out, _ in [p.end() for p in both]:
+        assert status == 0
+        assert [f["kind"] for f in json.loads(out)["findings"]] == kinds
+
+
+def _free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]

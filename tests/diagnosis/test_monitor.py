@@ -1,5 +1,6 @@
 """The monitor in other people's loops: right numbers, no traces left behind."""
 
+import copy
 import gc
 import math
 import weakref
@@ -219,6 +220,30 @@ def test_the_operation_that_makes_a_gradient_nan_is_named_between_measurements()
     assert finding.where.startswith("sqrt at ")
     assert "test_monitor.py" in finding.where
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_scaled_loss_is_seen_without_its_factor(model):
+    """With a gradient scaler: healthy where it steps; a step that still has its factor is told."""
+    for scaled, kinds in ((True, []), (False, ["step-too-large"])):
+        net, scaler = copy.deepcopy(model), torch.amp.GradScaler("cpu", init_scale=1024.0)
+        optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+        with ns.Monitor(net, every=5, optimiser=optimiser, on_finding=None) as monitor:
+            for step in range(20):
+                x, y = batch(step)
+                loss = F.cross_entropy(net(x), y)
+                optimiser.zero_grad()
+                scaler.scale(loss).backward()
+                if scaled:
+                    scaler.step(optimiser)
+                    scaler.update()
+                else:
+                    optimiser.step()
+                if step == 0:
+                    assert monitor._observer.loop.losses[0][1] == pytest.approx(loss.item())
+                monitor.step()
+        assert [f.kind for f in monitor.findings][:1] == kinds, monitor.findings
+    assert str(monitor.findings).startswith("[<step-too-large 0.97 at ")
+    assert "update() of the scaler" in str(monitor.findings)
 
 
 def test_monitors_may_overlap(model):

@@ -36,7 +36,7 @@ def print_learns(to: Console, found: Diagnosis) -> None:
     to.print(escape(found.learns.words))
     to.print(
         f"[dim]learned: the part of what {found.learns.constant_is} leaves (a loss of {number(found.learns.constant)}) "
-        "that training took away; held out: of samples not trained on.[/]"
+        "that training took away; below 0 %, training ended above it; held out: of samples not trained on.[/]"
     )
 
 

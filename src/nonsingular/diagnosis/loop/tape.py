@@ -88,12 +88,11 @@ class Tape(TorchFunctionMode):
         """
         outputs = {id(t): i for i, t in enumerate(_tensors(self._output))}
         calls = self._behind(root, set(outputs))
-        made = {id(t) for call in calls for t in _tensors(call.out)}
         sizes = {t.shape[0] for t in _tensors(self._output) if t.ndim}
-        outside = {id(t): t for call in calls for t in call.given if id(t) not in made and id(t) not in outputs}
-        if id(root) not in made or len(sizes) != 1 or not any(id(t) in outputs for c in calls for t in c.given):
+        outside = _outside(calls, set(outputs))
+        if outside is None or not calls or len(sizes) != 1 or not any(id(t) in outputs for c in calls for t in c.given):
             return None
-        if any(t.grad_fn is not None for t in outside.values()) or not _in_order(calls, {*outside, *outputs}):
+        if any(t.grad_fn is not None for t in outside.values()):
             return None
         [samples] = sizes
         rows = [t for t in outside.values() if t.ndim and t.shape[0] == samples and not t.requires_grad]
@@ -121,13 +120,17 @@ def _own(function: Any) -> Any:
     return getattr(function, "__wrapped__", function) if listened else function
 
 
-def _in_order(calls: Sequence[_Call], known: set[int]) -> bool:
-    """Whether each call is given what is there before it: a sum that grows in place over steps is not."""
+def _outside(calls: Sequence[_Call], known: set[int]) -> dict[int, Tensor] | None:
+    """What the calls read and did not make; None where they change some of it, as a sum that grows over steps."""
+    found: dict[int, Tensor] = {}
     for call in calls:
-        if not {id(t) for t in call.given} <= known:
-            return False
-        known |= {id(t) for t in _tensors(call.out)}
-    return True
+        new = {id(t): t for t in call.given if id(t) not in known}
+        name = getattr(call.function, "__name__", "")
+        if new and (name.startswith("__i") or (name.endswith("_") and not name.endswith("__"))):
+            return None
+        found |= new
+        known |= {*new, *(id(t) for t in _tensors(call.out))}
+    return found
 
 
 def _again(
