@@ -214,9 +214,9 @@ def bring(
     """Everything that a command needs of a user's own network; arguments as in `Target.build` and `load_batches`.
 
     Without ``data`` and ``batches`` the function ``batches()`` of the target's own file gives them, or of the step's,
-    where one has it. Of a user's own batches nothing is scaled and nothing left out, so that ``scaling`` and ``samples``
-    are refused beside them. ``usual`` gives the samples of a data set where none are asked for. With a ``step`` the loss
-    may be missing: it computes its own.
+    where one has it. Of a user's own batches nothing is scaled and nothing left out, so that ``scaling`` and
+    ``samples`` are refused beside them. ``usual`` gives the samples of a data set where none are asked for. With a
+    ``step`` the loss may be missing: it computes its own.
     """
     if scaling is not None:
         parse_scaling(scaling)
