@@ -335,7 +335,7 @@ def test_bad_input_of_a_rehearsal(arguments, message):
 
 
 def test_the_page_names_every_kind():
-    page = (Path(__file__).parents[2] / "docs" / "loop.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "loop.md").read_text()
     assert {rule.kind for rule in rules.loop.RULES} <= set(re.findall(r"`([a-z-]+)`", page))
     blocks = "\n".join(re.findall(r"```python\n(.*?)```", page, re.S))
     names: dict = {}

@@ -57,18 +57,19 @@ class Problem:
         return Evaluated(self.model, self.loss_fn, self.form)
 
     @cached_property
-    def _writes_data(self) -> bool:
+    def writes_data(self) -> bool:
         """Whether the model writes over its inputs (a first layer in place), as a pass over two samples shows."""
         first = self.batches[0]
         own = (first if indivisible(first) else first.split(2)[0]).map(fresh)
         before = [t._version for t in tensors(own.whole)]
-        with untouched(self.model), suppress(*FAILURES), torch.no_grad():
+        with untouched(self.model), suppress(*FAILURES), torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=BROADCAST)  # that shapes differ is a finding
             self._evaluated(own)
         return [t._version for t in tensors(own.whole)] != before
 
     def _own(self, batch: Batch) -> Batch:
         """The batch for one pass, which must leave the data as they are."""
-        return batch.map(fresh) if self._writes_data else batch
+        return batch.map(fresh) if self.writes_data else batch
 
     def output(self, batch: Batch) -> Any:
         """What the model returns.

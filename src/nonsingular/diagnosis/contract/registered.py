@@ -105,6 +105,11 @@ def cut(scene: Scene) -> Statistic:
         return Statistic(math.nan, (), words)
     if scene.loss.requires_grad:
         return Statistic(0.0, (), words)
+    named = dict(scene.task.model.named_parameters())
+    if not any(p.requires_grad for p in named.values()):
+        evidence = ({"measure": "parameters that require a gradient", "value": 0},)
+        remedy = "All parameters are frozen: call requires_grad_(True) on those that should train."
+        return Statistic(1.0, tuple(named), words, "", evidence, remedy)
     guilty = None
     for op in scene.trace.ops:
         out = [t for t in tree_leaves(op.out) if isinstance(t, Tensor)]

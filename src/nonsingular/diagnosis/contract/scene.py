@@ -155,6 +155,7 @@ def scene(task: Problem) -> Scene:
 
 def _pass(task: Problem, batch: Batch) -> Scene:
     trace = Trace(task.model)
+    _ = task.writes_data  # found out by a pass of its own, which must not be traced
     with untouched(task.model), as_training(task.model), torch.enable_grad(), trace:
         if task.form != "output":
             return Scene(task, batch, trace, *task.run(batch, trace.enter_loss))
