@@ -215,7 +215,10 @@ def built(**fields):
         (lambda: build(NetworkSpec(), 0, 3, 0), "inputs must be at least 1, got 0"),
         (lambda: build(NetworkSpec(), 3, 0, 0), "classes must be at least 1, got 0"),
         (lambda: built(activation="swish"), "unknown activation 'swish'; there are relu, tanh, erf, gelu"),
-        (lambda: built(skip="dense"), "unknown skip 'dense'; there are none, identity, hyper, orthogonal, copies:N"),
+        (
+            lambda: built(skip="dense"),
+            "unknown skip 'dense'; there are none, identity, hyper, hyper:N, orthogonal, copies:N",
+        ),
         (lambda: built(skip="identity:2"), "unknown skip 'identity:2'; there are none, identity"),
         (lambda: built(skip="copies:many"), "unknown skip 'copies:many'; there are none, identity"),
         (lambda: built(skip="copies:3"), "skip vectors must divide the width 128, got 3"),

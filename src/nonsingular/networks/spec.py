@@ -172,7 +172,9 @@ def named(name: str, *, depth: int | None = None, width: int | None = None) -> N
     if name not in NAMED:
         raise InputError(f"unknown network {name!r}; there are {', '.join(NAMED)}")
     spec = NAMED[name]
-    return replace(spec, depth=spec.depth if depth is None else depth, width=spec.width if width is None else width)
+    wide = spec.width if width is None else width
+    skip = spec.skip.replace(f":{spec.width}", f":{wide}")  # as many skip vectors as the layers are wide
+    return replace(spec, depth=spec.depth if depth is None else depth, width=wide, skip=skip)
 
 
 def _earlier(depth: int, width: int, vectors: str, generator: Generator) -> Tensor | None:
