@@ -23,7 +23,11 @@ def measured(loss):
 BY_ORDER = ("excess_variation", "minima", "guidance", "elongation")
 
 
-@pytest.mark.parametrize("deeper", [np.exp, np.sqrt, np.log1p, lambda f: f**6, lambda f: f - 0.999], ids=str)
+@pytest.mark.parametrize(
+    "deeper",
+    [np.exp, np.sqrt, np.log1p, lambda f: f**6, lambda f: f - 0.999],
+    ids=["exp", "sqrt", "log1p", "sixth power", "shifted"],
+)
 @pytest.mark.parametrize(
     "loss",
     [
