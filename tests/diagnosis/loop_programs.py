@@ -876,6 +876,15 @@ PROGRAMS = {
                 "decay-dominates",
                 ("optim.Adam(model.parameters(), lr=0.002)", "optim.AdamW(model.parameters(), 0.01, weight_decay=10)"),
             ),
+            mistake(
+                "a rate for a factor",
+                "step-too-small",
+                ("optim.Adam(model.parameters(), lr=0.002)", "optim.SGD(model.parameters(), lr=0.001)"),
+                (
+                    "optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.7)",
+                    "optim.lr_scheduler.LambdaLR(optimizer, lambda i: 1e-6)",
+                ),
+            ),
             mistake("rate of one", "step-too-large nan-loss", ("lr=0.002", "lr=1.0")),
             mistake(
                 "model anew after the optimiser",
@@ -964,6 +973,11 @@ PROGRAMS = {
         (
             mistake("row against column", "shape-mismatch", ("(pred - y)", "(pred - y[:, 0])")),
             mistake("minus", "wrong-sign", ("loss = (", "loss = -(")),
+            mistake(
+                "penalty",
+                "decay-dominates",
+                ("((pred - y) ** 2).mean()", "criterion(pred, y) + 5 * sum((p**2).sum() for p in model.parameters())"),
+            ),
             mistake("beyond what is stable", "step-too-large nan-loss", ("lr=0.05", "lr=1.0")),
             mistake(
                 "optimiser made anew",

@@ -220,3 +220,15 @@ def test_bad_input_is_one_line(plain, call, message):
 def test_parametrised_layers_are_normalised_like_others(wrap):
     model = nn.Sequential(wrap(nn.Linear(4, 5)), nn.ReLU(), nn.Linear(5, 5), nn.BatchNorm1d(5), nn.Linear(5, 3))
     assert treatments.insert_normalisation(model).layers == ("0",)
+
+
+def test_embeddings_shrink_and_padding_stays_zero():
+    model = nn.Sequential(nn.Embedding(200, 16, padding_idx=0), nn.Flatten(), nn.Linear(64, 2))
+    treated = treatments.shrink_embeddings(model)
+    table = treated.model[0].weight
+    assert treated.layers == ("0",)
+    assert float(table[1:].detach().std()) == pytest.approx(0.02, rel=0.1)
+    assert not table[0].any()
+    assert torch.equal(treated.model[2].weight, model[2].weight)
+    with pytest.raises(InputError, match="no embeddings"):
+        treatments.shrink_embeddings(treated.model)

@@ -162,6 +162,10 @@ def _ranges() -> Iterator[Pair]:
                    partial(then, ten, nn.Tanh()), twin=ten)  # fmt: skip
         yield pair("no log-softmax", kind, "output-range", data, F.nll_loss, ten,
                    twin=partial(then, ten, nn.LogSoftmax(1)))  # fmt: skip
+        odd = relabelled(data, lambda y: (y % 2).float()[:, None])
+        yield pair("cut to probabilities", kind, "output-range", odd, F.binary_cross_entropy,
+                   partial(then, partial(body, 1), Do(lambda x: x.clamp(0, 1))),
+                   twin=partial(then, partial(body, 1), nn.Sigmoid(), Do(lambda x: x.clamp(1e-6, 1))))  # fmt: skip
         several = relabelled(data, lambda y: ((one_hot(y) + one_hot((y + 3) % 10)) > 0).float())
         yield pair("softmax for several labels", kind, "output-range", several, F.binary_cross_entropy,
                    partial(then, ten, nn.Softmax(1)), twin=partial(then, ten, nn.Sigmoid()))  # fmt: skip

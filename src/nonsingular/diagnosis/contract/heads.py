@@ -19,6 +19,9 @@ LOG_SOFTMAXES = {"log_softmax", "logsigmoid"}
 CLIPPERS = {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "threshold", "threshold_", "clamp_min", "clamp_min_"}
 """Operations with no slope over part of their range."""
 
+LAYERS = {"linear", "addmm", "matmul", "__matmul__", "conv1d", "conv2d", "conv3d", "conv_transpose2d"}
+"""What returns any numbers."""
+
 Interval = tuple[float, float]
 INF = math.inf
 BOUNDS: dict[str, Interval] = {
@@ -129,6 +132,7 @@ def clipped(scene: Scene) -> Statistic:
             inner = _inside(scene, op.args[0])
             if inner is not None:
                 found = _clipped(scene, op, inner.out if isinstance(inner.out, Tensor) else op.args[0])
+            found = found or _cut_to_probabilities(scene, op)
         if found is not None:
             return found
     return Statistic(ABSENT if scene.calls else math.nan, (), "")
@@ -153,6 +157,23 @@ def _clipped(scene: Scene, loss: Op, logits: Tensor) -> Statistic | None:
     ]  # fmt: skip
     remedy = f"Take {head.name} off the output{f' ({head.where})' if head.where else ''}: logits may be any number."
     return Statistic(CERTAIN, (head.module,) if head.module else (), words, head.where, tuple(evidence), remedy)
+
+
+def _cut_to_probabilities(scene: Scene, loss: Op) -> Statistic | None:
+    """Any numbers that were clamped to lie between 0 and 1, for a loss that takes probabilities."""
+    head = scene.trace.source(loss.args[0])
+    if loss.name not in PROBABILITIES or head is None or head.name not in CLIPPERS | {"clamp", "clip", "clamp_"}:
+        return None
+    layer, before = scene.trace.source(head.args[0]), head.args[0].detach()
+    if layer is None or layer.name not in LAYERS:
+        return None  # what was normalised by hand is clamped for safety
+    outside = float(((before <= 0) | (before >= 1)).float().mean())
+    words = f"{head.name} cuts numbers to probabilities for {loss.name}"
+    evidence = ({"measure": f"{words}; share of them outside 0 to 1, where no gradient passes", "value": outside},)
+    remedy = (
+        f"Use sigmoid instead of {head.name}{f' ({head.where})' if head.where else ''}, or logits and their own loss."
+    )
+    return Statistic(CERTAIN, (head.module,) if head.module else (), words, head.where, evidence, remedy)
 
 
 def _at_bounds(values: Tensor, low: float, high: float) -> float:

@@ -360,12 +360,13 @@ def _too_small(loop: Loop) -> Statistic:
     updates = [u for u in _moving(loop) if _short(loop, u)]
     if len(updates) < ENOUGH or not _stuck(loop):
         return NOTHING
-    value = -math.log10(max(_typical(updates), 1e-30))
+    value = -math.log10(max(_typical(loop, updates), 1e-30))
     at = updates[-1].optimiser
     rate = updates[-1].rate
     return Statistic(
         value, (), words, _at(loop.optimisers[at].made if at != BY_HAND else loop.places.get("backward")),
-        (_number("norm of a step over the norm of the weights", _typical(updates)), _number("learning rate", rate)),
+        (_number("norm of a step over the norm of the weights", _typical(loop, updates)),
+         _number("learning rate", rate)),
         "The loss does not move: multiply the learning rate by ten until it does.",
     )  # fmt: skip
 
@@ -388,7 +389,7 @@ def _clipped(loop: Loop) -> Statistic:
         return NOTHING
     scaled = loop.counts["scaled clip"] > 0
     left = sorted(shares)[min(len(shares) - 1, int(0.9 * len(shares)))]
-    if not scaled and (not _stuck(loop) or _typical(updates) > 3e-4):
+    if not scaled and (not _stuck(loop) or _typical(loop, updates) > 3e-4):
         return NOTHING
     remedy = "Clip at a norm that few steps reach: a high quantile of the norms that clip_grad_norm_ returns."
     if scaled:
@@ -397,24 +398,35 @@ def _clipped(loop: Loop) -> Statistic:
         1 - left, (), words, _at(loop.places.get("clip")),
         (_number("norm of the gradient before clipping, median", median(u.made for u in loop.updates if u.made > 0)),
          _number("after it", median(u.used for u in loop.updates if u.used > 0)),
-         _number("norm of a step over the norm of the weights", _typical(updates))), remedy,
+         _number("norm of a step over the norm of the weights", _typical(loop, updates))), remedy,
     )  # fmt: skip
 
 
 def _decay(loop: Loop) -> Statistic:
-    words = "weight decay's part of a step over the gradient's part"
-    updates = [u for u in loop.updates if u.decay > 0 and u.parameters]
+    """Decay's part of a step; of a penalty that the loss has itself, the part of the steps that leads to zero."""
+    declared = [u for u in loop.updates if u.decay > 0 and u.parameters]
+    updates = declared or [u for u in loop.updates if u.parameters and _weight(u)]
     if len(updates) < ENOUGH:
         return NOTHING
     inward = median(_cosine(u) for u in updates)
     first, last = (_weight(u) for u in (updates[0], updates[-1]))
-    if inward < 0.5 or not _stuck(loop, 0.3):
+    harm = _stuck(loop, 0.3) if declared else _no_better(loop) and last < 0.5 * first
+    if inward < 0.5 or not harm:
         return NOTHING
+    if declared:
+        words, value = "weight decay's part of a step over the gradient's part", median(u.decay for u in updates)
+        where, remedy = _stepped_at(loop, updates[-1]), "1e-4 for SGD, 1e-2 for AdamW are usual"
+    else:
+        words, value = (
+            "part of a step that leads to zero over the rest of it",
+            inward / math.sqrt(1 - min(inward, 1 - 1e-9) ** 2),
+        )
+        where, remedy = _at(loop.places.get("backward")), "of a penalty on the weights, try a hundredth"
     return Statistic(
-        min(median(u.decay for u in updates), 1e9), (), words, _at(loop.optimisers[updates[-1].optimiser].made),
+        min(value, 1e9), (), words, where,
         (_number("cosine between the step and the way to zero", inward),
          _number("norm of the weights, last step over first", last / first if first else math.nan)),
-        "Take a smaller weight_decay: 1e-4 for SGD, 1e-2 for AdamW are usual.",
+        f"Take a smaller weight_decay or penalty: {remedy}.",
     )  # fmt: skip
 
 
@@ -656,7 +668,7 @@ def _lost(loop: Loop) -> Statistic:
     value = median(_weighted(u, lambda m: m.lost) for u in updates)
     return Statistic(
         value, (), words, _at(loop.optimisers[at].made if at != BY_HAND else None),
-        (_number("norm of a step over the norm of the weights", _typical(updates)),
+        (_number("norm of a step over the norm of the weights", _typical(loop, updates)),
          _number(f"relative precision of {dtype}", torch.finfo(getattr(torch, dtype)).eps)),
         "Keep the weights in float32 and compute under torch.autocast.",
     )  # fmt: skip
@@ -847,9 +859,14 @@ def _moving(loop: Loop) -> list[Update]:
     return [u for u in loop.updates if _gradient(u) and math.isfinite(ratio(u)) and u.rate != 0]
 
 
-def _typical(updates: Sequence[Update]) -> float:
-    """The median step over the weight, at the rate that a schedule starts from."""
-    return median(ratio(u) * max(1.0, u.peak / u.rate if u.rate and math.isfinite(u.peak) else 1.0) for u in updates)
+def _typical(loop: Loop, updates: Sequence[Update]) -> float:
+    """The median step over the weight; of a loop that goes on, at the rate that its schedule starts from."""
+
+    def ahead(u: Update) -> float:
+        known = u.rate and math.isfinite(u.peak) and not loop.ended
+        return max(1.0, u.peak / u.rate) if known else 1.0
+
+    return median(ratio(u) * ahead(u) for u in updates)
 
 
 def _gradient(update: Update) -> float:
