@@ -15,7 +15,7 @@ from nonsingular.diagnosis.records import Statistic
 
 LOGARITHMS = {"log_softmax", "logsigmoid", "log", "log_prob"}
 PICKS = {"__getitem__", "gather", "take_along_dim", "index_select", "take"}
-WORDS = "cosine between the loss's gradient by the outputs and the way away from the targets, turned round"
+WORDS = "cosine between the way that makes the loss smaller and the way away from the targets"
 
 
 def against_targets(scene: Scene) -> Statistic:

@@ -25,6 +25,8 @@ from nonsingular.diagnosis.records import Statistic
 from nonsingular.errors import InputError
 
 BATCHES = 8
+FALLS_FOR_EVER = -1e6
+"""A constant prediction with a loss below this was found by running away: the loss has no least value."""
 LARGEST = 50_000_000  # entries of a model that is copied
 
 
@@ -152,12 +154,13 @@ class Caught:
         self.loss_fn, self.whole = lost.loss, lost.whole
 
     def constant(self) -> float:
-        """The loss of the best constant prediction on the kept batches; NaN where that is not known."""
+        """The loss of the best constant prediction on the kept batches; NaN where it is not known, or there is none."""
         if self.model is None or self.loss_fn is None or not (self.whole and self.pairs):
             return math.nan
         try:
             task = problem(self.model, self.loss_fn, self.pairs, sys.maxsize)
-            return best_constant(task, joined(task.batches))
+            best = best_constant(task, joined(task.batches))
+            return best if best > FALLS_FOR_EVER else math.nan
         except (InputError, RuntimeError, ValueError, TypeError):
             return math.nan
 

@@ -196,8 +196,8 @@ def _network(caught: Caught, loop: Loop) -> tuple[Look | None, dict[str, Statist
 
     if caught.model is None or caught.loss_fn is None or not caught.pairs:
         loop.notes.append(
-            "the network itself was not looked at: no loss of torch's took its output, as it is or after softmax, "
-            "sigmoid and the like"
+            "the network itself was not looked at: its loss was not seen, in training mode, as a function of one "
+            "output of the model and of targets"
         )
         return None, {}
     try:
