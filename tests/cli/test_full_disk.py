@@ -54,7 +54,7 @@ def test_one_line_then_the_same_results(name, disk, tmp_path, capfd, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(TARGET)
     arguments = [word.replace("TARGET", "mine.py:build") for word in COMMANDS[name]]
-    resume = [] if name == "spectrum" else ["--resume"]
+    resume = ["--replace"] if name == "spectrum" else ["--resume"]
     failures = 0
     for kib in SIZES:
         out = disk(kib) / "o"

@@ -264,6 +264,7 @@ def test_spectrum_command_stops_where_it_is_told(source, tmp_path, capsys):
     H = Hessian(mine.model, mine.loss_fn, mine.batches)
     rough, default = (spectrum(H, method="lanczos", **o).to_json() for o in ({"error": 0.5}, {}))
     assert printed == json.loads(json.dumps(rough)) != json.loads(json.dumps(default))
+    arguments += ["--replace"]
     assert cli.run([*arguments, "--seconds", "1e-9"]) == 0
     assert "stopped early" in " ".join(capsys.readouterr().out.split())
     for option in ("--error", "--seconds"):

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from nonsingular.cli.commands import THE_PAPERS
+from nonsingular.cli.options import Json
+from nonsingular.cli.streams import print_json
 
 SHOWN = THE_PAPERS
 
@@ -16,15 +18,17 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="Write the page there.", show_default="a temporary file, which is opened")
     ] = None,
+    json_: Json = False,
 ) -> None:
     """Open a page in which the small exact models move: two units, linear networks, binary weights, signals."""
     import tempfile
 
     from nonsingular.play import write_page
 
-    if out is not None:
-        typer.echo(write_page(out))
-        return
-    path = write_page(Path(tempfile.mkdtemp(prefix="nonsingular-")) / "play.html")
-    typer.echo(path)
-    typer.launch(path.as_uri())
+    path = write_page(out or Path(tempfile.mkdtemp(prefix="nonsingular-")) / "play.html")
+    if json_:
+        print_json({"page": str(path)})
+    else:
+        typer.echo(path)
+    if out is None:
+        typer.launch(path.as_uri())
