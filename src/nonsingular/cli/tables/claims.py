@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from nonsingular.cli.terminal import Column, console, interval, number, numbers, print_table
 from nonsingular.experiments.claims import is_ours
-from nonsingular.experiments.report.pages import SAID, count, shares
+from nonsingular.experiments.report.pages import SAID, count, many, shares
 
 VERDICT_STYLE = {"holds": "bold green", "fails": "bold red", "inconclusive": "yellow", "unmeasured": "dim"}
 
@@ -40,10 +40,10 @@ def print_counts(rows: Sequence[Mapping[str, Any]]) -> None:
     found, ours = count(rows), sum(map(is_ours, rows))
     verdicts = ", ".join(f"[{VERDICT_STYLE[name]}]{found[name]} {SAID.get(name, name)}[/]" for name in found)
     at = f"; judged at {escape(words)}" if (words := shares(rows)) else ""
-    beside = f"; {ours} question{'' if ours == 1 else 's'} of ours beside them" if ours else ""
+    beside = f"; {many(ours, 'question')} of ours beside them" if ours else ""
     console().print(f"{verdicts} of {sum(found.values())} claims of the papers, each counted once{beside}{at}")
 
 
 def _measured_on(row: Mapping[str, Any]) -> str:
-    parts = (row["unit"], row["scale"], row["data"], f"{row['runs']} runs", row["note"])
+    parts = (row["unit"], row["scale"], row["data"], many(row["runs"], "run"), row["note"])
     return escape(f"({', '.join(str(part) for part in parts if part)})")

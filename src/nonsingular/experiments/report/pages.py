@@ -132,15 +132,16 @@ class Chapter:
         """What the counts count."""
         rows, runs = [row for s in self.sections for row, _ in s.rows], len(self.sections)
         claims, ours = sum(self.counts.values()), sum(map(is_ours, rows))
-        beside = f" and {_many(ours, 'question')} of ours" if ours else ""
+        beside = f" and {many(ours, 'question')} of ours" if ours else ""
         ids = len({s.found.id for s in self.sections})
         again = ", some of them with other protocols" if ids < runs else ""
-        judged = f"{_many(claims, 'claim')} of the paper{beside} judged, each counted once"
+        judged = f"{many(claims, 'claim')} of the paper{beside} judged, each counted once"
         at = f", at {found}" if (found := shares(rows)) else ""
-        return f"{judged}{at}; {_many(ids, 'experiment')}{again}: {_many(runs, 'section')} below."
+        return f"{judged}{at}; {many(ids, 'experiment')}{again}: {many(runs, 'section')} below."
 
 
-def _many(number: int, what: str) -> str:
+def many(number: int, what: str) -> str:
+    """``1 run``, ``2 runs``."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
