@@ -92,6 +92,17 @@ def test_bad_targets(source, target, message):
         Target(target.format(source)).build()
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [("nn.Linear(64, 10, device='meta')", "meta device"), ("nn.LazyLinear(10)", "no shape yet")],
+)
+def test_models_without_values_are_refused_whatever_the_command(tmp_path, model, message):
+    file = tmp_path / "valueless.py"
+    file.write_text(f"from torch import nn\n\ndef build():\n    return {model}\n")
+    with pytest.raises(InputError, match=message):
+        bring(f"{file}:build", None, None, None, None, None, 50, 0, lambda: 50)
+
+
 def test_bad_checkpoints(source, tmp_path):
     target = f"{source}:flat"
     with pytest.raises(InputError, match="no checkpoint"):
@@ -123,6 +134,12 @@ def test_batches(source, tmp_path):
         load_batches(model, None, path, None, "unit", 50)
     with pytest.raises(InputError, match="not both"):
         load_batches(model, "digits", path, None, "unit", 50)
+    torch.save([(torch.ones(3).numpy(), torch.ones(3).numpy())], path)
+    with pytest.raises(InputError, match="it holds other objects.*torch.as_tensor"):
+        load_batches(model, None, path, None, "unit", 50)
+    path.write_text("hello")
+    with pytest.raises(InputError, match="something else"):
+        load_batches(model, None, path, None, "unit", 50)
 
 
 def test_a_model_that_takes_no_digits_is_told_both_attempts_and_what_to_bring():

@@ -179,6 +179,13 @@ def test_mistakes_are_one_line_with_the_users_line(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+def test_no_line_is_named_that_is_in_no_file(tmp_path, monkeypatch):
+    write(tmp_path, unreadable="def build(:")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"\(unreadable.py, line 1\)$"):
+        built("unreadable.py")
+
+
 def test_a_file_that_failed_is_tried_again(tmp_path):
     write(tmp_path, mended="raise RuntimeError")
     with pytest.raises(InputError, match="RuntimeError"):

@@ -244,6 +244,26 @@ def test_lazy_parameters_are_refused_in_a_line():
         look(nn.Sequential(nn.LazyLinear(10)), F.cross_entropy, [batch(20, 12)])
 
 
+def test_parameters_that_no_diagnosis_can_take_are_refused_in_a_line():
+    for model, message in (
+        (nn.Linear(20, 10, dtype=torch.complex64), "parameter weight is complex.*view_as_real"),
+        (nn.Linear(20, 10, device="meta"), "weight is on the meta device"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            look(model, F.cross_entropy, [batch(20, 20)])
+
+
+def test_images_as_their_files_have_them_are_told_what_to_make_of_them():
+    images, classes = torch.randint(256, (20, 12), dtype=torch.uint8), torch.arange(20) % 10
+    with pytest.raises(ValueError, match="the inputs are uint8: give floating-point numbers.*/ 255"):
+        look(nn.Linear(12, 10), F.cross_entropy, [(images, classes)])
+
+
+def test_a_loss_that_returns_nothing_is_not_called_absent():
+    with pytest.raises(ValueError, match="loss_fn returns None: let it return the loss"):
+        look(nn.Linear(12, 10), lambda output, target: None, [batch(20, 12)])
+
+
 def test_bert_of_transformers_with_dictionaries_and_sampled_units():
     try:
         from transformers import BertConfig, BertForSequenceClassification

@@ -238,5 +238,5 @@ def _place(module: ModuleType | None) -> Path | None:
 
 
 def _is_below(file: str, folders: Sequence[str]) -> bool:
-    installed = "site-packages" in file or "dist-packages" in file
-    return not installed and any(os.path.realpath(file).startswith(folder + os.sep) for folder in folders)
+    no_line_of_theirs = file.startswith("<") or "site-packages" in file or "dist-packages" in file
+    return not no_line_of_theirs and any(os.path.realpath(file).startswith(folder + os.sep) for folder in folders)

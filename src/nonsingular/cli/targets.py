@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import random
 import textwrap
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from nonsingular.data import DataSpec, load, prepare
 from nonsingular.data.prepare import parse_scaling
 from nonsingular.errors import InputError
 from nonsingular.objective import Evaluated, cross_entropy_fits, own_loss, read, taken_by
+from nonsingular.objective.models import refuse_without_values
 from nonsingular.weights import read_weights
 
 if TYPE_CHECKING:
@@ -102,7 +105,7 @@ class Target(UsersCode):
             seed: random state (of Python, NumPy and PyTorch) in which the factory is called.
 
         Raises:
-            InputError: the factory fails or returns something else; wrong weights.
+            InputError: the factory fails or returns something else, or a model without values; wrong weights.
         """
         if seed is not None:
             random.seed(seed)
@@ -115,6 +118,7 @@ class Target(UsersCode):
             raise InputError(f"{self.name} must return a torch.nn.Module, or (module, loss_fn); it returned {what}")
         if checkpoint is not None:
             _load_weights(model, checkpoint)
+        refuse_without_values(model)
         return model.eval(), loss_fn
 
     def _call(self) -> Any:
@@ -364,7 +368,13 @@ def read_batches(path: Path) -> Batches:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(f"{path} is not a file of tensors (torch.save of pairs): {_first_line(error)}") from error
+        if zipfile.is_zipfile(path) and isinstance(error, pickle.UnpicklingError):
+            why = "it holds other objects, which may run code when read; save tensors (torch.as_tensor of arrays)"
+        elif isinstance(error, KeyError):  # what reading a file of anything else may end in
+            why = "it is a file of something else"
+        else:
+            why = _first_line(error)
+        raise InputError(f"{path} is not a file of tensors (torch.save of pairs): {why}") from error
     if isinstance(found, list) and len(found) == 2 and isinstance(found[0], Tensor):
         found = tuple(found)  # one pair
     if isinstance(found, Tensor):

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from nonsingular.data import load
@@ -22,6 +21,7 @@ from nonsingular.objective import Batch, first_line, is_out_of_memory, out_of_me
 from nonsingular.objective.data import read, refuse_undense
 from nonsingular.objective.finite import finite
 from nonsingular.objective.losses import Evaluated, said
+from nonsingular.objective.models import refuse_unusable
 from nonsingular.objective.trees import fresh, tensors
 
 LossFn = Callable[..., Tensor]
@@ -83,7 +83,9 @@ class Problem:
             if is_out_of_memory(error):
                 raise out_of_memory(batch) from error
             shapes = ", ".join(str(tuple(t.shape)) for t in tree_leaves(batch.inputs) if isinstance(t, Tensor))
-            raise InputError(f"the model fails on inputs of shape {shapes}: {first_line(error)}") from error
+            raise InputError(
+                f"the model fails on inputs of shape {shapes}: {first_line(error)}{_bytes(batch)}"
+            ) from error
 
     def predicted(self, batch: Batch) -> Any:
         """What the model returns in evaluation mode, without a graph."""
@@ -141,7 +143,8 @@ class Problem:
                 raise out_of_memory(self.batches[0]) from error
             raise InputError(f"{what}: {first_line(error)}") from error
         if loss is None:
-            raise InputError("no loss_fn was given and the model returns none of its own: give loss_fn")
+            none = "the model returns no loss of its own: give loss_fn"
+            raise InputError(none if self.loss_fn is None else "loss_fn returns None: let it return the loss")
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             kind = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise InputError(f"loss_fn must return a scalar tensor, got {kind}; reduce it, for example by .mean()")
@@ -168,24 +171,20 @@ def problem(model: nn.Module, loss_fn: Any, batches: Any, samples: int) -> Probl
     Raises:
         InputError: anything about them that cannot be used.
     """
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    refuse_unusable(model)
     form = said(model, loss_fn, None) or "output"
     parameters = dict(model.named_parameters())
-    lazy = [name for name, p in parameters.items() if isinstance(p, UninitializedParameter)]
-    if lazy:
-        raise InputError(f"parameter {lazy[0]} has no shape yet: run the model once on a batch before the diagnosis")
     if not sum(p.numel() for p in parameters.values()):
         hidden = next((key for key, value in vars(model).items() if key != "_modules" and _holds_modules(value)), None)
         where = f"self.{hidden} is a plain list or dict: keep modules in nn.ModuleList or nn.ModuleDict"
         hint = where if hidden else "there is nothing to train"
         raise InputError(f"the model has no parameters: {hint}")
-    devices = {p.device for p in parameters.values()}
-    if len(devices) > 1 or next(iter(devices)).type == "meta":
-        raise InputError(
-            f"the model's parameters are on {' and '.join(sorted(map(str, devices)))}; move it to one device"
-        )
     for name, p in parameters.items():
+        if p.is_complex():
+            raise InputError(
+                f"parameter {name} is complex, and a diagnosis needs real ones: keep it as its real and imaginary part "
+                "(torch.view_as_real) and put them together in forward (torch.view_as_complex)"
+            )
         if not torch.isfinite(p).all():
             raise InputError(f"parameter {name} has NaN or infinite entries: diagnose weights from before that")
     found = list(_read(batches, samples, taken_by(model)))
@@ -262,12 +261,18 @@ def _check(batch: Batch) -> None:
     tensors = [t for t in tree_leaves(batch.inputs) if isinstance(t, Tensor)]
     if not tensors:
         raise InputError(f"batch {batch.index} has no tensor among its inputs")
-    for what, tree in (("inputs", batch.inputs), ("target", batch.target)):
+    for what, tree in (("inputs", batch.inputs), ("targets", batch.target)):
         if not finite(tree):
             raise InputError(f"the {what} of batch {batch.index} have NaN or infinite entries")
     counts, target = {t.shape[0] for t in tensors if t.ndim}, batch.target
     if batch.pair and isinstance(target, Tensor) and target.ndim and len(counts) == 1 and target.shape[0] not in counts:
         raise InputError(f"batch {batch.index} has {counts.pop()} inputs but {target.shape[0]} targets")
+
+
+def _bytes(batch: Batch) -> str:
+    """What to do about inputs as image files have them, where there are any."""
+    raw = any(isinstance(t, Tensor) and t.dtype == torch.uint8 for t in tree_leaves(batch.inputs))
+    return "; the inputs are uint8: give floating-point numbers, for images x.float() / 255" if raw else ""
 
 
 def _shape(x: Any) -> str:

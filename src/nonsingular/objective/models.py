@@ -64,6 +64,18 @@ def refuse_unusable(model: nn.Module) -> None:
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    refuse_without_values(model)
+    devices = sorted({str(t.device) for t in model.parameters()})
+    if len(devices) > 1:
+        raise InputError(f"the model's parameters are on {' and '.join(devices)}; move it to one device")
+
+
+def refuse_without_values(model: nn.Module) -> None:
+    """Refuse models with parameters or buffers that hold no numbers, on whatever device.
+
+    Raises:
+        InputError: one is on the meta device, or has no shape yet.
+    """
     state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for name, tensor in state.items():
         if isinstance(tensor, UninitializedParameter | nn.parameter.UninitializedBuffer):
@@ -72,9 +84,6 @@ def refuse_unusable(model: nn.Module) -> None:
             raise InputError(
                 f"{name} is on the meta device and has no values: load weights first (model.to_empty, ...)"
             )
-    devices = sorted({str(t.device) for t in model.parameters()})
-    if len(devices) > 1:
-        raise InputError(f"the model's parameters are on {' and '.join(devices)}; move it to one device")
 
 
 def precision(model: nn.Module) -> torch.dtype:

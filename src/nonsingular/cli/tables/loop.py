@@ -16,7 +16,8 @@ def print_loop(found: Rehearsal, script: str) -> None:
     to.print(f"\n[bold]watched {escape(script)}[/]: {seen['steps']} steps, {optimisers}", highlight=False)
     best = seen["constant_loss"]
     reference = "" if best is None else f" (the best constant prediction: {number(best)})"
-    to.print(f"loss {number(seen['first_loss'])} to {number(seen['last_loss'])}{reference}", highlight=False)
+    if seen["first_loss"] is not None:
+        to.print(f"loss {number(seen['first_loss'])} to {number(seen['last_loss'])}{reference}", highlight=False)
     if seen["step_over_weight"] is not None:
         to.print(f"a step changes the weights by {number(seen['step_over_weight'])} of themselves", highlight=False)
     if not seen["backwards"] and not seen["steps"]:
