@@ -135,7 +135,7 @@ def test_batches(source, tmp_path):
     with pytest.raises(InputError, match="not both"):
         load_batches(model, "digits", path, None, "unit", 50)
     torch.save([(torch.ones(3).numpy(), torch.ones(3).numpy())], path)
-    with pytest.raises(InputError, match="it holds other objects.*torch.as_tensor"):
+    with pytest.raises(InputError, match="it holds other objects"):
         load_batches(model, None, path, None, "unit", 50)
     path.write_text("hello")
     with pytest.raises(InputError, match="something else"):

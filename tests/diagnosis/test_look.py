@@ -255,7 +255,7 @@ def test_parameters_that_no_diagnosis_can_take_are_refused_in_a_line():
 
 def test_images_as_their_files_have_them_are_told_what_to_make_of_them():
     images, classes = torch.randint(256, (20, 12), dtype=torch.uint8), torch.arange(20) % 10
-    with pytest.raises(ValueError, match="the inputs are uint8: give floating-point numbers.*/ 255"):
+    with pytest.raises(ValueError, match="the inputs are uint8: give floating-point numbers"):
         look(nn.Linear(12, 10), F.cross_entropy, [(images, classes)])
 
 

@@ -174,3 +174,13 @@ def test_bad_input():
         prove(zoo.mlp(64, 10, 1, 8), F.cross_entropy, DATA, ["pray"], QUICK)
     with pytest.raises(InputError, match="too few"):
         prove(zoo.mlp(64, 10, 1, 8), F.cross_entropy, [(DATA[0][0][:2], DATA[0][1][:2])], [], QUICK)
+
+
+def test_a_plan_knows_complex_buffers_whole():
+    plans = []
+    for turn in (1j, 2j):
+        model = torch.nn.Linear(2, 1)
+        torch.nn.init.zeros_(model.weight), torch.nn.init.zeros_(model.bias)
+        model.register_buffer("rotations", torch.ones(3) * turn)
+        plans.append(plan("a.py:build", model, Protocol(steps=1))["network"])
+    assert plans[0] != plans[1]

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from nonsingular.diagnosis.course import Curve, Protocol
@@ -148,5 +149,6 @@ def plan(target: str, model: nn.Module, protocol: Protocol, **settings: Any) -> 
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(repr((tuple(tensor.shape), tensor.dtype)).encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(-1).double().numpy().tobytes())
+        wide = torch.complex128 if tensor.is_complex() else torch.float64
+        digest.update(tensor.detach().cpu().to(wide).contiguous().numpy().tobytes())
     return {"target": target, "network": digest.hexdigest(), "protocol": asdict(protocol), **settings}
