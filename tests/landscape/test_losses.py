@@ -69,6 +69,26 @@ def test_folding_keeps_the_function_at_any_weights(seed, a, b):
     torch.testing.assert_close(torch.func.functional_call(folded.module, folded.state(state), (x,)), plain)
 
 
+def test_a_model_that_looks_different_when_traced_is_not_folded(capfd):
+    """Tracing takes the way that an argument which is given here does not."""
+
+    class Optional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.norm = nn.Linear(3, 2), nn.BatchNorm1d(2)
+
+        def forward(self, x, scale=None):
+            return self.norm(self.layer(x if scale is None else x * scale))
+
+    torch.manual_seed(0)
+    model = Optional().eval()
+    batches = [(torch.randn(8, 3), torch.randint(0, 2, (8,)))]
+    d = directions(model)
+    losses, _ = landscape.Losses(model, F.cross_entropy, batches, d)(POINTS)
+    np.testing.assert_allclose(losses, obvious(model, F.cross_entropy, batches, d, POINTS), rtol=2e-5)
+    assert capfd.readouterr().err == ""
+
+
 def test_folding_takes_in_what_follows_a_layer_at_once_and_nothing_else():
     torch.manual_seed(0)
     chain = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.ReLU(), nn.BatchNorm2d(3), nn.Flatten(),

@@ -8,9 +8,11 @@ convolutions, in pieces of the data that stay in the processor's cache.
 from __future__ import annotations
 
 import functools
+import io
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
 from typing import Any, Unpack
 
 import numpy as np
@@ -381,12 +383,18 @@ class Losses:
         points = [[c] * len(self._directions) for c in (0.0, 0.5)]
         with torch.no_grad():
             plain = [self._one(point, first)[:, 0] for point in points]
-            objective = Objective(
-                found.module, given.loss_fn, [(first[0].inputs, first[0].target)], form="output",
-                reduction=self.reduction, seed=given.seed,
-            )  # fmt: skip
-            self._folded, self._folded_objective = found, objective
-            again = [self._one(point, first)[:, 0] for point in points]
+            try:
+                # A module that was traced prints what it fails on, such as an argument that may be left out.
+                with redirect_stderr(io.StringIO()):
+                    objective = Objective(
+                        found.module, given.loss_fn, [(first[0].inputs, first[0].target)], form="output",
+                        reduction=self.reduction, seed=given.seed,
+                    )  # fmt: skip
+                    self._folded, self._folded_objective = found, objective
+                    again = [self._one(point, first)[:, 0] for point in points]
+            except (InputError, *FAILURES):
+                self._folded = None
+                return None
         return found if np.allclose(plain, again, rtol=1e-3, atol=1e-6, equal_nan=True) else None
 
     def _can_vectorise(self) -> bool:
