@@ -88,6 +88,22 @@ def test_a_step_too_small_is_no_fault_of_the_data():
     assert "not in the data" in found.words
 
 
+def test_runs_that_differ_too_much_accuse_nothing():
+    """A healthy linear map, two seeds, a few small steps: where training starts is all there is to see."""
+    x = torch.rand(64, 4, generator=torch.Generator().manual_seed(0))
+    y = x @ torch.tensor([[0.3, -0.8], [-0.1, 0.6], [1.0, -0.2], [0.4, 0.9]]) + 0.5
+
+    def build(seed):
+        torch.manual_seed(seed)
+        return nn.Linear(4, 2)
+
+    found = learned(build, F.mse_loss, (x, y), named("adam", 1e-3), Protocol(steps=60, seeds=2, batch=64))
+    one = next(r for r in found.rows if r.arm == "one batch")
+    assert one.learned.low < 0 < 0.5 < one.learned.high
+    assert "runs differ so much" in found.words
+    assert "The cause lies" not in found.words
+
+
 def test_a_step_too_large_diverges():
     found = learned(mlp(outputs=1), F.mse_loss, numbers(), named("sgd", 1e3))
     assert found.verdict == "diverges"

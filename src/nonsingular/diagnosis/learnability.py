@@ -269,9 +269,15 @@ def judged(rows: Sequence[Row], protocol: Protocol, arm: Arm, scale: Scale, susp
             "schedule, and the data it is fed (nonsingular watch)."
         )
     if one.diverged or not _at_least(one.learned, MATERIAL):
+        away = f"{how} take away {_percent(one.learned.value)} of what a constant leaves"
+        if not one.diverged and one.runs > 1 and one.learned.high >= FITS:
+            return "stuck", (
+                f"Not even one batch is seen to be fitted: {away}, but the runs differ so much that it may be most of "
+                "it. More of them (--seeds) and more steps (--steps) tell."
+            )
         return "stuck", (
-            f"Not even one batch can be fitted: {how} take away {_percent(one.learned.value)} of what a constant "
-            "leaves. The cause lies in the network, its loss or the optimiser, not in the data."
+            f"Not even one batch is fitted: {away}. The cause lies in the network, its loss or the optimiser, whose "
+            "steps may be too few or too small, not in the data."
         )
     if permuted is not None and permuted.learned.value > whole.learned.value - MATERIAL / 2:
         chance = chance_of_neighbours(arm.told)
