@@ -34,7 +34,7 @@ def merge(folders: Sequence[Path], out: Path, experiment: Callable[[str], Experi
             differs); a run that two parts hold with different numbers; ``out`` holds something.
     """
     if len({folder.resolve() for folder in folders}) < 2:
-        raise InputError("merging takes the folders of at least two results")
+        raise InputError("merging takes the folders of at least two different results")
     parts = [(folder, *_read(folder)) for folder in folders]
     first, spec, _ = parts[0]
     for folder, other, _ in parts[1:]:
