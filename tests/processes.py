@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import sys
+import time
 from pathlib import Path
 
 from nonsingular import cli
@@ -23,9 +24,16 @@ class Started:
 
     def __init__(self, arguments, logs: Path, folder: Path | None = None, **environment: str) -> None:
         self.logs = [logs / name for name in ("stdout.txt", "stderr.txt")]
+        for path in self.logs:
+            path.unlink(missing_ok=True)
         arguments = [str(a) for a in arguments]
         self.process = server().Process(target=_run, args=(arguments, folder or Path.cwd(), self.logs, environment))
         self.process.start()
+
+    def begin(self) -> None:
+        """Wait until the libraries are there and the command starts."""
+        while self.running() and not self.logs[-1].exists():
+            time.sleep(0.005)
 
     def running(self) -> bool:
         return self.process.exitcode is None
@@ -41,7 +49,7 @@ class Started:
         if status is None:
             self.process.kill()
         assert status is not None, f"not done within {timeout} s: {self.logs[1].read_text()}"
-        return status, *(path.read_text() for path in self.logs)
+        return status, *(path.read_text() if path.exists() else "" for path in self.logs)
 
 
 def run(arguments, logs: Path, folder: Path | None = None, **environment: str) -> tuple[int, str, str]:

@@ -16,6 +16,7 @@ from nonsingular.papers.registry import experiment, experiments
 
 NAMES = ("digits", "mnist", "cifar10", "cifar100", "svhn", "stl10")
 IMAGES = 200
+BATCH = 100  # of the smoke scale
 SIDE = {"mnist": 28, "stl10": 96}  # pixels; 32 elsewhere
 TRAINED = [e.id for e in experiments() if e.paper == "orhan2018" and e.specs("smoke").training is not None]
 
@@ -85,7 +86,7 @@ FILES = ("cifar100", "svhn", "cifar100", "stl10", "svhn", "svhn")  # the large p
 @pytest.mark.parametrize(("figure", "name"), list(zip(FIGURES, FILES, strict=True)))
 def test_deep_networks_train_on_files_of_the_real_layout(capsys, tmp_path, small_files, monkeypatch, figure, name):
     root = small_files(name)
-    monkeypatch.setattr(protocol, "SMOKE_IMAGES", IMAGES)
+    monkeypatch.setattr(protocol, "SMOKE_IMAGES", BATCH)
     monkeypatch.setattr(hessian, "MOMENT_PROBES", 1)  # millions of parameters: quick rather than exact
     assert load(name, root).train.shape[1:] == (3, *[SIDE.get(name, 32)] * 2)
     networks, claims = FIGURES[figure]
@@ -125,7 +126,7 @@ def test_the_tables_of_very_deep_networks_take_every_data_set(table, name):
 
 @pytest.mark.parametrize("name", ["svhn", "stl10"])
 def test_figure_s7_trains_on_its_two_data_sets(capsys, tmp_path, small_files, monkeypatch, name):
-    monkeypatch.setattr(protocol, "SMOKE_IMAGES", IMAGES)
+    monkeypatch.setattr(protocol, "SMOKE_IMAGES", BATCH)
     monkeypatch.setattr(hessian, "MOMENT_PROBES", 1)  # millions of parameters: quick rather than exact
     root = small_files(name)
     assert load(name, root).train.shape[1:] == (3, *[SIDE.get(name, 32)] * 2)

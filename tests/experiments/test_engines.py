@@ -1,10 +1,12 @@
 """The same study computed in this process, in several processes, and on a Ray cluster that loses a node."""
 
 import dataclasses
+import json
 import logging
 import os
 import threading
 
+import own_figure
 import pytest
 import torch
 import xarray as xr
@@ -12,7 +14,7 @@ import xarray as xr
 from nonsingular import cli
 from nonsingular.data import DataSpec
 from nonsingular.errors import InputError
-from nonsingular.experiments.run import chunk, engines, study
+from nonsingular.experiments.run import archive, chunk, engines, study
 from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
@@ -143,28 +145,28 @@ def test_unknown_engines_are_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """Two nodes with one core each, and a head that computes nothing."""
+    """A head and a node with one core each; one for all tests of this file, for it takes seconds to come up."""
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's own switch to the loopback address
     ray = pytest.importorskip("ray", reason="the extra ray is not installed")
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    node = cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     cluster.wait_for_nodes()
-    yield cluster, nodes
+    yield cluster, node
     ray.shutdown()
     cluster.shutdown()
 
 
 def test_a_node_dies_and_nothing_is_lost_or_done_twice(whole, tmp_path, cluster, delivered):
-    cluster, nodes = cluster
+    cluster, node = cluster
     progress = Counter()
 
     def kill():
         while len(delivered) < 6:
             done.wait(0.05)
-        cluster.remove_node(nodes[0], allow_graceful=False)
+        cluster.remove_node(node, allow_graceful=False)
 
     done = threading.Event()
     killer = threading.Thread(target=kill)
@@ -176,24 +178,18 @@ def test_a_node_dies_and_nothing_is_lost_or_done_twice(whole, tmp_path, cluster,
     assert progress.done == progress.total
 
 
-def test_ray_on_the_command_line(capsys, tmp_path, cluster):
-    arguments = [
-        "reproduce",
-        "orhan2018/fig3",
-        "--scale",
-        "smoke",
-        "--runs",
-        "2",
-        "--epochs",
-        "1",
-        "--networks",
-        "plain",
-    ]
+@pytest.mark.parametrize("whose", ["paper", "own"])
+def test_ray_on_the_command_line(capsys, tmp_path, cluster, whose):
+    """A user's own modules cannot be imported by the workers: they are sent along."""
+    figure = "orhan2018/fig6" if whose == "paper" else own_figure.written(tmp_path)
+    shorter = ["--epochs", "1", "--networks", "plain,residual"] if whose == "paper" else []
     for engine in ("local", "ray"):
-        status = cli.run([*arguments, "--engine", engine, "--out", str(tmp_path / engine)])
-        assert status == 0, capsys.readouterr().err
-    local, ray = ((tmp_path / engine / "claims.json").read_text() for engine in ("local", "ray"))
-    assert local == ray
+        options = ["--scale", "smoke", "--runs", "2", *shorter, "--engine", engine, "--out", str(tmp_path / engine)]
+        assert cli.run(["reproduce", figure, *options]) == 0, capsys.readouterr().err
+    local, ray = (tmp_path / engine for engine in ("local", "ray"))
+    xr.testing.assert_identical(archive.read(ray), archive.read(local))
+    assert (ray / "claims.json").read_text() == (local / "claims.json").read_text()
+    assert any(row["measured"] is not None for row in json.loads((ray / "claims.json").read_text()))
 
 
 def test_without_ray_one_line_names_the_extra(capsys, tmp_path, monkeypatch):

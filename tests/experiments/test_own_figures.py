@@ -1,10 +1,9 @@
 """A user's own file of figures, with their own modules, runs like the papers' figures; results compare."""
 
 import json
-import logging
-import os
 
 import numpy as np
+import own_figure
 import pytest
 import torch
 import xarray as xr
@@ -58,55 +57,10 @@ def test_figures_draw_networks_of_your_own_apart():
         assert len({c.get_color() for c in lines}) == (2 if drawn is figure else 5)
 
 
-FILE = """
-import torch
-from torch import nn
-
-from widths import WIDTH
-from nonsingular.data import DataSpec
-from nonsingular.experiments.claims import Claim
-from nonsingular.experiments.verbs import faster
-from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.run.study import run_study
-from nonsingular.experiments.spec import Spec
-from nonsingular.networks import named
-from nonsingular.plots.curves import Panel, over_epochs
-from nonsingular.training import Member, TrainingSpec
-
-
-class MyModule(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first, self.second, self.last = nn.Linear(64, WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 10)
-
-    def forward(self, x):
-        return self.last(torch.relu(self.second(torch.relu(self.first(x)))))
-
-
-def specs(scale, data=None):
-    return Spec(
-        "mine/first", scale, runs=2, data=DataSpec(data or "digits", train=200, test=50),
-        networks=(Member("mine", MyModule), Member("plain", named("plain", depth=4, width=8))),
-        training=TrainingSpec(epochs=2, batch=50, learning_rate=RATE),
-        instruments={"train_accuracy": None, "weight_norm": None, "gradient_norm": (0,)},
-    )
-
-
-RATE = 1e-2
-FIGURE = Experiment(
-    "mine/first", "Mine", specs, run_study,
-    lambda r: {"accuracy": over_epochs(r, [Panel("train_accuracy", "training accuracy (%)", percent=True)], "Mine")},
-    (Claim("mine/first/faster", "me", "Mine is faster.", faster("mine", "plain").judged, unit="points"),),
-    differs=("Wider than anybody's.",),
-)
-"""
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
-    (folder / "figures_of_mine.py").write_text(FILE)
-    (folder / "widths.py").write_text("WIDTH = 6\n")
+    own_figure.written(folder)
     return folder
 
 
@@ -164,26 +118,11 @@ def test_it_is_extended_and_merged(finished, tmp_path):
 def test_another_source_is_another_spec(finished, home, tmp_path, capsys):
     """In a process of its own: code that was executed stays as it was."""
     folder, _ = finished
-    (tmp_path / "widths.py").write_text("WIDTH = 6\n")
-    (tmp_path / "figures_of_mine.py").write_text(FILE.replace("torch.relu(self.first", "torch.tanh(self.first"))
-    command = ["reproduce", str(tmp_path / "figures_of_mine.py") + ":FIGURE", "--scale", "laptop", "--runs", "3"]
+    figure = own_figure.written(tmp_path, own_figure.FILE.replace("torch.relu(self.first", "torch.tanh(self.first"))
+    command = ["reproduce", figure, "--scale", "laptop", "--runs", "3"]
     status, _, said = processes.run([*command, "--resume", "--out", folder], tmp_path)
     assert status == 2
     assert "another spec" in said
-
-
-def test_it_runs_on_ray(finished, tmp_path):
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's own switch to the loopback address
-    ray = pytest.importorskip("ray", reason="the extra ray is not installed")
-    folder, figure = finished
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-    ray.init(num_cpus=1, _node_ip_address="127.0.0.1", **quiet)
-    options = ["--scale", "laptop", "--runs", "3", "--engine", "ray", "--out", str(tmp_path / "r")]
-    try:
-        assert cli.run(["reproduce", figure, *options]) == 0
-    finally:
-        ray.shutdown()
-    assert (tmp_path / "r" / "claims.json").read_text() == (folder / "claims.json").read_text()
 
 
 @pytest.mark.parametrize(
