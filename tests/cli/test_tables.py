@@ -127,3 +127,15 @@ def test_lines_keep_their_indentation(capsys, monkeypatch):
     assert said[0] == ""
     assert len(said) > 3
     assert all(line.startswith("   word") for line in said[1:] if line)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_broken_lines_keep_words_and_indentation_and_end_without_spaces(capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    words = " ".join(f"word{i}" for i in range(40))
+    console().print(f"\n   [dim]{words}[/]")
+    first, *printed = capsys.readouterr().out.splitlines()
+    assert first == ""
+    assert all(line == line.rstrip() and len(line) <= width for line in printed)
+    assert all(line.startswith("   word") for line in printed)
+    assert " ".join(line.strip() for line in printed) == words

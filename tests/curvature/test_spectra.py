@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -80,6 +81,17 @@ class Slopes(torch.nn.Module):
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             return torch.autograd.grad(self.net(x).sum(), x, create_graph=True)[0]
+
+
+def test_without_a_method_the_size_chooses(monkeypatch):
+    matrix = torch.diag(torch.linspace(-1, 1, 40, dtype=torch.float64))
+    assert spectrum(matrix).method == "exact"
+    monkeypatch.setattr(sys.modules[spectrum.__module__], "EXACT_BY_DEFAULT", 39)
+    found = spectrum(matrix)
+    assert found.method == "lanczos"
+    low, high = found.positive.interval
+    assert low <= spectrum(matrix, method="exact").positive.count <= high
+    assert spectrum(matrix, eigenvalues=True).method == "exact"
 
 
 @pytest.mark.filterwarnings("ignore:the model cannot be linearised")

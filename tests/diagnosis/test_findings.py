@@ -18,7 +18,7 @@ from nonsingular.diagnosis.bench import zoo
 from nonsingular.diagnosis.bench.patients import Case, flat
 from nonsingular.diagnosis.bench.patients import healthy as healthy_cases
 from nonsingular.diagnosis.bench.patients import sick as sick_cases
-from nonsingular.diagnosis.findings import Finding, _ranked, _signal_gone, findings
+from nonsingular.diagnosis.findings import Finding, _ranked, _signal_gone, findings, named
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.diagnosis.rules import EXPLAINS, RULES, Rule, network
 from nonsingular.diagnosis.rules.rule import certain
@@ -283,3 +283,12 @@ def test_a_layer_that_is_dead_altogether_is_the_cause_of_the_vanished_signal():
     assert found.findings[0].kind == "dead-units"
     assert "3" in found.findings[0].layers
     assert {f.because for f in found.findings[1:]} == {"dead-units"}
+
+
+def test_a_list_of_layers_says_how_many_it_leaves_out():
+    assert named(["a", "b"]) == "a, b"
+    assert named(["a", "b", "c"], most=2) == "a, b and 1 more"
+    torch.manual_seed(0)
+    found = ns.diagnose(zoo.mlp(16, 8, 20, 8), F.cross_entropy, [(torch.randn(64, 16), torch.randint(8, (64,)))])
+    first = found.findings[0]
+    assert f"and {len(first.layers) - 4} more" in str(found)

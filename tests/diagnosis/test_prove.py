@@ -15,6 +15,7 @@ from nonsingular.diagnosis.bench.patients import flat
 from nonsingular.diagnosis.prove import compare
 from nonsingular.diagnosis.treatments import Treated
 from nonsingular.errors import InputError
+from nonsingular.plots import diagnosis as plots
 
 QUICK = Protocol(steps=25, seeds=3, batch=32)
 DATA = flat(0, 400)
@@ -184,3 +185,11 @@ def test_a_plan_knows_complex_buffers_whole():
         model.register_buffer("rotations", torch.ones(3) * turn)
         plans.append(plan("a.py:build", model, Protocol(steps=1))["network"])
     assert plans[0] != plans[1]
+
+
+@pytest.mark.parametrize(("jump", "scale"), [(3.0, "linear"), (500.0, "log"), (math.nan, "linear")])
+def test_a_copy_that_jumps_does_not_flatten_the_others(jump, scale):
+    paths = {"untreated": [[2.3], [2.2], [2.1]], "learning_rate_100x": [[2.3], [jump], [2.3]]}
+    assert plots.training([0, 5, 10], paths).axes[0].get_yscale() == scale
+    below_zero = paths | {"wrong sign": [[2.3], [0.0], [-9.0]]}  # no logarithm
+    assert plots.training([0, 5, 10], below_zero).axes[0].get_yscale() == "linear"

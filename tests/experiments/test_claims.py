@@ -230,7 +230,7 @@ def test_a_claim_that_is_judged_twice_counts_once():
 
 def test_a_score_says_at_which_share_of_the_papers_steps():
     rows = [{"source": "paper §1", "share": {"steps": steps, "runs": 0.5}} for steps in (0.005, 0.1)]
-    assert shares(rows) == "0.5 to 10 % of the paper's training steps and 50 % of the paper's runs"
+    assert shares(rows) == "0.5 to 10 % of the paper scale's training steps and 50 % of the paper scale's runs"
     assert shares([{"source": "paper §1", "share": {"steps": None, "runs": None}}, {"source": "paper §1"}]) == ""
     found = experiment("orhan2018/fig3")
     halved = json.loads(make_spec(found, "paper", Overrides(epochs=50, runs=5)).to_json())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
@@ -20,7 +20,6 @@ _GAP = 2
 def console() -> Console:
     """Standard output. Lines that begin with spaces keep that indentation where they are broken."""
     from rich.console import Console
-    from rich.padding import Padding
     from rich.text import Text
 
     class Lines(Console):
@@ -30,7 +29,10 @@ def console() -> Console:
                 text = objects[0].lstrip("\n")
                 super().print("\n" * (len(objects[0]) - len(text)), end="")
                 indent = len(text) - len(text.lstrip(" "))
-                objects = (Padding(Text.from_markup(text.lstrip(" ")), (0, 0, 0, indent), expand=False),)
+                lines = Text.from_markup(text.lstrip(" ")).wrap(self, max(1, self.width - indent))
+                for line in lines:
+                    line.rstrip()  # of the space at which it was broken
+                objects = (Text("\n").join(Text(" " * indent).append_text(line) for line in lines),)
             super().print(*objects, **{"highlight": False, **options})
 
     found = Lines()
@@ -40,6 +42,11 @@ def console() -> Console:
 def number(value: float | None) -> str:
     """Three digits, or a dash where there is none."""
     return "–" if value is None or math.isnan(value) else f"{value:.3g}"
+
+
+def in_words(data: Mapping[str, object]) -> str:
+    """Whose data were used, as `targets.bring` describes them."""
+    return ", ".join(f"{what} {value}" for what, value in data.items())
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -149,7 +156,7 @@ def _print_paragraphs(to: Console, columns: Sequence[Column], rows: Sequence[Seq
     lead = next((i for i, column in enumerate(columns) if i and column.least), None)
     told = []
     for row in rows:
-        rest = [f"[dim]{c.heading}[/] {row[i]}" for i, c in enumerate(columns) if i not in (0, lead) and row[i]]
+        rest = [f"[dim]{c.heading}:[/] {row[i]}" for i, c in enumerate(columns) if i not in (0, lead) and row[i]]
         told.append([row[0], "\n".join(filter(None, [row[lead] if lead else "", "; ".join(rest)]))])
     _print_grid(to, [columns[0], Column("", least=1)], told, [first, to.width - first - _GAP], head=False)
 

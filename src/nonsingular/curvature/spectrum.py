@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 METHODS = ("exact", "lanczos", "moments")
 EXACT_LIMIT = 30_000  # parameters: the dense matrix takes 7 GiB in float64
+EXACT_BY_DEFAULT = 3000  # parameters: some seconds
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Spectrum:
 def spectrum(
     H: SymmetricOperator | Tensor,
     window: float = 0.1,
-    method: str = "exact",
+    method: str | None = None,
     *,
     eigenvalues: bool = False,
     error: float = 0.05,
@@ -170,6 +171,7 @@ def spectrum(
         method: ``exact`` forms the matrix and counts by its inertia, up to some 10 000 parameters; ``lanczos`` needs
             products only, and its intervals hold both for chance and for what it has not resolved; ``moments`` is the
             paper's estimate from four moments, whose interval holds for chance only, not for the mixture's misfit.
+            By default ``exact`` up to 3 000 parameters or where ``eigenvalues`` are asked for, ``lanczos`` beyond.
         eigenvalues: of ``exact``: compute them all, for `Spectrum.density`.
         error: of ``lanczos``: half the width of the 95 % interval of the number outside, relative to it.
         seconds: of ``lanczos``: after which it stops, says so (`Spectrum.stopped`) and gives the interval reached;
@@ -192,13 +194,14 @@ def spectrum(
     >>> low <= exact.positive.count <= high
     True
     """
-    if method not in METHODS:
+    if method is not None and method not in METHODS:
         raise InputError(f"unknown method {method!r}; there are {', '.join(METHODS)}")
     if not 0 < window < math.inf:
         raise InputError(f"window must be positive and finite, got {window}")
     if len(H.shape) != 2 or H.shape[0] != H.shape[1]:
         raise InputError(f"expected a square symmetric operator, got shape {tuple(H.shape)}")
     require_precision(H)
+    method = method or ("exact" if eigenvalues or H.shape[0] <= EXACT_BY_DEFAULT else "lanczos")
     if method == "exact":
         return _exact(H, window, eigenvalues)
     if method == "lanczos":

@@ -14,7 +14,7 @@ from nonsingular.diagnosis import healthy
 from nonsingular.diagnosis.batches import LossFn
 from nonsingular.diagnosis.course import Curve, Protocol
 from nonsingular.diagnosis.examine import examine
-from nonsingular.diagnosis.findings import Finding, findings
+from nonsingular.diagnosis.findings import Finding, findings, named
 from nonsingular.diagnosis.learnability import Learnability
 from nonsingular.diagnosis.look import Budget
 from nonsingular.diagnosis.optimisers import Optimiser
@@ -106,7 +106,7 @@ class Diagnosis:
         return write_report(Path(path), self, title, None if source is None else Path(source))
 
     def __str__(self) -> str:
-        lines = [f"{f.severity:.2f}  {f.kind}  {', '.join(f.layers[:4]) or f.where}".rstrip() for f in self.findings]
+        lines = [f"{f.severity:.2f}  {f.kind}  {named(f.layers) or f.where}".rstrip() for f in self.findings]
         lines = lines or ["nothing wrong found"]
         if self.learns is not None:
             lines += ["", self.learns.words]

@@ -22,6 +22,12 @@ from nonsingular.diagnosis.statistics import resolved
 NETWORK = {rule.kind for rule in network.RULES}
 
 
+def named(layers: Sequence[str], most: int = 4) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(layers) - most} more" if len(layers) > most else ""
+    return ", ".join(layers[:most]) + more
+
+
 @dataclass(frozen=True, repr=False)
 class Finding:
     """Something that healthy networks do not show.
@@ -72,7 +78,7 @@ class Finding:
     @property
     def place(self) -> str:
         """The line, else the first layers; "" where neither is known."""
-        return self.where or ", ".join(self.layers[:4])
+        return self.where or named(self.layers)
 
     @property
     def advice(self) -> str:

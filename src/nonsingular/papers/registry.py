@@ -67,7 +67,7 @@ def experiment(id: str) -> Experiment:
     """
     found = _all().get(id)
     if found is None:
-        near = difflib.get_close_matches(id, _all(), n=1, cutoff=0.3)
+        near = difflib.get_close_matches(id, _all(), n=1, cutoff=0.6)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InputError(f"unknown experiment {id!r}{hint} (nonsingular reproduce --list shows all)")
     return found

@@ -54,6 +54,8 @@ def through_depth(names: Sequence[str], measures: Mapping[str, Sequence[float]])
 def training(points: Sequence[int], paths: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
     """Training loss on the way: the mean of all runs, and the range between the best and the worst as a band.
 
+    Where the means span over 30 times, as where one copy diverges for a while, the axis is logarithmic.
+
     Args:
         points: steps.
         paths: copy -> [point, run].
@@ -61,6 +63,7 @@ def training(points: Sequence[int], paths: Mapping[str, Sequence[Sequence[float]
     with style():
         figure = new_figure(7, 3.4)
         axes = figure.subplots()
+        low, high = math.inf, 0.0
         for i, (label, path) in enumerate(paths.items()):
             values = np.array(path, float)
             values[~np.isfinite(values)] = np.nan
@@ -69,10 +72,14 @@ def training(points: Sequence[int], paths: Mapping[str, Sequence[Sequence[float]
             at = np.array(points[: len(values)])[seen]
             if not len(at):
                 continue
-            axes.plot(at, np.nanmean(values[seen], 1), "o-", ms=3, color=colour, label=label)
+            mean = np.nanmean(values[seen], 1)
+            low, high = min(low, np.nanmin(values)), max(high, mean.max())
+            axes.plot(at, mean, "o-", ms=3, color=colour, label=label)
             axes.fill_between(
                 at, np.nanmin(values[seen], 1), np.nanmax(values[seen], 1), color=colour, alpha=0.15, lw=0
             )
+        if 0 < 30 * low < high:
+            axes.set_yscale("log")
         axes.set_xlabel("steps")
         axes.set_ylabel("training loss (mean; band: all runs)")
         axes.legend(fontsize=8)

@@ -118,7 +118,7 @@ def command(
     if json_:
         print_json(surfaces.summary(found))
     else:
-        print_landscape(surfaces.summary(found))
+        print_landscape(surfaces.summary(found), mine.data)
         for path in figures:
             typer.echo(path)
 

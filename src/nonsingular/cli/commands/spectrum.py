@@ -15,7 +15,6 @@ from nonsingular.cli.streams import print_json
 
 SHOWN = YOUR_NETWORK
 FILE = "spectrum.json"
-EXACT_BY_DEFAULT = 3000  # parameters: some seconds
 
 
 def command(
@@ -47,6 +46,7 @@ def command(
     from nonsingular.cli.progress import Bar
     from nonsingular.cli.tables.spectrum import print_spectrum
     from nonsingular.curvature.algebra import PRODUCTS
+    from nonsingular.curvature.spectrum import EXACT_BY_DEFAULT
     from nonsingular.files import held, to_json, write_figure, write_whole
     from nonsingular.objective import Objective
     from nonsingular.plots.spectra import density
@@ -68,7 +68,7 @@ def command(
     if json_:
         print_json(found.to_json())
     else:
-        print_spectrum(found)
+        print_spectrum(found, mine.data)
         typer.echo(picture)
 
 

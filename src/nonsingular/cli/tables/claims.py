@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from nonsingular.cli.terminal import Column, console, interval, number, numbers, print_table
 from nonsingular.experiments.claims import is_ours
-from nonsingular.experiments.report.pages import SAID, count, many, shares
+from nonsingular.experiments.report.pages import NAMED, SAID, count, many, shares
 
 VERDICT_STYLE = {"holds": "bold green", "fails": "bold red", "inconclusive": "yellow", "unmeasured": "dim"}
 
@@ -24,9 +24,10 @@ def print_claims(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         verdict = str(row["verdict"])
         style = VERDICT_STYLE.get(verdict, "default")
+        statement = escape(str(row["statement"]).removesuffix("."))
         table.append([
             f"[{style}]{escape(verdict)}[/]",
-            f"{'[dim]ours:[/] ' if is_ours(row) else ''}{escape(str(row['statement']))} [dim]{_measured_on(row)}[/]",
+            f"{'[dim]ours:[/] ' if is_ours(row) else ''}{statement} [dim]{_measured_on(row)}[/]",
             escape(str(row["expected"])),
             number(row["measured"]),
             interval(*(row["interval"] or (None, None))),
@@ -36,12 +37,14 @@ def print_claims(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_counts(rows: Sequence[Mapping[str, Any]]) -> None:
-    """How many of the papers' claims have which verdict, each counted once, and how many questions are ours."""
+    """How many claims have which verdict, each counted once, and how many questions are ours."""
     found, ours = count(rows), sum(map(is_ours, rows))
     verdicts = ", ".join(f"[{VERDICT_STYLE[name]}]{found[name]} {SAID.get(name, name)}[/]" for name in found)
     at = f"; judged at {escape(words)}" if (words := shares(rows)) else ""
     beside = f"; {many(ours, 'question')} of ours beside them" if ours else ""
-    console().print(f"{verdicts} of {sum(found.values())} claims of the papers, each counted once{beside}{at}")
+    whose = " of the papers" if all(row["paper"] in NAMED for row in rows) else ""
+    claims = many(sum(found.values()), "claim")
+    console().print(f"{verdicts} of {claims}{whose}, each counted once{beside}{at}")
 
 
 def _measured_on(row: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from nonsingular.cli.tables.proof import print_learns, print_next, print_proof
-from nonsingular.cli.terminal import Column, console, number, numbers, print_table
+from nonsingular.cli.terminal import Column, console, in_words, number, numbers, print_table
 from nonsingular.diagnosis import Diagnosis, Finding
 from nonsingular.diagnosis.bench import Outcome
 
@@ -24,7 +24,7 @@ def print_diagnosis(found: Diagnosis, source: Path | None = None) -> None:
         highlight=False,
     )
     if found.data:
-        to.print("data: " + escape(", ".join(f"{what} {value}" for what, value in found.data.items())), highlight=False)
+        to.print(f"data: {escape(in_words(found.data))}")
     if not found.findings:
         trained = "" if found.learns else "; nothing was trained: --steps 200 tells whether it learns"
         to.print(f"[bold green]nothing wrong found[/]{trained}")

@@ -7,12 +7,12 @@ from typing import Any
 
 from rich.markup import escape
 
-from nonsingular.cli.terminal import Column, console, number, print_table
+from nonsingular.cli.terminal import Column, console, in_words, number, print_table
 from nonsingular.cli.terminal import numbers as columns_of
 
 
-def print_landscape(numbers: Mapping[str, Any]) -> None:
-    """What was evaluated, with what error, and how rough the surface is."""
+def print_landscape(numbers: Mapping[str, Any], data: Mapping[str, object]) -> None:
+    """What was evaluated, on which data, with what error, and how rough the surface is."""
     to = console()
     lost = f"; not finite at {numbers['not_finite']:,} points" if numbers["not_finite"] else ""
     to.print(f"loss from {_four(numbers['smallest_loss'])} to {_four(numbers['largest_loss'])}{lost}", highlight=False)
@@ -26,6 +26,7 @@ def print_landscape(numbers: Mapping[str, Any]) -> None:
         rest = f"; error of the others {error:.2g} in {scale}{share}" if done < numbers["points"] else ""
         to.print(f"{done:,} of {numbers['points']:,} points evaluated{rest}", highlight=False)
     to.print(f"[dim]{numbers['samples']:,} of {numbers['total_samples']:,} samples; {escape(numbers['how'])}[/]")
+    to.print(f"data: {escape(in_words(data))}")
     if "explained" in numbers:
         to.print(f"variance of the path: {', '.join(f'{100 * e:.1f} %' for e in numbers['explained'])}")
         to.print(f"the path leaves the plane by up to {_four(numbers['largest_distance'])}", highlight=False)

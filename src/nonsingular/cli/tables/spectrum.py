@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
-from nonsingular.cli.terminal import Column, console, numbers, print_table
+from rich.markup import escape
+
+from nonsingular.cli.terminal import Column, console, in_words, numbers, print_table
 from nonsingular.curvature import Spectrum
 
 
-def print_spectrum(found: Spectrum) -> None:
-    """Counts of eigenvalues with their intervals, and how they were got."""
+def print_spectrum(found: Spectrum, data: Mapping[str, object]) -> None:
+    """Counts of eigenvalues with their intervals, how they were got, and on which data."""
     where = {
         "degenerate": f"degenerate, within ±{found.window:g}",
         "negative": f"negative, below -{found.window:g}",
@@ -24,3 +27,4 @@ def print_spectrum(found: Spectrum) -> None:
     to = console()
     print_table(to, [Column("eigenvalues", least=20), *numbers("count", "95 % interval", "%")], rows)
     to.print(f"{found.parameters:,} parameters; {found.how}.")
+    to.print(f"data: {escape(in_words(data))}")

@@ -106,7 +106,7 @@ class Rehearsal:
     def __str__(self) -> str:
         if not self.findings:
             return self.nothing()
-        return "\n".join(f"{f.severity:.2f}  {f.kind}  {f.where or ', '.join(f.layers[:4])}" for f in self.findings)
+        return "\n".join(f"{f.severity:.2f}  {f.kind}  {f.place}" for f in self.findings)
 
 
 def rehearse(model: nn.Module, step: Step, batches: Iterable[Any], optimiser: Any = None, steps: int = 30) -> Rehearsal:

@@ -135,7 +135,8 @@ class Chapter:
         beside = f" and {many(ours, 'question')} of ours" if ours else ""
         ids = len({s.found.id for s in self.sections})
         again = ", some of them with other protocols" if ids < runs else ""
-        judged = f"{many(claims, 'claim')} of the paper{beside} judged, each counted once"
+        whose = " of the paper" if self.prefix in PAPERS else ""  # else a figure of the reader's own
+        judged = f"{many(claims, 'claim')}{whose}{beside} judged, each counted once"
         at = f", at {found}" if (found := shares(rows)) else ""
         return f"{judged}{at}; {many(ids, 'experiment')}{again}: {many(runs, 'section')} below."
 
@@ -174,7 +175,7 @@ def shares(rows: Iterable[Mapping[str, Any]]) -> str:
         found = [100 * part[name] for part in kept if part.get(name)]
         if found:
             low, high = f"{min(found):.3g}", f"{max(found):.3g}"
-            words.append(f"{low if low == high else f'{low} to {high}'} % of the paper's {what}")
+            words.append(f"{low if low == high else f'{low} to {high}'} % of the paper scale's {what}")
     return " and ".join(words)
 
 
