@@ -75,10 +75,22 @@ class Reference:
         """``[P, P]``."""
         inputs = list(self.parameters.values())
         first = _flat(torch.autograd.grad(self.value(), inputs, create_graph=True, allow_unused=True), inputs)
-        matrix = torch.stack([_row(entry, inputs) for entry in first])
+        matrix = self._without_padding(torch.stack([_row(entry, inputs) for entry in first]))
         if bool(((matrix - matrix.T).abs() > 1e-9 * matrix.abs().max()).any()):
-            return self._by_differences()  # PyTorch's own second derivatives are not all right: weight_norm's are not
+            return self._without_padding(
+                self._by_differences()
+            )  # PyTorch's own second derivatives are not all right: weight_norm's are not
         return matrix
+
+    def _without_padding(self, matrix: Tensor) -> Tensor:
+        """Vectors of padding tokens are constants: they have no gradient, whatever the loss makes of them."""
+        padded = {id(m.weight): m.padding_idx for m in self.model.modules() if isinstance(m, nn.Embedding)}
+        marks = [torch.zeros(p.shape, dtype=torch.bool) for p in self.parameters.values()]
+        for p, mark in zip(self.parameters.values(), marks, strict=True):
+            if padded.get(id(p)) is not None:
+                mark[padded[id(p)]] = True
+        constant = torch.cat([m.flatten() for m in marks])
+        return matrix.masked_fill(constant[:, None] | constant, 0.0)
 
     def _by_differences(self, step: float = 1e-5) -> Tensor:
         inputs, rows = list(self.parameters.values()), []
