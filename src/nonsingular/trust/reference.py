@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -38,6 +39,8 @@ class Reference:
         for module in self.model.modules():
             if isinstance(module, Checkpointed):  # where no input wants a gradient, the reentrant kind gives none
                 module.reentrant = False
+            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+                module.__class__ = _Padded
         self._buffers = {m: dict(m.named_buffers(recurse=False)) for m in self.model.modules()}
         self.batches = [_double(b) for b in program.batches]
         self.parameters = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
@@ -75,22 +78,10 @@ class Reference:
         """``[P, P]``."""
         inputs = list(self.parameters.values())
         first = _flat(torch.autograd.grad(self.value(), inputs, create_graph=True, allow_unused=True), inputs)
-        matrix = self._without_padding(torch.stack([_row(entry, inputs) for entry in first]))
+        matrix = torch.stack([_row(entry, inputs) for entry in first])
         if bool(((matrix - matrix.T).abs() > 1e-9 * matrix.abs().max()).any()):
-            return self._without_padding(
-                self._by_differences()
-            )  # PyTorch's own second derivatives are not all right: weight_norm's are not
+            return self._by_differences()  # PyTorch's own second derivatives are not all right: weight_norm's are not
         return matrix
-
-    def _without_padding(self, matrix: Tensor) -> Tensor:
-        """Vectors of padding tokens are constants: they have no gradient, whatever the loss makes of them."""
-        padded = {id(m.weight): m.padding_idx for m in self.model.modules() if isinstance(m, nn.Embedding)}
-        marks = [torch.zeros(p.shape, dtype=torch.bool) for p in self.parameters.values()]
-        for p, mark in zip(self.parameters.values(), marks, strict=True):
-            if padded.get(id(p)) is not None:
-                mark[padded[id(p)]] = True
-        constant = torch.cat([m.flatten() for m in marks])
-        return matrix.masked_fill(constant[:, None] | constant, 0.0)
 
     def _by_differences(self, step: float = 1e-5) -> Tensor:
         inputs, rows = list(self.parameters.values()), []
@@ -104,7 +95,11 @@ class Reference:
                     with torch.no_grad():
                         p.view(-1)[i] -= sign * step
                 rows.append((ends[0] - ends[1]) / (2 * step))
-        return torch.stack(rows)
+        matrix = torch.stack(rows)
+        marks = {id(m.weight): m.padding() for m in self.model.modules() if isinstance(m, _Padded)}
+        constant = torch.cat([marks.get(id(p), torch.zeros_like(p).bool()).expand_as(p).flatten() for p in inputs])
+        matrix[constant] = matrix[:, constant].T  # they were moved, too
+        return matrix
 
     def gauss_newton(self) -> Tensor:
         """``[P, P]``: outputs' Jacobian on both sides of the loss's Hessian by the outputs; for tensors as outputs."""
@@ -120,6 +115,18 @@ class Reference:
                 inner = torch.stack([_row(entry, [leaf]) for entry in first])
                 total += weight * jacobian.T @ inner @ jacobian
         return total
+
+
+class _Padded(nn.Embedding):
+    """With the padding token's vector as a constant, which it is to PyTorch's gradients, whatever comes of it."""
+
+    def padding(self) -> Tensor:
+        rows = torch.zeros(self.num_embeddings, 1, dtype=torch.bool)
+        rows[self.padding_idx] = True
+        return rows
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.embedding(input, torch.where(self.padding(), self.weight.detach(), self.weight))
 
 
 def _row(entry: Tensor, inputs: list[Any]) -> Tensor:
