@@ -114,10 +114,11 @@ def products(case: Case) -> None:
 def gauss_newton(case: Case) -> None:
     """The generalised Gauss-Newton matrix."""
     G = GaussNewton(case.program.model, case.program.loss_fn, case.program.batches, **case.options())
-    if "dictionary" in case.program.words:
+    reference = Reference(case.program)
+    if not isinstance(reference.output(reference.batches[0]), Tensor):
         raise Beyond("outputs that are no tensor")
     try:
-        expected = Reference(case.program).gauss_newton()
+        expected = reference.gauss_newton()
     except (RuntimeError, NotImplementedError) as error:
         raise Beyond(str(error).split("\n")[0]) from None
     if not torch.isfinite(expected).all():
@@ -204,7 +205,7 @@ def _compare(case: Case, found: np.ndarray, points: Any, x: Any, y: Any, what: s
 
 
 def look(case: Case) -> None:
-    """``diagnose`` without steps: every number it gives is finite, and the loss is the reference's in its mode."""
+    """``diagnose`` without steps: findings whose severities are shares, and (as everywhere) all as it was before."""
     found = ns.diagnose(case.program.model, case.program.loss_fn, case.program.batches)
     for finding in found.findings:
         if not 0 <= finding.severity <= 1:
@@ -251,13 +252,11 @@ def monitored(case: Case) -> None:
     for (name, a), b in zip(plain.state_dict().items(), watched.state_dict().values(), strict=True):
         if not torch.equal(torch.nan_to_num(a.float()), torch.nan_to_num(b.float())):
             raise Wrong(f"{name} differs under a monitor")
-    hooks = [n for n, m in watched.named_modules() if len(m._forward_hooks) > len(_module(plain, n)._forward_hooks)]
+    hooks = [
+        n for n, m in watched.named_modules() if len(m._forward_hooks) > len(plain.get_submodule(n)._forward_hooks)
+    ]
     if hooks:
         raise Wrong(f"hooks left on {', '.join(hooks)}")
-
-
-def _module(model: nn.Module, name: str) -> nn.Module:
-    return model.get_submodule(name)
 
 
 def _train(model: nn.Module, program: Program, every: int | None) -> None:

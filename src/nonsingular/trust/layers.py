@@ -137,14 +137,12 @@ def _linear(pick: Pick, shape: Shape) -> Made:
     return nn.Linear(shape.sizes[-1], out, bias=pick((True, False))), Shape(shape.kind, (*shape.sizes[:-1], out))
 
 
-def _square(pick: Pick, shape: Shape) -> nn.Module:
-    """A linear map that keeps the shape."""
-    return nn.Linear(shape.sizes[-1], shape.sizes[-1])
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}  # by the axes of space
 
 
 def _convolution(pick: Pick, shape: Shape) -> Made:
     channels, *space = shape.sizes
-    make = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[len(space)]
+    make = CONVOLUTIONS[len(space)]
     how = pick(("plain", "same", "strided", "dilated", "depthwise", "circular", "pointwise"))
     if how == "depthwise":
         return make(channels, channels, 3, padding=1, groups=channels), shape
@@ -218,10 +216,10 @@ def _normalisation(pick: Pick, shape: Shape) -> Made:
 def _wrapped(pick: Pick, shape: Shape) -> Made:
     """Something around a linear map or a depthwise convolution that keeps the shape."""
     if shape.kind in ("vector", "sequence"):
-        inner: nn.Module = _square(pick, shape)
+        inner: nn.Module = nn.Linear(shape.sizes[-1], shape.sizes[-1])
     else:
         channels, *space = shape.sizes
-        inner = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[len(space)](channels, channels, 1)
+        inner = CONVOLUTIONS[len(space)](channels, channels, 1)
     made: Sequence[Callable[[], nn.Module]] = (
         lambda: Residual(inner, in_place=False),
         lambda: Residual(inner, in_place=True),
