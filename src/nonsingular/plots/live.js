@@ -1,6 +1,7 @@
 "use strict";
 (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
+  const narrow = matchMedia("(max-width: 40rem)");
   const near = { rootMargin: "1200px" };
 
   // What Python packed: gzip in base64.
@@ -39,7 +40,7 @@
     return window.Plotly;
   }
 
-  // Ink, lines and ground of the page, light or dark.
+  // Ink, lines and ground of the page, light or dark, as wide as it is.
   function coloured(text) {
     const [ink, line] = dark.matches ? ["#e8e8e8", "#4a4d52"] : ["#2a3f5f", "#dfe8f3"];
     const { data, layout } = JSON.parse(dark.matches ? text.replaceAll('"#000000"', `"${ink}"`) : text);
@@ -52,6 +53,17 @@
     }
     Object.assign(layout, { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { ...layout.font, color: ink }, autosize: true });
     delete layout.width;
+    return narrow.matches ? narrowed(data, layout) : { data, layout };
+  }
+
+  // On a phone the scale lies below the figure, and a scene is seen from so far that all of it is there.
+  function narrowed(data, layout) {
+    for (const trace of data) {
+      if (trace.colorbar) Object.assign(trace.colorbar, { orientation: "h", y: -0.05, yanchor: "top", thickness: 14, len: 0.9 });
+    }
+    if (layout.scene) layout.scene.camera = { ...layout.scene.camera, eye: { x: 2, y: 2, z: 1.5 } };
+    layout.font = { ...layout.font, size: 11 };
+    layout.margin = { l: 10, r: 10, t: 60, b: 70, ...(layout.scene ? {} : { l: 45 }) };
     return { data, layout };
   }
 
@@ -60,7 +72,7 @@
     library ??= plotly();
     const Plotly = await library;
     const show = () => { const { data, layout } = coloured(text); return Plotly.react(host, data, layout, { responsive: true, displaylogo: false }); };
-    dark.addEventListener("change", show);
+    for (const media of [dark, narrow]) media.addEventListener("change", show);
     await show();
     host.dataset.shown = "";
   }

@@ -10,6 +10,7 @@ play.models.push({
     "<em>Elimination.</em> On <i>z</i> = ±1 one unit's outgoing weight is zero. Both kinds of line cost nothing to walk along: the loss is flat on them.",
     "<em>Just outside the basin</em> the trajectory still sticks: the loss stays flat for decades of time, then falls.",
     "The dashed curve is the reduced flow of two numbers, the solid one the whole network of four. They agree while <i>h</i> is small.",
+    "<i>w</i> is the outgoing weight of the best single unit, <i>a</i> how strongly its error bends with the incoming weights: they are the units of <i>h</i> and of time.",
   ],
   build(stage) {
     const { twoUnits: theory, studentTeacher } = play.theory;
@@ -27,7 +28,7 @@ play.models.push({
     const handle = plane.handle({ label: "Start: z and h / w", step: 0.02, words: (z, e) => `z ${z.toFixed(2)}, h over w ${e.toFixed(2)}`,
       move: (z, e) => { clock.pause(); aim(z, e); clock.show(1); }, done: () => clock.restart() });
 
-    const losses = stage.plot("Loss", { x: { range: [FIRST, LAST], log: true, label: "time  (1 / wa)" },
+    const losses = stage.plot("Loss", { x: { range: [FIRST, LAST], log: true, label: "time,  in units of 1 / (w a)" },
       y: { range: [1e-3, 3], log: true, label: "loss / best single unit’s" } });
     const one = losses.curve("cursor"), curve = losses.curve("trace path"), at = losses.dot("path");
 
@@ -84,7 +85,7 @@ play.models.push({
       stage.readout.textContent = `${where} Loss now ${short(loss)} of the best single unit’s.`;
     }
 
-    const clock = stage.clock(7, tick, (share) => `time ${short(tauOf(share))} / wa`);
+    const clock = stage.clock(7, tick, (share) => `time ${short(tauOf(share))} / (w a)`);
     const preset = (z, times) => { aim(z, times * theory.separatrix(z)); clock.restart(); };
     stage.buttons("Start", [["Inside the basin", () => preset(0.4, 0.85)], ["Just outside", () => preset(0.4, 1.02)], ["Well outside", () => preset(0.4, 1.5)],
       ["Near elimination", () => { aim(1.04, 0.12); clock.restart(); }]]);

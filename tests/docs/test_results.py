@@ -1,0 +1,34 @@
+"""The pages of ``results/`` say what its claims say."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+_SPEC = importlib.util.spec_from_file_location("results_pages", ROOT / "docs" / "results.py")
+results_pages = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(results_pages)
+PAGES = results_pages.pages()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_tables_are_those_of_the_claims(page):
+    assert page.exists()
+    assert page.read_text() == PAGES[page], "run python docs/results.py"
+
+
+def test_every_folder_says_how_it_came_about():
+    for page in PAGES:
+        assert len(page.read_text().split(results_pages.MARK)[0].splitlines()) > 2, f"{page} has no words of its own"
+
+
+def test_a_headline_without_a_result_is_an_error():
+    with pytest.raises(ValueError, match=r"headlines\.json"):
+        results_pages._headline("orhan2018/fig3/none", "", "", [])
+
+
+def test_a_protocol_that_decides_otherwise_is_told():
+    found = results_pages.finished.find([ROOT / "results" / "orhan2018"])
+    line = results_pages._headline("orhan2018/fig3/residual-faster-than-plain", "words", "", found)
+    assert "**holds**; fails in [fig3-standardised]" in line
