@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from results import MARK
+
 import nonsingular as ns
 from nonsingular.experiments.claims import is_ours
 from nonsingular.experiments.experiment import Experiment
@@ -117,11 +119,19 @@ def _experiment(found: Finished) -> str:
         [
             f"({_anchor(found)})=\n{heading}",
             "{.quiet}\n" + ", ".join(where),
+            _words(found),
             *pictures,
             _table(found.claims) if found.claims else "No claims.",
             f"```sh\n{again}\n```\n" if again else "",
         ]
     )
+
+
+def _words(found: Finished) -> str:
+    """What its folder's README says of it in words, between the command and the table of claims."""
+    page = found.folder / "README.md"
+    kept = page.read_text().split(MARK)[0] if page.exists() else ""
+    return "\n\n".join(part for part in kept.strip().split("\n\n")[1:] if not part.startswith("`nonsingular"))
 
 
 def evidence(found: Sequence[Finished]) -> str:
