@@ -71,11 +71,14 @@ def loop(size: Size) -> Callable[[], None]:
     return epoch
 
 
-def population(size: Size, precision: str = "float32") -> Callable[[], None]:
+def population(size: Size, precision: str = "float32", graph: bool = False) -> Callable[[], None]:
     """The project's training loop."""
     task = size.task()
     networks = [build(size.spec, task.inputs, task.classes, seed) for seed in range(size.runs)]
-    return Trainer(networks, range(size.runs), task, TrainingSpec(batch=size.batch, precision=precision)).train_epoch
+    trainer = Trainer(networks, range(size.runs), task, TrainingSpec(batch=size.batch, precision=precision))
+    if graph:
+        trainer._stack = None
+    return trainer.train_epoch
 
 
 def matrix_product(side: int) -> Callable[[], torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from nonsingular.errors import InputError
 from nonsingular.training.arithmetic import OrderFree
 from nonsingular.training.augmentation import crop_and_mirror
 from nonsingular.training.breakers import Breaker
+from nonsingular.training.linear_stacks import LinearStack, cross_entropy_gradient, fits
 from nonsingular.training.memory import keep_freed_memory
 from nonsingular.training.mixup import Loss, Targets, mix, partners
 from nonsingular.training.population import Population
@@ -108,6 +110,7 @@ class Trainer:
         elif vectorised is None:
             vectorised = vectorises(networks, self.task, spec, self.device)
         self.population = Population(networks, self.device, vectorised)
+        self._stack = LinearStack(self.population, spec.batch) if fits(self.population, self.task, spec) else None
         mixed = spec.precision == "bfloat16" and self.device.type == "cpu"
         if mixed and self.population.vectorised and self.population.convolves:
             raise InputError("vectorised convolutions know no bfloat16 on a CPU; leave vectorised out, or take float32")
@@ -145,7 +148,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(_number(*self.seeds, self.epoch))
             for number, rows in enumerate(self._batches()):
-                self._step(number, self._gather(rows, augmentation), self.task.train_labels[rows])
+                self._step(number, rows, augmentation)
                 on_step()
         self.epoch += 1
 
@@ -169,16 +172,31 @@ class Trainer:
         """
         if self._batch is None:
             self._batch = self._inputs.new_empty(rows.numel(), *self._inputs.shape[1:])
-        torch.index_select(self._inputs, 0, rows.flatten(), out=self._batch)
-        batch = self._batch.unflatten(0, rows.shape)
+        batch = self._batch[: rows.numel()]
+        torch.index_select(self._inputs, 0, rows.flatten(), out=batch)
+        batch = batch.unflatten(0, rows.shape)
         if self.spec.augment != "none":
             reflect = self.spec.augment == "reflected-crop+mirror"
             pairs = zip(batch, augmentation, strict=True)
             batch = torch.stack([crop_and_mirror(x, g, reflect=reflect) for x, g in pairs])
         return batch.permute(0, 1, 4, 2, 3) if self._images else batch
 
-    def _step(self, number: int, inputs: Float[Tensor, "run sample ..."], labels: Tensor) -> None:
-        """One step of every run: ``labels`` are ``[run, sample]`` class numbers, or what the loss takes."""
+    def _step(self, number: int, rows: Int64[Tensor, "run sample"], augmentation: Sequence[torch.Generator]) -> None:
+        """One step of every run, on the samples in its row of ``rows``."""
+        if self._stack:
+            for part in self._stack.parts():
+                x, labels = self._gather(rows[part], ()), self.task.train_labels[rows[part]]
+                self._stack.differentiate(part, x.flatten(2), partial(self._by_outputs, labels=labels))
+        else:
+            self._differentiate_all(number, self._gather(rows, augmentation), self.task.train_labels[rows])
+        self._perturb(number)
+        if self._targets:
+            penalty(self.population.parameters, self._targets, self._strength).sum().backward()
+        with self._update:
+            self.optimiser.step()
+
+    def _differentiate_all(self, number: int, inputs: Float[Tensor, "run sample ..."], labels: Tensor) -> None:
+        """Set every run's gradients: ``labels`` are ``[run, sample]`` class numbers, or what the loss takes."""
         self.optimiser.zero_grad(set_to_none=self.population.vectorised)
         targets = Targets(labels)
         if self.spec.mixup:
@@ -192,11 +210,14 @@ class Trainer:
             for run, x in enumerate(inputs):
                 torch.manual_seed(_number(self.seeds[run], self.epoch, number))
                 self._differentiate(run, x, targets.of(run))
-        self._perturb(number)
-        if self._targets:
-            penalty(self.population.parameters, self._targets, self._strength).sum().backward()
-        with self._update:
-            self.optimiser.step()
+
+    def _by_outputs(self, outputs: Float[Tensor, "run sample ..."], labels: Tensor) -> Tensor:
+        """The gradient of the sum of all runs' losses by their outputs."""
+        if self.loss is F.cross_entropy:
+            return cross_entropy_gradient(outputs, labels)
+        leaf = outputs.detach().requires_grad_()
+        with torch.enable_grad():
+            return torch.autograd.grad(self._losses(leaf, labels).sum(), leaf)[0]
 
     def _mixed(self, number: int, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Targets]:
         """Inputs mixed with those of the same batch, and the labels of both."""

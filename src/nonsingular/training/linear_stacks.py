@@ -1,0 +1,230 @@
+"""Gradients of fully-connected networks by hand: no graph, every buffer used again, some runs at a time.
+
+Autograd keeps each layer's output of all runs, in fresh memory every step, and returns to it when it has long left the
+cache. Here a few runs go forward and backward before the next ones begin, in buffers that stay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from nonsingular.data import Task
+from nonsingular.networks.fully_connected import FullyConnected, Layer
+from nonsingular.training.population import Population
+from nonsingular.training.spec import TrainingSpec
+
+aten = torch.ops.aten
+IN_CACHE = 6 * 2**20
+"""Bytes of layer outputs that runs computed together may fill.
+
+Measured on an EPYC with 1 MiB of cache a core and 32 MiB shared (benchmarks/test_populations.py): from 3 to 12 MiB
+steps take as long within the noise, all 100 small networks at once 1.4 times as long.
+"""
+_PARTS = {FullyConnected, Layer, nn.Linear, nn.ModuleList}
+
+
+@dataclass(frozen=True)
+class _Activation:
+    """``forward(h, out=y)``; ``backward(g, kept, out)`` gives the gradient by h, and may destroy what was kept."""
+
+    forward: Callable[..., object]
+    backward: Callable[[Tensor, Tensor, Tensor], object]
+    keeps: str  # "h", or "y" where the slope follows from the output
+
+
+def _erf_backward(g: Tensor, h: Tensor, out: Tensor) -> None:
+    torch.mul(g, h.square_().neg_().exp_().mul_(2 / math.sqrt(math.pi)), out=out)
+
+
+_ACTIVATIONS = {
+    "relu": _Activation(
+        lambda h, out: torch.clamp_min(h, 0, out=out),
+        lambda g, y, out: aten.threshold_backward.grad_input(g, y, 0, grad_input=out),
+        "y",
+    ),
+    "tanh": _Activation(torch.tanh, lambda g, y, out: aten.tanh_backward.grad_input(g, y, grad_input=out), "y"),
+    "erf": _Activation(torch.erf, _erf_backward, "h"),
+    "gelu": _Activation(
+        aten.gelu.out, lambda g, h, out: aten.gelu_backward.grad_input(g, h, approximate="none", grad_input=out), "h"
+    ),
+    "leaky-relu": _Activation(
+        lambda h, out: aten.leaky_relu.out(h, 0.01, out=out),
+        lambda g, h, out: aten.leaky_relu_backward.grad_input(g, h, 0.01, False, grad_input=out),
+        "h",
+    ),
+    "linear": _Activation(lambda h, out: out.copy_(h), lambda g, _, out: out.copy_(g), "y"),
+}
+
+
+class LinearStack:
+    """The gradients of a population of ``FullyConnected`` networks, written out.
+
+    With :math:`h_l = W_l x_l + b_l`, :math:`x_{l+1} = f(h_l) + S_l x_l + \\frac{1}{l-1} \\sum_{k<l} Q_k x_k` and
+    :math:`g_l` the gradient by :math:`x_{l+1}`: by :math:`h_l` it is :math:`\\delta_l = f'(h_l) \\odot g_l`, by
+    :math:`W_l` it is :math:`\\delta_l^T x_l` summed over samples, and
+    :math:`g_{l-1} = W_l^T \\delta_l + S_l^T g_l + Q_l^T \\sum_{m>l} g_m / (m-1)`.
+
+    Args:
+        population: those that ``fits`` accepts.
+        batch: samples of a step.
+
+    Attributes:
+        runs: networks computed together.
+    """
+
+    def __init__(self, population: Population, batch: int) -> None:
+        network = population.skeleton
+        assert isinstance(network, FullyConnected)
+        self._layers: list[Layer] = list(network.layers)  # type: ignore[arg-type]
+        self._parameters, self._buffers = population.parameters, population.buffers
+        depth, (width, _) = len(self._layers), self._layers[-1].linear.weight.shape
+        classes = len(network.readout.bias)
+        hyper = network.earlier is not None
+        self._hyper = hyper
+        functions = [_ACTIVATIONS[layer.activation] for layer in self._layers]
+        self._functions = functions
+        # Where the output alone does not give the slope, what does is kept beside it.
+        apart = [f.keeps == "h" or layer.identity or layer.skip is not None or (hyper and l >= 2)
+                 for l, (f, layer) in enumerate(zip(functions, self._layers, strict=True))]  # fmt: skip
+        a_run = 4 * batch * (width * (depth + sum(apart) + 3 + 2 * hyper) + classes)
+        self.runs = min(len(population), max(IN_CACHE // a_run, torch.get_num_threads()))
+        like = next(iter(self._parameters.values())).detach()
+
+        def room(size: int = width) -> Tensor:
+            return like.new_empty(self.runs, batch, size)
+
+        self._outputs = [room() for _ in range(depth)]
+        self._kept = [room() if a else y for a, y in zip(apart, self._outputs, strict=True)]
+        self._logits = room(classes)
+        self._g, self._other, self._delta = room(), room(), room()
+        self._total, self._later = (room(), room()) if hyper else (None, None)
+
+    def parts(self) -> Iterator[slice]:
+        """The runs, so many at a time."""
+        for p in self._parameters.values():
+            if p.grad is None:
+                p.grad = torch.empty_like(p)
+        count = len(next(iter(self._parameters.values())))
+        for start in range(0, count, self.runs):
+            yield slice(start, min(start + self.runs, count))
+
+    @torch.no_grad()
+    def differentiate(
+        self, part: slice, x: Float[Tensor, "run sample input"], by_outputs: Callable[[Tensor], Tensor]
+    ) -> None:
+        """Set the gradients of some runs.
+
+        Args:
+            part: which.
+            x: their batches.
+            by_outputs: gives the gradient of the loss by the outputs, and may write it over them.
+        """
+        inputs = self._forward(part, x)
+        g = by_outputs(self._logits[: len(x)])
+        self._by_parameters(part, "readout", g, inputs[-1])
+        torch.bmm(g, self._weight(part, "readout"), out=self._g[: len(x)])
+        self._backward(part, inputs)
+
+    def _weight(self, part: slice, name: str) -> Tensor:
+        return self._parameters[f"{name}.weight"].detach()[part]
+
+    def _affine(self, part: slice, name: str, x: Tensor, out: Tensor) -> None:
+        bias = self._parameters[f"{name}.bias"].detach()[part].unsqueeze(1)
+        torch.baddbmm(bias, x, self._weight(part, name).mT, out=out)
+
+    def _by_parameters(self, part: slice, name: str, delta: Tensor, x: Tensor) -> None:
+        weight, bias = (self._parameters[f"{name}.{what}"].grad for what in ("weight", "bias"))
+        assert weight is not None
+        assert bias is not None
+        torch.bmm(delta.mT, x, out=weight[part])
+        torch.sum(delta, 1, out=bias[part])
+
+    def _forward(self, part: slice, x: Tensor) -> list[Tensor]:
+        """The inputs of every layer and of the readout."""
+        inputs, count, earlier = [x], len(x), self._buffers.get("earlier")
+        total = None if self._total is None else self._total[:count].zero_()
+        for l, (layer, f) in enumerate(zip(self._layers, self._functions, strict=True)):  # noqa: E741
+            y, h = self._outputs[l][:count], self._kept[l][:count]
+            a = h if f.keeps == "y" else y
+            self._affine(part, f"layers.{l}.linear", x, h)
+            f.forward(h, out=a)
+            if layer.identity:
+                a = torch.add(a, x, out=y)
+            elif layer.skip is not None:
+                a = torch.baddbmm(a, x, self._buffers[f"layers.{l}.skip"][part].mT, out=y)
+            if total is not None and earlier is not None:
+                if l >= 2:
+                    torch.add(a, total, alpha=1 / (l - 1), out=y)
+                if 1 <= l <= earlier.shape[1]:
+                    total.baddbmm_(x, earlier[part, l - 1].mT)
+            x = y
+            inputs.append(x)
+        self._affine(part, "readout", x, self._logits[:count])
+        return inputs
+
+    def _backward(self, part: slice, inputs: list[Tensor]) -> None:
+        count, earlier = len(inputs[0]), self._buffers.get("earlier")
+        g, other, delta = (t[:count] for t in (self._g, self._other, self._delta))
+        later = None if self._later is None else self._later[:count].zero_()
+        for l in reversed(range(len(self._layers))):  # noqa: E741
+            layer, name = self._layers[l], f"layers.{l}.linear"
+            self._functions[l].backward(g, self._kept[l][:count], delta)
+            self._by_parameters(part, name, delta, inputs[l])
+            if l == 0:
+                return
+            weight = self._weight(part, name)
+            if layer.skip is not None:
+                torch.bmm(g, self._buffers[f"layers.{l}.skip"][part], out=other)
+                other.baddbmm_(delta, weight)
+            elif layer.identity:
+                torch.baddbmm(g, delta, weight, out=other)
+            else:
+                torch.bmm(delta, weight, out=other)
+            if later is not None and earlier is not None:
+                if l <= earlier.shape[1]:
+                    other.baddbmm_(later, earlier[part, l - 1])
+                if l >= 2:
+                    later.add_(g, alpha=1 / (l - 1))
+            g, other = other, g
+
+
+def fits(population: Population, task: Task, spec: TrainingSpec) -> bool:
+    """Whether a population's gradients can be written out: otherwise they are left to autograd.
+
+    On a CPU, in float32, fully-connected networks without normalisation and dropout, all of whose parameters are
+    trained, on samples as they are and labels that the readout knows.
+    """
+    network, tensors = population.skeleton, [*population.parameters.values(), task.train_inputs]
+    if type(network) is not FullyConnected or network.dropout or not population.vectorised:
+        return False
+    if spec.precision != "float32" or spec.augment != "none" or spec.mixup or _watched(network):
+        return False
+    plain = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
+    trained = all(p.requires_grad for p in population.parameters.values())
+    labels, classes = task.train_labels, len(network.readout.bias)
+    known = labels.is_floating_point() or (0 <= int(labels.min()) and int(labels.max()) < classes)
+    return plain and trained and known
+
+
+def _watched(network: nn.Module) -> bool:
+    """Whether there are parts other than layers, or hooks, which only the modules' own calls would run."""
+    everywhere = nn.modules.module
+    hooks = [everywhere._global_forward_hooks, everywhere._global_forward_pre_hooks]
+    hooks += [h for m in network.modules() for h in (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks)]
+    return any(hooks) or not all(type(m) in _PARTS for m in network.modules())
+
+
+def cross_entropy_gradient(
+    logits: Float[Tensor, "run sample classes"], labels: Int64[Tensor, "run sample"]
+) -> Float[Tensor, "run sample classes"]:
+    """The gradient of every run's mean cross-entropy, softmax minus one-hot labels over the number of samples."""
+    g = F.softmax(logits, -1)
+    g.scatter_add_(-1, labels.unsqueeze(-1), g.new_full((), -1.0).expand(*labels.shape, 1))
+    return g.div_(labels.shape[1])

@@ -1,0 +1,113 @@
+"""Gradients written out by hand against autograd's."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from nonsingular.networks import DropoutSpec, NetworkSpec, build
+from nonsingular.networks.fully_connected import ACTIVATIONS
+from nonsingular.training import BiasPenalty, Population, Trainer, TrainingSpec, linear_stacks
+from nonsingular.training.linear_stacks import LinearStack, cross_entropy_gradient, fits
+
+SKIPS = ("none", "identity", "orthogonal", "hyper", "hyper:2")
+SPEC = TrainingSpec(batch=30, learning_rate=1e-2)
+
+
+def networks(runs, depth=4, **spec):
+    return [build(NetworkSpec(depth=depth, width=8, **spec), 8, 3, seed) for seed in range(runs)]
+
+
+@pytest.fixture
+def two_at_a_time(monkeypatch):
+    """Five runs are then computed two, two and one together."""
+    monkeypatch.setattr(linear_stacks, "IN_CACHE", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+
+
+@pytest.mark.parametrize("skip", SKIPS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gradients_are_autograds(skip, activation, two_at_a_time):
+    population = Population([n.double() for n in networks(5, skip=skip, activation=activation)])
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(5, 20, 8, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 3, (5, 20), generator=generator)
+    losses = F.cross_entropy(population(x).flatten(0, 1), labels.flatten(), reduction="none")
+    wanted = torch.autograd.grad(losses.view(5, 20).mean(1).sum(), list(population.parameters.values()))
+    stack = LinearStack(population, 20)
+    assert [part.stop - part.start for part in stack.parts()] == [2, 2, 1]
+    for _ in range(2):  # nothing of the first time is left in the buffers
+        for part in stack.parts():
+            stack.differentiate(part, x[part], lambda logits, y=labels[part]: cross_entropy_gradient(logits, y))
+        for (name, p), expected in zip(population.parameters.items(), wanted, strict=True):
+            torch.testing.assert_close(p.grad, expected, rtol=1e-10, atol=1e-13, msg=name)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("skip", ["none", "hyper"])
+def test_shallow_networks_too(task, depth, skip):
+    fast, slow = (Trainer(networks(2, depth, skip=skip), range(2), task, SPEC) for _ in range(2))
+    agree(fast, slow, epochs=1)
+
+
+@pytest.mark.parametrize("skip", SKIPS)
+@pytest.mark.parametrize(
+    "spec",
+    [
+        SPEC,
+        TrainingSpec(batch=30, optimiser="sgd", learning_rate=0.05, momentum=0.9, weight_decay=1e-3),
+    ],
+    ids=["adam", "sgd"],
+)
+def test_twenty_steps_end_where_autograds_end(task, skip, spec):
+    penalties = [BiasPenalty(0.5, 0.9, 0.01), None]
+    fast, slow = (Trainer(networks(2, skip=skip), range(2), task, spec, penalties) for _ in range(2))
+    agree(fast, slow, epochs=4)
+    assert fast.epoch * fast.steps >= 20
+
+
+def test_other_losses_take_autograds_gradient_by_the_outputs(task):
+    one_hot = F.one_hot(task.train_labels, 3).float()
+    other = type(task)(task.train_inputs, one_hot, task.test_inputs, task.test_labels, 3)
+    fast, slow = (Trainer(networks(2), range(2), other, SPEC, loss=F.mse_loss) for _ in range(2))
+    agree(fast, slow, epochs=2)
+
+
+def agree(fast, slow, epochs):
+    assert fast._stack
+    slow._stack = None
+    start = {name: p.detach().clone() for name, p in fast.population.parameters.items()}
+    for _ in range(epochs):
+        fast.train_epoch()
+        slow.train_epoch()
+    for name, p in fast.population.parameters.items():
+        assert not torch.equal(p, start[name])
+        torch.testing.assert_close(p, slow.population.parameters[name], rtol=1e-3, atol=2e-5, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("spec", "protocol", "expected"),
+    [
+        (NetworkSpec(3, 8), SPEC, True),
+        (NetworkSpec(3, 8, skip="hyper", activation="gelu"), SPEC, True),
+        (NetworkSpec(3, 8, batch_norm=(2,)), SPEC, False),
+        (DropoutSpec(3, 8), SPEC, False),
+        (NetworkSpec(3, 8), TrainingSpec(batch=30, precision="bfloat16"), False),
+        (NetworkSpec(3, 8), TrainingSpec(batch=30, mixup=0.2), False),
+    ],
+)
+def test_what_is_written_out(task, spec, protocol, expected):
+    assert fits(Population([build(spec, 8, 3, 0)]), task, protocol) == expected
+
+
+def test_what_is_left_to_autograd(task):
+    hooked, frozen, own = networks(3)
+    hooked.layers[1].register_forward_hook(lambda *_: None)
+    frozen.readout.bias.requires_grad_(False)
+    own.readout = torch.nn.Sequential(torch.nn.Linear(8, 3))
+    for network in (hooked, frozen, own):
+        assert not fits(Population([network]), task, SPEC)
+    assert not fits(Population(networks(1), vectorised=False), task, SPEC)
+    with torch.nn.modules.module.register_module_forward_hook(lambda *_: None):
+        assert not fits(Population(networks(1)), task, SPEC)
+    unknown = type(task)(task.train_inputs, task.train_labels - 1, task.test_inputs, task.test_labels, 3)
+    assert not fits(Population(networks(1)), unknown, SPEC)
