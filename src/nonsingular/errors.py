@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from importlib import metadata
 
 
 class InputError(ValueError):
@@ -35,6 +34,8 @@ def install(extra: str) -> str:
     >>> install("interactive")
     "python -m pip install 'plotly>=6.0'"
     """
+    from importlib import metadata
+
     try:
         required = metadata.requires("nonsingular") or []
     except metadata.PackageNotFoundError:  # a folder on the path, never installed

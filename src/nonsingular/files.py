@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from nonsingular.errors import InputError
 
 if TYPE_CHECKING:
@@ -96,6 +94,8 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another process holds it, the message says which; or it is a file, or lies below one.
     """
+    from filelock import FileLock, Timeout
+
     refuse_file(folder)
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri, stdtrit
 
 EVERYWHERE = (-math.inf, math.inf)
 
@@ -260,6 +259,8 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     >>> round(low, 3), round(high, 3)
     (0.764, 0.991)
     """
+    from scipy.special import ndtri  # which takes a quarter of a second to load
+
     if not trials:
         return math.nan, math.nan
     z, p = float(ndtri(1 - ERROR / 2)), successes / trials
@@ -270,6 +271,8 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 
 def _widening(n: int) -> float:
     """What makes the percentile interval of a mean of ``n`` normal values Student's: it is too narrow for few."""
+    from scipy.special import ndtri, stdtrit
+
     _, upper = tails()
     return math.sqrt(n / (n - 1)) * float(stdtrit(n - 1, upper) / ndtri(upper))
 

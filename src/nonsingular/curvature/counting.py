@@ -15,8 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
-from scipy.special import betaincc
 from torch import Tensor
 
 from nonsingular.curvature.lanczos import Lanczos, Lockstep, SymmetricOperator
@@ -36,6 +34,8 @@ def count_interval(share: tuple[float, float], n: int, probes: int, confidence: 
         probes: how many were pooled.
         confidence: probability that the interval covers the number.
     """
+    from scipy.special import betaincc  # which takes a quarter of a second to load
+
     tail = (1 - confidence) / 2
 
     def chance_of_more(k: float, s: float) -> float:
@@ -55,6 +55,8 @@ def count_interval(share: tuple[float, float], n: int, probes: int, confidence: 
 
 
 def _root(f, n: int) -> float:  # type: ignore[no-untyped-def]
+    from scipy.optimize import brentq
+
     tiny = 1e-9
     if f(tiny) >= 0:
         return 0.0

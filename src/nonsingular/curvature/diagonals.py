@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from scipy.special import stdtrit
 from torch import Tensor
 
 from nonsingular.curvature.algebra import Symmetric
@@ -95,6 +94,8 @@ def diagonal(H: SymmetricOperator | Tensor, *, products: int | None = None, seed
             mean += off / start
             squares += off * (sample - mean)
     deviation = (squares / (products - 1)).sqrt()
+    from scipy.special import stdtrit  # which takes a quarter of a second to load
+
     error = float(stdtrit(products - 1, 0.975)) * deviation / math.sqrt(products)
     return Diagonal(mean.to(H.dtype), error.to(H.dtype), products, layout)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import brentq, minimize
 
 from nonsingular.curvature.lanczos import SymmetricOperator
 from nonsingular.curvature.room import gaussian
@@ -209,6 +208,8 @@ def _root_between(moments: Array, low: float, high: float) -> Mixture:
         matched = _three_matched(moments, np.exp(np.float64(log)))
         return float(mixture_moments(*matched)[3] / moments[3] - 1)
 
+    from scipy.optimize import brentq  # which takes a third of a second to load
+
     return _mixture(moments, _three_matched(moments, np.exp(np.float64(brentq(fourth, low, high, xtol=1e-14)))))
 
 
@@ -223,6 +224,7 @@ def _polish(moments: Array, start: Sequence[float]) -> Mixture:
     The sum of absolute values has kinks wherever a moment is matched, as the best mixtures do. With four bounds
     t_k >= |relative error of moment k|, whose sum is minimised, all functions are smooth.
     """
+    from scipy.optimize import minimize
 
     def unpack(x: Array) -> tuple[Array, Array, Array, Array]:
         return np.exp(x[0]), x[1] * start[2], np.exp(x[2]), np.sinh(x[3])

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.special import stdtrit
 from torch import Tensor
 
 from nonsingular import progress
@@ -293,6 +292,8 @@ def _moments(H: SymmetricOperator, window: float, probes: int, seed: int) -> Spe
     half = np.full(3, math.nan)
     if probes > 1:
         spread = np.std([parts(m) for m in samples], axis=0, ddof=1) / math.sqrt(probes)
+        from scipy.special import stdtrit  # which takes a quarter of a second to load
+
         half = stdtrit(probes - 1, 0.975) * spread
 
     def count(i: int) -> Count:

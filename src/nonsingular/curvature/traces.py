@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.special import chdtri
 from torch import Tensor
 
 from nonsingular.curvature.lanczos import SymmetricOperator, times
@@ -72,6 +71,8 @@ class Forms:
         if self.exact:
             return float(self.values.sum()), 0.0
         q = len(self.values)
+        from scipy.special import chdtri  # which takes a quarter of a second to load
+
         norm = np.sqrt(self.squares.mean() * q / chdtri(q, 1 - NORM_TAIL))
         return float(self.values.mean()), float(norm * (chdtri(q, MEAN_TAIL) / q - 1))
 
@@ -150,6 +151,8 @@ def frobenius(H: SymmetricOperator | Tensor, *, products: int = 96, seed: int = 
         value = float(np.sqrt(forms.squares.sum()))
         return Estimate(value, (value, value), q, "all columns")
     value = float(np.sqrt(forms.squares.mean()))
+    from scipy.special import chdtri
+
     low, high = (value * float(np.sqrt(q / chdtri(q, tail))) for tail in (0.025, 0.975))
     return Estimate(value, (low, high), q, f"squared lengths of the products with {q} random vectors")
 

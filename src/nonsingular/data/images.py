@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,16 +79,26 @@ _PARTS = ("train", "train_labels", "test", "test_labels")
 
 
 def _digits() -> Images:
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
+    table = _digits_table()
+    images = np.round(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    labels = table[:, -1].astype(np.int64)
+    order = np.load(Path(__file__).with_name("digits_order.npy"))
+    test, train = np.split(order, [297])
+    return Images(images[train], labels[train], images[test], labels[test], classes=10)
 
-    digits = load_digits()
-    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-    labels = digits.target.astype(np.int64)
-    train, test, train_labels, test_labels = train_test_split(
-        images, labels, test_size=297, random_state=0, stratify=labels
-    )
-    return Images(train, train_labels, test, test_labels, classes=10)
+
+def _digits_table() -> np.ndarray:
+    """Grey levels 0 to 16 and label of every digit: scikit-learn's file, which is read in a tenth of its import."""
+    package = find_spec("sklearn")
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    try:
+        return np.loadtxt(Path(package.submodule_search_locations[0]) / "datasets/data/digits.csv.gz", delimiter=",")
+    except OSError:  # it lies elsewhere in that version
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        return np.column_stack([digits.data, digits.target])
 
 
 def _local_files(source: Source, directory: Path) -> dict[str, list[str]]:

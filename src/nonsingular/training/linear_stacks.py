@@ -64,12 +64,12 @@ _ACTIVATIONS = {
 
 
 class LinearStack:
-    """The gradients of a population of ``FullyConnected`` networks, written out.
+    r"""The gradients of a population of ``FullyConnected`` networks, written out.
 
-    With :math:`h_l = W_l x_l + b_l`, :math:`x_{l+1} = f(h_l) + S_l x_l + \\frac{1}{l-1} \\sum_{k<l} Q_k x_k` and
-    :math:`g_l` the gradient by :math:`x_{l+1}`: by :math:`h_l` it is :math:`\\delta_l = f'(h_l) \\odot g_l`, by
-    :math:`W_l` it is :math:`\\delta_l^T x_l` summed over samples, and
-    :math:`g_{l-1} = W_l^T \\delta_l + S_l^T g_l + Q_l^T \\sum_{m>l} g_m / (m-1)`.
+    With :math:`h_l = W_l x_l + b_l`, :math:`x_{l+1} = f(h_l) + S_l x_l + \frac{1}{l-1} \sum_{k<l} Q_k x_k` and
+    :math:`g_l` the gradient by :math:`x_{l+1}`: by :math:`h_l` it is :math:`\delta_l = f'(h_l) \odot g_l`, by
+    :math:`W_l` it is :math:`\delta_l^T x_l` summed over samples, and
+    :math:`g_{l-1} = W_l^T \delta_l + S_l^T g_l + Q_l^T \sum_{m>l} g_m / (m-1)`.
 
     Args:
         population: those that ``fits`` accepts.
@@ -91,8 +91,10 @@ class LinearStack:
         functions = [_ACTIVATIONS[layer.activation] for layer in self._layers]
         self._functions = functions
         # Where the output alone does not give the slope, what does is kept beside it.
-        apart = [f.keeps == "h" or layer.identity or layer.skip is not None or (hyper and l >= 2)
-                 for l, (f, layer) in enumerate(zip(functions, self._layers, strict=True))]  # fmt: skip
+        apart = [
+            f.keeps == "h" or layer.identity or layer.skip is not None or (hyper and number >= 2)
+            for number, (f, layer) in enumerate(zip(functions, self._layers, strict=True))
+        ]
         a_run = 4 * batch * (width * (depth + sum(apart) + 3 + 2 * hyper) + classes)
         self.runs = min(len(population), max(IN_CACHE // a_run, torch.get_num_threads()))
         like = next(iter(self._parameters.values())).detach()
@@ -104,7 +106,8 @@ class LinearStack:
         self._kept = [room() if a else y for a, y in zip(apart, self._outputs, strict=True)]
         self._logits = room(classes)
         self._g, self._other, self._delta = room(), room(), room()
-        self._total, self._later = (room(), room()) if hyper else (None, None)
+        self._total = room() if hyper else None
+        self._later = room() if hyper else None
 
     def parts(self) -> Iterator[slice]:
         """The runs, so many at a time."""
@@ -209,7 +212,7 @@ def fits(population: Population, task: Task, spec: TrainingSpec) -> bool:
     plain = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
     trained = all(p.requires_grad for p in population.parameters.values())
     labels, classes = task.train_labels, len(network.readout.bias)
-    known = labels.is_floating_point() or (0 <= int(labels.min()) and int(labels.max()) < classes)
+    known = labels.is_floating_point() or (int(labels.min()) >= 0 and int(labels.max()) < classes)
     return plain and trained and known
 
 
