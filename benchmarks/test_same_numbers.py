@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nonsingular.curvature import KFAC, EmpiricalFisher, GaussNewton, Hessian, MonteCarloFisher, spectrum
+from nonsingular.curvature import KFAC, EmpiricalFisher, GaussNewton, Hessian, Jacobian, MonteCarloFisher, spectrum
 from peers import split
 
 pyhessian = pytest.importorskip("pyhessian.hessian", reason="PyHessian is not installed here: `make bench` does that")
@@ -72,6 +72,51 @@ def test_inverses_of_kronecker_factors(kind: str, name: str) -> None:
     torch.testing.assert_close(helped.x, plain.x, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("kind", "name"), [("kfac", "KFACLinearOperator"), ("ekfac", "EKFACLinearOperator")])
+def test_numbers_of_kronecker_factors(kind: str, name: str) -> None:
+    model, batches = brought("squares")
+    K = KFAC(model, F.mse_loss, batches, kind=kind)
+    matrix = K.dense()
+    assert K.trace().value == pytest.approx(float(matrix.trace()))
+    assert K.frobenius().value == pytest.approx(float(matrix.norm()))
+    values = torch.linalg.eigvalsh(matrix)
+    assert K.logdet() == pytest.approx(float(values.log().sum()), rel=1e-6) or float(values[0]) < 1e-12
+
+
+def test_jacobians() -> None:
+    model, batches = brought("classes")
+    J = Jacobian(model, batches)
+    both = [curvlinops.JacobianLinearOperator, curvlinops.TransposedJacobianLinearOperator]
+    forth, back = (A(model, list(model.parameters()), batches) for A in both)
+    torch.testing.assert_close(J.dense(), forth @ torch.eye(J.shape[1], dtype=torch.float64))
+    torch.testing.assert_close(J.T.dense(), back @ torch.eye(J.shape[0], dtype=torch.float64))
+
+
+def test_traces_and_diagonals_that_use_every_vector_twice() -> None:
+    model, batches = brought("classes")
+    G, peer = GaussNewton(model, F.cross_entropy, batches), theirs(curvlinops.GGNLinearOperator, "classes")
+    found = [G.trace(method="xtrace", products=40, seed=seed) for seed in range(20)]
+    others = torch.stack([curvlinops.xtrace(peer, 40) for _ in range(20)])
+    error = float(others.std()) / 20**0.5 + max(f.interval[1] - f.interval[0] for f in found)
+    assert abs(sum(f.value for f in found) / 20 - float(others.mean())) <= error
+    ours = torch.stack([G.diagonal(method="xdiag", products=40, seed=seed).values for seed in range(20)]).mean(0)
+    mean = torch.stack([curvlinops.xdiag(peer, 40) for _ in range(20)]).mean(0)
+    assert (ours - mean).norm() <= 0.1 * mean.norm()
+
+
+def test_inverses_by_lsmr_and_neumann() -> None:
+    model, batches = brought("classes")
+    G, peer = GaussNewton(model, F.cross_entropy, batches), damped(theirs(curvlinops.GGNLinearOperator, "classes"), 0.5)
+    v = torch.ones(G.shape[0], dtype=torch.float64)
+    lsmr = curvlinops.LSMRInverseLinearOperator(peer, atol=1e-12, btol=1e-12, maxiter=1000)
+    torch.testing.assert_close(G.solve(v, 0.5, method="lsmr").x, lsmr @ v, rtol=1e-6, atol=1e-7)
+    scale = 1 / (float(torch.linalg.eigvalsh(G.dense())[-1]) + 0.5)
+    series = curvlinops.NeumannInverseLinearOperator(peer, num_terms=4, scale=scale) @ v  # five terms, from 0 on
+    with pytest.warns(UserWarning, match="Neumann"):
+        cut = G.solve(v, 0.5, lambda r: scale * r, method="neumann", max_products=5, tolerance=1e-14)
+    torch.testing.assert_close(cut.x, series)
+
+
 def test_norms() -> None:
     model, batches = brought("classes")
     H = Hessian(model, F.cross_entropy, batches)
@@ -95,6 +140,8 @@ def test_traces_diagonals_solutions_and_blocks() -> None:
     rows = [*range(48, 56)]
     part = curvlinops.SubmatrixLinearOperator(peer, rows, rows)
     torch.testing.assert_close(G.block("0.bias").dense(), part @ torch.eye(8, dtype=torch.float64))
+    off = curvlinops.SubmatrixLinearOperator(peer, rows, [*range(48)])
+    torch.testing.assert_close(G.block("0.bias", "0.weight").dense(), off @ torch.eye(48, dtype=torch.float64))
 
 
 def damped(peer: Any, damping: float) -> Any:

@@ -119,6 +119,40 @@ def test_indefinite_systems_are_solved_by_minres(preconditioner):
         assert not solve(A, v, method="minres", max_products=5).converged
 
 
+@pytest.mark.parametrize("name", SPECTRA)
+def test_lsmr_solves_whatever_the_signs(name):
+    A, damping = symmetric(SPECTRA[name]), 0.5
+    v = torch.randn(len(A), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = solve(A, v, damping, method="lsmr", max_products=8000)
+    expected = torch.linalg.solve(A + damping * torch.eye(len(A)), v)
+    assert found.converged
+    torch.testing.assert_close(found.x, expected, rtol=1e-5, atol=1e-6 * float(expected.abs().max()))
+
+
+def test_lsmr_gives_the_shortest_of_the_best_where_there_is_no_solution():
+    A = symmetric(SPECTRA["low rank"])
+    v = torch.arange(len(A), dtype=torch.float64)
+    with pytest.warns(UserWarning, match="LSMR reached"):
+        found = solve(A, v, method="lsmr")
+    torch.testing.assert_close(found.x, torch.linalg.pinv(A, rtol=1e-10) @ v, rtol=1e-6, atol=1e-8)
+    assert not found.converged
+
+
+@pytest.mark.parametrize("name", ["one", "zero", "five alike", "low rank", "all outside", "one large"])
+def test_neumann_series_solve_and_are_what_they_are_when_cut(name):
+    A = symmetric(SPECTRA[name]) @ symmetric(SPECTRA[name])
+    v = torch.randn(len(A), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = solve(A, v, 0.5, method="neumann")
+    damped = A + 0.5 * torch.eye(len(A))
+    torch.testing.assert_close(found.x, torch.linalg.solve(damped, v), rtol=1e-6, atol=1e-7)
+    assert found.converged
+    scale = 0.5 / float(torch.linalg.eigvalsh(damped)[-1])
+    with pytest.warns(UserWarning, match="the Neumann series reached"):
+        cut = solve(A, v, 0.5, lambda r: scale * r, method="neumann", max_products=3, tolerance=1e-14)
+    step = torch.eye(len(A)) - scale * damped
+    torch.testing.assert_close(cut.x, scale * (v + step @ v + step @ step @ v))
+
+
 def test_operators_are_preconditioners():
     A, v = symmetric(np.geomspace(1e-3, 1e3, 80)), torch.ones(80, dtype=torch.float64)
     found = solve(A, v, 1e-2, torch.linalg.inv(A + 0.01 * torch.eye(80)))
@@ -149,6 +183,30 @@ def test_traces_are_exact_where_they_fit_and_narrow_for_networks():
     assert found.interval[1] - found.interval[0] < 0.2 * abs(eigenvalues.sum())
 
 
+@pytest.mark.parametrize("name", [n for n in SPECTRA if len(SPECTRA[n]) > 24])
+def test_spread_of_xtrace_covers_and_is_smaller(name):
+    A, true = symmetric(SPECTRA[name]), SPECTRA[name].sum()
+    slack = 1e-11 * np.abs(SPECTRA[name]).sum()
+    hits, off, others = [], [], []
+    for seed in range(50):
+        found, other = (trace(A, products=24, method=m, seed=seed) for m in ("xtrace", "hutch++"))
+        hits.append(found.interval[0] - slack <= true <= found.interval[1] + slack)
+        off.append(found.value - true)
+        others.append(other.value - true)
+    assert coverage(hits)
+    assert not found.proved
+    assert found.products == 24
+    assert np.std(off) <= np.std(others) + slack
+    assert abs(np.mean(off)) <= 4 * np.std(off) / 50**0.5 + slack  # unbiased
+
+
+def test_hutchinson_covers_too():
+    A, true = symmetric(SPECTRA["all outside"]), SPECTRA["all outside"].sum()
+    found = [trace(A, products=20, method="hutchinson", seed=seed) for seed in range(100)]
+    assert coverage([f.interval[0] <= true <= f.interval[1] for f in found])
+    assert found[0].how == "Hutchinson: 20 random vectors"
+
+
 # --- diagonals ----------------------------------------------------------------------------------------------
 
 
@@ -159,14 +217,21 @@ def test_small_diagonals_are_exact():
     torch.testing.assert_close(found.named["head.bias"], DENSE.diagonal()[-3:])
 
 
+@pytest.mark.parametrize("method", ["signs", "xdiag"])
 @pytest.mark.parametrize("name", ["network-like", "indefinite", "repeated", "low rank"])
-def test_estimated_diagonals_are_within_their_errors(name):
+def test_estimated_diagonals_are_within_their_errors(name, method):
     A = symmetric(SPECTRA[name])
     hits = []
     for seed in range(40):
-        found = diagonal(A, products=20, seed=seed)
-        hits += ((found.values - A.diagonal()).abs() <= found.error).tolist()
+        found = diagonal(A, products=20, method=method, seed=seed)
+        hits += ((found.values - A.diagonal()).abs() <= found.error + 1e-12).tolist()
     assert np.mean(hits) > 0.94
+
+
+def test_xdiag_takes_out_what_is_large():
+    A = symmetric(SPECTRA["network-like"])
+    off = [float((diagonal(A, products=40, method=m).values - A.diagonal()).norm()) for m in ("xdiag", "signs")]
+    assert off[0] < 0.3 * off[1]
 
 
 def test_diagonal_entries_without_neighbours_need_no_luck():
@@ -230,7 +295,22 @@ BAD = {
     "NaN norm": (lambda: frobenius(torch.full((3, 3), torch.nan)), "NaN or infinite"),
     "no such row": (lambda: H.block([0, 10**6]), "rows are numbered 0 to"),
     "a row twice": (lambda: H.block([1, 1]), "different whole numbers"),
-    "no such method": (lambda: solve(torch.eye(3), torch.ones(3), method="lu"), "method must be one of cg, minres"),
+    "no such method": (
+        lambda: solve(torch.eye(3), torch.ones(3), method="lu"),
+        "method must be one of cg, minres, lsmr, neum",
+    ),
+    "no such trace": (lambda: trace(torch.eye(3), method="xdiag"), "method must be one of hutch"),
+    "no such diagonal": (lambda: diagonal(torch.eye(3), method="xtrace"), "method must be one of signs, xdiag"),
+    "few for xtrace": (lambda: trace(torch.eye(9), products=3, method="xtrace"), "at least 4"),
+    "few for xdiag": (lambda: diagonal(torch.eye(9), products=3, method="xdiag"), "at least 4"),
+    "NaN xtrace": (lambda: trace(torch.full((9, 9), torch.nan), products=4, method="xtrace"), "NaN or infinite"),
+    "bfloat16 diagonal": (lambda: diagonal(HALF), "dtype=torch.float32"),
+    "divergent series": (lambda: solve(symmetric(SPECTRA["indefinite"]), torch.ones(80), method="neumann"), "diverges"),
+    "preconditioned LSMR": (
+        lambda: solve(torch.eye(3), torch.ones(3), 0.0, torch.eye(3), method="lsmr"),
+        "lsmr takes no preconditioner",
+    ),
+    "a trace of what is not square": (lambda: trace(torch.ones(3, 4)), r"symmetric matrix, got Tensor \[3, 4\]"),
     "which pairs": (lambda: eigenpairs(torch.eye(3), 1, "LM"), "magnitude, largest, smallest"),
     "NaN": (lambda: eigenpairs(torch.full((3, 3), torch.nan)), "NaN or infinite"),
     "NaN trace": (lambda: trace(torch.full((3, 3), torch.nan)), "NaN or infinite"),

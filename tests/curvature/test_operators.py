@@ -1,5 +1,6 @@
 """Products of the Hessian and its kin against dense references in float64."""
 
+import copy
 import functools
 import re
 import warnings
@@ -358,6 +359,7 @@ BLOCKS = {
     "ConvNeXt's": lambda: nn.Sequential(nn.Conv2d(2, 4, 2, stride=2), Scaled(4), nn.Conv2d(4, 4, 1)),
     "squeeze and excitation": lambda: nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), Excited(4), nn.SiLU()),
     "patches": lambda: nn.Sequential(nn.Conv2d(2, 4, 3, stride=3), nn.Flatten(2), nn.LayerNorm(4), nn.GELU()),
+    "circular padding": lambda: nn.Sequential(nn.Conv2d(2, 2, 1), nn.CircularPad2d(1), nn.Conv2d(2, 2, 3)),
 }
 
 
@@ -372,6 +374,72 @@ def test_blocks_of_vision_models(name):
     assert H.linearised
     V = torch.randn(H.shape[0], 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     torch.testing.assert_close(H @ V, dense_reference(model, F.cross_entropy, batches) @ V)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_recurrent_networks_are_recorded(kind, bidirectional):
+    torch.manual_seed(0)
+    cells = kind(3, 2, num_layers=2, bidirectional=bidirectional, batch_first=True).double()
+    x, y = torch.randn(4, 5, 3, dtype=torch.float64), torch.tensor([0, 1, 1, 0])
+
+    def loss(out, target):
+        return F.cross_entropy(out[0].mean(1), target)
+
+    H, plain = (Hessian(cells, loss, [(x, y)], linearise=on) for on in (True, False))
+    V = torch.randn(H.shape[0], 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(H @ V, plain @ V)
+    assert H.linearised
+
+
+def huber_by_hand(z, y, delta=1.0):
+    off = (z - y).abs()
+    return torch.where(off < delta, off**2 / 2, delta * (off - delta / 2))
+
+
+SIGNS = torch.tensor([-1.0, 1.0, 1.0, -1.0, 1.0], dtype=torch.float64)[:, None].expand(5, 3)
+REAL = 3 * torch.randn(5, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+PIECEWISE = {
+    "Huber": (nn.HuberLoss(), REAL, lambda z, y: huber_by_hand(z, y).mean()),
+    "Huber of another width": (nn.HuberLoss(delta=0.3), REAL, lambda z, y: huber_by_hand(z, y, 0.3).mean()),
+    "weighted Huber": (
+        lambda z, y: F.huber_loss(z, y, weight=REAL.abs()),
+        REAL,
+        lambda z, y: (REAL.abs() * huber_by_hand(z, y)).mean(),
+    ),
+    "soft margin": (nn.SoftMarginLoss(), SIGNS, lambda z, y: torch.log(1 + torch.exp(-z * y)).mean()),
+}
+
+
+@pytest.mark.parametrize("kind", [Hessian, GaussNewton])
+@pytest.mark.parametrize("name", PIECEWISE)
+def test_losses_whose_gradient_has_no_forward_derivative(name, kind):
+    loss, y, by_hand = PIECEWISE[name]
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+    x = torch.randn(5, 4, dtype=torch.float64)
+    C, expected = kind(model, loss, [(x, y)]), kind(model, by_hand, [(x, y)], linearise=False)
+    torch.testing.assert_close(C.dense(), expected.dense())
+    assert C.linearised
+    torch.testing.assert_close(C.problem.objective.value(), by_hand(model(x), y))
+
+
+def test_hard_sigmoids_have_their_second_derivative():
+    torch.manual_seed(0)
+    layers = nn.Linear(4, 5), nn.Hardswish(), nn.Linear(5, 5), nn.Hardsigmoid(), nn.Linear(5, 3)
+    model = nn.Sequential(*layers).double()
+    by_hand = copy.deepcopy(model)
+    by_hand[3] = nn.Hardtanh(0, 1)
+    with torch.no_grad():  # (x + 3) / 6 between 0 and 1
+        by_hand[2].weight /= 6
+        by_hand[2].bias.add_(3).div_(6)
+    batch = torch.randn(6, 4, dtype=torch.float64), torch.randn(6, 3, dtype=torch.float64)
+    H, other = Hessian(model, F.mse_loss, [batch]), Hessian(by_hand, F.mse_loss, [batch])
+    scale = torch.cat(
+        [torch.full((p.numel(),), 1 / 6 if n.startswith("2") else 1.0) for n, p in model.named_parameters()]
+    )
+    torch.testing.assert_close(H.dense(), scale[:, None] * other.dense() * scale)
+    assert H.linearised
 
 
 def test_what_cannot_be_linearised_falls_back_once_and_stays_right():

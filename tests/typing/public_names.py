@@ -6,6 +6,7 @@ A name that were ``Any`` would fail its ``assert_type``; a misspelled one has to
 from types import ModuleType
 from typing import Any, assert_type
 
+import torch
 import xarray as xr
 from torch import Tensor, nn
 
@@ -24,6 +25,16 @@ def loss_fn(output: Tensor, target: Tensor) -> Tensor:
 def curvature(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> None:
     H = assert_type(ns.Hessian(model, loss_fn, batches), ns.curvature.Hessian)
     assert_type(H.dense(), Tensor)
+    v = torch.ones(H.shape[0])
+    assert_type(H @ v, Tensor)
+    assert_type(v @ H, Tensor)
+    assert_type(H @ dict(model.named_parameters()), dict[str, Tensor])
+    assert_type(H @ list(model.parameters()), list[Tensor])
+    assert_type(2 * H + 0.1, ns.curvature.Symmetric)
+    assert_type(H.T @ v, Tensor)
+    J = assert_type(ns.curvature.Jacobian(model, batches), ns.curvature.Jacobian)
+    assert_type(J.T @ (J @ v), Tensor)
+    assert_type(J @ J.T, ns.curvature.Linear)
     assert_type(ns.spectrum(H, method="lanczos"), Spectrum)
     assert_type(ns.curvature.spectrum(H), Spectrum)
 

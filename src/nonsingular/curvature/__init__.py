@@ -1,6 +1,6 @@
-"""The Hessian as a linear operator; exact spectra, counts and densities, with error estimates."""
+"""The Hessian and its relatives as linear operators; exact spectra, counts and densities, with error estimates."""
 
-from nonsingular.curvature.algebra import Symmetric
+from nonsingular.curvature.algebra import Linear, Symmetric
 from nonsingular.curvature.diagonals import Diagonal, diagonal
 from nonsingular.curvature.distributed import Distributed
 from nonsingular.curvature.eigenpairs import Eigenpairs, eigenpairs
@@ -8,6 +8,7 @@ from nonsingular.curvature.fisher import EmpiricalFisher, MonteCarloFisher
 from nonsingular.curvature.gauss_newton import GaussNewton
 from nonsingular.curvature.hessian import Hessian
 from nonsingular.curvature.inertia import inertia, window_counts
+from nonsingular.curvature.jacobian import Jacobian
 from nonsingular.curvature.kfac import KFAC
 from nonsingular.curvature.lanczos import Lanczos, Lockstep, SymmetricOperator
 from nonsingular.curvature.layers import by_layer
@@ -30,7 +31,9 @@ __all__ = [
     "Estimate",
     "GaussNewton",
     "Hessian",
+    "Jacobian",
     "Lanczos",
+    "Linear",
     "Lockstep",
     "Mixture",
     "MonteCarloFisher",

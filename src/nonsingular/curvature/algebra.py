@@ -1,10 +1,10 @@
-"""What every symmetric operator of this package can do beside multiplying: sums, multiples, parts, other forms."""
+"""What every operator of this package can do beside multiplying: sums, multiples, products, parts, other forms."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat, overload
 
 import numpy as np
 import torch
@@ -16,17 +16,214 @@ from nonsingular.curvature.vectors import Layout, Vector
 from nonsingular.errors import InputError
 
 PRODUCTS = "products"  # what progress is counted in
+Entries = str | Sequence[str] | Sequence[int] | Tensor | slice
+"""Rows or columns: names, what names start with, or patterns, one or several; numbers; or a slice of them."""
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
+    from nonsingular.curvature.combined import Part, Submatrix
     from nonsingular.curvature.diagonals import Diagonal
     from nonsingular.curvature.eigenpairs import Eigenpairs
     from nonsingular.curvature.solving import Preconditioner, Solution
     from nonsingular.curvature.traces import Estimate
 
 
-class Symmetric(ABC):
+class Linear(ABC):
+    """A matrix ``[m, n]`` known by its products and its transpose's.
+
+    ``A @ v`` takes a flat vector ``[n]``, a block ``[n, k]``, or, for operators over parameters, tensors of the
+    parameters' shapes by name or in order, and answers in the same form; ``v @ A`` is ``A.T @ v``. ``A + B``, ``3 * A``
+    and ``A @ B`` are operators again; ``A.T @ A`` and ``A @ A.T`` are `Symmetric`.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> J = ns.curvature.Jacobian(torch.nn.Linear(3, 2), torch.randn(8, 3))
+    >>> J.shape, J.T.shape, (J @ J.T).shape, (2 * J).dense().shape
+    ((16, 8), (8, 16), (16, 16), torch.Size([16, 8]))
+    """
+
+    __array_ufunc__ = None  # numpy leaves ``array @ A`` to us
+
+    # --- what a kind of operator defines --------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Of the products."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Of the products."""
+
+    @property
+    def layout(self) -> Layout | None:
+        """Which entries of a vector belong to what; None where they have no names."""
+        return None
+
+    @property
+    def rows(self) -> Layout | None:
+        """The same of a product's entries."""
+        return None
+
+    def __repr__(self) -> str:
+        """Kind, size and dtype, and what else a kind has to say."""
+        size = " x ".join(map(str, self.shape))
+        told = ", ".join([size, str(self.dtype).removeprefix("torch."), *self._told()])
+        return f"{type(self).__name__}({told})"
+
+    def _told(self) -> Sequence[str]:
+        """What ``repr`` says beside size and dtype."""
+        return ()
+
+    @abstractmethod
+    def _product(self, v: Float[Tensor, "n *columns"]) -> Float[Tensor, "m *columns"]:
+        """The product with a vector or a block of the operator's dtype, on its device."""
+
+    @abstractmethod
+    def _transposed(self, u: Float[Tensor, "m *columns"]) -> Float[Tensor, "n *columns"]:
+        """The transpose's."""
+
+    # --- products -------------------------------------------------------------------------------------------
+
+    @property
+    def T(self) -> Linear:  # noqa: N802 - the name that matrices have
+        """The transpose."""
+        from nonsingular.curvature.combined import Transposed
+
+        return Transposed(self)
+
+    @overload
+    def __matmul__(self, v: Linear) -> Linear: ...
+    @overload
+    def __matmul__(self, v: Tensor | np.ndarray) -> Tensor: ...
+    @overload
+    def __matmul__(self, v: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
+    @overload
+    def __matmul__(self, v: Sequence[Tensor]) -> list[Tensor]: ...
+
+    def __matmul__(self, v: Any) -> Any:
+        if isinstance(v, Linear):
+            from nonsingular.curvature.combined import product
+
+            return product(self, v)
+        if self.layout is not None and not isinstance(v, Tensor | np.ndarray) and holds_tensors(v):
+            flat = self @ self.layout.flatten(v)
+            return flat if self.rows is None else self.rows.like(flat, v)
+        v = torch.as_tensor(v, dtype=self.dtype, device=self.device).detach()
+        if v.dim() not in (1, 2) or v.shape[0] != self.shape[1]:
+            raise InputError(
+                f"expected a vector [{self.shape[1]}] or a block [{self.shape[1]}, k], got {list(v.shape)}"
+            )
+        return self._product(v)
+
+    @overload
+    def __rmatmul__(self, v: Tensor | np.ndarray) -> Tensor: ...
+    @overload
+    def __rmatmul__(self, v: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
+    @overload
+    def __rmatmul__(self, v: Sequence[Tensor]) -> list[Tensor]: ...
+
+    def __rmatmul__(self, v: Any) -> Any:
+        if isinstance(v, Tensor | np.ndarray) and v.ndim == 2:
+            return (self.T @ v.T).mT
+        return self.T @ v
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Tensors on the left: PyTorch asks here before it gives up."""
+        left, right = (*args, None)[:2]
+        name = getattr(func, "__name__", "")
+        if isinstance(right, Linear):
+            if name in ("matmul", "__matmul__"):
+                return right.__rmatmul__(left)
+            if name in ("add", "__add__"):
+                return right + left
+            if name in ("mul", "__mul__"):
+                return right * left
+            if name in ("sub", "__sub__"):
+                return right.__rsub__(left)
+        return NotImplemented
+
+    # --- sums and multiples ---------------------------------------------------------------------------------
+
+    def __add__(self, other: Any) -> Linear:
+        from nonsingular.curvature.combined import added
+
+        return added(self, other)
+
+    def __mul__(self, factor: Any) -> Linear:
+        from nonsingular.curvature.combined import scaled
+
+        return scaled(self, factor)
+
+    def __radd__(self, other: Any) -> Linear:
+        return self + other
+
+    def __rmul__(self, factor: Any) -> Linear:
+        return self * factor
+
+    def __sub__(self, other: Any) -> Linear:
+        return self + (-1.0 * other)
+
+    def __rsub__(self, other: Any) -> Linear:
+        return (-1.0 * self) + other
+
+    def __truediv__(self, factor: Any) -> Linear:
+        return self * (1 / factor)
+
+    def __neg__(self) -> Linear:
+        return self * -1.0
+
+    # --- parts, and other forms -----------------------------------------------------------------------------
+
+    def block(self, rows: Entries, columns: Entries) -> Linear:
+        """The submatrix of some rows and some columns, by products with the whole.
+
+        Args:
+            rows: names, what names start with (``"layers.0"``), or patterns (``"*.bias"``), one or several; numbers;
+                or a slice.
+            columns: likewise.
+
+        Raises:
+            InputError: rows or columns without names are asked for by name, or there are none such.
+        """
+        from nonsingular.curvature.combined import Submatrix
+
+        return Submatrix(self, rows, columns)
+
+    def dense(self) -> Float[Tensor, "m n"]:
+        """The whole matrix, by products with the identity, on the side that needs fewer."""
+        m, n = self.shape
+        with progress.stretch("its matrix, by products", min(m, n), PRODUCTS):
+            eye = torch.eye(min(m, n), dtype=self.dtype, device=self.device)
+            return self @ eye if n <= m else (self.T @ eye).mT
+
+    def to_scipy(self) -> LinearOperator:
+        """A ``scipy.sparse.linalg.LinearOperator`` of the same dtype, for ``eigsh``, ``svds`` and the like."""
+        from scipy.sparse.linalg import LinearOperator
+
+        def by(A: Linear, v: np.ndarray) -> np.ndarray:
+            return (A @ torch.as_tensor(v, dtype=self.dtype, device=self.device)).cpu().numpy()
+
+        dtype = torch.empty(0, dtype=self.dtype).numpy().dtype
+        return LinearOperator(
+            self.shape,
+            matvec=lambda v: by(self, v.ravel()),
+            rmatvec=lambda v: by(self.T, v.ravel()),
+            matmat=lambda v: by(self, v),
+            rmatmat=lambda v: by(self.T, v),
+            dtype=dtype,
+        )
+
+
+class Symmetric(Linear):
     """A symmetric matrix ``[P, P]`` known by its products.
 
     ``A @ v`` and ``v @ A`` take a flat vector ``[P]``, a block ``[P, k]`` (``[k, P]`` from the left), or, for operators
@@ -42,149 +239,86 @@ class Symmetric(ABC):
     True
     """
 
-    __array_ufunc__ = None  # numpy leaves ``array @ A`` to us
-
-    # --- what a kind of operator defines --------------------------------------------------------------------
-
     @property
-    @abstractmethod
-    def shape(self) -> tuple[int, int]:
-        """``(P, P)``."""
-
-    @property
-    @abstractmethod
-    def dtype(self) -> torch.dtype:
-        """Of the products."""
-
-    @property
-    @abstractmethod
-    def device(self) -> torch.device:
-        """Of the products."""
-
-    @property
-    def layout(self) -> Layout | None:
-        """Which entries belong to which parameter; None for operators that are not over parameters."""
-        return None
-
-    def __repr__(self) -> str:
-        """Kind, size and dtype, and what else a kind has to say."""
-        size = " x ".join(map(str, self.shape))
-        told = ", ".join([size, str(self.dtype).removeprefix("torch."), *self._told()])
-        return f"{type(self).__name__}({told})"
-
-    def _told(self) -> Sequence[str]:
-        """What ``repr`` says beside size and dtype."""
-        return ()
-
-    @abstractmethod
-    def _product(self, v: Float[Tensor, "P *columns"]) -> Float[Tensor, "P *columns"]:
-        """The product with a vector or a block of the operator's dtype, on its device."""
-
-    # --- products -------------------------------------------------------------------------------------------
+    def rows(self) -> Layout | None:
+        """As of the columns."""
+        return self.layout
 
     @property
     def T(self) -> Symmetric:  # noqa: N802 - the name that matrices have
         """The transpose: the operator itself."""
         return self
 
-    def __matmul__(self, v: Any) -> Any:
-        if self.layout is not None and not isinstance(v, Tensor | np.ndarray) and holds_tensors(v):
-            return self.layout.like(self @ self.layout.flatten(v), v)
-        v = torch.as_tensor(v, dtype=self.dtype, device=self.device).detach()
-        if v.dim() not in (1, 2) or v.shape[0] != self.shape[0]:
-            raise InputError(
-                f"expected a vector [{self.shape[0]}] or a block [{self.shape[0]}, k], got {list(v.shape)}"
-            )
-        return self._product(v)
+    def _transposed(self, u: Tensor) -> Tensor:
+        return self._product(u)
 
-    def __rmatmul__(self, v: Any) -> Any:
-        if isinstance(v, Tensor | np.ndarray) and v.ndim == 2:
-            return (self @ v.T).mT
-        return self @ v
+    # --- sums and multiples: of symmetric ones they are symmetric -------------------------------------------
 
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Tensors on the left: PyTorch asks here before it gives up."""
-        left, right = (*args, None)[:2]
-        name = getattr(func, "__name__", "")
-        if isinstance(right, Symmetric):
-            if name in ("matmul", "__matmul__"):
-                return right.__rmatmul__(left)
-            if name in ("add", "__add__"):
-                return right + left
-            if name in ("mul", "__mul__"):
-                return right * left
-            if name in ("sub", "__sub__"):
-                return right.__rsub__(left)
-        return NotImplemented
+    @overload
+    def __add__(self, other: Symmetric | SupportsFloat) -> Symmetric: ...
+    @overload
+    def __add__(self, other: Any) -> Linear: ...
 
-    # --- sums and multiples ---------------------------------------------------------------------------------
+    def __add__(self, other: Any) -> Any:
+        return super().__add__(other)
 
-    def __add__(self, other: Any) -> Symmetric:
-        return Combination.of(self, 1.0) + other
+    @overload
+    def __radd__(self, other: Symmetric | SupportsFloat) -> Symmetric: ...
+    @overload
+    def __radd__(self, other: Any) -> Linear: ...
 
-    def __mul__(self, factor: Any) -> Symmetric:
-        return Combination.of(self, 1.0) * factor
-
-    def __radd__(self, other: Any) -> Symmetric:
+    def __radd__(self, other: Any) -> Any:
         return self + other
 
-    def __rmul__(self, factor: Any) -> Symmetric:
-        return self * factor
+    @overload
+    def __sub__(self, other: Symmetric | SupportsFloat) -> Symmetric: ...
+    @overload
+    def __sub__(self, other: Any) -> Linear: ...
 
-    def __sub__(self, other: Any) -> Symmetric:
-        return self + (-1.0 * other)
+    def __sub__(self, other: Any) -> Any:
+        return super().__sub__(other)
 
-    def __rsub__(self, other: Any) -> Symmetric:
-        return (-1.0 * self) + other
+    @overload
+    def __rsub__(self, other: Symmetric | SupportsFloat) -> Symmetric: ...
+    @overload
+    def __rsub__(self, other: Any) -> Linear: ...
 
-    def __truediv__(self, factor: Any) -> Symmetric:
-        return self * (1 / factor)
+    def __rsub__(self, other: Any) -> Any:
+        return super().__rsub__(other)
 
-    def __neg__(self) -> Symmetric:
-        return self * -1.0
+    if TYPE_CHECKING:
+
+        def __mul__(self, factor: Any) -> Symmetric: ...
+        def __rmul__(self, factor: Any) -> Symmetric: ...
+        def __truediv__(self, factor: Any) -> Symmetric: ...
+        def __neg__(self) -> Symmetric: ...
 
     # --- parts, and other forms -----------------------------------------------------------------------------
 
-    def block(self, params: str | Sequence[str] | Sequence[int] | Tensor) -> Part:
-        """The diagonal block of some parameters or entries, by products with the whole.
+    @overload
+    def block(self, rows: Entries) -> Part: ...
+    @overload
+    def block(self, rows: Entries, columns: Entries) -> Submatrix: ...
+
+    def block(self, rows: Entries, columns: Entries | None = None) -> Part | Submatrix:
+        """The block of some parameters or rows, by products with the whole: on the diagonal, or any.
 
         Args:
-            params: names, what names start with (``"layers.0"``), or patterns (``"*.bias"``), one or several; or
-                numbers of rows.
+            rows: names, what names start with (``"layers.0"``), or patterns (``"*.bias"``), one or several; numbers of
+                rows; or a slice of them.
+            columns: likewise, where they are not those of the rows.
 
         Raises:
             InputError: the operator is not over parameters, they are none of its own, or there are no such rows.
         """
-        names = [params] if isinstance(params, str) else [p for p in params if isinstance(p, str)]
-        if not names:
-            return Part(self, rows=params)
-        if self.layout is None:
-            raise InputError("the operator is not over parameters: it has no blocks by name")
-        return Part(self, names)
+        from nonsingular.curvature.combined import Part, Submatrix
+
+        return Part(self, rows) if columns is None else Submatrix(self, rows, columns)
 
     def dense(self) -> Float[Tensor, "P P"]:
         """The whole symmetric matrix, by products with the identity."""
-        with progress.stretch("its matrix, by products", self.shape[0], PRODUCTS):
-            matrix = self @ torch.eye(self.shape[0], dtype=self.dtype, device=self.device)
+        matrix = super().dense()
         return matrix.add_(matrix.mT.clone()).mul_(0.5)
-
-    def to_scipy(self) -> LinearOperator:
-        """A ``scipy.sparse.linalg.LinearOperator`` of the same dtype, for ``eigsh`` and the like."""
-        from scipy.sparse.linalg import LinearOperator
-
-        def product(v: np.ndarray) -> np.ndarray:
-            return (self @ torch.as_tensor(v, dtype=self.dtype, device=self.device)).cpu().numpy()
-
-        dtype = torch.empty(0, dtype=self.dtype).numpy().dtype
-        return LinearOperator(
-            self.shape,
-            matvec=lambda v: product(v.ravel()),
-            rmatvec=lambda v: product(v.ravel()),
-            matmat=product,
-            rmatmat=product,
-            dtype=dtype,
-        )
 
     # --- algorithms -----------------------------------------------------------------------------------------
 
@@ -221,141 +355,8 @@ class Symmetric(ABC):
         return eigenpairs(self, k, which, **options)
 
 
-class Combination(Symmetric):
-    """``sum of factor * operator, plus shift times the identity``."""
-
-    def __init__(self, terms: Sequence[tuple[float, Symmetric]], shift: float) -> None:
-        self.terms, self.shift = list(terms), shift
-
-    @classmethod
-    def of(cls, operator: Symmetric, factor: float) -> Combination:
-        """One operator times a factor; combinations are not nested."""
-        if isinstance(operator, Combination):
-            return operator._scaled(factor)
-        return cls([(factor, operator)], 0.0)
-
-    def _scaled(self, factor: float) -> Combination:
-        return Combination([(factor * f, A) for f, A in self.terms], factor * self.shift)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """``(P, P)``."""
-        return self.terms[0][1].shape
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the products."""
-        return self.terms[0][1].dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Of the products."""
-        return self.terms[0][1].device
-
-    @property
-    def layout(self) -> Layout | None:
-        """Of the first term."""
-        return self.terms[0][1].layout
-
-    def _told(self) -> Sequence[str]:
-        terms = [f"{factor:g} * {type(operator).__name__}" for factor, operator in self.terms]
-        return [" + ".join([*terms, *([f"{self.shift:g}"] if self.shift else [])])]
-
-    def _product(self, v: Tensor) -> Tensor:
-        total = self.shift * v
-        for factor, operator in self.terms:
-            total.add_((operator @ v).to(self.device, self.dtype), alpha=factor)
-        return total
-
-    def dense(self) -> Float[Tensor, "P P"]:
-        """The whole matrix, each term in its own best way."""
-        total = self.shift * torch.eye(self.shape[0], dtype=self.dtype, device=self.device)
-        for factor, operator in self.terms:
-            total.add_(operator.dense().to(self.device, self.dtype), alpha=factor)
-        return total
-
-    def __add__(self, other: Any) -> Symmetric:
-        if (number := _number(other)) is not None:
-            return Combination(self.terms, self.shift + number)
-        if not isinstance(other, Symmetric):
-            raise InputError(f"an operator adds numbers (to its diagonal) and operators, got {type(other).__name__}")
-        if other.shape != self.shape:
-            raise InputError(f"operators of shapes {self.shape} and {other.shape} cannot be added")
-        if self.layout and other.layout and self.layout != other.layout:
-            raise InputError("the operators are over different parameters, or over the same in another order")
-        more = Combination.of(other, 1.0)
-        return Combination([*self.terms, *more.terms], self.shift + more.shift)
-
-    def __mul__(self, factor: Any) -> Symmetric:
-        if (number := _number(factor)) is None:
-            raise InputError(f"an operator is multiplied by numbers, got {type(factor).__name__}; products are A @ v")
-        return self._scaled(number)
-
-
-class Part(Symmetric):
-    """A diagonal block of an operator: the rows and columns of some parameters, or of some numbers."""
-
-    def __init__(self, whole: Symmetric, params: str | Sequence[str] = (), rows: Any = None) -> None:
-        self.whole = whole
-        self._layout: Layout | None = None
-        if rows is not None:
-            self.entries = _rows(rows, whole)
-            return
-        assert whole.layout is not None
-        slices = whole.layout.slices(params)
-        self._layout = whole.layout.part(slices)
-        entries = [torch.arange(s.start, s.stop, device=whole.device) for s in slices.values()]
-        self.entries = torch.cat(entries)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """``(P, P)`` of the part."""
-        return (len(self.entries),) * 2
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the products."""
-        return self.whole.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Of the products."""
-        return self.whole.device
-
-    @property
-    def layout(self) -> Layout | None:
-        """Of the part; None where it is of numbered rows."""
-        return self._layout
-
-    def _told(self) -> Sequence[str]:
-        return [f"of a {type(self.whole).__name__} of {self.whole.shape[0]}"]
-
-    def _product(self, v: Tensor) -> Tensor:
-        padded = v.new_zeros(self.whole.shape[0], *v.shape[1:])
-        padded[self.entries] = v
-        return (self.whole @ padded)[self.entries]
-
-
-def _rows(rows: Any, whole: Symmetric) -> Tensor:
-    found = torch.as_tensor(rows, device=whole.device).flatten()
-    if found.is_floating_point() or found.dtype == torch.bool or not len(found) or len(found.unique()) < len(found):
-        raise InputError("a block is of names, or of different whole numbers of rows")
-    if int(found.min()) < 0 or int(found.max()) >= whole.shape[0]:
-        raise InputError(f"rows are numbered 0 to {whole.shape[0] - 1}, got {int(found.min())} to {int(found.max())}")
-    return found
-
-
 def holds_tensors(v: Any) -> bool:
     """Whether ``v`` is a vector of tensors by name or in order."""
     if isinstance(v, Mapping):
         return True
     return isinstance(v, list | tuple) and any(isinstance(p, Tensor) and p.dim() > 0 for p in v)
-
-
-def _number(x: Any) -> float | None:
-    if isinstance(x, Tensor) and x.dim() > 0:
-        return None
-    try:
-        return float(x)
-    except (TypeError, ValueError):
-        return None

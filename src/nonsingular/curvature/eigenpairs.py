@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nonsingular.curvature.lanczos import SymmetricOperator, times
-from nonsingular.curvature.precision import require_precision
+from nonsingular.curvature.precision import require_finite, require_precision
 from nonsingular.curvature.room import fitting, gaussian, require
 from nonsingular.curvature.vectors import Layout, layout_of
 from nonsingular.errors import InputError
@@ -209,8 +209,7 @@ class _Search:
             if again and bool(lost.any()):  # columns that lay in the space already are rounding
                 block[:, lost] = self._random(int(lost.sum()))
         product = times(self.H, block)
-        if not bool(torch.isfinite(product).all()):
-            raise InputError("the operator's products have NaN or infinite entries")
+        require_finite(product)
         self.products += block.shape[1]
         self.V, self.W = torch.cat([self.V, block], 1), torch.cat([self.W, product], 1)
         T = (self.V.mT @ self.W).double()

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nonsingular.curvature.gauss_newton import GaussNewton, Linear, Tensors, floats, with_floats
+from nonsingular.curvature.gauss_newton import Curved, GaussNewton
 from nonsingular.curvature.likelihoods import KNOWN, likelihood
+from nonsingular.curvature.outputs import Tensors, floats, with_floats
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch
 
@@ -43,7 +44,7 @@ class EmpiricalFisher(GaussNewton):
                 f"{[tuple(z.shape) for z in outputs]}"
             )
 
-    def _outputs_curvature(self, output: Any, batch: Batch) -> Linear:
+    def _outputs_curvature(self, output: Any, batch: Batch) -> Curved:
         def loss(z: Tensor) -> Tensor:
             return self.problem.loss_fn(with_floats(output, [z]), batch.target)
 
@@ -55,7 +56,7 @@ class EmpiricalFisher(GaussNewton):
         (slope,) = torch.autograd.grad(self.problem.loss_fn(with_floats(output, [leaf]), batch.target), leaf)
         return self._outer(output, batch, slope)(dz)
 
-    def _outer(self, output: Any, batch: Batch, slope: Tensor) -> Linear:
+    def _outer(self, output: Any, batch: Batch, slope: Tensor) -> Curved:
         """Outer products of the terms' slopes, from the slope of the whole."""
         found = likelihood(self.problem.objective.loss_fn, output, batch.target)
         if found is not None and found.kind == "classes":
@@ -101,7 +102,7 @@ class MonteCarloFisher(GaussNewton):
                 f"MonteCarloFisher draws targets for {KNOWN} in their plain forms; this loss is none of them"
             )
 
-    def _outputs_curvature(self, output: Any, batch: Batch) -> Linear:
+    def _outputs_curvature(self, output: Any, batch: Batch) -> Curved:
         found = likelihood(self.problem.objective.loss_fn, output, batch.target)
         assert found is not None
         place = next(i for i, b in enumerate(self.problem.batches) if b is batch)

@@ -8,15 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nonsingular.curvature.folding import FoldNormalisations
 from nonsingular.curvature.likelihoods import likelihood
 from nonsingular.curvature.operator import Curvature
+from nonsingular.curvature.outputs import Tensors, floats, outputs_on, pulled, pushed, with_floats
 from nonsingular.curvature.problem import Params
 from nonsingular.errors import InputError
-from nonsingular.objective import Batch, tensors, tree_map
+from nonsingular.objective import Batch, tree_map
 
-Tensors = tuple[Tensor, ...]
-Linear = Callable[[Tensors], Tensors]
+Curved = Callable[[Tensors], Tensors]
 
 
 class GaussNewton(Curvature):
@@ -54,7 +53,7 @@ class GaussNewton(Curvature):
                 "curvature would be left out; return what it is computed from"
             )
 
-    def _outputs_curvature(self, output: Any, batch: Batch) -> Linear:
+    def _outputs_curvature(self, output: Any, batch: Batch) -> Curved:
         """The loss's second derivative with respect to the outputs as a function of a direction."""
         z = floats(output)
         found = likelihood(self.problem.objective.loss_fn, output, batch.target)
@@ -77,9 +76,7 @@ class GaussNewton(Curvature):
         params = self.problem.params
         curvature = self._outputs_curvature(tree_map(Tensor.detach, self.problem.output(params, batch)), batch)
 
-        def outputs(p: Params) -> Tensors:
-            with FoldNormalisations():
-                return floats(self.problem.output(p, batch))
+        outputs = outputs_on(self.problem, batch)
 
         def along(*direction: Tensor) -> Sequence[Tensor]:
             dz = torch.func.jvp(outputs, (params,), (direction,))[1]
@@ -91,26 +88,5 @@ class GaussNewton(Curvature):
         params = tuple(p.clone().requires_grad_() for p in self.problem.params)
         output = self.problem.output(params, batch)
         z = floats(output)
-        moving = [t for t in z if t.requires_grad]
-        # J v as the derivative of u^T J with respect to u, which needs no forward mode.
-        u = [torch.zeros_like(t, requires_grad=True) for t in moving]
-        pulled = torch.autograd.grad(moving, params, u, create_graph=True, materialize_grads=True)
-        along = sum((g * d).sum() for g, d in zip(pulled, direction, strict=True))
-        if not isinstance(along, Tensor) or not along.requires_grad:
-            return [torch.zeros_like(p) for p in params]
-        found = iter(torch.autograd.grad(along, u, retain_graph=True, materialize_grads=True))
-        dz = tuple(next(found) if t.requires_grad else torch.zeros_like(t) for t in z)
-        curved = self._recomputed_curvature(tree_map(Tensor.detach, output), batch, dz)
-        wanted = [c for c, t in zip(curved, z, strict=True) if t.requires_grad]
-        return torch.autograd.grad(moving, params, wanted, materialize_grads=True)
-
-
-def floats(output: Any) -> Tensors:
-    """The tensors of real numbers that an output holds."""
-    return tuple(t for t in tensors(output) if t.is_floating_point())
-
-
-def with_floats(output: Any, floats: Sequence[Tensor]) -> Any:
-    """``output`` with other tensors of real numbers in the places of its own."""
-    rest = iter(floats)
-    return tree_map(lambda t: next(rest) if t.is_floating_point() else t, output)
+        dz = pushed(z, params, direction)
+        return pulled(z, params, self._recomputed_curvature(tree_map(Tensor.detach, output), batch, dz))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from nonsingular.curvature.algebra import Symmetric
 from nonsingular.curvature.choosing import Choice, choose
+from nonsingular.curvature.traces import Estimate
 from nonsingular.curvature.vectors import Layout
 from nonsingular.errors import InputError, MissingExtra
 from nonsingular.objective import Loss, Objective, brought
@@ -122,6 +124,23 @@ class KFAC(_Partner):
             raise InputError(f"curvlinops refuses this model: {str(error).splitlines()[0]}") from error
         self._dtype, self._device = objective.dtype, objective.device
         self._layout = Layout(tuple(names), tuple(p.shape for p in chosen))
+
+    def trace(self, **options: Any) -> Estimate:
+        """The sum of the eigenvalues, exactly, from the factors; options of the estimate elsewhere do nothing."""
+        return self._exactly("trace")
+
+    def frobenius(self, **options: Any) -> Estimate:
+        """The Frobenius norm, exactly, from the factors; options of the estimate elsewhere do nothing."""
+        return self._exactly("frobenius_norm")
+
+    def logdet(self) -> float:
+        """The logarithm of the determinant, from the factors; minus infinity where one of them is singular."""
+        value = float(self._partner.logdet)
+        return -math.inf if math.isnan(value) else value
+
+    def _exactly(self, name: str) -> Estimate:
+        value = float(getattr(self._partner, name))
+        return Estimate(value, (value, value), 0, "from the factors")
 
     def inverse(self, damping: float) -> Symmetric:
         """The inverse of this plus ``damping`` times the identity, exactly, as an operator.

@@ -38,6 +38,10 @@ class OverBudget(NotLinearisable):
     """The constants of the recording do not fit the memory allowed."""
 
 
+class _Shared(NotLinearisable):
+    """A call writes into memory that stands for what another tensor holds."""
+
+
 class LinearMap:
     """A recorded linear function: tuple of tensors -> tuple of tensors.
 
@@ -94,7 +98,16 @@ def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], 
         OverBudget: the constants are larger than ``budget``.
     """
     inputs = [t.detach() for t in inputs]
-    recorder = _Recorder(inputs, budget)
+    try:
+        return _recorded(function, inputs, budget, share=True)
+    except _Shared:  # as LSTMs and circular padding do
+        return _recorded(function, inputs, budget, share=False)
+
+
+def _recorded(
+    function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], budget: float, share: bool
+) -> LinearMap:
+    recorder = _Recorder(inputs, budget, share)
     with torch.no_grad(), recorder:
         outputs = function(*inputs)
     return recorder.finish(outputs)
@@ -149,10 +162,14 @@ def _dense(tensor: Tensor) -> bool:
 
 
 class _Recorder(Dispatch):
-    """Sees every ATen call below the function transforms; writes down those that the inputs reach."""
+    """Sees every ATen call below the function transforms; writes down those that the inputs reach.
 
-    def __init__(self, inputs: Sequence[Tensor], budget: float) -> None:
+    With ``share`` a copy is the node of what it copies, which spares the copying but not every model allows.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor], budget: float, share: bool) -> None:
         super().__init__()
+        self.share = share
         self.graph = fx.Graph()
         self.node: Any = WeakTensorKeyDictionary()  # tensor that depends on the inputs -> graph node
         self.constant: Any = WeakTensorKeyDictionary()  # constant in use -> graph node
@@ -184,9 +201,9 @@ class _Recorder(Dispatch):
             raise NotLinearisable("the model's flow of control depends on a derivative's value")
         if func in _OF_A_SHAPE:  # whatever the values: a constant
             return func(*args, **kwargs)
-        if not kwargs and (same := self._unchanged(func, *args)) is not None:
+        if self.share and not kwargs and (same := self._unchanged(func, *args)) is not None:
             return self._stand_for(same.clone(), same)
-        if func is torch.ops.aten.copy_.default and self._replaces(*args):
+        if self.share and func is torch.ops.aten.copy_.default and self._replaces(*args):
             return self._stand_for(func(*args), args[1])
         written = self._written(func, args, kwargs)
         self._check_writes(written)
@@ -301,7 +318,7 @@ class _Recorder(Dispatch):
             if pointer in self.input_storages:
                 raise NotLinearisable("a call writes into the vector itself")
             if tensor in self.node and _reference(tensor) in self.shared & self.viewed:
-                raise NotLinearisable("a call writes into a tensor that two names share")
+                raise _Shared("a call writes into a tensor that two names share")
             if tensor not in self.node:
                 if nbytes != tensor.numel() * tensor.element_size():
                     raise NotLinearisable("a call writes a derivative into a part of a constant tensor")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from nonsingular.curvature.choosing import Choice
 from nonsingular.curvature.culprits import culprit
 from nonsingular.curvature.linearise import LinearMap
 from nonsingular.curvature.problem import Params, Problem
-from nonsingular.curvature.recorded import BLOCK_BYTES, Recorded, refuse_difference
+from nonsingular.curvature.recorded import Recorded, columns
 from nonsingular.curvature.vectors import Layout
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch, Loss, Objective, brought
@@ -99,10 +98,6 @@ class Curvature(Recorded, Symmetric):
     def _refuse(self) -> None:
         """Refuse problems that have no curvature of this kind."""
 
-    @abstractmethod
-    def _recomputed(self, batch: Batch, direction: Params) -> Sequence[Tensor]:
-        """The product with one batch's matrix by plain automatic differentiation, every time from the start."""
-
     # --- products -------------------------------------------------------------------------------------------
 
     @property
@@ -146,22 +141,15 @@ class Curvature(Recorded, Symmetric):
         out = torch.zeros_like(V)
         for weight, linear in zip(self.problem.weights, maps, strict=True):
             assert linear is not None
-            last = linear is maps[-1]
-            width = max(1, BLOCK_BYTES // linear.widest)
-            for start in range(0, V.shape[1], width):
-                columns = slice(start, start + width)
-                parts = linear.stacked(*self.problem.split(V[:, columns].T.contiguous()))
-                out[:, columns].add_(self.problem.join(parts, lead=1).T, alpha=weight)
-                if last:
-                    progress.count(PRODUCTS, min(width, V.shape[1] - start))
+            for some, product in columns(linear, V, self.problem.split, lambda parts: self.problem.join(parts, 1)):
+                out[:, some].add_(product, alpha=weight)
+                if linear is maps[-1]:
+                    progress.count(PRODUCTS, product.shape[1])
         return out
-
-    def _recompute(self, batch: Batch, direction: Params) -> Sequence[Tensor]:
-        return self._anew(self._recomputed, batch, direction)
 
     # --- recordings, and what they are held against ---------------------------------------------------------
 
-    def _arguments(self) -> Params:
+    def _arguments(self, batch: Batch) -> Params:
         return self.problem.params
 
     def _linear_maps(self) -> list[LinearMap | None]:
@@ -185,16 +173,6 @@ class Curvature(Recorded, Symmetric):
             self._maps = []
             where = culprit(self.problem, batch)
             raise InputError(f"the loss is not twice differentiable, its Hessian comes out asymmetric: {where}")
-
-    def _verify(self, linear: LinearMap, batch: Batch) -> None:
-        generator = torch.Generator(device=self.device).manual_seed(0)
-        probe = torch.randn(self.shape[0], generator=generator, device=self.device, dtype=self.dtype)
-        direction = self.problem.split(probe)
-        expected = self.problem.join(self._recompute(batch, direction))
-        refuse_difference(self.problem.join(linear(*direction)), expected)
-        if not self.problem.convolutional:
-            both = self.problem.join(linear.stacked(*self.problem.split(torch.stack([probe, -probe]))), lead=1)
-            refuse_difference(both, torch.stack([expected, -expected]), "vectorised recording")
 
     # --- micro-batches --------------------------------------------------------------------------------------
 

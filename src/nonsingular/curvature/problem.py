@@ -60,8 +60,11 @@ class Problem:
             self.batches, self.weights = [b.map(self._ordered) for b in found[0]], found[1]
         return found is not None
 
-    def check(self) -> None:
+    def check(self, what: str = "the loss") -> None:
         """Differentiate the first batch and refuse what has no Hessian.
+
+        Args:
+            what: is differentiated, in the words of the user.
 
         Raises:
             InputError: the loss does not depend on the parameters, or by steps only; no finite gradient.
@@ -75,7 +78,7 @@ class Problem:
                 raise out_of_memory(batch) from error
             raise InputError(f"the model or the loss failed on the first batch: {first_line(error)}") from error
         if not loss.requires_grad:
-            raise InputError("the loss does not depend on the chosen parameters (detached, or under no_grad?)")
+            raise InputError(f"{what} does not depend on the chosen parameters (detached, or under no_grad?)")
         _refuse_steps(self, loss, params, batch)
         self._refuse_unused(loss, params)
 
@@ -147,9 +150,9 @@ def _refuse_steps(problem: Problem, loss: Tensor, params: Sequence[Tensor], batc
         for handle in handles:
             handle.remove()
     raise InputError(
-        f"{places[0] if places else 'loss_fn'} uses {_steps([loss])[0]}, which is constant between its steps: the "
-        f"Hessian with respect to {names[0]} would be zero. Use a smooth function (ReLU is accepted: curvature 0 on "
-        "either side of its kink)"
+        f"{places[0] if places else 'loss_fn'} uses {_steps([loss])[0]}, which is constant between its steps: all "
+        f"derivatives with respect to {names[0]} would be zero. Use a smooth function (ReLU is accepted: curvature 0 "
+        "on either side of its kink)"
     )
 
 

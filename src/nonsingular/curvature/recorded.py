@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -18,8 +18,6 @@ from nonsingular.objective import Batch, available_bytes, first_line, is_out_of_
 BLOCK_BYTES = 2**28  # columns are multiplied side by side while no intermediate tensor is larger than this
 MEMORY_SHARE = 0.6  # of the available memory, for what a linearised operator keeps
 
-Differentiate = Callable[[Batch, Params], Sequence[Tensor]]
-
 
 class Recorded(ABC):
     """A linear operator that is a weighted sum over batches of recorded functions.
@@ -27,6 +25,8 @@ class Recorded(ABC):
     Where a batch cannot be recorded, or memory is short, its product is differentiated anew every time, and a warning
     says so once. The first recording is held against that slower way before it is trusted.
     """
+
+    failure = "the loss cannot be differentiated twice"  # what is said where even the slower way cannot
 
     def __init__(self, problem: Problem, linearise: bool, compile: bool, memory: float | None) -> None:
         self.problem = problem
@@ -61,16 +61,12 @@ class Recorded(ABC):
         """The product with one batch's matrix as a function of tensors shaped like ``_arguments``."""
 
     @abstractmethod
-    def _arguments(self) -> Params:
+    def _arguments(self, batch: Batch) -> Params:
         """Tensors of the shapes and memory formats that recordings are called with."""
 
     @abstractmethod
-    def _verify(self, linear: LinearMap, batch: Batch) -> None:
-        """Hold a recording against plain differentiation: a wrong one must never pass for a fast one.
-
-        Raises:
-            NotLinearisable: it gives other products.
-        """
+    def _recomputed(self, batch: Batch, direction: Params) -> Sequence[Tensor]:
+        """The product with one batch's matrix by plain automatic differentiation, every time from the start."""
 
     # --- recording, or not ----------------------------------------------------------------------------------
 
@@ -86,7 +82,7 @@ class Recorded(ABC):
         left = self._budget
         for i, batch in enumerate(self.problem.batches):
             try:
-                linear = record(self._derivative(batch), self._arguments(), left)
+                linear = record(self._derivative(batch), self._arguments(batch), left)
                 if i == 0:
                     self._verify(linear, batch)
             except Exception as error:  # whatever goes wrong in tracing, there is another way
@@ -99,6 +95,23 @@ class Recorded(ABC):
                 linear.compile(like=self._maps[0] if self._maps else None)
             self._maps.append(linear)
 
+    def _verify(self, linear: LinearMap, batch: Batch) -> None:
+        """Hold a recording against plain differentiation: a wrong one must never pass for a fast one.
+
+        Raises:
+            NotLinearisable: it gives other products.
+        """
+        generator = torch.Generator(device=self.device).manual_seed(0)
+        probe = tuple(
+            torch.empty_like(t).copy_(torch.randn(t.shape, generator=generator, device=t.device, dtype=t.dtype))
+            for t in self._arguments(batch)
+        )
+        expected = _flat(self._recompute(batch, probe))
+        refuse_difference(_flat(linear(*probe)), expected)
+        if not self.problem.convolutional:
+            both = linear.stacked(*(torch.stack([t, -t]) for t in probe))
+            refuse_difference(_flat(both, 1), torch.stack([expected, -expected]), "vectorised recording")
+
     def _fall_back(self, error: Exception, recorded: int) -> None:
         rest = len(self.problem.batches) - recorded
         self._maps += [None] * rest
@@ -110,19 +123,39 @@ class Recorded(ABC):
             stacklevel=6,
         )
 
-    def _anew(
-        self, differentiate: Callable[[Batch, Params], Sequence[Tensor]], batch: Batch, v: Params
-    ) -> Sequence[Tensor]:
-        """``differentiate(batch, v)``, with its failures in words."""
+    def _recompute(self, batch: Batch, direction: Params) -> Sequence[Tensor]:
+        """What ``_recomputed`` gives, with its failures in words."""
         try:
             with torch.enable_grad():
-                return differentiate(batch, v)
+                return self._recomputed(batch, direction)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise out_of_memory(batch) from error
-            raise InputError(
-                f"the loss cannot be differentiated twice: {culprit(self.problem, batch, error)}"
-            ) from error
+            raise InputError(f"{self.failure}: {culprit(self.problem, batch, error)}") from error
+
+
+def columns(
+    linear: LinearMap, V: Tensor, split: Callable[[Tensor], Params], join: Callable[[Sequence[Tensor]], Tensor]
+) -> Iterator[tuple[slice, Tensor]]:
+    """A recorded function of the columns of a block, as many side by side as memory is good for.
+
+    Args:
+        linear: the function.
+        V: columns.
+        split: rows ``[k, n]`` as the function's arguments, stacked.
+        join: what it gives of them as rows.
+
+    Yields:
+        Which columns, and what they become.
+    """
+    width = max(1, BLOCK_BYTES // linear.widest)
+    for start in range(0, V.shape[1], width):
+        some = slice(start, start + width)
+        yield some, join(linear.stacked(*split(V[:, some].T.contiguous()))).T
+
+
+def _flat(tensors: Sequence[Tensor], lead: int = 0) -> Tensor:
+    return torch.cat([t.reshape(*t.shape[:lead], -1) for t in tensors], -1)
 
 
 def refuse_difference(got: Tensor, expected: Tensor, what: str = "recording") -> None:

@@ -1,7 +1,8 @@
-"""Linear systems with curvature operators: conjugate gradients with a preconditioner, and the residual reached."""
+"""Linear systems with curvature operators, by products, and the residual that is reached."""
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nonsingular.curvature.eigenpairs import eigenpairs
 from nonsingular.curvature.lanczos import SymmetricOperator, times
 from nonsingular.curvature.precision import require_precision
 from nonsingular.curvature.room import gaussian, require
@@ -18,8 +20,7 @@ from nonsingular.curvature.vectors import Vector, layout_of
 from nonsingular.errors import InputError
 
 Preconditioner = str | SymmetricOperator | Callable[[Tensor], Tensor] | None
-METHODS = ("cg", "minres")
-NAMES = {"cg": "conjugate gradients", "minres": "MINRES"}
+NAMES = {"cg": "conjugate gradients", "minres": "MINRES", "lsmr": "LSMR", "neumann": "the Neumann series"}
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}
 RANK = 16
 
@@ -58,24 +59,29 @@ def solve(
     max_products: int = 1000,
     seed: int = 0,
 ) -> Solution:
-    """``x`` with ``(A + damping) x = v`` by preconditioned conjugate gradients (Hestenes and Stiefel 1952), or MINRES.
+    """``x`` with ``(A + damping) x = v``, by preconditioned conjugate gradients (Hestenes and Stiefel 1952) or others.
 
     Args:
-        H: any symmetric operator, or a symmetric matrix; positive definite once damped, or with ``minres`` any.
+        H: any symmetric operator, or a symmetric matrix; positive definite once damped, or with ``minres`` and ``lsmr``
+            any.
         v: flat ``[P]``, or as tensors of the parameters' shapes by name or in order.
         damping: added to the diagonal, at least 0.
         preconditioner: ``"sketch"`` takes the largest eigenvalues out, by their approximations from 32 products
             (in the manner of Frangella, Tropp and Udell 2023); ``"diagonal"`` divides by the diagonal
             (`nonsingular.curvature.diagonal`); an operator that is an approximate inverse (`KFAC.inverse`), or a
             function that multiplies a flat vector by one; or None. It must be positive definite.
-        method: ``cg``, or ``minres`` (Paige and Saunders 1975, by SciPy), which takes negative curvature too; there
-            ``sketch`` and ``diagonal`` mean no preconditioner.
+        method: ``cg``; ``minres`` (Paige and Saunders 1975, by SciPy), which takes negative curvature too; ``lsmr``
+            (Fong and Saunders 2011, by SciPy), which also takes singular systems, of which it gives the shortest of
+            the best solutions, for two products a step; or ``neumann``, the series that stops after ``max_products``
+            terms (as Lorraine, Vicol and Duvenaud 2020 do), whose scale is found first. Beside ``cg``, ``sketch`` and
+            ``diagonal`` mean no preconditioner, and ``lsmr`` takes none.
         tolerance: of the relative residual; 1e-8 in float64, 1e-4 in float32.
         max_products: give up after this many, with a warning and the residual reached.
         seed: of the sketch.
 
     Raises:
-        InputError: negative curvature with ``cg``, v of another shape, a sketch that does not fit into memory.
+        InputError: negative curvature with ``cg`` or ``neumann``, v of another shape, a sketch that does not fit into
+            memory.
 
     Example:
         >>> import torch
@@ -84,8 +90,8 @@ def solve(
         tensor([0.2500, 0.5000])
     """
     require_precision(H)
-    if method not in METHODS:
-        raise InputError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    if method not in NAMES:
+        raise InputError(f"method must be one of {', '.join(NAMES)}, got {method!r}")
     if not damping >= 0:
         raise InputError(f"damping must be at least 0, got {damping}")
     layout = layout_of(H)
@@ -94,7 +100,9 @@ def solve(
     if tuple(b.shape) != (H.shape[0],):
         raise InputError(f"expected a vector [{H.shape[0]}], got {list(b.shape)}")
     tolerance = TOLERANCE[H.dtype] if tolerance is None else tolerance
-    search = _minres if method == "minres" else _conjugate_gradients
+    search = {"cg": _conjugate_gradients, "neumann": _neumann}.get(method)
+    if search is None:
+        search = functools.partial(_by_scipy, method)
     x, products = search(H, b, damping, preconditioner, tolerance, max_products, seed)
     residual = float((b - H @ x - damping * x).norm() / b.norm().clamp_min(torch.finfo(b.dtype).tiny))
     converged = residual <= tolerance
@@ -142,7 +150,7 @@ def _conjugate_gradients(
     return x, products
 
 
-def _minres(
+def _neumann(
     H: SymmetricOperator | Tensor,
     b: Tensor,
     damping: float,
@@ -151,7 +159,43 @@ def _minres(
     max_products: int,
     seed: int,
 ) -> tuple[Tensor, int]:
-    from scipy.sparse.linalg import LinearOperator, minres
+    """``x = M sum_k (1 - A M)^k b``, with M the preconditioner, or one over the largest eigenvalue."""
+    scaled = preconditioner is None or isinstance(preconditioner, str)
+    products = 0
+    if scaled:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a few digits will do, and what they lack is added
+            top = eigenpairs(H, 1, tolerance=1e-2, max_products=64, seed=seed)
+        scale, products = abs(float(top.values[0])) + float(top.residuals[0]) + damping, top.products
+        preconditioner = functools.partial(torch.mul, other=1 / scale) if scale else None
+    apply, _ = _preconditioner(H, damping, preconditioner, seed)
+    x, r = torch.zeros_like(b), b
+    size = before = float(b.norm())
+    while before > 0.5 * tolerance * size and products < max_products:
+        x = x + apply(r)
+        r = b - H @ x - damping * x
+        products += 1
+        now = float(r.norm())
+        if not now <= (1.001 * before if scaled else 1000 * size):
+            raise InputError(
+                f"the Neumann series diverges: A + {damping:g} has negative curvature, or the preconditioner is no "
+                "approximate inverse; give more damping, a GaussNewton operator, or method='minres'"
+            )
+        before = now
+    return x, products
+
+
+def _by_scipy(
+    method: str,
+    H: SymmetricOperator | Tensor,
+    b: Tensor,
+    damping: float,
+    preconditioner: Preconditioner,
+    tolerance: float,
+    max_products: int,
+    seed: int,
+) -> tuple[Tensor, int]:
+    from scipy.sparse.linalg import LinearOperator, lsmr, minres
 
     products = 0
 
@@ -166,16 +210,28 @@ def _minres(
 
     inverse = None
     if preconditioner is not None and not isinstance(preconditioner, str):
+        if method == "lsmr":
+            raise InputError("lsmr takes no preconditioner: leave it out, or choose method='minres' or 'cg'")
         apply, _ = _preconditioner(H, damping, preconditioner, seed)
         inverse = LinearOperator(H.shape, matvec=lambda v: apply(tensor(v)).double().cpu().numpy(), dtype=np.float64)
-    A = LinearOperator(H.shape, matvec=product, dtype=np.float64)
-    rest = right = b.double().cpu().numpy()
-    found = np.zeros_like(right)
-    # Its criterion is relative to |A| |x|, and in the preconditioner's norm: what is left is solved again.
-    while np.linalg.norm(rest) > 0.5 * tolerance * np.linalg.norm(right) and products < max_products:
-        found += minres(A, rest, rtol=0.1 * tolerance, maxiter=max_products - products, M=inverse)[0]
-        rest = right - product(found)
-    return tensor(found), products
+    A = LinearOperator(H.shape, matvec=product, rmatvec=product, dtype=np.float64)
+    right = b.double().cpu().numpy()
+
+    def found(rest: np.ndarray, steps: int) -> np.ndarray:
+        if method == "minres":
+            return minres(A, rest, rtol=0.1 * tolerance, maxiter=steps, M=inverse)[0]
+        return lsmr(A, rest, atol=0.1 * tolerance, btol=0.1 * tolerance, conlim=0, maxiter=max(1, steps // 2))[0]
+
+    # Their criteria are relative to |A| |x|, or in the preconditioner's norm: what is left is solved again.
+    x, rest, size = np.zeros_like(right), right, np.linalg.norm(right)
+    while np.linalg.norm(rest) > 0.5 * tolerance * size and products < max_products:
+        step = found(rest, max_products - products)
+        left = right - product(x + step)
+        if not np.linalg.norm(left) < 0.9 * np.linalg.norm(rest):
+            better = np.linalg.norm(left) < np.linalg.norm(rest)
+            return tensor(x + step if better else x), products  # no more to be had: singular, or rounding
+        x, rest = x + step, left
+    return tensor(x), products
 
 
 def _preconditioner(

@@ -23,10 +23,12 @@ class Layout:
     Attributes:
         names: of the parameters, in the order of the vector.
         shapes: of the parameters.
+        of: what the entries are of, in the words of messages.
     """
 
     names: tuple[str, ...]
     shapes: tuple[torch.Size, ...]
+    of: str = "parameter"
 
     @property
     def sizes(self) -> list[int]:
@@ -53,14 +55,14 @@ class Layout:
         if isinstance(vector, Mapping):
             if set(vector) != set(self.names):
                 odd = sorted(set(vector) ^ set(self.names))[0]
-                raise InputError(f"a vector by name must name every parameter once: {odd!r} is missing or too much")
+                raise InputError(f"a vector by name must name every {self.of} once: {odd!r} is missing or too much")
             parts = [vector[name] for name in self.names]
         else:
             parts = list(vector)
         shapes = [tuple(p.shape) for p in parts]
         if shapes != [tuple(s) for s in self.shapes]:
             expected = ", ".join(f"{n} {tuple(s)}" for n, s in zip(self.names, self.shapes, strict=True))
-            raise InputError(f"expected tensors of the parameters' shapes ({expected}), got {shapes}")
+            raise InputError(f"expected tensors of the {self.of}s' shapes ({expected}), got {shapes}")
         return torch.cat([p.detach().reshape(-1) for p in parts])
 
     def tensors(self, vector: Float[Tensor, " P"]) -> list[Tensor]:
@@ -80,7 +82,7 @@ class Layout:
     def part(self, slices: Mapping[str, slice]) -> Layout:
         """The layout of some parameters by themselves."""
         shapes = dict(zip(self.names, self.shapes, strict=True))
-        return Layout(tuple(slices), tuple(shapes[n] for n in slices))
+        return Layout(tuple(slices), tuple(shapes[n] for n in slices), self.of)
 
 
 def layout_of(operator: object) -> Layout | None:

@@ -1,4 +1,4 @@
-"""Operations whose derivatives PyTorch gets wrong the second time, in forms whose derivatives are right."""
+"""Operations whose derivatives PyTorch gets wrong the second time, or lacks, in forms that have the right ones."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch.overrides import TorchFunctionMode
 
 
 class TwiceDifferentiable(TorchFunctionMode):
-    """Within: embeddings whose padding is a constant, weight normalisation by its definition.
+    """Within: embeddings whose padding is a constant; weight normalisation and some losses by their definitions.
 
     PyTorch's backward pass leaves an embedding's padding entry out, its forward mode does not, so the derivative of the
     gradient comes out asymmetric. Taken as the constant it is, both agree. With ``sparse=True`` gradients become dense,
     as their derivatives have to be. The second derivative of ``torch._weight_norm`` is wrong (torch 2.13, asymmetric
-    by a quarter).
+    by a quarter). Huber's and the soft margin's loss have none that can be vectorised, hard sigmoids none at all.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -48,4 +48,36 @@ def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     return v * (g / v.square().sum(over, keepdim=True).sqrt())
 
 
-_FORMS: dict[Any, Any] = {F.embedding: _embed, torch._weight_norm: _weight_norm}
+def _huber(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
+    if weight is None:
+        return delta * F.smooth_l1_loss(input, target, reduction=reduction, beta=delta)
+    terms = weight * delta * F.smooth_l1_loss(input, target, reduction="none", beta=delta)
+    return terms if reduction == "none" else terms.sum() if reduction == "sum" else terms.mean()
+
+
+def _soft_margin(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    if size_average is not None or reduce is not None:  # as they were said in old versions
+        return F.soft_margin_loss(input, target, size_average, reduce, reduction)
+    terms = -F.logsigmoid(input * target)
+    return terms if reduction == "none" else terms.sum() if reduction == "sum" else terms.mean()
+
+
+def _hard_sigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    return F.hardtanh(input + 3, 0.0, 6.0) / 6
+
+
+_FORMS: dict[Any, Any] = {
+    F.embedding: _embed,
+    torch._weight_norm: _weight_norm,
+    F.huber_loss: _huber,
+    F.soft_margin_loss: _soft_margin,
+    F.hardsigmoid: _hard_sigmoid,
+}

@@ -17,6 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from nonsingular.errors import InputError
 from nonsingular.objective import randomness
 from nonsingular.objective.data import Batch, read, valid
+from nonsingular.objective.differentiable import TwiceDifferentiable
 from nonsingular.objective.failures import FAILURES, first_line, is_out_of_memory, out_of_memory
 from nonsingular.objective.finite import first_not_finite
 from nonsingular.objective.losses import Evaluated, Metric, cross_entropy_fits, said
@@ -158,7 +159,8 @@ class Objective:
 
     def of_output(self, output: Any, target: Any) -> Tensor:
         """The loss of an output of the model; only for the form ``output``."""
-        return self._evaluated.of_output(output, target)
+        with TwiceDifferentiable():
+            return self._evaluated.of_output(output, target)
 
     def measured(self, state: State, batch: Batch, metrics: Sequence[Metric], mixed: bool = False) -> list[Any]:
         """The loss on ``batch``, and beside it what each metric says of the same pass through the model.
