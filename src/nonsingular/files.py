@@ -25,6 +25,11 @@ PARTIAL = ".partial"
 """Ending of a file that is not yet whole."""
 
 
+def cache() -> Path:
+    """The folder of what can be made again: ``NONSINGULAR_CACHE``, or one in the user's home."""
+    return Path(os.environ.get("NONSINGULAR_CACHE") or Path.home() / ".cache" / "nonsingular")
+
+
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write a file so that a crash at any moment leaves the old one or the new one."""
     partial = path.with_name(path.name + PARTIAL)

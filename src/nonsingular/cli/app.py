@@ -31,7 +31,8 @@ _USERS_DISK = {
 
 _EPILOG = """\b
 NONSINGULAR_DATA   folder of data sets, as --data-dir
-NONSINGULAR_CACHE  decoded images [~/.cache/nonsingular]
+NONSINGULAR_CACHE  decoded images, rates of this machine
+                   [~/.cache/nonsingular]
 Exit status: 0 done, 1 internal failure, 2 bad input,
 130 interrupted"""
 

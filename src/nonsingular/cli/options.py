@@ -88,11 +88,11 @@ Epochs = Annotated[
     int | None, typer.Option("--epochs", help="Passes through the training set.", show_default="the scale's")
 ]
 Precision = Annotated[
-    str | None,
+    str,
     typer.Option(
         "--precision",
-        help="Of training: float32, or bfloat16 (mixed), which is faster where convolutions are wide.",
-        show_default="the experiment's",
+        help="Of training: auto (the experiment's own, whose digits are the results), float32, or bfloat16 (mixed), "
+        "which is faster where convolutions are wide.",
     ),
 ]
 
@@ -136,3 +136,15 @@ def warn_of_emulation(training: TrainingSpec | None, where: torch.device) -> Non
 
     if training and training.precision == "bfloat16" and emulates_bfloat16(where):
         complain("this CPU only emulates bfloat16 and is many times slower in it; --precision float32 is not")
+
+
+def tell_precision(asked: str, training: TrainingSpec | None, where: torch.device) -> None:
+    """One line that says what ``auto`` took; it comes when the work is done, as bad input is one line alone."""
+    from nonsingular.machine import WORTH, known
+
+    if training is None or asked != "auto":
+        return
+    here = known(where)
+    gain = here.gain("convolution") if here else 0.0
+    faster = f"; bfloat16, by name, computes convolutions {gain:.2g} times as fast here" if gain >= WORTH else ""
+    typer.echo(f"precision auto: {training.precision}{faster}", err=True)

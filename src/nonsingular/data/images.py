@@ -15,6 +15,7 @@ from jaxtyping import Int64, UInt8
 
 from nonsingular.data.sources import SOURCES, Source, known
 from nonsingular.errors import InputError, MissingExtra
+from nonsingular.files import cache
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -120,9 +121,8 @@ CACHE_LAYOUT = 2
 
 def _cache_folder(name: str, files: dict[str, list[str]] | None) -> Path:
     """A folder of its own for every state of the source files."""
-    root = os.environ.get("NONSINGULAR_CACHE") or Path.home() / ".cache" / "nonsingular"
     state = [(f, s.st_size, s.st_mtime_ns) for fs in (files or {}).values() for f in fs for s in [os.stat(f)]]
-    return Path(root) / f"{name}-{hashlib.sha256(repr((CACHE_LAYOUT, state)).encode()).hexdigest()[:12]}"
+    return cache() / f"{name}-{hashlib.sha256(repr((CACHE_LAYOUT, state)).encode()).hexdigest()[:12]}"
 
 
 def _fill_cache(folder: Path, name: str, source: Source, files: dict[str, list[str]] | None) -> None:

@@ -13,7 +13,11 @@ from nonsingular.training import Member
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the caller changes of an experiment's spec; None leaves the scale's own value."""
+    """What the caller changes of an experiment's spec; None leaves the scale's own value.
+
+    A precision of ``auto`` is the experiment's own: a trained network's digits are results, and bfloat16 changes them
+    by more than rounding, however fast a machine is in it.
+    """
 
     data: str | None = None
     scaling: str | None = None
@@ -22,6 +26,10 @@ class Overrides:
     seed: int | None = None
     networks: tuple[str, ...] = ()
     precision: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision == "auto":
+            object.__setattr__(self, "precision", None)
 
 
 def make_spec(experiment: Experiment, scale: str, overrides: Overrides) -> Spec:

@@ -22,6 +22,7 @@ from nonsingular.landscape.metrics import Metrics, chosen
 from nonsingular.landscape.paths import principal, projected
 from nonsingular.landscape.refinement import refine
 from nonsingular.landscape.statistics import STATISTICS
+from nonsingular.machine import emulates_bfloat16, known
 from nonsingular.objective import Loss, Objective, Options, brought
 from nonsingular.weights import Weights, state_of
 
@@ -357,7 +358,10 @@ def _evaluate(
 
 
 def _choose_precision(losses: Losses, settings: Settings, axes: dict[str, np.ndarray]) -> None:
-    if settings.precision == "auto":
+    """Settle ``auto``: no trial where it cannot end in bfloat16, as where every point is to be exact."""
+    here = known(losses.objective.device)
+    able = here.bfloat16 if here else not emulates_bfloat16(losses.objective.device)
+    if settings.precision == "auto" and settings.tolerance > 0 and able:
         corners = np.meshgrid(*(a[[0, len(a) // 2, -1]] for a in axes.values()), indexing="ij")
         losses.choose_precision(np.stack([c.ravel() for c in corners], axis=1), settings.tolerance / 2)
 

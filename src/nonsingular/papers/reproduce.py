@@ -49,7 +49,7 @@ def reproduce(
         runs: independent runs of each network.
         epochs: of training.
         seed: of the first run.
-        precision: ``float32`` or ``bfloat16``.
+        precision: ``float32``, ``bfloat16``, or ``auto`` for the experiment's own.
         device: where networks are trained.
         engine: ``local``, or ``ray`` for a cluster.
         resume: go on in a folder that holds part of it; of more runs than it holds the others are added.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from nonsingular.errors import InputError
@@ -16,17 +15,6 @@ from nonsingular.training.regularisers import BiasPenalty
 PRECISIONS = ("float32", "bfloat16")
 OPTIMISERS = ("adam", "sgd")
 AUGMENTATIONS = ("none", "crop+mirror", "reflected-crop+mirror")
-
-
-def emulates_bfloat16(device: torch.device) -> bool:
-    """Whether a device only emulates bfloat16, as CPUs without AVX-512 do: 7 to 30 times slower than float32.
-
-    >>> import torch
-    >>> import nonsingular as ns
-    >>> ns.training.emulates_bfloat16(torch.device("cpu")) in (True, False)  # depends on the processor
-    True
-    """
-    return device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 YOUR_NETWORK = "Your own network"
 THE_PAPERS = "The papers"
+THIS_MACHINE = "This machine"
 HIDDEN = "For developers"
 
-SECTIONS = (YOUR_NETWORK, THE_PAPERS, HIDDEN)
+SECTIONS = (YOUR_NETWORK, THE_PAPERS, THIS_MACHINE, HIDDEN)

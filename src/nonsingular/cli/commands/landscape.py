@@ -54,8 +54,9 @@ def command(
     tolerance: Annotated[float, typer.Option(help="Error of interpolated points, as a share of the range.")] = 0.005,
     subset: Annotated[int | None, typer.Option(help="Random samples used at every point.", show_default="all")] = None,
     precision: Annotated[
-        str, typer.Option(help="float32, bfloat16 (mixed), or auto: whichever is faster.")
-    ] = "float32",
+        str,
+        typer.Option(help="float32, bfloat16 (mixed), or auto: where it is faster and right to half the tolerance."),
+    ] = "auto",
     convexity: Annotated[int, typer.Option(help="Points along each axis of a map of the Hessian's extremes.")] = 0,
     metric: Annotated[
         list[str] | None,

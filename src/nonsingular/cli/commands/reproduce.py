@@ -53,7 +53,7 @@ def command(
     ] = None,
     epochs: Epochs = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the first run.", show_default="0")] = None,
-    precision: Precision = None,
+    precision: Precision = "auto",
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder of the results.", show_default="out/ID")] = None,
     resume: Resume = False,
@@ -99,7 +99,7 @@ def command(
     for id, found in zip(ids, chosen, strict=True):
         folder = (out if len(ids) == 1 else out / found.id) if out else Path("out") / found.id
         outcome = reproduced(
-            found, scale, overrides, folder, data_dir, device, resume, engine.value, time_left, told(id)
+            found, scale, overrides, folder, data_dir, device, resume, engine.value, time_left, told(id), precision
         )
         judged = [j.to_json() for j in outcome.judgements]
         rows.extend(judged)
@@ -138,6 +138,7 @@ def reproduced(
     engine: str = "local",
     budget: float | None = None,
     name: str = "",
+    precision: str = "",
 ) -> Outcome:
     """One experiment, with a progress bar; with a budget in seconds until its claims are decided."""
     from nonsingular.cli.progress import Bar
@@ -151,9 +152,14 @@ def reproduced(
     options.warn_of_emulation(spec.training, where)
     with Bar() as bar:
         workspace = Workspace(out, where, bar, data_dir, engine=engine)
-        if budget is not None:
-            return reproduce_until_decided(found, spec, workspace, budget, resume, how)
-        return reproduce(found, spec, workspace, resume, asked=how)
+        outcome = (
+            reproduce(found, spec, workspace, resume, asked=how)
+            if budget is None
+            else reproduce_until_decided(found, spec, workspace, budget, resume, how)
+        )
+    if "precisions" not in spec.settings:
+        options.tell_precision(precision, spec.training, where)
+    return outcome
 
 
 def print_outcome(outcome: Outcome) -> None:

@@ -44,7 +44,7 @@ def command(
     seed: Annotated[
         int | None, typer.Option(help="Of the sampler, and of each trial's first network.", show_default="0")
     ] = None,
-    precision: Precision = None,
+    precision: Precision = "auto",
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder of the study and its figure.")] = Path("out/search"),
     resume: Resume = False,
@@ -65,6 +65,7 @@ def command(
     with Bar() as bar:
         workspace = Workspace(out, where, bar, data_dir)
         results = searching.search(spec, workspace, trials, at_once, resume)
+    options.tell_precision(precision, spec.training, where)
     if json_:
         print_json(searching.summary(results))
     else:

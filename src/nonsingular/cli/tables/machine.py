@@ -1,0 +1,21 @@
+"""Rates of this machine, and what is chosen from them."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+
+from nonsingular.cli.terminal import Column, console, interval, number, numbers, print_table
+from nonsingular.machine import Machine
+
+
+def print_machine(found: Machine) -> None:
+    """Each rate with the slowest and the fastest round, then the choices."""
+    rows = [
+        [work, number(rate.value), interval(rate.low, rate.high), "GB/s" if work == "memory" else "GFLOP/s"]
+        for work, rate in found.rates.items()
+    ]
+    to = console()
+    to.print(escape(", ".join(filter(None, [found.name, found.instructions, f"{found.cores} cores"]))))
+    print_table(to, [Column("", least=16), *numbers("rate", "rounds"), Column("")], rows)
+    print_table(to, [Column("chosen"), Column("", least=30)], [[w, escape(why)] for w, why in found.chosen().items()])
+    to.print(f"[dim]measured {found.measured} with torch {found.torch}; again with --again[/]")
