@@ -21,12 +21,24 @@ ERROR = 0.05
 """Chance that an interval misses what it is an interval of."""
 
 _error = ContextVar("error", default=ERROR)
+_exact_of_equals = ContextVar("exact_of_equals", default=False)
 
 
 @contextmanager
 def erring_with(chance: float) -> Iterator[None]:
-    """Intervals that are computed inside miss with this chance, in (0, 1)."""
-    token = _error.set(chance)
+    """Intervals that are computed inside miss with this chance, in (0, 1), those of equal runs too (``_of_equals``)."""
+    tokens = _error.set(chance), _exact_of_equals.set(True)
+    try:
+        yield
+    finally:
+        _error.reset(tokens[0])
+        _exact_of_equals.reset(tokens[1])
+
+
+@contextmanager
+def sharing_error(parts: int) -> Iterator[None]:
+    """Intervals that are computed inside miss with a part of the chance each, so that all together miss with it."""
+    token = _error.set(_error.get() / parts)
     try:
         yield
     finally:
@@ -156,10 +168,26 @@ def rank_correlation(a: ArrayLike, b: ArrayLike, *, cluster: ArrayLike | None = 
         return clustered(pairs.T, units, lambda x: float(_spearman(x.T[:1], x.T[1:])[0]), note=note, within=(-1, 1))
     draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
     # A resample of one run again and again has no correlation: 0 is the honest stand-in.
-    resamples = np.nan_to_num(_spearman(pairs[0][draws], pairs[1][draws]))
-    return _bounded(value, np.quantile(resamples, tails()), n, note, (-1, 1))
+    away = np.nan_to_num(_spearman(pairs[0][draws], pairs[1][draws])) - value
+    if n >= STUDENTISED:
+        return _bounded(value, value + np.quantile(away, tails()), n, note, (-1, 1))
+    low, high = value + np.quantile(_widening(n) * away, tails())
+    least, greatest = _of_few_pairs(value, n)
+    return _bounded(value, np.array([min(low, least), max(high, greatest)]), n, note, (-1, 1))
 
 
+def _of_few_pairs(value: float, n: int) -> tuple[float, float]:
+    """Where a rank correlation lies on Fisher's scale (Fieller, Hartley and Pearson 1957).
+
+    Few runs may be in perfect order, and so are all their resamples; one exchange of neighbours is held possible.
+    """
+    most = 1 - 12 / (n * (n**2 - 1))
+    half = float(ndtri(tails()[1])) * math.sqrt(1.06 / (n - 3))
+    at = math.atanh(min(max(value, -most), most))
+    return math.tanh(at - half), math.tanh(at + half)
+
+
+ALIKE = "all runs are equal and show no spread"
 FEWEST_PAIRS = 5
 RESAMPLES = 10_000
 SLOW_RESAMPLES = 2_000
@@ -227,6 +255,9 @@ def _effect(parts: Sequence[_Resampled], note: str, within: tuple[float, float])
     value, runs = sum(s * p.value for s, p in zip(signs, parts, strict=True)), min(p.clusters for p in parts)
     if runs < 2:
         return Effect(value, math.nan, math.nan, runs, note or "one run gives no interval")
+    error = math.sqrt(sum(p.error**2 for p in parts))
+    if not error and not _exact_of_equals.get():
+        note = "; ".join(words for words in (note, ALIKE) if words)
     if runs < STUDENTISED:
         away = sum(s * _widening(p.clusters) * (p.values - p.value) for s, p in zip(signs, parts, strict=True))
         return _bounded(value, value + np.quantile(away, tails()), runs, note, within)
@@ -235,7 +266,6 @@ def _effect(parts: Sequence[_Resampled], note: str, within: tuple[float, float])
     with np.errstate(divide="ignore", invalid="ignore"):  # a resample of equal values has no error
         studentised = np.where(deviations == 0, 0.0, deviations / errors)
     lower, upper = np.quantile(studentised, tails(), method="inverted_cdf")
-    error = math.sqrt(sum(p.error**2 for p in parts))
     ends = np.array([value - error * upper, value - error * lower]) if error else _of_equals(value, runs, within)
     return _bounded(value, ends, runs, note, within)
 
@@ -243,10 +273,11 @@ def _effect(parts: Sequence[_Resampled], note: str, within: tuple[float, float])
 def _of_equals(value: float, runs: int, within: tuple[float, float]) -> np.ndarray:
     """The interval of runs that are all equal, which have no spread to tell by.
 
-    Inside ``erring_with`` it is exact: were more than a share ``p`` of runs different, so many equal ones would have a
-    chance below the error. As far as what is possible lets those runs be away, the mean may be ``p`` times as far.
+    Where the number of runs was asked for it is that point, which promises nothing, and the note says so. Inside
+    ``erring_with`` it is exact: were more than a share ``p`` of runs different, so many equal ones would have a chance
+    below the error. As far as what is possible lets those runs be away, the mean may be ``p`` times as far.
     """
-    if _error.get() == ERROR:
+    if not _exact_of_equals.get():
         return np.array([value, value])
     share = 1 - _error.get() ** (1 / runs)
     return value + share * (np.array(within) - value)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 import typer
 
 import nonsingular as ns
+from browsing import opened
 from nonsingular import cli
 from nonsingular.diagnosis.bench import zoo
 
@@ -163,16 +164,6 @@ def test_bench_calibration_bad_input(capsys):
 
 
 # --- the page -----------------------------------------------------------------------------------------------
-
-
-def opened(browser, report):
-    page = browser.new_page()
-    errors, requests = [], []
-    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: errors.append(str(e)))
-    page.on("request", lambda r: requests.append(r.url) if not r.url.startswith("data:") else None)
-    page.goto(report.as_uri())
-    return page, errors, requests
 
 
 ATTACK = "<script>window['hacked']=true</script>"

@@ -8,6 +8,7 @@ import pytest
 import typer
 import xarray as xr
 
+from browsing import opened, wait
 from nonsingular import cli
 from nonsingular.experiments.about import About, asked
 from nonsingular.experiments.claims import Claim, exactly
@@ -26,20 +27,9 @@ RESULTS = Path(__file__).parents[2] / "results"
 ATTACK = "<script>window.hacked = true</script>\"'><img src=x onerror='window.hacked = true'>"
 
 
-def opened(browser, report, **options):
-    """The page, the errors it logged and the addresses it asked for."""
-    page = browser.new_page(**options)
-    errors, requests = [], []
-    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: errors.append(str(e)))
-    page.on("request", lambda r: requests.append(r.url) if not r.url.startswith(("data:", "blob:")) else None)
-    page.goto(report.as_uri())
-    return page, errors, requests
-
-
 def drawn(page):
     """Whether every picture has been unpacked and decoded and every interval has a size."""
-    page.wait_for_function("[...document.images].every(i => i.complete && i.naturalWidth)")
+    wait(page, "[...document.images].every(i => i.complete && i.naturalWidth)")
     return page.evaluate(
         """() => [...document.images].every(i => i.complete && i.naturalWidth > 0)
                 && [...document.querySelectorAll('svg.strip')].every(s => s.getBoundingClientRect().width > 50)"""
@@ -73,7 +63,7 @@ def test_every_figure_of_one_experiment_is_drawn_offline(browser, figure_s5):
         host.scroll_into_view_if_needed()
         host.locator(".main-svg").first.wait_for()
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function("document.querySelector('.interactive .xtitle').style.fill == 'rgb(232, 232, 232)'")
+    wait(page, "document.querySelector('.interactive .xtitle').style.fill == 'rgb(232, 232, 232)'")
     assert page.locator(".claims tbody tr").count() == len(found.claims)
     assert "nonsingular reproduce orhan2018/figS5 --scale smoke" in page.locator("pre").first.inner_text()
     assert errors == []
@@ -125,7 +115,7 @@ def test_only_pictures_near_the_reader_are_unpacked_first(browser, whole):
     number = page.locator("img").count()
     assert page.evaluate("document.querySelectorAll('img[data-picture]').length") > 0.8 * number
     page.locator("img").last.evaluate("i => i.scrollIntoView()")
-    page.wait_for_function("[...document.images].at(-1).naturalWidth > 0")
+    wait(page, "[...document.images].at(-1).naturalWidth > 0")
     assert page.evaluate("document.querySelectorAll('img[data-picture]').length") > 0.5 * number
     page.close()
 
@@ -194,7 +184,7 @@ def test_the_contents_stay_in_sight(page):
     page.wait_for_selector(".contents a[aria-current]")
     assert page.locator(".contents").bounding_box()["y"] == pytest.approx(0, abs=1)
     page.set_viewport_size({"width": 390, "height": 844})
-    page.wait_for_function("!document.querySelector('.contents details').open")
+    wait(page, "!document.querySelector('.contents details').open")
     assert page.locator(".contents").bounding_box()["height"] < 60
 
 

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
+from browsing import wait
 from nonsingular import cli
 from nonsingular.theory import two_units as tu
 
@@ -37,15 +38,6 @@ def page(browser, written):
 def show(page, model):
     page.locator(f"#tab-{model}").click()
     assert page.evaluate("play.shown.id") == model
-
-
-def wait(page, expression):
-    """Until it holds (the page's policy forbids the evaluation that Playwright's own waiting needs)."""
-    for _ in range(600):
-        if page.evaluate(expression):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"never came true: {expression}")
 
 
 def settle(page):

@@ -34,7 +34,7 @@ DataDir = Annotated[
 # --- a user's own network
 
 Target = Annotated[
-    str, typer.Argument(metavar="TARGET", help="package.module:factory or file.py:factory; it returns a model.")
+    str, typer.Argument(metavar="TARGET", help="package.module:factory or file.py:factory; its code is run and returns a model.")
 ]
 Checkpoint = Annotated[
     Path | None,
@@ -70,7 +70,7 @@ Figures = Annotated[
     list[str] | None,
     typer.Option(
         "--figure",
-        help="FILE.py:NAME of an experiment of your own that is among them.",
+        help="FILE.py:NAME of an experiment of your own among them; its code is run.",
         show_default="the papers' alone",
     ),
 ]

@@ -18,6 +18,7 @@ from nonsingular.diagnosis.learnability import percent, points
 from nonsingular.diagnosis.records import Layer
 from nonsingular.files import svg, write_whole
 from nonsingular.plots import diagnosis as plots
+from nonsingular.policy import policy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,6 +45,7 @@ def write_report(path: Path, diagnosis: Diagnosis, title: str, source: Path | No
     figures = {name: _embedded(figure) for name, figure in _figures(diagnosis).items()}
     page = environment.get_template("diagnosis.html").render(
         title=title,
+        policy=policy(),
         diagnosis=diagnosis,
         advice=next_step(diagnosis, source),
         untreated=diagnosis.learns.rows[0].learned.value if diagnosis.learns else math.nan,

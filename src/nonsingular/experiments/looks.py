@@ -1,14 +1,14 @@
 """Runs added until every claim is decided, with intervals that stay valid however often one has looked.
 
-With ``n`` runs ``0.04 (1 - 7 / n)`` of the error of 5 % are spent (an alpha-spending function, Lan and DeMets 1983): a
-look has what its runs add to that. What all looks spend together, were they endless, is 4 %; so the chance that an
+With ``n`` runs ``0.015 (1 - 7 / n)`` of the error of 5 % are spent (an alpha-spending function, Lan and DeMets 1983): a
+look has what its runs add to that. What all looks spend together, were they endless, is 1.5 %; so the chance that an
 interval at any look misses the truth, and with it that any look decides a claim against it, is at most that, however
 many looks there are and whatever they depend on. The price is width: intervals of a first look at eight runs are of
-99.5 %. Results of fewer than eight runs are shown and decide nothing.
+99.8 %. Results of fewer than eight runs are shown and decide nothing.
 
 That holds as far as single intervals cover (``intervals``): they are studentised, because runs are skewed, and where
-all runs are equal they reach as far as another run could be. The fifth that is never spent is for what they miss beyond
-their own error where runs are skewed and few.
+all runs are equal they reach as far as another run could be. What is never spent, more than two thirds, is for what
+they miss beyond their own error where runs are skewed and few (``benchmarks/test_intervals.py`` measures it).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GROWTH = 1.5
 FIRST = 8
 """Runs from which on a look decides, and intervals are studentised: those of fewer miss too often where runs are
 skewed."""
-SPENT = 0.8 * ERROR
+SPENT = 0.3 * ERROR
 HELD_BACK = 7.0
 """Of ``spent``: runs until which all of the error is held back."""
 

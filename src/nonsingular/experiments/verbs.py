@@ -17,7 +17,7 @@ from scipy import stats
 from nonsingular.experiments import effects
 from nonsingular.experiments.claims import Claim, Effect, NotMeasured, Region, difference, mean, rank_correlation
 from nonsingular.experiments.quantities import AFTER_START, CORRELATIONS, POINTS, SPEED, Bounds, Quantity, When, of
-from nonsingular.intervals import EVERYWHERE
+from nonsingular.intervals import EVERYWHERE, sharing_error
 
 
 @dataclass(frozen=True)
@@ -273,8 +273,8 @@ def correlation_along(first: Quantity, second: Quantity, networks: Sequence[str]
 def least(measures: Mapping[str, Measure]) -> Measure:
     """The smallest of several effects: above a number if all of them are.
 
-    Its interval reaches from the smallest lower to the smallest upper end, so that it lies above a number where every
-    single interval does, and below it where one does. The note names the smallest.
+    Its interval lies above a number where every single one does, which needs no correction. It lies below where one
+    does, whichever that is: upper ends share the error among them (Bonferroni). The note names the smallest.
     """
     return extreme(measures, np.argmin, "the least of")
 
@@ -291,9 +291,14 @@ def extreme(measures: Mapping[str, Measure], pick: Callable[[list[float]], np.in
     def effect(results: xr.Dataset) -> Effect:
         found = {name: m.judged(results) for name, m in measures.items()}
         effects = list(found.values())
-        values, low, high = ([float(getattr(e, end)) for e in effects] for end in ("value", "low", "high"))
-        value, least, greatest = (ends[int(pick(ends))] for ends in (values, low, high))
-        return Effect(value, least, greatest, min(e.runs for e in effects), list(found)[int(pick(values))])
+        with sharing_error(len(measures)):
+            wider = [m.judged(results) for m in measures.values()]
+        by_low, by_high = (effects, wider) if pick is np.argmin else (wider, effects)
+        values = [e.value for e in effects]
+        value, low, high = (
+            ends[int(pick(ends))] for ends in (values, [e.low for e in by_low], [e.high for e in by_high])
+        )
+        return Effect(value, low, high, min(e.runs for e in effects), list(found)[int(pick(values))])
 
     networks = tuple(dict.fromkeys(n for m in all_of_them for n in m.networks))
     what, _, rest = first.words.partition(": ")

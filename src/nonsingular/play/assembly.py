@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +12,7 @@ import jinja2
 from nonsingular import __version__
 from nonsingular.errors import InputError
 from nonsingular.files import plain, write_whole
+from nonsingular.policy import policy
 from nonsingular.theory import binary_weights, linear_dependence
 
 THEORY = (
@@ -51,9 +50,7 @@ def page() -> str:
     template = jinja2.Template(
         here.joinpath("parts/page.html").read_text(encoding="utf-8"), undefined=jinja2.StrictUndefined
     )
-    return template.render(
-        script=script, style=style, script_hash=_hash(script), style_hash=_hash(style), version=__version__
-    )
+    return template.render(script=script, style=style, policy=policy(script, style=style), version=__version__)
 
 
 def write_page(path: Path) -> Path:
@@ -85,8 +82,3 @@ def _binary(network: str, seed: int) -> dict[str, Any]:
     problem = binary_weights.problem(network, SHAPE, seed)
     sizes = {"inputs": SHAPE.inputs, "hidden": SHAPE.hidden, "state": problem.state}
     return {**sizes, "x": problem.x, "skip": problem.skip, "bias": problem.bias[0]}
-
-
-def _hash(text: str) -> str:
-    """As a Content-Security-Policy names what it lets run."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from nonsingular.errors import MissingExtra
+from nonsingular.policy import policy
 
 
 def packed(content: bytes | str) -> str:
@@ -41,7 +42,16 @@ def library() -> str:
     """
     if not available():
         raise MissingExtra("interactive figures", "interactive")
-    return packed(files("plotly").joinpath("package_data/plotly.min.js").read_bytes())
+    return packed(_plotly())
+
+
+def allowed(*scripts: str, interactive: bool) -> str:
+    """The policy of a page with these scripts, and with plotly's where it has interactive figures."""
+    return policy(*scripts, *([_plotly()] if interactive else []))
+
+
+def _plotly() -> str:
+    return files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
 
 
 def script() -> str:
@@ -54,6 +64,7 @@ _PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{title}</title>
 <link rel="icon" href="data:,">
 <style>
@@ -84,4 +95,4 @@ def page(figure: Any, title: str) -> str:
     import html
 
     parts = {"title": html.escape(title), "figure": packed(figure.to_json()), "library": library()}
-    return _PAGE.format(**parts, script=script())
+    return _PAGE.format(**parts, script=script(), policy=allowed(script(), interactive=True))

@@ -119,15 +119,25 @@ class Store:
         Raises:
             InputError: there is no store at the path, or it is damaged.
         """
-        import xarray as xr
-
         if not self.path.exists():
             raise InputError(f"no results at {self.path}; run nonsingular reproduce with --out first")
         try:
-            with xr.open_zarr(self.path, consolidated=False) as data:
+            with self.opened() as data:
                 return data.load()
         except Exception as error:
             raise InputError(f"{self.path} is not a readable store of results: {error}") from error
+
+    def opened(self) -> xr.Dataset:
+        """The data set whose values are read when they are asked for; it is a context that closes it.
+
+        Zarr's second format, in which chunks may be pickles that run code, is not read.
+
+        Raises:
+            OSError: or ValueError, or another: it is no store.
+        """
+        import xarray as xr
+
+        return xr.open_zarr(self.path, consolidated=False, zarr_format=3)
 
 
 def encode(state: Mapping[str, Any]) -> bytes:

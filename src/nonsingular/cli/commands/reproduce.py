@@ -35,7 +35,7 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="ID",
-            help="Figures and tables, as --list shows, or a file of your own: FILE.py:FIGURE.",
+            help="Figures and tables, as --list shows, or of a file of your own, whose code is run: FILE.py:FIGURE.",
             show_default="none",
         ),
     ] = None,

@@ -20,7 +20,7 @@ SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def command(
-    script: Annotated[Path, typer.Argument(metavar="SCRIPT.py", help="Your own training script, as it is.")],
+    script: Annotated[Path, typer.Argument(metavar="SCRIPT.py", help="Your own training script, run as it is.")],
     arguments: Annotated[
         list[str] | None,
         typer.Argument(metavar="ARGS", help="Its arguments; after -- also those named as ours.", show_default="none"),

@@ -11,6 +11,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -218,13 +219,16 @@ def write_report(
     )
     environment.tests["ours"] = is_ours
     environment.globals["SAID"] = SAID
+    interactive = any(s.live for s in sections)
+    script = live.script() + files(__package__).joinpath("templates/report.js").read_text(encoding="utf-8")
     html = environment.get_template("report.html").render(
         chapters=chapters,
         single=len(sections) == 1,
         version=__version__,
         verdicts=Counter(str(row["verdict"]) for s in sections for row, _ in s.rows),
-        library=live.library() if any(s.live for s in sections) else None,
-        script=live.script(),
+        library=live.library() if interactive else None,
+        script=script,
+        policy=live.allowed(script, interactive=interactive),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, html)

@@ -85,7 +85,7 @@ def kept_weights(workspace: Workspace) -> dict[Row, list[dict[str, Tensor]]]:
 def finished_training(spec: Spec, folder: Path) -> bool:
     """Whether a folder holds the whole study of this spec, with the weights that it keeps."""
     try:
-        with xr.open_zarr(folder / "results.zarr", consolidated=False) as data:
+        with Store(folder / "results.zarr").opened() as data:
             if data.attrs.get("digest") != spec.digest:
                 return False
         states = [load_checkpoint(path) for path in (folder / "checkpoints").glob("*.pt")]
