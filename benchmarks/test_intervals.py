@@ -215,7 +215,7 @@ def proofs(seed: int) -> list[bool]:
 
     anew = {"anew": lambda model, inputs, number: Treated(build(500 + number), "anew", ())}
     protocol = ns.diagnosis.Protocol(steps=12, seeds=5, batch=16, learning_rate=0.01)
-    found = ns.diagnosis.prove(build, nn.functional.cross_entropy, [(x, y)], anew, protocol)  # type: ignore[arg-type]
+    found = ns.diagnosis.prove(build, nn.functional.cross_entropy, [(x, y)], anew, protocol)
     (trial,) = found.trials
     return [covers(trial.gained, 0.0), covers(trial.held_out, 0.0)]
 

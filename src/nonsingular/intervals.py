@@ -181,6 +181,8 @@ def _of_few_pairs(value: float, n: int) -> tuple[float, float]:
 
     Few runs may be in perfect order, and so are all their resamples; one exchange of neighbours is held possible.
     """
+    from scipy.special import ndtri  # which takes a quarter of a second to load
+
     most = 1 - 12 / (n * (n**2 - 1))
     half = float(ndtri(tails()[1])) * math.sqrt(1.06 / (n - 3))
     at = math.atanh(min(max(value, -most), most))

@@ -34,7 +34,7 @@ DataDir = Annotated[
 # --- a user's own network
 
 Target = Annotated[
-    str, typer.Argument(metavar="TARGET", help="package.module:factory or file.py:factory; its code is run and returns a model.")
+    str, typer.Argument(metavar="TARGET", help="package.module:factory or file.py:factory; its code is run.")
 ]
 Checkpoint = Annotated[
     Path | None,
