@@ -78,7 +78,7 @@ class Curve:
         held_out: ``[run]``, loss on held-out samples.
         accuracy: ``[run]``, on held-out samples; NaN where the task has none.
         path: ``[point, run]``: training loss on the way.
-        points: steps of the path.
+        points: steps of the path; the last one is where training ended.
 
     >>> import nonsingular as ns
     >>> curve = ns.diagnosis.Curve((0.5, 0.6), (0.7, 0.8), (0.9, 0.8), ((2.3, 2.3), (0.5, 0.6)), (0, 100))
@@ -96,6 +96,13 @@ class Curve:
     def diverged(self) -> int:
         """Runs without a finite loss at the end."""
         return sum(not math.isfinite(x) for x in self.loss)
+
+    def until(self, step: int) -> Curve:
+        """What was known at a step of the path: losses on the training samples alone, if it is not the last one."""
+        if step == self.points[-1]:
+            return self
+        at, unknown = self.points.index(step) + 1, (math.nan,) * len(self.loss)
+        return Curve(self.path[at - 1], unknown, unknown, self.path[:at], self.points[:at])
 
 
 @dataclass(frozen=True)
@@ -181,12 +188,21 @@ def arm(networks: Sequence[nn.Module], loss_fn: Any, data: Any, protocol: Protoc
     )
 
 
-def run(arm: Arm, protocol: Protocol) -> Curve:
+Enough = Callable[[Sequence[Sequence[float]], Sequence[bool]], bool]
+"""Losses on the way ``[point, run]``, and whether each run's parameters are finite -> whether to stop."""
+
+
+def never(path: Sequence[Sequence[float]], finite: Sequence[bool]) -> bool:
+    """Every step is taken."""
+    return False
+
+
+def run(arm: Arm, protocol: Protocol, enough: Enough = never) -> Curve:
     """Train copies of the arm's networks side by side with the project's one trainer.
 
     Plain tensors in and out are trained as they are. Everything else (dictionaries, tuples, outputs that are no tensor)
     goes through a module that looks the samples up by number and returns their loss. Progress is told of all steps,
-    also where they fail on the way.
+    also where they fail on the way, or where ``enough`` stops them.
     """
     left = protocol.steps * len(arm.networks)
 
@@ -197,7 +213,7 @@ def run(arm: Arm, protocol: Protocol) -> Curve:
 
     try:
         with _quiet():
-            return _train(_trainer(arm, protocol), protocol.steps, on_step)
+            return _train(_trainer(arm, protocol), protocol.steps, on_step, enough)
     finally:
         progress.count(STEPS, left)
 
@@ -229,7 +245,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _train(trainer: Trainer, steps: int, on_step: Callable[[], None]) -> Curve:
+def _train(trainer: Trainer, steps: int, on_step: Callable[[], None], enough: Enough) -> Curve:
     task = trainer.task
     inputs, target = task.train_inputs[:MOST_TOLD], task.train_labels[:MOST_TOLD]
     points = sorted({round(i * steps / POINTS) for i in range(POINTS + 1)})
@@ -240,23 +256,23 @@ def _train(trainer: Trainer, steps: int, on_step: Callable[[], None]) -> Curve:
         if done in points:
             path.append(_loss(trainer.evaluate(inputs, target, BATCH)))
             trainer.population.train()
+            if done == steps or enough(path, trainer.finite().tolist()):
+                raise _Enough
 
     def count() -> None:
         nonlocal done
         done += 1
         on_step()
         measure()
-        if done == steps:
-            raise _Enough
 
-    measure()
     try:
+        measure()
         while True:
             trainer.train_epoch(count)
     except _Enough:
         pass
     rest = trainer.evaluate(task.test_inputs, task.test_labels, BATCH)
-    return Curve(path[-1], _loss(rest), tuple(rest.accuracy.tolist()), tuple(path), tuple(points))
+    return Curve(path[-1], _loss(rest), tuple(rest.accuracy.tolist()), tuple(path), tuple(points[: len(path)]))
 
 
 def _is_plain(network: nn.Module, arm: Arm) -> bool:
@@ -284,7 +300,7 @@ def _loss(found: Accuracy) -> tuple[float, ...]:
 
 
 class _Enough(Exception):
-    """All steps are done."""
+    """All steps are done, or the rest is not needed."""
 
 
 # --- samples as one batch -------------------------------------------------------------------------------------

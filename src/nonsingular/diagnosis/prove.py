@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Container, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from nonsingular.diagnosis.course import STEPS, Arm, Change, Curve, Protocol, ar
 from nonsingular.diagnosis.learnability import MATERIAL, Scale, numbers, scaled
 from nonsingular.diagnosis.optimisers import Steps
 from nonsingular.diagnosis.programs import TREATMENTS, of_network
+from nonsingular.diagnosis.racing import hopeless, looking, stopped_at, why
 from nonsingular.diagnosis.treatments import Prescription
 from nonsingular.errors import InputError
 from nonsingular.files import plain
@@ -46,6 +48,8 @@ class Trial:
         verdict: ``helps``, ``too little`` (better, but by less than 5 % of what the best constant leaves, or no better
             than that constant), ``hurts``, ``no difference shown``, ``diverges`` or ``does not apply``.
         treated: what the treated copies reached; None where it does not apply.
+        stopped: the step at which they were left, because they could not help any more (``racing``): all of the above
+            is of that step, and intervals hold for all looks that were taken. None: they were trained to the end.
 
     >>> import nonsingular as ns
     >>> ns.diagnosis.Trial("add_skips", "identity skips around 18 layers").treatment
@@ -61,6 +65,7 @@ class Trial:
     gained: Effect = NOTHING
     verdict: str = "does not apply"
     treated: Curve | None = None
+    stopped: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, what is not finite as null."""
@@ -69,7 +74,7 @@ class Trial:
             "learned": numbers(self.reached), "learned_difference": numbers(self.gained),
             "loss_difference": numbers(self.effect), "held_out_loss_difference": numbers(self.held_out),
             "accuracy_difference": numbers(self.accuracy),
-            "diverged": 0 if self.treated is None else self.treated.diverged,
+            "diverged": 0 if self.treated is None else self.treated.diverged, "stopped": self.stopped,
         }  # fmt: skip
 
 
@@ -196,10 +201,11 @@ def proved(
         on_run(UNTREATED)
     before = kept[UNTREATED]
     scale = scale or scaled(untreated, [before])
-    trials = []
+    trials: list[Trial] = []
     for name, change in treatments.items():
         known_already = name in kept
-        trials.append(_trial(name, change, untreated, protocol, kept, scale))
+        best = next((t.treated for t in ranked(trials) if t.verdict == "helps"), None)
+        trials.append(_trial(name, change, untreated, protocol, kept, scale, best))
         if not known_already:
             on_run(name)
     return Proof(protocol, untreated.steps, before, scale.constant, tuple(ranked(trials)))
@@ -228,31 +234,39 @@ def ranked(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _trial(
-    name: str, change: Change, untreated: Arm, protocol: Protocol, kept: MutableMapping[str, Curve], scale: Scale
+    name: str,
+    change: Change,
+    untreated: Arm,
+    protocol: Protocol,
+    kept: MutableMapping[str, Curve],
+    scale: Scale,
+    best: Curve | None,
 ) -> Trial:
     untold = ahead([name], kept, protocol)
     try:
         treated, what = change(untreated)
         untold = 0  # from here on the training tells its steps
+        same = treated.samples is untreated.samples and treated.loss_fn is untreated.loss_fn
         if name not in kept:
-            kept[name] = run(treated, protocol)
+            kept[name] = run(treated, protocol, hopeless(kept[UNTREATED], best, scale if same else None))
     except InputError as reason:
         return Trial(name, str(reason))
     except FAILURES as error:  # the network relied on what was changed, such as class numbers among its inputs
         return Trial(name, f"the treated copies fail: {first_line(error)}")
     finally:
         progress.count(STEPS, untold)
-    curve, before = kept[name], kept[UNTREATED]
-    own = scale
-    if treated.samples is not untreated.samples or treated.loss_fn is not untreated.loss_fn:
-        own = scaled(treated, [curve])  # another loss, or other targets: another constant is best
-    reached = own.learned(curve.loss)
-    gained, verdict = compare(reached, scale.learned(before.loss))
-    return Trial(
-        name, what, _paired(curve.loss, before.loss), _paired(curve.held_out, before.held_out),
-        difference([100 * a for a in curve.accuracy], [100 * a for a in before.accuracy], paired=True),
-        mean(reached), gained, verdict, curve,
-    )  # fmt: skip
+    curve, stopped = kept[name], stopped_at(kept[name], protocol.steps)
+    before = kept[UNTREATED].until(curve.points[-1])
+    # Another loss, or other targets: another constant is best.
+    reached = (scale if same else scaled(treated, [curve])).learned(curve.loss)
+    with looking() if stopped is not None else nullcontext():
+        gained, verdict = compare(reached, scale.learned(before.loss))
+        return Trial(
+            name, what + why(curve, protocol.steps),
+            _paired(curve.loss, before.loss), _paired(curve.held_out, before.held_out),
+            difference([100 * a for a in curve.accuracy], [100 * a for a in before.accuracy], paired=True),
+            mean(reached), gained, verdict, curve, stopped,
+        )  # fmt: skip
 
 
 def _paired(treated: Sequence[float], untreated: Sequence[float]) -> Effect:

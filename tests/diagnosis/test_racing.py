@@ -1,0 +1,130 @@
+"""Arms of a proof that are not trained to their end."""
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from nonsingular.diagnosis import Kept, Protocol, plan, prove, racing
+from nonsingular.diagnosis.bench import zoo
+from nonsingular.diagnosis.bench.patients import flat
+from nonsingular.diagnosis.course import POINTS, Curve
+from nonsingular.diagnosis.learnability import Scale
+from nonsingular.diagnosis.treatments import Treated
+
+STEPS = tuple(range(0, 101, 10))
+SCALE = Scale(1.0, 0.0, "a constant")
+FINITE = [True] * 5
+
+
+def curve(end, spread=0.0, points=POINTS):
+    """Losses that fall from 1 to ``end`` on a straight line, run by run ``spread`` apart there."""
+    path = tuple(
+        tuple(1 - (1 - end + spread * (run - 2)) * at / POINTS for run in range(5)) for at in range(points + 1)
+    )
+    return Curve(path[-1], path[-1], (0.5,) * 5, path, STEPS[: points + 1])
+
+
+STUCK, WINNER = curve(1.0), curve(0.2, 0.02)
+
+
+def first_stop(arm, before=STUCK, best=WINNER, scale=SCALE):
+    enough = racing.hopeless(before, best, scale)
+    return next((at for at in range(len(arm.path)) if enough(arm.path[: at + 1], FINITE)), None)
+
+
+@pytest.mark.parametrize(
+    ("arm", "stop"),
+    [
+        (curve(1.0), racing.FIRST),  # as the untreated ones, while another wins
+        (curve(0.98, 0.001), racing.FIRST),
+        (curve(1.5, 0.02), racing.FIRST),
+        (curve(0.2, 0.02), None),  # wins itself
+        (curve(0.8, 0.01), None),  # gains
+        (curve(1.0, 0.3), None),  # some runs gain: nobody knows
+    ],
+)
+def test_an_arm_is_left_where_it_shows_nothing_while_another_wins(arm, stop):
+    assert first_stop(arm) == stop
+
+
+def test_it_is_left_for_nothing_else():
+    assert first_stop(curve(1.0), best=None) is None
+    assert first_stop(curve(1.0), scale=None) is None  # another loss: nothing to compare on the way
+    assert first_stop(curve(1.0), best=curve(0.97)) is None  # hardly ahead
+    late = curve(1.0)
+    early = [path for at, path in enumerate(late.path) if at < racing.FIRST]
+    assert not racing.hopeless(STUCK, WINNER, SCALE)(early, FINITE)
+
+
+def test_a_run_that_is_lost_ends_an_arm_at_once_unless_untreated_ones_are_lost_too():
+    lost = [True, True, False, True, True]
+    assert racing.hopeless(STUCK, None, None)(STUCK.path[:2], lost)
+    diverged = Curve((math.inf,) * 5, (math.inf,) * 5, (math.nan,) * 5, ((math.inf,) * 5,) * 11, STEPS)
+    assert not racing.hopeless(diverged, WINNER, SCALE)(STUCK.path[:2], lost)
+
+
+def test_intervals_of_stopped_arms_are_wider():
+    from nonsingular.intervals import difference
+
+    treated, untreated = [0.1, 0.2, 0.15, 0.3, 0.12], [0.1, 0.1, 0.2, 0.1, 0.1]
+    once = difference(treated, untreated, paired=True)
+    with racing.looking():
+        always = difference(treated, untreated, paired=True)
+    assert always.low < once.low
+    assert always.high > once.high
+    assert always.value == once.value
+
+
+def test_what_was_known_at_a_step():
+    whole = curve(0.2)
+    assert whole.until(100) is whole
+    half = whole.until(50)
+    assert half.loss == whole.path[5] == half.path[-1]
+    assert half.points[-1] == 50
+    assert all(map(math.isnan, half.held_out + half.accuracy))
+
+
+def test_a_proof_leaves_what_shows_nothing_and_tells_its_step(tmp_path):
+    def deep(seed):
+        torch.manual_seed(seed)
+        return zoo.glorot(zoo.mlp(64, 10, 8, 16))
+
+    def treated(change):
+        def treat(model, inputs, seed):
+            copied = copy.deepcopy(model)
+            return Treated(change(copied), "done", ())
+
+        return treat
+
+    def shallow(model):
+        return zoo.glorot(zoo.mlp(64, 10, 1, 64))
+
+    def overflow(model):
+        with torch.no_grad():
+            model[0].weight.mul_(1e38)
+        return model
+
+    arms = {"shallow": treated(shallow), "nothing": treated(lambda m: m), "overflow": treated(overflow)}
+    protocol = Protocol(steps=40, seeds=4, batch=32, learning_rate=0.5, optimiser="sgd")
+    data = flat(0, 400)
+    kept = Kept(tmp_path, plan("x", deep(0), protocol), resume=False)
+    proof = prove(deep, F.cross_entropy, data, arms, protocol, kept=kept)
+    by = {t.treatment: t for t in proof.trials}
+    assert by["shallow"].verdict == "helps"
+    assert by["shallow"].stopped is None
+    nothing = by["nothing"]
+    assert nothing.stopped == 40 * racing.FIRST // POINTS
+    assert (nothing.verdict, nothing.gained.value) == ("no difference shown", 0.0)
+    assert f"stopped at step {nothing.stopped} of 40: nothing gained" in nothing.what
+    assert math.isnan(nothing.held_out.value)  # untreated copies were not held out at that step
+    lost = by["overflow"]
+    assert (lost.verdict, lost.stopped) == ("hurts", 4)
+    assert "a run has diverged" in lost.what
+    assert {t["treatment"]: t["stopped"] for t in proof.to_json()["trials"]} == {
+        "shallow": None, "nothing": nothing.stopped, "overflow": 4,
+    }  # fmt: skip
+    again = Kept(tmp_path, plan("x", deep(0), protocol), resume=True)
+    assert prove(deep, F.cross_entropy, data, arms, protocol, kept=again).to_json() == proof.to_json()
