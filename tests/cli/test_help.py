@@ -17,7 +17,8 @@ def shown(capsys, monkeypatch, width, *command):
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
-    assert not re.search(r"\w\.\.\.", text.partition("\n\n")[2])
+    assert not re.search(r"[a-z]\.\.\.", text.partition("\n\n")[2])
+    assert "<list" not in text
     return squeezed(text)
 
 
@@ -56,6 +57,11 @@ def test_the_list_of_commands(capsys, monkeypatch, width):
         assert (squeezed(name + command.help) in text) != command.hidden
     assert "NONSINGULAR_DATA" in text
     assert "NONSINGULAR_CACHE" in text
+
+
+def test_what_may_be_given_several_times(capsys, monkeypatch):
+    assert "DIR...Foldersthatreproducehaswritten." in shown(capsys, monkeypatch, 80, "judge")
+    assert "--figure<str>...FILE.py:NAME" in shown(capsys, monkeypatch, 80, "judge")
 
 
 def test_no_command_at_all_is_helped(capsys):

@@ -14,7 +14,7 @@ import nonsingular as ns
 from nonsingular import cli
 from nonsingular.cli.tables.diagnosis import print_diagnosis
 from nonsingular.cli.tables.summary import print_summary
-from nonsingular.cli.terminal import Column, console, number, numbers, print_table
+from nonsingular.cli.terminal import Column, console, interval, number, numbers, print_table
 from nonsingular.diagnosis.bench import zoo
 
 WIDTHS = (60, 80, 100, 200)
@@ -32,6 +32,14 @@ def lines(capsys, width):
     found = [line.rstrip() for line in text.splitlines()]
     assert all(len(line) <= width for line in found)
     return found
+
+
+def test_ends_of_intervals_differ_where_they_do():
+    assert interval(0.1, 0.25) == "0.1 to 0.25"
+    assert interval(5.87e-8, 5.87e-8) == "no width"
+    assert interval(0.123412, 0.123448) == "0.12341 to 0.12345"
+    assert interval(1.0, 1.0 + 1e-15) == "1 to 1.000000000000001"
+    assert (interval(None, None), interval(None, 2.0)) == ("–", "– to 2")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

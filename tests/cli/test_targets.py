@@ -185,6 +185,59 @@ def test_no_loss_is_made_up(tmp_path, outputs, target):
     assert bring(f"{tmp_path / 'with' / 'm.py'}:build", None, None, tmp_path / "b.pt", None).loss_fn
 
 
+LOSSES = """
+import torch
+from torch import nn
+
+criterion = nn.CrossEntropyLoss(label_smoothing=0.5)
+
+class Net(nn.Linear):
+    def __init__(self, width=10):
+        super().__init__(64, width)
+
+class Sized(nn.Linear):
+    pass
+
+def build():
+    return Net()
+
+def own():
+    return Net(), nn.functional.cross_entropy
+
+def wide(width):
+    return Net(width)
+
+def batches():
+    return [(torch.ones(8, 64), torch.arange(8))]
+"""
+
+
+def test_the_files_own_loss_is_taken_where_the_factory_gives_none(tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(LOSSES)
+    assert bring(f"{path}:build", None, None, None, None).loss_fn.label_smoothing == 0.5
+    assert f"the loss is criterion of {path}" in " ".join(capsys.readouterr().err.split())
+    assert bring(f"{path}:own", None, None, None, None).loss_fn is F.cross_entropy
+    assert capsys.readouterr().err == ""
+    other = tmp_path / "two.py"
+    other.write_text(LOSSES + "def loss_fn(output, target): return criterion(output, target)\n")
+    with pytest.raises(InputError, match=r"two.py has loss_fn and criterion: let the factory return \(module"):
+        bring(f"{other}:build", None, None, None, None)
+
+
+def test_a_file_without_a_factory_is_told_what_it_has(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(LOSSES)
+    offered = r"it has build, own, Net and wide, Sized \(which want arguments\), as in \S*mine.py:build"
+    for target in (str(path), f"{path}:", f"{path}:model"):
+        with pytest.raises(InputError, match=offered):
+            Target(target)
+    path = tmp_path / "empty.py"
+    path.write_text("x = 1\n")
+    with pytest.raises(InputError, match="has no 'build'; it has no function and no module either"):
+        Target(f"{path}:build")
+
+
 @pytest.mark.parametrize("outputs", [(3,), (3, 5), (3, 2, 2)])
 @pytest.mark.parametrize("kind", [torch.int64, torch.int32, torch.uint8])
 def test_class_numbers_beside_scores_of_classes_get_cross_entropy(tmp_path, outputs, kind):
@@ -283,7 +336,9 @@ def test_spectrum_command_stops_where_it_is_told(source, tmp_path, capsys):
     assert printed == json.loads(json.dumps(rough)) != json.loads(json.dumps(default))
     arguments += ["--replace"]
     assert cli.run([*arguments, "--seconds", "1e-9"]) == 0
-    assert "stopped early" in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "stopped early" in said
+    assert "max_" not in said
     for option in ("--error", "--seconds"):
         assert cli.run([*arguments, option, "0"]) == 2
         assert "must be positive" in capsys.readouterr().err
@@ -295,6 +350,7 @@ def test_spectrum_command_in_words(source, tmp_path, capsys):
     assert "degenerate" in printed
     assert "exact" in printed
     assert "210 parameters" in printed
+    assert "untrained unless it loads some; --checkpoint FILE" in printed
 
 
 COMMANDS = {

@@ -253,6 +253,52 @@ def test_parameters_that_no_diagnosis_can_take_are_refused_in_a_line():
             look(model, F.cross_entropy, [batch(20, 20)])
 
 
+def test_layers_without_units_are_named():
+    empty = nn.Sequential(nn.Linear(12, 0), nn.Linear(0, 10))
+    with pytest.raises(ValueError, match=r"layer 0 \(Linear\) has no units, its output is of shape \(20, 0\)"):
+        look(empty, F.cross_entropy, [batch(20, 12)])
+
+
+def test_experts_that_no_sample_is_sent_to_are_passed_over():
+    class Experts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = nn.Linear(12, 10), nn.Linear(12, 10)
+
+        def forward(self, x):
+            return torch.cat([self.used(x), self.unused(x[:0])])
+
+    assert [layer.name for layer in look(Experts(), F.cross_entropy, [batch(20, 12)]).layers] == ["used"]
+
+
+def test_losses_that_do_not_fit_are_told_what_to_write():
+    class Named(nn.Linear):
+        def forward(self, x):
+            return {"logits": super().forward(x)}
+
+    x, classes = batch(20, 12)
+    for model, loss, target, message in (
+        (Named(12, 10), F.cross_entropy, classes, r'the model returns a dict: take output\["logits"\] in loss_fn'),
+        (
+            nn.Linear(12, 10),
+            F.cross_entropy,
+            classes.float(),
+            r"are float32: if they are class .*target.long\(\)",
+        ),
+        (nn.Linear(12, 2), F.cross_entropy, classes > 3, r"are bool: if they are class numbers, give target.long\(\)"),
+        (
+            nn.Linear(12, 10),
+            nn.CrossEntropyLoss(reduction="none"),
+            classes,
+            r"for \d+ samples, a number each .*mean\(\)",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            look(model, loss, [(x, target)])
+        with pytest.raises(ValueError, match=message):
+            ns.Hessian(model, loss, [(x, target)])
+
+
 def test_images_as_their_files_have_them_are_told_what_to_make_of_them():
     images, classes = torch.randint(256, (20, 12), dtype=torch.uint8), torch.arange(20) % 10
     with pytest.raises(ValueError, match="the inputs are uint8: give floating-point numbers"):

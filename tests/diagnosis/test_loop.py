@@ -396,6 +396,16 @@ def test_a_script_runs_as_itself(tmp_path):
     assert status == 3
 
 
+def test_a_script_that_trains_nothing_is_told_so_in_one_line(tmp_path):
+    (tmp_path / "other.py").write_text("import torch\ntorch.nn.Linear(3, 2)(torch.ones(4, 3))\n")
+    status, out, _ = processes.run(["watch", "other.py"], tmp_path, tmp_path, COLUMNS="200")
+    assert out.strip() == (
+        "other.py trained nothing that was seen: no backward pass and no step of an optimiser; give the script that "
+        "trains, with its arguments"
+    )
+    assert status == 0
+
+
 def test_json_is_all_that_is_printed(tmp_path):
     status, out, said = command(tmp_path, "--steps", "7", "--json", ending="import os; os.system('echo from a child')")
     document = json.loads(out)

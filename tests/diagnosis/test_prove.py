@@ -61,7 +61,7 @@ def test_no_treatment_is_no_difference_to_the_bit():
     fixed = prove(zoo.mlp(64, 10, 2, 16), F.cross_entropy, DATA, {"keep": keep}, QUICK)
     for p in (proof, fixed):
         assert p.trials[0].treated == p.untreated or all(map(math.isnan, p.untreated.accuracy))
-        assert p.trials[0].verdict == "no difference shown"
+        assert p.trials[0].verdict == "no difference"
 
 
 def test_harm_is_called_harm():
@@ -80,7 +80,11 @@ def test_what_does_not_apply_says_why():
     [
         ((0.50, 0.51, 0.49), (0.10, 0.11, 0.09), "helps"),
         ((0.10, 0.11, 0.09), (0.50, 0.51, 0.49), "hurts"),
-        ((0.30, 0.50, 0.10), (0.32, 0.28, 0.29), "no difference shown"),
+        ((0.30, 0.50, 0.10), (0.32, 0.28, 0.29), "too few runs"),
+        ((0.30, 0.31, 0.30), (0.30, 0.30, 0.31), "no difference"),
+        ((0.30,) * 3, (0.30,) * 3, "no difference"),
+        ((0.50,), (0.10,), "too few runs"),
+        ((0.30, 0.29, 0.30), (0.36, 0.30, 0.31), "too few runs"),
         ((0.12, 0.13, 0.11), (0.10, 0.11, 0.09), "too little"),  # certain, and not worth a word
         ((-3.0, -3.1, -2.9), (-9.0, -9.1, -8.9), "too little"),  # still worse than a constant
         ((-4e14, -4.1e14, -3.9e14), (-1.2e15, -1.2e15, -1.1e15), "too little"),

@@ -205,6 +205,15 @@ def test_described_networks_are_as_before():
     assert isinstance(Member("plain", NetworkSpec(3, 8)).network, NetworkSpec)
 
 
+def test_another_version_of_a_users_code_is_said_in_words():
+    def spec(source):
+        return {"networks": [{"name": "five", "network": {"factory": {"name": "Five", "source": source}}}]}
+
+    assert differences.between(spec("0123456789abcdef"), spec("fedcba9876543210")) == [
+        "factory's code of five: version 012345, not version fedcba"
+    ]
+
+
 # --- compare ------------------------------------------------------------------------------------------------
 
 

@@ -6,12 +6,13 @@ import errno
 import functools
 import importlib
 import pkgutil
+import re
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from nonsingular import __version__
 from nonsingular.cli import commands, interrupts, streams
@@ -47,6 +48,31 @@ class Sections(TyperGroup):
             if shown:
                 with formatter.section(section):
                     formatter.write_dl([(c.name, " ".join((c.help or "").split())) for c in shown])
+
+
+class Command(TyperCommand):
+    """A command whose help says of what may be given several times so: ``DIR...``, and no type of Python's."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write them."""
+        write = formatter.write_dl
+
+        def renamed(rows: Any, *places: Any, **options: Any) -> None:
+            write([(_several(name), text) for name, text in rows], *places, **options)
+
+        formatter.write_dl = renamed
+        try:
+            super().format_options(ctx, formatter)
+        finally:
+            formatter.write_dl = write
+
+
+def _several(name: str) -> str:
+    """``--figure <list[str]>`` as ``--figure <str>...``, ``DIR <list[Path]>`` as ``DIR...``."""
+    named = re.fullmatch(r"(.*?)\s<list\[(\w+)\]>", name)
+    if named is None:
+        return name
+    return f"{named[1]} <{named[2].lower()}>..." if name.startswith("-") else f"{named[1]}..."
 
 
 app = typer.Typer(
@@ -89,6 +115,7 @@ _modules = [
 for _module in sorted(_modules, key=lambda module: commands.SECTIONS.index(module.SHOWN)):
     app.command(
         _module.__name__.rpartition(".")[2].replace("_", "-"),
+        cls=Command,
         rich_help_panel=_module.SHOWN,
         hidden=_module.SHOWN == commands.HIDDEN,
         context_settings=getattr(_module, "SETTINGS", None),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,7 +36,12 @@ DataDir = Annotated[
 # --- a user's own network
 
 Target = Annotated[
-    str, typer.Argument(metavar="TARGET", help="package.module:factory or file.py:factory; its code is run.")
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="package.module:factory or file.py:factory; its code is run. It returns a model, or (model, loss_fn); the "
+        "file may also have batches(), and a loss_fn, loss or criterion.",
+    ),
 ]
 Checkpoint = Annotated[
     Path | None,
@@ -58,6 +65,22 @@ Scaling = Annotated[
         show_default=SCALING,
     ),
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="What batches weigh by: samples, tokens (what is not ignored) or equal.",
+        show_default="what is proved",
+    ),
+]
+RandomSeed = Annotated[
+    int | None,
+    typer.Option(
+        "--random-seed",
+        help="Of random numbers that the loss draws, the same in every evaluation.",
+        show_default="none",
+    ),
+]
 SAMPLES = 1000
 Samples = Annotated[
     int | None, typer.Option("--samples", help="Training images of the data set to use.", show_default=str(SAMPLES))
@@ -65,7 +88,10 @@ Samples = Annotated[
 
 # --- experiments of the papers
 
-Folders = Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders that reproduce has written.")]
+Folders = Annotated[
+    list[Path],
+    typer.Argument(metavar="DIR", help="Folders that reproduce has written."),
+]
 Figures = Annotated[
     list[str] | None,
     typer.Option(
@@ -95,6 +121,31 @@ Precision = Annotated[
         "which is faster where convolutions are wide.",
     ),
 ]
+
+
+_IN_PYTHON = {
+    "give seed=": "give --random-seed N",
+    "give weights='samples', 'tokens', 'equal' or a function batch -> weight": "give --weights samples, tokens or "
+    "equal",
+    "give reduction='sum'": "let it average",
+    "give smaller batches, or microbatch=": "give smaller batches",
+    "use method='lanczos'": "use --method lanczos",
+    "use method='exact' or 'lanczos'": "use --method exact or lanczos",
+    "say which by form='output' or form='model', or name its arguments so": "name its arguments so",
+}
+"""Advice of the library, and the same in the words of the commands."""
+
+
+@contextmanager
+def in_options_words() -> Iterator[None]:
+    """Within: advice of the library to give an argument names the option for it, or what to do where there is none."""
+    try:
+        yield
+    except InputError as error:
+        said = str(error)
+        for python, here in _IN_PYTHON.items():
+            said = said.replace(python, here)
+        raise InputError(said) from error
 
 
 def keep_earlier(out: Path, found: str | None, replace: bool, resume: bool | None = None) -> None:

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from nonsingular.cli.code import code
 from nonsingular.cli.options import SAMPLES, SCALING
+from nonsingular.cli.terminal import complain
 from nonsingular.data import DataSpec, load, prepare
 from nonsingular.data.prepare import parse_scaling
 from nonsingular.errors import InputError
-from nonsingular.objective import Evaluated, cross_entropy_fits, own_loss, read, taken_by
+from nonsingular.objective import Evaluated, cross_entropy_fits, misfit, own_loss, read, taken_by
 from nonsingular.objective.models import refuse_without_values
 from nonsingular.weights import read_weights
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from nonsingular.diagnosis.loop import Rehearsal
 
 FORM = "package.module:factory or file.py:factory"
+COMPANIONS = ("batches", "optimiser")
+LOSSES = ("loss_fn", "loss", "criterion")
+"""Names under which a user's file may have its loss."""
 REASON = 160  # characters quoted of an error beside another
 Batches = list[Any]
 LossFn = Callable[..., Tensor]
@@ -46,6 +50,21 @@ class UsersCode:
         """Another function of the same code, such as ``optimiser(model)``; None where it has none."""
         found = getattr(self._code.module, name, None)
         return found if callable(found) and not isinstance(found, type) else None
+
+    def loss(self) -> tuple[Any, str]:
+        """The code's own loss, a function or a module of it, and what to call it; None and "" where it has none.
+
+        Raises:
+            InputError: it has several.
+        """
+        found = {name: self.companion(name) for name in LOSSES}
+        found = {name: loss for name, loss in found.items() if loss is not None}
+        place = self.name.rpartition(":")[0]
+        if len({id(loss) for loss in found.values()}) > 1:
+            raise InputError(
+                f"{place} has {' and '.join(found)}: let the factory return (module, loss_fn) with the one you mean"
+            )
+        return next(((loss, f"{name} of {place}") for name, loss in found.items()), (None, ""))
 
     def batches(self) -> Batches:
         """What the code's own function ``batches()`` gives.
@@ -76,7 +95,7 @@ class Target(UsersCode):
         self.name = target
         place, separator, name = target.rpartition(":")
         if not (separator and place and name):
-            raise InputError(f"TARGET must be {FORM}, got {target!r}")
+            raise InputError(f"TARGET must be {FORM}, got {target!r}{_offers(target)}")
         try:
             self._code = code(place)
         except InputError as error:
@@ -86,8 +105,7 @@ class Target(UsersCode):
         module = self._code.module
         self._factory: Any = getattr(module, name, None)
         if self._factory is None:
-            names = ", ".join(n for n in vars(module) if not n.startswith("_") and callable(getattr(module, n)))
-            raise InputError(f"{place} has no {name!r}; it has {names or 'nothing callable'}")
+            raise InputError(f"{place} has no {name!r}{_offers(place) or '; it has no function and no module either'}")
         if not callable(self._factory):
             raise InputError(f"{target} is {_a(self._factory)}; it must be a function that returns a model")
 
@@ -129,6 +147,36 @@ class Target(UsersCode):
         except ValueError:  # built-in, without a signature
             pass
         return self._code.run(self._factory, f"{self.name} failed")
+
+
+def _offers(place: str) -> str:
+    """What could be meant in a file or module of the user's, as the rest of a message; "" where nothing could."""
+    if place.endswith(".py") and not Path(place).is_file():
+        return ""
+    try:
+        module = code(place.rstrip(":")).module
+    except InputError:
+        return ""
+    own = {n: f for n, f in vars(module).items() if getattr(f, "__module__", None) == module.__name__}
+    named = {n: f for n, f in own.items() if not n.startswith("_") and n not in (*COMPANIONS, *LOSSES)}
+    functions = [n for n, f in named.items() if inspect.isfunction(f)]
+    classes = [n for n, f in named.items() if isinstance(f, type) and issubclass(f, nn.Module)]
+    made = [n for n, f in vars(module).items() if isinstance(f, nn.Module) and n not in LOSSES]
+    free = [n for n in (*functions, *made, *classes) if n in made or _is_free(named[n])]
+    bound = [n for n in (*functions, *classes) if n not in free]
+    what = [", ".join(free)] if free else []
+    what += [f"{', '.join(bound)} (which want{'s' if len(bound) == 1 else ''} arguments)"] if bound else []
+    example = f", as in {place.rstrip(':')}:{free[0]}" if free else ""
+    return f"; it has {' and '.join(what)}{example}" if what else ""
+
+
+def _is_free(function: Any) -> bool:
+    """Whether it can be called without arguments."""
+    try:
+        inspect.signature(function).bind()
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 class TrainingStep(UsersCode):
@@ -202,6 +250,13 @@ class Brought:
     data: Mapping[str, str]
     samples: int
 
+    @property
+    def made(self) -> str:
+        """What is said of weights that no file gave."""
+        return (
+            f"weights: as {self.target.name} makes them, untrained unless it loads some; --checkpoint FILE for others"
+        )
+
 
 def bring(
     target: str,
@@ -246,7 +301,7 @@ def bring(
         pairs = load_batches(model, data, batches, data_dir, scaling, samples)
         described = {"name": data or "digits", "scaling": scaling}
     if loss_fn is None and step is None:
-        loss_fn = default_loss(target, model, pairs)
+        loss_fn = _own_loss(found) or default_loss(target, model, pairs)
     return Brought(found, model, loss_fn, pairs, described, samples)
 
 
@@ -261,7 +316,16 @@ def with_loss(brought: Brought, seen: Rehearsal, step: str) -> Brought:
     if seen.loss_fn is not None and seen.pairs:
         data = {"batches": f"those that {step} trained on"}
         return replace(brought, loss_fn=seen.loss_fn, batches=list(seen.pairs), data=data)
-    return replace(brought, loss_fn=default_loss(brought.target.name, brought.model, brought.batches))
+    loss_fn = _own_loss(brought.target) or default_loss(brought.target.name, brought.model, brought.batches)
+    return replace(brought, loss_fn=loss_fn)
+
+
+def _own_loss(found: UsersCode) -> Any:
+    """The loss that a file has beside its factory, and a word that it is taken; None where it has none."""
+    loss, name = found.loss()
+    if loss is not None:
+        complain(f"the loss is {name}")
+    return loss
 
 
 def default_loss(target: str, model: nn.Module, batches: Batches) -> LossFn | None:
@@ -291,7 +355,7 @@ def default_loss(target: str, model: nn.Module, batches: Batches) -> LossFn | No
         return F.cross_entropy
     raise InputError(
         f"{target} returns no loss, and cross-entropy does not fit outputs {_form(output)} and targets "
-        f"{_form(batch.target)}: let it return (module, loss_fn)"
+        f"{_form(batch.target)}: let it return (module, loss_fn){misfit(output, batch.target)}"
     )
 
 

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nonsingular import progress
+from nonsingular.curvature.algebra import PRODUCTS
 from nonsingular.curvature.lanczos import Lanczos, Lockstep, SymmetricOperator
 from nonsingular.curvature.room import fitting, gaussian, require
 from nonsingular.curvature.traces import Forms, complement_forms
@@ -147,6 +149,7 @@ def lanczos_counts(
     clock = _Clock(seconds)
     found = _Pool(n, window)
     steps = min(max_steps, FIRST) if max_probes else max_steps
+    progress.expect(PRODUCTS, min(steps, _rows(H), n) + (TRACE_VECTORS if max_probes else 0))  # at most, if it suffices
     _run([first], found, error, min(steps, _rows(H)), clock.part(0.5) if max_probes else clock)
     products, per_step = first.steps, clock.passed / max(first.steps - 1, 1)
     if max_probes and found.relative_error() > error and clock.left > per_step:
@@ -157,6 +160,7 @@ def lanczos_counts(
             # As many as there are already, so that no more are run than turn out to be needed.
             room = fitting(H) // BLOCKS
             count = max(1, min(missing, max(2, found.probes), max_probes - found.probes, affordable, room))
+            progress.expect(PRODUCTS, products + count * first.steps + TRACE_VECTORS)
             starts = gaussian(H, count, generator)
             products += _run(_side_by_side(H, starts, found.vectors), found, error, max_steps, clock)
             if not found.dimensions or found.unresolved() > error:  # which more vectors would not change
@@ -166,6 +170,7 @@ def lanczos_counts(
         time_left = max(clock.left, TRACE_SHARE * seconds) / max(per_step, 1e-9)
         forms = complement_forms(H, first.basis.mT, int(max(1, min(TRACE_VECTORS, time_left))), generator)
         seen, products = sum(first.alpha), products + len(forms.values)
+    progress.expect(PRODUCTS, products)  # no more were needed
     return found.result(products, seen, forms, _why_stopped(found.relative_error(), error, clock, max_probes))
 
 
@@ -252,7 +257,7 @@ def _why_stopped(reached: float, error: float, clock: _Clock, max_probes: int) -
     why = (
         f"{clock.seconds:g} s were up"
         if clock.left <= 0.05 * clock.seconds
-        else f"no more vectors than max_probes = {max_probes}, or none would help"
+        else f"{max_probes} further random vectors are the most, or more would not help"
     )
     return f"stopped early ({why}): the number outside is known to {100 * reached:.2g} % instead of {100 * error:.2g} %"
 

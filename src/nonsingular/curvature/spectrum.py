@@ -277,6 +277,7 @@ def _moments(H: SymmetricOperator, window: float, probes: int, seed: int) -> Spe
     if probes < 1:
         raise InputError(f"moments need at least one random vector, got max_probes={probes}")
     n = H.shape[0]
+    progress.expect(PRODUCTS, 2 * probes)
     samples = skilling_moments(H, probes, seed)
     if not np.isfinite(samples).all():
         raise InputError("the moments are not finite: the operator's products have NaN or infinite entries")

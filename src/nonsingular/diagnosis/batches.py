@@ -20,7 +20,7 @@ from nonsingular.errors import InputError
 from nonsingular.objective import Batch, first_line, is_out_of_memory, out_of_memory, taken_by
 from nonsingular.objective.data import read, refuse_undense
 from nonsingular.objective.finite import finite
-from nonsingular.objective.losses import Evaluated, said
+from nonsingular.objective.losses import Evaluated, misfit, no_scalar, said
 from nonsingular.objective.models import refuse_unusable
 from nonsingular.objective.trees import fresh, tensors
 
@@ -79,6 +79,8 @@ class Problem:
         """
         try:
             return self._evaluated.output(self._own(batch))
+        except InputError:
+            raise
         except FAILURES as error:
             if is_out_of_memory(error):
                 raise out_of_memory(batch) from error
@@ -119,7 +121,7 @@ class Problem:
 
         hook = self.model.register_forward_hook(returned)
         try:
-            loss = self._scalar(lambda: self._evaluated(self._own(batch)), "the loss")
+            loss = self._scalar(lambda: self._evaluated(self._own(batch)), "the loss", batch)
         finally:
             hook.remove()
         return (seen[-1] if seen else None), loss
@@ -131,23 +133,24 @@ class Problem:
             InputError: loss_fn fails, or returns something else.
         """
         what = f"loss_fn fails on the model's output and the target ({_shape(output)}, {_shape(batch.target)})"
-        return self._scalar(lambda: self._evaluated.of_output(output, batch.target), what)
+        return self._scalar(lambda: self._evaluated.of_output(output, batch.target), what, batch, output)
 
-    def _scalar(self, compute: Callable[[], Any], what: str) -> Tensor:
+    def _scalar(self, compute: Callable[[], Any], what: str, batch: Batch, output: Any = None) -> Tensor:
         try:
             with warnings.catch_warnings():  # that shapes differ is a finding
                 warnings.filterwarnings("ignore", message=BROADCAST)
                 loss = compute()
+        except InputError:
+            raise
         except FAILURES as error:
             if is_out_of_memory(error):
                 raise out_of_memory(self.batches[0]) from error
-            raise InputError(f"{what}: {first_line(error)}") from error
+            raise InputError(f"{what}: {first_line(error)}{misfit(output, batch.target)}") from error
         if loss is None:
             none = "the model returns no loss of its own: give loss_fn"
             raise InputError(none if self.loss_fn is None else "loss_fn returns None: let it return the loss")
         if not isinstance(loss, Tensor) or loss.numel() != 1:
-            kind = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise InputError(f"loss_fn must return a scalar tensor, got {kind}; reduce it, for example by .mean()")
+            raise no_scalar(loss, batch)
         return loss.squeeze()
 
     def pieces(self, size: int) -> Iterator[Batch]:

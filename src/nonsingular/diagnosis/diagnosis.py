@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+UNTRAINED = "; nothing was trained: steps=200 tells whether it learns, ns.rehearse whether your own loop does its part"
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """What was found.
@@ -107,7 +110,7 @@ class Diagnosis:
 
     def __str__(self) -> str:
         lines = [f"{f.severity:.2f}  {f.kind}  {named(f.layers) or f.where}".rstrip() for f in self.findings]
-        lines = lines or ["nothing wrong found"]
+        lines = lines or ["nothing wrong found" + ("" if self.learns else UNTRAINED)]
         if self.learns is not None:
             lines += ["", self.learns.words]
         if self.proof is not None:

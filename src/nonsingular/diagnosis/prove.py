@@ -28,7 +28,7 @@ UNTREATED = "untreated"
 TRAINING = "training copies"  # what progress calls it
 Build = Callable[[int], nn.Module]
 NOTHING = Effect(math.nan, math.nan, math.nan, 0)
-VERDICTS = ("helps", "too little", "no difference shown", "diverges", "hurts", "does not apply")
+VERDICTS = ("helps", "too little", "too few runs", "no difference", "diverges", "hurts", "does not apply")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Trial:
         gained: that part, treated minus untreated, paired by seed: what the verdict is about. The question is
             whether a network trains; whether it generalises is told beside it.
         verdict: ``helps``, ``too little`` (better, but by less than 5 % of what the best constant leaves, or no better
-            than that constant), ``hurts``, ``no difference shown``, ``diverges`` or ``does not apply``.
+            than that constant), ``hurts``, ``no difference`` (less than 5 % either way), ``too few runs`` (chance may
+            be more than that), ``diverges`` or ``does not apply``.
         treated: what the treated copies reached; None where it does not apply.
         stopped: the step at which they were left, because they could not help any more (``racing``): all of the above
             is of that step, and intervals hold for all looks that were taken. None: they were trained to the end.
@@ -292,4 +293,6 @@ def compare(treated: Sequence[float], untreated: Sequence[float]) -> tuple[Effec
         return gained, "helps" if beats else "too little"
     if gained.low > 0:
         return gained, "helps" if gained.value >= MATERIAL and beats else "too little"
-    return gained, "hurts" if gained.high < 0 and gained.value <= -MATERIAL else "no difference shown"
+    if gained.high < 0 and gained.value <= -MATERIAL:
+        return gained, "hurts"
+    return gained, "no difference" if gained.low > -MATERIAL and gained.high < MATERIAL else "too few runs"

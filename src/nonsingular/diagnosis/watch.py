@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from nonsingular.diagnosis.layers import is_normalisation, layers, response, unit_axis
 from nonsingular.dispatch import Dispatch
+from nonsingular.errors import InputError
 
 aten = torch.ops.aten
 RECTIFIERS = {aten.relu: "relu", aten.relu_: "relu", aten.clamp_min: "relu", aten.clamp_min_: "relu"}
@@ -201,9 +202,12 @@ class Watch(Dispatch):
             tensor = response(output)
             if tensor is None:
                 return
+            axis = unit_axis(module, tensor)
+            if not tensor.numel():
+                _refuse_no_units(name, module, tensor, axis)
+                return  # of no sample in this pass, as experts are that nothing is sent to
             seen = self.watched.get(name)
             if seen is None:
-                axis = unit_axis(module, tensor)
                 seen = self.watched[name] = Watched(name, module, tensor.shape[axis], axis)
                 seen.node = tensor.grad_fn
             if seen.piece == self._piece:
@@ -265,6 +269,14 @@ class Watch(Dispatch):
                 self._latest.normalised = True
 
         return hook
+
+
+def _refuse_no_units(name: str, module: nn.Module, tensor: Tensor, axis: int) -> None:
+    if not tensor.shape[axis]:
+        raise InputError(
+            f"layer {name} ({type(module).__name__}) has no units, its output is of shape {tuple(tensor.shape)}: "
+            "nothing passes through it; give it at least one"
+        )
 
 
 def sample_axis(x: Tensor, samples: int) -> int:

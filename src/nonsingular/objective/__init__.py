@@ -9,7 +9,7 @@ from nonsingular.objective.failures import (
     out_of_memory,
     require_bytes,
 )
-from nonsingular.objective.losses import Evaluated, Loss, Metric, cross_entropy_fits, own_loss
+from nonsingular.objective.losses import Evaluated, Loss, Metric, cross_entropy_fits, misfit, own_loss
 from nonsingular.objective.models import evaluating, taken_by
 from nonsingular.objective.objective import Objective, Options, State, brought
 from nonsingular.objective.trees import NotAlike, merge, tensors, tree_map
@@ -32,6 +32,7 @@ __all__ = [
     "first_line",
     "is_out_of_memory",
     "merge",
+    "misfit",
     "out_of_memory",
     "own_loss",
     "read",

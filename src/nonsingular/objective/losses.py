@@ -233,6 +233,55 @@ def _is_module(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, nn.Module)
 
 
+def no_scalar(loss: Any, batch: Batch) -> InputError:
+    """What is said of a loss that is no single number."""
+    what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+    if isinstance(loss, Tensor) and loss.dim() and loss.shape[0] == batch.samples:
+        what += f" for {batch.samples} samples, a number each (reduction='none'?)"
+    return InputError(f"loss_fn must return a scalar tensor, got {what}; reduce it, for example by .mean()")
+
+
+SCORES = ("logits", "scores", "output", "outputs", "out", "prediction", "predictions", "pred", "y_hat")
+
+
+def misfit(output: Any, target: Any) -> str:
+    """What to write where a loss does not fit an output and a target, after what went wrong; "" where nobody knows.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> ns.objective.misfit({"logits": torch.zeros(4, 3)}, torch.zeros(4).long())
+    '; the model returns a dict: take output["logits"] in loss_fn(output, target)'
+    >>> ns.objective.misfit(torch.zeros(4, 3), torch.tensor([0.0, 2.0, 1.0, 0.0]))
+    '; the targets are float32: if they are class numbers, give target.long()'
+    """
+    if not isinstance(output, Tensor):
+        place = _scores(output)
+        kind = type(output).__name__
+        return f"; the model returns a {kind}: take output{place} in loss_fn(output, target)" if place else ""
+    if not isinstance(target, Tensor) or output.dim() < 2 or output.shape[1] < 2:
+        return ""
+    numbers = target.is_floating_point() or target.dtype == torch.bool
+    if numbers and cross_entropy_fits(output, target.long()):
+        classes = target.double()
+        whole = bool(((classes == classes.round()) & (classes >= 0) & (classes < output.shape[1])).all())
+        kind = str(target.dtype).removeprefix("torch.")
+        return f"; the targets are {kind}: if they are class numbers, give target.long()" if whole else ""
+    if target.dim() == 2 and target.shape[1] == 1 and cross_entropy_fits(output, target[:, 0]):
+        return "; the targets are a column: if they are class numbers, give target.squeeze(1)"
+    return ""
+
+
+def _scores(output: Any) -> str:
+    """Where in an output the scores probably are, as one would write it; "" where that cannot be told."""
+    if isinstance(output, Mapping):
+        named = {k: v for k, v in output.items() if isinstance(v, Tensor) and v.is_floating_point() and v.dim()}
+        found = next((k for k in SCORES if k in named), next(iter(named), None) if len(named) == 1 else None)
+        return "" if found is None else f'["{found}"]'
+    if isinstance(output, tuple | list):
+        return next((f"[{i}]" for i, v in enumerate(output) if isinstance(v, Tensor) and v.is_floating_point()), "")
+    return next((f".{k}" for k in SCORES if isinstance(getattr(output, k, None), Tensor)), "")
+
+
 def cross_entropy_fits(output: Any, target: Any) -> bool:
     """Whether cross-entropy is what anybody would take: class numbers beside one score a class, two classes or more.
 

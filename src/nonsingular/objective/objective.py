@@ -20,7 +20,7 @@ from nonsingular.objective.data import Batch, read, valid
 from nonsingular.objective.differentiable import TwiceDifferentiable
 from nonsingular.objective.failures import FAILURES, first_line, is_out_of_memory, out_of_memory
 from nonsingular.objective.finite import first_not_finite
-from nonsingular.objective.losses import Evaluated, Metric, cross_entropy_fits, said
+from nonsingular.objective.losses import Evaluated, Metric, cross_entropy_fits, misfit, no_scalar, said
 from nonsingular.objective.models import MODES, evaluating, own_copies, precision, refuse_unusable, unwrap
 from nonsingular.objective.reach import Reached
 from nonsingular.objective.trees import fresh, tensors
@@ -428,7 +428,9 @@ class Objective:
                     f"batch {batch.index} must be a pair (inputs, target) for this loss_fn, or the loss be "
                     f"loss_fn(model, batch): {first_line(error)}"
                 ) from error
-            raise InputError(f"the model or the loss failed on {where}: {first_line(error)}") from error
+            raise InputError(
+                f"the model or the loss failed on {where}: {first_line(error)}{self._misfit(batch)}"
+            ) from error
         reached.look_behind(value)
         if reached.found is not None:
             raise InputError(
@@ -440,14 +442,20 @@ class Objective:
         self._writes_data |= [t._version for t in tensors(own.whole)] != before[len(buffers) :]
         return value
 
+    def _misfit(self, batch: Batch) -> str:
+        """What to write, where the model works and the loss does not take its output."""
+        try:
+            return misfit(self.output({}, batch), batch.target) if self.form == "output" else ""
+        except Exception:  # then it is the model that fails, in whatever way
+            return ""
+
     def _usable(self, value: Any, batch: Batch) -> Tensor | None:
         """The loss on a batch that counts; None where its targets are all ignored."""
         if value is None and self.form in ("own", "step"):
             self._default_loss(batch)
             value = self.loss({}, batch)
         if not isinstance(value, Tensor) or value.dim() > 0:
-            what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise InputError(f"loss_fn must return a scalar tensor, got {what}; reduce it, for example by .mean()")
+            raise no_scalar(value, batch)
         if torch.isfinite(value):
             return value.detach()
         if valid(batch, getattr(self.loss_fn, "ignore_index", -100)) == 0:
@@ -469,6 +477,7 @@ class Objective:
             raise InputError(
                 f"no loss_fn was given and the model returns none of its own but {what}: give loss_fn, for example "
                 "torch.nn.functional.mse_loss (or labels in the batches, for models that then return a loss)"
+                f"{misfit(output, batch.target)}"
             )
         raise InputError("training_step returns no loss (manual optimisation?): give loss_fn")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +9,20 @@ import typer
 
 from nonsingular.cli import options
 from nonsingular.cli.commands import YOUR_NETWORK
-from nonsingular.cli.options import Batches, Data, DataDir, Device, Json, Replace, Resume, Samples, Scaling, Target
+from nonsingular.cli.options import (
+    Batches,
+    Data,
+    DataDir,
+    Device,
+    Json,
+    RandomSeed,
+    Replace,
+    Resume,
+    Samples,
+    Scaling,
+    Target,
+    Weights,
+)
 from nonsingular.cli.streams import print_json
 from nonsingular.errors import InputError
 
@@ -69,16 +80,8 @@ def command(
     statistics: Annotated[
         str, typer.Option(help="Of batch normalisation: given, or recomputed from the data at every point.")
     ] = "given",
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            help="What batches weigh by: samples, tokens (what is not ignored) or equal.", show_default="what is proved"
-        ),
-    ] = None,
-    random_seed: Annotated[
-        int | None,
-        typer.Option(help="Of random numbers that the loss draws, the same at every point.", show_default="none"),
-    ] = None,
+    weights: Weights = None,
+    random_seed: RandomSeed = None,
     export: Annotated[
         str, typer.Option(help="Files for other programs: vtk (ParaView), h5 (loss-landscape), or vtk,h5.")
     ] = "",
@@ -109,7 +112,7 @@ def command(
         name = "evaluating points" + ("" if exact or metrics else ", at most")
         bar.start(name, look.planes * grid ** (1 if len(states) == 2 else 2), "points")
         place = options.device(device)
-        with _in_options_words():
+        with options.in_options_words():
             found = surfaces.explore(
                 mine.model.to(place), mine.loss_fn, mine.batches, states, look, settings, out, bar.advance,
                 metrics=metrics, seed=random_seed, weights=weights,
@@ -120,18 +123,10 @@ def command(
         print_json(surfaces.summary(found))
     else:
         print_landscape(surfaces.summary(found), mine.data)
+        if not states:
+            typer.echo(mine.made)
         for path in figures:
             typer.echo(path)
-
-
-@contextmanager
-def _in_options_words() -> Iterator[None]:
-    """Within: advice of the library to give an argument names this command's option for it."""
-    try:
-        yield
-    except InputError as error:
-        said = str(error).replace("give seed=", "give --random-seed N").replace("give weights=", "give --weights ")
-        raise InputError(said) from error
 
 
 def _several(words: str) -> tuple[str, ...]:

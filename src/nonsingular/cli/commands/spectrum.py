@@ -10,7 +10,20 @@ import typer
 
 from nonsingular.cli import options
 from nonsingular.cli.commands import YOUR_NETWORK
-from nonsingular.cli.options import Batches, Checkpoint, Data, DataDir, Device, Json, Replace, Samples, Scaling, Target
+from nonsingular.cli.options import (
+    Batches,
+    Checkpoint,
+    Data,
+    DataDir,
+    Device,
+    Json,
+    RandomSeed,
+    Replace,
+    Samples,
+    Scaling,
+    Target,
+    Weights,
+)
 from nonsingular.cli.streams import print_json
 
 SHOWN = YOUR_NETWORK
@@ -34,6 +47,8 @@ def command(
         float,
         typer.Option(help="Of lanczos: stop after so long, preparing apart, with the interval as wide as it is."),
     ] = 60.0,
+    weights: Weights = None,
+    random_seed: RandomSeed = None,
     seed: Annotated[int, typer.Option(help="Of the random vectors, and of the factory.")] = 0,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder of the figure and spectrum.json.")] = Path("out/spectrum"),
@@ -52,10 +67,12 @@ def command(
     from nonsingular.plots.spectra import density
 
     mine = targets.bring(target, checkpoint, data, batches, data_dir, scaling, samples, seed)
-    with held(out), Bar() as bar:
+    with held(out), Bar() as bar, options.in_options_words():
         options.keep_earlier(out, _earlier(out), replace)
         bar.start("checking model, loss and data", None, PRODUCTS)
-        objective = Objective(mine.model, mine.loss_fn, mine.batches, device=options.device(device))
+        objective = Objective(
+            mine.model, mine.loss_fn, mine.batches, weights=weights, seed=random_seed, device=options.device(device)
+        )
         for note in objective.notes:
             typer.echo(note, err=True)
         H = curvature.Hessian(objective)
@@ -69,6 +86,8 @@ def command(
         print_json(found.to_json())
     else:
         print_spectrum(found, mine.data)
+        if checkpoint is None:
+            typer.echo(mine.made)
         typer.echo(picture)
 
 

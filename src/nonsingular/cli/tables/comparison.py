@@ -6,7 +6,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from nonsingular.cli.terminal import console, number
+from nonsingular.cli.terminal import console, interval, number
 from nonsingular.experiments.report.comparing import Comparison
 
 
@@ -18,9 +18,10 @@ def print_comparison(found: Comparison) -> None:
         shown.print(f"[dim]{escape(phrase)}[/]")
     table = Table("measure", "network", "A", "B", "B minus A", "interval", box=box.SIMPLE_HEAD, pad_edge=False)
     for row in found.differences:
-        interval = "–" if row.interval is None else f"{number(row.interval[0])} to {number(row.interval[1])}"
         names = (escape(row.label), escape(row.network or "all"))
-        table.add_row(*names, number(row.a), number(row.b), number(row.value), interval)
+        table.add_row(
+            *names, number(row.a), number(row.b), number(row.value), interval(*(row.interval or (None, None)))
+        )
     shown.print(table)
     shown.print(
         f"[dim]{_matched(found)}After the last epoch, layers averaged. Intervals are of 95 % each: of "

@@ -13,6 +13,11 @@ from nonsingular.cli.terminal import Column, console, in_words, number, numbers,
 from nonsingular.diagnosis import Diagnosis, Finding
 from nonsingular.diagnosis.bench import Outcome
 
+UNTRAINED = (
+    "; nothing was trained: --steps 200 tells whether it learns, `nonsingular watch train.py` whether your own loop "
+    "does its part"
+)
+
 
 def print_diagnosis(found: Diagnosis, source: Path | None = None) -> None:
     """Findings with their evidence, what copies learned, what helped them, the next step, and one row a layer."""
@@ -26,8 +31,7 @@ def print_diagnosis(found: Diagnosis, source: Path | None = None) -> None:
     if found.data:
         to.print(f"data: {escape(in_words(found.data))}")
     if not found.findings:
-        trained = "" if found.learns else "; nothing was trained: --steps 200 tells whether it learns"
-        to.print(f"[bold green]nothing wrong found[/]{trained}")
+        to.print(f"[bold green]nothing wrong found[/]{'' if found.learns else UNTRAINED}")
     print_findings(to, found.findings, found.proof is not None)
     print_learns(to, found)
     print_proof(to, found)

@@ -12,6 +12,12 @@ from nonsingular.diagnosis.loop import Rehearsal
 def print_loop(found: Rehearsal, script: str) -> None:
     """What the loop did, in three lines, and what is wrong with it."""
     to, seen = console(), found.summary()
+    if not seen["backwards"] and not seen["steps"]:
+        to.print(
+            f"\n[yellow]{escape(script)} trained nothing that was seen[/]: no backward pass and no step of an "
+            "optimiser; give the script that trains, with its arguments"
+        )
+        return
     optimisers = ", ".join(seen["optimisers"]) or "no optimiser"
     to.print(f"\n[bold]watched {escape(script)}[/]: {seen['steps']} steps, {optimisers}", highlight=False)
     best = seen["constant_loss"]
@@ -20,9 +26,7 @@ def print_loop(found: Rehearsal, script: str) -> None:
         to.print(f"loss {number(seen['first_loss'])} to {number(seen['last_loss'])}{reference}", highlight=False)
     if seen["step_over_weight"] is not None:
         to.print(f"a step changes the weights by {number(seen['step_over_weight'])} of themselves", highlight=False)
-    if not seen["backwards"] and not seen["steps"]:
-        to.print("[yellow]no training step was seen: nothing can be said[/]")
-    elif not found.findings:
+    if not found.findings:
         said = found.nothing()
         to.print(f"[bold {'yellow' if ',' in said else 'green'}]{said}[/]", highlight=False)
     print_findings(to, found.findings)

@@ -169,10 +169,14 @@ def _words(path: Path) -> str:
 
 
 def _plain(path: Path) -> str:
+    if path[-1:] == ("source",):  # of a user's own class or function
+        path = (*path[:-2], f"{path[-2]}'s code" if len(path) > 1 else "code")
     return ", ".join(path).replace("_", " ")
 
 
 def _shown(path: Path, value: Any) -> str:
+    if path[-1:] == ("source",):
+        return f"version {str(value)[:6]}"
     if value is None:
         return "all" if path and path[0] in ("data", "instruments", "settings") else "none"
     if isinstance(value, bool):
