@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nonsingular import progress
-from nonsingular.curvature.algebra import Symmetric
+from nonsingular.curvature.algebra import PRODUCTS, Symmetric
 from nonsingular.curvature.counting import lanczos_counts
 from nonsingular.curvature.inertia import window_counts
 from nonsingular.curvature.lanczos import SymmetricOperator, times
