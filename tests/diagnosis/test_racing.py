@@ -117,7 +117,7 @@ def test_a_proof_leaves_what_shows_nothing_and_tells_its_step(tmp_path):
     assert by["shallow"].stopped is None
     nothing = by["nothing"]
     assert nothing.stopped == 40 * racing.FIRST // POINTS
-    assert (nothing.verdict, nothing.gained.value) == ("no difference shown", 0.0)
+    assert (nothing.verdict, nothing.gained.value) == ("no difference", 0.0)
     assert f"stopped at step {nothing.stopped} of 40: nothing gained" in nothing.what
     assert math.isnan(nothing.held_out.value)  # untreated copies were not held out at that step
     lost = by["overflow"]

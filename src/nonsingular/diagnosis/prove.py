@@ -46,8 +46,8 @@ class Trial:
         gained: that part, treated minus untreated, paired by seed: what the verdict is about. The question is
             whether a network trains; whether it generalises is told beside it.
         verdict: ``helps``, ``too little`` (better, but by less than 5 % of what the best constant leaves, or no better
-            than that constant), ``hurts``, ``no difference`` (less than 5 % either way), ``too few runs`` (chance may
-            be more than that), ``diverges`` or ``does not apply``.
+            than that constant), ``hurts``, ``no difference`` (less than 5 % either way, or left with nothing
+            gained), ``too few runs`` (chance may be more than that), ``diverges`` or ``does not apply``.
         treated: what the treated copies reached; None where it does not apply.
         stopped: the step at which they were left, because they could not help any more (``racing``): all of the above
             is of that step, and intervals hold for all looks that were taken. None: they were trained to the end.
@@ -262,6 +262,8 @@ def _trial(
     reached = (scale if same else scaled(treated, [curve])).learned(curve.loss)
     with looking() if stopped is not None else nullcontext():
         gained, verdict = compare(reached, scale.learned(before.loss))
+        if stopped is not None and verdict == "too few runs":  # left because nothing was gained, not for want of runs
+            verdict = "no difference"
         return Trial(
             name, what + why(curve, protocol.steps),
             _paired(curve.loss, before.loss), _paired(curve.held_out, before.held_out),
