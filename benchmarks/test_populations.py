@@ -72,7 +72,7 @@ def loop(size: Size) -> Callable[[], None]:
 
 
 def population(size: Size, precision: str = "float32", graph: bool = False) -> Callable[[], None]:
-    """The project's training loop."""
+    """The project's training loop; with ``graph`` gradients are autograd's, where they would be written out."""
     task = size.task()
     networks = [build(size.spec, task.inputs, task.classes, seed) for seed in range(size.runs)]
     trainer = Trainer(networks, range(size.runs), task, TrainingSpec(batch=size.batch, precision=precision))
@@ -89,7 +89,7 @@ def matrix_product(side: int) -> Callable[[], torch.Tensor]:
 def test_small_networks(full: bool) -> None:
     """100 networks of 10 layers and 16 units on 128 inputs: at least 10 times the loop's rate is the aim."""
     size = Size(NetworkSpec(10, 16), 100, 128, 20) if full else SMOKE
-    candidates = {"loop": loop(size), "population": population(size)}
+    candidates = {"loop": loop(size), "population": population(size), "autograd": population(size, graph=True)}
     candidates["population, bfloat16"] = population(size, "bfloat16")
     timings = interleaved(candidates, *((9, 2) if full else (1, 0)))
     rate = {name: 2 * size.multiply_adds() / t.median / 1e9 for name, t in timings.items()}
@@ -110,10 +110,11 @@ def test_deep_networks(runs: int, full: bool) -> None:
     side = 2000 if full else 20
     candidates: dict[str, Callable[[], object]] = {"matrix": matrix_product(side), "loop": loop(size)}
     candidates |= {precision: population(size, precision) for precision in ("float32", "bfloat16")}
+    candidates["autograd"] = population(size, graph=True)
     timings = interleaved(candidates, *((9, 2) if full else (1, 0)))
     share = {
         n: ratio(timings["matrix"], timings[n]) * size.multiply_adds() / side**3
-        for n in ("loop", "float32", "bfloat16")
+        for n in ("loop", "autograd", "float32", "bfloat16")
     }
     show(
         str(size),

@@ -253,3 +253,14 @@ def test_help_loads_no_library():
         [sys.executable, "-c", code.replace("HEAVY", repr(heavy))], capture_output=True, text=True, timeout=60
     )
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_a_look_at_digits_loads_nothing_slow():
+    """A second of start-up each: whatever loads them does so where it uses them."""
+    code = "import sys, nonsingular as ns, nonsingular.diagnosis; ns.data.load('digits'); "
+    code += "print([m for m in SLOW if m in sys.modules])"
+    slow = ["sklearn", "pandas", "scipy.stats", "scipy.optimize", "scipy.special", "xarray", "matplotlib"]
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("SLOW", repr(slow))], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr

@@ -1,5 +1,6 @@
 """Two processes, each with a part of the data, against one with all of it."""
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -7,7 +8,8 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import nn
 
-from nonsingular.curvature import Distributed, GaussNewton, Hessian, spectrum
+from nonsingular.curvature import Distributed, GaussNewton, Hessian, Lanczos, Lockstep, spectrum
+from nonsingular.curvature.distributed import Spread
 from nonsingular.errors import InputError
 from processes import server
 
@@ -54,12 +56,29 @@ def operators(data, wrap=lambda operator, reduction: operator):
     )
 
 
+def kept(mean):
+    """A Lanczos process, what it keeps, and a second one beside what the first has found."""
+    process = Lanczos(mean, vectors()[:, 0])
+    process.extend(20)
+    found = process.ritz_vectors(np.array([0, 19]))
+    beside = Lanczos(mean, vectors()[:, 1], found)
+    beside.extend(8)
+    lockstep = Lockstep(mean, vectors()[:, :2], found)
+    lockstep.extend(8)
+    numbers = [process.alpha, process.beta, beside.alpha, *(p.alpha for p in lockstep.processes)]
+    return process.basis.clone(), found, torch.tensor(np.concatenate(numbers))
+
+
 def _process(rank, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
     mine = operators(batches()[rank::WORLD], Distributed)
-    kept = sum(len(operator.local.problem.batches) for operator in mine)
-    torch.save((everything(mine), kept), f"{folder}/{rank}.pt")
+    held = sum(len(operator.local.problem.batches) for operator in mine)
+    torch.save((everything(mine), held), f"{folder}/{rank}.pt")
+    torch.save(kept(mine[0]), f"{folder}/kept-{rank}.pt")
+    odd = torch.arange(14.0).view(7, 2)
+    cuts = Spread(7, torch.device("cpu"))
+    torch.save((cuts.part(odd).clone(), cuts.whole(cuts.part(odd)), cuts.least(3.0 - rank)), f"{folder}/odd-{rank}.pt")
     some = ignored()[rank::WORLD]
     torch.save(
         Distributed(Hessian(model(), F.cross_entropy, some, weights="tokens")) @ vectors(), f"{folder}/some-{rank}"
@@ -100,8 +119,27 @@ def test_all_processes_get_the_same_bits(folder):
 
 
 def test_a_process_keeps_its_own_batches_only(folder):
-    kept = [torch.load(folder / f"{rank}.pt")[1] for rank in range(WORLD)]
-    assert kept == [6, 3]  # three operators over two batches and over one
+    batches_kept = [torch.load(folder / f"{rank}.pt")[1] for rank in range(WORLD)]
+    assert batches_kept == [6, 3]  # three operators over two batches and over one
+
+
+def test_the_basis_is_spread_by_rows(folder):
+    basis, found, numbers = kept(operators(batches())[0])
+    parts = [torch.load(folder / f"kept-{rank}.pt") for rank in range(WORLD)]
+    assert [len(p[0].T) for p in parts] == [68, 68]  # of 136 entries of every vector
+    torch.testing.assert_close(torch.cat([p[0] for p in parts], 1), basis, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(torch.cat([p[1] for p in parts]), found, rtol=1e-8, atol=1e-8)
+    for part in parts:
+        torch.testing.assert_close(part[2], numbers, rtol=1e-9, atol=1e-12)
+    assert torch.equal(parts[0][2], parts[1][2])
+
+
+def test_vectors_that_do_not_divide_evenly_come_together_again(folder):
+    parts = [torch.load(folder / f"odd-{rank}.pt") for rank in range(WORLD)]
+    assert [len(p[0]) for p in parts] == [4, 3]
+    for _, whole, least in parts:
+        assert torch.equal(whole, torch.arange(14.0).view(7, 2))
+        assert least == 2.0
 
 
 def test_weights_that_differ_between_processes_are_said_or_asked_for(folder):

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from nonsingular import progress
 from nonsingular.curvature.algebra import PRODUCTS
+from nonsingular.curvature.cuts import Whole, cuts_of
 from nonsingular.curvature.lanczos import Lanczos, Lockstep, SymmetricOperator
 from nonsingular.curvature.room import fitting, gaussian, require
 from nonsingular.curvature.traces import Forms, complement_forms
@@ -146,7 +147,7 @@ def lanczos_counts(
     generator = torch.Generator().manual_seed(seed)
     first = Lanczos(H, gaussian(H, 1, generator)[:, 0])
     first.extend(1)  # operators prepare their products with the first one, which is no part of the time
-    clock = _Clock(seconds)
+    clock, cuts = _Clock(seconds, cuts_of(H)), cuts_of(H)
     found = _Pool(n, window)
     steps = min(max_steps, FIRST) if max_probes else max_steps
     progress.expect(PRODUCTS, min(steps, _rows(H), n) + (TRACE_VECTORS if max_probes else 0))  # at most, if it suffices
@@ -158,7 +159,7 @@ def lanczos_counts(
         while found.probes < max_probes and (not found.probes or found.relative_error() > error) and clock.left > 0:
             affordable = int(clock.left / (per_step * first.steps)) if clock.left < math.inf else max_probes
             # As many as there are already, so that no more are run than turn out to be needed.
-            room = fitting(H) // BLOCKS
+            room = int(cuts.least(fitting(H))) // BLOCKS
             count = max(1, min(missing, max(2, found.probes), max_probes - found.probes, affordable, room))
             progress.expect(PRODUCTS, products + count * first.steps + TRACE_VECTORS)
             starts = gaussian(H, count, generator)
@@ -168,21 +169,22 @@ def lanczos_counts(
     forms, seen = _first_forms(first), 0.0
     if max_probes:
         time_left = max(clock.left, TRACE_SHARE * seconds) / max(per_step, 1e-9)
-        forms = complement_forms(H, first.basis.mT, int(max(1, min(TRACE_VECTORS, time_left))), generator)
+        vectors = int(max(1, min(TRACE_VECTORS, time_left)))
+        forms = complement_forms(H, first.basis.mT, vectors, generator, cuts)
         seen, products = sum(first.alpha), products + len(forms.values)
     progress.expect(PRODUCTS, products)  # no more were needed
     return found.result(products, seen, forms, _why_stopped(found.relative_error(), error, clock, max_probes))
 
 
 class _Clock:
-    """Time that may pass."""
+    """Time that may pass, the same in all processes."""
 
-    def __init__(self, seconds: float) -> None:
-        self.start, self.seconds = time.perf_counter(), seconds
+    def __init__(self, seconds: float, cuts: Whole) -> None:
+        self.start, self.seconds, self.cuts = time.perf_counter(), seconds, cuts
 
     @property
     def passed(self) -> float:
-        return time.perf_counter() - self.start
+        return self.cuts.least(time.perf_counter() - self.start)
 
     @property
     def left(self) -> float:
@@ -190,12 +192,13 @@ class _Clock:
 
     def part(self, share: float) -> _Clock:
         """A clock with part of what is left."""
-        return _Clock(share * self.left)
+        return _Clock(share * self.left, self.cuts)
 
 
 def _rows(H: SymmetricOperator) -> int:
-    """How many vectors fit the memory that they may take."""
-    return max(2, fitting(H, BASIS_SHARE))
+    """How many vectors fit the memory that they may take, of all processes together."""
+    cuts = cuts_of(H)
+    return max(2, int(cuts.least(fitting(H, BASIS_SHARE))) * cuts.processes)
 
 
 def _side_by_side(H: SymmetricOperator, starts: Tensor, against: Tensor | None) -> Sequence[Lanczos] | Lockstep:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nonsingular.curvature.algebra import Symmetric
+from nonsingular.curvature.cuts import Whole
 from nonsingular.curvature.operator import Curvature
 from nonsingular.curvature.vectors import Layout
 from nonsingular.errors import InputError
@@ -19,12 +20,53 @@ from nonsingular.objective import Objective
 RULES = ("samples", "tokens", "wanted", "equal")
 
 
+class Spread(Whole):
+    """Vectors cut into equal parts of consecutive entries, the last ones one shorter where they do not come out even.
+
+    Args:
+        size: entries of a vector.
+        device: where processes exchange numbers.
+        group: of processes.
+    """
+
+    def __init__(self, size: int, device: torch.device, group: dist.ProcessGroup | None = None) -> None:
+        self.device, self.group, self.processes = device, group, dist.get_world_size(group)
+        self._longest = -(-size // self.processes)
+        short = self._longest * self.processes - size
+        self._sizes = [self._longest - (rank >= self.processes - short) for rank in range(self.processes)]
+        rank = dist.get_rank(group)
+        self._mine = slice(sum(self._sizes[:rank]), sum(self._sizes[: rank + 1]))
+
+    def part(self, w: Tensor) -> Tensor:
+        """The entries of this process."""
+        return w[self._mine]
+
+    def whole(self, part: Tensor) -> Tensor:
+        """The vectors put together from all processes, in each of them."""
+        sent = part.new_zeros(self._longest, *part.shape[1:])
+        sent[: len(part)] = part
+        parts = [torch.empty_like(sent) for _ in self._sizes]
+        dist.all_gather(parts, sent, group=self.group)
+        return torch.cat([p[:size] for p, size in zip(parts, self._sizes, strict=True)])
+
+    def summed(self, t: Tensor) -> Tensor:
+        """The sum, equal to the bit in all processes."""
+        t = t.contiguous()
+        dist.all_reduce(t, group=self.group)
+        return t
+
+    def least(self, number: float) -> float:
+        """The least number."""
+        return float(_gathered([number], self.device, self.group).min())
+
+
 class Distributed(Symmetric):
     """The curvature of the loss over all processes' data, from an operator over this process's own.
 
     Every process makes it, with its own part of the batches, and takes part in every product; all get the same
     numbers to the bit, so algorithms that are run in each of them (``spectrum``, Lanczos) take the same decisions.
-    What a process keeps, its recordings foremost, is that of its own part.
+    What a process keeps, its recordings foremost, is that of its own part. Of the vectors that Lanczos processes keep
+    each holds some entries (``cuts``): K processes have room for K times as many.
 
     Args:
         local: a ``Hessian`` or ``GaussNewton`` of the same model, loss and parameters in every process.
@@ -50,6 +92,7 @@ class Distributed(Symmetric):
         sizes = {int(size) for size in _gathered([local.shape[0]], local.device, group)}
         if len(sizes) > 1:
             raise InputError(f"the processes' operators differ in size: {', '.join(map(str, sorted(sizes)))}")
+        self.cuts = Spread(local.shape[0], local.device, group)
         self.weight = share(local.problem.objective, local.device, group) if reduction == "mean" else 1.0
 
     @property

@@ -19,6 +19,7 @@ from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
 from nonsingular.curvature.algebra import Symmetric
+from nonsingular.curvature.cuts import WHOLE, Whole, cuts_of, outside
 from nonsingular.curvature.precision import require_precision
 from nonsingular.curvature.tridiagonal import Tridiagonal
 
@@ -67,6 +68,9 @@ class Lanczos(Tridiagonal):
         against: orthonormal columns ``[P, c]`` that all vectors are kept orthogonal to: the process then sees the
             operator deflated by them.
 
+    Over several processes (``Distributed``) each keeps some entries of every vector of the basis, of Ritz vectors and
+    of ``against``: P is then the number of those, and only what is multiplied is whole.
+
     Raises:
         InputError: the products are in 16 bits.
 
@@ -80,15 +84,15 @@ class Lanczos(Tridiagonal):
 
     def __init__(self, H: SymmetricOperator, start: Float[Tensor, " P"], against: Tensor | None = None) -> None:
         require_precision(H)
-        self.H, self.against = H, against
-        w = deflated(start.to(H.device, H.dtype), against)
+        self.H, self.against, self._cuts = H, against, cuts_of(H)
+        w = deflated(start.to(H.device, H.dtype), against, self._cuts)
         super().__init__(float(w.double().square().sum()))
-        self._basis = torch.empty(0, H.shape[0], dtype=H.dtype, device=H.device)  # grows by doubling
+        self._basis = self._cuts.part(w).new_empty(0, len(self._cuts.part(w)))  # grows by doubling
         self._next = w / w.norm()
 
     @property
     def basis(self) -> Float[Tensor, "step P"]:
-        """The orthonormal vectors, one a row."""
+        """The orthonormal vectors, one a row; over several processes this one's entries of them."""
         return self._basis[: self.steps]
 
     def extend(self, steps: int) -> None:
@@ -103,32 +107,36 @@ class Lanczos(Tridiagonal):
     def _step(self) -> None:
         k = self.steps
         self._reserve(k + 1)
-        v = self._basis[k].copy_(self._next)
-        w = self.H @ v
-        scale, alpha = float(w.norm()), float(v.double() @ w.double())
+        w = self._cuts.part(self.H @ self._next)
+        v = self._basis[k].copy_(self._cuts.part(self._next))
+        scale, alpha = self._norm(w), float(self._cuts.summed(v.double() @ w.double()))
         # The three terms first: the pass over all vectors, which reads them twice, then has only rounding to remove.
         w = w - alpha * v
         if k:
             w = w - self.beta[-1] * self._basis[k - 1]
-        before = float(w.norm())
+        before = self._norm(w)
         w = self._orthogonalise(w, k + 1)
         # A second pass where the first cancelled most digits (Daniel et al. 1976).
-        if float(w.norm()) < 0.7 * before:
+        if self._norm(w) < 0.7 * before:
             w = self._orthogonalise(w, k + 1)
-        norm = float(w.norm())
-        self._next = w / norm if self.add(alpha, norm, scale, torch.finfo(self.H.dtype).eps) else w
+        norm = self._norm(w)
+        if self.add(alpha, norm, scale, torch.finfo(self.H.dtype).eps):
+            self._next = self._cuts.whole(w / norm)
+
+    def _norm(self, w: Tensor) -> float:
+        return float(self._cuts.summed(w.norm().double().square()).sqrt())
 
     def _orthogonalise(self, w: Tensor, rows: int) -> Tensor:
         V = self._basis[:rows]
         w = w.clone()[None]
-        project_out(V, w)
+        project_out(V, w, self._cuts)
         if self.against is not None:
-            project_out(self.against.mT, w)
+            project_out(self.against.mT, w, self._cuts)
         return w[0]
 
     def _reserve(self, rows: int) -> None:
         if rows > len(self._basis):
-            grown = self._basis.new_empty(max(32, 2 * len(self._basis), rows), self.H.shape[0])
+            grown = self._basis.new_empty(max(32, 2 * len(self._basis), rows), self._basis.shape[1])
             grown[: len(self._basis)] = self._basis
             self._basis = grown
 
@@ -138,7 +146,7 @@ class Lanczos(Tridiagonal):
         chosen = torch.as_tensor(vectors[:, which], dtype=self.H.dtype, device=self.H.device)
         rows = chosen.mT @ self.basis
         # Orthonormal but for rounding, so that the Cholesky factor of their products is as good as a QR and faster.
-        lower = torch.linalg.cholesky((rows @ rows.mT).double()).to(rows)
+        lower = torch.linalg.cholesky(self._cuts.summed((rows @ rows.mT).double())).to(rows)
         return torch.linalg.solve_triangular(lower, rows, upper=False).mT
 
 
@@ -167,8 +175,8 @@ class Lockstep:
         self, H: SymmetricOperator, starts: Float[Tensor, "P processes"], against: Tensor | None = None
     ) -> None:
         require_precision(H)
-        self.H = H
-        w = deflated(starts.to(H.device, H.dtype), against).T.contiguous()  # a process a row
+        self.H, self._cuts = H, cuts_of(H)
+        w = deflated(starts.to(H.device, H.dtype), against, self._cuts).T.contiguous()  # a process a row
         self._against = w[:0] if against is None else against.mT.contiguous()
         norms = w.norm(dim=1)
         self.processes = [Tridiagonal(float(s)) for s in w.double().square().sum(1)]
@@ -203,7 +211,10 @@ class Lockstep:
         scales, alphas = W.norm(dim=1), (V * W).sum(1, dtype=torch.float64)
         betas = torch.tensor([p.beta[-1] if p.beta else 0.0 for p in self._live]).to(W)
         W.addcmul_(V, -alphas.to(W)[:, None]).addcmul_(self._before, -betas[:, None])
-        project_out(self._against, W)
+        if len(self._against):
+            mine = self._cuts.part(W.T).T.contiguous()
+            project_out(self._against, mine, self._cuts)
+            W = self._cuts.whole(mine.T).T.contiguous()
         norms, eps = W.norm(dim=1), torch.finfo(self.H.dtype).eps
         numbers = zip(self._live, alphas.tolist(), norms.tolist(), scales.tolist(), strict=True)
         going = torch.tensor([p.add(a, b, s, eps) for p, a, b, s in numbers], device=W.device)
@@ -212,19 +223,21 @@ class Lockstep:
         self._before, self._vectors = (V, W) if bool(going.all()) else (V[going], W[going])
 
 
-def project_out(rows: Float[Tensor, "c P"], W: Float[Tensor, "k P"]) -> None:
+def project_out(rows: Float[Tensor, "c P"], W: Float[Tensor, "k P"], cuts: Whole = WHOLE) -> None:
     """Take the components along orthonormal rows out of W, in place.
 
     A few rows after another: they are read from the cache the second time, and what one part leaves the next one sees
     (block modified Gram-Schmidt). Rows of whole vectors: six times as fast as columns, for a few vectors against 200.
     """
     for few in rows.split(AT_ONCE):
-        W.addmm_(W @ few.mT, few, alpha=-1)
+        W.addmm_(cuts.summed(W @ few.mT), few, alpha=-1)
 
 
-def deflated(w: Float[Tensor, "P *columns"], against: Tensor | None) -> Float[Tensor, "P *columns"]:
+def deflated(
+    w: Float[Tensor, "P *columns"], against: Tensor | None, cuts: Whole = WHOLE
+) -> Float[Tensor, "P *columns"]:
     """What is left of vectors outside of a space of orthonormal columns."""
     if against is not None:
         for _ in range(2):
-            w = w - against @ (against.mT @ w)
+            w = outside(w, against, cuts)
     return w

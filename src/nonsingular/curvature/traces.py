@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nonsingular.curvature.cuts import WHOLE, Whole, outside
 from nonsingular.curvature.exchangeable import half_width, left_out
 from nonsingular.curvature.lanczos import SymmetricOperator, times
 from nonsingular.curvature.precision import require_finite, require_precision
@@ -184,31 +185,32 @@ def frobenius(H: SymmetricOperator | Tensor, *, products: int = 96, seed: int = 
 
 
 def complement_forms(
-    H: SymmetricOperator | Tensor, Q: Float[Tensor, "P c"], count: int, generator: torch.Generator
+    H: SymmetricOperator | Tensor, Q: Float[Tensor, "P c"], count: int, generator: torch.Generator, cuts: Whole = WHOLE
 ) -> Forms:
     """Forms of H in the complement of Q from ``count`` vectors; exact where it has no more dimensions than that.
 
     Args:
         H: the operator.
-        Q: orthonormal columns.
+        Q: orthonormal columns, this process's part of them.
         count: Gaussian vectors, and products.
         generator: of them.
+        cuts: how Q is cut.
     """
-    dimensions = len(Q) - Q.shape[1]
+    dimensions = H.shape[0] - Q.shape[1]
     exact, count = dimensions <= count, min(count, dimensions)
     width = max(1, count if exact else min(count, fitting(H) // 6))
     values, squares = np.empty(count), np.empty(count)
     for start in range(0, count, width):
         columns = slice(start, min(start + width, count))
         if exact and not Q.shape[1]:
-            z = torch.eye(len(Q), dtype=H.dtype, device=H.device)
+            z = torch.eye(H.shape[0], dtype=H.dtype, device=H.device)
         else:
             z = gaussian(H, columns.stop - start, generator)
             for _ in range(2):
-                z = z - Q @ (Q.mT @ z)
+                z = outside(z, Q, cuts)
                 z = torch.linalg.qr(z).Q if exact else z
         product = times(H, z)
         values[columns] = (z * product).sum(0, dtype=torch.float64).cpu().numpy()
-        product = product - Q @ (Q.mT @ product)
+        product = outside(product, Q, cuts)
         squares[columns] = product.square().sum(0, dtype=torch.float64).cpu().numpy()
     return Forms(values, squares, exact)
