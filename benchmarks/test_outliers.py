@@ -1,9 +1,10 @@
 """How long it takes to count the outliers of 709 652 eigenvalues to 5 %, against other packages' Lanczos quadrature.
 
-A plain network of 20 layers, trained for 3 epochs of CIFAR-10 (NONSINGULAR_DATA), 5 000 samples, one random vector for all
-methods. The error that matters is the quadrature's: what this vector sees outside the window, found after some steps
-against found in the end. The reference is our estimate after the last step; the Gauss-Radau bounds at that step, which
-hold whatever the spectrum is, are printed with it, and so is how little the estimate has moved over the last third.
+A plain network of 20 layers, trained for 3 epochs of CIFAR-10 (NONSINGULAR_DATA), 5 000 samples, one random vector
+for all methods. The error that matters is the quadrature's: what this vector sees outside the window, found after
+some steps against found in the end. The reference is our estimate after the last step; the Gauss-Radau bounds at that
+step, which hold whatever the spectrum is, are printed with it, and so is how little the estimate has moved over the
+last third.
 
 Estimates after m steps:
 - ours: the geometric mean of the Gauss-Radau bounds, from our products, orthogonalised;
