@@ -4,10 +4,13 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -15,18 +18,14 @@ import xarray as xr
 
 from nonsingular import cli
 from nonsingular.errors import InputError
+from nonsingular.experiments.run import archive
 from nonsingular.files import LOCK, held, is_empty, write_whole
 from processes import Started
 
-KILLS = 3  # of each command: 12 in all
+KILLS = int(os.environ.get("NONSINGULAR_KILLS", "2"))
+"""Of each command; some tens show more."""
 
-COMMANDS = {
-    "reproduce": ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--runs", "1", "--networks", "plain,residual"],
-    "search": ["search", "mu", "sigma", "lambda", "depth=3", "width=16", "--scale", "smoke", "--trials", "4",
-               "--at-once", "2", "--epochs", "1"],
-    "landscape": ["landscape", "TARGET", "--grid", "9", "--samples", "200"],
-    "diagnose": ["diagnose", "TARGET", "--samples", "200", "--steps", "4", "--seeds", "2", "--no-curvature"],
-}  # fmt: skip
+SMALL = ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--networks", "plain"]
 
 TARGET = """
 import torch
@@ -37,19 +36,74 @@ def build():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
 """
 
+FIGURE = """
+import numpy as np
+import xarray as xr
 
-def started(arguments, folder):
+from nonsingular.experiments.claims import Claim, mean
+from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.spec import Spec
+
+
+def run(spec, workspace):
+    values = [np.random.default_rng(seed).normal(0.6) for seed in range(spec.seed, spec.seed + spec.runs)]
+    return xr.Dataset({"x": ("run", values)}, {"run": list(range(spec.seed, spec.seed + spec.runs))})
+
+
+FIGURE = Experiment(
+    "mine/normal", "Normal", lambda scale, data=None: Spec("mine/normal", scale, runs=4), run, lambda results: {},
+    (Claim("mine/normal/positive", "here", "x is positive.", lambda r: mean(r.x)),),
+)
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command that is killed.
+
+    Attributes:
+        arguments: TARGET and FIGURE stand for what is in the folder of the test.
+        before: commands whose results it works on, each with the folder that stands for its ``--out``.
+        resumed: what is said the second time, instead of what was said at first.
+    """
+
+    arguments: list[str]
+    before: Mapping[str, list[str]] = field(default_factory=dict)
+    resumed: list[str] | None = None
+
+    def again(self):
+        return [*self.arguments, "--resume"] if self.resumed is None else self.resumed
+
+
+JUDGE, MERGE = ["judge", "OUT"], ["merge", "A", "B", "--out", "OUT"]
+MORE = [*SMALL, "--runs", "3", "--resume", "--out", "OUT"]
+PROOF = ["--samples", "200", "--steps", "4", "--seeds", "2", "--no-curvature", "--out", "OUT"]
+SEARCH = ["search", "mu", "sigma", "lambda", "depth=3", "width=16", "--scale", "smoke", "--trials", "4",
+          "--at-once", "2", "--epochs", "1", "--out", "OUT"]  # fmt: skip
+CASES = {
+    "reproduce": Case([*SMALL[:-1], "plain,residual", "--runs", "1", "--out", "OUT"]),
+    "search": Case(SEARCH),
+    "landscape": Case(["landscape", "TARGET", "--grid", "9", "--samples", "200", "--out", "OUT"]),
+    "diagnose": Case(["diagnose", "TARGET", *PROOF]),
+    "judge": Case(JUDGE, {"OUT": [*SMALL, "--runs", "1"]}, JUDGE),
+    "merge": Case(MERGE, {"A": [*SMALL, "--runs", "1"], "B": [*SMALL, "--runs", "1", "--seed", "1"]}, MERGE),
+    "more runs": Case(MORE, {"OUT": [*SMALL, "--runs", "1"]}, MORE),
+    "until decided": Case(["reproduce", "FIGURE", "--scale", "smoke", "--until-decided", "--budget", "9h", "--out",
+                           "OUT"]),
+}  # fmt: skip
+
+
+def started(arguments, logs):
     """A process that has all libraries loaded, so that a kill hits the work and not the imports."""
-    logs = folder.with_name(f"{folder.name}-logs")
     logs.mkdir(exist_ok=True)
-    command = Started([*arguments, "--out", folder], logs)
+    command = Started(arguments, logs)
     command.begin()
     return command
 
 
-def finished(arguments, folder):
+def finished(arguments, logs):
     """Seconds that a run took to its end."""
-    command = started(arguments, folder)
+    command = started(arguments, logs)
     began = time.monotonic()
     status, _, said = command.end()
     assert status == 0, said
@@ -57,27 +111,42 @@ def finished(arguments, folder):
 
 
 def numbers(folder: Path):
-    """All that a command measured."""
+    """All that a command measured and judged."""
     stores = sorted(folder.rglob("*.zarr"))
     found = {p.name: xr.open_zarr(p, consolidated=False).load().to_dict() for p in stores}
-    return json.dumps(
-        found | {p.name: json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))}, default=str, sort_keys=True
-    )
+    found |= {p.name: archive.read(folder).to_dict() for p in folder.glob(archive.FILE)}
+    found |= {p.name: json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))}
+    found.get("looks.json", {}).pop("cost", None)  # seconds
+    found.pop("about.json", None)  # the words of the command, and with them the folder
+    return json.dumps(found, default=str, sort_keys=True)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_killed_at_random_moments_and_resumed(command, tmp_path):
-    target = tmp_path / "model.py"
-    target.write_text(TARGET)
-    arguments = [f"{target}:build" if a == "TARGET" else a for a in COMMANDS[command]]
-    takes = finished(arguments, tmp_path / "whole")
-    draw = random.Random(command)
-    names = (tmp_path / f"killed-{i}" for i in itertools.count())
-    folder, killed, begun = next(names), 0, False
+@pytest.mark.parametrize("name", CASES)
+def test_killed_at_random_moments_and_resumed(name, tmp_path):
+    case, logs = CASES[name], tmp_path / "logs"
+    (tmp_path / "model.py").write_text(TARGET)
+    (tmp_path / "figure.py").write_text(FIGURE)
+    places = {"TARGET": f"{tmp_path / 'model.py'}:build", "FIGURE": f"{tmp_path / 'figure.py'}:FIGURE"}
+    for place, command in case.before.items():
+        finished([*command, "--out", tmp_path / f"{place}-before"], logs)
+        places[place] = tmp_path / f"{place}-before"
+
+    def begun_in(folder):
+        """The command as it is said at first and later, in a folder that is as it was before."""
+        if "OUT" in case.before:
+            shutil.copytree(places["OUT"], folder)
+        here = places | {"OUT": folder}
+        return ([here.get(word, word) for word in words] for words in (case.arguments, case.again()))
+
+    whole, _ = begun_in(tmp_path / "whole")
+    takes = finished(whole, logs)
+    draw = random.Random(name)
+    folders = (tmp_path / f"killed-{i}" for i in itertools.count())
+    folder, killed, begun = next(folders), 0, False
+    first, again = begun_in(folder)
     while killed < KILLS:
-        resume = ["--resume"] if begun else []
-        command = started([*arguments, *resume], folder)
-        command.process.join(draw.uniform(0, 0.8 * takes) / (killed + 1))  # there is less left to be killed
+        command = started(again if begun else first, logs)
+        command.process.join(draw.uniform(0, 0.8 * takes) / (killed % 4 + 1))  # there is less left to be killed
         if command.running():
             command.send(signal.SIGKILL)
         status, _, said = command.end()
@@ -86,15 +155,23 @@ def test_killed_at_random_moments_and_resumed(command, tmp_path):
         begun = folder.exists() and not is_empty(folder)
         if status == 0:  # it was done before the kill came: begin another
             assert numbers(folder) == numbers(tmp_path / "whole")
-            folder, begun = next(names), False
-    finished([*arguments, *(["--resume"] if begun else [])], folder)
+            folder, begun = next(folders), False
+            first, again = begun_in(folder)
+    finished(again if begun else first, logs)
     assert numbers(folder) == numbers(tmp_path / "whole")
+
+
+def test_added_runs_are_those_of_one_study(tmp_path):
+    finished([*SMALL, "--runs", "1", "--out", tmp_path / "o"], tmp_path / "logs")
+    finished([*SMALL, "--runs", "3", "--resume", "--out", tmp_path / "o"], tmp_path / "logs")
+    finished([*SMALL, "--runs", "3", "--out", tmp_path / "at-once"], tmp_path / "logs")
+    assert numbers(tmp_path / "o") == numbers(tmp_path / "at-once")
 
 
 def test_interrupt_ends_soon_and_keeps_what_is_done(tmp_path):
     long = ["--runs", "2", "--epochs", "400", "--networks", "plain"]
     arguments = ["reproduce", "orhan2018/fig6", "--scale", "smoke", *long]
-    command = started(arguments, tmp_path / "o")
+    command = started([*arguments, "--out", tmp_path / "o"], tmp_path / "logs")
     while not (tmp_path / "o" / "results.zarr" / "train_accuracy" / "c").exists():
         time.sleep(0.05)
     command.send(signal.SIGINT)

@@ -31,6 +31,7 @@ from nonsingular.diagnosis.records import Statistic
 MEASURED = 40  # first steps, one by one
 CADENCE = 25  # of later ones, in pairs
 MODELS = 32  # that are told apart
+STRANGERS = 64  # modules that are called in a model and belong to none: some forward passes make new ones
 CALLS = 400  # of a model that are kept
 TARGETS = 4096  # of a loss that are kept
 KEPT = 100  # measured steps of a loop that is watched in parts
@@ -111,7 +112,8 @@ class Observer:
                 self._inside.untracked.add(id(module))
             if module.training:
                 self._inside.lively.add(id(module))
-            if id(module) not in own and next(module.parameters(recurse=False), None) is not None:
+            new = id(module) not in own and len(self._inside.strangers) < STRANGERS
+            if new and next(module.parameters(recurse=False), None) is not None:
                 self._inside.strangers[id(module)] = module
                 for p in module.parameters(recurse=False):
                     self._parameters.setdefault(id(p), p)

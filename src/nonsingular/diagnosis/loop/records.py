@@ -6,7 +6,7 @@ import math
 import weakref
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from torch import Tensor, nn
@@ -16,6 +16,36 @@ from nonsingular.diagnosis.records import Statistic
 
 BY_HAND = -1
 """Stands for the optimiser where the user's own code changes the weights."""
+MOST = 4000
+"""Entries that are kept of what is seen again and again: a loop may go on for days."""
+
+T = TypeVar("T")
+
+
+class Thinned(list[T]):
+    """A list of at most ``MOST`` entries, evenly spread in pairs over all that was appended, and the latest.
+
+    >>> few = Thinned[int]()
+    >>> for number in range(10 * MOST + 1):
+    ...     few.append(number)
+    >>> few[:3], few[-1], len(few) <= MOST
+    ([0, 1, 32], 40000, True)
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._appended, self._stride, self._spare = 0, 1, False
+
+    def append(self, entry: T) -> None:
+        """Two of every so many are kept: neighbours, in which one shows what the other leaves."""
+        if self._spare:
+            del self[-1]  # it was the latest only
+        super().append(entry)
+        self._spare = self._appended // 2 % self._stride != 0
+        self._appended += 1
+        if len(self) > MOST:
+            self[:] = [x for i, x in enumerate(self) if i // 2 % 2 == 0]
+            self._stride *= 2
 
 
 @dataclass(frozen=True)
@@ -106,7 +136,7 @@ class Held:
     empty: int = 0
     asked: int = 0
     scaled: int = 0
-    rates: list[float] = field(default_factory=list)
+    rates: Thinned[float] = field(default_factory=Thinned)
     momentum: float = 0.0
     remade: int = 0
     schedule: str = ""
@@ -169,7 +199,7 @@ class Trainee:
     strangers: dict[int, nn.Module] = field(default_factory=dict)
     untracked: set[int] = field(default_factory=set)
     lively: set[int] = field(default_factory=set)
-    agreement: list[float] = field(default_factory=list)
+    agreement: Thinned[float] = field(default_factory=Thinned)
     switched: Place | None = None
     latest: weakref.ref[Tensor] | None = None
 
@@ -187,7 +217,7 @@ class Site:
 
     name: str
     place: Place | None
-    values: list[tuple[int, float]] = field(default_factory=list)
+    values: Thinned[tuple[int, float]] = field(default_factory=Thinned)
     targets: list[Tensor] = field(default_factory=list)
     classes: int = 0
     weighted: bool = False
@@ -246,8 +276,8 @@ class Loop:
 
     optimisers: list[Held] = field(default_factory=list)
     trainees: list[Trainee] = field(default_factory=list)
-    updates: list[Update] = field(default_factory=list)
-    losses: list[tuple[int, float]] = field(default_factory=list)
+    updates: Thinned[Update] = field(default_factory=Thinned)
+    losses: Thinned[tuple[int, float]] = field(default_factory=Thinned)
     sites: dict[Any, Site] = field(default_factory=dict)
     loaders: dict[int, Loader] = field(default_factory=dict)
     places: dict[str, Place | None] = field(default_factory=dict)

@@ -15,8 +15,10 @@ from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report import differences, finished
 from nonsingular.experiments.reproduce import Outcome, finished_data, keep, publish
 from nonsingular.experiments.run import archive
-from nonsingular.files import held, is_empty
+from nonsingular.files import PARTIAL, clear, held, is_empty
 
+MERGING = f"merging{PARTIAL}"
+"""Name of the file that is in the folder until all is: what a merge that was stopped has left, the next throws away."""
 EACH_PARTS_OWN = {"seed", "runs"}
 """Fields of a spec in which parts of one study differ."""
 
@@ -44,9 +46,11 @@ def merge(folders: Sequence[Path], out: Path, experiment: Callable[[str], Experi
     whole = {**spec, "seed": min(seeds), "runs": len(seeds)}
     if seeds != list(range(min(seeds), min(seeds) + len(seeds))):
         whole["seeds"] = seeds  # of no consecutive runs: nothing can be added by --resume
-    if out.exists() and not is_empty(out):
+    if out.exists() and not is_empty(out) and not (out / MERGING).exists():
         raise InputError(f"{out} is not empty; name another --out")
     with held(out):
+        clear(out)
+        (out / MERGING).touch()
         keep(out, experiment(str(spec["experiment"])), json.dumps(whole, indent=2, sort_keys=True), results)
         looked = [found for folder, _, _ in parts if (found := looks.read(folder))]
         if looked:  # the whole is a further look
@@ -54,7 +58,9 @@ def merge(folders: Sequence[Path], out: Path, experiment: Callable[[str], Experi
             looks.note(out, len(seeds), begin=True)
         about.write(out, about.read(folders[0]))
         finished.write_machines(out, [folder for folder, _, _ in parts])
-        return publish(experiment(str(spec["experiment"])), archive.read(out), out)
+        outcome = publish(experiment(str(spec["experiment"])), archive.read(out), out)
+        (out / MERGING).unlink()
+        return outcome
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], xr.Dataset]:

@@ -1,0 +1,140 @@
+"""Long use: memory that does not grow, hooks that are gone, files as large as after a short run.
+
+With ``--full`` 100 000 steps under a monitor and under ``watch``, and a population of 1 000 epochs: some minutes.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import nonsingular as ns
+from interleaved import show
+from nonsingular import cli
+from nonsingular.diagnosis.loop import Observer, observer, records
+from nonsingular.diagnosis.loop.script import run
+
+KIB = 1024
+ROOM = 48
+"""KiB by which what is kept may grow: dictionaries that are made larger, caches that fill."""
+
+
+@pytest.fixture(autouse=True)
+def _traced(full: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In smoke mode what is kept of a loop is full soon."""
+    if not full:
+        monkeypatch.setattr(records, "MOST", 40)
+        monkeypatch.setattr(observer, "CALLS", 20)
+        monkeypatch.setattr(observer, "KEPT", 20)
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+def held() -> float:
+    """KiB that Python's objects take."""
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0] / KIB
+
+
+def grown(step: Callable[[int], object], steps: int) -> float:
+    """KiB by which memory grew in the second half of so many steps."""
+    for k in range(steps // 2):
+        step(k)
+    before = held()
+    for k in range(steps // 2, steps):
+        step(k)
+    return held() - before
+
+
+@pytest.mark.parametrize("with_optimiser", [False, True])
+def test_a_monitor(full: bool, with_optimiser: bool) -> None:
+    steps, every = (100_000, 100) if full else (320, 8)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-3)
+    x, y = torch.randn(8, 4), torch.randn(8, 1)
+    watched = optimiser if with_optimiser else None
+
+    def step(k: int) -> None:
+        optimiser.zero_grad()
+        nn.functional.mse_loss(model(x), y).backward()
+        optimiser.step()
+        monitor.step()
+
+    with ns.Monitor(model, every=every, keep=5, optimiser=watched, on_finding=None) as monitor:
+        more = grown(step, steps)
+    hooks = [h for m in model.modules() for h in (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks) if h]
+    assert len(monitor.history) == 5
+    assert not hooks
+    assert not optimiser._optimizer_step_pre_hooks
+    assert not optimiser._optimizer_step_post_hooks
+    show(f"Monitor, {steps:,} steps, {'with' if with_optimiser else 'without'} the optimiser",
+         {"memory, second half": f"{more:+.0f} KiB"})  # fmt: skip
+    assert more < ROOM
+
+
+SCRIPT = """
+import gc, sys, tracemalloc
+import torch
+from torch import nn
+
+steps = int(sys.argv[1])
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+optimiser = torch.optim.SGD(model.parameters(), lr=1e-3)
+x, y = torch.randn(8, 4), torch.randn(8, 1)
+for k in range(steps):
+    if k == steps // 2:
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+    optimiser.zero_grad()
+    nn.functional.mse_loss(model(x), y).backward()
+    optimiser.step()
+gc.collect()
+open(sys.argv[2], "w").write(str(tracemalloc.get_traced_memory()[0] - before))
+"""
+
+
+def test_watch(full: bool, tmp_path: Path) -> None:
+    steps = 100_000 if full else 600
+    script, grew = tmp_path / "train.py", tmp_path / "grew"
+    script.write_text(SCRIPT)
+    watching = Observer()
+    before = torch.optim.Optimizer.zero_grad, torch.Tensor.backward, nn.Module.__call__
+    assert run(script, [str(steps), str(grew)], watching).error is None
+    assert (torch.optim.Optimizer.zero_grad, torch.Tensor.backward, nn.Module.__call__) == before
+    loop = watching.loop
+    assert loop.steps == loop.optimisers[0].steps == steps
+    assert max(map(len, (loop.updates, loop.losses, loop.optimisers[0].rates))) <= records.MOST
+    assert loop.losses[-1][0] == steps - 1
+    more = float(grew.read_text()) / KIB
+    show(f"watch, {steps:,} steps", {"memory, second half": f"{more:+.0f} KiB"})
+    # Lists are halved when they are full: half of the largest may have come and gone.
+    assert more < (10 * ROOM if full else ROOM)
+
+
+def test_a_population(full: bool, tmp_path: Path) -> None:
+    """Checkpoints are as large and memory is as high as after a quarter of the epochs; only the results grow."""
+    epochs = 1000 if full else 16
+    tracemalloc.stop()  # it would cost more than it tells: what is held is tensors
+    sizes, peaks = [], []
+    for part in (epochs // 4, epochs):
+        out = tmp_path / str(part)
+        words = ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--networks", "plain", "--runs", "2"]
+        assert cli.run([*words, "--epochs", str(part), "--out", str(out), "--json"]) == 0
+        sizes.append(sum(p.stat().st_size for p in (out / "checkpoints").glob("*.pt")))
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB)
+    tracemalloc.start()
+    show(f"a population, {epochs} epochs",
+         {"checkpoints": f"{sizes[0] / KIB:.0f} and {sizes[1] / KIB:.0f} KiB",
+          "peak memory": f"{peaks[0]:.0f} and {peaks[1]:.0f} MiB"})  # fmt: skip
+    assert sizes[1] <= 1.02 * sizes[0]
+    assert peaks[1] < peaks[0] + 40
