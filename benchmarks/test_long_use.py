@@ -113,7 +113,7 @@ def test_watch(full: bool, tmp_path: Path) -> None:
     assert (torch.optim.Optimizer.zero_grad, torch.Tensor.backward, nn.Module.__call__) == before
     loop = watching.loop
     assert loop.steps == loop.optimisers[0].steps == steps
-    assert max(map(len, (loop.updates, loop.losses, loop.optimisers[0].rates))) <= records.MOST
+    assert max(len(loop.updates), len(loop.losses), len(loop.optimisers[0].rates)) <= records.MOST
     assert loop.losses[-1][0] == steps - 1
     more = float(grew.read_text()) / KIB
     show(f"watch, {steps:,} steps", {"memory, second half": f"{more:+.0f} KiB"})

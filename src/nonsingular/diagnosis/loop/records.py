@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -32,8 +33,8 @@ class Thinned(list[T]):
     ([0, 1, 32], 40000, True)
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, entries: Iterable[T] = ()) -> None:
+        super().__init__(entries)
         self._appended, self._stride, self._spare = 0, 1, False
 
     def append(self, entry: T) -> None:
