@@ -301,7 +301,8 @@ def bring(
         pairs = load_batches(model, data, batches, data_dir, scaling, samples)
         described = {"name": data or "digits", "scaling": scaling}
     if loss_fn is None and step is None:
-        loss_fn = _own_loss(found) or default_loss(target, model, pairs)
+        own = _own_loss(found)
+        loss_fn = default_loss(target, model, pairs) if own is None else own
     return Brought(found, model, loss_fn, pairs, described, samples)
 
 
@@ -316,15 +317,26 @@ def with_loss(brought: Brought, seen: Rehearsal, step: str) -> Brought:
     if seen.loss_fn is not None and seen.pairs:
         data = {"batches": f"those that {step} trained on"}
         return replace(brought, loss_fn=seen.loss_fn, batches=list(seen.pairs), data=data)
-    loss_fn = _own_loss(brought.target) or default_loss(brought.target.name, brought.model, brought.batches)
-    return replace(brought, loss_fn=loss_fn)
+    own = _own_loss(brought.target)
+    usual = default_loss(brought.target.name, brought.model, brought.batches) if own is None else own
+    return replace(brought, loss_fn=usual)
 
 
 def _own_loss(found: UsersCode) -> Any:
     """The loss that a file has beside its factory, and a word that it is taken; None where it has none."""
     loss, name = found.loss()
-    if loss is not None:
-        complain(f"the loss is {name}")
+    if loss is None:
+        return None
+    try:
+        inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).bind(None, None)
+    except TypeError:
+        raise InputError(
+            f"{name} does not take two arguments: write loss_fn(output, target) or loss_fn(model, batch), or call it "
+            "otherwise if it is no loss"
+        ) from None
+    except ValueError:  # built in, without a signature
+        pass
+    complain(f"the loss is {name}")
     return loss
 
 
