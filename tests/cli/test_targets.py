@@ -221,7 +221,7 @@ def test_the_files_own_loss_is_taken_where_the_factory_gives_none(tmp_path, caps
     assert capsys.readouterr().err == ""
     odd = tmp_path / "three.py"
     odd.write_text(LOSSES.replace("criterion = ", "old = ") + "def loss(model, inputs, target): return model(inputs)\n")
-    with pytest.raises(InputError, match="loss of .*three.py does not take two arguments: write loss_fn"):
+    with pytest.raises(InputError, match=r"loss of .*three.py does not take two arguments: write loss_fn"):
         bring(f"{odd}:build", None, None, None, None)
     other = tmp_path / "two.py"
     other.write_text(LOSSES + "def loss_fn(output, target): return criterion(output, target)\n")
