@@ -18,13 +18,18 @@ _LIBRARIES: list[torch.library.Library] = []  # operations live as long as these
 
 def importorskip(name: str) -> Any:
     """A package, or the test is skipped where it is not installed."""
+    make_importable()
+    return pytest.importorskip(name, reason=f"{name} is not installed here: `make bench` sets it up")
+
+
+def make_importable() -> None:
+    """See to it that torchvision, where it is installed, can be imported; every process has to call this itself."""
     try:
         import torchvision  # noqa: F401
     except ImportError:
         pass
     except RuntimeError:
         _declare()
-    return pytest.importorskip(name, reason=f"{name} is not installed here: `make bench` sets it up")
 
 
 def _declare() -> None:
