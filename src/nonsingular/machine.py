@@ -41,6 +41,14 @@ class Rate:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What is taken, and why, in words."""
+
+    taken: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Machine:
     """One device and what was measured on it.
 
@@ -79,28 +87,29 @@ class Machine:
         """Whether bfloat16 can be worth its digits here."""
         return max(self.gain("matrix"), self.gain("convolution")) >= WORTH
 
-    def chosen(self) -> dict[str, str]:
-        """What is chosen, each with its reason in words."""
+    def chosen(self) -> dict[str, Choice]:
+        """What is chosen for training, for surfaces, and the threads."""
         told = f"bfloat16 computes matrices {self.gain('matrix'):.2g} and convolutions "
         told += f"{self.gain('convolution'):.2g} times as fast here"
-        surfaces = "bfloat16 where a trial is faster and within half the tolerance, else float32"
         return {
-            "training": f"float32: its digits are results, and the same on every machine; {told}, and is taken by name",
-            "surfaces": surfaces if self.bfloat16 else f"float32: {told}",
-            "threads": self._threads(),
+            "training": Choice("float32", f"its digits are results, alike everywhere to rounding; {told}, by name"),
+            "surfaces": Choice("trial", f"bfloat16 where it proves faster and right to half the tolerance; {told}")
+            if self.bfloat16
+            else Choice("float32", told),
+            "threads": Choice(str(self.threads), self._threads()),
         }
 
     def _threads(self) -> str:
         alone = self.rates.get("matrix float32, one thread")
-        if alone is None or self.threads == 1:
-            return str(self.threads)
+        if alone is None:
+            return "as PyTorch has them"
         gain = self.rates["matrix float32"].value / alone.value
         advice = "" if gain > 0.6 * self.threads else "; fewer (OMP_NUM_THREADS) may be as fast"
-        return f"{self.threads}, {gain:.2g} times as fast as one{advice}"
+        return f"{gain:.2g} times as fast as one{advice}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self) | {"chosen": self.chosen()}
+        return asdict(self) | {"chosen": {what: asdict(choice) for what, choice in self.chosen().items()}}
 
 
 def machine(device: torch.device, again: bool = False) -> Machine:

@@ -17,5 +17,6 @@ def print_machine(found: Machine) -> None:
     to = console()
     to.print(escape(", ".join(filter(None, [found.name, found.instructions, f"{found.cores} cores"]))))
     print_table(to, [Column("", least=16), *numbers("rate", "rounds"), Column("")], rows)
-    print_table(to, [Column("chosen"), Column("", least=30)], [[w, escape(why)] for w, why in found.chosen().items()])
+    choices = [[what, escape(choice.taken), escape(choice.why)] for what, choice in found.chosen().items()]
+    print_table(to, [Column("for"), Column("taken"), Column("why", least=30)], choices)
     to.print(f"[dim]measured {found.measured} with torch {found.torch}; again with --again[/]")
