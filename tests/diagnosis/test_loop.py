@@ -13,21 +13,21 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from loop_programs import PROGRAMS, broken
 from torch import nn
 
 import nonsingular as ns
 import processes
 from nonsingular.diagnosis import rules
+from nonsingular.diagnosis.bench.loops import PROGRAMS
 from nonsingular.diagnosis.loop import Observer, judged, script, tapped
 from nonsingular.diagnosis.loop.between import Output
 from nonsingular.diagnosis.loop.tape import Tape
 from nonsingular.errors import InputError
 
 CASES = [
-    pytest.param(program, kinds, edits, id=f"{name}: {what}")
+    pytest.param(program, mistake, id=f"{name}: {mistake.name}")
     for name, program in PROGRAMS.items()
-    for what, kinds, edits in program.mistakes
+    for mistake in program.mistakes
 ]
 
 
@@ -50,12 +50,12 @@ def test_healthy_loops_are_not_accused(program, tmp_path):
     assert not found.findings, str(found)
 
 
-@pytest.mark.parametrize(("program", "kinds", "edits"), CASES)
-def test_the_mistake_comes_first(program, kinds, edits, tmp_path):
-    _, found = watched(tmp_path, broken(program, edits).replace("SEED", "11"))
+@pytest.mark.parametrize(("program", "mistake"), CASES)
+def test_the_mistake_comes_first(program, mistake, tmp_path):
+    _, found = watched(tmp_path, program.broken(mistake).replace("SEED", "11"))
     assert found.findings, "nothing found"
     first = found.findings[0]
-    assert first.kind in kinds, str(found)
+    assert first.kind in mistake.kinds, str(found)
     assert first.evidence
     assert first.mechanism
     assert first.remedy

@@ -179,6 +179,9 @@ def _is_free(function: Any) -> bool:
     return True
 
 
+REHEARSED, SECONDS = 100, 30.0  # steps of the user's own, and the time after which there is no further one
+
+
 class TrainingStep(UsersCode):
     """A user's own training step, with the batches and the optimiser that its file may have.
 
@@ -218,12 +221,11 @@ class TrainingStep(UsersCode):
 
         def go() -> Rehearsal:
             model.train()  # as a training loop has it, that its step may take for granted
-            if own_optimiser is not None:
-                held = own_optimiser(model)
-            else:
-                kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimiser]
-                held = kind([p for p in model.parameters() if p.requires_grad], lr=rate)
-            return rehearse(model, self._step, given, held)
+            return rehearse(model, self._step, given, own_optimiser or usual, steps=REHEARSED, seconds=SECONDS)
+
+        def usual(model: nn.Module) -> torch.optim.Optimizer:
+            kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimiser]
+            return kind([p for p in model.parameters() if p.requires_grad], lr=rate)
 
         mode = model.training
         try:

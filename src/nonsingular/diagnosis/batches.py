@@ -39,6 +39,7 @@ class Problem:
         batches: checked, on the model's device; those of very few samples put together.
         form: as in ``objective.Objective``.
         sizes: samples of the batches as they were brought.
+        whole: whether the model holds a table of sample by sample, so that batches cannot be cut.
     """
 
     model: nn.Module
@@ -46,6 +47,7 @@ class Problem:
     batches: list[Batch]
     form: str = "output"
     sizes: tuple[int, ...] = ()
+    whole: bool = False
 
     @property
     def samples(self) -> int:
@@ -60,7 +62,7 @@ class Problem:
     def writes_data(self) -> bool:
         """Whether the model writes over its inputs (a first layer in place), as a pass over two samples shows."""
         first = self.batches[0]
-        own = (first if indivisible(first) else first.split(2)[0]).map(fresh)
+        own = self.few(first, 2).map(fresh)
         before = [t._version for t in tensors(own.whole)]
         with untouched(self.model), suppress(*FAILURES), torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=BROADCAST)  # that shapes differ is a finding
@@ -153,10 +155,15 @@ class Problem:
             raise no_scalar(loss, batch)
         return loss.squeeze()
 
+    def few(self, batch: Batch, samples: int) -> Batch:
+        """So many samples of a batch; all of it where they hang together."""
+        cut = batch.samples > samples and not (self.whole or indivisible(batch))
+        return batch.split(samples)[0] if cut else batch
+
     def pieces(self, size: int) -> Iterator[Batch]:
         """The batches, cut into pieces of at most ``size`` samples; a rest of one sample is left out."""
         for batch in self.batches:
-            if batch.samples > size and not indivisible(batch):
+            if batch.samples > size and not (self.whole or indivisible(batch)):
                 yield from (p for p in batch.split(size) if p.samples > 1)
             else:
                 yield batch
@@ -190,10 +197,23 @@ def problem(model: nn.Module, loss_fn: Any, batches: Any, samples: int) -> Probl
             )
         if not torch.isfinite(p).all():
             raise InputError(f"parameter {name} has NaN or infinite entries: diagnose weights from before that")
-    found = list(_read(batches, samples, taken_by(model)))
+    tables = square(model)
+    found = list(_read(batches, samples, taken_by(model), tables))
     if sum(b.samples for b in found) < 2:
         raise InputError("at least 2 samples are needed: give batches of (inputs, target) with more samples")
-    return Problem(model, loss_fn, _together(found), form, tuple(b.samples for b in found))
+    whole = any(b.samples in tables for b in found)
+    return Problem(model, loss_fn, _together(found), form, tuple(b.samples for b in found), whole)
+
+
+def square(model: nn.Module) -> set[int]:
+    """Sides of the square tables that a model holds and does not train, such as a graph's adjacency."""
+    held: list[Any] = [*model.buffers()]
+    for module in model.modules():
+        held += [x for x in vars(module).values() if isinstance(x, Tensor)]
+    parameters = {id(p) for p in model.parameters()}
+    return {
+        t.shape[0] for t in held if id(t) not in parameters and t.ndim >= 2 and t.shape[0] == t.shape[1] and len(t) > 3
+    }
 
 
 def _holds_modules(x: Any) -> bool:
@@ -202,13 +222,13 @@ def _holds_modules(x: Any) -> bool:
     return any(isinstance(m, nn.Module) for m in inside)
 
 
-def _read(batches: Any, samples: int, taken: Callable[[Tensor], Tensor]) -> Iterator[Batch]:
+def _read(batches: Any, samples: int, taken: Callable[[Tensor], Tensor], tables: set[int]) -> Iterator[Batch]:
     seen = 0
     for raw in read(batches):
         refuse_undense(raw)
         batch = raw.map(taken)
         _check(batch)
-        if seen + batch.samples > samples and not indivisible(batch):
+        if seen + batch.samples > samples and not (batch.samples in tables or indivisible(batch)):
             batch = batch.split(samples - seen)[0]
         yield batch
         seen += batch.samples

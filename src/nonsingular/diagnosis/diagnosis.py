@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from nonsingular.diagnosis import healthy
-from nonsingular.diagnosis.batches import LossFn
+from nonsingular.diagnosis.batches import LossFn, problem
 from nonsingular.diagnosis.course import Curve, Protocol
 from nonsingular.diagnosis.examine import examine
 from nonsingular.diagnosis.findings import Finding, findings, named
 from nonsingular.diagnosis.learnability import Learnability
 from nonsingular.diagnosis.look import Budget
+from nonsingular.diagnosis.loop.rehearse import plainly
 from nonsingular.diagnosis.optimisers import Optimiser
 from nonsingular.diagnosis.prove import Build, Proof
 from nonsingular.diagnosis.records import Layer, Look, Statistic
@@ -155,8 +156,8 @@ def diagnose(
         held_out: batches of the evaluation: their samples are looked for in training.
         data: what the batches are, to be said with the results: ``name`` and ``scaling``, or ``batches``.
         observed: further statistics, such as those of a training loop, to be judged together with the network's.
-        optimiser: your own, over the model's parameters, or model -> optimiser: copies are then trained with it instead
-            of the protocol's.
+        optimiser: your own, over the model's parameters, or model -> optimiser: some plain steps of it are rehearsed
+            where nothing was ``observed``, and copies are trained with it instead of the protocol's.
         on_progress: called with a line of what has been done.
 
     Raises:
@@ -173,11 +174,14 @@ def diagnose(
     'vanishing-signal'
     """
     budget = budget or Budget()
-    stepped = own_steps(optimiser, model)
+    stepped = own_steps(optimiser, model) if steps else None
     if not isinstance(batches, list | tuple):
         batches = [b.whole for b in read(batches, None if steps else budget.samples)]
     seen, measured = examine(model, loss_fn, batches, budget, curvature, list(held_out))
     on_progress(f"looked at {len(seen.layers)} layers on {seen.samples} samples")
+    if observed is None and optimiser is not None:
+        observed = plainly(problem(model, loss_fn, batches, budget.samples), optimiser)
+        on_progress("rehearsed plain steps of your optimiser")
     numbers = {**measured, **(observed or {})}
     found = tuple(findings(numbers, healthy.limits(), seen))
     diagnosis = Diagnosis(found, seen, numbers, data=dict(data or {}))

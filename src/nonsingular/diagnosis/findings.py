@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nonsingular.diagnosis.healthy import Limit
-from nonsingular.diagnosis.records import Look, Statistic
+from nonsingular.diagnosis.records import TRAINS, Look, Statistic
 from nonsingular.diagnosis.rules import EXPLAINS, RULES, Rule, loop, network
 from nonsingular.diagnosis.statistics import resolved
 
@@ -117,7 +117,10 @@ def findings(numbers: Mapping[str, Statistic], limits: Mapping[str, Limit], look
     """
     found: dict[str, Finding] = {}
     from_loop: set[str] = set()
+    trains = TRAINS in numbers and numbers[TRAINS].value == 1
     for rule in RULES:
+        if trains and rule in network.RULES:
+            continue  # what would keep a network from training does not
         statistic, limit = numbers.get(rule.statistic), limits.get(rule.statistic)
         if statistic is None or limit is None or math.isnan(statistic.value):
             continue

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from nonsingular import measures, progress
 from nonsingular.diagnosis import weights
-from nonsingular.diagnosis.batches import LossFn, Problem, indivisible, problem
+from nonsingular.diagnosis.batches import LossFn, Problem, problem
 from nonsingular.diagnosis.outputs import Outputs
 from nonsingular.diagnosis.paths import bypassed
 from nonsingular.diagnosis.records import Layer, Look, Parameter
@@ -179,6 +179,7 @@ class _Passes:
                 zero_gradient=name in self._reached and self._norms[name] == 0,
                 zero=not bool(p.detach().any()),
                 tied=tuple(aliases[id(p)][1:]),
+                trained=not p.requires_grad and weights.telling(p) and not weights.drawn(p),
             )
             for name, p in self._task.model.named_parameters()
         ]
@@ -277,7 +278,7 @@ def _inputs(task: Problem, budget: Budget) -> tuple[float, float]:
 
 def _piece_size(task: Problem, memory: int) -> tuple[int, int]:
     """How many samples may pass at a time, by what autograd keeps of two; and the bytes it will keep."""
-    two = task.batches[0] if indivisible(task.batches[0]) else task.batches[0].split(2)[0]
+    two = task.few(task.batches[0], 2)
     kept: dict[int, int] = {}
     own = {p.untyped_storage().data_ptr() for p in task.model.parameters()}
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from nonsingular.objective import Batch
 
 
+TRAINS = "loop-trains"
+"""The number that says whether a loop was seen to learn: 1 or 0."""
+
+
 @dataclass(frozen=True)
 class Statistic:
     """One number that a rule judges.
@@ -114,6 +118,7 @@ class Parameter:
         name: the first, where it has several.
         size: entries.
         frozen: does not require a gradient.
+        trained: frozen, with weights that are not spread as initialisations draw them.
         unused: the loss does not depend on it.
         zero_gradient: the loss depends on it, and its gradient is zero in every entry.
         zero: all its entries are.
@@ -127,6 +132,7 @@ class Parameter:
     zero_gradient: bool
     zero: bool
     tied: tuple[str, ...] = ()
+    trained: bool = False
 
 
 @dataclass(frozen=True)

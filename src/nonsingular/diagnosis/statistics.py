@@ -119,10 +119,23 @@ def _output(look: Look, task: str, words: str) -> Statistic:
 def _untrained(look: Look) -> Statistic:
     """Share of the parameters that no gradient will move; behind zero layers that learn, zero gradients will pass."""
     waits = bool(learning_zeros(look)) or any(map(_closed_gate, look.parameters))
-    stuck = [p for p in look.parameters if p.frozen or p.unused or (p.zero_gradient and not (waits or _one_step(p)))]
+    learns = any(not (p.frozen or p.unused or p.zero_gradient) for p in look.parameters)
+    known = _frozen_by_purpose(look) if learns else set()
+    stuck = [
+        p
+        for p in look.parameters
+        if (p.frozen and p.name not in known) or p.unused or (p.zero_gradient and not (waits or _one_step(p)))
+    ]
     total = sum(p.size for p in look.parameters)
     names = tuple(dict.fromkeys(p.name.rpartition(".")[0] or p.name for p in stuck))
     return Statistic(sum(p.size for p in stuck) / total, names, "share of the parameters that no gradient moves")
+
+
+def _frozen_by_purpose(look: Look) -> set[str]:
+    """Frozen parameters of modules that have been trained before, or that stand among such."""
+    frozen = [p for p in look.parameters if p.frozen]
+    told = [p for p in frozen if p.trained]
+    return {p.name for p in frozen} if told and sum(p.size for p in told) > 0.5 * sum(p.size for p in frozen) else set()
 
 
 def _closed_gate(p: Parameter) -> bool:

@@ -83,3 +83,35 @@ def _missing_rank(rows: Float[Tensor, "unit input"]) -> float:
         return math.nan
     values = torch.linalg.svdvals(rows.double())
     return 1 - int((values > RANK * values[0]).sum()) / most
+
+
+def telling(p: Tensor) -> bool:
+    """Whether there are enough weights to tell drawn ones from trained ones."""
+    return p.ndim >= 2 and p.numel() >= 256
+
+
+def drawn(p: Tensor) -> bool:
+    """Whether weights are spread as initialisations draw them: uniformly or normally, or all the same.
+
+    By the distance of Kolmogorov and Smirnov from a uniform distribution, and from normal ones, whole or cut off at two
+    deviations; training mixes what was drawn with something else.
+    """
+    x = p.detach().double().flatten().cpu()
+    x = x[:: max(1, len(x) // DRAWN)]
+    x = (x - x.mean()).sort().values
+    largest, deviation = float(x.abs().max()), float(x.square().mean().sqrt())
+    if not deviation:
+        return True
+    cut = x / deviation * CUT_OFF
+    inner = float(torch.special.ndtr(torch.tensor(2.0).double()) * 2 - 1)
+    ways = (
+        (x / largest + 1) / 2,
+        torch.special.ndtr(x / deviation),
+        ((torch.special.ndtr(cut) - 0.5) / inner + 0.5).clamp(0, 1),
+    )
+    ranks = torch.arange(1, len(x) + 1, dtype=torch.float64) / len(x)
+    return min(float((way - ranks).abs().max()) for way in ways) < 1.95 / len(x) ** 0.5
+
+
+DRAWN = 20_000  # weights that are looked at
+CUT_OFF = 0.8796  # deviation of a normal distribution that is cut off at two deviations, over its own before

@@ -33,12 +33,12 @@ def command(
     with Bar() as bar:
         if calibrate is not None:
             first = bench.CALIBRATION_SEED
-            table = bench.calibrate(range(first, first + seeds), lambda case: bar.note(case.name))
+            table = bench.calibrate(range(first, first + seeds), bar.note)
             bench.write_table(calibrate, table)
             typer.echo(calibrate)
             return
         first = bench.FRESH_SEED
-        outcome = bench.bench(range(first, first + seeds), lambda case: bar.note(case.name))
+        outcome = bench.bench(range(first, first + seeds), bar.note)
     if json_:
         print_json(outcome.to_json())
     else:

@@ -94,12 +94,12 @@ def command(
         return mine.target.build(checkpoint, seed + number)[0].to(place)
 
     own = None if named else (rehearsed or mine.target).companion("optimiser")
-    observed: Mapping[str, Statistic] = {}
+    observed: Mapping[str, Statistic] | None = None
     if rehearsed is not None:
         seen = rehearsed.rehearse(model, mine.batches, optimiser, learning_rate)
         observed, mine = seen.numbers, targets.with_loss(mine, seen, rehearsed.name)
     apart = targets.read_batches(held_out) if held_out is not None else []
-    stepped = diagnosis.own_steps(own, model)
+    stepped = diagnosis.own_steps(own, model) if steps else None
     settings = {"data": dict(mine.data), "samples": mine.samples, "seed": seed}
     with held(out), Bar() as bar:
         options.keep_earlier(out, diagnosis.earlier(out), replace, steps > 0 and resume)

@@ -12,6 +12,7 @@ from torch import nn
 
 from nonsingular.data import Task
 from nonsingular.diagnosis import healthy as table
+from nonsingular.diagnosis.bench.loops import PROGRAMS, healthy_loops, loop_answers
 from nonsingular.diagnosis.bench.mistakes import mistakes
 from nonsingular.diagnosis.bench.ordinary import ordinary
 from nonsingular.diagnosis.bench.patients import Case, healthy, sick
@@ -137,14 +138,14 @@ def trained(case: Case, network: nn.Module, seed: int) -> nn.Module:
 
 
 def bench(
-    seeds: Sequence[int], on_case: Callable[[Case], None] = lambda case: None, cases: Sequence[Case] | None = None
+    seeds: Sequence[int], on_case: Callable[[str], None] = lambda name: None, cases: Sequence[Case] | None = None
 ) -> Outcome:
-    """Diagnose every sick network, and every healthy one before and after training, for each seed.
+    """Diagnose every sick network, every healthy one before and after training, and watch every loop, for each seed.
 
     Args:
-        seeds: of the networks and their data; thresholds must not have seen them.
-        on_case: called after each kind of network.
-        cases: kinds of networks; all by default.
+        seeds: of the networks, their data and the loops; thresholds must not have seen them.
+        on_case: called with the name of each kind of network or loop that is done.
+        cases: kinds of networks; by default all, and the loops.
     """
     answers = []
     for case in everything() if cases is None else cases:
@@ -153,17 +154,22 @@ def bench(
             answers.append(_answer(case, network, seed, False))
             if not case.expected and case.trains:
                 answers.append(_answer(case, trained(case, network, seed), seed, True))
-        on_case(case)
+        on_case(case.name)
+    if cases is None:
+        answers += [
+            Answer(name, seed, False, kinds, found) for name, seed, kinds, found in loop_answers(seeds, on_case)
+        ]
     return Outcome(tuple(answers))
 
 
-def calibrate(seeds: Sequence[int], on_case: Callable[[Case], None] = lambda case: None) -> dict[str, object]:
-    """Measure the healthy networks' statistics, before and after training: the table that the limits come from."""
+def calibrate(seeds: Sequence[int], on_case: Callable[[str], None] = lambda name: None) -> dict[str, object]:
+    """The table of limits: statistics of healthy networks, before and after training, and of healthy loops."""
     measured: list[dict[str, float]] = []
     for case in calibrating():
         for seed in seeds:
             measured += healthy_numbers(case, seed)
-        on_case(case)
+        on_case(case.name)
+    measured += healthy_loops(seeds, on_case)
     return tabulated(measured, seeds)
 
 
@@ -180,6 +186,7 @@ def tabulated(measured: Sequence[Mapping[str, float]], seeds: Sequence[int]) -> 
     names = dict.fromkeys(name for row in measured for name in row)
     return {
         "networks": [c.name for c in calibrating()],
+        "loops": list(PROGRAMS),
         "seeds": [min(seeds), max(seeds)],
         "states": ["at the start", f"after {TRAINED_EPOCHS} epochs"],
         "torch": torch.__version__.partition("+")[0],

@@ -16,7 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nonsingular.diagnosis.bench import zoo
-from nonsingular.diagnosis.bench.patients import Batches, Case, flat, images, regression, sequences
+from nonsingular.diagnosis.bench.patients import (
+    Batches,
+    Case,
+    flat,
+    images,
+    reconstruction,
+    regression,
+    sequences,
+    tokens,
+)
 
 Loss = Callable[[Any, Any], Tensor]
 Body = Callable[[int], nn.Module]
@@ -27,15 +36,18 @@ Data = Callable[..., Batches]
 
 
 class Cells(nn.Module):
-    """A recurrent network over eight rows; ``batch_first=False`` takes samples for time."""
+    """A recurrent network over eight rows, read at one of them; ``batch_first=False`` takes samples for time."""
 
-    def __init__(self, outputs: int, kind: Callable[..., nn.Module] = nn.LSTM, batch_first: bool = True) -> None:
+    def __init__(
+        self, outputs: int, kind: Callable[..., nn.Module] = nn.LSTM, batch_first: bool = True, step: int = -1
+    ) -> None:
         super().__init__()
+        self.step = step
         self.cells = kind(8, 32, batch_first=batch_first)
         self.head = nn.Linear(32, outputs)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return self.head(self.cells(x)[0][:, -1])
+        return self.head(self.cells(x)[0][:, self.step])
 
 
 class Attention(nn.Module):
@@ -125,7 +137,10 @@ def pair(
 
 def mistakes() -> list[Pair]:
     """Every mistake in every kind of network it can be made in, with its twin."""
-    parts = (_heads, _ranges, _shapes, _signs, _targets, _scales, _mixing, _wiring, _numbers, _data)
+    parts = (
+        _heads, _ranges, _shapes, _signs, _targets, _weights, _scales, _mixing, _reading, _wiring, _slopes, _numbers,
+        _layouts, _data,
+    )  # fmt: skip
     return [both for part in parts for both in part()]
 
 
@@ -308,6 +323,71 @@ def _targets() -> Iterator[Pair]:
         yield pair("labels without signs", kind, bad, two, F.soft_margin_loss, one, twin_data=signs)
 
 
+def _weights() -> Iterator[Pair]:
+    """Of classes and of terms."""
+    for kind, (body, data) in KINDS.items():
+        ten, two = partial(body, 10), partial(body, 2)
+        yield pair("labels smoothed away", kind, "invalid-targets", data, partial(F.cross_entropy, label_smoothing=1.0),
+                   ten, twin_loss=partial(F.cross_entropy, label_smoothing=0.1))  # fmt: skip
+        yield pair("a class is ignored", kind, "invalid-targets", data, partial(F.cross_entropy, ignore_index=3), ten,
+                   twin_loss=partial(F.cross_entropy, ignore_index=-1))  # fmt: skip
+        rare = relabelled(data, lambda y: (y < 2).long())
+        yield pair("frequencies for weights", kind, "lopsided-loss", rare,
+                   partial(F.cross_entropy, weight=torch.tensor([1.6, 0.4])), two,
+                   twin_loss=partial(F.cross_entropy, weight=torch.tensor([0.4, 1.6])))  # fmt: skip
+        odd = relabelled(data, lambda y: (y % 2).float()[:, None])
+        heavy, light = (
+            partial(F.binary_cross_entropy_with_logits, pos_weight=torch.tensor([w])) for w in (1e4, 2.0)
+        )  # fmt: skip
+        yield pair("a weight of thousands", kind, "lopsided-loss", odd, heavy, partial(body, 1), twin_loss=light)
+
+    def evidence(output: tuple[Tensor, Tensor, Tensor], target: Tensor, per: float = 1.0) -> Tensor:
+        again, mean, log = output
+        divergence = -0.5 * (1 + log - mean.square() - log.exp()).sum()
+        return F.mse_loss(again, target) + divergence / (per * target.numel())
+
+    yield pair("a mean and a sum", "mlp", "lopsided-loss", reconstruction,
+               partial(evidence, per=1e-4), Coded, twin_loss=evidence)  # fmt: skip
+    yield pair("positives for negatives", "mlp", "wrong-sign", _triplets,
+               lambda output, target: F.triplet_margin_loss(output[:, 0], output[:, 2], output[:, 1]), Embedded,
+               twin_loss=lambda output, target: F.triplet_margin_loss(*output.unbind(1)))  # fmt: skip
+
+
+class Coded(nn.Module):
+    """An autoencoder with a random code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.mean, self.log, self.last = (nn.Linear(*n) for n in ((64, 48), (48, 8), (48, 8), (8, 64)))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: D102
+        h = self.first(x).relu()
+        mean, log = self.mean(h), self.log(h)
+        return self.last(mean + torch.randn_like(mean) * (log / 2).exp()), mean, log
+
+
+class Embedded(nn.Module):
+    """Three inputs in a row, each by the same network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = perceptron(16)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return self.body(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+def _triplets(seed: int, count: int = 256) -> Batches:
+    """Digits, each with another of its class and one of another class."""
+    [(x, y)] = flat(seed, count)
+    random = torch.Generator().manual_seed(seed)
+    alike, other = (
+        torch.stack([rows[torch.randint(len(rows), (), generator=random)] for rows in chosen])
+        for chosen in ([(y == c).nonzero()[:, 0] for c in y], [(y != c).nonzero()[:, 0] for c in y])
+    )
+    return [(torch.stack([x, x[alike], x[other]], 1), y)]
+
+
 def _scales() -> Iterator[Pair]:
     for kind, (body, data) in REGRESSIONS.items():
         one = partial(body, 1)
@@ -342,6 +422,82 @@ def _mixing() -> Iterator[Pair]:
     yield pair("reshape across samples", "rnn", mixed, sequences, F.cross_entropy,
                partial(turned, lambda x: x.reshape(8, -1, 8)),
                twin=partial(turned, lambda x: x.transpose(0, 1)))  # fmt: skip
+
+
+class Steps(nn.Module):
+    """A recurrence written out; ``cut`` hands on its state without its graph."""
+
+    def __init__(self, outputs: int, cut: bool, kind: Callable[..., nn.Module] = nn.GRUCell) -> None:
+        super().__init__()
+        self.cell, self.head, self.cut = kind(8, 32), nn.Linear(32, outputs), cut
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        h = x.new_zeros(len(x), 32)
+        for t in range(x.shape[1]):
+            h = self.cell(x[:, t], h.detach() if self.cut else h)
+        return self.head(h)
+
+
+class Tokens(nn.Module):
+    """Attention over tokens, with or without what tells their places."""
+
+    def __init__(self, places: bool) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(12, 32), nn.Linear(32, 2)
+        self.places = nn.Parameter(0.1 * torch.randn(10, 32)) if places else 0.0
+        self.layer = nn.TransformerEncoderLayer(32, 4, 64, 0.0, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return self.head(self.layer(self.table(x) + self.places).mean(1))
+
+
+def _ordered(seed: int, count: int = 512) -> Batches:
+    """Which of two marks comes first, among other tokens?"""
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randint(2, 12, (512, 10), generator=random)
+    places = torch.rand(512, 10, generator=random).argsort(1)[:, :2]
+    x = x.scatter(1, places, torch.tensor([[0, 1]]).expand(512, 2))
+    return [(x, (places[:, 0] < places[:, 1]).long())]
+
+
+def _following(places: slice, seed: int, count: int = 48) -> Batches:
+    """Digits as texts, each token to be followed by the next, or by itself."""
+    [(x, y)] = tokens(seed, count)
+    whole = torch.cat([x, y[:, -1:]], 1)
+    return [(whole[:, places], whole[:, 1:])]
+
+
+def _next_token(output: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(output.flatten(0, 1), target.flatten())
+
+
+class Unmasked(nn.Module):
+    """Attention of each token to all others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(16, 32), nn.Linear(32, 16)
+        self.places = nn.Parameter(0.1 * torch.randn(32, 32))
+        self.layer = nn.TransformerEncoderLayer(32, 4, 64, 0.0, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return self.head(self.layer(self.table(x) + self.places[: x.shape[1]]))
+
+
+def _reading() -> Iterator[Pair]:
+    """Which parts of the inputs are read, and taught."""
+    for cell in (nn.LSTM, nn.GRU):
+        yield pair(f"the first step is read, {cell.__name__}", "rnn", "unread-inputs", sequences, F.cross_entropy,
+                   partial(Cells, 10, cell, step=0), twin=partial(Cells, 10, cell))  # fmt: skip
+    for kind in (nn.GRUCell, nn.RNNCell):
+        yield pair(f"cut between steps, {kind.__name__}", "rnn", "gradient-cut", sequences, F.cross_entropy,
+                   partial(Steps, 10, True, kind), twin=partial(Steps, 10, False, kind))  # fmt: skip
+    for places, name in ((slice(None, -1), "no mask"), (slice(1, None), "no shift")):
+        yield pair(f"next tokens, {name}", "transformer", "bad-data", partial(_following, places), _next_token,
+                   partial(zoo.GPT, 1) if name == "no shift" else Unmasked,
+                   twin=partial(zoo.GPT, 1), twin_data=partial(_following, slice(None, -1)))  # fmt: skip
+    yield pair("tokens without places", "transformer", "order-blind", _ordered, F.cross_entropy,
+               partial(Tokens, False), twin=partial(Tokens, True))  # fmt: skip
 
 
 class Listed(nn.Module):
@@ -396,10 +552,39 @@ def _wiring() -> Iterator[Pair]:
         yield pair("dropout never off", kind, "wrong-mode", data, F.cross_entropy,
                    partial(then, ten, nn.ReLU(), Do(lambda x: F.dropout(x, 0.3)), nn.Linear(10, 10)),
                    twin=partial(then, ten, nn.ReLU(), nn.Dropout(0.3), nn.Linear(10, 10)))  # fmt: skip
+        yield pair("dropout of nearly all", kind, "narrow-dropout", data, F.cross_entropy,
+                   partial(then, ten, nn.ReLU(), nn.Linear(10, 64), nn.ReLU(), nn.Dropout(0.95), nn.Linear(64, 10)),
+                   twin=partial(then, ten, nn.ReLU(), nn.Linear(10, 64), nn.ReLU(), nn.Dropout(0.3),
+                                nn.Linear(64, 10)))  # fmt: skip
         narrow = lambda outputs, p: (nn.Linear(10, 2), nn.ReLU(), nn.Dropout(p), nn.Linear(2, outputs))  # noqa: E731
         wide = lambda outputs, p: (nn.Linear(10, 64), nn.ReLU(), nn.Dropout(p), nn.Linear(64, outputs))  # noqa: E731
         yield pair("dropout on two units", kind, "narrow-dropout", relabelled(data, lambda y: y % 2), F.cross_entropy,
                    partial(_headed, ten, narrow), twin=partial(_headed, ten, wide))  # fmt: skip
+
+
+class _Sine(torch.autograd.Function):
+    """A sine whose backward pass takes what it returned for what it was given."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.sin()
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return gradient * y.cos()
+
+
+def _slopes() -> Iterator[Pair]:
+    for kind, (body, data) in KINDS.items():
+        ten = partial(body, 10)
+        yield pair("rounded", kind, "untrained-parameters", data, F.cross_entropy, partial(then, ten, Do(torch.round)),
+                   twin=partial(then, ten, Do(lambda x: x + (x.round() - x).detach())))  # fmt: skip
+        own = lambda sine: (Do(lambda x: sine(8 * x)), nn.Linear(10, 10))  # noqa: E731
+        yield pair("a slope of one's own", kind, "wrong-gradient", data, F.cross_entropy,
+                   partial(then, ten, *own(_Sine.apply)), twin=partial(then, ten, *own(torch.sin)))  # fmt: skip
 
 
 def _headed(body: Callable[[], nn.Module], head: Callable[[int, float], tuple[nn.Module, ...]]) -> nn.Module:
@@ -480,6 +665,43 @@ class Masked(nn.Module):
         empty[::2, 6:] = True
         mask = ~empty if self.inverted else empty
         return self.head(self.attention(h, h, h, key_padding_mask=mask)[0].mean(1))
+
+
+# --- layouts --------------------------------------------------------------------------------------------------
+
+
+def _coloured(move: Callable[[Tensor], Tensor]) -> Data:
+    """Digits in three colours, kept with the colours last and brought to the front by ``move``."""
+
+    def data(seed: int, count: int = 128) -> Batches:
+        [(x, y)] = images(seed, count)
+        smooth = F.avg_pool2d(x, 3, 1, 1)
+        return [(move((smooth * torch.tensor([1.0, -0.6, 0.3]).view(1, 3, 1, 1)).permute(0, 2, 3, 1).contiguous()), y)]
+
+    return data
+
+
+def _layouts() -> Iterator[Pair]:
+    def colours() -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(3, 12, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(192, 10)
+        )
+
+    yield pair("reshape for permute", "cnn", "scrambled-inputs", _coloured(lambda x: x.reshape(len(x), 3, 8, 8)),
+               F.cross_entropy, colours, twin_data=_coloured(lambda x: x.permute(0, 3, 1, 2)))  # fmt: skip
+
+    def masks(flipped: bool) -> Data:
+        def data(seed: int, count: int = 128) -> Batches:
+            [(x, _)] = images(seed, count)
+            half = torch.arange(len(x))[:, None, None, None] % 2 == 0
+            return [(torch.where(half, x.flip(-1), x) if flipped else x, (x > 0.5).float())]
+
+        return data
+
+    yield pair("inputs are mirrored, masks are not", "cnn", "misplaced-targets", masks(True),
+               F.binary_cross_entropy_with_logits,
+               lambda: nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 3, padding=1)),
+               twin_data=masks(False))  # fmt: skip
 
 
 # --- data -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nonsingular.diagnosis.batches import Problem
-from nonsingular.diagnosis.contract import heads, narrow, probes, registered, samples, signs, targets
+from nonsingular.diagnosis.contract import (
+    heads,
+    layout,
+    narrow,
+    probes,
+    reading,
+    registered,
+    samples,
+    signs,
+    slopes,
+    targets,
+    terms,
+)
 from nonsingular.diagnosis.contract.finite import not_finite
 from nonsingular.diagnosis.contract.scene import Scene, scene
 from nonsingular.diagnosis.records import Statistic
@@ -30,6 +42,8 @@ CHECKS = {
     "swapped": targets.swapped,
     "against-targets": signs.against_targets,
     "constant-targets": targets.constant,
+    "ignored-targets": targets.ignored,
+    "left-out-labels": targets.left_out,
     "large-targets": targets.large,
     "small-targets": targets.small,
     "mixed": probes.mixed,
@@ -37,9 +51,19 @@ CHECKS = {
     "affine": probes.affine,
     "unregistered": registered.unregistered,
     "cut": registered.cut,
+    "flat-step": reading.flat_step,
+    "torn": layout.torn,
+    "mirrored": layout.mirrored,
+    "wrong-slope": slopes.wrong,
+    "noise": layout.noise,
+    "orderless": probes.orderless,
+    "one-sided": terms.one_sided,
+    "near-and-far": terms.near_and_far,
     "lonely": narrow.lonely,
     "batch-alone": narrow.batch_alone,
     "dropped": narrow.dropped,
+    "heavy-dropout": narrow.heavy,
+    "seen-answers": reading.answers,
     "uneven-features": samples.uneven_features,
     "imbalance": samples.imbalance,
     "ordered": samples.ordered,
@@ -57,7 +81,12 @@ def statistics(task: Problem, held_out: Sequence[Batch] = ()) -> dict[str, Stati
         InputError: the model fails on the batches.
     """
     seen = scene(task)
-    found = {name: check(seen) for name, check in CHECKS.items()} | samples.repeated(seen)
+    found = (
+        {name: check(seen) for name, check in CHECKS.items()}
+        | samples.repeated(seen)
+        | reading.unread(seen)
+        | targets.weighed(seen)
+    )
     if held_out:
         found["leakage"] = samples.leakage(task.batches, held_out)
     return found

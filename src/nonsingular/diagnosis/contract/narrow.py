@@ -71,6 +71,17 @@ def classes_by_batch(scene: Scene) -> list[int] | None:
     return [len(k) for k in kinds] if len(set().union(*kinds)) > 1 else None
 
 
+def heavy(scene: Scene) -> Statistic:
+    """The largest share of the numbers that some dropout takes away."""
+    words = "share of the numbers that dropout takes away"
+    found = [(float(op.given(1, "p", 0.5)), op) for op in scene.trace.ops if op.name in DROPOUTS]
+    if not found:
+        return Statistic(math.nan, (), words)
+    value, op = max(found, key=lambda both: both[0])
+    remedy = "Drop less: 0.1 to 0.5 are usual."
+    return Statistic(value, (op.module,) if op.module else (), words, op.where, (), remedy)
+
+
 def dropped(scene: Scene) -> Statistic:
     """The chance that dropout takes all values of a sample away, where that is worst."""
     words = "chance that dropout takes everything of a sample away"

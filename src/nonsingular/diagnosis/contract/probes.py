@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from nonsingular.diagnosis.batches import square
 from nonsingular.diagnosis.contract.narrow import DROPOUTS
 from nonsingular.diagnosis.contract.scene import Scene, passes
 from nonsingular.diagnosis.contract.trace import Op, Trace
+from nonsingular.diagnosis.neighbours import chance_of_neighbours
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch
@@ -73,6 +75,65 @@ def mixed(scene: Scene) -> Statistic:
     return Statistic(change / spread, layers, words, where, evidence, remedy)
 
 
+ATTENTION = {"multi_head_attention_forward", "scaled_dot_product_attention", "_transformer_encoder_layer_fwd"}
+
+
+def orderless(scene: Scene) -> Statistic:
+    """Whether a network with attention does not see the order of its inputs, and the targets hang on that order."""
+    words = "the outputs are the same in whatever order the positions come"
+    unknown = Statistic(math.nan, (), words)
+    leaves = [t for t in tree_leaves(scene.batch.inputs) if isinstance(t, Tensor)]
+    attends = any(op.name in ATTENTION for op in scene.trace.ops)
+    batch = _few(scene, PROBED)
+    if not attends or batch is None or len(leaves) != 1 or leaves[0].ndim not in (2, 3) or leaves[0].shape[1] < 4:
+        return unknown
+    x = next(t for t in tree_leaves(batch.inputs) if isinstance(t, Tensor))
+    if x.ndim == 2 and x.is_floating_point():
+        return unknown  # a table
+    order = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(0))
+    try:
+        one, two = passes(scene.task, [batch.inputs, _instead(batch.inputs, x[:, order])], batch.samples)
+    except InputError:
+        return unknown
+    a, b = _last(one), _last(two)
+    if a is None or b is None or a.shape != b.shape or not bool(torch.isfinite(a).all()):
+        return unknown
+    spread = float(a.double().std(0).mean())
+    if not spread > 1e-6 * float(a.abs().max()):
+        return unknown
+    moved = float((a.double() - b.double()).abs().max())
+    if moved > 1e-3 * spread or not _hangs_on_order(scene):
+        return Statistic(0.0, (), words)
+    evidence = (
+        {"measure": "change of the outputs when positions change places, over their spread", "value": moved / spread},
+        {"measure": "positions", "value": x.shape[1]},
+    )
+    remedy = "Add an embedding of the position to each token before the first layer of attention."
+    where = next((op.module or op.where for op in one.ops if op.name in ATTENTION), "")
+    return Statistic(1.0, (where,) if where else (), words, "", evidence, remedy)
+
+
+def _hangs_on_order(scene: Scene) -> bool:
+    """Whether what is there, in whatever order, tells nothing of the targets: what remains is the order."""
+    batches = scene.task.batches
+    try:
+        x = torch.cat([next(t for t in tree_leaves(b.inputs) if isinstance(t, Tensor)) for b in batches])
+        y = torch.cat([b.target for b in batches])
+    except (RuntimeError, TypeError):
+        return False
+    if len(x) < 128 or y.ndim > 2 or len(y) != len(x):
+        return False
+    if x.is_floating_point():
+        bag = x.double().mean(1)
+    else:
+        tokens = x.unique()
+        if len(tokens) > 512:
+            return False
+        bag = (x[:512, :, None] == tokens).double().sum(1)
+    chance = chance_of_neighbours(Batch(bag[:512], y[:512], len(bag[:512])))
+    return chance > 0.1
+
+
 def random_in_evaluation(scene: Scene) -> Statistic:
     """Whether dropout is active, or normalisation takes the batch's statistics, after ``model.eval()``."""
     words = "calls that behave as in training although the model is in evaluation mode"
@@ -119,12 +180,8 @@ def _shares(scene: Scene, batch: Batch) -> bool:
     if any(not t.ndim or t.shape[0] != batch.samples for t in leaves):
         return True
     whole = {b.samples for b in scene.task.batches} | {batch.samples}
-    held = [*leaves, *scene.task.model.buffers()]
-    for module in scene.task.model.modules():
-        held += [x for x in vars(module).values() if isinstance(x, Tensor)]
-    parameters = {id(p) for p in scene.task.model.parameters()}
-    square = [t for t in held if id(t) not in parameters and t.ndim >= 2 and t.shape[0] == t.shape[1]]
-    return any(t.shape[0] in whole and t.shape[0] > 3 for t in square) or _by_batch(scene)
+    tables = {t.shape[0] for t in leaves if t.ndim >= 2 and t.shape[0] == t.shape[1] > 3} | square(scene.task.model)
+    return bool(tables & whole) or _by_batch(scene)
 
 
 def _by_batch(scene: Scene) -> bool:

@@ -144,7 +144,7 @@ def scene(task: Problem) -> Scene:
     size = sum(p.numel() for p in task.model.parameters())
     wanted = FEW if size > LARGE else SAMPLES
     whole = task.batches[0]
-    few = whole.split(wanted)[0] if whole.samples > wanted else whole
+    few = task.few(whole, wanted)
     try:
         return _pass(task, few)
     except InputError:

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from nonsingular.diagnosis.contract.scene import DISTANCES, MARGINS, Pair, Scene
 from nonsingular.diagnosis.contract.trace import TRANSPOSES, VIEWS, Op
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.errors import InputError
 
 LABELS = {"cross_entropy", "nll_loss"}
 UNITS_LAST = {"linear", "lstm", "gru", "rnn_tanh", "multi_head_attention_forward", "addmm", "matmul", "__matmul__"}
@@ -263,6 +264,144 @@ def constant(scene: Scene) -> Statistic:
     evidence = ({"measure": "different targets", "value": 1}, {"measure": "among samples", "value": samples})
     remedy = "Look at how the targets are made: they are the same for every sample."
     return Statistic(float(same), (), words, "", evidence, remedy)
+
+
+def ignored(scene: Scene) -> Statistic:
+    """Decades by which the slope of the loss by the outputs changes less than itself when targets change places."""
+    words = "decades by which targets that change places change less of the loss's slope than there is"
+    unknown = Statistic(math.nan, (), words)
+    target, output = scene.batch.target, scene.output
+    usable = isinstance(target, Tensor) and isinstance(output, Tensor) and target.ndim and scene.reads_target
+    if scene.task.form != "output" or scene.loss is None or not usable:
+        return unknown
+    n = len(target)
+    order = torch.arange(n - 1, -1, -1, device=target.device)
+    moved = (target[order] != target).reshape(n, -1).any(1)
+    if n < FEWEST or output.shape[0] != n or float(moved.double().mean()) < 0.25:
+        return unknown
+    try:
+        slopes = [_slope_of(scene, output, t) for t in (target, target, target[order])]
+    except (InputError, RuntimeError, ValueError, TypeError, IndexError):
+        return unknown
+    here, again, there = slopes
+    size = float(here.norm())
+    if not (size > 0 and math.isfinite(size)) or not torch.equal(here, again):
+        return unknown
+    change = float((here - there).norm()) / size
+    evidence = ({"measure": "share of the slope that changes with the targets", "value": change},)
+    remedy = "Look at what the loss does with its targets: a label_smoothing of 1, a weight of 0, another variable."
+    where = next((op.where or op.name for op in scene.calls), "")
+    return Statistic(-math.log10(max(change, 1e-16)), (), words, where, evidence, remedy)
+
+
+FEWEST = 8
+
+
+def _slope_of(scene: Scene, output: Tensor, target: Tensor) -> Tensor:
+    point = output.detach().requires_grad_()
+    with torch.enable_grad():
+        loss = scene.task.of_output(point, target)
+        [slope] = torch.autograd.grad(loss, [point])
+    return slope.double()
+
+
+def left_out(scene: Scene) -> Statistic:
+    """Share of the labels that are left out although their class is one of the network's."""
+    words = "share of the labels that the loss leaves out, although their class has an output"
+    for op in scene.calls:
+        target = op.given(1, "target")
+        if op.name not in LABELS or not isinstance(target, Tensor) or target.is_floating_point():
+            continue
+        index = op.given(_IGNORE[op.name], "ignore_index", -100)
+        whole = _everywhere(scene, target)
+        out = whole == index
+        own = scene.batch.target
+        padding = isinstance(own, Tensor) and own.ndim > 1 and own.numel() == target.numel() and _at_ends(own == index)
+        if not 0 <= index < op.args[0].shape[1 if op.args[0].ndim > 1 else 0] or padding:
+            return Statistic(0.0, (), words)
+        evidence = (
+            {"measure": f"labels of class {index}, which ignore_index={index} leaves out", "value": int(out.sum())},
+        )
+        remedy = f"Leave ignore_index={index} out, or give it a number that is no class, such as -100."
+        return Statistic(float(out.double().mean()), (), words, op.where or op.name, evidence, remedy)
+    return Statistic(math.nan, (), words)
+
+
+def _at_ends(out: Tensor) -> bool:
+    """Whether what is left out is padding: in nearly every row all of it lies behind, or before, the rest."""
+    rows = out.reshape(-1, out.shape[-1]).long()
+    padded = rows.diff(dim=1).ne(0).sum(1) <= 1
+    return float(padded.double().mean()) > 0.9
+
+
+def weighed(scene: Scene) -> dict[str, Statistic]:
+    """``outweighed`` and ``enlarged-lead``: what weights in the loss do to the balance of the classes.
+
+    Decades by which a class outweighs all others together though it is not the most frequent one; and those by which
+    weights enlarge the lead of the most frequent.
+    """
+    words = {
+        "outweighed": "decades by which the loss's weights make one class count for more than all others together",
+        "enlarged-lead": "decades by which the loss's weights enlarge the lead of the most frequent class",
+    }
+    nothing = {name: Statistic(math.nan, (), w) for name, w in words.items()}
+    for op in scene.calls:
+        masses = _masses(scene, op)
+        if masses is None:
+            continue
+        pulled, counted = masses
+        share, label = (float(x) for x in pulled.max(0))
+        most = float(counted.max())
+        if int(label) == int(counted.argmax()) and most > 0.6:
+            name, decades = "enlarged-lead", _decades(share) - _decades(most)
+        else:
+            name, decades = "outweighed", _decades(share)
+        evidence = (
+            {"measure": f"share of the samples that are of class {int(label)}", "value": float(counted[int(label)])},
+            {"measure": "share of what the loss weighs", "value": share},
+        )
+        remedy = "Weigh classes by the inverse of their frequency: pos_weight is negatives over positives, no more."
+        return nothing | {name: Statistic(decades, (), words[name], op.where or op.name, evidence, remedy)}
+    return nothing
+
+
+def _decades(share: float) -> float:
+    return math.log10(max(share, 1e-12) / max(1 - share, 1e-12))
+
+
+def _masses(scene: Scene, op: Op) -> tuple[Tensor, Tensor] | None:
+    """Of each class: its share of the slopes by outputs of zero, and of the samples; None where there are none."""
+    target, output = op.given(1, "target"), op.args[0]
+    if op.name not in ("cross_entropy", "binary_cross_entropy_with_logits") or not isinstance(target, Tensor):
+        return None
+    binary = op.name != "cross_entropy"
+    if binary != target.is_floating_point() or (binary and not bool(((target == 0) | (target == 1)).all())):
+        return None
+    point = torch.zeros_like(output, requires_grad=True)
+    options = {**op.kwargs, "reduction": "none"}
+    try:
+        with torch.enable_grad():
+            each = getattr(torch.nn.functional, op.name)(point, *op.args[1:5], **options)
+            outer = _outer(scene, op.out)
+            [slope] = torch.autograd.grad((each * outer).sum() if outer.shape == each.shape else each.sum(), [point])
+    except (RuntimeError, ValueError, TypeError):
+        return None
+    pull = slope.double().abs()
+    pull, labels = (pull.flatten(), target.flatten().long()) if binary else (pull.sum(1).flatten(), target.flatten())
+    counts = torch.bincount(labels[labels >= 0]).double()
+    if len(labels) < 16 or int((counts > 0).sum()) < 2 or pull.numel() != labels.numel():
+        return None
+    masses = torch.zeros_like(counts).index_add_(0, labels.clamp(min=0), pull * (labels >= 0))
+    return (masses / masses.sum(), counts / counts.sum()) if float(masses.sum()) > 0 else None
+
+
+def _outer(scene: Scene, each: Any) -> Tensor:
+    """By what the loss multiplies the losses of samples afterwards; 1 where it is one number already."""
+    one = torch.ones(())
+    if scene.loss is None or not isinstance(each, Tensor) or each.numel() < 2 or not each.requires_grad:
+        return one
+    [slope] = torch.autograd.grad(scene.loss, [each], retain_graph=True, allow_unused=True)
+    return one if slope is None else slope.detach()
 
 
 # --- scale ---------------------------------------------------------------------------------------------------

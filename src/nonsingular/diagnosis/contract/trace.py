@@ -116,7 +116,7 @@ class Trace(TorchFunctionMode):
         finally:
             if out is None or isinstance(out, Tensor | tuple | list):
                 module = self._stack[-1] if self._stack else ""
-                op = Op(name, tuple(args), dict(kwargs or {}), out, module, _place(), self.in_loss)
+                op = Op(name, tuple(args), dict(kwargs or {}), out, module, user_line(), self.in_loss)
                 self.ops.append(op)
                 for tensor in tree_leaves(out):
                     if isinstance(tensor, Tensor):
@@ -157,7 +157,8 @@ def _name(func: Any) -> str:
     return str(name)
 
 
-def _place() -> str:
+def user_line() -> str:
+    """``file.py:line`` of the innermost frame that is the user's; "" where PyTorch's own modules called."""
     frame: Any = sys._getframe(2)
     while frame is not None:
         file = frame.f_code.co_filename

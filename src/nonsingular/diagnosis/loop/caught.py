@@ -20,13 +20,16 @@ from nonsingular.diagnosis.contract.finite import not_finite
 from nonsingular.diagnosis.course import joined
 from nonsingular.diagnosis.loop.between import Output
 from nonsingular.diagnosis.loop.places import at_line, here
-from nonsingular.diagnosis.loop.tape import Tape
+from nonsingular.diagnosis.loop.tape import Rewarded, Tape
+from nonsingular.diagnosis.neighbours import chance_of_neighbours
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.diagnosis.untouched import as_training, untouched
 from nonsingular.errors import InputError
 
 BATCHES = 8
 FALLS_FOR_EVER = -1e6
 """A constant prediction with a loss below this was found by running away: the loss has no least value."""
+RELATED, UNRELATED = 128, 0.1  # samples from where, and p-values beyond which, inputs are said to tell nothing
 LARGEST = 50_000_000  # entries of a model that is copied
 
 
@@ -80,6 +83,8 @@ class Caught:
         self._call: _Call | None = None
         self._latest: _Lost | None = None
         self._source: tuple[int, tuple[str, ...]] | None = None
+        self._live: nn.Module | None = None
+        self._rewarded: list[Rewarded] = []
 
     def called(self, model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
         """A model of the user's returned."""
@@ -120,14 +125,20 @@ class Caught:
         """A backward pass begins: the loss that it begins from is the one that trains."""
         if self._call is None:
             return
+        self._rewarded = []
         if self.tape is not None and isinstance(root, Tensor):
             read = self.tape.read(root)
+            self._rewarded = self.tape.rewarded()
             self.tape.end()
             if read is not None:
                 self._latest = _Lost(self._call, read.loss, read.target, read.words, whole=True)
         lost = self._latest
         if lost is not None and lost.call is self._call and self._most:
             self._keep(lost)
+
+    def rewarded(self) -> list[Rewarded]:
+        """Of the present backward pass."""
+        return self._rewarded
 
     def _keep(self, lost: _Lost) -> None:
         """The model at its first loss, and the first batches."""
@@ -151,7 +162,50 @@ class Caught:
         except Exception:  # what cannot be copied is not looked at
             return
         self.model.zero_grad(set_to_none=True)
+        self._live = model
         self.loss_fn, self.whole = lost.loss, lost.whole
+
+    def together(self) -> float:
+        """Decades by which the spread of outputs over samples is less than at the start; NaN where it is not known."""
+        if self.model is None or self._live is None or not self.pairs:
+            return math.nan
+        before, after = (_spread(m, self.pairs[0][0]) for m in (self.model, self._live))
+        return math.log10(before / max(after, 1e-12 * before)) if before > 0 and after >= 0 else math.nan
+
+    def modes(self) -> tuple[float, float] | None:
+        """The loss of the first batch at the end, in training mode without dropout, and in evaluation mode."""
+        model, loss_fn = self._live, self.loss_fn
+        if model is None or loss_fn is None or not (self.whole and self.pairs):
+            return None
+        if not any(isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats for m in model.modules()):
+            return None
+        try:
+            task = problem(model, loss_fn, self.pairs[:1], sys.maxsize)
+            with untouched(model), torch.no_grad():
+                with as_training(model):
+                    train = float(task.run(task.batches[0])[1])
+                model.eval()
+                return train, float(task.run(task.batches[0])[1])
+        except (InputError, RuntimeError, ValueError, TypeError):
+            return None
+
+    def unrelated(self) -> Statistic:
+        """Whether samples whose inputs are alike have targets no more alike than others, in the kept batches."""
+        words = "chance that targets without any relation to the inputs look like these (permutation test)"
+        nothing = Statistic(math.nan, (), words)
+        if self.model is None or self.loss_fn is None or not self.pairs:
+            return nothing
+        try:
+            batch = joined(problem(self.model, self.loss_fn, self.pairs, sys.maxsize).batches)
+            chance = chance_of_neighbours(batch)
+        except (InputError, RuntimeError, ValueError, TypeError):
+            return nothing
+        evidence = ({"measure": words, "value": chance}, {"measure": "samples", "value": batch.samples})
+        remedy = (
+            "Look at how inputs and targets were put together: shuffled apart, shifted by a row, sorted, or joined by "
+            "the wrong key."
+        )
+        return Statistic(float(batch.samples >= RELATED and chance > UNRELATED), (), words, "", evidence, remedy)
 
     def constant(self) -> float:
         """The loss of the best constant prediction on the kept batches; NaN where it is not known, or there is none."""
@@ -175,6 +229,18 @@ class Caught:
         except (InputError, RuntimeError, ValueError, TypeError) as error:
             return Statistic(1.0, (), "", " ".join(str(error).split()).partition(":")[0])
         return next((s for s in found.values() if s.value > 0), None)
+
+
+def _spread(model: nn.Module, inputs: Any) -> float:
+    """Root mean square deviation over samples of what a model returns, dropout off; NaN where that is no tensor."""
+    given: tuple[Any, ...] = inputs if isinstance(inputs, tuple) else (inputs,)
+    try:
+        with untouched(model), as_training(model), torch.no_grad():
+            out = model(**inputs) if isinstance(inputs, dict) else model(*given)
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        return math.nan
+    usable = isinstance(out, Tensor) and out.is_floating_point() and out.ndim and len(out) > 1
+    return float(out.double().var(0, correction=0).mean().sqrt()) if usable else math.nan
 
 
 def _same(a: Any, b: Any) -> bool:

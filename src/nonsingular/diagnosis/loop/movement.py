@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from nonsingular.diagnosis.loop.records import Movement
 
+TOLD = 64  # entries of a parameter that tell it from what it was before
 DECOUPLED = ("AdamW", "NAdamW", "Lion")  # decay apart from the gradient
 ADAPTIVE = ("Adam", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop")
 
@@ -71,6 +72,36 @@ def decay_share(optimiser: Optimizer) -> float:
     if not decay:
         return 0.0
     return math.sqrt(decay / gradient) if gradient else math.inf
+
+
+def some(p: Tensor, most: int = 4096) -> Tensor:
+    """A copy of some entries, spread evenly."""
+    flat = p.detach().reshape(-1)
+    return flat[:: max(1, -(-len(flat) // most))].clone()
+
+
+@torch.no_grad()
+def still_there(before: Sequence[Tensor], after: Sequence[Tensor], now: Sequence[Tensor]) -> float:
+    """Part of the way from ``before`` to ``after`` that is left ``now``, along that way; NaN where nothing moved."""
+    ways = [(b.float() - a.float(), c.float() - a.float()) for a, b, c in zip(before, after, now, strict=True)]
+    moved = sum(float((w * w).sum()) for w, _ in ways)
+    return sum(float((w * v).sum()) for w, v in ways) / moved if moved else math.nan
+
+
+def factor(root: Tensor) -> float:
+    """By which number a loss was multiplied last; 1 where it was not."""
+    node, found = root.grad_fn, 1.0
+    while node is not None and node.name() in ("MulBackward0", "DivBackward0", "NegBackward0"):
+        if node.name() == "NegBackward0":
+            node, found = node.next_functions[0][0], -found
+            continue
+        number = getattr(node, "_saved_other", None)
+        befores = [before for before, _ in node.next_functions if before is not None]
+        if number is None or number.numel() != 1 or len(befores) != 1 or not float(number):
+            break
+        found = found * float(number) if node.name() == "MulBackward0" else found / float(number)
+        node = befores[0]
+    return found
 
 
 def shrinkage(optimiser: Optimizer) -> float:

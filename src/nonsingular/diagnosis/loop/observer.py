@@ -23,9 +23,19 @@ from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis.loop import places
 from nonsingular.diagnosis.loop.caught import BATCHES, Caught
-from nonsingular.diagnosis.loop.movement import decay_share, movements, norms, not_zero, shrinkage
+from nonsingular.diagnosis.loop.movement import (
+    TOLD,
+    decay_share,
+    factor,
+    movements,
+    norms,
+    not_zero,
+    shrinkage,
+    some,
+    still_there,
+)
 from nonsingular.diagnosis.loop.records import BY_HAND, Broken, Call, Held, Loader, Loop, Site, Trainee, Update
-from nonsingular.diagnosis.loop.tape import Tape
+from nonsingular.diagnosis.loop.tape import Rewarded, Tape
 from nonsingular.diagnosis.records import Statistic
 
 MEASURED = 40  # first steps, one by one
@@ -82,6 +92,7 @@ class Observer:
         self._reached: dict[int, set[int]] = {}  # ... -> parameters that a gradient reached since its former step
         self._signs: set[int] = set()  # of the losses in the backward passes since the former step
         self._snapshot: dict[int, Tensor] = {}
+        self._walks: dict[int, tuple[int, dict[int, tuple[Tensor, Tensor]]]] = {}  # index -> its former step: from, to
         self._free: dict[int, tuple[Tensor, Tensor]] = {}  # parameters without an optimiser: value, gradient
         self._update: Update | None = None
         self._inside_step = 0
@@ -168,6 +179,8 @@ class Observer:
             self._own[id(inner)] = {id(m) for m in inner.modules()} | {id(module)}
             self.loop.trainees.append(found)
         for p in found.module.parameters():
+            if id(p) not in self.loop.starts:
+                self.loop.starts[id(p)] = some(p, TOLD)
             self._parameters.setdefault(id(p), p)
         return found
 
@@ -226,6 +239,9 @@ class Observer:
         self._settle_by_hand()
         root = tensors if isinstance(tensors, Tensor) else next(iter(tensors), None)
         self.caught.before_backward(root)
+        for told in self.caught.rewarded():
+            told.log_probability.register_hook(_rewarding(self.loop, told))
+            self.loop.places["rewards"] = told.place
         self.loop.backwards += 1
         self.loop.places["backward"] = place = places.here()
         if isinstance(root, Tensor):
@@ -234,6 +250,8 @@ class Observer:
                 self.loop.places["cut"] = place
             if self.measuring or root.device.type == "cpu":
                 self._pending_loss = float(root.detach().float().mean()) / (self._scale or 1.0)
+                if self._scale is None:
+                    self.loop.factors.append(factor(root))
                 self.loop.losses.append((self.loop.steps, self._pending_loss))
                 if not math.isfinite(self._pending_loss):
                     self._breaks("loss", ())
@@ -335,11 +353,17 @@ class Observer:
         group = max(optimiser.param_groups, key=lambda g: float(g.get("lr", 0.0)), default={})
         rate = float(group.get("lr", math.nan))
         held.rates.append(rate)
+        held.base = float(group.get("initial_lr", math.nan))
+        held.epsilon = float(group.get("eps") or 0.0)
         held.momentum = float(group.get("momentum") or 0.0)
+        held.latest = sum(h.steps for h in self.loop.optimisers)
+        own = [self._parameters[i] for i in held.ids if self._parameters[i].grad is not None]
+        if self.measuring or not own or own[0].device.type == "cpu":
+            held.states.append(_state(own))
         if not self.measuring:
             self._unclear.pop(index, None)
+            self._walks.pop(index, None)
             return
-        own = [self._parameters[i] for i in held.ids if self._parameters[i].grad is not None]
         if self._scale is not None and getattr(optimiser, "grad_scale", None) is None:
             held.scaled += 1
         update = Update(held.steps, index, rate, float(group.get("initial_lr", rate)))
@@ -351,6 +375,10 @@ class Observer:
         update.decay, update.shrinks = decay_share(optimiser), shrinkage(optimiser)
         update.sign = (-1 if self._signs == {-1} else 1) if self._signs else 0
         update.pending = self._pending(held.ids)
+        number, walk = self._walks.pop(index, (-1, {}))
+        if number == held.steps - 1 and walk:
+            before, after = zip(*walk.values(), strict=True)
+            update.kept = still_there(before, after, [some(self._parameters[i]) for i in walk])
         self._update = update
         self._snapshot = {id(p): p.detach().clone() for p in own}
 
@@ -364,6 +392,8 @@ class Observer:
             self._update = None
             own = [self._parameters[i] for i in self._snapshot]
             update.parameters = movements(own, self._snapshot)
+            walk = {id(p): (some(self._snapshot[id(p)]), some(p)) for p in own}
+            self._walks[index] = (held.steps, walk)
             update.dtype = _main_dtype(own)
             if closure:  # it made its gradients itself, as L-BFGS does
                 update.stale = self._stale(index, own)
@@ -449,6 +479,11 @@ class Observer:
         optimiser = getattr(scheduler, "optimizer", None)
         if isinstance(optimiser, Optimizer) and optimiser in self._held:
             held = self.loop.optimisers[self._held[optimiser]]
+            known = [s for s in (held.scheduler, *held.schedulers) if s is not None]
+            anew = all(s is not scheduler and type(s) is type(scheduler) for s in known)
+            if held.steps and anew:
+                held.schedulers.append(scheduler)
+                held.schedule_made = places.here()
             held.scheduler, held.schedule = scheduler, type(scheduler).__name__
             held.schedule_place = places.here()
             if held.steps:  # a scheduler steps itself when it is made
@@ -498,6 +533,7 @@ class Observer:
         self._settle_by_hand()
         self._unclear, self._reached, self._signs, self._made, self._scale = {}, {}, set(), {}, None
         self._snapshot, self._update, self._depth, self._busy = {}, None, 0, False
+        self._walks = {}
         self._outputs.clear()
         lists: list[list[Any]] = [self.loop.updates, self.loop.losses, *(s.values for s in self.loop.sites.values())]
         for long in lists:
@@ -507,7 +543,15 @@ class Observer:
         """All facts; ``ended`` says whether the loop came to its own end."""
         self._settle_by_hand()
         self.loop.ended, self.loop.seconds = ended, time.perf_counter() - self._began
+        self._busy = True  # a look of ours at the model, as it is now
+        self.loop.together, self.loop.modes = self.caught.together(), self.caught.modes()
+        self._busy = False
         return self.loop
+
+
+def _state(parameters: list[nn.Parameter]) -> int:
+    """Tells weights from what they were at other steps, by some entries of the last two that have a gradient."""
+    return hash(tuple(number for p in parameters[-2:] for number in some(p, TOLD).tolist()))
 
 
 def _version(gradient: Tensor | None) -> tuple[int, int] | None:
@@ -551,6 +595,15 @@ def _reference(output: Tensor, batch: list[Tensor]) -> Tensor | None:
         return None
     one = torch.nn.functional.one_hot(classes[0].to(out.device), out.shape[1])
     return out.float().softmax(1) - one
+
+
+def _rewarding(loop: Loop, told: Rewarded) -> Callable[[Tensor], None]:
+    def hook(gradient: Tensor) -> None:
+        a, b = gradient.double().flatten(), told.wanted.double().flatten()
+        if a.shape == b.shape and float(a.norm() * b.norm()) > 0:
+            loop.rewards.append(float(torch.nn.functional.cosine_similarity(a, b, dim=0)))
+
+    return hook
 
 
 def _graded(call: Call, trainee: Trainee, reference: Tensor | None) -> Callable[[Tensor], None]:

@@ -88,6 +88,8 @@ class Update:
         stale: share of the entries whose gradient was in a former step too and was not cleared since; NaN where
             the former step was not seen.
         sign: of what is minimised: -1 where only losses are in it, each with a minus; 0 where none is known.
+        kept: part of what the former step of the same optimiser did that was still there at this one; NaN where it was
+            not seen.
         pending: a forward pass of before the step whose backward pass came after it.
         parameters: id -> its movement.
         dtype: of the parameters, of most entries.
@@ -103,6 +105,7 @@ class Update:
     used: float = math.nan
     stale: float = math.nan
     sign: int = 0
+    kept: float = math.nan
     pending: list[Call] = field(default_factory=list)
     parameters: dict[int, Movement] = field(default_factory=dict)
     dtype: str = "float32"
@@ -123,7 +126,12 @@ class Held:
         asked: steps that a gradient scaler was asked for; it skips those with infinities.
         scaled: steps with gradients that still had a scaler's factor.
         rates: largest learning rate of each step; ``momentum`` of that group, 0 without.
+        states: what some of its weights were at the start of each step, as a number that tells them from others.
+        latest: steps of all optimisers before its latest one.
         remade: how often the same line made another of the same parameters.
+        base: the learning rate that its schedule multiplies.
+        epsilon: what it adds to the root of the gradient's mean square, 0 where it has none.
+        schedulers: that were made for it after its first step, the latest at ``schedule_made``.
         schedule: its scheduler's class; ``scheduler`` itself, stepped ``schedule_steps`` times at ``schedule_place``.
     """
 
@@ -139,9 +147,15 @@ class Held:
     scaled: int = 0
     rates: Thinned[float] = field(default_factory=Thinned)
     momentum: float = 0.0
+    states: list[int] = field(default_factory=list)
+    latest: int = 0
     remade: int = 0
+    base: float = math.nan
+    epsilon: float = 0.0
+    schedulers: list[Any] = field(default_factory=list)
     schedule: str = ""
     schedule_place: Place | None = None
+    schedule_made: Place | None = None
     schedule_steps: int = 0
     scheduler: Any = None
 
@@ -269,6 +283,12 @@ class Loop:
         steps, backwards: how many.
         broken: the first number that is not finite.
         sharpness: largest eigenvalue of the Hessian at the start; NaN where it was not computed.
+        rewards: of each backward pass with log-probabilities times rewards, the cosine between what a step does to the
+            former and what the latter ask for, turned round: 1 is the wrong sign.
+        factors: by which the loss was multiplied last, before each backward pass.
+        starts: id of a parameter -> some of its entries when it was first seen.
+        modes: loss of a batch at the end, in training mode without dropout and in evaluation mode; None if not known.
+        together: decades by which outputs of different samples have come together since the start; NaN where not known.
         constant: loss of the best constant prediction, of what backward passes begin from; NaN where it is not known.
         ended: whether the loop came to its own end.
         loaded: modules that weights were loaded into.
@@ -290,6 +310,11 @@ class Loop:
     broken: Broken | None = None
     sharpness: float = math.nan
     constant: float = math.nan
+    rewards: list[float] = field(default_factory=list)
+    factors: list[float] = field(default_factory=list)
+    starts: dict[int, Tensor] = field(default_factory=dict)
+    modes: tuple[float, float] | None = None
+    together: float = math.nan
     ended: bool = False
     seconds: float = 0.0
     loaded: WeakSet[nn.Module] = field(default_factory=WeakSet)

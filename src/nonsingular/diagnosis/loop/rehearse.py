@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,18 +16,29 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
-from nonsingular.diagnosis import healthy, rules
+from nonsingular.diagnosis import healthy
+from nonsingular.diagnosis.batches import Problem
 from nonsingular.diagnosis.findings import Finding, findings
 from nonsingular.diagnosis.look import Budget
 from nonsingular.diagnosis.loop.caught import Caught
 from nonsingular.diagnosis.loop.movement import ADAPTIVE
 from nonsingular.diagnosis.loop.observer import Observer
+from nonsingular.diagnosis.loop.places import here
 from nonsingular.diagnosis.loop.records import BY_HAND, Loop
-from nonsingular.diagnosis.loop.statistics import ENOUGH, constant, latest, loop_statistics, ratio, step_losses, trains
+from nonsingular.diagnosis.loop.statistics import (
+    ENOUGH,
+    constant,
+    latest,
+    loop_statistics,
+    no_better,
+    ratio,
+    step_losses,
+)
 from nonsingular.diagnosis.loop.taps import tapped
 from nonsingular.diagnosis.records import Look, Statistic
 from nonsingular.diagnosis.untouched import untouched
 from nonsingular.errors import InputError
+from nonsingular.objective import Batch
 
 Step = Callable[[Any, Any, Any], Any]
 SHARPEST = 2_000_000  # parameters of a model whose sharpness is computed
@@ -109,7 +121,10 @@ class Rehearsal:
         return "\n".join(f"{f.severity:.2f}  {f.kind}  {f.place}" for f in self.findings)
 
 
-def rehearse(model: nn.Module, step: Step, batches: Iterable[Any], optimiser: Any = None, steps: int = 30) -> Rehearsal:
+def rehearse(
+    model: nn.Module, step: Step, batches: Iterable[Any], optimiser: Any = None, steps: int = 30,
+    seconds: float = math.inf,
+) -> Rehearsal:  # fmt: skip
     """Run some steps of a user's own training step and say what is wrong with the loop.
 
     Weights, buffers, gradients, modes, random states and the optimiser's state are as before afterwards.
@@ -121,6 +136,7 @@ def rehearse(model: nn.Module, step: Step, batches: Iterable[Any], optimiser: An
         optimiser: handed to ``step``: an optimiser, several in a tuple, list or dictionary, a function of the model
             that returns one, or None where the step changes the weights by hand.
         steps: calls of ``step``, at least 5.
+        seconds: after which there is no further one, once there were 5.
 
     Raises:
         InputError: too few steps, no batches, or a step that fails.
@@ -144,15 +160,25 @@ def rehearse(model: nn.Module, step: Step, batches: Iterable[Any], optimiser: An
         raise InputError(f"step must be callable as step(model, batch, optimiser), got {type(step).__name__}")
     if steps < 5:
         raise InputError(f"a rehearsal needs at least 5 steps, got {steps}")
-    kept = _some(batches, steps)
-    if callable(optimiser) and not isinstance(optimiser, Optimizer):
-        optimiser = optimiser(model)
-    held = [o for o in _leaves(optimiser) if isinstance(o, Optimizer)]
+    return judged(_rehearsed(model, step, _some(batches, steps), optimiser, steps, seconds))
+
+
+def _rehearsed(model: nn.Module, step: Step, kept: list[Any], optimiser: Any, steps: int, seconds: float) -> Observer:
+    """An observer of so many steps, or of those that there is time for."""
     observer = Observer(measured=steps, kept=steps)
-    with _put_back(model, held), observer.tape, tapped(observer):
+    with ExitStack() as stack:
+        stack.enter_context(observer.tape)
+        stack.enter_context(tapped(observer))
+        if callable(optimiser) and not isinstance(optimiser, Optimizer):
+            optimiser = optimiser(model)  # observed too: its line is where the optimiser is made
+        held = [o for o in _leaves(optimiser) if isinstance(o, Optimizer)]
+        stack.enter_context(_put_back(model, held))
         for o in held:
             observer.met(o)
+        end = time.perf_counter() + seconds
         for number, batch in enumerate(itertools.islice(itertools.cycle(kept), steps)):
+            if number >= 5 and time.perf_counter() > end:
+                break
             observer.drawn(batch)
             observer.loop.counts["rehearsed"] += 1
             try:
@@ -162,7 +188,33 @@ def rehearse(model: nn.Module, step: Step, batches: Iterable[Any], optimiser: An
             if not observer.loop.backwards and isinstance(loss, Tensor | float):
                 observer.loop.losses.append((number, float(loss)))
         observer.finish()
-    return judged(observer)
+    return observer
+
+
+def plainly(task: Problem, optimiser: Any, steps: int = 100, seconds: float = 15.0) -> Mapping[str, Statistic]:
+    """The statistics of plain steps: clear, forward, loss, backward, step.
+
+    Args:
+        task: model, loss and batches.
+        optimiser: over the model's parameters, or model -> optimiser.
+        steps: at most.
+        seconds: after which no further step is taken.
+    """
+
+    def step(model: nn.Module, batch: Batch, optimiser: Optimizer) -> Tensor:
+        model.train()
+        optimiser.zero_grad()
+        _, loss = task.run(batch)
+        loss.backward()
+        optimiser.step()
+        return loss
+
+    try:
+        numbers = judged(_rehearsed(task.model, step, task.batches, optimiser, steps, seconds)).numbers
+    except InputError:
+        return {}
+    caller = str(here())  # these steps are none of the user's lines
+    return {name: replace(s, where="") if s.where == caller else s for name, s in numbers.items()}
 
 
 def judged(observer: Observer, look: bool = False) -> Rehearsal:
@@ -180,13 +232,12 @@ def judged(observer: Observer, look: bool = False) -> Rehearsal:
     if not math.isnan(numbers["loop-large-step"].value):
         loop.sharpness = sharpness(observer.caught, loop)
         numbers = loop_statistics(loop)
-    if trains(loop):  # what would keep a network from training does not
-        network = {
-            name: s for name, s in network.items() if name not in {rule.statistic for rule in rules.network.RULES}
-        }
     numbers = network | numbers
     caught = observer.caught
     found = tuple(findings(numbers, healthy.limits(), seen))
+    if look and not found and no_better(loop):
+        numbers["loop-unrelated"] = caught.unrelated()
+        found = tuple(findings(numbers, healthy.limits(), seen))
     return Rehearsal(found, loop, numbers, seen, caught.loss_fn, tuple(caught.pairs))
 
 
@@ -205,6 +256,9 @@ def _network(caught: Caught, loop: Loop) -> tuple[Look | None, dict[str, Statist
     except (InputError, RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         loop.notes.append(f"the network itself was not looked at: {_line(error)}")
         return None, {}
+    told = [t for site in loop.sites.values() for t in site.targets]
+    if sum(h.steps > 0 for h in loop.optimisers) > 1 or any(bool((t != told[0].flatten()[0]).any()) for t in told):
+        numbers.pop("constant-targets", None)  # later batches, or adversaries, have others
     numbers.pop("untrained", None)  # what is frozen there, the loop freezes on purpose or tells itself
     return seen, numbers
 

@@ -16,10 +16,11 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from nonsingular.diagnosis.loop.caught import constant_loss
-from nonsingular.diagnosis.loop.movement import ADAPTIVE, DECOUPLED
+from nonsingular.diagnosis.loop.movement import ADAPTIVE, DECOUPLED, TOLD, some
 from nonsingular.diagnosis.loop.places import Place
 from nonsingular.diagnosis.loop.records import BY_HAND, Call, Held, Loop, Trainee, Update
-from nonsingular.diagnosis.records import Statistic
+from nonsingular.diagnosis.records import TRAINS, Statistic
+from nonsingular.diagnosis.weights import drawn, telling
 
 ENOUGH = 3  # steps before anything is said
 WAITING = 20  # backward passes without a step, before that is called a mistake in a loop that goes on
@@ -51,7 +52,7 @@ def _missed(loop: Loop) -> Statistic:
         return NOTHING
     sizes = {i: n for t in loop.trainees for i, n in _sizes(t).items()}
     share = sum(sizes[i] for i in ids) / reached
-    made = next((h.made for h in loop.optimisers if h.steps), None)
+    made = max((h for h in loop.optimisers if h.steps), key=lambda h: h.latest).made if loop.steps else None
     strangers = {id(p) for t in loop.trainees for m in t.strangers.values() for p in m.parameters()}
     remedy = "Give them to the optimiser: make it from all parameters of the model that trains, after that is complete."
     if set(ids) & strangers:
@@ -91,16 +92,9 @@ def _on_purpose(loop: Loop, trainee: Trainee, missing: Sequence[int], trained: s
 
 
 def _fresh(modules: Iterable[nn.Module]) -> bool:
-    """Whether weights look as initialisations draw them: uniform or normal, without the tails that training gives."""
-    found = []
-    for m in modules:
-        for p in m.parameters(recurse=False):
-            if p.ndim >= 2 and p.numel() >= 256:
-                x = p.detach().double().flatten()
-                x = x - x.mean()
-                variance = float(x.square().mean())
-                found.append(float(x.pow(4).mean()) / variance**2 if variance else 0.0)
-    return not found or median(found) < 3.3
+    """Whether weights look as initialisations draw them."""
+    weights = [p for m in modules for p in m.parameters(recurse=False) if telling(p)]
+    return not weights or sum(map(drawn, weights)) >= 0.5 * len(weights)
 
 
 def _foreign(loop: Loop) -> Statistic:
@@ -218,7 +212,7 @@ def _behind_cut(loop: Loop) -> Statistic:
     held = {i for h in loop.optimisers if h.steps for i in h.ids}
     for t in loop.trainees:
         graded = [c for c in t.calls if c.graded]
-        if not graded and sum(c.fed and c.tracked and c.training for c in t.calls) >= ENOUGH:
+        if not graded and sum(c.fed and c.training for c in t.calls) >= ENOUGH:
             graded = [c for c in t.calls if c.fed]  # the whole model, in front of another
         if len(graded) < ENOUGH or not any(c.training for c in graded):
             continue
@@ -233,15 +227,17 @@ def _behind_cut(loop: Loop) -> Statistic:
         modules = {own[i] for i in deaf}
         if not deaf or max(t.called[id(m)] for m in modules) >= min(rest, default=math.inf):
             continue
-        quiet = t.untracked & {id(m) for m in modules}
-        if quiet or not _fresh(modules) or all(m in loop.loaded for m in modules):
+        changed = any(not torch.equal(some(p, TOLD), loop.starts[id(p)]) for m in modules for p in _known(loop, m))
+        if changed or not _fresh(modules) or all(m in loop.loaded for m in modules):
+            continue  # an average of the weights, or what was trained before
+        if not any(id(m) in t.lively for m in modules):
             continue
         return Statistic(
             1.0, _named(loop, deaf), "parameters that the optimiser holds and no gradient reaches",
             _at(graded[0].place),
             (_number("backward passes", loop.backwards), _number("parameters without any gradient", len(deaf))),
-            "The graph is cut behind these layers (.detach(), .data, numpy, argmax, a new tensor): hand their output "
-            "on as it is; if they are meant to stay as they are, call requires_grad_(False).",
+            "The graph is cut behind these layers (no_grad(), .detach(), .data, numpy, argmax, a new tensor): hand "
+            "their output on as it is; if they are meant to stay as they are, call requires_grad_(False).",
         )  # fmt: skip
     return NOTHING
 
@@ -256,6 +252,64 @@ def _renewed(loop: Loop) -> Statistic:
                 held.remade / held.steps, (), words, _at(held.made),
                 (_number(f"optimisers ({held.kind}) made by this line", held.remade + 1), _number("steps", held.steps)),
                 "Make the optimiser once, before the loop.",
+            )  # fmt: skip
+    return NOTHING
+
+
+# --- what becomes of steps ----------------------------------------------------------------------------------
+
+
+def _undone(loop: Loop) -> Statistic:
+    """Part of each step that is gone before the next: weights loaded back, averaged over, clamped."""
+    words = "part of a step that is taken back before the next one"
+    kept = [(u.kept, u) for u in loop.updates if not math.isnan(u.kept)]
+    if len(kept) < ENOUGH or len({u.optimiser for u in loop.updates}) > 1 or trains(loop):
+        return NOTHING  # of adversaries, one may be held within bounds
+    value = 1 - median(k for k, _ in kept)
+    held = loop.optimisers[kept[-1][1].optimiser]
+    return Statistic(
+        value, (), words, _at(held.place), (_number("steps looked at", len(kept)),),
+        "Something between two steps writes over the weights (an average that is copied back, load_state_dict, clamp_, "
+        "a model of its own): let only the optimiser change them.",
+    )  # fmt: skip
+
+
+def _returned(loop: Loop) -> Statistic:
+    """How often the weights are exactly what they were at an earlier step, having been others in between."""
+    words = "times that the weights are again exactly what they were at an earlier step"
+    for held in _stepping(loop):
+        seen: dict[int, list[int]] = {}
+        for number, state in enumerate(held.states):
+            if not number or held.states[number - 1] != state:
+                seen.setdefault(state, []).append(number)
+        again = max(seen.values(), key=len, default=[])
+        if len(again) > 2 and again[-1] - again[0] >= 0.5 * len(held.states) and not trains(loop):
+            return Statistic(
+                len(again) - 1.0, (), words, _at(held.made),
+                (_number("first of these steps", again[0]), _number("last of them", again[-1])),
+                "Weights of before are loaded back again and again (load_state_dict of a copy that never changes): "
+                "keep what was learnt.",
+            )  # fmt: skip
+    return NOTHING
+
+
+def _remade(loop: Loop) -> Statistic:
+    """How many models the same line gave an optimiser, each for a step, or for one pass through the same data."""
+    words = "models that were made anew and trained for one pass through the data, or less"
+    groups: dict[Any, list[Held]] = {}
+    for held in loop.optimisers:
+        if held.made is not None and held.steps:
+            groups.setdefault((held.kind, held.made, held.size), []).append(held)
+    for group in groups.values():
+        apart = len(set().union(*(h.ids for h in group))) == sum(len(h.ids) for h in group)
+        if len(group) < ENOUGH or not apart or trains(loop):
+            continue
+        each = max(h.steps for h in group)
+        once = [d for d in loop.loaders.values() if d.begun <= len(group) + 1 and 0 < each <= d.length]
+        if each <= 2 or once:
+            return Statistic(
+                float(len(group)), (), words, _at(group[0].made), (_number("steps of each", each),),
+                "Make model and optimiser once, before the loop: a new model knows nothing of what was learnt.",
             )  # fmt: skip
     return NOTHING
 
@@ -309,7 +363,10 @@ def usual_ratio(update: Update) -> float:
 def _too_large(loop: Loop) -> Statistic:
     words = "norm of a step over the norm of the weights"
     updates = [u for u in loop.updates if math.isfinite(ratio(u))]
-    harm = _harm(loop)
+    harm = _harm(loop) or (_thrown(loop) if updates and max(map(usual_ratio, updates[:3])) > THROWS else None)
+    if harm is None and updates and no_better(loop) and median(map(ratio, updates)) > HURLS:
+        best, values = constant(loop)
+        harm = _number("last loss over that of the best constant prediction", latest(values) / best)
     if not updates or harm is None:
         return NOTHING
     if len({u.optimiser for u in loop.updates}) > 1 and loop.broken is None:
@@ -326,6 +383,20 @@ def _too_large(loop: Loop) -> Statistic:
     if rate > bound:
         remedy = f"The learning rate is {rate:.3g}; at the start the loss is stable below {bound:.2g}."
     return Statistic(value, (), words, _stepped_at(loop, updates[-1]), (harm,), remedy)
+
+
+HURLS = 0.3  # of the weights, at each step: nothing can be learnt so
+THROWS = 0.05  # of the weights: a first step beyond it throws them somewhere else
+
+
+def _thrown(loop: Loop) -> dict[str, Any] | None:
+    """What the loss shows where the first steps threw the weights to a place from where nothing was learnt."""
+    losses = step_losses(loop)
+    jump = max(losses[1:10], default=0.0) / max(losses[0], 1e-12) if losses and losses[0] > 0 else 0.0
+    best, values = constant(loop)
+    if jump > 1.25 and len(values) >= 20 and 0 < 0.9 * best <= latest(values):
+        return _number("largest loss of the first ten over the first, after which little was learnt", jump)
+    return None
 
 
 def _unstable(loop: Loop) -> Statistic:
@@ -361,24 +432,46 @@ def _too_small(loop: Loop) -> Statistic:
     if len(updates) < ENOUGH or not _stuck(loop):
         return NOTHING
     value = -math.log10(max(_typical(loop, updates), 1e-30))
-    at = updates[-1].optimiser
-    rate = updates[-1].rate
+    at, times = updates[-1].optimiser, _factor(loop)
+    by_loss = at == BY_HAND or times < TINY
+    evidence = [
+        _number("norm of a step over the norm of the weights", _typical(loop, updates)),
+        _number("learning rate", updates[-1].rate),
+    ]
+    remedy = "The loss does not move: multiply the learning rate by ten until it does."
+    epsilon = 0.0 if at == BY_HAND else loop.optimisers[at].epsilon
+    if not any(m.moved for u in updates for m in u.parameters.values()):
+        remedy = (
+            "Nothing moves: step() must change parameters in place, as in p.sub_(...); p = p - ... makes a new tensor."
+        )
+    elif times < TINY:
+        evidence.append(_number("factor in front of the loss", times))
+        remedy = f"The loss is multiplied by {times:.2g} before backward(): leave the factor out."
+    elif epsilon > TINY:
+        evidence.append(_number("eps of the optimiser", epsilon))
+        remedy = f"Steps are divided by the gradient's size plus eps, which is {epsilon:g} here: 1e-8 is usual."
     return Statistic(
-        value, (), words, _at(loop.optimisers[at].made if at != BY_HAND else loop.places.get("backward")),
-        (_number("norm of a step over the norm of the weights", _typical(loop, updates)),
-         _number("learning rate", rate)),
-        "The loss does not move: multiply the learning rate by ten until it does.",
+        value, (), words, _at(loop.places.get("backward") if by_loss else loop.optimisers[at].made), tuple(evidence),
+        remedy,
     )  # fmt: skip
 
 
 def _short(loop: Loop, update: Update) -> bool:
     """Whether a small step is the optimiser's doing: elsewhere the gradient is small, and that is the network's."""
-    gradient = _gradient(update)
+    gradient = _gradient(update) / min(1.0, _factor(loop))
     if gradient <= 1e-7 * _weight(update):
         return False
     if update.optimiser != BY_HAND and loop.optimisers[update.optimiser].kind in (*ADAPTIVE, *DECOUPLED):
         return True
     return ratio(update) * _weight(update) <= 3e-4 * gradient
+
+
+TINY = 1e-3  # a factor in front of the loss below which it is no weight of a term, an eps beyond which it is no guard
+
+
+def _factor(loop: Loop) -> float:
+    """By what the loss is multiplied before each backward pass."""
+    return abs(median(loop.factors)) if loop.factors else 1.0
 
 
 def _clipped(loop: Loop) -> Statistic:
@@ -408,13 +501,16 @@ def _decay(loop: Loop) -> Statistic:
     updates = declared or [u for u in loop.updates if u.parameters and _weight(u)]
     if len(updates) < ENOUGH:
         return NOTHING
-    inward = median(_cosine(u) for u in updates)
+    # Once the weights have come to zero, steps lead round it.
+    early = [u for u in updates if _weight(u) > 0.3 * _weight(updates[0])]
+    inward = median(map(_cosine, early))
     first, last = (_weight(u) for u in (updates[0], updates[-1]))
-    harm = _stuck(loop, 0.3) if declared else _no_better(loop) and last < 0.5 * first
-    if inward < 0.5 or not harm:
+    alike = loop.together > ALIKE
+    harm = alike or (_stuck(loop, 0.3) if declared else no_better(loop) and last < 0.5 * first)
+    if inward < (0.35 if alike and declared else 0.5) or not harm:
         return NOTHING
     if declared:
-        words, value = "weight decay's part of a step over the gradient's part", median(u.decay for u in updates)
+        words, value = "weight decay's part of a step over the gradient's part", median(u.decay for u in early)
         where, remedy = _stepped_at(loop, updates[-1]), "1e-4 for SGD, 1e-2 for AdamW are usual"
     else:
         words, value = (
@@ -496,6 +592,21 @@ def _fall(o: Held, length: int) -> float:
     else:
         return 0.0
     return -times * math.log10(gamma)
+
+
+def _rescheduled(loop: Loop) -> Statistic:
+    """Decades by which rates stay below the schedule's own, because it begins anew before it gets there."""
+    words = "decades by which the learning rate stays below the one that its schedule leads to"
+    for o in _stepping(loop):
+        if len(o.schedulers) < 2 or not o.base > 0 or trains(loop):
+            continue
+        return Statistic(
+            math.log10(o.base / max(max(o.rates), 1e-12 * o.base)), (), words, _at(o.schedule_made),
+            (_number("schedulers made after the first step", len(o.schedulers)),
+             _number("largest learning rate", max(o.rates)), _number("the one it leads to", o.base)),
+            f"Make {o.schedule} once, before the loop: each new one begins its warm-up again.",
+        )  # fmt: skip
+    return NOTHING
 
 
 # --- modes --------------------------------------------------------------------------------------------------
@@ -633,6 +744,16 @@ def _against_targets(loop: Loop) -> Statistic:
     return NOTHING
 
 
+def _against_rewards(loop: Loop) -> Statistic:
+    words = "cosine between the way that steps take log-probabilities and the way away from what is rewarded"
+    if len(loop.rewards) < ENOUGH:
+        return NOTHING
+    return Statistic(
+        median(loop.rewards), (), words, _at(loop.places.get("rewards") or loop.places.get("backward")), (),
+        "Less of this loss makes what is rewarded less likely: minimise minus the log-probability times its reward.",
+    )  # fmt: skip
+
+
 # --- numbers ------------------------------------------------------------------------------------------------
 
 
@@ -656,6 +777,20 @@ def _same_batch(loop: Loop) -> Statistic:
                 "next(iter(loader)) begins anew each time: write 'for batch in loader'." if again else
                 "The same slice is taken at every step: let its index move on.",
             )  # fmt: skip
+    return NOTHING
+
+
+def _sorted(loop: Loop) -> Statistic:
+    words = "share of batches that hold a single class, although there are several"
+    for site in loop.sites.values():
+        batches = [t for t in site.targets if not t.is_floating_point() and t.numel() > 3]
+        if len(batches) < 2 * ENOUGH or len(torch.cat(batches).unique()) < 2:
+            continue
+        value = fmean(bool((t == t[0]).all()) for t in batches)
+        return Statistic(
+            value, (), words, _at(site.place), (_number("batches looked at", len(batches)),),
+            "Shuffle the samples before they are put into batches: DataLoader(..., shuffle=True), or a permutation.",
+        )  # fmt: skip
     return NOTHING
 
 
@@ -732,7 +867,35 @@ def _broken(loop: Loop, what: str) -> Statistic:
     )  # fmt: skip
 
 
+def _training(loop: Loop) -> Statistic:
+    """No mistake: that it is seen to learn."""
+    return Statistic(float(trains(loop)), (), "whether the loss fell below half of the best constant prediction's")
+
+
+def _running(loop: Loop) -> Statistic:
+    """Part of what training has learnt that is gone in evaluation mode, on the very same samples."""
+    words = "part of what is learnt that batch normalisation's running statistics lose, on the samples of training"
+    if loop.modes is None or loop.steps < 50:
+        return NOTHING
+    (train, test), (best, _) = loop.modes, constant(loop)
+    if not (math.isfinite(best) and 0 <= train < 0.5 * best):
+        return NOTHING
+    norms = [t for t in loop.trainees if any(isinstance(m, nn.modules.batchnorm._NormBase) for m in t.module.modules())]
+    layers = tuple(
+        n for t in norms[:1] for n, m in t.module.named_modules() if isinstance(m, nn.modules.batchnorm._NormBase)
+    )
+    return Statistic(
+        (test - train) / (best - train), layers, words, "",
+        (_number("loss of training samples in training mode, dropout off", train),
+         _number("of the same in evaluation mode", test), _number("of the best constant prediction", best)),
+        "The running statistics do not follow: keep the momentum near 0.1, use larger batches, do not share a "
+        "normalisation between kinds of data; GroupNorm and LayerNorm have none.",
+    )  # fmt: skip
+
+
 MEASURES: dict[str, Callable[[Loop], Statistic]] = {
+    "loop-running": _running,
+    TRAINS: _training,
     "loop-missed": _missed,
     "loop-foreign": _foreign,
     "loop-no-step": _no_step,
@@ -741,6 +904,9 @@ MEASURES: dict[str, Callable[[Loop], Statistic]] = {
     "loop-cut": _cut,
     "loop-behind-cut": _behind_cut,
     "loop-renewed": _renewed,
+    "loop-undone": _undone,
+    "loop-returned": _returned,
+    "loop-remade": _remade,
     "loop-stale": _stale,
     "loop-behind": _behind,
     "loop-large-step": _too_large,
@@ -751,13 +917,16 @@ MEASURES: dict[str, Callable[[Loop], Statistic]] = {
     "loop-forgets": _forgets,
     "loop-no-rate": _no_rate,
     "loop-per-batch": _per_batch,
+    "loop-rescheduled": _rescheduled,
     "loop-mode-training": _mode_training,
     "loop-mode-testing": _mode_testing,
     "loop-sign": _sign,
     "loop-uphill": _uphill,
     "loop-unbounded": _unbounded,
     "loop-against-targets": _against_targets,
+    "loop-against-rewards": _against_rewards,
     "loop-same-batch": _same_batch,
+    "loop-sorted": _sorted,
     "loop-lost-steps": _lost,
     "loop-vanished": _vanished,
     "loop-skipped": _skipped,
@@ -802,7 +971,7 @@ def trains(loop: Loop) -> bool:
     return 0 <= late < 0.5 * best if values and math.isfinite(best) else 0 <= late < 0.2 * losses[0]
 
 
-def _no_better(loop: Loop) -> bool:
+def no_better(loop: Loop) -> bool:
     """Whether the loss did not get below that of the best constant prediction."""
     best, values = constant(loop)
     return len(values) >= 20 and 0 < 0.98 * best <= latest(values)
@@ -830,9 +999,14 @@ def _harm(loop: Loop) -> dict[str, Any] | None:
         return _number("median loss over the first", middle / start)
     if len(values) >= 20 and late > 1.05 * best > 0 and late > 0.7 * values[0]:
         return _number("last loss over that of the best constant prediction", late / best if best else math.inf)
-    if _no_better(loop) and max(losses) > 3 * start:
+    if no_better(loop) and max(losses) > 3 * start:
         return _number("largest loss over the first, before it came to that of the best constant", max(losses) / start)
+    if no_better(loop) and loop.together > ALIKE:
+        return _number("decades by which outputs of different samples have come together", loop.together)
     return None
+
+
+ALIKE = 2.0  # decades by which outputs have come together, from where they tell no samples apart
 
 
 def _stuck(loop: Loop, share: float = 0.02) -> bool:
@@ -907,6 +1081,11 @@ def _named(loop: Loop, ids: Iterable[int]) -> tuple[str, ...]:
     names = loop.names()
     wanted = set(ids)
     return tuple(dict.fromkeys(name for i, name in names.items() if i in wanted))
+
+
+def _known(loop: Loop, module: nn.Module) -> list[nn.Parameter]:
+    """Its own parameters of which it is known what they were at first."""
+    return [p for p in module.parameters(recurse=False) if id(p) in loop.starts]
 
 
 def _number(words: str, value: float) -> dict[str, Any]:

@@ -5,6 +5,8 @@ With them a loss is known however it is written: as a function of an output and 
 
 from __future__ import annotations
 
+import linecache
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from nonsingular.diagnosis.loop.places import Place, at_line, here
+from nonsingular.diagnosis.loop.places import Place, at_line, here, variable
 
 MOST = 2000
 """Calls of one step that are kept; a loop that makes more between output and loss is not read."""
@@ -52,6 +54,26 @@ class Read:
     words: tuple[str, ...]
 
 
+REWARDS = re.compile(r"(^|_)(rewards?|returns?|advantages?|advs?|gaes?|scores?)(_|$)", re.IGNORECASE)
+"""Names under which what a policy earns goes; a cost, which is to be small, has others."""
+PRODUCTS = {"mul", "__mul__", "__rmul__", "multiply"}
+
+
+@dataclass(frozen=True)
+class Rewarded:
+    """Log-probabilities that were multiplied by what they earned.
+
+    Attributes:
+        log_probability: or the ratio of probabilities, or minus the former.
+        wanted: the way that it should go to be less likely: minus what should grow.
+        place: of the product.
+    """
+
+    log_probability: Tensor
+    wanted: Tensor
+    place: Place | None
+
+
 class Tape(TorchFunctionMode):
     """While it is entered, and between ``begin`` and ``end``, calls are kept.
 
@@ -61,22 +83,25 @@ class Tape(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._calls: list[_Call] = []
+        self._earned: list[Rewarded] = []
         self._output: Any = None
         self._open, self._thread = False, threading.get_ident()
 
     def begin(self, output: Any) -> None:
         """A model has returned this: what was kept before belongs to another call."""
-        self._calls, self._output, self._open = [], output, True
+        self._calls, self._earned, self._output, self._open = [], [], output, True
 
     def end(self) -> None:
         """Let go of everything."""
-        self._calls, self._output, self._open = [], None, False
+        self._calls, self._earned, self._output, self._open = [], [], None, False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the function and, where it returns tensors, keep the call."""
         out = func(*args, **(kwargs or {}))
         if self._open and threading.get_ident() == self._thread and _tensors(out):
             self._calls.append(_Call(_own(func), tuple(args), dict(kwargs or {}), out, here()))
+            if getattr(func, "__name__", "") in PRODUCTS and (earned := _earned(args)) is not None:
+                self._earned.append(earned)
             if len(self._calls) > MOST:
                 self.end()
         return out
@@ -104,6 +129,10 @@ class Tape(TorchFunctionMode):
         words = tuple(getattr(call.function, "__name__", "") for call in calls)
         return Read(_any_number(again, samples), target, words)
 
+    def rewarded(self) -> list[Rewarded]:
+        """Products of log-probabilities and rewards that were computed since the model returned."""
+        return list(self._earned)
+
     def _behind(self, root: Tensor, outputs: set[int]) -> list[_Call]:
         """The calls that the root was made by, in order."""
         wanted, found = {id(root)}, list[_Call]()
@@ -112,6 +141,26 @@ class Tape(TorchFunctionMode):
                 found.append(call)
                 wanted |= {id(t) for t in call.given} - outputs
         return found[::-1]
+
+
+def _earned(args: Sequence[Any]) -> Rewarded | None:
+    """Whether this is a product of something trained and of rewards, by the name that the user gave them."""
+    tensors = [x for x in args if isinstance(x, Tensor) and x.numel() > 1]
+    trained = [x for x in tensors if x.requires_grad]
+    given = [x for x in tensors if not x.requires_grad]
+    if len(trained) != 1 or len(given) != 1 or trained[0].shape != given[0].shape:
+        return None
+    [logs], [rewards] = trained, given
+    place, name = here(), variable(rewards)
+    line = linecache.getline(place.file, place.line) if place is not None else ""
+    if not (REWARDS.search(name) if name else any(map(REWARDS.search, re.findall(r"\w+", line)))):
+        return None
+    values, node = logs.detach(), logs.grad_fn
+    ratio = node is not None and node.name().startswith("Exp")
+    if ratio or bool((values <= 0).all()):
+        return Rewarded(logs, rewards.detach(), place)
+    minus = bool((values >= 0).all()) and node is not None and node.name().startswith("Neg")
+    return Rewarded(logs, -rewards.detach(), place) if minus else None
 
 
 def _own(function: Any) -> Any:

@@ -70,6 +70,84 @@ RULES: tuple[Rule, ...] = (
         "definition of a supervised task",
     ),
     Rule(
+        "invalid-targets", "ignored-targets",
+        "The loss has the same slope whatever the targets are: nothing can be learnt of them.",
+        "definition of a supervised task", severity=certain(0.97), material=4.0,
+    ),
+    Rule(
+        "invalid-targets", "left-out-labels",
+        "The loss leaves out every sample of this class: the network never learns to say it.",
+        LOSSES, severity=lambda v: min(0.95, 0.65 + 0.35 * v), material=0.001,
+    ),
+    Rule(
+        "lopsided-loss", "outweighed",
+        "One class weighs so much more than the others that to say it always is nearly the best answer.",
+        "He and Garcia 2009", severity=lambda v: min(0.95, 0.5 + v / 8), material=1.7,
+    ),
+    Rule(
+        "lopsided-loss", "enlarged-lead",
+        "Weights make the class count for even more that leads already: the rare ones are given up.",
+        "He and Garcia 2009", severity=lambda v: min(0.95, 0.7 + v / 8), material=0.6,
+    ),
+    Rule(
+        "misplaced-targets", "mirrored",
+        "For a part of the samples the target fits the mirrored input, not the input: the network is shown two truths.",
+        "PyTorch documentation, torchvision.transforms (joint transforms)", severity=lambda v: min(0.95, 0.7 + v / 2),
+        material=0.1,
+    ),
+    Rule(
+        "wrong-gradient", "wrong-slope",
+        "The backward pass of this function does not return its slope, so that steps lead elsewhere than downhill.",
+        "PyTorch documentation, extending autograd (gradcheck)", severity=certain(0.94), material=0.005,
+    ),
+    Rule(
+        "unread-inputs", "unread-inputs",
+        "The output does not depend on these parts of the inputs: what they tell cannot be learnt.",
+        "Hochreiter and Schmidhuber 1997 (what a recurrence is for)", severity=lambda v: min(0.92, 0.3 + 0.65 * v),
+        material=0.6,
+    ),
+    Rule(
+        "gradient-cut", "cut-inputs",
+        "The graph is cut on the way from the inputs: the output depends on what came before the cut, and no gradient "
+        "can teach the network what to hand on.",
+        "PyTorch, autograd mechanics; Werbos 1990", severity=lambda v: min(0.93, 0.4 + 0.55 * v), material=0.45,
+    ),
+    _fact(
+        "untrained-parameters", "flat-step", 1.0,
+        "No gradient passes an operation whose slope is zero: the layers before it stay as they were drawn.",
+        "Bengio et al. 2013 (straight-through estimators)",
+    ),
+    Rule(
+        "scrambled-inputs", "torn",
+        "A reshape keeps entries in their order in memory: used to exchange axes it tears neighbours apart, and a "
+        "convolution or a recurrence finds nothing to hold on to.",
+        "PyTorch, Tensor.view", severity=certain(0.85), material=0.3,
+    ),
+    Rule(
+        "scrambled-inputs", "noise",
+        "In images of bytes neighbours are alike; here they are not, so that pixels, or images, have been mixed before "
+        "the network sees them.",
+        "Simoncelli and Olshausen 2001, section 2", severity=certain(0.85), material=0.6,
+    ),
+    _fact(
+        "order-blind", "orderless", 0.8,
+        "Attention alone does not see where a token stands; in these data what is there tells nothing of the targets, "
+        "only where it is.",
+        "Vaswani et al. 2017, section 3.5",
+    ),
+    Rule(
+        "lopsided-loss", "one-sided",
+        "A term that knows nothing of the targets outweighs those that do: the network learns to make it small, and "
+        "nothing else.",
+        "Kendall et al. 2018; Bowman et al. 2016 (posterior collapse)", severity=lambda v: min(0.93, 0.5 + v / 5),
+        material=1.5,
+    ),
+    Rule(
+        "wrong-sign", "near-and-far",
+        "The loss draws together what differs and drives apart what is alike.",
+        "Schroff et al. 2015, section 3.1", severity=certain(0.7), material=3.0,
+    ),
+    Rule(
         "unregistered-parameters", "unregistered",
         "These weights take part in the output, but model.parameters() does not have them: an optimiser never moves "
         "them, .to() leaves them where they are and checkpoints lack them.",
@@ -175,6 +253,16 @@ RULES: tuple[Rule, ...] = (
         "narrow-dropout", "dropped",
         "Dropout on so few units often takes all of them away: then the sample's answer says nothing of the sample.",
         "Srivastava et al. 2014, section 7", severity=lambda v: min(0.8, 0.4 + v), material=0.01,
+    ),
+    Rule(
+        "narrow-dropout", "heavy-dropout",
+        "So little is left of each sample that what is learnt at one step is hardly used at the next.",
+        "Srivastava et al. 2014, section 7.3", severity=lambda v: min(0.8, 4 * v - 3), material=0.85,
+    ),
+    Rule(
+        "bad-data", "seen-answers",
+        "The output for a position sees the very token that it is to tell: it learns to copy, and nothing else.",
+        "Vaswani et al. 2017, section 3.2.3 (masking)", severity=certain(0.85), fact=True,
     ),
     _fact(
         "bad-data", "constant-inputs", 0.97,

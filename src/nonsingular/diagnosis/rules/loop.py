@@ -52,6 +52,22 @@ RULES: tuple[Rule, ...] = (
         "Kingma and Ba 2015, algorithm 1", severity=certain(0.9), material=0.5,
     ),
     Rule(
+        "steps-undone", "loop-undone",
+        "What a step changes is taken back before the next one: however long the training, the weights stay where they "
+        "are.",
+        LOOP, severity=lambda v: min(0.96, 0.5 + v / 2), material=0.4,
+    ),
+    Rule(
+        "steps-undone", "loop-returned",
+        "All that is learnt between is thrown away each time: training never goes further than one such stretch.",
+        LOOP, severity=certain(0.95), material=1.5,
+    ),
+    Rule(
+        "steps-undone", "loop-remade",
+        "Each model begins anew, so that none trains for longer than one such stretch.",
+        LOOP, severity=certain(0.95), material=2.5,
+    ),
+    Rule(
         "gradients-accumulate", "loop-stale",
         "Each step follows the sum of all gradients so far, not the latest alone: the sum grows from step to step, "
         "and its older parts were computed at weights that are no longer there.",
@@ -76,7 +92,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "step-too-small", "loop-small-step",
         "At this size of the steps the weights stay as they were drawn for as long as anybody trains.",
-        STEPS, severity=certain(0.85), material=5.0,
+        STEPS, severity=certain(0.85), material=4.3,
     ),
     Rule(
         "step-too-small", "loop-no-rate",
@@ -87,6 +103,11 @@ RULES: tuple[Rule, ...] = (
         "step-too-small", "loop-per-batch",
         "The learning rate is gone before the first epoch is over.",
         "PyTorch documentation, torch.optim (how to adjust learning rate)", severity=certain(0.85), material=1.9,
+    ),
+    Rule(
+        "step-too-small", "loop-rescheduled",
+        "A schedule that begins again before it has reached its rate keeps the steps as small as its first ones.",
+        "PyTorch documentation, torch.optim (how to adjust learning rate)", severity=certain(0.9), material=1.0,
     ),
     Rule(
         "clipped-away", "loop-clipped",
@@ -115,6 +136,12 @@ RULES: tuple[Rule, ...] = (
         MODES, severity=certain(0.5), material=0.5,
     ),
     Rule(
+        "wrong-mode", "loop-running",
+        "In evaluation mode the network is another than the one that was trained: its running statistics are not those "
+        "of its batches.",
+        "Ioffe and Szegedy 2015, section 3.1", severity=lambda v: min(0.9, 0.5 + v / 4), material=1.0,
+    ),
+    Rule(
         "wrong-sign", "loop-sign",
         "The loss is maximised: the network learns the opposite of its targets.",
         "Goodfellow et al. 2016, section 4.3", severity=certain(0.98), material=0.9,
@@ -135,9 +162,25 @@ RULES: tuple[Rule, ...] = (
         "Goodfellow et al. 2016, section 4.3", severity=certain(0.98), material=0.3,
     ),
     Rule(
+        "wrong-sign", "loop-against-rewards",
+        "The policy is trained to do less of what is rewarded.",
+        "Williams 1992, equation 11", severity=certain(0.95), material=0.5,
+    ),
+    Rule(
         "bad-data", "loop-same-batch",
         "The network learns one batch by heart and never sees the others.",
         "PyTorch documentation, torch.utils.data", severity=certain(0.9), material=0.5,
+    ),
+    Rule(
+        "bad-data", "loop-sorted",
+        "Batches hold one class each: every step unlearns the classes of the steps before.",
+        "Bengio 2012, section 3.1 (shuffling)", severity=lambda v: 0.91 * v, material=0.5,
+    ),
+    Rule(
+        "bad-data", "loop-unrelated",
+        "Samples that are alike have targets no more alike than any others: there may be nothing to learn from these "
+        "inputs.",
+        "Good 2005, chapter 3 (permutation tests)", severity=certain(0.4), fact=True,
     ),
     Rule(
         "underflow", "loop-lost-steps",
@@ -184,15 +227,16 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "step-too-large": DIVERGENCE,
     "wrong-sign": ("step-too-large", *DIVERGENCE),
     "clipped-away": ("step-too-small",),
+    "steps-undone": ("step-too-small", "step-too-large", "decay-dominates", "optimiser-reset", "optimiser-misses"),
     "underflow": ("step-too-small",),
     "step-too-small": ("decay-dominates",),
-    "decay-dominates": ("step-too-small",),
-    "untrained-parameters": ("step-too-small",),
+    "decay-dominates": ("step-too-small", "step-too-large"),
+    "untrained-parameters": ("step-too-small", "gradients-accumulate"),
     # What the network, the loss or the data do to the loop.
     "unregistered-parameters": ("optimiser-misses", "step-too-small"),
     "target-scale": ("step-too-large", "step-too-small", "clipped-away", "decay-dominates"),
     "output-range": ("step-too-small", "step-too-large", "decay-dominates"),
-    "probabilities-as-logits": ("step-too-small", "decay-dominates"),
+    "probabilities-as-logits": ("step-too-small", "step-too-large", "decay-dominates"),
     "exploding-signal": ("step-too-large", "clipped-away", "nan-loss", "nan-gradient"),
     "exploding-gradient": ("step-too-large", "clipped-away"),
     "vanishing-signal": ("step-too-small", "decay-dominates"),

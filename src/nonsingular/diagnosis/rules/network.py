@@ -9,6 +9,13 @@ from nonsingular.diagnosis.rules.rule import Rule, certain, decades, share
 def _inputs_scale(look: Look) -> str:
     if look.input_norm > 10:
         return f"The inputs' root mean square is {look.input_norm:.3g}: scale them to about 1."
+    sizes = [look.input_norm, *(layer.signal for layer in look.layers)]
+    steps = [(b / a, layer.name) for a, b, layer in zip(sizes, sizes[1:], look.layers, strict=False) if a > 0 and b > 0]
+    factor, where = max(steps, default=(0.0, ""))
+    if factor > 5:
+        return (
+            f"The signal grows most at {where}, {factor:.2g}-fold: divide what is summed there by its number or norm."
+        )
     return ""
 
 

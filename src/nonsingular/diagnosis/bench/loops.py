@@ -1,0 +1,604 @@
+"""Mistakes of training loops: scripts that are healthy as they stand, and the one edit that breaks each of them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nonsingular.diagnosis.bench import scripts
+from nonsingular.diagnosis.loop import Observer, Rehearsal, judged, script
+
+Edits = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What makes a healthy script a broken one.
+
+    Attributes:
+        name: in words.
+        kinds: of finding that are right in the first place.
+        edits: what the healthy script says, and what it says instead.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    edits: Edits
+
+
+@dataclass(frozen=True)
+class Program:
+    """A healthy script with the mistakes that can be made in it."""
+
+    source: str
+    mistakes: tuple[Mistake, ...] = ()
+
+    def broken(self, mistake: Mistake) -> str:
+        """The script with the mistake in it.
+
+        Raises:
+            ValueError: the script does not say what the mistake edits.
+        """
+        source = self.source
+        for old, new in mistake.edits:
+            if old not in source:
+                raise ValueError(f"the script does not say {old!r}")
+            source = source.replace(old, new)
+        return source
+
+
+def mistake(name: str, kinds: str, *edits: tuple[str, str]) -> Mistake:
+    """One of them; ``kinds`` are words of a sentence."""
+    return Mistake(name, tuple(kinds.split()), edits)
+
+
+def watched(source: str, seed: int, folder: Path, steps: int | None = None) -> Rehearsal:
+    """What is found in a script that runs in a folder, as ``nonsingular watch`` finds it."""
+    path = folder / "train.py"
+    path.write_text(source.replace("SEED", str(seed)), encoding="utf-8")
+    observer = Observer(steps)
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        script.run(path, [], observer)
+        return judged(observer, look=True)
+
+
+def healthy_loops(
+    seeds: Sequence[int], on_program: Callable[[str], None] = lambda name: None
+) -> list[dict[str, float]]:
+    """The loops' statistics of every script as it stands."""
+    measured = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, program in PROGRAMS.items():
+            for seed in seeds:
+                numbers = watched(program.source, seed, Path(folder)).numbers
+                measured.append({key: s.value for key, s in numbers.items() if key.startswith("loop-")})
+            on_program(name)
+    return measured
+
+
+def loop_answers(
+    seeds: Sequence[int], on_program: Callable[[str], None] = lambda name: None
+) -> list[tuple[str, int, tuple[str, ...], tuple[str, ...]]]:
+    """Watch every script as it stands and with each of its mistakes.
+
+    Args:
+        seeds: of the scripts.
+        on_program: called with the name of each script that has been watched.
+
+    Returns:
+        Name, seed, kinds that are right (none of a healthy script), kinds that were found.
+    """
+    answers: list[tuple[str, int, tuple[str, ...], tuple[str, ...]]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, program in PROGRAMS.items():
+            both: list[tuple[str, tuple[str, ...], str]] = [(name, (), program.source)]
+            both += [(f"{name}: {m.name}", m.kinds, program.broken(m)) for m in program.mistakes]
+            for case, kinds, source in both:
+                for seed in seeds:
+                    found = watched(source, seed, Path(folder)).findings
+                    answers.append((case, seed, kinds, tuple(f.kind for f in found)))
+            on_program(name)
+    return answers
+
+
+UNSCALED_STEP = """        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        scaler.step(optimizer)
+        scaler.update()
+"""
+ZERO = "        optimizer.zero_grad()\n"
+
+PROGRAMS: dict[str, Program] = {
+    "mnist": Program(
+        scripts.MNIST,
+        (
+            mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
+            mistake(
+                "zero_grad after backward",
+                "step-too-small",
+                (ZERO, ""),
+                ("        optimizer.step()", "        optimizer.zero_grad()\n        optimizer.step()"),
+            ),
+            mistake("no step", "step-too-small", ("        optimizer.step()\n", "")),
+            mistake(
+                "eval left on",
+                "wrong-mode",
+                (
+                    "def train(model, loader, optimizer, epoch):\n    model.train()",
+                    "def train(model, loader, optimizer, epoch):",
+                ),
+            ),
+            mistake("train while testing", "wrong-mode", ("    model.eval()\n", "")),
+            mistake(
+                "minus", "wrong-sign", ("loss = F.nll_loss(output, target)\n", "loss = -F.nll_loss(output, target)\n")
+            ),
+            mistake("maximize", "wrong-sign", ("lr=0.002)", "lr=0.002, maximize=True)")),
+            mistake(
+                "decay of ten",
+                "decay-dominates",
+                ("optim.Adam(model.parameters(), lr=0.002)", "optim.AdamW(model.parameters(), 0.01, weight_decay=10)"),
+            ),
+            mistake(
+                "a rate for a factor",
+                "step-too-small",
+                ("optim.Adam(model.parameters(), lr=0.002)", "optim.SGD(model.parameters(), lr=0.001)"),
+                (
+                    "optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.7)",
+                    "optim.lr_scheduler.LambdaLR(optimizer, lambda i: 1e-6)",
+                ),
+            ),
+            mistake("rate of one", "step-too-large nan-loss", ("lr=0.002", "lr=1.0")),
+            mistake(
+                "model anew after the optimiser",
+                "optimiser-misses",
+                ("    scheduler =", "    model = Net()\n    scheduler ="),
+            ),
+            mistake(
+                "readout replaced after the optimiser",
+                "optimiser-misses",
+                ("    scheduler =", "    model.fc2 = nn.Linear(32, 10)\n    scheduler ="),
+            ),
+            mistake("huge rate", "step-too-large", ("lr=0.002", "lr=3.0")),
+            mistake("tiny rate", "step-too-small", ("lr=0.002", "lr=2e-10")),
+            mistake(
+                "the first batch again",
+                "bad-data",
+                ("shuffle=True", "shuffle=False"),
+                (
+                    "    for batch_idx, (data, target) in enumerate(loader):\n",
+                    "    for batch_idx in range(len(loader)):\n        data, target = next(iter(loader))\n",
+                ),
+            ),
+            mistake(
+                "decay as if it were momentum",
+                "decay-dominates",
+                (
+                    "optim.Adam(model.parameters(), lr=0.002)",
+                    "optim.SGD(model.parameters(), lr=0.01, weight_decay=20.0)",
+                ),
+            ),
+            mistake(
+                "new tensor",
+                "untrained-parameters",
+                (
+                    "        loss.backward()",
+                    "        loss = torch.tensor(loss.item(), requires_grad=True)\n        loss.backward()",
+                ),
+            ),
+            mistake(
+                "schedule per batch",
+                "step-too-small",
+                ("        optimizer.step()\n", "        optimizer.step()\n        scheduler.step()\n"),
+                ("train(model, loader, optimizer, epoch)", "train(model, loader, optimizer, epoch, scheduler)"),
+                (
+                    "train(model, train_loader, optimizer, epoch)",
+                    "train(model, train_loader, optimizer, epoch, scheduler)",
+                ),
+                ("gamma=0.7", "gamma=0.5"),
+            ),
+            mistake(
+                "a model for each epoch",
+                "steps-undone",
+                (
+                    "    for epoch in range(3):\n",
+                    (
+                        "    for epoch in range(3):\n        model = Net()\n"
+                        "        optimizer = optim.Adam(model.parameters(), lr=0.0002)\n"
+                    ),
+                ),
+            ),
+        ),
+    ),
+    "regression": Program(
+        scripts.REGRESSION,
+        (
+            mistake("no zero_grad", "gradients-accumulate", ("    optimizer.zero_grad()\n", "")),
+            mistake(
+                "step first",
+                "step-too-small",
+                ("    loss.backward()\n    optimizer.step()\n", "    optimizer.step()\n    loss.backward()\n"),
+            ),
+            mistake(
+                "step before backward",
+                "gradients-accumulate",
+                (
+                    "    optimizer.zero_grad()\n    loss.backward()\n    optimizer.step()\n",
+                    "    optimizer.step()\n    optimizer.zero_grad()\n    loss.backward()\n",
+                ),
+            ),
+            mistake("huge rate", "step-too-large nan-loss", ("lr=0.05", "lr=5.0")),
+            mistake("tiny rate", "step-too-small", ("lr=0.05", "lr=1e-9")),
+            mistake("no backward", "step-too-small", ("    loss.backward()\n", "")),
+            mistake(
+                "detached",
+                "untrained-parameters",
+                ("    loss = criterion(pred, y)", "    loss = criterion(pred.detach().requires_grad_(), y)"),
+            ),
+            mistake("minus", "wrong-sign", ("    loss = criterion(pred, y)", "    loss = -criterion(pred, y)")),
+            mistake("neither backward nor step", "step-too-small", ("    loss.backward()\n    optimizer.step()\n", "")),
+            mistake(
+                "all frozen", "untrained-parameters", ("optimizer = ", "model.requires_grad_(False)\noptimizer = ")
+            ),
+            mistake("rounded", "untrained-parameters", ("criterion(pred, y)", "criterion(pred.round(), y)")),
+        ),
+    ),
+    "regression by hand": Program(
+        scripts.REGRESSION_BY_HAND,
+        (
+            mistake("row against column", "shape-mismatch", ("(pred - y)", "(pred - y[:, 0])")),
+            mistake("minus", "wrong-sign", ("loss = (", "loss = -(")),
+            mistake(
+                "penalty",
+                "decay-dominates",
+                ("((pred - y) ** 2).mean()", "criterion(pred, y) + 5 * sum((p**2).sum() for p in model.parameters())"),
+            ),
+            mistake("beyond what is stable", "step-too-large nan-loss", ("lr=0.05", "lr=1.0")),
+            mistake(
+                "optimiser made anew",
+                "optimiser-reset",
+                ("    optimizer.zero_grad()\n", "    optimizer = torch.optim.Adam(model.parameters())\n" + ZERO[4:]),
+            ),
+        ),
+    ),
+    "char rnn": Program(
+        scripts.CHAR_RNN,
+        (
+            mistake(
+                "clipped away",
+                "clipped-away",
+                (", 5.0)", ", 1e-7)"),
+                ("torch.optim.Adam(model.parameters(), lr=5e-3)", "torch.optim.SGD(model.parameters(), lr=0.5)"),
+            ),
+            mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
+            mistake(
+                "decoder missing",
+                "optimiser-misses",
+                (
+                    "torch.optim.Adam(model.parameters()",
+                    "torch.optim.Adam([*model.embed.parameters(), *model.rnn.parameters()]",
+                ),
+            ),
+            mistake("eval on", "wrong-mode", ("    model.train()\n", "    model.eval()\n")),
+            mistake(
+                "the same slice",
+                "bad-data",
+                ("data[:, i : i + 20], data[:, i + 1 : i + 21]", "data[:, 0:20], data[:, 1:21]"),
+            ),
+        ),
+    ),
+    "gan": Program(
+        scripts.GAN,
+        (
+            mistake("discriminator never stepped", "step-too-small", ("        optimizerD.step()\n", "")),
+            mistake("no zero_grad of D", "gradients-accumulate", ("        netD.zero_grad()\n", "")),
+            mistake(
+                "generator's optimiser holds D",
+                "optimiser-misses",
+                ("optimizerG = torch.optim.Adam(netG", "optimizerG = torch.optim.Adam(netD"),
+            ),
+            mistake("no zero_grad of G", "gradients-accumulate", ("        netG.zero_grad()\n", "")),
+        ),
+    ),
+    "fine-tune": Program(
+        scripts.FINE_TUNE,
+        (
+            mistake("warm-up that stays at zero", "step-too-small", ("min(1.0, step / 5)", "min(1.0, step // 500)")),
+            mistake(
+                "head missing",
+                "optimiser-misses",
+                ("model.named_parameters() if p.ndim > 1", "model.encoder.named_parameters() if p.ndim > 1"),
+                ("model.named_parameters() if p.ndim <= 1", "model.encoder.named_parameters() if p.ndim <= 1"),
+            ),
+            mistake("train while testing", "wrong-mode", ("    model.eval()\n", "")),
+            mistake(
+                "eval left on",
+                "wrong-mode",
+                ("for epoch in range(3):\n    model.train()\n", "model.train()\nfor epoch in range(3):\n"),
+            ),
+            mistake("no zero_grad", "gradients-accumulate", ("        optimizer.zero_grad(set_to_none=True)\n", "")),
+            mistake(
+                "encoder cut off",
+                "untrained-parameters",
+                ("encoder.load_state_dict(checkpoint)\n", ""),
+                ("self.dropout(self.encoder(ids).mean(1))", "self.dropout(self.encoder(ids).detach().mean(1))"),
+            ),
+            mistake(
+                "encoder without gradients",
+                "untrained-parameters",
+                ("encoder.load_state_dict(checkpoint)\n", ""),
+                (
+                    "        return self.classifier(self.dropout(self.encoder(ids).mean(1)))",
+                    (
+                        "        with torch.no_grad():\n            h = self.encoder(ids)\n"
+                        "        return self.classifier(self.dropout(h.mean(1)))"
+                    ),
+                ),
+            ),
+            mistake(
+                "warm-up begun anew",
+                "step-too-small",
+                (
+                    "for epoch in range(3):\n    model.train()\n",
+                    (
+                        "for epoch in range(3):\n"
+                        "    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: "
+                        "min(1.0, (i + 1) / 500) ** 2)\n    model.train()\n"
+                    ),
+                ),
+            ),
+        ),
+    ),
+    "by hand": Program(
+        scripts.BY_HAND,
+        (
+            mistake("plus", "wrong-sign", ("p -= lr", "p += lr")),
+            mistake(
+                "not in place", "step-too-small", ("            p -= lr * p.grad", "            p = p - lr * p.grad")
+            ),
+            mistake("huge rate", "step-too-large nan-loss", ("lr = 0.05", "lr = 5.0")),
+        ),
+    ),
+    "l-bfgs": Program(
+        scripts.LBFGS, (mistake("no zero_grad", "gradients-accumulate", ("        opt.zero_grad()\n", "")),)
+    ),
+    "accumulation": Program(
+        scripts.ACCUMULATION,
+        (
+            mistake(
+                "no zero_grad",
+                "gradients-accumulate",
+                ("            optimizer.zero_grad()\n", ""),
+                ("    optimizer.zero_grad()\n", ""),
+            ),
+        ),
+    ),
+    "transfer": Program(
+        scripts.TRANSFER,
+        (
+            mistake(
+                "head replaced after the optimiser",
+                "optimiser-misses",
+                ("loader = DataLoader", "model.fc = nn.Linear(128, 10)\nloader = DataLoader"),
+            ),
+        ),
+    ),
+    "amp": Program(
+        scripts.AMP,
+        (
+            mistake(
+                "clip before unscale",
+                "clipped-away",
+                ("        scaler.unscale_(optimizer)\n", ""),
+                ("1024.0", "65536.0"),
+            ),
+            mistake(
+                "step without the scaler",
+                "step-too-large",
+                (UNSCALED_STEP, "        optimizer.step()\n"),
+            ),
+            mistake(
+                "weights in float16",
+                "underflow",
+                (
+                    "model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))",
+                    "model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)).half()",
+                ),
+                ("F.cross_entropy(model(x), y)", "F.cross_entropy(model(x.half()).float(), y)"),
+                ("lr=0.05, momentum=0.9", "lr=1e-5"),
+                ("scaler.scale(loss).backward()", "loss.backward()"),
+                (UNSCALED_STEP, "        optimizer.step()\n"),
+            ),
+        ),
+    ),
+    "ema": Program(
+        scripts.EMA,
+        (
+            mistake(
+                "the copy is trained",
+                "optimiser-misses",
+                ("optim.AdamW(model.parameters()", "optim.AdamW(ema.parameters()"),
+                ("e.mul_(0.95).add_(p, alpha=0.05)", "pass"),
+            ),
+        ),
+    ),
+    "compiled": Program(
+        scripts.COMPILED,
+        (
+            mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
+            mistake("eval left on", "wrong-mode", ("    model.train()\n", "")),
+        ),
+    ),
+    "vae": Program(
+        scripts.VAE,
+        (
+            mistake("no step", "step-too-small", ("        optimizer.step()\n", "")),
+            mistake(
+                "logarithm of zero",
+                "nan-loss nan-gradient",
+                ("torch.sum(1 + logvar", "torch.sum(1 + torch.log(F.relu(logvar - 5))"),
+            ),
+        ),
+    ),
+    "two parts": Program(
+        scripts.TWO_PARTS,
+        (
+            mistake(
+                "encoder missing",
+                "optimiser-misses",
+                ("itertools.chain(encoder.parameters(), decoder.parameters())", "decoder.parameters()"),
+            ),
+            mistake(
+                "code cut off",
+                "untrained-parameters optimiser-misses",
+                ("code = encoder(x)", "code = encoder(x).detach()"),
+            ),
+        ),
+    ),
+    "distillation": Program(
+        scripts.DISTILLATION,
+        (
+            mistake(
+                "teacher is trained",
+                "optimiser-misses",
+                ("optim.SGD(student.parameters()", "optim.SGD(teacher.parameters()"),
+            ),
+        ),
+    ),
+    "wgan": Program(
+        scripts.WGAN, (mistake("no zero_grad", "gradients-accumulate", ("        opt_d.zero_grad()\n", "")),)
+    ),
+    "pinn": Program(
+        scripts.PINN, (mistake("no zero_grad", "gradients-accumulate", ("    optimizer.zero_grad()\n", "")),)
+    ),
+    "siamese": Program(scripts.SIAMESE, (mistake("no step", "step-too-small", ("    optimizer.step()\n", "")),)),
+    "raw tensors": Program(scripts.RAW_TENSORS),
+    "plateau": Program(
+        scripts.PLATEAU,
+        (
+            mistake("huge decay", "decay-dominates", ("weight_decay=1e-4", "weight_decay=5.0"), ("lr=0.1", "lr=0.02")),
+            mistake("eval left on", "wrong-mode", ("    model.train()\n", "")),
+        ),
+    ),
+    "pseudo-labels": Program(scripts.PSEUDO),
+    "saliency": Program(scripts.SALIENCY),
+    "one batch": Program(scripts.ONE_BATCH),
+    "sam": Program(scripts.SAM),
+    "tagger": Program(
+        scripts.TAGGER,
+        (
+            mistake(
+                "head missing",
+                "optimiser-misses",
+                ('groups.append({"params": model.head.parameters(), "lr": 5e-3})\n', ""),
+            ),
+            mistake("minus", "wrong-sign", ("loss = loss_fn(", "loss = -loss_fn(")),
+        ),
+    ),
+    "one cycle": Program(
+        scripts.ONE_CYCLE,
+        (
+            mistake(
+                "blocks in a list",
+                "unregistered-parameters optimiser-misses",
+                ("nn.ModuleList([Block(48), Block(48)])", "[Block(48), Block(48)]"),
+            ),
+            mistake("train while testing", "wrong-mode", ("    model.eval()\n", "")),
+        ),
+    ),
+    "policy": Program(
+        scripts.POLICY, (mistake("minus forgotten", "wrong-sign", ("loss = -(log_probs", "loss = (log_probs")),)
+    ),
+    "simple": Program(
+        scripts.SIMPLE_LOOP,
+        (
+            mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
+            mistake("huge rate", "step-too-large nan-loss", ("lr=0.1", "lr=100.0")),
+            mistake(
+                "an average copied back",
+                "steps-undone",
+                (
+                    "loader = DataLoader",
+                    "average = [p.detach().clone() for p in model.parameters()]\nloader = DataLoader",
+                ),
+                (
+                    "        optimizer.step()\n",
+                    (
+                        "        optimizer.step()\n"
+                        "        for e, p in zip(average, model.parameters()):\n"
+                        "            p.data.copy_(e.lerp_(p.data, 0.001))\n"
+                    ),
+                ),
+            ),
+            mistake(
+                "the first weights loaded back",
+                "steps-undone",
+                (
+                    "loader = DataLoader",
+                    "first = {k: v.clone() for k, v in model.state_dict().items()}\nloader = DataLoader",
+                ),
+                ("for epoch in range(4):\n", "for epoch in range(4):\n    model.load_state_dict(first)\n"),
+            ),
+            mistake(
+                "weights clamped",
+                "steps-undone",
+                (
+                    "        optimizer.step()\n",
+                    (
+                        "        optimizer.step()\n        for p in model.parameters():\n"
+                        "            p.data.clamp_(-0.005, 0.005)\n"
+                    ),
+                ),
+            ),
+            mistake("loss times 1e-6", "step-too-small", ("loss = loss_fn(out, y)", "loss = 1e-6 * loss_fn(out, y)")),
+            mistake("rate of nine", "step-too-large nan-loss", ("lr=0.1", "lr=9.0")),
+            mistake(
+                "sorted by class",
+                "bad-data",
+                (
+                    "model = nn",
+                    (
+                        "order = dataset.tensors[1].argsort()\n"
+                        "dataset = TensorDataset(*(t[order] for t in dataset.tensors))\n"
+                        "model = nn"
+                    ),
+                ),
+            ),
+            mistake(
+                "labels of the next sample",
+                "bad-data",
+                ("model = nn", "dataset = TensorDataset(dataset.tensors[0], dataset.tensors[1].roll(1))\nmodel = nn"),
+            ),
+        ),
+    ),
+    "hand-written loss": Program(
+        scripts.HAND_WRITTEN_LOSS,
+        (
+            mistake("minus forgotten", "wrong-sign", ("return -log_probs", "return log_probs")),
+            mistake(
+                "penalty of absolute weights",
+                "decay-dominates",
+                (
+                    "loss = cross_entropy(model(x), y)",
+                    "loss = cross_entropy(model(x), y) + sum(p.abs().sum() for p in model.parameters())",
+                ),
+            ),
+        ),
+    ),
+    "denoiser": Program(
+        scripts.DENOISER,
+        (
+            mistake(
+                "root of zero",
+                "nan-gradient",
+                (" + 1e-6).sqrt()", ").sqrt()"),
+                ("distance(noisy + net(noisy), x)", "distance(noisy + net(noisy), x) + distance(x, x + 0 * net(x))"),
+            ),
+        ),
+    ),
+}

@@ -1,0 +1,116 @@
+"""Terms of a loss against each other, and what is to be near against what is to be far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from nonsingular.diagnosis.contract.scene import Scene
+from nonsingular.diagnosis.records import Statistic
+
+SUMS = {"add", "__add__", "__radd__", "sub", "__sub__", "__rsub__", "rsub", "subtract"}
+SCALES = {"mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide", "neg", "__neg__", "squeeze"}
+TRIPLETS = {"triplet_margin_loss", "triplet_margin_with_distance_loss"}
+
+
+def one_sided(scene: Scene) -> Statistic:
+    """Decades by which a term that reads no target sends back more gradient than all terms that do."""
+    words = "decades by which a term of the loss without targets has a larger gradient than those with them"
+    unknown = Statistic(math.nan, (), words)
+    if scene.loss is None or not scene.loss.requires_grad or not scene.reads_target:
+        return unknown
+    terms = list(_terms(scene, scene.loss))
+    reading = _reading(scene)
+    parameters = [p for p in scene.task.model.parameters() if p.requires_grad]
+    with_targets = [t for t in terms if id(t) in reading]
+    others = [t for t in terms if id(t) not in reading]
+    if not with_targets or not others:
+        return unknown
+    data = _gradient(scene, with_targets, parameters)
+    sizes = [(_gradient(scene, [t], parameters), t) for t in others]
+    size, term = max(sizes, key=lambda both: both[0])
+    if not (data > 0 and size > 0 and math.isfinite(data + size)):
+        return unknown
+    op = scene.trace.producer(term)
+    where = op.where if op is not None else ""
+    evidence = (
+        {"measure": "norm of the gradient of the term without targets", "value": size},
+        {"measure": "of the terms with targets", "value": data},
+    )
+    remedy = (
+        f"Bring the terms to one scale{f' ({where})' if where else ''}: both means, or both sums over the numbers of a "
+        "sample and means over samples; or give this one a smaller weight."
+    )
+    return Statistic(math.log10(size / data), (), words, where, evidence, remedy)
+
+
+def _terms(scene: Scene, tensor: Tensor) -> Iterator[Tensor]:
+    """What a loss is the sum of; a sum that is scaled is looked into."""
+    op = scene.trace.producer(tensor)
+    parts = [t for t in op.args if isinstance(t, Tensor) and t.requires_grad] if op is not None and op.in_loss else []
+    if op is not None and op.name in SUMS and len(parts) == 2 and all(p.numel() == 1 for p in parts):
+        for part in parts:
+            yield from _terms(scene, part)
+    elif op is not None and op.name in SCALES and len(parts) == 1 and _has_sum(scene, parts[0]):
+        yield from _terms(scene, parts[0])
+    else:
+        yield tensor
+
+
+def _has_sum(scene: Scene, tensor: Tensor) -> bool:
+    op = scene.trace.producer(tensor)
+    if op is None or not op.in_loss or tensor.numel() != 1:
+        return False
+    parts = [t for t in op.args if isinstance(t, Tensor) and t.requires_grad]
+    return op.name in SUMS or (op.name in SCALES and len(parts) == 1 and _has_sum(scene, parts[0]))
+
+
+def _reading(scene: Scene) -> set[int]:
+    """Everything that the loss computes of the targets."""
+    known = {id(t) for t in tree_leaves(scene.batch.target) if isinstance(t, Tensor)}
+    for op in scene.trace.ops:
+        if op.in_loss and any(id(t) in known for t in op.tensors):
+            known |= {id(t) for t in tree_leaves(op.out) if isinstance(t, Tensor)}
+    return known
+
+
+def _gradient(scene: Scene, terms: list[Tensor], parameters: Sequence[Tensor]) -> float:
+    """Norm of what these terms send back to the parameters, as the loss weighs them."""
+    weights = torch.autograd.grad(scene.loss, terms, retain_graph=True, allow_unused=True)  # type: ignore[arg-type]
+    known = [(t, w) for t, w in zip(terms, weights, strict=True) if w is not None]
+    if not known:
+        return 0.0
+    both = [list(x) for x in zip(*known, strict=True)]
+    back = torch.autograd.grad(both[0], parameters, both[1], retain_graph=True, allow_unused=True)
+    return math.sqrt(sum(float(g.double().square().sum()) for g in back if g is not None))
+
+
+def near_and_far(scene: Scene) -> Statistic:
+    """By how many standard errors what a triplet loss draws near is further away than what it drives off, at first."""
+    words = "standard errors by which the positives are further from their anchors than the negatives, before training"
+    for op in scene.trace.ops:
+        if op.name not in TRIPLETS or len(op.args) < 3 or not all(isinstance(t, Tensor) for t in op.args[:3]):
+            continue
+        anchor, positive, negative = (t.detach().double().flatten(1) for t in op.args[:3])
+        if len(anchor) < 16 or not anchor.shape == positive.shape == negative.shape:
+            continue
+        near, far = _distance(anchor, positive), _distance(anchor, negative)
+        off = near - far
+        error = float(off.std()) / math.sqrt(len(off))
+        if not error > 0:
+            continue
+        evidence = (
+            {"measure": "mean distance of the second argument from the first", "value": float(near.mean())},
+            {"measure": "of the third", "value": float(far.mean())},
+        )
+        remedy = f"Call {op.name}(anchor, positive, negative), in this order."
+        return Statistic(float(off.mean()) / error, (), words, op.where or op.name, evidence, remedy)
+    return Statistic(math.nan, (), words)
+
+
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).norm(dim=1)

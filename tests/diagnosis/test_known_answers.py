@@ -1,0 +1,233 @@
+"""Known answers of what single checks measure, and what must not be taken for a mistake."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import nonsingular as ns
+from nonsingular.diagnosis.batches import problem
+from nonsingular.diagnosis.contract import layout, reading, scene, slopes, targets, terms
+from nonsingular.diagnosis.loop.movement import factor, some, still_there
+from nonsingular.diagnosis.loop.tape import Tape
+from nonsingular.diagnosis.weights import drawn
+
+
+def seen(model, loss, pairs):
+    return scene(problem(model, loss, pairs, 512))
+
+
+def tokens(seed=0):
+    return torch.randn(64, 6, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("init", [
+    lambda p: None, nn.init.xavier_uniform_, nn.init.kaiming_normal_, nn.init.trunc_normal_, nn.init.zeros_,
+])  # fmt: skip
+def test_drawn_weights_are_known_from_trained_ones(init):
+    torch.manual_seed(0)
+    weight = nn.Linear(128, 64).weight
+    init(weight)
+    assert drawn(weight)
+    size = weight.detach().std() + 1e-3
+    trained = weight.detach() + 4 * size * (torch.rand_like(weight) < 0.05) * torch.randn_like(weight)
+    assert not drawn(trained)
+
+
+def test_how_much_of_a_step_is_left():
+    before, after = [torch.zeros(4), torch.ones(2)], [torch.ones(4), torch.full((2,), 3.0)]
+    assert still_there(before, after, after) == pytest.approx(1)
+    assert still_there(before, after, before) == pytest.approx(0)
+    half = [(a + b) / 2 for a, b in zip(before, after, strict=True)]
+    assert still_there(before, after, half) == pytest.approx(0.5)
+    assert math.isnan(still_there(before, before, after))
+    assert len(some(torch.randn(100, 100), 64)) <= 64
+
+
+def test_the_factor_in_front_of_a_loss():
+    x = torch.randn(5, requires_grad=True)
+    assert factor(x.square().mean()) == 1
+    assert factor(1e-6 * x.square().mean()) == pytest.approx(1e-6)
+    assert factor(-x.square().mean().mul(4) / 8) == pytest.approx(-0.5)
+    assert factor(x.square().mean() * 3 / 6) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("loss", "sign"), [
+    (lambda logs, rewards: (logs * rewards).sum(), 1),
+    (lambda logs, rewards: -(logs * rewards).sum(), -1),
+    (lambda logs, rewards: (-logs * rewards).mean(), -1),
+    (lambda logs, rewards: -(logs.exp() * rewards).mean(), -1),  # a ratio of probabilities
+    (lambda logs, cost: (logs * cost).sum(), None),  # what is to be small
+])  # fmt: skip
+def test_which_way_rewards_lead(loss, sign):
+    torch.manual_seed(0)
+    tape, out = Tape(), torch.randn(16, 3, requires_grad=True)
+    with tape:
+        tape.begin(out)
+        logs = out.log_softmax(1)[:, 0]
+        root = loss(logs, torch.randn(16))
+        told = tape.rewarded()
+    if sign is None:
+        assert not told
+        return
+    [slope] = torch.autograd.grad(root, [told[0].log_probability])
+    assert float(F.cosine_similarity(slope, told[0].wanted, dim=0)) == pytest.approx(sign)
+
+
+def test_images_of_bytes_have_neighbours_that_are_alike():
+    torch.manual_seed(0)
+    smooth = F.interpolate(torch.rand(32, 3, 4, 4), size=16, mode="bilinear")
+    bytes_ = (smooth * 255).round() / 255
+    shuffled = bytes_.flatten(1)[:, torch.randperm(3 * 256)].view_as(bytes_)
+    model, y = nn.Sequential(nn.Flatten(), nn.Linear(768, 4)), torch.arange(32) % 4
+    assert layout.noise(seen(model, F.cross_entropy, [(bytes_, y)])).value < 0.3
+    assert layout.noise(seen(model, F.cross_entropy, [(shuffled, y)])).value > 0.8
+    assert math.isnan(layout.noise(seen(model, F.cross_entropy, [(torch.randn(32, 3, 16, 16), y)])).value)
+
+
+@pytest.mark.parametrize("times", [10.0, 1.0, 0.1])
+def test_a_term_without_targets_is_weighed_against_the_others(times):
+    """Of a linear model: the gradient of times * |w|^2 / 2 is times * w."""
+    torch.manual_seed(0)
+    model, x, y = nn.Linear(6, 1, bias=False), tokens(), tokens(1)[:, :1]
+
+    def loss(model, batch):
+        return F.mse_loss(model(batch[0]), batch[1]) + times * model.weight.square().sum() / 2
+
+    data = torch.autograd.grad(F.mse_loss(model(x), y), [model.weight])[0].norm()
+    expected = torch.log10(times * model.weight.detach().norm() / data)
+    found = terms.one_sided(seen(model, loss, [(x, y)]))
+    assert math.isnan(found.value) or found.value == pytest.approx(float(expected), abs=1e-3)
+
+    def of_output(output, target):
+        return (F.mse_loss(output, target) + times * output.square().mean()) / 3
+
+    out = model(x)
+    first, second = (
+        torch.autograd.grad(part, [model.weight], retain_graph=True)[0].norm()
+        for part in (F.mse_loss(out, y), times * out.square().mean())
+    )
+    found = terms.one_sided(seen(model, of_output, [(x, y)]))
+    assert found.value == pytest.approx(float(torch.log10(second / first)), abs=1e-3)
+
+
+def test_what_a_loss_does_not_look_at():
+    model, x = nn.Linear(6, 4), tokens()
+    y = torch.arange(64) % 4
+    plain = targets.ignored(seen(model, F.cross_entropy, [(x, y)]))
+    assert plain.value < 1
+    none = targets.ignored(seen(model, lambda o, t: F.cross_entropy(o, t, label_smoothing=1.0), [(x, y)]))
+    assert none.value > 5
+    padded = torch.where(torch.arange(5) < 3, torch.randint(1, 4, (16, 5)), 0)
+    sequences = nn.Sequential(nn.Linear(6, 20), nn.Unflatten(1, (4, 5)))
+    left = targets.left_out(seen(sequences, nn.CrossEntropyLoss(ignore_index=0), [(x[:16], padded)]))
+    assert left.value == 0  # padding
+
+
+class Reversed(torch.autograd.Function):
+    """Gradient reversal: not the slope, on purpose."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return -gradient
+
+
+class Rounded(torch.autograd.Function):
+    """A straight-through estimator."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return (8 * x).round() / 8
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class Cube(torch.autograd.Function):
+    """With its slope, or with twice that."""
+
+    times = 3.0
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return Cube.times * x.square() * gradient
+
+
+def test_backward_passes_are_held_against_forward_passes(monkeypatch):
+    class Own(nn.Module):
+        def __init__(self, function):
+            super().__init__()
+            self.first, self.function = nn.Linear(6, 4), function
+
+        def forward(self, x):
+            return self.function.apply(self.first(x))
+
+    pairs = [(tokens(), torch.arange(64) % 4)]
+    assert slopes.wrong(seen(Own(Cube), F.cross_entropy, pairs)).value < 1e-6
+    assert not slopes.wrong(seen(Own(Reversed), F.cross_entropy, pairs)).value > 0.005
+    assert not slopes.wrong(seen(Own(Rounded), F.cross_entropy, pairs)).value > 0.005
+    monkeypatch.setattr(Cube, "times", 6.0)
+    found = slopes.wrong(seen(Own(Cube), F.cross_entropy, pairs))
+    assert found.value == pytest.approx(1, abs=1e-3)
+    assert found.where.startswith("Cube at test_known_answers.py:")
+    assert Cube.forward(type("C", (), {"save_for_backward": lambda self, x: None})(), torch.tensor(2.0)) == 8
+
+
+def test_a_mean_over_time_reads_everything_and_a_slice_does_not():
+    class Some(nn.Module):
+        def __init__(self, rows):
+            super().__init__()
+            self.rows, self.head = rows, nn.Linear(6, 4)
+
+        def forward(self, x):
+            return self.head(x[:, self.rows].mean(1))
+
+    x, y = torch.randn(32, 8, 6), torch.arange(32) % 4
+    all_of_them, two = (reading.unread(seen(Some(r), F.cross_entropy, [(x, y)])) for r in (slice(None), slice(2)))
+    assert all_of_them["unread-inputs"].value == 0
+    assert two["unread-inputs"].value == 0.75
+    assert math.isnan(two["cut-inputs"].value)
+    assert two["unread-inputs"].where.startswith("test_known_answers.py:")
+
+
+def test_a_model_with_a_table_of_its_samples_is_looked_at_whole():
+    class Graph(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(6, 16), nn.Linear(16, 3)
+            self.register_buffer("a", torch.eye(40))
+
+        def forward(self, x):
+            return self.last(torch.relu(self.a @ self.first(x)))
+
+    x, y = torch.randn(40, 6), torch.arange(40) % 3
+    found = ns.diagnose(Graph(), F.cross_entropy, [(x, y)])
+    assert (found.look.samples, found.findings) == (40, ())
+
+
+def test_plain_steps_of_the_given_optimiser_are_rehearsed():
+    torch.manual_seed(0)
+    x = torch.randn(256, 6)
+    pairs = [(a, a[:, :1] * 2) for a in x.split(32)]
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
+    kept = [p.detach().clone() for p in model.parameters()]
+    decay = lambda m: torch.optim.SGD(m.parameters(), lr=0.01, weight_decay=30.0)  # noqa: E731
+    found = ns.diagnose(model, F.mse_loss, pairs, optimiser=decay, curvature=False).findings
+    assert found[0].kind == "decay-dominates"
+    assert found[0].where.endswith(f"test_known_answers.py:{decay.__code__.co_firstlineno}")
+    assert all(torch.equal(a, b) for a, b in zip(kept, model.parameters(), strict=True))
+    usual = ns.diagnose(model, F.mse_loss, pairs, optimiser=torch.optim.Adam(model.parameters(), 1e-2), curvature=False)
+    assert usual.findings == ()
