@@ -279,8 +279,10 @@ def ignored(scene: Scene) -> Statistic:
     moved = (target[order] != target).reshape(n, -1).any(1)
     if n < FEWEST or output.shape[0] != n or float(moved.double().mean()) < 0.25:
         return unknown
+    # Of outputs of about one: beside huge ones any target is a small change.
+    point = output.detach() / max(1.0, float(output.detach().double().square().mean().sqrt()))
     try:
-        slopes = [_slope_of(scene, output, t) for t in (target, target, target[order])]
+        slopes = [_slope_of(scene, point, t) for t in (target, target, target[order])]
     except (InputError, RuntimeError, ValueError, TypeError, IndexError):
         return unknown
     here, again, there = slopes
@@ -298,7 +300,7 @@ FEWEST = 8
 
 
 def _slope_of(scene: Scene, output: Tensor, target: Tensor) -> Tensor:
-    point = output.detach().requires_grad_()
+    point = output.detach().clone().requires_grad_()
     with torch.enable_grad():
         loss = scene.task.of_output(point, target)
         [slope] = torch.autograd.grad(loss, [point])
