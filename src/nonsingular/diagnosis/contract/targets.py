@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -272,8 +273,8 @@ def ignored(scene: Scene) -> Statistic:
     unknown = Statistic(math.nan, (), words)
     target, output = scene.batch.target, scene.output
     usable = isinstance(target, Tensor) and isinstance(output, Tensor) and target.ndim and scene.reads_target
-    if scene.task.form != "output" or scene.loss is None or not usable:
-        return unknown
+    if scene.task.form != "output" or scene.loss is None or not usable or broadcast(scene).value == 1:
+        return unknown  # each output against all targets: their order is lost, and that is told
     n = len(target)
     order = torch.arange(n - 1, -1, -1, device=target.device)
     moved = (target[order] != target).reshape(n, -1).any(1)
@@ -302,7 +303,7 @@ FEWEST = 8
 def _slope_of(scene: Scene, output: Tensor, target: Tensor) -> Tensor:
     point = output.detach().clone().requires_grad_()
     with torch.enable_grad():
-        loss = scene.task.of_output(point, target)
+        loss = scene.task.loss(point, replace(scene.batch, target=target))
         [slope] = torch.autograd.grad(loss, [point])
     return slope.double()
 
@@ -386,7 +387,7 @@ def _masses(scene: Scene, op: Op) -> tuple[Tensor, Tensor] | None:
             each = getattr(torch.nn.functional, op.name)(point, *op.args[1:5], **options)
             outer = _outer(scene, op.out)
             [slope] = torch.autograd.grad((each * outer).sum() if outer.shape == each.shape else each.sum(), [point])
-    except (RuntimeError, ValueError, TypeError):
+    except (RuntimeError, ValueError, TypeError, IndexError):
         return None
     pull = slope.double().abs()
     pull, labels = (pull.flatten(), target.flatten().long()) if binary else (pull.sum(1).flatten(), target.flatten())
