@@ -23,7 +23,7 @@ from nonsingular.experiments.report import differences, finished
 from nonsingular.experiments.report.finished import Finished
 from nonsingular.experiments.report.pages import VERDICTS, count
 from nonsingular.experiments.report.papers import paper
-from nonsingular.experiments.report.strip import strip
+from nonsingular.experiments.report.strips import strip
 from nonsingular.papers import registry
 from nonsingular.play import write_page
 from nonsingular.plots.dark import dark_aware

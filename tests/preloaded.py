@@ -12,7 +12,7 @@ for name in (
     "nonsingular.cli.progress",
     "nonsingular.cli.targets",
     "nonsingular.diagnosis",
-    "nonsingular.experiments.reproduce",
+    "nonsingular.experiments.reproducing",
     "nonsingular.landscape",
     "nonsingular.plots.landscape",
     "rich.table",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nonsingular.experiments.figure import Figure as Figure
     from nonsingular.landscape.surface import surface as surface
     from nonsingular.objective import Objective as Objective
-    from nonsingular.papers.reproduce import reproduce as reproduce
+    from nonsingular.papers.reproducing import reproduce as reproduce
     from nonsingular.training import Population as Population
     from nonsingular.training import Trainer as Trainer
     from nonsingular.training import TrainingSpec as TrainingSpec
@@ -62,7 +62,7 @@ _NAMES = {
     "TrainingSpec": "training",
     "diagnose": "diagnosis",
     "rehearse": "diagnosis",
-    "reproduce": "papers.reproduce",
+    "reproduce": "papers.reproducing",
     "spectrum": "curvature",
     "surface": "landscape",
     "treatments": "diagnosis",

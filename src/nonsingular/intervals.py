@@ -25,9 +25,12 @@ _exact_of_equals = ContextVar("exact_of_equals", default=False)
 
 
 @contextmanager
-def erring_with(chance: float) -> Iterator[None]:
-    """Intervals that are computed inside miss with this chance, in (0, 1), those of equal runs too (``_of_equals``)."""
-    tokens = _error.set(chance), _exact_of_equals.set(True)
+def erring_with(chance: float | None = None) -> Iterator[None]:
+    """Intervals that are computed inside decide something: they miss with this chance, in (0, 1), or with the present.
+
+    Those of equal runs too (``_of_equals``).
+    """
+    tokens = _error.set(chance or _error.get()), _exact_of_equals.set(True)
     try:
         yield
     finally:
@@ -230,7 +233,7 @@ def _resampled(sums: np.ndarray, sizes: np.ndarray, seed: int) -> _Resampled:
         value = float(sums.sum() / sizes.sum()) if n else math.nan
         return _Resampled(value, math.nan, n, np.empty(0), np.empty(0))
     value = sums.sum() / sizes.sum()
-    left = sums - value * sizes
+    left = sums - value * sizes if np.ptp(sums / sizes) else np.zeros(n)  # of equal clusters to the bit
     # Sums over each resample, whose first row is the sample itself: how often a cluster was drawn, times what it has.
     units, shift, own, both, sized = (_counts(n, seed) @ np.stack([sizes, left, left**2, left * sizes, sizes**2], 1)).T
     moved = shift / units
@@ -258,8 +261,10 @@ def _effect(parts: Sequence[_Resampled], note: str, within: tuple[float, float])
     if runs < 2:
         return Effect(value, math.nan, math.nan, runs, note or "one run gives no interval")
     error = math.sqrt(sum(p.error**2 for p in parts))
-    if not error and not _exact_of_equals.get():
-        note = "; ".join(words for words in (note, ALIKE) if words)
+    if not error:
+        ends = _of_equals(value, runs, within)
+        said = not _exact_of_equals.get() or not np.isfinite(ends).all()
+        return _bounded(value, ends, runs, "; ".join(filter(None, (note, ALIKE if said else ""))), within)
     if runs < STUDENTISED:
         away = sum(s * _widening(p.clusters) * (p.values - p.value) for s, p in zip(signs, parts, strict=True))
         return _bounded(value, value + np.quantile(away, tails()), runs, note, within)
@@ -268,16 +273,16 @@ def _effect(parts: Sequence[_Resampled], note: str, within: tuple[float, float])
     with np.errstate(divide="ignore", invalid="ignore"):  # a resample of equal values has no error
         studentised = np.where(deviations == 0, 0.0, deviations / errors)
     lower, upper = np.quantile(studentised, tails(), method="inverted_cdf")
-    ends = np.array([value - error * upper, value - error * lower]) if error else _of_equals(value, runs, within)
-    return _bounded(value, ends, runs, note, within)
+    return _bounded(value, np.array([value - error * upper, value - error * lower]), runs, note, within)
 
 
 def _of_equals(value: float, runs: int, within: tuple[float, float]) -> np.ndarray:
     """The interval of runs that are all equal, which have no spread to tell by.
 
-    Where the number of runs was asked for it is that point, which promises nothing, and the note says so. Inside
+    Where numbers are shown and decide nothing it is that point, which promises nothing, and the note says so. Inside
     ``erring_with`` it is exact: were more than a share ``p`` of runs different, so many equal ones would have a chance
-    below the error. As far as what is possible lets those runs be away, the mean may be ``p`` times as far.
+    below the error. As far as what is possible lets those runs be away, the mean may be ``p`` times as far; of what has
+    no bounds nothing is known.
     """
     if not _exact_of_equals.get():
         return np.array([value, value])

@@ -14,6 +14,8 @@ DIMS = {name: dims for instrument in INSTRUMENTS.values() for name, dims in inst
 SIZES = {"run": RUNS, "epoch": EPOCHS, "layer": LAYERS, "mode": MODES}
 SPREAD = 1e-3  # of runs that agree, relative to effects of about 0.1
 SMALL = {"gradient_norm", "skip_modulus"}  # variables with claims about tiny numbers: no spread is added
+APART = {"skip_modulus": 1e-10}
+"""Relative distance of runs that are else alike, 1e-6 of most variables: of equal runs nothing is known."""
 
 
 def results(values, noise=SPREAD, runs=RUNS, seed=0, epochs=EPOCHS):
@@ -29,7 +31,8 @@ def results(values, noise=SPREAD, runs=RUNS, seed=0, epochs=EPOCHS):
         stacked = np.stack(rows).astype(float)
         if name not in SMALL:
             stacked += noise * rng.normal(size=(len(networks), runs, *[1] * (len(shape) - 1)))
-        data[name] = (("network", *dims), stacked)
+        apart = np.random.default_rng([seed, 1]).normal(size=(len(networks), runs, 1, *shape[2:]))
+        data[name] = (("network", *dims), stacked * (1 + APART.get(name, 1e-6) * apart))
     coordinates = {"network": networks, "run": np.arange(runs), "epoch": np.arange(epochs)}
     coordinates |= {"layer": np.arange(1, LAYERS + 1), "mode": np.arange(1, MODES + 1)}
     used = {d for dims, _ in data.values() for d in dims}
@@ -81,7 +84,7 @@ def best_and_worst(sign, noise=1e-2, runs=100, epochs=12):
         data[name] = data[name] + slope * sign * rank
     # Gradients at the start: vanishing alike, or growing and the more so in the best, or on the edge of both.
     rng = np.random.default_rng(3)
-    first = {1: 0 * rank - 4, -1: 3 * rank, 0: 0 * rank + np.log10(0.5) + rng.normal(size=runs)}[sign]
+    first = {1: 1e-6 * rank - 4, -1: 3 * rank, 0: 0 * rank + np.log10(0.5) + rng.normal(size=runs)}[sign]
     decades = first * xr.DataArray(np.linspace(1, 0, LAYERS), dims="layer")
     norms = (10.0**decades).expand_dims(network=["plain"], epoch=np.arange(epochs))
     data["gradient_norm"] = norms.transpose("network", "run", "epoch", "layer")
@@ -182,7 +185,7 @@ def input_scale(sign, noise=SPREAD):
         }
         # The same noise at every scale, as the same networks have.
         study = results(values, noise * 1e-3)
-        study["activation_norm"] = results({"activation_norm": values["activation_norm"]}, 0.0).activation_norm
+        study["activation_norm"] = results({"activation_norm": values["activation_norm"]}, 0.0, seed=k).activation_norm
         studies.append(study)
     return xr.concat(studies, xr.Variable("scaling", list(SCALINGS)))
 

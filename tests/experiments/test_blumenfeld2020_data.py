@@ -12,7 +12,7 @@ from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.papers.blumenfeld2020 import protocol
 from nonsingular.papers.registry import experiment, experiments
 
-TRAINED = [e.id for e in experiments() if e.paper == "blumenfeld2020" and e.specs("smoke").training is not None]
+TRAINED = [e.id for e in experiments() if e.paper == "blumenfeld2020" and e.spec("smoke").training is not None]
 
 
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "overnight", "paper"])
@@ -56,7 +56,7 @@ def test_items_run_on_files_of_the_real_layout(capsys, tmp_path, small_files, mo
 @pytest.mark.parametrize("name", ["cifar100", "svhn"])
 def test_untrained_items_take_them_too(tmp_path, small_files, item, name):  # noqa: F811
     found = experiment(f"blumenfeld2020/{item}")
-    spec = found.specs("smoke", data=name)
+    spec = found.spec("smoke", data=name)
     spec = dataclasses.replace(spec, data=dataclasses.replace(spec.data, size=8, train=5))
     small = {"signal": {"depth": 5, "widths": [6]}}.get(item, {})
     spec = dataclasses.replace(spec, runs=1, settings={**spec.settings, **small})

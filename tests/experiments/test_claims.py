@@ -170,6 +170,32 @@ def test_a_statistic_of_clusters():
     assert clustered(pairs, cluster, slope, within=(-0.01, 0.01)).high == 0.01
 
 
+@pytest.mark.parametrize("runs", [2, 3, 7, 8, 30])
+@pytest.mark.parametrize(
+    ("effect", "far"),
+    [
+        (lambda runs, within: mean([0.1] * runs, within=within), 0.1),
+        (lambda runs, within: difference([0.3] * runs, [0.2] * runs, within=within), 0.3 - 0.2),
+        (lambda runs, within: difference([0.3] * runs, [0.2] * runs, paired=True, within=within), 0.3 - 0.2),
+        (lambda runs, within: clustered([0.1] * 3 * runs, np.arange(3 * runs) % runs, within=within), 0.1),
+    ],
+)
+def test_equal_runs_decide_no_further_than_another_could_be(effect, far, runs):
+    def row(within, region):
+        return judge(claim(lambda _: effect(runs, within), region), xr.Dataset(), scale="smoke", data="none")
+
+    bounded = row((-1.0, 1.0), Region(-2.0, 2.0))
+    share = 1 - 0.05 ** (1 / runs)  # of runs that may differ, so many being equal with a chance of 5 %
+    assert bounded.interval == pytest.approx((far - share * (1 + far), far + share * (1 - far)))
+    assert row((-1.0, 1.0), POSITIVE).verdict == ("holds" if far > share * (1 + far) else "inconclusive")
+    unbounded = row((-math.inf, math.inf), POSITIVE)
+    assert unbounded.verdict == "inconclusive"
+    assert "all runs are equal and show no spread" in unbounded.note
+    assert unbounded.to_json()["interval"] == [None, None]
+    shown = effect(runs, (-1.0, 1.0))  # outside of a judgement it is a point
+    assert shown.low == shown.high == pytest.approx(far)
+
+
 def test_rank_correlation_is_scipys_and_ignores_monotone_changes():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 15))

@@ -18,7 +18,7 @@ NAMES = ("digits", "mnist", "cifar10", "cifar100", "svhn", "stl10")
 IMAGES = 200
 BATCH = 100  # of the smoke scale
 SIDE = {"mnist": 28, "stl10": 96}  # pixels; 32 elsewhere
-TRAINED = [e.id for e in experiments() if e.paper == "orhan2018" and e.specs("smoke").training is not None]
+TRAINED = [e.id for e in experiments() if e.paper == "orhan2018" and e.spec("smoke").training is not None]
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_figure_s7_trains_on_its_two_data_sets(capsys, tmp_path, small_files, mo
 
 
 def test_figure_s7_is_about_svhn_and_says_how_to_get_it(capsys, tmp_path):
-    assert experiment("orhan2018/figS7").specs("paper").data.name == "svhn"
+    assert experiment("orhan2018/figS7").spec("paper").data.name == "svhn"
     command = ["reproduce", "orhan2018/figS7", "--data-dir", str(tmp_path), "--out", str(tmp_path / "o")]
     assert cli.run(command) == 2
     assert "hf download ufldl-stanford/svhn" in capsys.readouterr().err

@@ -1,31 +1,40 @@
 """Figures that are declared: sizes by scale, verbs whose words are what they compute, needs."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from nonsingular.errors import InputError
-from nonsingular.experiments.claims import NotMeasured, Region, judge
+from nonsingular.experiments.claims import Effect, NotMeasured, Region, judge
 from nonsingular.experiments.drawings import OverLayers, OverNumbers, only
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.needs import every as every_need
-from nonsingular.experiments.needs import took_place, trained
+from nonsingular.experiments.needs import given, took_place, trained
 from nonsingular.experiments.quantities import END, LAST, SPEED, START, decay, epochs_until, of, tracks
+from nonsingular.experiments.report.papers import PAPERS
 from nonsingular.experiments.scales import Scales, every
 from nonsingular.experiments.spec import SCALES, Spec
 from nonsingular.experiments.verbs import (
     across,
     average,
+    averaged,
     claim,
     correlation,
     faster,
     larger,
+    largest,
     least,
     most,
     regrouped,
     slope,
     weighed,
 )
+from nonsingular.networks import named
+from nonsingular.papers import registry
+from nonsingular.training import Member
 
 
 def results(**accuracy):
@@ -41,7 +50,7 @@ def results(**accuracy):
     )
 
 
-def made(*claims, needs=None):
+def made(needs=None, **claims):
     return Figure(
         "test/figure", "Declared", source="here", sizes=Scales(runs=(1, 2, 3, 4), epochs=7),
         study=lambda size: Spec(size.experiment, size.scale, runs=size.runs, settings={"epochs": size.epochs}),
@@ -50,22 +59,74 @@ def made(*claims, needs=None):
 
 
 def test_sizes_are_those_of_the_scale():
-    specs = [made().specs(scale) for scale in SCALES]
+    specs = [made().spec(scale) for scale in SCALES]
     assert [spec.runs for spec in specs] == [1, 2, 3, 4]
     assert {spec.settings["epochs"] for spec in specs} == {7}
     assert [Scales(runs=(1, 2, 3)).at(scale, "x").runs for scale in SCALES] == [1, 2, 3, 3]
     assert every(3, 9) == (0, 3, 6, 9)
     with pytest.raises(InputError, match="unknown scale 'night'"):
-        made().specs("night")
+        made().spec("night")
     with pytest.raises(InputError, match="runs needs a value for each of smoke, laptop, overnight, paper, got 2"):
         Scales(runs=(1, 2))
     with pytest.raises(AttributeError, match="Scales has no 'epoch'; it has runs"):
         Scales(runs=1).at("smoke", "x").epoch  # noqa: B018
 
 
+def test_a_size_makes_the_spec_with_what_single_networks_are_trained_with():
+    size = Scales(runs=(1, 2, 3, 4), epochs=7).at("laptop", "test/figure")
+    a, b = Member("a", named("plain", depth=2)), Member("b", named("plain", depth=3))
+    spec = size.spec(networks={a: {}, b: {"batch": 5}}, instruments=["train_accuracy"], settings={"more": 1})
+    assert (spec.experiment, spec.scale, spec.runs, spec.networks) == ("test/figure", "laptop", 2, (a, b))
+    assert spec.settings == {"more": 1, "training": {"b": {"batch": 5}}}
+    assert spec.instruments == {"train_accuracy": None}
+    assert size.spec(networks=(a,)) == size.spec(networks=[a])
+    assert size.spec(networks=(a,)).settings == {}
+
+
+def test_a_size_says_which_images():
+    sizes = Scales(runs=1)
+    assert sizes.at("smoke", "test/figure").dataset("cifar10") == "digits"
+    assert sizes.at("paper", "test/figure").dataset("cifar10") == "cifar10"
+    assert sizes.at("smoke", "test/figure", "svhn").dataset("cifar10") == "svhn"
+
+
+def test_claims_without_names_are_refused():
+    with pytest.raises(InputError, match="test/figure: claims are a dictionary of names and claims"):
+        Figure(
+            "test/figure", "Declared", source="here", sizes=Scales(runs=1), draw={},
+            claims=(claim("A trains faster", faster("a", "b") > 0),),
+        )  # fmt: skip
+
+
+def test_exact_results_have_a_largest_value_and_a_mean():
+    data = xr.Dataset({"gap": (("network", "run"), [[1.0, 3.0], [5.0, 4.0]])}, {"network": ["a", "b"]})
+    assert largest("gap", "gap").effect(data) == Effect(5, 5, 5, 2)
+    assert largest("gap", "gap", how="min", network=["a"]).effect(data) == Effect(1, 1, 1, 2)
+    assert averaged("gap", "gap", network="b").effect(data).value == 4.5
+    for measure in (largest("other", "x"), largest("gap", "x", network="c"), averaged("gap", "x", network="c")):
+        with pytest.raises(NotMeasured, match="is not among the results"):
+            measure.effect(data)
+
+
+def test_what_must_be_so_besides_is_told_where_it_is_not():
+    needs = given(average(SPEED, "b") < 40, "b trains too well")
+    needs(results(a=0.9, b=0.2), faster("a", "b"))
+    with pytest.raises(NotMeasured, match=r"b trains too well \(mean training accuracy over the epochs: b: 40\.\d\)"):
+        needs(results(a=0.9, b=0.5), faster("a", "b"))
+
+
+def test_every_figure_of_the_papers_is_found_where_it_stands():
+    ids = [experiment.id for experiment in registry.experiments()]
+    modules = Path(registry.__file__).parent.rglob("*.py")
+    written = {id for module in modules for id in re.findall(r'Figure\(\s*"([a-z0-9]+/[\w-]+)"', module.read_text())}
+    assert written <= set(ids)
+    assert ids.index("orhan2018/fig2") < ids.index("orhan2018/fig8") < ids.index("orhan2018/figS1")
+    assert list(dict.fromkeys(id.split("/")[0] for id in ids)) == list(PAPERS)
+
+
 @pytest.mark.parametrize(("a", "b", "verdict"), [(0.9, 0.5, "holds"), (0.5, 0.9, "fails"), (0.7, 0.7, "inconclusive")])
 def test_a_test_is_a_claim(a, b, verdict):
-    (declared,) = made(claim("faster", "A trains faster than B", faster("a", "b") > 0)).claims
+    (declared,) = made(faster=claim("A trains faster than B", faster("a", "b") > 0)).claims
     found = judge(declared, results(a=a, b=b), scale="smoke", data="digits")
     assert found.verdict == verdict
     assert found.id == "test/figure/faster"
@@ -87,7 +148,7 @@ def test_a_test_is_a_claim(a, b, verdict):
     ],
 )
 def test_words_and_computation_are_one(test, region, words):
-    (declared,) = made(claim("x", "So it is", test)).claims
+    (declared,) = made(x=claim("So it is", test)).claims
     assert declared.region == region
     assert words in declared.statement
     data = results(a=0.9, b=0.5)
@@ -113,7 +174,7 @@ def test_what_is_needed_is_asked_of_the_compared_networks():
         asked.append(measure.networks)
         raise NotMeasured("they have not trained")
 
-    (declared,) = made(claim("faster", "A trains faster", faster("a", "b") > 0), needs=needs).claims
+    (declared,) = made(needs, faster=claim("A trains faster", faster("a", "b") > 0)).claims
     found = judge(declared, results(a=0.9, b=0.5), scale="smoke", data="digits")
     assert found.verdict == "inconclusive"
     assert found.note == "not measured: they have not trained"

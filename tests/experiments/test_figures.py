@@ -66,23 +66,23 @@ def test_figures_need_no_network_that_was_left_out():
 
 def test_the_spec_of_figure_7_has_every_count_of_vectors():
     for scale in ("smoke", "laptop", "overnight", "paper"):
-        networks = {m.name: m.network for m in fig7.FIGURE.specs(scale).networks}
+        networks = {m.name: m.network for m in fig7.FIGURE.spec(scale).networks}
         assert networks.pop("residual").skip == "identity"
         assert networks.pop("plain").skip == "none"
         counts = (128, 32, 8, 1) if scale == "overnight" else (128, 64, 32, 16, 8, 4, 2, 1)
         assert [n.skip for n in networks.values()] == [f"copies:{c}" for c in counts]
-    assert fig7.FIGURE.specs("paper").networks[0].network.depth == 30
-    assert fig7.FIGURE.specs("paper").runs == 10
+    assert fig7.FIGURE.spec("paper").networks[0].network.depth == 30
+    assert fig7.FIGURE.spec("paper").runs == 10
 
 
 def test_figures_5_and_6_are_one_study():
-    both = [replace(experiment(f"orhan2018/{id}").specs("paper"), experiment="") for id in ("fig5", "fig6")]
+    both = [replace(experiment(f"orhan2018/{id}").spec("paper"), experiment="") for id in ("fig5", "fig6")]
     assert both[0] == both[1]
     assert [m.name for m in both[0].networks if m.penalty] == [bias.BIAS, bias.NORMALISED, "bias-l2"]
 
 
 def test_the_spec_of_figure_8_has_the_papers_tau():
-    skips = [m.network.skip for m in fig8.FIGURE.specs("paper").networks]
+    skips = [m.network.skip for m in fig8.FIGURE.spec("paper").networks]
     taus = ("0", "0.005", "0.01", "0.015", "0.02", "0.025")
     assert skips == [f"{kind}:{t}" for kind in ("equalised", "covariance") for t in taus]
 
@@ -103,7 +103,7 @@ def test_eigenvalues_of_trained_networks_skips_lie_on_the_unit_circle(reproduced
 
 
 def test_best_and_worst_of_a_hundred_are_ten_and_ten():
-    assert fig4.FIGURE.specs("paper").runs == 100
+    assert fig4.FIGURE.spec("paper").runs == 100
     results = agreeing("orhan2018/fig4")
     groups = best_and_worst.groups(results)
     accuracy = results.train_accuracy.sel(network="plain").mean("epoch")

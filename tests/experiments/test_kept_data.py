@@ -15,7 +15,7 @@ from nonsingular.experiments.claims import Claim
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report.judging import judge_again
 from nonsingular.experiments.report.merging import merge
-from nonsingular.experiments.reproduce import reproduce
+from nonsingular.experiments.reproducing import reproduce
 from nonsingular.experiments.run import archive
 from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Workspace

@@ -15,12 +15,12 @@ from nonsingular.experiments.run import chunk, engines
 from nonsingular.experiments.run.rates import with_rates
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.networks import VGGSpec
-from nonsingular.papers.li2018 import drawings, fig1, fig2, fig5, fig6, fig7, fig9
+from nonsingular.papers.li2018 import curvature, drawings, fig1, fig2, fig5, fig6, fig7, fig9, lines
 from nonsingular.papers.li2018.comparing import ROUGHNESS
 from nonsingular.training import Store
 from nonsingular.training.store import load_checkpoint
 
-EXPERIMENTS = {m.EXPERIMENTS[0].id: m.EXPERIMENTS[0] for m in (fig1, fig2, fig5, fig6, fig7, fig9)}
+EXPERIMENTS = {m.FIGURE.id: m.FIGURE for m in (fig1, fig2, fig5, fig6, fig7, fig9)}
 RUNS = 12
 
 
@@ -195,16 +195,16 @@ def test_sharpness_of_the_ends_of_a_line():
     x = np.linspace(-0.5, 1.5, 41)
     line = xr.DataArray(np.stack([x**2, 3 + 0 * x]), {"x": x}, ("run", "x"))
     steps = np.arange(1, 6) * 0.05
-    np.testing.assert_allclose(fig2.sharpness(line, 0), [np.mean(steps**2), 0], atol=1e-12)
-    np.testing.assert_allclose(fig2.sharpness(line, 1), [np.mean((1 - steps) ** 2) - 1, 0], atol=1e-12)
+    np.testing.assert_allclose(lines.sharpness(line, 0), [np.mean(steps**2), 0], atol=1e-12)
+    np.testing.assert_allclose(lines.sharpness(line, 1), [np.mean((1 - steps) ** 2) - 1, 0], atol=1e-12)
     outside = line.where((x > -0.1) & (x < 1.1))
-    np.testing.assert_allclose(fig2.sharpness(outside, 0), [np.mean(steps**2), 0], atol=1e-12)
+    np.testing.assert_allclose(lines.sharpness(outside, 0), [np.mean(steps**2), 0], atol=1e-12)
 
 
 def test_lines_end_in_the_solutions(results):
     data = results["li2018/fig2"][2]
     assert data.loss.dims == ("pair", "run", "x")
-    assert list(data.pair.values) == list(fig2.PAIRS)
+    assert list(data.pair.values) == list(lines.PAIRS)
     assert data.sharpness.notnull().all()
     (ends,) = np.nonzero(np.isin(np.round(data.x.values, 9), (0.0, 1.0)))
     assert np.isfinite(data.loss.isel(x=ends)).all()
@@ -224,21 +224,21 @@ def test_looks_are_held_against_the_whole_hessian():
         {"x": fine, "y": fine, "curvature_x": coarse, "curvature_y": coarse},
     )  # fmt: skip
     # Convex for x >= 0; of those the column at x = 0 has the ratio 0.7, three others 0.
-    assert fig7.bends(found) == pytest.approx(0.7 - 0.7 / 4)
-    assert fig7.near_convex(found) == pytest.approx(100 * 4 / 9)
-    assert np.isnan(fig7.bends(found.assign(loss=(("y", "x"), 3 + X**2 + Y**2))))
-    assert np.isnan(fig7.near_convex(found.assign(hessian_ratio=found.hessian_ratio.where(found.curvature_x > 0))))
+    assert curvature.bends(found) == pytest.approx(0.7 - 0.7 / 4)
+    assert curvature.near_convex(found) == pytest.approx(100 * 4 / 9)
+    assert np.isnan(curvature.bends(found.assign(loss=(("y", "x"), 3 + X**2 + Y**2))))
+    assert np.isnan(curvature.near_convex(found.assign(hessian_ratio=found.hessian_ratio.where(found.curvature_x > 0))))
 
 
 def test_pieces_of_the_images_have_their_mean():
     inputs, labels = torch.randn(300, 3, 2, 2), torch.zeros(300)
-    pieces = fig7.pieces([(inputs, labels)])
+    pieces = curvature.pieces([(inputs, labels)])
     assert [len(y) for _, y in pieces] == [150, 150]
     assert torch.equal(torch.cat([x for x, _ in pieces]), inputs)
 
 
 def tiny(module, runs=2, **settings):
-    spec = module.EXPERIMENTS[0].specs("smoke")
+    spec = module.FIGURE.spec("smoke")
     data = DataSpec("digits", 60, 40, scaling="channels", layout="image")
     training = dataclasses.replace(spec.training, epochs=3, batch=20, milestones=(2,))
     return dataclasses.replace(
@@ -265,7 +265,7 @@ def results(tmp_path_factory):
             spec = dataclasses.replace(spec, networks=small, settings={**spec.settings, "training": {
                 "small-batch": {"weight_decay": 0.0}, "large-batch": {"batch": 60},
                 "large-batch-decay": {"batch": 30}}})  # fmt: skip
-        experiment = module.EXPERIMENTS[0]
+        experiment = module.FIGURE
         store = Store.save(folder / "r.zarr", experiment.run(spec, Workspace(folder)))
         found[experiment.id] = (spec, folder, store.read())
     return found
@@ -287,7 +287,7 @@ def test_results_have_every_run_and_figures_are_drawn_from_them(results, id):
 def test_a_second_run_takes_up_what_the_first_left(results, monkeypatch):
     spec, folder, data = results["li2018/fig5"]
     monkeypatch.setattr(chunk, "train", lambda *_: pytest.fail("a finished network is trained again"))
-    again = fig5.EXPERIMENTS[0].run(spec, Workspace(folder))
+    again = fig5.FIGURE.run(spec, Workspace(folder))
     xr.testing.assert_identical(again, data.assign_coords(network=[str(n) for n in data.network.values]))
 
 
@@ -330,8 +330,8 @@ def test_figures_of_the_same_networks_train_them_once(results, monkeypatch):
     monkeypatch.setattr(chunk, "train", lambda *_: pytest.fail("a finished network is trained again"))
     beside = folder.parent / "fig2"
     other = dataclasses.replace(spec, experiment="li2018/fig2", settings={**spec.settings, "grid": 9})
-    lines = fig2.FIGURE.run(other, Workspace(beside))
-    xr.testing.assert_identical(lines.train_loss.drop_attrs(), data.train_loss.drop_attrs())
+    between = fig2.FIGURE.run(other, Workspace(beside))
+    xr.testing.assert_identical(between.train_loss.drop_attrs(), data.train_loss.drop_attrs())
     assert not (beside / "training").exists()
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         fig2.FIGURE.run(dataclasses.replace(other, seed=5), Workspace(folder.parent / "another"))
@@ -351,15 +351,15 @@ def test_rates_are_those_with_the_lowest_training_loss(tmp_path):
 
 @pytest.mark.parametrize("id", EXPERIMENTS)
 def test_scales_grow_and_other_data_sets_are_taken(id):
-    specs = [EXPERIMENTS[id].specs(scale) for scale in ("smoke", "laptop", "paper")]
+    specs = [EXPERIMENTS[id].spec(scale) for scale in ("smoke", "laptop", "paper")]
     assert [s.data.name for s in specs] == ["digits", "cifar10", "cifar10"]
     assert [s.training.epochs for s in specs] == sorted(s.training.epochs for s in specs)
     assert specs[2].settings["grid"] == (81 if id == "li2018/fig2" else 51)
-    assert EXPERIMENTS[id].specs("smoke", data="mnist").data.name == "mnist"
+    assert EXPERIMENTS[id].spec("smoke", data="mnist").data.name == "mnist"
 
 
 def test_the_protocol_is_the_papers():
-    spec = fig5.FIGURE.specs("paper")
+    spec = fig5.FIGURE.spec("paper")
     protocol = spec.training
     assert (protocol.optimiser, protocol.momentum, protocol.nesterov, protocol.weight_decay) == ("sgd", 0.9, True, 5e-4)
     assert (protocol.epochs, protocol.batch, protocol.learning_rate) == (300, 128, 0.1)
@@ -367,7 +367,7 @@ def test_the_protocol_is_the_papers():
     rates = {m.name: spec.of_member(n).training.learning_rate for n, m in enumerate(spec.networks)}
     slow = {"plainnet-56": 0.01, "plainnet-110": 0.01}
     assert rates == dict.fromkeys(("resnet-20", "plainnet-20", "resnet-56", "resnet-110"), 0.1) | slow
-    widest = [m for m in fig6.FIGURE.specs("paper").networks if m.name.endswith("k4")]
+    widest = [m for m in fig6.FIGURE.spec("paper").networks if m.name.endswith("k4")]
     wide = {m.name: m.network.build((3, 32, 32), 10, 0) for m in widest}
     for network in wide.values():
         assert network.layers[0].conv.out_channels == network.layers[1].conv.out_channels == 64
@@ -378,7 +378,7 @@ def test_the_protocol_is_the_papers():
 @pytest.mark.parametrize(("data", "augment"), [("cifar10", "crop+mirror"), ("digits", "none"), ("mnist", "none"),
                                                ("svhn", "none")])  # fmt: skip
 def test_only_images_that_may_be_mirrored_are(data, augment):
-    assert {EXPERIMENTS[id].specs("paper", data=data).training.augment for id in EXPERIMENTS} == {augment}
+    assert {EXPERIMENTS[id].spec("paper", data=data).training.augment for id in EXPERIMENTS} == {augment}
 
 
 @pytest.mark.parametrize("id", ["li2018/fig1", "li2018/fig5", "li2018/fig6"])

@@ -15,7 +15,7 @@ from nonsingular.experiments.claims import POSITIVE, Claim, mean
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.looks import Found, Looks
 from nonsingular.experiments.report.judging import judge_again
-from nonsingular.experiments.reproduce import reproduce, reproduce_until_decided
+from nonsingular.experiments.reproducing import reproduce, reproduce_until_decided
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.intervals import ERROR, erring_with
@@ -186,7 +186,7 @@ def rows(folder):
 
 
 def test_the_claim_says_how_it_was_stopped(tmp_path):
-    spec = NORMAL.specs("smoke")
+    spec = NORMAL.spec("smoke")
     outcome = reproduce_until_decided(NORMAL, spec, Workspace(tmp_path / "a"), 1e3)
     (row,) = rows(tmp_path / "a")
     assert row["verdict"] == "holds"
@@ -205,7 +205,7 @@ def test_the_claim_says_how_it_was_stopped(tmp_path):
 
 
 def test_what_is_asked_for_beforehand_is_no_look(tmp_path):
-    spec = NORMAL.specs("smoke")
+    spec = NORMAL.spec("smoke")
     reproduce(NORMAL, spec, Workspace(tmp_path / "a"))
     assert looks.read(tmp_path / "a") is None
     assert "look" not in rows(tmp_path / "a")[0]["note"]

@@ -31,7 +31,7 @@ def says_that_nothing_differs(claim):
 
 
 TRAINED = [
-    e for e in experiments() if e.specs("smoke").training is not None and not e.id.startswith(OTHERWISE) and e.claims
+    e for e in experiments() if e.spec("smoke").training is not None and not e.id.startswith(OTHERWISE) and e.claims
 ]
 
 
@@ -45,7 +45,7 @@ def fewer_resamples(monkeypatch):
 
 def held(found, kind, seeds):
     """Claim -> in how many null results it holds."""
-    spec = found.specs("paper")
+    spec = found.spec("paper")
     every = [null_results(spec, kind, seed) for seed in range(seeds)]
     return Counter({
         c.id: [judge(c, data, scale="smoke", data="none").verdict for data in every].count("holds")
@@ -68,7 +68,7 @@ def test_untrained_networks_bear_no_claim_out(found):
 
 def test_the_null_models_can_be_told_from_results():
     """A claim that looks at nothing but the networks' names would pass: the harness is no formality."""
-    spec = TRAINED[0].specs("paper")
+    spec = TRAINED[0].spec("paper")
     wandering, untrained = (null_results(spec, kind, 0) for kind in KINDS)
     assert float(wandering.train_accuracy.isel(epoch=-1).mean()) > 0.75
     assert float(abs(untrained.train_accuracy - 0.1).max()) < 0.05

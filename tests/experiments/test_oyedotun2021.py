@@ -12,13 +12,13 @@ from nonsingular.data import DataSpec
 from nonsingular.experiments import fit
 from nonsingular.experiments.claims import judge
 from nonsingular.experiments.overrides import Overrides, make_spec
-from nonsingular.experiments.reproduce import reproduce
+from nonsingular.experiments.reproducing import reproduce
 from nonsingular.experiments.run import study
 from nonsingular.experiments.run.sharing import run_shared
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.networks import NetworkSpec, Residual, VGGSpec, build
-from nonsingular.papers.oyedotun2021 import depth, drawings, tables, warm_start
+from nonsingular.papers.oyedotun2021 import depth, donors, drawings, tables
 from nonsingular.papers.oyedotun2021.by_depth import families as by_family
 from nonsingular.papers.oyedotun2021.remedies import REMEDIES
 from nonsingular.papers.oyedotun2021.representations import onset, relative_onset
@@ -29,22 +29,22 @@ RUNS, EPOCHS, LAYERS = 10, 4, 163
 TRIO = ("plainnet", "resnet", "resnext")
 
 
-def accuracies(values, noise=0.0, seed=0):
+def accuracies(values, noise=0.0, seed=0, runs=RUNS):
     """Results of a study: split -> network -> accuracy at the end, with noise over runs; chance at the start."""
     rng = np.random.default_rng(seed)
     networks = list(next(iter(values.values())))
     data = {}
     for split, by_network in values.items():
         end = np.array([by_network[n] for n in networks])[:, None, None] + noise * rng.normal(
-            size=(len(networks), RUNS, 1)
+            size=(len(networks), runs, 1)
         )
         data[f"{split}_accuracy"] = (
             ("network", "run", "epoch"),
             np.linspace(0.1, end[..., 0], EPOCHS).transpose(1, 2, 0),
         )
-        data[f"{split}_loss"] = (("network", "run", "epoch"), np.ones((len(networks), RUNS, EPOCHS)))
+        data[f"{split}_loss"] = (("network", "run", "epoch"), np.ones((len(networks), runs, EPOCHS)))
     return xr.Dataset(
-        data, {"network": networks, "run": range(RUNS), "epoch": range(EPOCHS)}, {"data": "cifar10", "layers": 164}
+        data, {"network": networks, "run": range(runs), "epoch": range(EPOCHS)}, {"data": "cifar10", "layers": 164}
     )
 
 
@@ -90,27 +90,27 @@ def test_a_run_that_diverged_came_nowhere_and_is_named():
 MATRICES = ("sample_condition_number", "streamed_condition_number")
 
 
-def looks(plain, residual, imbalance=(3.0, 0.1), spread=(1.0, 2.0), noise=0.0, reached=(0.12, 0.9)):
+def looks(plain, residual, imbalance=(3.0, 0.1), spread=(1.0, 2.0), noise=1e-3, reached=(0.12, 0.9), runs=RUNS):
     """Results of the study behind the figures: condition numbers by layer at the end, gradients and weights.
 
     ``plain`` and ``residual`` are [layer] or [run, layer], the same for both matrices; ``reached`` accuracies.
     """
     rng = np.random.default_rng(0)
-    shape = (2, RUNS, EPOCHS, LAYERS)
+    shape = (2, runs, EPOCHS, LAYERS)
     dims = ("network", "run", "epoch", "layer")
-    both = np.stack([np.broadcast_to(c, (RUNS, LAYERS)) for c in (plain, residual)])
-    condition = np.broadcast_to(both[:, :, None], shape) * np.exp(noise * rng.normal(size=(2, RUNS, 1, 1)))
-    slope = np.array(imbalance)[:, None, None, None] + noise * rng.normal(size=(2, RUNS, 1, 1))
+    both = np.stack([np.broadcast_to(c, (runs, LAYERS)) for c in (plain, residual)])
+    condition = np.broadcast_to(both[:, :, None], shape) * np.exp(noise * rng.normal(size=(2, runs, 1, 1)))
+    slope = np.array(imbalance)[:, None, None, None] + noise * rng.normal(size=(2, runs, 1, 1))
     gradient = np.broadcast_to(10 ** (slope * np.linspace(1, 0, LAYERS)), shape)
     width = 1 + (np.array(spread)[:, None, None, None] - 1) * np.linspace(0, 1, EPOCHS)[:, None]
-    width = np.broadcast_to(width, shape) * np.exp(noise * rng.normal(size=(2, RUNS, EPOCHS, 1)))
+    width = np.broadcast_to(width, shape) * np.exp(noise * rng.normal(size=(2, runs, EPOCHS, 1)))
     variables = {
         **{name: (dims, condition.copy()) for name in MATRICES},
         "streamed_gradient_norm": (dims, gradient),
         "weight_q05": (dims, -width),
         "weight_q95": (dims, width),
     }
-    trained = accuracies({"train": dict(zip(("plainnet", "resnet"), reached, strict=True))})
+    trained = accuracies({"train": dict(zip(("plainnet", "resnet"), reached, strict=True))}, runs=runs)
     return trained.assign(variables).assign_coords(layer=np.arange(LAYERS) + 1)
 
 
@@ -118,6 +118,8 @@ def infinite_from(layer, value=10.0):
     return np.where(np.arange(LAYERS) + 1 >= layer, np.inf, value)
 
 
+NEVER = ("never-infinite", "never-infinite-channels")
+"""Of ten runs without an infinite layer an eleventh might have many: what is never so takes hundreds to tell."""
 FALLING = np.geomspace(1e5, 1e2, LAYERS)
 
 
@@ -125,11 +127,18 @@ def test_figures_5_to_8():
     agree = looks(infinite_from(80), FALLING)
     contradict = looks(FALLING, infinite_from(30), imbalance=(0.1, 3.0), spread=(2.0, 1.0))
     for number in (5, 6, 7, 8):
-        only("holds", verdicts(f"oyedotun2021/fig{number}", agree))
+        only("holds", verdicts(f"oyedotun2021/fig{number}", agree), but=NEVER)
         only("fails", verdicts(f"oyedotun2021/fig{number}", contradict))
     even = looks(np.full(LAYERS, 50.0), np.full(LAYERS, 50.0), imbalance=(1.0, 1.0), spread=(1.5, 1.5), noise=1.0)
     for number in (6, 8):
         only("inconclusive", verdicts(f"oyedotun2021/fig{number}", even))
+
+
+def test_never_is_said_of_hundreds_of_runs():
+    found = verdicts("oyedotun2021/fig7", looks(infinite_from(80), FALLING, runs=400))
+    assert [found[name] for name in NEVER] == ["holds", "holds"]
+    found = verdicts("oyedotun2021/fig7", looks(infinite_from(80), FALLING))
+    assert [found[name] for name in NEVER] == ["inconclusive", "inconclusive"]
 
 
 def test_condition_numbers_in_doubt():
@@ -148,7 +157,8 @@ def test_each_claim_reads_its_own_matrix():
     data["streamed_condition_number"] = looks(FALLING, infinite_from(30)).streamed_condition_number
     for figure in ("fig5", "fig7"):
         for name, verdict in verdicts(f"oyedotun2021/{figure}", data).items():
-            assert verdict == ("fails" if name.endswith("-channels") else "holds"), name
+            expected = "fails" if name.endswith("-channels") else "inconclusive" if name in NEVER else "holds"
+            assert verdict == expected, name
 
 
 def test_nothing_is_told_of_skips_before_the_resnet_has_trained():
@@ -167,7 +177,7 @@ def test_never_infinite_is_vacuous_where_no_network_is():
 def test_what_is_singular_inside_a_block_is_not_counted():
     inside = np.where(np.arange(LAYERS) % 3, np.inf, FALLING)
     assert onset(looks(infinite_from(80), inside), "resnet", MATRICES[0]).value == np.inf
-    only("holds", verdicts("oyedotun2021/fig7", looks(infinite_from(80), inside)))
+    only("holds", verdicts("oyedotun2021/fig7", looks(infinite_from(80), inside)), but=NEVER)
 
 
 @pytest.mark.parametrize("matrix", MATRICES)
@@ -199,20 +209,20 @@ def test_before_training_nothing_is_said_of_its_end():
     only("inconclusive", verdicts("oyedotun2021/fig7", data))
 
 
-def sweep(slopes, noise=0.0, seed=0):
+def sweep(slopes, noise=0.0, seed=0, runs=RUNS):
     """Accuracies that change by ``slopes`` points a doubling, from 50 % at 8 layers."""
     networks = {
         f"{family}-{d}": 0.5 + slope * (np.log2(d) - 3)
         for family, slope in slopes.items()
         for d in (8, 14, 20, 56, 110)
     }
-    return accuracies({"train": networks, "test": networks}, noise, seed)
+    return accuracies({"train": networks, "test": networks}, noise, seed, runs)
 
 
 @pytest.mark.parametrize(("id", "families"), [("table4", ("resnet",)), ("depth-sweep", tuple(depth.KINDS))])
 def test_depth(id, families):
     id = f"oyedotun2021/{id}"
-    only("holds", verdicts(id, sweep({"plainnet": -0.1, **dict.fromkeys(families, 0.1)}, 0.005)))
+    only("holds", verdicts(id, sweep({"plainnet": -0.1, **dict.fromkeys(families, 0.1)}, 0.005, runs=30)))
     only("fails", verdicts(id, sweep({"plainnet": 0.1, **dict.fromkeys(families, -0.1)}, 0.005)))
     doubtful = []
     for seed in range(4):
@@ -256,7 +266,7 @@ def test_intervals_do_not_leave_what_is_possible():
     by_name = {c.id.split("/")[-1]: c.effect for c in experiment("oyedotun2021/table2").claims}
     assert by_name["resnet-trains"](few).high <= 100
     assert by_name["resnet-trains"](few).low >= -100 / 9 - 1e-9
-    assert fit.possible_differences(few) == pytest.approx((-1000 / 9, 1000 / 9))
+    assert fit.possible(few) == pytest.approx((-100 / 9, 100))
     found = sweep({"plainnet": 0.0, "resnet": 0.1}).isel(run=slice(0, 2))
     found["train_accuracy"].loc[{"network": "plainnet-110", "run": 0, "epoch": 3}] = 0.9
     best = {c.id.split("/")[-1]: c.effect for c in experiment("oyedotun2021/table4").claims}["plainnet-best-depth"]
@@ -274,7 +284,7 @@ def test_the_best_depth_in_doubt():
 
 def test_the_sweep_compares_like_depths():
     for scale in ("smoke", "laptop", "overnight", "paper"):
-        members = experiment("oyedotun2021/depth-sweep").specs(scale).networks
+        members = experiment("oyedotun2021/depth-sweep").spec(scale).networks
         assert all(int(m.name.rpartition("-")[2]) == m.network.depth + 1 for m in members)
         found = by_family(xr.Dataset(coords={"network": [m.name for m in members]}))
         assert list(found) == ["plainnet", "resnet", *list(depth.KINDS)[1:]]
@@ -303,10 +313,13 @@ def test_vgg_warm_start():
 
 def test_nothing_is_rescued_of_what_trains_from_scratch():
     claims = {c.id.split("/")[-1]: c for c in experiment("oyedotun2021/vgg-warm-start").claims}
-    data = accuracies(both(**{"vgg-11": 0.9, "vgg-13": 0.6, "vgg-16": 0.2, "vgg-13-warm": 0.95, "vgg-16-warm": 0.3}))
+    data = accuracies(
+        both(**{"vgg-11": 0.9, "vgg-13": 0.6, "vgg-16": 0.2, "vgg-13-warm": 0.95, "vgg-16-warm": 0.3}), 1e-4
+    )
     found = {name: judge(claim, data, scale="laptop", data="cifar10") for name, claim in claims.items()}
     assert found["vgg-13-rescued"].verdict == "inconclusive"
-    assert "vgg-13 trains from scratch here (56 % of the way)" in found["vgg-13-rescued"].note
+    assert "vgg-13 trains from scratch here" in found["vgg-13-rescued"].note
+    assert "vgg-13: 55.6" in found["vgg-13-rescued"].note
     assert found["vgg-16-rescued"].verdict == "holds"  # it got further, though not far enough to have trained
     assert found["vgg-16-warm-trains"].verdict == "fails"
     data.train_accuracy.loc["vgg-11"] = 0.2
@@ -342,9 +355,8 @@ def test_a_warm_start_takes_eleven_layers_and_no_more(layers):
     shape = (3, 16, 16)
     donor = build(VGGSpec(11, 4, 8), shape, 10, 5)
     cold = build(VGGSpec(layers, 4, 8), shape, 10, 0)
-    donors = warm_start.Donors({0: donor})
-    warm = warm_start.Warm(VGGSpec(layers, 4, 8), donors).build(shape, 10, 0)
-    pairs = warm_start.shared_layers(warm, donor, layers)
+    warm = donors.Warm(VGGSpec(layers, 4, 8), donors.Donors({0: donor})).build(shape, 10, 0)
+    pairs = donors.shared_layers(warm, donor, layers)
     assert len(pairs) == 11
     for mine, theirs in pairs:
         assert all(torch.equal(p, q) for p, q in zip(mine.parameters(), theirs.parameters(), strict=True))
@@ -399,7 +411,7 @@ def test_an_unfinished_or_damaged_neighbour_is_not_copied(tmp_path):
 @pytest.mark.parametrize("scale", ["laptop", "paper"])
 def test_scales_have_164_layers_and_the_papers_data(scale):
     for number, (name, _) in tables.DATA.items():
-        spec = experiment(f"oyedotun2021/table{number}").specs(scale)
+        spec = experiment(f"oyedotun2021/table{number}").spec(scale)
         assert {m.network.layers for m in spec.networks} == {164}
         assert spec.data.name == name
         assert spec.data.layout == "image"
@@ -408,7 +420,7 @@ def test_scales_have_164_layers_and_the_papers_data(scale):
 
 
 def test_the_papers_networks_are_those_of_he_2016b_and_xie_2017():
-    spec = experiment("oyedotun2021/table2").specs("paper")
+    spec = experiment("oyedotun2021/table2").spec("paper")
     plain, residual, aggregated = (m.network for m in spec.networks)
     assert (residual.order, residual.block, residual.shortcut) == ("pre", "bottleneck", "projected")
     assert (aggregated.order, aggregated.shortcut, aggregated.inner(0)) == ("post", "projected", 32)
@@ -418,7 +430,7 @@ def test_the_papers_networks_are_those_of_he_2016b_and_xie_2017():
 
 @pytest.mark.parametrize("scale", ["smoke", "laptop"])
 def test_thin_networks_have_skips_without_parameters(scale):
-    plain, residual, _ = (m.network for m in experiment("oyedotun2021/table2").specs(scale).networks)
+    plain, residual, _ = (m.network for m in experiment("oyedotun2021/table2").spec(scale).networks)
     assert count(plain) == count(residual)
 
 
@@ -428,7 +440,7 @@ def count(spec):
 
 
 def test_the_end_is_looked_at_however_many_epochs_are_asked_for(tmp_path):
-    look = experiment("oyedotun2021/fig5").specs("laptop").instruments["representations"]
+    look = experiment("oyedotun2021/fig5").spec("laptop").instruments["representations"]
     spec = Spec(
         "test",
         "smoke",

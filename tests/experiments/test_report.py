@@ -17,8 +17,8 @@ from nonsingular.experiments.overrides import Overrides, make_spec
 from nonsingular.experiments.report import differences
 from nonsingular.experiments.report.finished import find, read, read_claims
 from nonsingular.experiments.report.pages import count, pages, write_report
-from nonsingular.experiments.report.strip import WIDTH, strip
-from nonsingular.experiments.reproduce import publish
+from nonsingular.experiments.report.strips import WIDTH, strip
+from nonsingular.experiments.reproducing import publish
 from nonsingular.experiments.spec import Spec
 from nonsingular.papers.registry import experiment, experiments
 from nonsingular.plots.style import new_figure
@@ -46,7 +46,7 @@ def figure_s5(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("figS5")
     found = experiment("orhan2018/figS5")
-    spec = found.specs("smoke")
+    spec = found.spec("smoke")
     (folder / "spec.json").write_text(spec.to_json())
     return publish(found, found.run(spec, Workspace(folder)), folder)
 
@@ -274,7 +274,7 @@ def test_strings_of_an_experiment_are_escaped(browser, tmp_path):
         (claim,),
         differs=(ATTACK,),
     )
-    spec = found.specs("smoke")
+    spec = found.spec("smoke")
     (tmp_path / "spec.json").write_text(spec.to_json())
     outcome = publish(found, xr.Dataset(), tmp_path)
     page, errors, _ = opened(browser, outcome.report)

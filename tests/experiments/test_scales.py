@@ -6,7 +6,7 @@ from nonsingular.errors import InputError
 from nonsingular.experiments.spec import SCALES, at_scale
 from nonsingular.papers.registry import experiments
 
-TRAINED = [e for e in experiments() if e.specs("smoke").training is not None]
+TRAINED = [e for e in experiments() if e.spec("smoke").training is not None]
 FEW_ON_PURPOSE = {"orhan2018/figS3"}  # epochs of ten steps are what its claims are about
 
 
@@ -16,7 +16,7 @@ def images(spec):
 
 @pytest.mark.parametrize("experiment", TRAINED, ids=lambda e: e.id)
 def test_overnight_trains_more_than_a_laptop_and_on_all_images(experiment):
-    laptop, overnight = experiment.specs("laptop"), experiment.specs("overnight")
+    laptop, overnight = experiment.spec("laptop"), experiment.spec("overnight")
     assert overnight.runs >= 3
     assert overnight.data.train is None or experiment.id in FEW_ON_PURPOSE
     if overnight.data.name == laptop.data.name and images(laptop) < images(overnight):

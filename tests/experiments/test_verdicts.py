@@ -24,7 +24,7 @@ def only(verdict, found):
 
 def test_every_trained_experiment_of_the_paper_is_judged_here():
     ours = [e for e in experiments() if e.paper == "orhan2018"]
-    trained = {e.id for e in ours if e.specs("smoke").training is not None}
+    trained = {e.id for e in ours if e.spec("smoke").training is not None}
     assert trained == set(BUILDERS)
 
 

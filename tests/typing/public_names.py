@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import nonsingular as ns
 from nonsingular.curvature import Spectrum
 from nonsingular.diagnosis import Diagnosis, Rehearsal
-from nonsingular.experiments.reproduce import Outcome
+from nonsingular.experiments.reproducing import Outcome
 
 misspelled = ns.Hesian  # type: ignore[attr-defined]
 

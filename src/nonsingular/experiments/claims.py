@@ -18,7 +18,7 @@ from typing import Any
 
 import xarray as xr
 
-from nonsingular.intervals import Effect, difference, exactly, mean, rank_correlation
+from nonsingular.intervals import Effect, difference, erring_with, exactly, mean, rank_correlation
 
 __all__ = [
     "NEGATIVE",
@@ -148,7 +148,8 @@ def judge(
 ) -> Judgement:
     """Measure the claim's effect in ``results`` and say whether it holds, fails or cannot be told."""
     try:
-        effect = claim.effect(results)
+        with erring_with():
+            effect = claim.effect(results)
     except NotMeasured as reason:
         effect = Effect(math.nan, math.nan, math.nan, 0, f"{NOT_MEASURED}{reason}")
     return Judgement(

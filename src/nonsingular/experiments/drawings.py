@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING
 
 import xarray as xr
@@ -44,6 +44,11 @@ def only(*networks: str) -> View:
     return lambda results: results.sel(network=[n for n in networks if n in results.network.values])
 
 
+def labelled(plot: Callable[[xr.Dataset, str, str], Picture], variable: str, view: View | None = None) -> Drawing:
+    """A plot of an instrument's variable under its label: ``plot(results, variable, label)``."""
+    return lambda results: plot(view(results) if view else results, variable, LABELS[variable])
+
+
 class Curves:
     """Variables over the epochs at which they were measured, a panel each, one curve a network.
 
@@ -72,10 +77,11 @@ class Curves:
         return curves.over_epochs(measured, [panel(v, log=v in self.log) for v in shown], title)
 
 
+@dataclass(frozen=True)
 class OverLayers:
     """A variable against the layer, a panel an epoch, one curve a network.
 
-    Args:
+    Attributes:
         variable: of an instrument.
         epochs: those that are drawn where they were measured.
         title: above all panels.
@@ -83,16 +89,12 @@ class OverLayers:
         view: what is drawn of the results.
     """
 
-    def __init__(
-        self,
-        variable: str,
-        *,
-        title: str,
-        epochs: Sequence[int] = (START,),
-        log: bool = True,
-        view: View | None = None,
-    ) -> None:
-        self.variable, self.title, self.epochs, self.log, self.view = variable, title, epochs, log, view
+    variable: str
+    _: KW_ONLY
+    title: str
+    epochs: Sequence[int] = (START,)
+    log: bool = True
+    view: View | None = None
 
     def __call__(self, results: xr.Dataset) -> Picture | None:
         """The picture."""

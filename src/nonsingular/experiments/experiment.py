@@ -24,7 +24,7 @@ class Experiment:
     Attributes:
         id: ``paper/figure``, as ``reproduce`` takes it.
         title: one line for listings.
-        specs: scale -> the spec at that scale; ``data=NAME`` too where the experiment trains on images.
+        spec: scale -> the spec at that scale; ``data=NAME`` too where the experiment trains on images.
         run: (spec, workspace) -> results, a labelled data set with dimensions such as ``network``, ``run``, ``epoch``.
             Long runs keep what they have finished in the workspace and go on from there.
         draw: results -> figures by name; drawn from the results and nothing else.
@@ -38,7 +38,7 @@ class Experiment:
 
     id: str
     title: str
-    specs: Callable[..., Spec]
+    spec: Callable[..., Spec]
     run: Callable[[Spec, Workspace], xr.Dataset]
     draw: Callable[[xr.Dataset], Mapping[str, Figure]]
     claims: tuple[Claim, ...] = ()

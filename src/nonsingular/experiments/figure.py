@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from nonsingular.experiments.claims import Claim, Effect
+from nonsingular.errors import InputError
+from nonsingular.experiments.claims import Effect
 from nonsingular.experiments.drawings import Curves, Drawing, OverLayers, OverNumbers, View
 from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.run.study import run_study
+from nonsingular.experiments.run.sharing import run_shared
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
@@ -35,10 +36,10 @@ class Figure(Experiment):
         sizes: its numbers at the four scales; ``runs`` is among them.
         study: its spec at a scale; by default one without training, whose settings are the sizes.
         draw: name -> drawing (``drawings.py``), or a function that gives all pictures by name.
-        claims: from verbs (``verbs.claim``), or whole ones.
+        claims: last part of its id -> claim, from verbs (``verbs.claim``, or ``verbs.question`` of ours).
         needs: what networks must have done to be compared (``needs.py``); of networks that have not nothing is judged.
         differs: as ``Experiment``.
-        run: as ``Experiment``; by default a study.
+        run: as ``Experiment``; by default a study, trained once for all figures that have the same.
         reads: what makes of results that an earlier version kept in another shape what this one keeps.
         labels: as ``Experiment``.
         interactive: as ``Experiment``.
@@ -46,20 +47,14 @@ class Figure(Experiment):
     >>> import nonsingular as ns
     >>> from nonsingular.experiments.figure import Curves
     >>> from nonsingular.experiments.scales import Scales
-    >>> from nonsingular.experiments.spec import Spec
     >>> from nonsingular.experiments.verbs import claim, faster
     >>> from nonsingular.training import Member
     >>> def study(size):
-    ...     networks = [Member(str(n), ns.networks.named("plain", depth=n)) for n in (5, 10)]
-    ...     data, training = ns.data.DataSpec("digits"), ns.TrainingSpec(epochs=size.epochs, batch=100)
-    ...     return Spec(
-    ...         size.experiment,
-    ...         size.scale,
-    ...         size.runs,
-    ...         data=data,
-    ...         networks=tuple(networks),
-    ...         training=training,
-    ...         instruments={"train_accuracy": None},
+    ...     return size.spec(
+    ...         data=ns.data.DataSpec(size.dataset("digits")),
+    ...         networks=[Member(str(n), ns.networks.named("plain", depth=n)) for n in (5, 10)],
+    ...         training=ns.TrainingSpec(epochs=size.epochs, batch=100),
+    ...         instruments=["train_accuracy"],
     ...     )
     >>> figure = ns.Figure(
     ...     "mine/half",
@@ -68,9 +63,9 @@ class Figure(Experiment):
     ...     sizes=Scales(runs=(3, 10, 20, 50), epochs=(2, 20, 50, 100)),
     ...     study=study,
     ...     draw={"accuracy": Curves("train_accuracy", title="Five and ten layers")},
-    ...     claims=(claim("faster", "Five layers train faster than ten", faster("5", "10") > 0),),
+    ...     claims={"faster": claim("Five layers train faster than ten", faster("5", "10") > 0)},
     ... )
-    >>> figure.specs("smoke").runs, figure.claims[0].id
+    >>> figure.spec("smoke").runs, figure.claims[0].id
     (3, 'mine/half/faster')
     """
 
@@ -83,17 +78,17 @@ class Figure(Experiment):
         sizes: Scales,
         study: Callable[[Size], Spec] | None = None,
         draw: Mapping[str, Drawing] | Callable[[xr.Dataset], Mapping[str, Picture]],
-        claims: Sequence[Declared | Claim] = (),
+        claims: Mapping[str, Declared] | None = None,
         needs: Needs | None = None,
         differs: tuple[str, ...] = (),
-        run: Callable[[Spec, Workspace], xr.Dataset] = run_study,
+        run: Callable[[Spec, Workspace], xr.Dataset] = run_shared,
         reads: View | None = None,
         labels: Mapping[str, str] | None = None,
         interactive: Callable[[xr.Dataset], Mapping[str, PlotlyFigure]] | None = None,
     ) -> None:
-        def specs(scale: str, data: str | None = None) -> Spec:
+        def spec(scale: str, data: str | None = None) -> Spec:
             size = sizes.at(scale, id, data)
-            return study(size) if study else Spec(id, scale, runs=size.runs, settings=size.settings)
+            return study(size) if study else size.spec(settings=size.settings)
 
         def pictures(results: xr.Dataset) -> Mapping[str, Picture]:
             results = reads(results) if reads else results
@@ -102,11 +97,13 @@ class Figure(Experiment):
             drawn = {name: drawing(results) for name, drawing in draw.items()}
             return {name: picture for name, picture in drawn.items() if picture is not None}
 
-        whole = tuple(c.claim(id, source, needs) if isinstance(c, Declared) else c for c in claims)
+        if not isinstance(claims or {}, Mapping):
+            raise InputError(f"{id}: claims are a dictionary of names and claims, as in {{'faster': claim(...)}}")
+        whole = [declared.claim(f"{id}/{name}", source, needs) for name, declared in (claims or {}).items()]
         if reads:
-            whole = tuple(replace(c, effect=_reading(reads, c.effect)) for c in whole)
+            whole = [replace(c, effect=_reading(reads, c.effect)) for c in whole]
         super().__init__(
-            id, title, specs, run, pictures, whole, interactive=interactive, differs=differs, labels=labels or {}
+            id, title, spec, run, pictures, tuple(whole), interactive, differs=differs, labels=labels or {}
         )
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import xarray as xr
 
 from nonsingular.data import SOURCES
-from nonsingular.experiments.claims import NotMeasured
 from nonsingular.experiments.effects import per_run
 
 HALFWAY = 50.0
@@ -25,26 +24,9 @@ def fitted(results: xr.Dataset, network: str, split: str = "train") -> np.ndarra
     return np.asarray((100 * (last - chance) / (1 - chance)).where(last.notnull() | ~began, 0.0))
 
 
-def require_trained(results: xr.Dataset, *networks: str) -> None:
-    """Refuse to say that a network does not train where those that should train do not either: there was no time.
-
-    Raises:
-        NotMeasured: none of ``networks`` came half of the way.
-    """
-    reached = [float(np.nanmean(fitted(results, name))) for name in networks]
-    if not any(way > HALFWAY for way in reached):
-        raise NotMeasured(f"training was too short to tell: {' and '.join(networks)} did not come half of the way")
-
-
 def possible(results: xr.Dataset) -> tuple[float, float]:
     """The range of ``fitted``: guessing is 0, and always wrong is below it."""
     return -100 / (classes(results) - 1), 100.0
-
-
-def possible_differences(results: xr.Dataset) -> tuple[float, float]:
-    """The range of differences between two networks' ``fitted``."""
-    low, high = possible(results)
-    return low - high, high - low
 
 
 def classes(results: xr.Dataset) -> int:

@@ -12,7 +12,7 @@ import xarray as xr
 from nonsingular.experiments.claims import NotMeasured
 from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.fit import HALFWAY, fitted
-from nonsingular.experiments.verbs import Measure, Needs
+from nonsingular.experiments.verbs import Measure, Needs, Test
 
 
 def trained(way: float = HALFWAY, *references: str) -> Needs:
@@ -27,11 +27,11 @@ def trained(way: float = HALFWAY, *references: str) -> Needs:
     """
 
     def need(results: xr.Dataset, measure: Measure) -> None:
-        asked = references or measure.networks
+        asked = references or measure.of(results)
         names = [name for name in asked if name in results.network.values] or asked
         came = {name: float(np.nanmean(fitted(results, name))) for name in names}
         behind = [f"{name} came {far:.0f} %" for name, far in came.items() if not far > way]
-        one_is_enough = bool(references) or measure.outcome
+        one_is_enough = bool(references) or measure.tells_training
         if len(behind) == len(came) or (behind and not one_is_enough):
             raise NotMeasured(
                 f"too little training: {', '.join(behind)} of the way from guessing to no error; {way:g} % are needed"
@@ -51,7 +51,7 @@ def took_place(variable: str, most: float, *networks: str) -> Needs:
     """
 
     def need(results: xr.Dataset, measure: Measure) -> None:
-        for name in measure.networks:
+        for name in measure.of(results):
             if name not in networks:
                 continue
             left = float(per_run(results, variable, name).isel(epoch=-1).mean())
@@ -60,6 +60,22 @@ def took_place(variable: str, most: float, *networks: str) -> Needs:
                     f"{name} was not treated: {100 * left:.0f} % of the distance ({variable}) remain at the end, at "
                     f"most {100 * most:g} % may"
                 )
+
+    return need
+
+
+def given(test: Test, otherwise: str) -> Needs:
+    """That something else is so of the same results.
+
+    Args:
+        test: from a verb; its value must lie in the region, whatever the interval.
+        otherwise: what it means where it does not.
+    """
+
+    def need(results: xr.Dataset, measure: Measure) -> None:
+        found = test.measure.judged(results).value
+        if not test.region.low < found < test.region.high:
+            raise NotMeasured(f"{otherwise} ({test.measure.words}: {found:.3g})")
 
     return need
 

@@ -40,7 +40,7 @@ def make_spec(experiment: Experiment, scale: str, overrides: Overrides) -> Spec:
             does not have (epochs where nothing is trained).
     """
     Spec(experiment.id, scale)  # an unknown scale is refused with the list of scales
-    spec = experiment.specs(scale)
+    spec = experiment.spec(scale)
     trains = spec.data is not None and spec.training is not None
     asked = [n for n in ("data", "scaling", "epochs", "networks", "precision") if getattr(overrides, n)]
     if not trains and (asked or overrides.epochs is not None):
@@ -49,7 +49,7 @@ def make_spec(experiment: Experiment, scale: str, overrides: Overrides) -> Spec:
         both = " and ".join(spec.settings["precisions"])
         raise InputError(f"{experiment.id} compares {both} and trains in each: --precision does not apply")
     if overrides.data is not None:
-        spec = experiment.specs(scale, data=overrides.data)
+        spec = experiment.spec(scale, data=overrides.data)
     return override(spec, overrides)
 
 

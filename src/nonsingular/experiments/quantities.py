@@ -32,11 +32,15 @@ POINTS = "percentage points"
 CORRELATIONS = (-1.0, 1.0)
 RANGES: dict[str, Bounds] = dict.fromkeys(
     (
-        "mean_overlap", "maximum_overlap", "forward_correlation", "backward_correlation", "forward_centred",
+        "mean_overlap",
+        "maximum_overlap",
+        "forward_correlation",
+        "backward_correlation",
+        "forward_centred",
         "backward_centred",
     ),
     CORRELATIONS,
-) | dict.fromkeys(("feature_breaking", "gradient_breaking"), (0.0, 1.0))  # fmt: skip
+) | dict.fromkeys(("feature_breaking", "gradient_breaking"), (0.0, 1.0))
 """What values of a variable are possible, where that is bounded and no share."""
 
 
@@ -50,7 +54,7 @@ class Quantity:
         unit: of a difference of two; empty where it has none.
         within: the values that are possible.
         before: whether it is measured before training, so that it does not matter whether the network trains.
-        outcome: whether it says how well the network trains: not to train is a value of it like another.
+        tells_training: whether it tells how well the network trains: not to train is a value of it like another.
         limits: results -> the values that are possible of them, where that is narrower than ``within``.
     """
 
@@ -59,7 +63,7 @@ class Quantity:
     unit: str = ""
     within: Bounds = EVERYWHERE
     before: bool = False
-    outcome: bool = False
+    tells_training: bool = False
     limits: Callable[[xr.Dataset], Bounds] | None = None
 
     def possible(self, results: xr.Dataset) -> Bounds:
@@ -84,7 +88,7 @@ class Quantity:
             words=f"{self.words}, less {other.words}",
             within=(low - most, high - least),
             before=self.before and other.before,
-            outcome=self.outcome and other.outcome,
+            tells_training=self.tells_training and other.tells_training,
             limits=None,
         )
 
@@ -121,11 +125,11 @@ def of(variable: str, when: When = AFTER_START, layer: int | None = None, *, log
         "log10" if log else POINTS if share else unit.rstrip(")"),
         (0.0, 100.0) if share else EVERYWHERE if log else RANGES.get(variable, EVERYWHERE),
         before=when == START,
-        outcome=variable in OUTCOMES,
+        tells_training=variable in TELL_TRAINING,
     )
 
 
-OUTCOMES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
+TELL_TRAINING = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 
 
 def _at(values: xr.DataArray, when: When, variable: str) -> xr.DataArray:
@@ -182,7 +186,7 @@ def reached(split: str = "train") -> Quantity:
 
     name = {"train": "training", "test": "test"}[split]
     words = f"{name} accuracy after the last epoch, {ON_THE_WAY}"
-    return Quantity(measure, words, "percent of the way", (-100.0, 100.0), outcome=True, limits=fit.possible)
+    return Quantity(measure, words, "percent of the way", (-100.0, 100.0), tells_training=True, limits=fit.possible)
 
 
 def decay(when: int = START, variable: str = "gradient_norm") -> Quantity:
@@ -207,7 +211,11 @@ def epochs_until(accuracy: float, split: str = "train") -> Quantity:
         return xr.DataArray(first.astype(float), dims="run")
 
     words = f"first epoch with {LABELS[f'{split}_accuracy'].partition(' (')[0]} of {accuracy:g} %, or the one after all"
-    return Quantity(measure, words, "epochs", (0.0, np.inf), outcome=True)
+
+    def limits(results: xr.Dataset) -> Bounds:
+        return 0.0, float(results.epoch[-1]) + 1
+
+    return Quantity(measure, words, "epochs", (0.0, np.inf), tells_training=True, limits=limits)
 
 
 FEWEST_EPOCHS = 5  # of a correlation over epochs

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nonsingular.errors import InputError
-from nonsingular.experiments.spec import SCALES, at_scale
+from nonsingular.experiments.spec import SCALES, Spec, at_scale
+from nonsingular.training import Member
+
+Networks = Iterable[Member] | Mapping[Member, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,41 @@ class Size:
     def settings(self) -> dict[str, Any]:
         """All numbers but the runs: what a spec without training has as its settings."""
         return {name: number for name, number in self.numbers.items() if name != "runs"}
+
+    def dataset(self, name: str) -> str:
+        """The data set that was asked for; else ``name``, or the bundled digits for a smoke test."""
+        return self.data or ("digits" if self.scale == "smoke" else name)
+
+    def spec(
+        self,
+        *,
+        networks: Networks = (),
+        instruments: Iterable[str] | Mapping[str, tuple[int, ...] | None] = (),
+        settings: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> Spec:
+        """The spec of this size.
+
+        Args:
+            networks: those that are compared; or each of them with the fields of ``training`` in which it differs.
+            instruments: as ``Spec`` has them, or names of those that measure after every epoch.
+            settings: as ``Spec`` has them.
+            **fields: others of ``Spec``.
+        """
+        own = (
+            {m.name: dict(changes) for m, changes in networks.items() if changes}
+            if isinstance(networks, Mapping)
+            else {}
+        )
+        return Spec(
+            self.experiment,
+            self.scale,
+            self.runs,
+            networks=tuple(networks),
+            instruments=instruments if isinstance(instruments, Mapping) else dict.fromkeys(instruments),
+            settings={**(settings or {}), **({"training": own} if own else {})},
+            **fields,
+        )
 
     def __getattr__(self, name: str) -> Any:
         numbers = self.__dict__.get("numbers", {})

@@ -9,13 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from scipy import stats
 
-from nonsingular.experiments import effects
-from nonsingular.experiments.claims import Claim, Effect, NotMeasured, Region, difference, mean, rank_correlation
+from nonsingular.experiments.claims import (
+    NEGATIVE,
+    POSITIVE,
+    Claim,
+    Effect,
+    NotMeasured,
+    Region,
+    difference,
+    exactly,
+    mean,
+    rank_correlation,
+)
+from nonsingular.experiments.effects import selected
 from nonsingular.experiments.quantities import AFTER_START, CORRELATIONS, POINTS, SPEED, Bounds, Quantity, When, of
 from nonsingular.intervals import EVERYWHERE, sharing_error
 
@@ -28,18 +40,18 @@ class Measure:
         effect: results -> the number with its interval.
         words: what is computed.
         unit: of the number; empty where it has none.
-        networks: those it is measured of, which the experiment's ``needs`` are about.
+        networks: those it is measured of, which the experiment's ``needs`` are about; or results -> these.
         before: as of ``Quantity``: nothing is needed of networks before they train.
-        outcome: as of ``Quantity``.
+        tells_training: as of ``Quantity``.
         groups: how the runs of the results are sorted into the networks that the effect is of (``regrouped``).
     """
 
     effect: Callable[[xr.Dataset], Effect]
     words: str
     unit: str
-    networks: tuple[str, ...]
+    networks: tuple[str, ...] | Callable[[xr.Dataset], tuple[str, ...]]
     before: bool = False
-    outcome: bool = False
+    tells_training: bool = False
     groups: Callable[[xr.Dataset], xr.Dataset] | None = None
 
     def judged(self, results: xr.Dataset, needs: Needs | None = None) -> Effect:
@@ -53,6 +65,18 @@ class Measure:
         if needs is not None and not self.before:
             needs(results, self)
         return self.effect(results)
+
+    def of(self, results: xr.Dataset) -> tuple[str, ...]:
+        """The networks it is measured of.
+
+        Raises:
+            NotMeasured: the results have none of them.
+        """
+        return self.networks(results) if callable(self.networks) else self.networks
+
+    def called(self, words: str) -> Measure:
+        """The same in other words."""
+        return replace(self, words=words)
 
     def __gt__(self, bound: float) -> Test:
         return Test(self, Region(low=bound))
@@ -83,30 +107,33 @@ class Test:
 class Declared:
     """A claim as a figure declares it; its id and needs are the figure's, and its source if it has none."""
 
-    name: str
     statement: str
     test: Test
     source: str | None = None
     expected: str = ""
     needs: Needs | None = None
     ours: bool = False
+    panel: str = ""
 
-    def claim(self, experiment: str, source: str, needs: Needs | None) -> Claim:
-        """The claim of an experiment."""
+    def claim(self, id: str, source: str, needs: Needs | None) -> Claim:
+        """The claim with an id, of a figure."""
         measure, region, need = self.test.measure, self.test.region, self.needs or needs
-        words = measure.words if region in (Region(low=0.0), Region(high=0.0)) else f"{measure.words}; {region}"
-        return Claim(
-            f"{experiment}/{self.name}", self.source or source, f"{self.statement} ({words}).",
-            lambda results: measure.judged(results, need), region, measure.unit, self.expected, self.ours,
-        )  # fmt: skip
+        words = measure.words if region in (POSITIVE, NEGATIVE) else f"{measure.words}; {region}"
+
+        def effect(results: xr.Dataset) -> Effect:
+            return measure.judged(results, need)
+
+        statement = f"{self.statement} ({words})."
+        where = (self.source or source) + self.panel
+        return Claim(id, where, statement, effect, region, measure.unit, self.expected, self.ours)
 
 
 def claim(
-    name: str,
     statement: str,
     test: Test,
     *,
     source: str | None = None,
+    panel: str = "",
     expected: str = "",
     needs: Needs | None = None,
     ours: bool = False,
@@ -114,15 +141,28 @@ def claim(
     """A claim of a figure.
 
     Args:
-        name: the last part of its id.
         statement: what the paper says, without a full stop; what is computed is added.
         test: from a verb.
         source: where the paper says it, if not where it has the figure.
+        panel: of the figure, as in ``b``.
         expected: the paper's own value in words, where it gives one.
         needs: of this claim, instead of the figure's.
-        ours: whether it is no claim of the paper.
+        ours: whether it is no claim of the paper, as of ``question``.
     """
-    return Declared(name, statement, test, source, expected, needs, ours)
+    return Declared(statement, test, source, expected, needs, ours, panel)
+
+
+def question(statement: str, test: Test, *, source: str | None = None, needs: Needs | None = None) -> Declared:
+    """A question of ours about a figure: judged as a claim is, and not counted in the paper's score."""
+    return Declared(statement, test, source, needs=needs, ours=True)
+
+
+def _of(
+    quantity: Quantity, networks: Iterable[str], words: str, effect: Callable[[xr.Dataset], Effect], unit: str = ""
+) -> Measure:
+    """A measure of a quantity of networks."""
+    words, unit = f"{quantity.words}: {words}", unit or quantity.unit
+    return Measure(effect, words, unit, tuple(networks), quantity.before, quantity.tells_training)
 
 
 def more(quantity: Quantity, first: str, second: str) -> Measure:
@@ -132,14 +172,7 @@ def more(quantity: Quantity, first: str, second: str) -> Measure:
         low, high = quantity.possible(results)
         return difference(quantity(results, first), quantity(results, second), within=(low - high, high - low))
 
-    return Measure(
-        effect,
-        f"{quantity.words}: {first} minus {second}",
-        quantity.unit,
-        (first, second),
-        quantity.before,
-        quantity.outcome,
-    )
+    return _of(quantity, (first, second), f"{first} minus {second}", effect)
 
 
 def faster(first: str, second: str) -> Measure:
@@ -154,11 +187,11 @@ def larger(variable: str, first: str, second: str, when: When = AFTER_START, lay
 
 def average(quantity: Quantity, network: str) -> Measure:
     """A quantity of one network, to be held against a bound."""
-    unit = "%" if quantity.unit == POINTS else quantity.unit
-    return Measure(
-        lambda results: mean(quantity(results, network), within=quantity.possible(results)),
-        f"{quantity.words}: {network}", unit, (network,), quantity.before, quantity.outcome,
-    )  # fmt: skip
+
+    def effect(results: xr.Dataset) -> Effect:
+        return mean(quantity(results, network), within=quantity.possible(results))
+
+    return _of(quantity, (network,), network, effect, "%" if quantity.unit == POINTS else quantity.unit)
 
 
 def weighed(quantity: Quantity, weights: Mapping[str, float]) -> Measure:
@@ -168,9 +201,7 @@ def weighed(quantity: Quantity, weights: Mapping[str, float]) -> Measure:
         total = sum(weight * quantity(results, name) for name, weight in weights.items())
         return mean(total, within=_range_of_sum(quantity.possible(results), weights.values()))
 
-    return Measure(
-        effect, f"{quantity.words}: {_sum(weights)}", quantity.unit, tuple(weights), quantity.before, quantity.outcome
-    )
+    return _of(quantity, weights, _sum(weights), effect)
 
 
 def _range_of_sum(within: Bounds, weights: Iterable[float]) -> Bounds:
@@ -200,13 +231,17 @@ def slope(quantity: Quantity, places: Mapping[str, float], per: str) -> Measure:
     """
 
     def effect(results: xr.Dataset) -> Effect:
-        there, note = _there(results, places, fewest=2)
-        return replace(effects.slope(results, {name: places[name] for name in there}, quantity), note=note)
+        values, note = _series(results, quantity, places, fewest=2)
+        return mean(slopes(values, [places[str(name)] for name in values.network.values]), note=note)
 
-    return Measure(
-        effect, f"{quantity.words}: slope over {_listed(places)}", f"{quantity.unit} {per}".strip(), tuple(places),
-        quantity.before, quantity.outcome,
-    )  # fmt: skip
+    return _of(quantity, places, f"slope over {_listed(places)}", effect, f"{quantity.unit} {per}".strip())
+
+
+def slopes(values: xr.DataArray, places: Sequence[float]) -> np.ndarray:
+    """Of each run the least-squares slope along the networks in which it is finite; NaN of fewer than two."""
+    x = np.asarray(places, float)
+    rows = values.transpose("run", "network").values
+    return np.array([np.polyfit(x[ok], y[ok], 1)[0] if (ok := np.isfinite(y)).sum() > 1 else np.nan for y in rows])
 
 
 def across(quantity: Quantity, networks: Sequence[str], how: str) -> Measure:
@@ -220,25 +255,18 @@ def across(quantity: Quantity, networks: Sequence[str], how: str) -> Measure:
         return mean(values.reduce(getattr(np, how), "network"), within=quantity.possible(results), note=note)
 
     words = {"max": "the largest", "min": "the smallest", "mean": "the mean"}[how]
-    return Measure(
-        effect, f"{quantity.words}: {words} over {_listed(networks)}", quantity.unit, tuple(networks), quantity.before,
-        quantity.outcome,
-    )  # fmt: skip
+    return _of(quantity, networks, f"{words} over {_listed(networks)}", effect)
 
 
 def _series(results: xr.Dataset, quantity: Quantity, networks: Iterable[str], fewest: int) -> tuple[xr.DataArray, str]:
     """A quantity by run and network, of those of a series that were trained, and how many were not."""
-    there, note = _there(results, networks, fewest)
-    return xr.concat([quantity(results, name) for name in there], xr.Variable("network", there)), note
-
-
-def _there(results: xr.Dataset, networks: Iterable[str], fewest: int) -> tuple[list[str], str]:
     names = list(networks)
     there = [name for name in names if name in results.network.values]
     if len(there) < fewest:
         raise NotMeasured(f"needs {fewest} of the networks {', '.join(names)}")
     left_out = len(names) - len(there)
-    return there, f"{left_out} of {len(names)} networks were not trained" if left_out else ""
+    note = f"{left_out} of {len(names)} networks were not trained" if left_out else ""
+    return xr.concat([quantity(results, name) for name in there], xr.Variable("network", there)), note
 
 
 def _listed(networks: Iterable[str]) -> str:
@@ -248,11 +276,13 @@ def _listed(networks: Iterable[str]) -> str:
 
 def correlation(first: Quantity, second: Quantity, network: str) -> Measure:
     """Rank correlation of two quantities over the runs of one network."""
-    return Measure(
-        lambda results: rank_correlation(first(results, network), second(results, network)),
-        f"rank correlation over runs of {first.words} with {second.words}: {network}",
-        "rank correlation", (network,), first.before and second.before, first.outcome and second.outcome,
-    )  # fmt: skip
+
+    def effect(results: xr.Dataset) -> Effect:
+        return rank_correlation(first(results, network), second(results, network))
+
+    words = f"rank correlation over runs of {first.words} with {second.words}: {network}"
+    both = first.before and second.before
+    return Measure(effect, words, "rank correlation", (network,), both, first.tells_training and second.tells_training)
 
 
 def correlation_along(first: Quantity, second: Quantity, networks: Sequence[str]) -> Measure:
@@ -264,10 +294,11 @@ def correlation_along(first: Quantity, second: Quantity, networks: Sequence[str]
         found = [stats.spearmanr(x, y, nan_policy="omit").statistic for x, y in pairs]
         return mean(found, within=CORRELATIONS, note=note)
 
+    words = f"rank correlation of {first.words} with {second.words} over {_listed(networks)}"
+    both = first.before and second.before
     return Measure(
-        effect, f"rank correlation of {first.words} with {second.words} over {_listed(networks)}", "rank correlation",
-        tuple(networks), first.before and second.before, first.outcome or second.outcome,
-    )  # fmt: skip
+        effect, words, "rank correlation", tuple(networks), both, first.tells_training or second.tells_training
+    )
 
 
 def least(measures: Mapping[str, Measure]) -> Measure:
@@ -300,21 +331,50 @@ def extreme(measures: Mapping[str, Measure], pick: Callable[[list[float]], np.in
         )
         return Effect(value, low, high, min(e.runs for e in effects), list(found)[int(pick(values))])
 
-    networks = tuple(dict.fromkeys(n for m in all_of_them for n in m.networks))
+    def networks(results: xr.Dataset) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for measure in all_of_them for name in measure.of(results)))
+
     what, _, rest = first.words.partition(": ")
     if rest and all(m.words.startswith(f"{what}: ") for m in all_of_them):
         words = f"{what}, {words}: " + "; ".join(m.words.removeprefix(f"{what}: ") for m in all_of_them)
     else:
         words = f"{words}: " + "; ".join(m.words for m in all_of_them)
     return Measure(
-        effect, words, first.unit, networks,
-        all(m.before for m in all_of_them), all(m.outcome for m in all_of_them),
-    )  # fmt: skip
+        effect,
+        words,
+        first.unit,
+        networks,
+        all(m.before for m in all_of_them),
+        all(m.tells_training for m in all_of_them),
+    )
 
 
 def measured(effect: Callable[[xr.Dataset], Effect], words: str, unit: str = "") -> Measure:
     """What no other verb says: an effect of the results as a whole, and its words."""
     return Measure(effect, words, unit, ())
+
+
+def largest(variable: str, words: str, unit: str = "", *, how: str = "max", **where: Any) -> Measure:
+    """The largest of all values of a variable that has no sampling error, such as the distance of two exact results.
+
+    Args:
+        variable: of the results.
+        words: what it is.
+        unit: of it.
+        how: ``max``, or ``min`` for the smallest.
+        **where: labels along dimensions, one or a list, as ``xarray.DataArray.sel`` takes them.
+    """
+
+    def effect(results: xr.Dataset) -> Effect:
+        values = selected(results, variable, **where)
+        return replace(exactly(float(getattr(values, how)())), runs=values.sizes.get("run", 1))
+
+    return measured(effect, words, unit)
+
+
+def averaged(variable: str, words: str, unit: str = "", **where: Any) -> Measure:
+    """The mean over runs of a variable of exact results; arguments as of ``largest``."""
+    return measured(lambda results: mean(selected(results, variable, **where)), words, unit)
 
 
 def regrouped(groups: Callable[[xr.Dataset], xr.Dataset], measure: Measure, words: str) -> Measure:

@@ -14,17 +14,14 @@ COLUMNS = ("train_accuracy", "test_accuracy", "weight_norm", "mean_overlap", "li
 def study(size: Size) -> Spec:
     """Four 20-layer networks of 128 units."""
     images = protocol.images(size.data or "digits", size.scale)
-    return Spec(
-        size.experiment,
-        size.scale,
-        runs=size.runs,
+    return size.spec(
         data=images,
         networks=(
-            *(Member(name, named(name, depth=20)) for name in ("plain", "residual", "hyper-residual")),
+            *protocol.networks("plain", "residual", "hyper-residual", depth=20),
             Member("bias-regularised", named("plain", depth=20), bias.penalty(images.name)),
         ),
         training=protocol.training(images, size.epochs),
-        instruments=dict.fromkeys(COLUMNS),
+        instruments=COLUMNS,
     )
 
 
@@ -39,30 +36,22 @@ FIGURE = Figure(
             "train_accuracy", "mean_overlap", "linear_dependence", title="20-layer networks on handwritten digits"
         )
     },
-    claims=(
-        claim(
-            "training/residual-faster-than-plain",
-            "Residual networks train faster than plain ones",
-            faster("residual", "plain") > 0,
+    claims={
+        "training/residual-faster-than-plain": claim(
+            "Residual networks train faster than plain ones", faster("residual", "plain") > 0
         ),
-        claim(
-            "training/hyper-faster-than-residual",
-            "Hyper-residual networks train faster than residual ones",
-            faster("hyper-residual", "residual") > 0,
+        "training/hyper-faster-than-residual": claim(
+            "Hyper-residual networks train faster than residual ones", faster("hyper-residual", "residual") > 0
         ),
-        claim(
-            "training/bias-faster-than-plain",
+        "training/bias-faster-than-plain": claim(
             "Bias regularisation alone, without skips, trains faster than plain",
             faster("bias-regularised", "plain") > 0,
             source="orhan2018 §2.6",
         ),
-        claim(
-            "training/residual-less-dependent",
+        "training/residual-less-dependent": claim(
             "Units of residual networks are less linearly dependent than those of plain ones",
             larger("linear_dependence", "residual", "plain") < 0,
             source="orhan2018 §2.1, §2.4",
         ),
-    ),
+    },
 )
-
-EXPERIMENTS = (FIGURE,)

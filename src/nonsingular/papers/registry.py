@@ -1,57 +1,34 @@
-"""Every experiment of the five papers, in their order."""
+"""Every experiment of the five papers: the figures that stand in the modules of ``nonsingular.papers``."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import pkgutil
+import re
 from collections.abc import Iterator
 from functools import cache
 
+from nonsingular import papers
 from nonsingular.errors import InputError
 from nonsingular.experiments.experiment import Experiment
-
-MODULES = (
-    "orhan2017",
-    *(f"orhan2018.fig{n}" for n in range(1, 9)),
-    "orhan2018.depth",
-    "orhan2018.input_scale",
-    *(f"orhan2018.fig_s{n}" for n in range(1, 8)),
-    "oyedotun2021.tables",
-    "oyedotun2021.depth",
-    "oyedotun2021.remedies",
-    "oyedotun2021.figures",
-    "oyedotun2021.warm_start",
-    "li2018.fig1",
-    "li2018.fig2",
-    "li2018.fig5",
-    "li2018.fig6",
-    "li2018.fig7",
-    "li2018.fig9",
-    "li2018.gradient",
-    "li2018.trainability",
-    "blumenfeld2020.fig1",
-    "blumenfeld2020.table1",
-    "blumenfeld2020.fig3",
-    "blumenfeld2020.fig4",
-    "blumenfeld2020.table2",
-    "blumenfeld2020.fig8",
-    "blumenfeld2020.fig9",
-    "blumenfeld2020.table3",
-    "blumenfeld2020.learning_rates",
-    "blumenfeld2020.mixup",
-    "blumenfeld2020.signal",
-    "blumenfeld2020.perturbation",
-    "blumenfeld2020.ntk",
-    "blumenfeld2020.subnetworks",
-    "demo",
-)
-"""Modules with a tuple EXPERIMENTS, in the package ``nonsingular.papers``, in the order of listings."""
+from nonsingular.experiments.report.papers import PAPERS
 
 
 @cache
 def _all() -> dict[str, Experiment]:
-    modules = (importlib.import_module(f"nonsingular.papers.{name}") for name in MODULES)
-    return {e.id: e for module in modules for e in module.EXPERIMENTS}
+    modules = pkgutil.walk_packages(papers.__path__, f"{papers.__name__}.")
+    values = [value for module in modules for value in vars(importlib.import_module(module.name)).values()]
+    figures = [figure for value in values for figure in (value if isinstance(value, tuple) else (value,))]
+    found = {figure.id: figure for figure in figures if isinstance(figure, Experiment)}
+    return dict(sorted(found.items(), key=lambda item: _place(item[0])))
+
+
+def _place(id: str) -> tuple[int, list[str | int]]:
+    """In listings: papers as ``PAPERS`` has them, figures by name and number."""
+    paper = id.split("/")[0]
+    parts = [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", id)]
+    return list(PAPERS).index(paper) if paper in PAPERS else len(PAPERS), parts
 
 
 def experiments() -> Iterator[Experiment]:

@@ -18,7 +18,7 @@ from nonsingular.data import prepare
 from nonsingular.errors import InputError
 from nonsingular.experiments.overrides import Overrides, override
 from nonsingular.experiments.quantities import SPEED
-from nonsingular.experiments.reproduce import claimed
+from nonsingular.experiments.reproducing import claimed
 from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Progress, Workspace
 from nonsingular.experiments.spec import Spec, at_scale

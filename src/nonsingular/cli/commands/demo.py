@@ -26,7 +26,7 @@ def command(
     from nonsingular.cli.tables.claims import print_claims
     from nonsingular.cli.tables.summary import print_summary
     from nonsingular.experiments.overrides import Overrides
-    from nonsingular.experiments.reproduce import discard, summary
+    from nonsingular.experiments.reproducing import discard, summary
     from nonsingular.papers.demo import COLUMNS
     from nonsingular.papers.registry import experiment
 

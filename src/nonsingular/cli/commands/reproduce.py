@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nonsingular.experiments.experiment import Experiment
     from nonsingular.experiments.overrides import Overrides
     from nonsingular.experiments.report.finished import Finished
-    from nonsingular.experiments.reproduce import Outcome
+    from nonsingular.experiments.reproducing import Outcome
 
 SHOWN = THE_PAPERS
 
@@ -144,7 +144,7 @@ def reproduced(
     from nonsingular.cli.progress import Bar
     from nonsingular.experiments.about import asked
     from nonsingular.experiments.overrides import make_spec
-    from nonsingular.experiments.reproduce import reproduce, reproduce_until_decided
+    from nonsingular.experiments.reproducing import reproduce, reproduce_until_decided
     from nonsingular.experiments.run.workspace import Workspace
 
     spec, how = make_spec(found, scale, overrides), asked(name or found.id, overrides)

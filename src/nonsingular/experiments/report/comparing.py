@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from nonsingular.errors import InputError
-from nonsingular.experiments import reproduce
+from nonsingular.experiments import reproducing
 from nonsingular.experiments.report import differences, finished
 from nonsingular.experiments.run import archive
 from nonsingular.experiments.run.instruments import PERCENT
@@ -95,7 +95,7 @@ def compare(a: Path, b: Path, variables: Sequence[str] = ()) -> Comparison:
 
 
 def _data(folder: Path) -> xr.Dataset:
-    found = reproduce.finished_data(folder)
+    found = reproducing.finished_data(folder)
     if found is None:
         raise archive.missing(folder)
     return found

@@ -17,7 +17,7 @@ from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.overrides import Overrides, make_spec
 from nonsingular.experiments.spec import Spec
 
-Kept = Mapping[str, Any]
+KeptSpec = Mapping[str, Any]
 """A spec as ``spec.json`` holds it."""
 
 WORDS = {
@@ -42,7 +42,7 @@ WORDS = {
 }
 
 
-def from_paper(experiment: Experiment, kept: Kept) -> list[str]:
+def from_paper(experiment: Experiment, kept: KeptSpec) -> list[str]:
     """What the run did otherwise than the experiment at the paper's scale, a phrase each: ``epochs: 12, not 100``."""
     if "paper" not in experiment.scales:
         return []
@@ -50,12 +50,12 @@ def from_paper(experiment: Experiment, kept: Kept) -> list[str]:
     return between(kept, paper, passed=("scale", "seed"))
 
 
-def between(ours: Kept, theirs: Kept, passed: Sequence[str] = ()) -> list[str]:
+def between(ours: KeptSpec, theirs: KeptSpec, passed: Sequence[str] = ()) -> list[str]:
     """What two kept specs hold and hold unequal, a phrase each; without the fields ``passed``."""
     return [f"{name}: {a}, not {b}" for name, a, b in _told(ours, theirs, passed)]
 
 
-def command(kept: Kept, about: About, experiment: Experiment | None = None) -> tuple[str, list[str]]:
+def command(kept: KeptSpec, about: About, experiment: Experiment | None = None) -> tuple[str, list[str]]:
     """The command that repeats a run, and what it would do otherwise because the experiment has changed since.
 
     Args:
@@ -87,7 +87,7 @@ def _other(value: int, default: int) -> int | None:
     return None if value == default else value
 
 
-def share(experiment: Experiment, kept: Kept) -> dict[str, float | None]:
+def share(experiment: Experiment, kept: KeptSpec) -> dict[str, float | None]:
     """The parts of the paper scale's training ``steps`` (None where nothing is trained) and ``runs`` that a run has."""
     if "paper" not in experiment.scales:
         return {"steps": None, "runs": None}
@@ -96,7 +96,7 @@ def share(experiment: Experiment, kept: Kept) -> dict[str, float | None]:
     return {"steps": ours / theirs if ours and theirs else None, "runs": int(kept["runs"]) / int(paper["runs"])}
 
 
-def _steps(kept: Kept) -> int:
+def _steps(kept: KeptSpec) -> int:
     """Of the training of one network; 0 where nothing is trained."""
     data, training = kept.get("data"), kept.get("training")
     if not data or not training:
@@ -114,7 +114,7 @@ Path = tuple[str, ...]
 """Where a value stands in a spec: ``("training", "epochs")``."""
 
 
-def _told(ours: Kept, theirs: Kept, passed: Sequence[str] = ()) -> Iterator[tuple[str, str, str]]:
+def _told(ours: KeptSpec, theirs: KeptSpec, passed: Sequence[str] = ()) -> Iterator[tuple[str, str, str]]:
     """Name, our value and theirs in words, for all that both specs hold and hold unequal.
 
     What differs alike in several networks is told once.
@@ -186,7 +186,7 @@ def _shown(path: Path, value: Any) -> str:
     return f"{value:,}".replace(",", " ") if isinstance(value, int) else str(value)
 
 
-def protocol(kept: Kept) -> list[tuple[str, str]]:
+def protocol(kept: KeptSpec) -> list[tuple[str, str]]:
     """The protocol of a run as label and words, for readers; ``spec.json`` has all of it."""
     data, training = kept.get("data"), kept.get("training")
     first, runs = int(kept.get("seed", 0)), int(kept["runs"])

@@ -11,7 +11,7 @@ from nonsingular import progress
 from nonsingular.errors import InputError
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report.finished import Finished, find, read_rows
-from nonsingular.experiments.reproduce import Outcome, finished_data, keep, publish
+from nonsingular.experiments.reproducing import Outcome, finished_data, keep, publish
 from nonsingular.experiments.run import archive
 from nonsingular.files import held
 

@@ -13,7 +13,7 @@ from nonsingular.errors import InputError
 from nonsingular.experiments import about, looks
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report import differences, finished
-from nonsingular.experiments.reproduce import Outcome, finished_data, keep, publish
+from nonsingular.experiments.reproducing import Outcome, finished_data, keep, publish
 from nonsingular.experiments.run import archive
 from nonsingular.files import PARTIAL, clear, held, is_empty
 

@@ -25,7 +25,7 @@ from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report import differences
 from nonsingular.experiments.report.finished import Finished
 from nonsingular.experiments.report.papers import PAPERS, Paper, paper
-from nonsingular.experiments.report.strip import Strip, strip
+from nonsingular.experiments.report.strips import Strip, strip
 from nonsingular.files import write_whole
 from nonsingular.plots import live
 from nonsingular.plots.dark import dark_aware
@@ -180,11 +180,7 @@ def shares(rows: Iterable[Mapping[str, Any]]) -> str:
     return " and ".join(words)
 
 
-def write_report(
-    path: Path,
-    found: Sequence[Finished],
-    experiments: Mapping[str, Experiment],
-) -> Path:
+def write_report(path: Path, found: Sequence[Finished], experiments: Mapping[str, Experiment]) -> Path:
     """Write the page and return its path.
 
     Args:

@@ -22,6 +22,11 @@ class Paper:
 
 
 PAPERS: dict[str, Paper] = {
+    "orhan2017": Paper(
+        "Skip Connections as Effective Symmetry-Breaking",
+        "Orhan and Pitkow, 2017, an earlier version of the paper of 2018",
+        ("Only the abstract is at hand: models, sizes and measures are ours.",),
+    ),
     "orhan2018": Paper(
         "Skip Connections Eliminate Singularities",
         "Orhan and Pitkow, ICLR 2018",
@@ -30,11 +35,6 @@ PAPERS: dict[str, Paper] = {
             "networks train faster. Here images have unit mean squared norm unless another scaling is named.",
             "Intervals are 95 % bootstrap intervals over runs; the paper draws standard errors.",
         ),
-    ),
-    "orhan2017": Paper(
-        "Skip Connections as Effective Symmetry-Breaking",
-        "Orhan and Pitkow, 2017, an earlier version of the paper of 2018",
-        ("Only the abstract is at hand: models, sizes and measures are ours.",),
     ),
     "oyedotun2021": Paper(
         "Why is Everyone Training Very Deep Neural Network with Skip Connections?",

@@ -117,9 +117,14 @@ def joined(parts: Sequence[tuple[str, xr.Dataset]]) -> xr.Dataset:
         kept.append((name, part.sel(run=fresh)))
     first = kept[0][1]
     whole = xr.concat(
-        [part for _, part in kept], "run", data_vars="minimal", coords="minimal", compat="override", join="exact",
+        [part for _, part in kept],
+        "run",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="exact",
         combine_attrs="drop_conflicts",
-    )  # fmt: skip
+    )
     return whole.sortby("run").transpose(*first.dims)
 
 

@@ -23,29 +23,26 @@ def run_shared(spec: Spec, workspace: Workspace) -> xr.Dataset:
 
     Studies are equal when their specs differ in the experiment's id alone, and in which runs of them were asked for.
     """
-    if not (workspace.folder / "results.zarr").exists():
-        mine = workspace.experiment_folder or workspace.folder
-        for path in sorted(mine.parent.glob("*/spec.json")):
-            found = _same_runs(spec, path) if path.parent != mine else None
-            if found is not None:
-                return found
+    asked = json.loads(spec.to_json()) | FIGURES_OWN
+    seeds = set(range(spec.seed, spec.seed + spec.runs))
+    folders = [] if (workspace.folder / "results.zarr").exists() else workspace.beside()
+    for folder in folders:
+        if _study(folder) == asked and (results := _finished(folder)) is not None and seeds <= set(results.run.values):
+            return results.sel(run=sorted(seeds))
     return run_study(spec, workspace)
 
 
-def _same_runs(spec: Spec, path: Path) -> xr.Dataset | None:
-    """The runs of ``spec`` among the measured data beside the spec at ``path``, if it is one of the same study."""
-    if _kept(path) != json.loads(spec.to_json()) | FIGURES_OWN:
-        return None
+def _study(folder: Path) -> dict[str, Any] | None:
+    """The spec that a folder holds, of whichever figure; None of somebody else's or a damaged one."""
     try:
-        results = archive.read(path.parent)
-    except InputError:
-        return None  # unfinished, damaged, or of a version that kept none
-    seeds = list(range(spec.seed, spec.seed + spec.runs))
-    return results.sel(run=seeds) if set(seeds) <= set(results.run.values.tolist()) else None
-
-
-def _kept(path: Path) -> dict[str, Any] | None:
-    try:
-        return dict(json.loads(path.read_text())) | FIGURES_OWN
+        return dict(json.loads((folder / "spec.json").read_text())) | FIGURES_OWN
     except (OSError, ValueError, TypeError):
-        return None  # somebody else's or damaged: none of ours
+        return None
+
+
+def _finished(folder: Path) -> xr.Dataset | None:
+    """Its measured data; None where they are unfinished, damaged, or of a version that kept none."""
+    try:
+        return archive.read(folder)
+    except InputError:
+        return None

@@ -121,9 +121,13 @@ def _empty_store(path: Path, spec: Spec, training: TrainingSpec, task: Task) -> 
         coordinates["mode"] = np.arange(1, max(getattr(m.network, "width", 1) for m in spec.networks) + 1)
     assert spec.data is not None
     attributes = {
-        "data": spec.data.name, "scaling": spec.data.scaling, "scale": spec.scale,
-        "experiment": spec.experiment, "spec": spec.to_json(), "digest": spec.digest,
-    }  # fmt: skip
+        "data": spec.data.name,
+        "scaling": spec.data.scaling,
+        "scale": spec.scale,
+        "experiment": spec.experiment,
+        "spec": spec.to_json(),
+        "digest": spec.digest,
+    }
     return Store.create(path, coordinates, variables, attributes, described)
 
 

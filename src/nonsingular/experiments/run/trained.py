@@ -53,14 +53,14 @@ class Trained:
     states: Sequence[Mapping[str, Tensor]]
 
 
-Measure = Callable[[Sequence[Trained], Path, Callable[[int], None]], xr.Dataset]
+OfTrained = Callable[[Sequence[Trained], Path, Callable[[int], None]], xr.Dataset]
 """(networks, folder for what is finished in part, called with the points just done) -> what was measured of them."""
 
 
 def run_trained(
     spec: Spec,
     workspace: Workspace,
-    measure: Measure,
+    measure: OfTrained,
     points: int,
     groups: Mapping[str, Sequence[str]] | None = None,
     dimension: str = "network",
@@ -87,11 +87,16 @@ def run_trained(
     task = prepare(spec.data, workspace.data_dir)
     jobs = {
         (group, run): Measuring(
-            {Row(names.index(m), run): weights[Row(names.index(m), run)] for m in members}, spec,
-            workspace.folder / "checkpoints" / f"{group}-{run}.pt", measure, points, task,
+            {Row(names.index(m), run): weights[Row(names.index(m), run)] for m in members},
+            spec,
+            workspace.folder / "checkpoints" / f"{group}-{run}.pt",
+            measure,
+            points,
+            task,
         )
-        for group, members in groups.items() for run in range(spec.runs)
-    }  # fmt: skip
+        for group, members in groups.items()
+        for run in range(spec.runs)
+    }
     if not jobs:
         return series
     for job in jobs.values():
@@ -115,9 +120,8 @@ def _train(spec: Spec, workspace: Workspace) -> tuple[xr.Dataset, dict[Row, list
     training = {OF_TRAINING: spec.settings[OF_TRAINING]} if OF_TRAINING in spec.settings else {}
     study = replace(spec, experiment="trained networks", settings=training)
     folder = workspace.folder / "training"
-    mine = workspace.experiment_folder or workspace.folder
-    beside = sorted(p for p in mine.parent.glob("*/training") if p.parent != mine)
-    done = next((p for p in beside if finished_training(study, p)), None) if not folder.exists() else None
+    others = [] if folder.exists() else [path / "training" for path in workspace.beside()]
+    done = next((path for path in others if finished_training(study, path)), None)
     there = replace(workspace, folder=done or folder)
     results = run_study(study, there)
     by_layer = [name for name, array in results.variables.items() if {"layer", "mode"} & set(array.dims)]
@@ -142,7 +146,7 @@ class Measuring:
     weights: Mapping[Row, Sequence[Mapping[str, Tensor]]]
     spec: Spec
     checkpoint: Path
-    measure: Measure
+    measure: OfTrained
     points: int
     task: Task
 

@@ -56,3 +56,8 @@ class Workspace:
     engine: str = "local"
     experiment_folder: Path | None = None
     checkpoint_seconds: float = 30.0
+
+    def beside(self) -> list[Path]:
+        """Folders of other experiments beside this one's: what these have trained need not be trained again."""
+        mine = self.experiment_folder or self.folder
+        return sorted(path.parent for path in mine.parent.glob("*/spec.json") if path.parent != mine)

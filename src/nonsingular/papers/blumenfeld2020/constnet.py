@@ -10,7 +10,8 @@ from dataclasses import replace
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.networks import ConstNetSpec, wide_resnet
-from nonsingular.papers.blumenfeld2020.protocol import NOISE, WIDENING, WIDTH, images, quiet, training
+from nonsingular.papers.blumenfeld2020 import protocol
+from nonsingular.papers.blumenfeld2020.protocol import NOISE, WIDENING, WIDTH, quiet
 from nonsingular.training import Breaker, Member
 
 SIZES = Scales(runs=(2, 3, 5, 5), epochs=(2, 60, 20, 200), width=WIDTH, widening=WIDENING)
@@ -41,15 +42,7 @@ def networks(width: int, widening: int, scale: str = "paper") -> tuple[Member, .
 
 def study(size: Size) -> Spec:
     """Accuracies and weight correlations after every epoch."""
-    return Spec(
-        size.experiment,
-        size.scale,
-        runs=size.runs,
-        data=images(size.data, size.scale),
-        networks=networks(size.width, size.widening, size.scale),
-        training=training(size),
-        instruments=dict.fromkeys(("train_accuracy", "test_accuracy", "correlations")),
-    )
+    return protocol.study(size, networks(size.width, size.widening, size.scale))
 
 
 def stages() -> dict[str, tuple[int, ...]]:

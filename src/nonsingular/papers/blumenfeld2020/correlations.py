@@ -53,25 +53,20 @@ def refuse_random_walk(he: xr.DataArray) -> None:
         )
 
 
-def convergence(side: str, layer: int | None = None) -> tuple[Declared, ...]:
+def convergence(side: str, layer: int | None = None) -> dict[str, Declared]:
     """That a correlation falls from identical features, and ends where it ends from the He start; in both forms."""
-    return tuple(
-        declared
-        for form, ending in FORMS.items()
-        for variable in (f"{side}_{form}",)
-        for declared in (
-            claim(
-                f"{side}-falls{ending}",
-                f"From identical features the {side} correlation falls while training ({WORDS[form]})",
-                average(of(variable, END, layer) - of(variable, START, layer), BOTH[0]) < 0,
-            ),
-            claim(
-                f"{side}-converges{ending}",
-                f"The {side} correlations converge to similar values from both starts ({WORDS[form]})",
-                of_both(variable, layer) < 0.25,
-            ),
+    claims = {}
+    for form, ending in FORMS.items():
+        variable = f"{side}_{form}"
+        claims[f"{side}-falls{ending}"] = claim(
+            f"From identical features the {side} correlation falls while training ({WORDS[form]})",
+            average(of(variable, END, layer) - of(variable, START, layer), BOTH[0]) < 0,
         )
-    )
+        claims[f"{side}-converges{ending}"] = claim(
+            f"The {side} correlations converge to similar values from both starts ({WORDS[form]})",
+            of_both(variable, layer) < 0.25,
+        )
+    return claims
 
 
 APART = 1e-6

@@ -5,10 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-import xarray as xr
 
 from nonsingular.data import DataSpec
-from nonsingular.experiments.claims import Effect, NotMeasured, mean
 from nonsingular.experiments.drawings import OverNumbers
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.fit import HALFWAY
@@ -16,7 +14,7 @@ from nonsingular.experiments.needs import trained
 from nonsingular.experiments.quantities import END, of
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.verbs import Declared, Measure, average, claim, more
+from nonsingular.experiments.verbs import Declared, Measure, average, claim, more, question, slope
 from nonsingular.networks import DropoutSpec, NetworkSpec
 from nonsingular.papers.blumenfeld2020.protocol import ACCURACY
 from nonsingular.training import Member, TrainingSpec
@@ -52,14 +50,11 @@ def member(width: int, features: int, noise: float = 0.0, dropout: float = 0.0) 
 
 def study(size: Size) -> Spec:
     """Copies of fewer features, as they are, with noise, and (the widest) with dropout; and the features alone."""
-    source = size.data or size.images
+    source = size.dataset("mnist")
     few = source in SMALL
     features = FEATURES if size.scale == "paper" else FEW
     alone = sorted({f for width in WIDTHS for f in counts(width, features)} - set(WIDTHS))
-    return Spec(
-        size.experiment,
-        size.scale,
-        runs=size.runs,
+    return size.spec(
         data=DataSpec(
             source,
             None if few else size.train,
@@ -74,7 +69,7 @@ def study(size: Size) -> Spec:
             *(member(f, f) for f in alone),
         ),
         training=TrainingSpec(size.epochs, batch=size.batch, learning_rate=0.1, optimiser="sgd"),
-        instruments=dict.fromkeys(("train_accuracy", "test_accuracy", "correlations")),
+        instruments=("train_accuracy", "test_accuracy", "correlations"),
     )
 
 
@@ -102,73 +97,58 @@ def accuracies(width: int) -> OverNumbers:
 def per_doubling(width: int) -> Measure:
     """Slope of the accuracy against log2 of the unique features, over the numbers that were trained."""
     places = {name(width, f): float(np.log2(f)) for f in counts(width)}
-
-    def effect(results: xr.Dataset) -> Effect:
-        there = {n: x for n, x in places.items() if n in results.network.values}
-        if len(there) < 3:
-            raise NotMeasured(f"fewer than three numbers of unique features among {width} units")
-        values = np.stack([ACCURACY(results, n) for n in there], axis=1)
-        finite = np.isfinite(values).all(axis=1)
-        slopes = np.polyfit(list(there.values()), values[finite].T, 1)[0] if finite.any() else []
-        return mean(slopes)
-
     words = f"{ACCURACY.words}: slope over 1 to {width} unique features"
-    return Measure(effect, words, "percentage points a doubling", tuple(places), outcome=True)
+    return slope(ACCURACY, places, "a doubling").called(words)
 
 
-def claims(width: int) -> tuple[Declared, ...]:
+def claims(width: int) -> dict[str, Declared]:
     """The claims about layers of one width, of which the one with unique features had time to train."""
     fewer = [f for f in FEW if f < width]
-    named = partial(claim, needs=trained(HALFWAY, name(width, width)))
-    return (
-        named(
-            f"fewer-unique-features-{width}",
-            f"Test accuracy falls with fewer unique features among {width} units",
-            per_doubling(width) > 0,
+    needs = trained(HALFWAY, name(width, width))
+    return {
+        f"fewer-unique-features-{width}": claim(
+            f"Test accuracy falls with fewer unique features among {width} units", per_doubling(width) > 0, needs=needs
         ),
-        *(
-            named(
-                f"replicas-worse-than-none-{width}-from-{f}",
+        **{
+            # of ours: the text says that they may
+            f"replicas-worse-than-none-{width}-from-{f}": question(
                 f"{width} units copied from {f} do worse than {f} units alone",
                 more(ACCURACY, name(width, f), name(f, f)) < 0,
-                ours=True,  # the text says that they may
+                needs=needs,
             )
             for f in fewer
-        ),
-        *(
-            named(
-                f"noise-repairs-{width}-from-{f}",
+        },
+        **{
+            f"noise-repairs-{width}-from-{f}": claim(
                 f"Small noise repairs it: {width} copies of {f} with noise come within {LITTLE:g} points of {width} "
                 "unique features",
                 more(ACCURACY, name(width, f, NOISE), name(width, width)) > -LITTLE,
+                needs=needs,
             )
             for f in fewer
-        ),
-        named(
-            f"noise-helps-{width}",
+        },
+        f"noise-helps-{width}": claim(
             f"Noise helps {width} copies of a single feature",
             more(ACCURACY, name(width, 1, NOISE), name(width, 1)) > 0,
+            needs=needs,
         ),
-    )
+    }
 
 
-def diverging(features: int) -> tuple[Declared, ...]:
+def diverging(features: int) -> dict[str, Declared]:
     """What makes copies diverge: back-propagation alone, and dropout more."""
     copies, dropped = name(DROPPED, features), name(DROPPED, features, dropout=DROPOUT)
     named = partial(claim, source="blumenfeld2020 appendix E", needs=trained(HALFWAY, copies))
     start = of("forward_correlation", 0, 1).called("that at the start")
-    return (
-        named(
-            f"backpropagation-parts-{DROPPED}-from-{features}",
+    return {
+        f"backpropagation-parts-{DROPPED}-from-{features}": named(
             f"Back-propagation alone makes {DROPPED} copies of {features} diverge",
             average(LIKENESS - start, copies) < -0.01,
         ),
-        named(
-            f"dropout-parts-{DROPPED}-from-{features}",
-            f"Dropout makes {DROPPED} copies of {features} diverge more",
-            more(LIKENESS, dropped, copies) < 0,
+        f"dropout-parts-{DROPPED}-from-{features}": named(
+            f"Dropout makes {DROPPED} copies of {features} diverge more", more(LIKENESS, dropped, copies) < 0
         ),
-    )
+    }
 
 
 FIGURE = Figure(
@@ -176,18 +156,22 @@ FIGURE = Figure(
     "Replicated features on MNIST, with and without noise",
     source="blumenfeld2020 §2.1, figures 1 and 5",
     sizes=Scales(
-        images=("digits", "mnist", "mnist", "mnist"), runs=(3, 30, 30, 30), epochs=(2, 10, 10, 10),
-        batch=(100, 100, 80, 80), train=(None, 10_000, None, None), test=(None, 5_000, None, None),
+        runs=(3, 30, 30, 30),
+        epochs=(2, 10, 10, 10),
+        batch=(100, 100, 80, 80),
+        train=(None, 10_000, None, None),
+        test=(None, 5_000, None, None),
         pixels=(None, 10, None, None),
     ),  # 10 epochs of MNIST's 60 000 images in steps of 80 are the paper's 7 500 steps
     study=study,
     draw={f"accuracy-{width}": accuracies(width) for width in WIDTHS},
-    claims=(*(c for width in WIDTHS for c in claims(width)), *(c for f in FEW for c in diverging(f))),
+    claims={
+        **{name: declared for width in WIDTHS for name, declared in claims(width).items()},
+        **{name: declared for f in FEW for name, declared in diverging(f).items()},
+    },
     differs=(
         f"The text names neither widths, nor the size of a step, nor those of noise and dropout: "
         f"{', '.join(map(str, WIDTHS))} units, steps of 80 images, noise of {NOISE:g} of the weights' standard "
         f"deviation, and dropout of {DROPOUT:g}, which {DROPPED} units alone are trained with.",
     ),
-)  # fmt: skip
-
-EXPERIMENTS = (FIGURE,)
+)

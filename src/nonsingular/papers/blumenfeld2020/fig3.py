@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from nonsingular.experiments.drawings import Curves, only
+from nonsingular.experiments.drawings import Curves, labelled, only
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.fit import HALFWAY
 from nonsingular.experiments.needs import trained
-from nonsingular.experiments.run.sharing import run_shared
 from nonsingular.papers.blumenfeld2020.constnet import BOTH, SIZES, study
 from nonsingular.papers.blumenfeld2020.correlations import convergence
-from nonsingular.papers.blumenfeld2020.drawings import ByLayer
 from nonsingular.papers.blumenfeld2020.protocol import CENTRED, DIFFERS, FORMS, SIDES
+from nonsingular.plots import symmetry
 
 SHOWN = 11
 """A layer of the last stage, whose symmetry breaks first."""
@@ -23,7 +22,6 @@ FIG3 = Figure(
     source="blumenfeld2020 §4.1, figure 3",
     sizes=SIZES,
     study=study,
-    run=run_shared,
     draw={
         "correlations": Curves(
             *(f"{side}_{form}" for form in FORMS for side in SIDES),
@@ -43,15 +41,12 @@ FIG7 = Figure(
     source="blumenfeld2020 figure 7",
     sizes=SIZES,
     study=study,
-    run=run_shared,
     draw={
-        f"{side}{ending}": ByLayer(f"{side}_{form}", view=only(*BOTH))
+        f"{side}{ending}": labelled(symmetry.correlations_by_layer, f"{side}_{form}", only(*BOTH))
         for form, ending in FORMS.items()
         for side in SIDES
     },
     needs=BOTH_TRAINED,
-    claims=(*convergence("forward"), *convergence("backward")),
+    claims=convergence("forward") | convergence("backward"),
     differs=(*DIFFERS, CENTRED),
 )
-
-EXPERIMENTS = (FIG3, FIG7)

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
+
+import xarray as xr
 
 from nonsingular.experiments.figure import Figure
-from nonsingular.experiments.run.sharing import run_shared
 from nonsingular.experiments.verbs import claim
-from nonsingular.papers.blumenfeld2020.constnet import SIZES, study
+from nonsingular.papers.blumenfeld2020.constnet import BOTH, SIZES, stages, study
 from nonsingular.papers.blumenfeld2020.correlations import WORDS, grouped
-from nonsingular.papers.blumenfeld2020.drawings import groups
 from nonsingular.papers.blumenfeld2020.protocol import CENTRED, DIFFERS, FORMS, SIDES
+from nonsingular.plots import symmetry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
 
 TWICE = 2 / 3
 """Of ``grouped``: steps at the borders are more than twice those inside."""
+
+
+def groups(results: xr.Dataset, form: str) -> Picture:
+    """Every layer's correlations from identical features, coloured by the layer's stage."""
+    return symmetry.correlation_groups(results.sel(network=BOTH[0]), stages(), form, WORDS[form])
+
 
 FIGURE = Figure(
     "blumenfeld2020/fig4",
@@ -21,19 +32,15 @@ FIGURE = Figure(
     source="blumenfeld2020 §4.2, figure 4",
     sizes=SIZES,
     study=study,
-    run=run_shared,
     draw={f"groups{ending}": partial(groups, form=form) for form, ending in FORMS.items()},
-    claims=tuple(
-        claim(
-            f"{side}-groups{ending}",
+    claims={
+        f"{side}-groups{ending}": claim(
             f"Layers of equal width move as groups: {side} correlations ({WORDS[form]}) make larger steps from stage "
             "to stage than inside the stages",
             grouped(f"{side}_{form}") > TWICE,
         )
         for side in SIDES
         for form, ending in FORMS.items()
-    ),
+    },
     differs=(*DIFFERS, CENTRED),
 )
-
-EXPERIMENTS = (FIGURE,)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import xarray as xr
-
-from nonsingular.experiments.claims import NotMeasured
+from nonsingular.experiments.drawings import labelled
 from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.fit import HALFWAY
-from nonsingular.experiments.needs import every, trained
+from nonsingular.experiments.needs import every, given, trained
 from nonsingular.experiments.quantities import CORRELATIONS, END, Quantity, of
-from nonsingular.experiments.run.sharing import run_shared
-from nonsingular.experiments.verbs import Declared, Measure, Needs, average, claim, more
+from nonsingular.experiments.verbs import Declared, Needs, average, claim, more
 from nonsingular.papers.blumenfeld2020.correlations import WORDS
-from nonsingular.papers.blumenfeld2020.drawings import AtEnd, ByLayer
 from nonsingular.papers.blumenfeld2020.leakynet import DIFFERS, SIZES, STARTED, study
 from nonsingular.papers.blumenfeld2020.protocol import CENTRED, FORMS
+from nonsingular.plots import symmetry
 
 TRAINED = trained(HALFWAY)
 IDENTICAL = 0.95
@@ -27,8 +24,9 @@ def largest(variable: str) -> Quantity:
     """The largest correlation of a layer after the last epoch."""
     return Quantity(
         lambda results, network: per_run(results, variable, network).isel(epoch=-1).max("layer"),
-        "largest forward correlation of a layer after the last epoch", within=CORRELATIONS,
-    )  # fmt: skip
+        "largest forward correlation of a layer after the last epoch",
+        within=CORRELATIONS,
+    )
 
 
 def apart(quantity: Quantity, bound: float) -> Needs:
@@ -36,45 +34,35 @@ def apart(quantity: Quantity, bound: float) -> Needs:
 
     The largest of many layers is near 1 where correlations are scattered widely, whatever the start was.
     """
-
-    def need(results: xr.Dataset, measure: Measure) -> None:
-        if not (found := float(quantity(results, "1-average").mean())) < bound:
-            raise NotMeasured(f"with one average the most alike layer has {found:.2f}: starts are not told apart by it")
-
-    return need
+    return given(average(quantity, "1-average") < bound, "starts are not told apart by the most alike layer")
 
 
-def claims(form: str, ending: str) -> tuple[Declared, ...]:
+def claims(form: str, ending: str) -> dict[str, Declared]:
     """The claims about correlations of one form."""
     end, words = largest(f"forward_{form}"), WORDS[form]
-    return (
-        *(
-            claim(
-                f"stuck-with-{name}{ending}",
+    return {
+        **{
+            f"stuck-with-{name}{ending}": claim(
                 f"With {name.replace('-', ' ')} some layer keeps identical features to the end ({words})",
                 average(end, name) > IDENTICAL,
                 needs=every(STARTED, apart(end, IDENTICAL)),
             )
             for name in ("5-averages", "7-averages", "13-averages")
-        ),
-        claim(
-            f"three-averages-between{ending}",
+        },
+        f"three-averages-between{ending}": claim(
             f"With three averages the most alike layer is between the two ({words}; 0.63, against 0.25 and 1)",
             average(end, "3-averages").between(*NEARER),
             expected="0.63",
         ),
-        claim(
-            f"apart-stays-apart{ending}",
-            f"With one average no layer keeps identical features ({words}; paper 0.25)",
-            average(end, "1-average") < 0.5,
+        f"apart-stays-apart{ending}": claim(
+            f"With one average no layer keeps identical features ({words}; paper 0.25)", average(end, "1-average") < 0.5
         ),
-        claim(
-            f"he-co-adapts{ending}",
+        f"he-co-adapts{ending}": claim(
             f"From the He start correlations end higher than from the identity ({words})",
             more(of(f"forward_{form}", END), "he", "1-average") > 0,
             source="blumenfeld2020 §5.2",
         ),
-    )
+    }
 
 
 FIGURE = Figure(
@@ -83,18 +71,15 @@ FIGURE = Figure(
     source="blumenfeld2020 table 2, figure 8",
     sizes=SIZES,
     study=study,
-    run=run_shared,
     draw={
         name: drawing
         for form, ending in FORMS.items()
         for name, drawing in (
-            (f"forward{ending}", ByLayer(f"forward_{form}")),
-            (f"end{ending}", AtEnd(f"forward_{form}")),
+            (f"forward{ending}", labelled(symmetry.correlations_by_layer, f"forward_{form}")),
+            (f"end{ending}", labelled(symmetry.by_layer_at_end, f"forward_{form}")),
         )
     },
     needs=TRAINED,
-    claims=tuple(c for form, ending in FORMS.items() for c in claims(form, ending)),
+    claims=claims("correlation", FORMS["correlation"]) | claims("centred", FORMS["centred"]),
     differs=(*DIFFERS, CENTRED),
 )
-
-EXPERIMENTS = (FIGURE,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -11,10 +11,9 @@ from nonsingular.experiments.claims import Effect, NotMeasured, mean
 from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.quantities import END, HALF, of
-from nonsingular.experiments.run.sharing import run_shared
 from nonsingular.experiments.verbs import Measure, claim, weighed
-from nonsingular.papers.blumenfeld2020.drawings import Breaking
 from nonsingular.papers.blumenfeld2020.leakynet import COUNTS, DIFFERS, SIZES, STARTED, STARTS, study
+from nonsingular.plots import symmetry
 
 MIXED = ("3-averages", "5-averages", "7-averages")
 """Networks that have layers of both kinds."""
@@ -64,47 +63,37 @@ def kept(variable: str, letter: str, less: str = "") -> Measure:
 def figure(item: str, what: str, variable: str, title: str) -> Figure:
     """Figure 9 or 10."""
     grown = of(variable, END) - of(variable, 1)
-    everywhere = replace(
-        weighed(grown, {name: 1 / len(COUNTS) for name in COUNTS}),
-        words=f"{grown.words}: mean over {', '.join(COUNTS)}",
-    )
+    words = f"{grown.words}: mean over {', '.join(COUNTS)}"
+    everywhere = weighed(grown, {name: 1 / len(COUNTS) for name in COUNTS}).called(words)
     return Figure(
         f"blumenfeld2020/{item}",
         title,
         source=f"blumenfeld2020 appendix G, figure {item.removeprefix('fig')}",
         sizes=SIZES,
         study=study,
-        run=run_shared,
-        draw={what: Breaking(variable, what, STARTS)},
+        draw={what: partial(symmetry.breaking, variable=variable, starts=STARTS, what=what)},
         needs=STARTED,
-        claims=(
-            claim(
-                "averages-attenuate",
+        claims={
+            "averages-attenuate": claim(
                 f"The symmetry-breaking part of {what} falls sharply through a layer that began as an average",
                 kept(variable, "1") < HALF,
             ),
-            claim(
-                "identities-pass-it-on",
+            "identities-pass-it-on": claim(
                 "It is relatively unaffected by a layer that began as the identity",
                 kept(variable, "I").between(HALF, -HALF),
             ),
-            claim(
-                "averages-attenuate-more",
-                "It falls more through averages than through identities",
-                kept(variable, "1", "I") < 0,
+            "averages-attenuate-more": claim(
+                "It falls more through averages than through identities", kept(variable, "1", "I") < 0
             ),
-            claim(
-                "grows-in-training",
+            "grows-in-training": claim(
                 f"The symmetry-breaking part of {what} grows in training, on average over the starts",
                 everywhere > 0,
                 source="blumenfeld2020 appendix G",
             ),
-        ),
+        },
         differs=DIFFERS,
     )
 
 
 FIG9 = figure("fig9", "features", "feature_breaking", "Symmetry-breaking perturbation of features by layer")
 FIG10 = figure("fig10", "gradients", "gradient_breaking", "Symmetry-breaking perturbation of gradients by layer")
-
-EXPERIMENTS = (FIG9, FIG10)

@@ -9,8 +9,8 @@ from nonsingular.experiments.needs import trained
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.networks import LeakyNetSpec
-from nonsingular.papers.blumenfeld2020.protocol import DIFFERS as SHARED
-from nonsingular.papers.blumenfeld2020.protocol import LEFT_CHANCE, NOISE, WIDENING, WIDTH, images, training
+from nonsingular.papers.blumenfeld2020 import protocol
+from nonsingular.papers.blumenfeld2020.protocol import LEFT_CHANCE, NOISE, WIDENING, WIDTH
 from nonsingular.training import Member
 
 SIZES = Scales(runs=(2, 3, 4, 4), epochs=(2, 60, 15, 200), width=WIDTH, widening=WIDENING)
@@ -33,7 +33,7 @@ STARTED = trained(LEFT_CHANCE)
 """That every network that is spoken of has left chance: what has not moved is as its start made it."""
 
 DIFFERS = (
-    *SHARED,
+    *protocol.DIFFERS,
     "Every pair of layers ends with a normalisation, since appendix H has it after every block that is the identity; "
     "the authors' code normalises after every layer, which undoes the identity.",
 )
@@ -41,15 +41,8 @@ DIFFERS = (
 
 def study(size: Size) -> Spec:
     """Accuracies, weight correlations, and the size of what breaks the symmetry, after every epoch."""
-    return Spec(
-        size.experiment,
-        size.scale,
-        runs=size.runs,
-        data=images(size.data, size.scale),
-        networks=tuple(
-            Member(name, LeakyNetSpec(13, size.width, size.widening, starts), breaker=NOISE)
-            for name, starts in STARTS.items()
-        ),
-        training=training(size),
-        instruments=dict.fromkeys(("train_accuracy", "test_accuracy", "correlations", "symmetry_breaking")),
-    )
+    networks = [
+        Member(name, LeakyNetSpec(13, size.width, size.widening, starts), breaker=NOISE)
+        for name, starts in STARTS.items()
+    ]
+    return protocol.study(size, networks, "symmetry_breaking")

@@ -13,8 +13,9 @@ from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import Measure, claim
 from nonsingular.networks import ConstNetSpec
+from nonsingular.papers.blumenfeld2020 import protocol
 from nonsingular.papers.blumenfeld2020.constnet import BOTH
-from nonsingular.papers.blumenfeld2020.protocol import DIFFERS, NOISE, WIDENING, WIDTH, images, training
+from nonsingular.papers.blumenfeld2020.protocol import DIFFERS, NOISE, WIDENING, WIDTH
 from nonsingular.training import Member
 
 RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -30,23 +31,17 @@ def name(start: str, rate: float) -> str:
 
 def study(size: Size) -> Spec:
     """Both starts at every rate; identical features with noise of the computation."""
-    grid = [(start, rate) for start in STARTS for rate in RATES]
-    return Spec(
-        size.experiment,
-        size.scale,
-        runs=size.runs,
-        data=images(size.data, size.scale),
-        networks=tuple(
+    return protocol.study(
+        size,
+        {
             Member(
                 name(start, rate),
                 ConstNetSpec(13, size.width, size.widening, start=STARTS[start]),
                 breaker=NOISE if start == "identical" else None,
-            )
-            for start, rate in grid
-        ),
-        training=training(size),
-        instruments=dict.fromkeys(("train_accuracy", "test_accuracy", "correlations")),
-        settings={"training": {name(start, rate): {"learning_rate": rate} for start, rate in grid}},
+            ): {"learning_rate": rate}
+            for start in STARTS
+            for rate in RATES
+        },
     )
 
 
@@ -106,26 +101,27 @@ FIGURE = Figure(
             title="ConstNet from identical features and from He at {epochs} epochs",
         )
     },
-    claims=(
-        claim(
-            "withstands-less",
+    claims={
+        "withstands-less": claim(
             "Identical features withstand lower learning rates than the He start",
             Measure(
                 _withstood,
                 f"log10 of the highest rate at which a run comes {TRAINS:g} % of the way: identical minus He",
-                "log10", tuple(name(start, rate) for start in STARTS for rate in RATES),
-            ) < 0,
+                "log10",
+                tuple(name(start, rate) for start in STARTS for rate in RATES),
+            )
+            < 0,
         ),
-        claim(
-            "fails-where-he-trains",
+        "fails-where-he-trains": claim(
             "At the highest rate that the He start withstands they fail completely",
             Measure(
-                _left, "how far they come there, on the way from chance = 0 to no error = 100", "percent of the way",
+                _left,
+                "how far they come there, on the way from chance = 0 to no error = 100",
+                "percent of the way",
                 tuple(name(start, rate) for start in STARTS for rate in RATES),
-            ) < TRAINS / 2,
+            )
+            < TRAINS / 2,
         ),
-    ),
+    },
     differs=(*DIFFERS, f"The text names no rates: {', '.join(f'{rate:g}' for rate in RATES)}."),
-)  # fmt: skip
-
-EXPERIMENTS = (FIGURE,)
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 import xarray as xr
@@ -19,9 +21,10 @@ from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import average, claim, more
 from nonsingular.networks import ConstNetSpec
-from nonsingular.papers.blumenfeld2020.drawings import Accuracies
-from nonsingular.papers.blumenfeld2020.ntk import brightness
-from nonsingular.papers.blumenfeld2020.protocol import ACCURACY, DIFFERS, NOISE, WIDENING, WIDTH, images, training
+from nonsingular.papers.blumenfeld2020 import protocol
+from nonsingular.papers.blumenfeld2020.kernels import brightness
+from nonsingular.papers.blumenfeld2020.protocol import ACCURACY, DIFFERS, NOISE, WIDENING, WIDTH
+from nonsingular.plots import symmetry
 from nonsingular.training import Member
 
 ALPHA = 1.0
@@ -37,22 +40,14 @@ def label(alpha: float, network: str) -> str:
 
 def study(size: Size) -> Spec:
     """ConstNet from identical features, without and with batch normalisation; both without and with mixup."""
-    grid = [(alpha, name) for alpha in (0.0, ALPHA) for name in ("constnet", "constnet+bn")]
-    return Spec(
-        size.experiment,
-        size.scale,
-        runs=size.runs,
-        data=images(size.data, size.scale),
-        networks=tuple(
-            Member(
-                label(alpha, name), ConstNetSpec(13, size.width, size.widening, batch_norm="bn" in name), breaker=NOISE
-            )
-            for alpha, name in grid
-        ),
-        training=training(size),
-        instruments=dict.fromkeys(("train_accuracy", "test_accuracy", "correlations")),
-        settings={"training": {label(alpha, name): {"mixup": alpha} for alpha, name in grid}},
-    )
+    networks = {
+        Member(
+            label(alpha, name), ConstNetSpec(13, size.width, size.widening, batch_norm="bn" in name), breaker=NOISE
+        ): {"mixup": alpha}
+        for alpha in (0.0, ALPHA)
+        for name in ("constnet", "constnet+bn")
+    }
+    return protocol.study(size, networks)
 
 
 def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
@@ -95,28 +90,28 @@ FIGURE = Figure(
     sizes=Scales(runs=(2, 3, 4, 5), epochs=(2, 60, 15, 200), width=WIDTH, widening=WIDENING),
     study=study,
     run=run,
-    draw={"accuracy": Curves("train_accuracy", "test_accuracy", title=TITLE), "table": Accuracies(TITLE)},
-    claims=(
-        claim(
-            "beyond-the-linear-regime",
+    draw={
+        "accuracy": Curves("train_accuracy", "test_accuracy", title=TITLE),
+        "table": partial(symmetry.accuracies, title=TITLE),
+    },
+    claims={
+        "beyond-the-linear-regime": claim(
             "Without batch normalisation ConstNet trains far beyond its linearisation at the start",
             average(BEYOND, MIXED) > GAP,
             source="blumenfeld2020 appendix D",
             needs=trained(HALFWAY, NORMALISED, MIXED),
         ),
-        claim(
-            "mixup-generalises",
+        "mixup-generalises": claim(
             "Without batch normalisation it takes mixup to generalise",
             more(ACCURACY, MIXED, BARE) > 0,
             needs=trained(HALFWAY, BARE),
         ),
-        claim(
-            "mixup-replaces-norm",
+        "mixup-replaces-norm": claim(
             f"With mixup nothing is lost: within {LITTLE:g} points of batch normalisation",
             more(ACCURACY, MIXED, NORMALISED) > -LITTLE,
             needs=trained(HALFWAY, NORMALISED),
         ),
-    ),
+    },
     differs=(
         *DIFFERS,
         "The text's accuracy without batch normalisation is lost, and its search over mixup's strength and the "
@@ -124,5 +119,3 @@ FIGURE = Figure(
     ),
     labels={"linear_regime": "test accuracy of the linearised network"},
 )
-
-EXPERIMENTS = (FIGURE,)

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 import xarray as xr
 from torch import nn
 
-from nonsingular.experiments.claims import Effect, Region, exactly, mean
-from nonsingular.experiments.effects import ROUNDING, require
-from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.claims import Effect, exactly, mean
+from nonsingular.experiments.effects import ROUNDING, require, selected
+from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.run.workspace import Workspace
-from nonsingular.experiments.spec import Spec, at_scale
+from nonsingular.experiments.scales import Scales
+from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.verbs import claim, measured, question
 from nonsingular.measures import responses, symmetry_breaking
 from nonsingular.networks.initialisation import average, identity
-from nonsingular.papers.blumenfeld2020.protocol import claim
-from nonsingular.plots import symmetry as plots
+from nonsingular.plots import symmetry
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_SCALES = {
-    "smoke": (20, {"widths": [4, 16, 64], "size": 4, "spread": 1e-3}),
-    "laptop": (100, {"widths": [4, 16, 64, 256], "size": 8, "spread": 1e-3}),
-    "paper": (1000, {"widths": [4, 16, 64, 256, 1024], "size": 8, "spread": 1e-3}),
-}
 LAYERS = {"identity": identity, "average": average}
-
-
-def specs(scale: str) -> Spec:
-    """Widths; ``runs`` draws of features and perturbations."""
-    runs, settings = at_scale(_SCALES, scale)
-    return Spec("blumenfeld2020/perturbation", scale, runs=runs, settings=settings)
 
 
 def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
@@ -72,28 +56,22 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     )
 
 
-def draw(results: xr.Dataset) -> Mapping[str, Figure]:
-    """Both ratios against the width."""
-    return {"perturbation": plots.perturbation(results)}
-
-
-def _identity(results: xr.Dataset) -> Effect:
+def unchanged(results: xr.Dataset) -> Effect:
+    """The largest change through an "I" layer."""
     require(results, "perturbation", "breaking")
     both = results[["perturbation", "breaking"]].sel(layer_kind="identity").to_array()
     return exactly(float(np.abs(both - 1).max()))
 
 
-def _exponent(results: xr.Dataset) -> Effect:
+def exponent(results: xr.Dataset) -> Effect:
     """The slope of log norm against log width, one number a draw."""
-    require(results, "perturbation")
-    values = np.log(results.perturbation.sel(layer_kind="average").transpose("run", "width").values)
-    slopes = [np.polyfit(np.log(results.width.values), v, 1)[0] for v in values]
-    return mean(slopes)
+    values = np.log(selected(results, "perturbation", layer_kind="average").transpose("run", "width").values)
+    return mean([np.polyfit(np.log(results.width.values), v, 1)[0] for v in values])
 
 
-def _annihilated(results: xr.Dataset) -> Effect:
+def annihilated(results: xr.Dataset) -> Effect:
+    """What is left after an exact "1" layer, and in the note what comes back once its weights have moved."""
     require(results, "breaking")
-    values = results.breaking.sel(layer_kind="average")
     moved = results.breaking.sel(layer_kind="moved average").mean("run")
     note = (
         "what is left of the perturbation is the same in all channels, so nothing of what breaks the symmetry is; once "
@@ -101,53 +79,39 @@ def _annihilated(results: xr.Dataset) -> Effect:
         + ", ".join(f"{float(m):.2g} at width {int(n)}" for n, m in zip(results.width, moved, strict=True))
         + " comes back, made from the common signal"
     )
-    return exactly(float(values.max()), note)
+    return exactly(float(results.breaking.sel(layer_kind="average").max()), note)
 
 
-CLAIMS = (
-    claim(
-        "perturbation",
-        "identity",
-        "appendix G",
-        'An "I" layer passes a perturbation on unchanged (largest change of its norm or its symmetry-breaking part).',
-        _identity,
-        Region(high=ROUNDING),
+FIGURE = Figure(
+    "blumenfeld2020/perturbation",
+    "Size of the symmetry-breaking part by layer",
+    source="blumenfeld2020 appendix G",
+    sizes=Scales(
+        runs=(20, 100, 1000),
+        widths=([4, 16, 64], [4, 16, 64, 256], [4, 16, 64, 256, 1024]),
+        size=(4, 8, 8),
+        spread=1e-3,
     ),
-    claim(
-        "perturbation",
-        "average-norm",
-        "appendix G",
-        'A "1" layer divides the norm of an independent perturbation by the root of the width (slope of log norm '
-        "against log width; -0.45 to -0.55).",
-        _exponent,
-        Region(-0.55, -0.45),
-    ),
-    claim(
-        "perturbation",
-        "average-leaves-some",
-        "appendix G",
-        'Some of what breaks the symmetry passes an exact "1" layer (largest such part after over before).',
-        _annihilated,
-        Region(low=ROUNDING),
-        ours=True,
-    ),
-)
-
-EXPERIMENTS = (
-    Experiment(
-        "blumenfeld2020/perturbation",
-        "Size of the symmetry-breaking part by layer",
-        specs,
-        run,
-        draw,
-        CLAIMS,
-        differs=(
-            "Figures 9 and 10 have the same quantities in trained networks; here the appendix's idealised layer.",
+    run=run,
+    draw={"perturbation": symmetry.perturbation},
+    claims={
+        "identity": claim(
+            'An "I" layer passes a perturbation on unchanged',
+            measured(unchanged, "largest change of its norm or its symmetry-breaking part") < ROUNDING,
         ),
-        labels={
-            "perturbation": "norm of a perturbation after the layer / before",
-            "breaking": "its symmetry-breaking part after the layer / before",
-            "width": "channels",
-        },
-    ),
+        "average-norm": claim(
+            'A "1" layer divides the norm of an independent perturbation by the root of the width',
+            measured(exponent, "slope of log norm against log width").between(-0.55, -0.45),
+        ),
+        "average-leaves-some": question(
+            'Some of what breaks the symmetry passes an exact "1" layer',
+            measured(annihilated, "largest such part after over before") > ROUNDING,
+        ),
+    },
+    differs=("Figures 9 and 10 have the same quantities in trained networks; here the appendix's idealised layer.",),
+    labels={
+        "perturbation": "norm of a perturbation after the layer / before",
+        "breaking": "its symmetry-breaking part after the layer / before",
+        "width": "channels",
+    },
 )

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import xarray as xr
-
 from nonsingular.data import DataSpec
-from nonsingular.experiments.claims import Claim, Effect, Region
 from nonsingular.experiments.quantities import END, of
-from nonsingular.experiments.scales import Size
+from nonsingular.experiments.scales import Networks, Size
+from nonsingular.experiments.spec import Spec
 from nonsingular.training import Breaker, TrainingSpec
 
 MILESTONES = (60, 120, 160)
-DATA = {"smoke": "digits", "laptop": "cifar10", "overnight": "cifar10", "paper": "cifar10"}
 MIRRORLESS = ("digits", "mnist", "svhn")
 """Data sets of digits, whose mirror images are no digits."""
 
@@ -32,29 +27,23 @@ WIDTH, WIDENING = (8, 8, 8, 16), (1, 1, 1, 10)
 """Channels of the input layer, and by how much the stages are wider, at the four scales."""
 
 
-def images(name: str | None, scale: str) -> DataSpec:
+def images(size: Size) -> DataSpec:
     """CIFAR-10; overnight all of it at 16 x 16 pixels, on a laptop little of it at 8 x 8."""
-    train, test, size = IMAGES[scale]
-    name = name or DATA[scale]
-    if name == "digits" and scale != "smoke":
-        train, test, size = None, None, None
-    return DataSpec(name, train, test, scaling="channels", layout="image", size=size)
+    name = size.dataset("cifar10")
+    train, test, pixels = IMAGES["paper" if name == "digits" and size.scale != "smoke" else size.scale]
+    return DataSpec(name, train, test, scaling="channels", layout="image", size=pixels)
 
 
 def training(size: Size) -> TrainingSpec:
     """SGD with momentum 0.9 and weight decay 0.0005, learning rate 0.03 times 0.2 at epochs 60, 120 and 160.
 
     What the text does not say is Wide-ResNets' default, as appendix A has it: crops of images padded by reflections.
-
-    Args:
-        size: with ``epochs``.
     """
-    batch = {"smoke": 50, "laptop": 25, "overnight": 128, "paper": 128}[size.scale]
-    augments = size.scale == "paper" and (size.data or DATA[size.scale]) not in MIRRORLESS
     overnight = tuple(round(share * size.epochs) for share in OVERNIGHT)
+    augments = size.scale == "paper" and size.dataset("cifar10") not in MIRRORLESS
     return TrainingSpec(
         size.epochs,
-        batch=batch,
+        batch={"smoke": 50, "laptop": 25, "overnight": 128, "paper": 128}[size.scale],
         learning_rate=0.03,
         optimiser="sgd",
         momentum=0.9,
@@ -62,6 +51,21 @@ def training(size: Size) -> TrainingSpec:
         milestones=overnight if size.scale == "overnight" else MILESTONES,
         decay=0.2,
         augment="reflected-crop+mirror" if augments else "none",
+    )
+
+
+def study(size: Size, networks: Networks, *instruments: str, **settings: object) -> Spec:
+    """Networks trained by the protocol; accuracies and weight correlations are measured after every epoch.
+
+    Args:
+        size: with ``epochs``.
+        networks: as ``Size.spec`` takes them.
+        *instruments: further ones.
+        **settings: of the spec.
+    """
+    measured = ("train_accuracy", "test_accuracy", "correlations", *instruments)
+    return size.spec(
+        data=images(size), networks=networks, training=training(size), instruments=measured, settings=settings
     )
 
 
@@ -88,25 +92,6 @@ CENTRED = (
     "Correlations are judged as the text defines them (cosines) and, under ids that end in -centred, as the authors' "
     "published code measures them: of filters less their mean."
 )
-
-Measure = Callable[[xr.Dataset], Effect]
-"""What a claim measures in results of an item that trains nothing."""
-
-
-def claim(
-    item: str,
-    name: str,
-    source: str,
-    statement: str,
-    effect: Measure,
-    region: Region,
-    unit: str = "",
-    ours: bool = False,
-) -> Claim:
-    """A claim of an item that trains nothing, or a question of ours about it."""
-    id = f"blumenfeld2020/{item}/{name}"
-    return Claim(id, f"blumenfeld2020 {source}", statement, effect, region, unit, ours=ours)
-
 
 DIFFERS = (
     "Arithmetic on a CPU repeats itself, so what non-deterministic GPU kernels do is stood in for there by weight "

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import xarray as xr
 
-from nonsingular.experiments.claims import Effect, NotMeasured, exactly
+from nonsingular.experiments.claims import Effect, exactly
 from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.fit import HALFWAY
-from nonsingular.experiments.needs import every, trained
+from nonsingular.experiments.needs import every, given, trained
 from nonsingular.experiments.quantities import epochs_until
-from nonsingular.experiments.run.sharing import run_shared
 from nonsingular.experiments.verbs import Measure, Needs, claim, more
 from nonsingular.papers.blumenfeld2020.constnet import BREAKERS, PARAMETER_NOISE, SIZES, study
-from nonsingular.papers.blumenfeld2020.drawings import Accuracies
 from nonsingular.papers.blumenfeld2020.protocol import ACCURACY, DIFFERS, LEFT_CHANCE, STUCK
+from nonsingular.plots import symmetry
 
 TITLE = "ConstNet and what breaks its symmetry"
 LITTLE = 2.0
@@ -32,25 +33,10 @@ def features(network: str) -> Measure:
 
 def symmetric(*networks: str) -> Needs:
     """That the arithmetic of networks broke no symmetry, as it is meant to."""
-
-    def need(results: xr.Dataset, measure: Measure) -> None:
-        for name in networks:
-            if (found := features(name).effect(results).value) >= 1.5:
-                raise NotMeasured(f"{name} has up to {found:g} distinct filters in a layer: its sums are not exact")
-
-    return need
+    return every(*(given(features(name) < 1.5, f"the sums of {name} are not exact") for name in networks))
 
 
-def noisy(network: str) -> Needs:
-    """That the kernels of the device, which nothing is added to, do break the symmetry."""
-
-    def need(results: xr.Dataset, measure: Measure) -> None:
-        if features(network).effect(results).value < 1.5:
-            raise NotMeasured("the kernels of this device treat all channels alike: they have no noise")
-
-    return need
-
-
+NOISY = given(features("library") > 1.5, "the kernels of this device treat all channels alike: they have no noise")
 HE_TRAINED = trained(HALFWAY, "constnet-he")
 EITHER = trained(HALFWAY, "constnet-he", "wide-resnet")
 BESIDE_NONE = every(EITHER, symmetric("deterministic"))
@@ -61,43 +47,37 @@ FIGURE = Figure(
     source="blumenfeld2020 table 1, §4",
     sizes=SIZES,
     study=study,
-    run=run_shared,
     draw={
         "accuracy": Curves("train_accuracy", "test_accuracy", title=TITLE),
-        "table": Accuracies(TITLE),
+        "table": partial(symmetry.accuracies, title=TITLE),
     },
     needs=HE_TRAINED,
-    claims=(
-        claim(
-            "deterministic-fails",
+    claims={
+        "deterministic-fails": claim(
             "Without any breaker training from identical features fails: 5 points below the He start or more",
             more(ACCURACY, "deterministic", "constnet-he") < -5.0,
             needs=every(HE_TRAINED, symmetric("deterministic")),
         ),
-        claim(
-            "deterministic-stays-symmetric",
+        "deterministic-stays-symmetric": claim(
             "Without any breaker the features stay identical to the bit while it trains as far as it can",
             features("deterministic") < 1.5,
             needs=trained(LEFT_CHANCE, "deterministic"),
         ),
-        *(
-            claim(
-                f"{name}-trains",
+        **{
+            f"{name}-trains": claim(
                 f"With {name.replace('-', ' ')} it trains better than without a breaker",
                 more(ACCURACY, name, "deterministic") > 0,
                 needs=BESIDE_NONE,
             )
             for name in BREAKERS
-        ),
-        claim(
-            "library-trains",
+        },
+        "library-trains": claim(
             "Nothing but the library's own kernels on this device trains it better than order-free sums",
             more(ACCURACY, "library", "deterministic") > 0,
-            needs=every(BESIDE_NONE, noisy("library")),
+            needs=every(BESIDE_NONE, NOISY),
         ),
-        *(
-            claim(
-                f"{name}-reaches-he",
+        **{
+            f"{name}-reaches-he": claim(
                 f"With {cause} alone it comes within {LITTLE:g} points of the He start",
                 more(ACCURACY, network, "constnet-he") > -LITTLE,
             )
@@ -106,37 +86,31 @@ FIGURE = Figure(
                 ("parameter-noise", "parameter-noise", "noise of the weights at the start"),
                 ("gradient-noise", "gradient-noise", "noise of the gradients"),
             )
-        ),
-        claim(
-            "starts-behind",
+        },
+        "starts-behind": claim(
             f"From identical features training is a few epochs behind ({STUCK:g} % are more than they reach together)",
             more(epochs_until(STUCK), "computation-noise", "constnet-he") > 0,
             source="blumenfeld2020 §4",
         ),
-        claim(
-            "dropout-leaves-a-gap",
+        "dropout-leaves-a-gap": claim(
             "Dropout on skipped layers alone leaves a gap to the He start",
             more(ACCURACY, "dropout", "constnet-he") < 0,
             source="blumenfeld2020 appendix I",
         ),
-        claim(
-            "dropout-everywhere-closes-it",
+        "dropout-everywhere-closes-it": claim(
             "Dropout on all layers does better than dropout on skipped ones",
             more(ACCURACY, "dropout-all", "dropout") > 0,
             source="blumenfeld2020 appendix I",
         ),
-        claim(
-            "wide-resnet",
+        "wide-resnet": claim(
             f"ConstNet from the He start does as well as a Wide-ResNet, to within {LITTLE:g} points",
             more(ACCURACY, "constnet-he", "wide-resnet") > -LITTLE,
             needs=trained(HALFWAY, "wide-resnet"),
         ),
-    ),
+    },
     differs=(
         *DIFFERS,
         "The text names no size of the noise: every gradient is multiplied by 1 plus a normal number times the machine "
         f"epsilon, and weights start with normal numbers of {PARAMETER_NOISE:g} over the root of their fan-in.",
     ),
 )
-
-EXPERIMENTS = (FIGURE,)

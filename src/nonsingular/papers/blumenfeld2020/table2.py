@@ -1,13 +1,14 @@
 """Table 2: LeakyNet's accuracy with more and more layers of identical features."""
 
+from functools import partial
+
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.fit import HALFWAY
 from nonsingular.experiments.needs import trained
-from nonsingular.experiments.run.sharing import run_shared
 from nonsingular.experiments.verbs import claim, more, slope
-from nonsingular.papers.blumenfeld2020.drawings import Accuracies
 from nonsingular.papers.blumenfeld2020.leakynet import COUNTS, DIFFERS, SIZES, study
 from nonsingular.papers.blumenfeld2020.protocol import ACCURACY
+from nonsingular.plots import symmetry
 
 TITLE = "LeakyNet, 13 layers of which some start as averages"
 
@@ -17,29 +18,24 @@ FIGURE = Figure(
     source="blumenfeld2020 §5.2, table 2",
     sizes=SIZES,
     study=study,
-    run=run_shared,
-    draw={"accuracy": Curves("train_accuracy", "test_accuracy", title=TITLE), "table": Accuracies(TITLE)},
+    draw={
+        "accuracy": Curves("train_accuracy", "test_accuracy", title=TITLE),
+        "table": partial(symmetry.accuracies, title=TITLE),
+    },
     needs=trained(HALFWAY, "he", "0-averages"),
-    claims=(
-        claim(
-            "accuracy-falls",
-            "Test accuracy falls as more layers start as averages",
-            slope(ACCURACY, COUNTS, "a layer") < 0,
+    claims={
+        "accuracy-falls": claim(
+            "Test accuracy falls as more layers start as averages", slope(ACCURACY, COUNTS, "a layer") < 0
         ),
-        claim(
-            "one-average-is-enough-to-train",
+        "one-average-is-enough-to-train": claim(
             "Identical features in the first layer alone cost little: within 2 points of all layers apart",
             more(ACCURACY, "1-average", "0-averages") > -2.0,
             needs=trained(HALFWAY, "0-averages"),
         ),
-        claim(
-            "all-averages-fail",
-            "With averages in all layers it trains worse than with one",
-            more(ACCURACY, "13-averages", "1-average") < 0,
+        "all-averages-fail": claim(
+            "With averages in all layers it trains worse than with one", more(ACCURACY, "13-averages", "1-average") < 0
         ),
-        claim("he-is-best", "The He start does better than layers kept apart", more(ACCURACY, "he", "0-averages") > 0),
-    ),
+        "he-is-best": claim("The He start does better than layers kept apart", more(ACCURACY, "he", "0-averages") > 0),
+    },
     differs=DIFFERS,
 )
-
-EXPERIMENTS = (FIGURE,)

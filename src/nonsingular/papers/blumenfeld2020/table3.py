@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import xarray as xr
 
@@ -13,19 +15,10 @@ from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import claim, more, weighed
 from nonsingular.networks import ConstNetSpec
-from nonsingular.papers.blumenfeld2020.drawings import Accuracies
-from nonsingular.papers.blumenfeld2020.protocol import (
-    ACCURACY,
-    DIFFERS,
-    NOISE,
-    STUCK,
-    WIDENING,
-    WIDTH,
-    images,
-    quiet,
-    training,
-)  # fmt: skip
+from nonsingular.papers.blumenfeld2020 import protocol
+from nonsingular.papers.blumenfeld2020.protocol import ACCURACY, DIFFERS, NOISE, STUCK, WIDENING, WIDTH, quiet
 from nonsingular.papers.blumenfeld2020.table1 import symmetric
+from nonsingular.plots import symmetry
 from nonsingular.training import Member
 
 PRECISIONS = ("float32", "bfloat16")
@@ -42,23 +35,15 @@ def label(precision: str, noise: str, dropout: float = 0.0) -> str:
 def study(size: Size) -> Spec:
     """Every precision, with and without noise of the computation, at three rates of dropout."""
     breakers = dict(zip(NOISES, (NOISE, quiet(size.scale)), strict=True))
-    grid = [(p, n, rate) for p in PRECISIONS for n in NOISES for rate in DROPOUTS]
-    return Spec(
-        size.experiment,
-        size.scale,
-        runs=size.runs,
-        data=images(size.data, size.scale),
-        networks=tuple(
-            Member(label(p, n, rate), ConstNetSpec(13, size.width, size.widening, dropout=rate), breaker=breakers[n])
-            for p, n, rate in grid
-        ),
-        training=training(size),
-        instruments=dict.fromkeys(("train_accuracy", "test_accuracy", "correlations")),
-        settings={
-            "precisions": list(PRECISIONS),
-            "training": {label(p, n, rate): {"precision": p} for p, n, rate in grid},
-        },
-    )
+    networks = {
+        Member(label(p, n, rate), ConstNetSpec(13, size.width, size.widening, dropout=rate), breaker=breakers[n]): {
+            "precision": p
+        }
+        for p in PRECISIONS
+        for n in NOISES
+        for rate in DROPOUTS
+    }
+    return protocol.study(size, networks, precisions=list(PRECISIONS))
 
 
 def scatter(quantity: Quantity) -> Quantity:
@@ -69,7 +54,11 @@ def scatter(quantity: Quantity) -> Quantity:
         return np.abs(values - values.mean("run")) * np.sqrt(values.sizes["run"] / max(values.sizes["run"] - 1, 1))
 
     return Quantity(
-        measure, f"distance from the mean over runs of the {quantity.words}", quantity.unit, (0.0, np.inf), outcome=True
+        measure,
+        f"distance from the mean over runs of the {quantity.words}",
+        quantity.unit,
+        (0.0, np.inf),
+        tells_training=True,
     )
 
 
@@ -92,61 +81,54 @@ FIGURE = Figure(
     source="blumenfeld2020 table 3",
     sizes=Scales(runs=(2, 2, 3, 4), epochs=(2, 60, 10, 200), width=WIDTH, widening=WIDENING),
     study=study,
-    draw={"accuracy": Curves("train_accuracy", "test_accuracy", title=TITLE), "table": Accuracies(TITLE)},
-    claims=(
-        *(
-            claim(
-                f"{p}-dropout",
+    draw={
+        "accuracy": Curves("train_accuracy", "test_accuracy", title=TITLE),
+        "table": partial(symmetry.accuracies, title=TITLE),
+    },
+    claims={
+        **{
+            f"{p}-dropout": claim(
                 f"Without noise of the computation 1 % dropout is what trains it, in {p}",
                 more(ACCURACY, label(p, "no noise", 0.01), exact(p)) > 0,
                 needs=every(ACCURATE[p], symmetric(exact(p))),
             )
             for p in PRECISIONS
-        ),
-        claim(
-            "float32-noise",
+        },
+        "float32-noise": claim(
             "In float32 noise of the computation alone trains it",
             more(ACCURACY, ALONE, exact("float32")) > 0,
             needs=every(ACCURATE["float32"], symmetric(exact("float32"))),
         ),
-        claim(
-            "sixteen-bit-needs-dropout",
+        "sixteen-bit-needs-dropout": claim(
             "In 16 bit noise of the computation alone does not do what dropout does: it ends 5 points behind or more",
             more(ACCURACY, label("bfloat16", "noise"), label("bfloat16", "noise", 0.01)) < -5.0,
             needs=ACCURATE["bfloat16"],
         ),
-        claim(
-            "noise-is-worth-less-in-16-bit",
+        "noise-is-worth-less-in-16-bit": claim(
             "Noise of the computation brings less in 16 bit than in 32",
-            weighed(
-                ACCURACY,
-                {label("bfloat16", "noise"): 1, exact("bfloat16"): -1, ALONE: -1, exact("float32"): 1},
-            ) < 0,
+            weighed(ACCURACY, {label("bfloat16", "noise"): 1, exact("bfloat16"): -1, ALONE: -1, exact("float32"): 1})
+            < 0,
             source="blumenfeld2020 table 3, appendix I",
             needs=every(*ACCURATE.values(), symmetric(*map(exact, PRECISIONS))),
         ),
-        claim(
-            "stuck-for-a-random-time",
+        "stuck-for-a-random-time": claim(
             "With noise of the computation alone it takes a random number of epochs until training sets in, with 1 % "
             "dropout beside it not",
             more(scatter(epochs_until(STUCK)), ALONE, TOGETHER) > 0,
             source="blumenfeld2020 §4",
             needs=ACCURATE["float32"],
         ),
-        claim(
-            "dropout-shortens-it",
+        "dropout-shortens-it": claim(
             "Dropout beside it shortens that time",
             more(epochs_until(STUCK), ALONE, TOGETHER) > 0,
             source="blumenfeld2020 §4",
             needs=ACCURATE["float32"],
         ),
-    ),
+    },
     differs=(
         *DIFFERS,
         "16 bit is bfloat16 mixed precision, the paper's is float16; dropout rates are 0, 1 % and 5 % (the table's "
         "header is lost in the text). Sums are accumulated in float32 and rounded to 16 bit, as hardware does. The "
         "table names no number of runs.",
     ),
-)  # fmt: skip
-
-EXPERIMENTS = (FIGURE,)
+)

@@ -91,8 +91,11 @@ def lines(results: xr.Dataset) -> Figure | None:
 
 def solutions(results: xr.Dataset) -> Figure | None:
     """Sharpness, norms and test errors of the ends of the lines."""
-    labels = {"sharpness": "rise of the loss within a\nquarter of the way (nats)", "weight_norm": "norm of the weights",
-              "test_error": "test error (%)"}  # fmt: skip
+    labels = {
+        "sharpness": "rise of the loss within a\nquarter of the way (nats)",
+        "weight_norm": "norm of the weights",
+        "test_error": "test error (%)",
+    }
     title = plots.caption("VGG-9 with small and large batches", results)
     return _measures(results, labels, title) if "pair" in results.coords else None
 

@@ -17,30 +17,36 @@ FIGURE = Figure(
     "Loss surface of a ResNet with and without skips, in three dimensions",
     source=SLIDES,
     sizes=Scales(
-        runs=(2, 3, 3, 5), epochs=(2, 30, 15, 300), layers=((14,), (20, 56), (20,), (56,)), width=(4, 8, 16, 16),
-        grid=(7, 21, 31, 51), images=(60, 128, 1000, None), pixels=(None, 16, None, None),
+        runs=(2, 3, 3, 5),
+        epochs=(2, 30, 15, 300),
+        layers=((14,), (20, 56), (20,), (56,)),
+        width=(4, 8, 16, 16),
+        grid=(7, 21, 31, 51),
+        images=(60, 128, 1000, None),
+        pixels=(None, 16, None, None),
     ),
     study=lambda size: surfaces.study(size, *(m for layers in size.layers for m in surfaces.pair(layers, size.width))),
     run=surfaces.run,
     draw={"surface": relief, "contours": contours, "roughness": roughness},
     interactive=each_surface,
-    claims=(
-        *(
-            claim(
-                f"skips-smooth-{variable.replace('_', '-')}", "The surface is rougher without skip connections",
-                without_skips(variable) > 0, ours=variable in NO_ROUGHNESS,
+    claims={
+        **{
+            f"skips-smooth-{variable.replace('_', '-')}": claim(
+                "The surface is rougher without skip connections",
+                without_skips(variable) > 0,
+                ours=variable in NO_ROUGHNESS,
             )
             for variable in ROUGHNESS
+        },
+        "skips-guide": claim(
+            "With skip connections gradients point more nearly to a good minimum", without_skips("guidance") < 0
         ),
-        claim(
-            "skips-guide", "With skip connections gradients point more nearly to a good minimum",
-            without_skips("guidance") < 0,
-        ),
-        claim(
-            "skips-keep-round", "Removing skip connections elongates the surface", without_skips("elongation") > 0,
+        "skips-keep-round": claim(
+            "Removing skip connections elongates the surface",
+            without_skips("elongation") > 0,
             source="li2018 slides, the effect of depth",
         ),
-    ),
+    },
     differs=(
         *surfaces.DIFFERS,
         "The slides say that gradients are more representative of the direction to good minima; here that is measured "
@@ -48,6 +54,4 @@ FIGURE = Figure(
         "is measured by its local minima.",
     ),
     labels=surfaces.STORED,
-)  # fmt: skip
-
-EXPERIMENTS = (FIGURE,)
+)

@@ -8,14 +8,7 @@ from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales
 from nonsingular.experiments.verbs import claim
 from nonsingular.papers.li2018 import surfaces
-from nonsingular.papers.li2018.comparing import (
-    NO_ROUGHNESS,
-    ROUGHNESS,
-    compared,
-    correlated,
-    doubled,
-    saved_by_skips,
-)
+from nonsingular.papers.li2018.comparing import NO_ROUGHNESS, ROUGHNESS, compared, correlated, doubled, saved_by_skips
 from nonsingular.papers.li2018.drawings import contours_by_kind, flatness, roughness
 
 PAPER = (20, 56, 110)
@@ -29,42 +22,48 @@ FIGURE = Figure(
     "Filter-normalised surfaces of ResNets by depth, with and without skips",
     source="li2018 slides, the effect of depth; figure 5",
     sizes=Scales(
-        runs=(2, 3, 3, 5), epochs=(2, 30, 20, 300), layers=((8, 14), (8, 20, 56), (8, 20, 56), PAPER),
-        width=(4, 8, 8, 16), grid=(7, 13, 25, 51), images=(60, 128, 500, None), pixels=(None, 16, 16, None),
+        runs=(2, 3, 3, 5),
+        epochs=(2, 30, 20, 300),
+        layers=((8, 14), (8, 20, 56), (8, 20, 56), PAPER),
+        width=(4, 8, 8, 16),
+        grid=(7, 13, 25, 51),
+        images=(60, 128, 500, None),
+        pixels=(None, 16, 16, None),
     ),
     study=lambda size: surfaces.study(size, *(m for layers in size.layers for m in surfaces.pair(layers, size.width))),
     run=surfaces.run,
     draw={"contours": contours_by_kind, "roughness": roughness, "flatness": flatness},
-    claims=(
-        *(
-            claim(
-                f"skips-smooth-{layers}-{NAMES[variable]}",
+    claims={
+        **{
+            f"skips-smooth-{layers}-{NAMES[variable]}": claim(
                 f"With {layers} layers the surface is rougher without skip connections",
                 compared(variable, f"plainnet-{layers}", f"resnet-{layers}") > 0,
                 ours=variable in NO_ROUGHNESS or layers == BENIGN,
             )
-            for layers in PAPER for variable in ROUGHNESS
-        ),
-        *(
-            claim(
-                f"depth-roughens-plain-{NAMES[variable]}",
+            for layers in PAPER
+            for variable in ROUGHNESS
+        },
+        **{
+            f"depth-roughens-plain-{NAMES[variable]}": claim(
                 "Deeper networks without skip connections have more uneven surfaces with more minima",
-                doubled(variable, "depth", "plainnet") > 0, ours=variable in NO_ROUGHNESS,
+                doubled(variable, "depth", "plainnet") > 0,
+                ours=variable in NO_ROUGHNESS,
             )
             for variable in ROUGHNESS
-        ),
-        *(
-            claim(
-                f"skips-prevent-{NAMES[variable]}",
+        },
+        **{
+            f"skips-prevent-{NAMES[variable]}": claim(
                 "With skip connections depth adds less than half of the roughness that it adds without them",
-                saved_by_skips(variable) < 0, source="li2018 figure 5, section 5.2", ours=variable in NO_ROUGHNESS,
+                saved_by_skips(variable) < 0,
+                source="li2018 figure 5, section 5.2",
+                ours=variable in NO_ROUGHNESS,
             )
             for variable in ROUGHNESS
+        },
+        "flatter-generalises": claim(
+            "Flatter minima go with lower test errors", correlated("sharpness", "test_error") > 0
         ),
-        claim(
-            "flatter-generalises", "Flatter minima go with lower test errors", correlated("sharpness", "test_error") > 0
-        ),
-    ),
+    },
     differs=(
         *surfaces.DIFFERS,
         "The published paper calls the surface of 20 layers without skips fairly benign; that it is rougher than with "
@@ -72,6 +71,4 @@ FIGURE = Figure(
         "At overnight scale images are 16 x 16 pixels and the first stage has 8 channels.",
     ),
     labels=surfaces.STORED,
-)  # fmt: skip
-
-EXPERIMENTS = (FIGURE,)
+)

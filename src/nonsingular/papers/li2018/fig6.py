@@ -12,32 +12,36 @@ FIGURE = Figure(
     "Width smooths the surface: Wide-ResNets",
     source="li2018 slides, the effect of depth in wider architectures; figure 6",
     sizes=Scales(
-        runs=(2, 3, 3, 5), epochs=(2, 30, 15, 300), layers=(14, 20, 20, 56), width=(2, 4, 8, 16),
+        runs=(2, 3, 3, 5),
+        epochs=(2, 30, 15, 300),
+        layers=(14, 20, 20, 56),
+        width=(2, 4, 8, 16),
         factors=((1, 2, 4), (1, 2, 4), (1, 2, 4), (1, 2, 4, 8)),
-        grid=(7, 13, 21, 51), images=(60, 128, 500, None), pixels=(None, 16, 16, None),
+        grid=(7, 13, 21, 51),
+        images=(60, 128, 500, None),
+        pixels=(None, 16, 16, None),
     ),
     study=lambda size: surfaces.study(
         size, *(m for k in size.factors for m in surfaces.pair(size.layers, size.width * k, f"k{k}"))
     ),
     run=surfaces.run,
     draw={"contours": contours_by_kind, "roughness": roughness},
-    claims=tuple(
-        claim(
-            f"width-{verb}-{kind}-{variable.replace('_', '-')}",
+    claims={
+        f"width-{verb}-{kind}-{variable.replace('_', '-')}": claim(
             f"Wider networks {words} skip connections have {what} surfaces",
-            doubled(variable, "width", kind) < 0, ours=variable in NO_ROUGHNESS,
+            doubled(variable, "width", kind) < 0,
+            ours=variable in NO_ROUGHNESS,
         )
         for kind, words in KINDS.items()
         for variable, verb, what in (
-            *((v, "smooths", "smoother") for v in ROUGHNESS), ("sharpness", "flattens", "flatter"),
+            *((v, "smooths", "smoother") for v in ROUGHNESS),
+            ("sharpness", "flattens", "flatter"),
         )
-    ),
+    },
     differs=(
         *surfaces.DIFFERS,
         "The first layer is k times as wide, too: a ResNet k times as wide throughout.",
         "At overnight scale images are 16 x 16 pixels, networks have 20 layers and 8 k channels in the first stage.",
     ),
     labels=surfaces.STORED,
-)  # fmt: skip
-
-EXPERIMENTS = (FIGURE,)
+)

@@ -3,29 +3,47 @@
 from __future__ import annotations
 
 from nonsingular.data import DataSpec
-from nonsingular.experiments.spec import at_scale
+from nonsingular.experiments.scales import Networks, Size
+from nonsingular.experiments.spec import Spec
 from nonsingular.papers.orhan2018.protocol import MIRRORED
 from nonsingular.training import TrainingSpec
 
-DATA = {"smoke": "digits", "laptop": "cifar10", "overnight": "cifar10", "paper": "cifar10"}
 IMAGES = {"smoke": (300, 200), "laptop": (2000, 2000), "overnight": (None, None), "paper": (None, None)}
 """Scale -> training images, test images."""
 ALL_IMAGES = ("overnight", "paper")
 """Scales with the paper's batches, rate and augmentation."""
-INSTRUMENTS = dict.fromkeys(("train_accuracy", "test_accuracy"))
 
 
-def images(name: str | None, scale: str, pixels: int | None = None) -> DataSpec:
+def images(size: Size, pixels: int | None = None) -> DataSpec:
     """CIFAR-10 as images; fewer on a laptop, the bundled digits for smoke.
 
     Args:
-        name: another data set, if asked for.
-        scale: one of ``SCALES``.
+        size: of the figure.
         pixels: a side, if images are made smaller.
     """
-    name = name or DATA[scale]
-    train, test = at_scale(IMAGES, scale)
+    name, (train, test) = size.dataset("cifar10"), IMAGES[size.scale]
     return DataSpec(name, train, test, scaling="channels", layout="image", size=None if name == "digits" else pixels)
+
+
+def study(size: Size, networks: Networks, keep: str, **settings: object) -> Spec:
+    """Networks trained by the protocol, whose weights are kept for their surfaces.
+
+    Args:
+        size: with ``runs``, ``epochs``; ``grid``, points along an axis; ``images``, over which a surface's loss is
+            taken (None for all training images); and ``pixels``, a side of the images (None for their own).
+        networks: as ``Size.spec`` takes them.
+        keep: weights, as ``Spec`` has it.
+        **settings: further ones of the spec.
+    """
+    data = images(size, size.pixels)
+    return size.spec(
+        data=data,
+        networks=networks,
+        training=training(size.scale, size.epochs, data.name),
+        instruments=("train_accuracy", "test_accuracy"),
+        settings={"grid": size.grid, "images": size.images, **settings},
+        keep=keep,
+    )
 
 
 def training(scale: str, epochs: int, data: str) -> TrainingSpec:

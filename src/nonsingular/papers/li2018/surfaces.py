@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.scales import Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.networks import ResidualSpec
-from nonsingular.papers.li2018.protocol import INSTRUMENTS, images, training
+from nonsingular.papers.li2018 import protocol
 from nonsingular.training import Member
 
 DEEP = 56
@@ -69,23 +70,15 @@ def study(size: Size, *networks: Member, **settings: Any) -> Spec:
     """The spec of a figure of surfaces: every point is evaluated, directions reach from -1 to 1.
 
     Args:
-        size: with ``runs``; ``epochs``; ``grid``, points along each axis; ``images``, over which the surface's loss is
-            taken (None for all training images); and ``pixels``, a side of the images (None for their own).
+        size: as ``protocol.study`` takes it.
         *networks: as ``pair`` gives them, and others.
         **settings: further ones.
     """
-    settings |= {"grid": size.grid, "images": size.images}
-    deep = [m.name for m in networks if m.name.startswith("plainnet") and m.network.depth + 1 >= DEEP]
     if size.scale == "overnight":
         settings["rates"] = RATES
-    if size.scale == "paper" and deep:
-        settings["training"] = {name: {"learning_rate": 0.01} for name in deep}
-    dataset = images(size.data, size.scale, size.pixels)
-    return Spec(
-        size.experiment, size.scale, runs=size.runs, data=dataset, networks=networks,
-        training=training(size.scale, size.epochs, dataset.name), instruments=INSTRUMENTS, settings=settings,
-        keep="end",
-    )  # fmt: skip
+    slow = {"learning_rate": 0.01} if size.scale == "paper" else {}
+    deep = [m for m in networks if m.name.startswith("plainnet") and m.network.depth + 1 >= DEEP]
+    return protocol.study(size, {m: slow if m in deep else {} for m in networks}, keep="end", **settings)
 
 
 def pair(layers: int, width: int, name: str = "") -> tuple[Member, Member]:
@@ -130,6 +123,14 @@ def on_images(trained: Trained) -> list[tuple[Tensor, Tensor]]:
     return [(trained.task.train_inputs[:count], trained.task.train_labels[:count])]
 
 
+def evaluated(
+    function: Callable[..., xr.Dataset], trained: Trained, *where: Any, **options: Any
+) -> partial[xr.Dataset]:
+    """A function of ``landscape`` of a trained network and of the images, on the grid that the settings say."""
+    options = {"grid": trained.spec.settings["grid"]} | options
+    return partial(function, trained.network, F.cross_entropy, on_images(trained), *where, **options)
+
+
 def directions(trained: Trained) -> tuple[landscape.Direction, landscape.Direction]:
     """The pair of directions of a run: filter-normalised, random, its own."""
     seed = 2 * (trained.spec.seed + trained.row.run)
@@ -139,14 +140,15 @@ def directions(trained: Trained) -> tuple[landscape.Direction, landscape.Directi
 def measured(networks: Sequence[Trained], folder: Path, on_points: Callable[[int], None]) -> xr.Dataset:
     """One network's surface, and how rough it is."""
     (trained,) = networks
-    surface = landscape.surface(
-        trained.network, F.cross_entropy, on_images(trained), *directions(trained), grid=trained.spec.settings["grid"],
-        settings=landscape.EXACT, keep=folder / "surface.npz", on_points=on_points,
-    )  # fmt: skip
+    around = evaluated(landscape.surface, trained, *directions(trained), settings=landscape.EXACT)
+    surface = around(keep=folder / "surface.npz", on_points=on_points)
     rough = {name: 100 * v if name in PERCENT else v for name, v in landscape.roughness(surface).items()}
-    return xr.Dataset(
-        {"loss": surface.loss, **rough}, attrs={k: surface.attrs[k] for k in ("samples", "total_samples", "how")}
-    )
+    return xr.Dataset({"loss": surface.loss, **rough}, attrs=how(surface))
+
+
+def how(surface: xr.Dataset) -> dict[str, Any]:
+    """What is kept of the attributes of what was evaluated."""
+    return {k: surface.attrs[k] for k in ("samples", "total_samples", "how")}
 
 
 def title(results: xr.Dataset) -> str:

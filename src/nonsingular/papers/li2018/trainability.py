@@ -14,7 +14,7 @@ from nonsingular.experiments.needs import every, trained
 from nonsingular.experiments.quantities import reached
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.verbs import Measure, average, claim, more, most, weighed
+from nonsingular.experiments.verbs import Measure, average, claim, more, most, question, weighed
 from nonsingular.networks import NetworkSpec
 from nonsingular.plots.depth import changes
 from nonsingular.training import Member, TrainingSpec
@@ -56,22 +56,17 @@ CATEGORIES = {change: category for table in (NETWORK, TRAINING) for category, ro
 
 def study(size: Size) -> Spec:
     """The baseline, 30 plain layers with Glorot-normal weights and gradient descent, and each change of it alone."""
-    name = size.data or ("digits" if size.scale == "smoke" else "cifar10")
+    name, own = size.dataset("cifar10"), {change: f for rows in TRAINING.values() for change, f in rows.items()}
     train, test = (None, None) if name == "digits" and size.scale != "smoke" else size.images
     baseline = NetworkSpec(DEPTH, size.width)
     fields = {BASELINE: {}, **{change: f for rows in NETWORK.values() for change, f in rows.items()}}
-    fields |= {change: {} for rows in TRAINING.values() for change in rows}
-    fields[SKIPS_HE] = {"skip": "identity", "init": "he"}
+    fields |= {**{change: {} for change in own}, SKIPS_HE: {"skip": "identity", "init": "he"}}
     fields |= {change: {"width": size.width * f["width"]} for change, f in fields.items() if "width" in f}
-    return Spec(
-        size.experiment,
-        size.scale,
-        runs=size.runs,
+    return size.spec(
         data=DataSpec(name, train, test, scaling="standardised"),
-        networks=tuple(Member(change, replace(baseline, **f)) for change, f in fields.items()),
+        networks={Member(change, replace(baseline, **f)): own.get(change, {}) for change, f in fields.items()},
         training=TrainingSpec(size.epochs, batch=100, learning_rate=0.01, optimiser="sgd"),
-        instruments=dict.fromkeys(("train_accuracy", "test_accuracy")),
-        settings={"training": {change: f for rows in TRAINING.values() for change, f in rows.items()}},
+        instruments=("train_accuracy", "test_accuracy"),
     )
 
 
@@ -82,8 +77,12 @@ def draw(results: xr.Dataset) -> Picture:
 
 
 MARGIN = 10.0
-CHOICES = {"architecture": "network architecture", "optimiser": "optimizer", "initialisation": "initialization",
-           "hyperparameters": "hyperparameter choices"}  # fmt: skip
+CHOICES = {
+    "architecture": "network architecture",
+    "optimiser": "optimizer",
+    "initialisation": "initialization",
+    "hyperparameters": "hyperparameter choices",
+}
 """What the slides call them."""
 
 
@@ -97,40 +96,43 @@ FIGURE = Figure(
     "What lets a 30-layer network train: one change at a time",
     source="li2018 slides, trainability depends on model choices",
     sizes=Scales(
-        runs=(2, 5, 10, 10), epochs=(2, 40, 40, 60), width=(16, 64, 64, 128),
+        runs=(2, 5, 10, 10),
+        epochs=(2, 40, 40, 60),
+        width=(16, 64, 64, 128),
         images=((300, 200), (2_000, 1_000), (None, None), (None, None)),
     ),
     study=study,
     draw={"changes": draw},
     needs=trained(),
-    claims=(
-        *(
-            claim(
-                f"depends-on-{category}", f"Trainability depends on the {words}",
+    claims={
+        **{
+            f"depends-on-{category}": claim(
+                f"Trainability depends on the {words}",
                 most({change: gains(change) for change, c in CATEGORIES.items() if c == category}) > MARGIN,
             )
             for category, words in CHOICES.items()
-        ),
-        claim(
-            "fragments-need-a-good-start",
+        },
+        "fragments-need-a-good-start": claim(
             "Fragmentation, which comes with removing skip connections, requires a good initialization: a better start "
             "gains more without them",
             weighed(reached(), {"He": 1, BASELINE: -1, SKIPS_HE: -1, SKIPS: 1}) > 0,
-            source="li2018 slides, the effect of depth", needs=every(trained(50.0, SKIPS), trained(50.0, SKIPS_HE)),
+            source="li2018 slides, the effect of depth",
+            needs=every(trained(50.0, SKIPS), trained(50.0, SKIPS_HE)),
         ),
-        claim(
-            "baseline", f"Without any of the changes a plain network of {DEPTH} layers does not train",
-            average(reached(), BASELINE) < MARGIN, needs=trained(50.0, *CATEGORIES), ours=True,
+        "baseline": question(
+            f"Without any of the changes a plain network of {DEPTH} layers does not train",
+            average(reached(), BASELINE) < MARGIN,
+            needs=trained(50.0, *CATEGORIES),
         ),
-        *(
-            claim(
-                change.replace(" ", "-").replace("/", "over"),
-                f"Trainability depends on the {category}: {change} alone gains", gains(change) > MARGIN, ours=True,
+        **{
+            change.replace(" ", "-").replace("/", "over"): question(
+                f"Trainability depends on the {category}: {change} alone gains",
+                gains(change) > MARGIN,
                 needs=trained(50.0, BASELINE, *CATEGORIES),
             )
             for change, category in CATEGORIES.items()
-        ),
-    ),
+        },
+    },
     differs=(
         "The slides name four kinds of choices. Which changes stand for each, what counts as a gain (10 % of the way "
         "from guessing to no error) and the baseline are ours: a kind of choice matters if the best of its changes "
@@ -138,6 +140,4 @@ FIGURE = Figure(
         "A good initialization is He's here and a poor one Glorot's, with rectified units and no batch normalisation; "
         "what it gains with skips is told where both networks with skips trained.",
     ),
-)  # fmt: skip
-
-EXPERIMENTS = (FIGURE,)
+)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from nonsingular.experiments.scales import Size
+from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.networks import VGGSpec
-from nonsingular.papers.li2018.protocol import INSTRUMENTS, images, training
+from nonsingular.papers.li2018 import protocol
 from nonsingular.training import Member
 
-NETWORKS = (
-    VGGSpec(9, width=4, batch_norm=True), *(VGGSpec(9, width=16, batch_norm=True),) * 2, VGGSpec(9, batch_norm=True),
-)  # fmt: skip
-BATCHES = ((50, 150), (100, 1000), (128, 8192), (128, 8192))
-"""Smaller and larger batch at each scale."""
 PROTOCOLS = {
     f"{size}-batch{'-decay' if decay else ''}": (number, decay)
     for number, size in enumerate(("small", "large"))
@@ -21,20 +16,24 @@ PROTOCOLS = {
 """Network -> which of the two batches, and weight decay."""
 
 
-def study(size: Size) -> Spec:
-    """The study of both figures: equal but for the points that they evaluate, so that it need be trained once.
+def sizes(grid: tuple[int, int, int, int]) -> Scales:
+    """Those of both figures, which differ in the points that they evaluate along an axis."""
+    return Scales(
+        runs=(2, 10, 5, 5),
+        epochs=(4, 16, 60, 300),
+        width=(4, 16, 16, 64),
+        batches=((50, 150), (100, 1000), (128, 8192), (128, 8192)),
+        grid=grid,
+        images=(60, 256, 1000, None),
+        pixels=(None, 16, 16, None),
+    )
 
-    Args:
-        size: with ``runs``, ``epochs``, ``network``, ``batches``, ``grid``, ``images`` and ``pixels``.
-    """
-    protocols = {
-        name: {"batch": size.batches[number], "weight_decay": decay, "learning_rate": 0.1}
+
+def study(size: Size) -> Spec:
+    """The study of both figures: equal but for the points that they evaluate, so that it need be trained once."""
+    network = VGGSpec(9, size.width, batch_norm=True)
+    networks = {
+        Member(name, network): {"batch": size.batches[number], "weight_decay": decay, "learning_rate": 0.1}
         for name, (number, decay) in PROTOCOLS.items()
     }
-    dataset = images(size.data, size.scale, size.pixels)
-    return Spec(
-        size.experiment, size.scale, runs=size.runs, data=dataset,
-        networks=tuple(Member(name, size.network) for name in protocols),
-        training=training(size.scale, size.epochs, dataset.name), instruments=INSTRUMENTS,
-        settings={"grid": size.grid, "images": size.images, "training": protocols}, keep="epochs",
-    )  # fmt: skip
+    return protocol.study(size, networks, keep="epochs")

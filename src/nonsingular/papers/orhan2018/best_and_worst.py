@@ -56,9 +56,9 @@ def with_speed(quantity: Quantity) -> Measure:
     return correlation(SPEED, quantity, "plain")
 
 
-def correlated(name: str, statement: str, test: Test) -> Declared:
+def correlated(statement: str, test: Test) -> Declared:
     """A claim about ``with_speed``: of its runs the best and the worst must have trained."""
-    return claim(name, statement, test, needs=_both_trained)
+    return claim(statement, test, needs=_both_trained)
 
 
 def _both_trained(results: xr.Dataset, measure: Measure) -> None:

@@ -11,7 +11,7 @@ from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.figure import Figure, OverNumbers
 from nonsingular.experiments.quantities import SPEED, Quantity, decay
 from nonsingular.experiments.scales import Scales
-from nonsingular.experiments.verbs import Measure, average, claim, faster, more, weighed
+from nonsingular.experiments.verbs import Measure, average, faster, more, question, weighed
 from nonsingular.networks import named
 from nonsingular.papers.orhan2018 import protocol
 from nonsingular.papers.orhan2018.differs import DAMPED, EVALUATED_ON
@@ -20,6 +20,8 @@ from nonsingular.training import Member
 KINDS = ("plain", "residual")
 DEPTHS = (2, 5, 10, 20, 30, 50)
 SERIES = {kind: {f"{kind}-{depth}": float(depth) for depth in DEPTHS} for kind in KINDS}
+ENDED = 40
+"""Layers, between the last two depths: a run that ends nowhere counts with the largest, which no mean exceeds."""
 ALL = tuple(name for series in SERIES.values() for name in series)
 
 
@@ -29,7 +31,7 @@ def gain(results: xr.Dataset, network: str) -> xr.DataArray:
     return 100 * (accuracy.isel(epoch=-1, drop=True) - accuracy.isel(epoch=0, drop=True)).fillna(0.0)
 
 
-GAIN = Quantity(gain, "training accuracy gained", "percentage points", (-100.0, 100.0), outcome=True)
+GAIN = Quantity(gain, "training accuracy gained", "percentage points", (-100.0, 100.0), tells_training=True)
 
 
 def trainable_depth(results: xr.Dataset, kind: str) -> xr.DataArray:
@@ -57,9 +59,12 @@ def _crossing(share: np.ndarray, level: float = 0.5) -> float:
 
 
 ENDS = Quantity(
-    trainable_depth, "depth at which half of the best gain in accuracy is lost", "layers", (DEPTHS[0], DEPTHS[-1]),
-    outcome=True,
-)  # fmt: skip
+    trainable_depth,
+    "depth at which half of the best gain in accuracy is lost",
+    "layers",
+    (DEPTHS[0], DEPTHS[-1]),
+    tells_training=True,
+)
 
 
 def _of_all(measure: Measure) -> Measure:
@@ -73,43 +78,43 @@ FIGURE = Figure(
     source="orhan2018 §1, §2.3 (skips make very deep networks trainable); the depths are ours",
     sizes=Scales(runs=(2, 3, 5, 20), epochs=(2, 8, 20, 100)),
     study=lambda size: protocol.study(
-        size, [Member(f"{kind}-{d}", named(kind, depth=d)) for kind in KINDS for d in DEPTHS],
+        size,
+        [Member(f"{kind}-{d}", named(kind, depth=d)) for kind in KINDS for d in DEPTHS],
         {"train_accuracy": None, "gradient_norm": (0,)},
     ),
     draw={
         "depth": OverNumbers(
-            GAIN, decay(), series=SERIES, label="hidden layers", title="Depth with and without skips, {epochs} epochs",
-            base=2, ends=ENDS,
+            GAIN,
+            decay(),
+            series=SERIES,
+            label="hidden layers",
+            title="Depth with and without skips, {epochs} epochs",
+            base=2,
+            ends=ENDS,
         )
     },
     needs=protocol.STARTED,
-    claims=(
-        *(
-            claim(
-                f"residual-ahead-{d}", f"Residual networks of {d} layers train faster than plain ones",
-                faster(f"residual-{d}", f"plain-{d}") > 0, ours=True,
+    claims={
+        **{
+            f"residual-ahead-{d}": question(
+                f"Residual networks of {d} layers train faster than plain ones",
+                faster(f"residual-{d}", f"plain-{d}") > 0,
             )
             for d in DEPTHS
+        },
+        "plain-falls": question(
+            "Plain networks train worse with 50 layers than with 10", faster("plain-50", "plain-10") < 0
         ),
-        claim(
-            "plain-falls", "Plain networks train worse with 50 layers than with 10",
-            faster("plain-50", "plain-10") < 0, ours=True,
-        ),
-        claim(
-            "residual-loses-less",
+        "residual-loses-less": question(
             "From 10 to 50 layers residual networks lose less than half of what plain ones lose",
-            weighed(SPEED, {"residual-10": 1, "residual-50": -1, "plain-10": -0.5, "plain-50": 0.5}) < 0, ours=True,
+            weighed(SPEED, {"residual-10": 1, "residual-50": -1, "plain-10": -0.5, "plain-50": 0.5}) < 0,
         ),
-        claim(
-            "plain-ends", "Training of plain networks ends before 50 layers",
-            _of_all(average(ENDS, "plain")) < DEPTHS[-1], ours=True,
+        "plain-ends": question(
+            f"Training of plain networks ends before {ENDED} layers", _of_all(average(ENDS, "plain")) < ENDED
         ),
-        claim(
-            "residual-outlasts-plain", "Residual networks train at depths where plain ones do not",
-            _of_all(more(ENDS, "residual", "plain")) > 0, ours=True,
+        "residual-outlasts-plain": question(
+            "Residual networks train at depths where plain ones do not", _of_all(more(ENDS, "residual", "plain")) > 0
         ),
-    ),
+    },
     differs=("The paper has no such figure: it trains 20 and 30 layers.", DAMPED, EVALUATED_ON),
-)  # fmt: skip
-
-EXPERIMENTS = (FIGURE,)
+)

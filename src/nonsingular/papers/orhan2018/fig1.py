@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import xarray as xr
 
-from nonsingular.experiments.claims import Effect, NotMeasured
+from nonsingular.experiments.claims import Effect, exactly
+from nonsingular.experiments.effects import selected
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.scales import Scales
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.verbs import Declared, Measure, claim, measured
+from nonsingular.experiments.verbs import Declared, Measure, claim, largest, measured
 from nonsingular.papers.orhan2018.singular_points import singular_points
 from nonsingular.plots.spectra import null_vectors
 
@@ -40,64 +43,46 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     return xr.concat(found, xr.Variable("run", np.arange(spec.seed, spec.seed + spec.runs)))
 
 
-def extreme(variable: str, network: str, singularity: str, words: str, how: str = "max") -> Measure:
-    """The largest or smallest of a variable over the random networks."""
-
-    def effect(results: xr.Dataset) -> Effect:
-        values = _at(results, singularity, network)[variable]
-        value = float(getattr(values, how)())
-        return Effect(value, value, value, values.sizes["run"], "the extreme of the random networks")
-
-    return measured(effect, words)
-
-
 def excess(singularity: str) -> Measure:
     """How far the plain Hessian's nullity is from the number of predicted null vectors."""
 
     def effect(results: xr.Dataset) -> Effect:
-        plain = _at(results, singularity, "plain")
-        value = float(np.abs(plain.nullity - plain.predicted).max())
-        return Effect(value, value, value, plain.sizes["run"], "the largest of the random networks")
+        where = {"network": "plain", "singularity": singularity}
+        found, predicted = (selected(results, name, **where) for name in ("nullity", "predicted"))
+        return replace(exactly(float(np.abs(found - predicted).max())), runs=results.sizes["run"])
 
     return measured(effect, "largest difference")
 
 
-def _at(results: xr.Dataset, singularity: str, network: str) -> xr.Dataset:
-    if "singularity" not in results.coords or singularity not in results.singularity.values:
-        raise NotMeasured(f"{singularity} is not among the results")
-    return results.sel(network=network, singularity=singularity)
-
-
-def claims(name: str) -> list[Declared]:
+def claims(name: str) -> dict[str, Declared]:
     """The claims about one kind of singularity."""
     with_ = f"With {SINGULARITIES[name]}"
-    declared = [
-        claim(
-            f"{name}-plain-null", f"{with_}, the predicted vectors are null vectors of the plain network's Hessian",
-            extreme("product", "plain", name, "largest |H v| / |H|, zero residual") < NULL,
+    plain, skip = ({"network": network, "singularity": name} for network in ("plain", "skip"))
+    nulls = {
+        f"{name}-plain-null": claim(
+            f"{with_}, the predicted vectors are null vectors of the plain network's Hessian",
+            largest("product", "largest |H v| / |H|, zero residual", **plain) < NULL,
         ),
-        claim(
-            f"{name}-skip-not-null", f"{with_}, none of them is one of the skip network's Hessian",
-            extreme("least_product", "skip", name, "smallest |H v| / |H|, zero residual", "min") > 1e4 * NULL,
+        f"{name}-skip-not-null": claim(
+            f"{with_}, none of them is one of the skip network's Hessian",
+            largest("least_product", "smallest |H v| / |H|, zero residual", how="min", **skip) > 1e4 * NULL,
         ),
-        claim(
-            f"{name}-plain-null-anywhere", f"{with_}, they are null vectors at any value of the loss",
-            extreme("product_away", "plain", name, "largest |H v| / |H| away from zero residual") < NULL,
-            source="orhan2018 Note 1", ours=name not in ONE_BY_ONE,
+        f"{name}-plain-null-anywhere": claim(
+            f"{with_}, they are null vectors at any value of the loss",
+            largest("product_away", "largest |H v| / |H| away from zero residual", **plain) < NULL,
+            source="orhan2018 Note 1",
+            ours=name not in ONE_BY_ONE,
         ),
-    ]  # fmt: skip
-    if name in COUNTED:
-        declared += [
-            claim(
-                f"{name}-plain-nullity", f"{with_}, the plain Hessian's nullity is the number of predicted vectors",
-                excess(name).between(-0.5, 0.5),
-            ),
-            claim(
-                f"{name}-skip-nullity", f"{with_}, the skip network's Hessian is not singular",
-                extreme("nullity", "skip", name, "largest nullity") < 0.5,
-            ),
-        ]  # fmt: skip
-    return declared
+    }
+    counts = {
+        f"{name}-plain-nullity": claim(
+            f"{with_}, the plain Hessian's nullity is the number of predicted vectors", excess(name).between(-0.5, 0.5)
+        ),
+        f"{name}-skip-nullity": claim(
+            f"{with_}, the skip network's Hessian is not singular", largest("nullity", "largest nullity", **skip) < 0.5
+        ),
+    }
+    return nulls | counts if name in COUNTED else nulls
 
 
 FIGURE = Figure(
@@ -107,7 +92,7 @@ FIGURE = Figure(
     sizes=Scales(runs=(2, 10, 50)),
     run=run,
     draw={"null-vectors": null_vectors},
-    claims=[declared for name in SINGULARITIES for declared in claims(name)],
+    claims={id: declared for name in SINGULARITIES for id, declared in claims(name).items()},
     differs=(
         "The paper derives one example; here random networks of three hidden layers of five units are put on each "
         "singularity, with fixed random biases and smooth activations, so that no null vectors come from elsewhere, "
@@ -123,5 +108,3 @@ FIGURE = Figure(
         "predicted": "predicted null vectors",
     },
 )
-
-EXPERIMENTS = (FIGURE,)

@@ -15,31 +15,38 @@ EARLY = 3
 """The epoch that stands for early in training: the one whose spectra the paper shows (figure 3d)."""
 
 
-def order(more_degenerate: str, less: str) -> tuple[Declared, ...]:
+def order(more_degenerate: str, less: str) -> dict[str, Declared]:
     """The claims about the eigenvalues of two networks, one of which is the more degenerate."""
     a, b = more_degenerate, less
-    return (
-        *by_both(
-            f"degenerate-{a}-{b}", f"{a.capitalize()} networks have more degenerate eigenvalues than {b} ones",
-            lambda v: larger(v, a, b) > 0, f"{SECTION}b", "degenerate",
+    return {
+        **by_both(
+            f"degenerate-{a}-{b}",
+            f"{a.capitalize()} networks have more degenerate eigenvalues than {b} ones",
+            "degenerate",
+            lambda v: larger(v, a, b) > 0,
+            f"{SECTION}b",
         ),
-        *by_both(
-            f"negative-{a}-{b}", f"{a.capitalize()} networks have fewer negative eigenvalues than {b} ones",
-            lambda v: larger(v, a, b) < 0, f"{SECTION}c", "negative",
+        **by_both(
+            f"negative-{a}-{b}",
+            f"{a.capitalize()} networks have fewer negative eigenvalues than {b} ones",
+            "negative",
+            lambda v: larger(v, a, b) < 0,
+            f"{SECTION}c",
         ),
-        *by_both(
-            f"early-{a}-{b}", f"How much more degenerate {a} networks are than {b} ones shows most early on",
-            lambda v: more(of(v, EARLY) - of(v, END), a, b) > 0, f"{SECTION}b", "degenerate",
+        **by_both(
+            f"early-{a}-{b}",
+            f"How much more degenerate {a} networks are than {b} ones shows most early on",
+            "degenerate",
+            lambda v: more(of(v, EARLY) - of(v, END), a, b) > 0,
+            f"{SECTION}b",
         ),
-    )  # fmt: skip
+    }
 
 
-def crossover(name: str, skips: str) -> tuple[Declared, ...]:
+def crossover(name: str, skips: str) -> dict[str, Declared]:
     """That networks with skips end more degenerate than those without."""
-    return by_both(
-        name, f"Late in training the order turns: {skips} networks end more degenerate than plain ones",
-        lambda v: larger(v, skips, "plain", END) > 0, f"{SECTION}b", "degenerate",
-    )  # fmt: skip
+    statement = f"Late in training the order turns: {skips} networks end more degenerate than plain ones"
+    return by_both(name, statement, "degenerate", lambda v: larger(v, skips, "plain", END) > 0, f"{SECTION}b")
 
 
 FIGURE = Figure(
@@ -64,26 +71,22 @@ FIGURE = Figure(
         "units": Curves(*UNITS, title="Distance from singularities, {layers}-layer networks (mean over layers)"),
     },
     needs=protocol.STARTED,
-    claims=(
-        claim(
-            "residual-faster-than-plain", "Residual networks train faster than plain ones",
-            faster("residual", "plain") > 0,
+    claims={
+        "residual-faster-than-plain": claim(
+            "Residual networks train faster than plain ones", faster("residual", "plain") > 0
         ),
-        claim(
-            "hyper-faster-than-residual", "Hyper-residual networks train faster than residual ones",
-            faster("hyper-residual", "residual") > 0,
+        "hyper-faster-than-residual": claim(
+            "Hyper-residual networks train faster than residual ones", faster("hyper-residual", "residual") > 0
         ),
-        claim(
-            "copies-above-orthogonal",
+        "copies-above-orthogonal": claim(
             "Hyper-residual networks do better when their Q are copies of 32 vectors than when orthogonal",
-            faster("hyper-residual", "hyper-orthogonal") > 0, source="orhan2018 Note 2",
+            faster("hyper-residual", "hyper-orthogonal") > 0,
+            source="orhan2018 Note 2",
         ),
-        *order("plain", "residual"),
-        *order("residual", "hyper-residual"),
-        *crossover("crossover", "residual"),
-        *crossover("crossover-hyper", "hyper-residual"),
-    ),
+        **order("plain", "residual"),
+        **order("residual", "hyper-residual"),
+        **crossover("crossover", "residual"),
+        **crossover("crossover-hyper", "hyper-residual"),
+    },
     differs=(MOMENTS, ESTIMATED, EPOCHS, EVALUATED_ON),
-)  # fmt: skip
-
-EXPERIMENTS = (FIGURE,)
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,14 +34,15 @@ def study(size: Size) -> Spec:
     scaling = {"scaling": "standardised"} if size.scale == "overnight" else {}
     measured = ("train_accuracy", "test_accuracy", "weight_norm", "mean_overlap", "linear_dependence", "gradient_norm")
     return protocol.study(
-        size, protocol.networks("plain", depth=30),
+        size,
+        protocol.networks("plain", depth=30),
         dict.fromkeys(measured) | {"below_epsilon": (0,)} | spectra.instruments(size),
         data=protocol.images(size.data, size.scale, **scaling),
-    )  # fmt: skip
+    )
 
 
 def figure(
-    id: str, title: str, where: str, sizes: Mapping[str, Any], differs: tuple[str, ...] = (), data: str = ""
+    id: str, title: str, where: str, sizes: Mapping[str, Any], differs: tuple[str, ...] = (), data: str | None = None
 ) -> Figure:
     """Figure 4 or its replication on other images.
 
@@ -54,49 +56,55 @@ def figure(
     """
     norms, overlap, dependence = of("weight_norm"), of("mean_overlap"), of("linear_dependence")
 
-    def of_size(size: Size) -> Spec:
-        chosen = size.data or (data if size.scale != "smoke" else None) or None
-        return study(Size(size.experiment, size.scale, chosen, size.numbers))
-
     return Figure(
-        id, title, source=f"orhan2018 §2.4, {where}", sizes=Scales(**sizes), study=of_size, run=best_and_worst.run,
+        id,
+        title,
+        source=f"orhan2018 §2.4, {where}",
+        sizes=Scales(**sizes),
+        study=lambda size: study(replace(size, data=size.data or (data if size.scale != "smoke" else None))),
+        run=best_and_worst.run,
         draw={
             "best-and-worst": Curves(
-                "train_accuracy", "weight_norm", "mean_overlap", "linear_dependence",
+                "train_accuracy",
+                "weight_norm",
+                "mean_overlap",
+                "linear_dependence",
                 title="Best and worst of {runs} plain {layers}-layer networks (mean over layers)",
                 view=best_and_worst.groups,
             ),
             **spectra.shares("Eigenvalues of the best and the worst of {runs} networks", best_and_worst.groups),
         },
         needs=protocol.STARTED,
-        claims=(
-            claim("norms", "The best networks have larger incoming-weight norms", best_minus_worst(norms) > 0),
-            claim("overlap", "The best networks have less overlap", best_minus_worst(overlap) < 0),
-            claim(
-                "linear-dependence", "The best networks are less linearly dependent", best_minus_worst(dependence) < 0
+        claims={
+            "norms": claim("The best networks have larger incoming-weight norms", best_minus_worst(norms) > 0),
+            "overlap": claim("The best networks have less overlap", best_minus_worst(overlap) < 0),
+            "linear-dependence": claim(
+                "The best networks are less linearly dependent", best_minus_worst(dependence) < 0
             ),
-            *spectra.by_both(
-                "degenerate", "The best networks are less degenerate", lambda v: best_minus_worst(of(v)) < 0,
-                f"orhan2018 §2.4, {where}", "degenerate",
+            **spectra.by_both(
+                "degenerate",
+                "The best networks are less degenerate",
+                "degenerate",
+                lambda v: best_minus_worst(of(v)) < 0,
             ),
-            correlated(
-                "norms-correlation", "Networks that train better have larger incoming-weight norms",
-                with_speed(norms) > 0,
+            "norms-correlation": correlated(
+                "Networks that train better have larger incoming-weight norms", with_speed(norms) > 0
             ),
-            correlated("overlap-correlation", "Networks that train better have less overlap", with_speed(overlap) < 0),
-            correlated(
-                "linear-dependence-correlation", "Networks that train better are less dependent",
-                with_speed(dependence) < 0,
+            "overlap-correlation": correlated("Networks that train better have less overlap", with_speed(overlap) < 0),
+            "linear-dependence-correlation": correlated(
+                "Networks that train better are less dependent", with_speed(dependence) < 0
             ),
-            claim(
-                "gradients-vanish", "At the start their gradients vanish toward early layers",
-                average(decay(), "plain") < HALF, source="orhan2018 §3 (i)",
+            "gradients-vanish": claim(
+                "At the start their gradients vanish toward early layers",
+                average(decay(), "plain") < HALF,
+                source="orhan2018 §3 (i)",
             ),
-            claim(
-                "gradients-alike", "And they do so alike in the best and in the worst",
-                best_minus_worst(decay()).between(-ALIKE, ALIKE), source="orhan2018 §3 (i)",
+            "gradients-alike": claim(
+                "And they do so alike in the best and in the worst",
+                best_minus_worst(decay()).between(-ALIKE, ALIKE),
+                source="orhan2018 §3 (i)",
             ),
-        ),
+        },
         differs=(
             *differs,
             ESTIMATED,
@@ -105,12 +113,12 @@ def figure(
             DAMPED,
             EVALUATED_ON,
         ),
-    )  # fmt: skip
+    )
 
 
 FIGURE = figure(
-    "orhan2018/fig4", "Best and worst of equal plain 30-layer networks: norms, overlap, linear dependence", "figure 4",
+    "orhan2018/fig4",
+    "Best and worst of equal plain 30-layer networks: norms, overlap, linear dependence",
+    "figure 4",
     SIZES,
-)  # fmt: skip
-
-EXPERIMENTS = (FIGURE,)
+)

@@ -3,7 +3,6 @@
 from nonsingular.experiments.drawings import only
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.quantities import SPEED
-from nonsingular.experiments.run.sharing import run_shared
 from nonsingular.experiments.verbs import Declared, claim, faster, larger, least, most, weighed
 from nonsingular.papers.orhan2018 import bias, spectra
 from nonsingular.papers.orhan2018.bias import BIAS
@@ -15,41 +14,44 @@ LITTLE = 0.5
 """Share of the residual networks' lead over plain ones that "a small adverse effect" may take; the number is ours."""
 
 
-def more_degenerate(first: str, second: str) -> tuple[Declared, ...]:
+def more_degenerate(first: str, second: str) -> dict[str, Declared]:
     """What figure 5c shows of two networks."""
     return spectra.by_both(
-        f"{first}-more-degenerate", f"The Hessian of {first} networks is more degenerate than that of {second} ones",
-        lambda v: larger(v, first, second) > 0, "orhan2018 §2.6, figure 5c", "degenerate",
-    )  # fmt: skip
+        f"{first}-more-degenerate",
+        f"The Hessian of {first} networks is more degenerate than that of {second} ones",
+        "degenerate",
+        lambda v: larger(v, first, second) > 0,
+        "orhan2018 §2.6, figure 5c",
+    )
 
 
 FIGURE = Figure(
     "orhan2018/fig5",
     "Bias regularisation and the malicious start on 30 layers",
     source="orhan2018 §2.6, figure 5a, b",
-    sizes=bias.SIZES, study=bias.study, run=run_shared,
+    sizes=bias.SIZES,
+    study=bias.study,
     draw={
         "accuracy": Curves("train_accuracy", title="{layers}-layer networks", view=only(*NETWORKS)),
         **spectra.shares("Eigenvalues of the Hessian, {layers} layers", only(*NETWORKS)),
     },
     needs=bias.NEEDS,
-    claims=(
-        claim(
-            "residual-best", "Residual networks perform best: ahead of all others, also of the nearest",
+    claims={
+        "residual-best": claim(
+            "Residual networks perform best: ahead of all others, also of the nearest",
             least({f"least ahead of {name}": faster("residual", name) for name in NETWORKS[1:]}) > 0,
         ),
-        claim(
-            "plain-worst", "Plain networks perform worst: behind all others, also behind the nearest",
+        "plain-worst": claim(
+            "Plain networks perform worst: behind all others, also behind the nearest",
             least({f"{name} is least ahead": faster(name, "plain") for name in NETWORKS[:-1]}) > 0,
         ),
-        claim("residual-above-plain", "Residual networks are ahead of plain ones", faster("residual", "plain") > 0),
-        claim("bias-beats-plain", "Bias-regularised networks are ahead of plain ones", faster(BIAS, "plain") > 0),
-        claim(
-            "l2-no-help", "L2 regularisation of the biases is no help: it is not ahead of plain by a point",
+        "residual-above-plain": claim("Residual networks are ahead of plain ones", faster("residual", "plain") > 0),
+        "bias-beats-plain": claim("Bias-regularised networks are ahead of plain ones", faster(BIAS, "plain") > 0),
+        "l2-no-help": claim(
+            "L2 regularisation of the biases is no help: it is not ahead of plain by a point",
             faster("bias-l2", "plain") < 1,
         ),
-        claim(
-            "malicious-costs-little",
+        "malicious-costs-little": claim(
             "The malicious start costs something, but little: less than half of the residual networks' lead over plain",
             most(
                 {
@@ -58,24 +60,28 @@ FIGURE = Figure(
                     ),
                     "gain": weighed(SPEED, {"malicious": 1, "residual": -1}),
                 }
-            ) < 0,
+            )
+            < 0,
             source="orhan2018 §2.5, figure 5a, b",
         ),
-        claim(
-            "not-by-initialisation-alone",
+        "not-by-initialisation-alone": claim(
             "The benefits of skips are not explained by their start alone: with skips that the start cancels networks "
-            "still train faster than without", faster("malicious", "plain") > 0, source="orhan2018 §2.5",
+            "still train faster than without",
+            faster("malicious", "plain") > 0,
+            source="orhan2018 §2.5",
         ),
-        *more_degenerate("plain", BIAS),
-        *more_degenerate(BIAS, "residual"),
-    ),
+        **more_degenerate("plain", BIAS),
+        **more_degenerate(BIAS, "residual"),
+    },
     differs=(
         *bias.DIFFERS,
         "The penalty that breaks no symmetry (mean and deviation 0) has the same strength.",
         "What the paper calls a small adverse effect is put at less than half of the residual networks' lead.",
         "The malicious start leaves the first layer and the readout alone, which have no skip to cancel.",
-        both_data_sets("orhan2018/fig5"), EPOCHS, ESTIMATED, DAMPED, EVALUATED_ON,
+        both_data_sets("orhan2018/fig5"),
+        EPOCHS,
+        ESTIMATED,
+        DAMPED,
+        EVALUATED_ON,
     ),
-)  # fmt: skip
-
-EXPERIMENTS = (FIGURE,)
+)

@@ -19,21 +19,15 @@ FIGURE = Figure(
         "spectra": Curves("negative_exact", "degenerate_exact", title="Exact Hessian spectra, window ±0.1"),
     },
     needs=STARTED,
-    claims=(
-        claim("accuracy", "Small residual networks train faster than plain ones", faster("residual", "plain") > 0),
-        claim(
-            "test-accuracy",
-            "They do better on the test images too",
-            larger("test_accuracy", "residual", "plain") > 0,
+    claims={
+        "accuracy": claim("Small residual networks train faster than plain ones", faster("residual", "plain") > 0),
+        "test-accuracy": claim(
+            "They do better on the test images too", larger("test_accuracy", "residual", "plain") > 0
         ),
-        claim(
-            "degenerate",
-            "Fewer of their eigenvalues lie within 0.1 of zero",
-            larger("degenerate_exact", "residual", "plain") < 0,
+        "degenerate": claim(
+            "Fewer of their eigenvalues lie within 0.1 of zero", larger("degenerate_exact", "residual", "plain") < 0
         ),
-        claim("negative", "More of their eigenvalues are negative", larger("negative_exact", "residual", "plain") > 0),
-    ),
+        "negative": claim("More of their eigenvalues are negative", larger("negative_exact", "residual", "plain") > 0),
+    },
     differs=DIFFERS,
 )
-
-EXPERIMENTS = (FIGURE,)

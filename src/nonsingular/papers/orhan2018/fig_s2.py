@@ -31,29 +31,24 @@ FIGURE = Figure(
         "spectra": Curves("negative_exact", "degenerate_exact", title=TITLE, view=best_and_worst.groups),
     },
     needs=STARTED,
-    claims=(
-        claim(
-            "test-accuracy", "The best plain networks do better on the test images too",
-            best_minus_worst(of("test_accuracy")) > 0, source="orhan2018 Note 4, figure S2b",
+    claims={
+        "test-accuracy": claim(
+            "The best plain networks do better on the test images too",
+            best_minus_worst(of("test_accuracy")) > 0,
+            panel="b",
         ),
-        claim(
-            "degenerate", "The best plain networks are less degenerate than the worst",
-            best_minus_worst(of("degenerate_exact")) < 0, source="orhan2018 Note 4, figure S2d",
+        "degenerate": claim(
+            "The best plain networks are less degenerate than the worst",
+            best_minus_worst(of("degenerate_exact")) < 0,
+            panel="d",
         ),
-        claim(
-            "negative", "They have more negative eigenvalues", best_minus_worst(of("negative_exact")) > 0,
-            source="orhan2018 Note 4, figure S2c",
+        "negative": claim("They have more negative eigenvalues", best_minus_worst(of("negative_exact")) > 0, panel="c"),
+        "norms": claim(
+            "At least initially they have slightly larger weight norms",
+            best_minus_worst(of("weight_norm", INITIALLY)) > 0,
+            panel="e",
         ),
-        claim(
-            "norms", "At least initially they have slightly larger weight norms",
-            best_minus_worst(of("weight_norm", INITIALLY)) > 0, source="orhan2018 Note 4, figure S2e",
-        ),
-        claim(
-            "overlap", "They have less overlap", best_minus_worst(of("mean_overlap")) < 0,
-            source="orhan2018 Note 4, figure S2f",
-        ),
-    ),
+        "overlap": claim("They have less overlap", best_minus_worst(of("mean_overlap")) < 0, panel="f"),
+    },
     differs=("The paper says 'initially' of the norms without an epoch: here the first ten.", *DIFFERS),
-)  # fmt: skip
-
-EXPERIMENTS = (FIGURE,)
+)

@@ -1,35 +1,18 @@
-"""Figure S3: fractions by four moments and by Lanczos, held against exact counts.
-
-A point is a network at an epoch. Those of one run are the same network a little later and no independent points:
-intervals are over runs, each with all its points.
-"""
+"""Figure S3: fractions by four moments and by Lanczos, held against exact counts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-import xarray as xr
-from scipy import stats
-
-from nonsingular.experiments.claims import Effect, NotMeasured
-from nonsingular.experiments.effects import require
 from nonsingular.experiments.figure import Figure
-from nonsingular.experiments.run.instruments.hessian import PARTS
 from nonsingular.experiments.scales import Scales, Size, every
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.verbs import Measure, claim
-from nonsingular.intervals import clustered, tails
+from nonsingular.experiments.verbs import claim, question
+from nonsingular.papers.orhan2018.estimates import DEGENERATE_ENOUGH, bias, covered, nearer, points, related
 from nonsingular.papers.orhan2018.small_networks import DIFFERS, small_networks
 from nonsingular.plots.spectra import estimates
 
-DEGENERATE_ENOUGH = 0.998  # Note 4 restricts the comparison to networks at least so degenerate
-FEWEST = 8  # points: fewer say nothing about a linear relation
-FEWEST_RUNS = 3  # fewer have no spread worth the name
-LARGEST = 1 - 1e-12  # correlation that still has a finite place on Fisher's scale
 FEW_IMAGES = 2_500  # with their mirror images 10 steps an epoch
-RANGE = f"at least {100 * DEGENERATE_ENOUGH:g} % degenerate"
 
 
 def study(size: Size) -> Spec:
@@ -40,82 +23,6 @@ def study(size: Size) -> Spec:
     if size.scale in ("laptop", "overnight") and spec.data is not None and spec.data.name != "digits":
         return replace(spec, data=replace(spec.data, train=FEW_IMAGES))
     return spec
-
-
-def points(results: xr.Dataset, at_least: float = 0.0) -> xr.Dataset:
-    """One point a network and epoch, with the three methods' fractions; only those exactly ``at_least`` degenerate."""
-    names = [f"{part}_{method}" for part in PARTS for method in ("exact", "moments", "lanczos")]
-    ends = [f"{part}_lanczos_{end}" for part in PARTS for end in ("low", "high")]
-    require(results, *names, *ends)
-    flat = results[[*names, *ends]].stack(point=("network", "run", "epoch")).reset_index("point")
-    flat = flat.dropna("point", subset=["degenerate_exact"])
-    return flat.isel(point=np.flatnonzero(flat.degenerate_exact.values >= at_least))
-
-
-def _measure(
-    words: str, unit: str, variables: tuple[str, ...], effect: Callable[..., Effect], at_least: float = 0.0
-) -> Measure:
-    """Of points, from their run and their values of the variables."""
-
-    def measured(results: xr.Dataset) -> Effect:
-        chosen = points(results, at_least)
-        values = [chosen[v].values for v in variables]
-        keep = np.all(np.isfinite(values), axis=0)
-        runs = chosen.run.values[keep]
-        if keep.sum() < FEWEST or len(set(runs)) < FEWEST_RUNS:
-            raise NotMeasured(
-                f"{int(keep.sum())} points of {len(set(runs))} runs at least {100 * at_least:g} % degenerate; "
-                f"{FEWEST} of {FEWEST_RUNS} are needed"
-            )
-        return effect(runs, *(v[keep] for v in values))
-
-    return Measure(measured, words, unit, ("plain",))
-
-
-def _bias(runs: np.ndarray, estimate: np.ndarray, exact: np.ndarray) -> Effect:
-    return clustered(100 * (estimate - exact), runs, within=(-100, 100))
-
-
-def _pearson(points: np.ndarray) -> float:
-    """On Fisher's scale, where intervals widen without leaving what is possible."""
-    with np.errstate(invalid="ignore", divide="ignore"):  # equal points have no correlation
-        return float(np.arctanh(np.clip(np.corrcoef(points.T)[0, 1], -LARGEST, LARGEST)))
-
-
-def _related(runs: np.ndarray, estimate: np.ndarray, exact: np.ndarray) -> Effect:
-    if np.ptp(exact) == 0 or np.ptp(estimate) == 0:
-        raise NotMeasured("all networks have the same fraction")
-    found = clustered(np.stack([estimate, exact], 1), runs, _pearson)
-    value, low, high = np.tanh([found.value, found.low, found.high])
-    return replace(found, value=float(value), low=float(low), high=float(high))
-
-
-def _nearer(runs: np.ndarray, ours: np.ndarray, theirs: np.ndarray, exact: np.ndarray) -> Effect:
-    return clustered(100 * (abs(ours - exact) - abs(theirs - exact)), runs, within=(-100, 100))
-
-
-def _covered(runs: np.ndarray, low: np.ndarray, high: np.ndarray, exact: np.ndarray) -> Effect:
-    """Share of covered points, with the binomial interval of as many independent trials as there are runs.
-
-    The points of a run may be covered together or missed together; this holds for the worst, that they all are.
-    """
-    share, count = float(((low <= exact) & (exact <= high)).mean()), len(set(runs))
-    covered = share * count
-    least = stats.beta.ppf(tails()[0], covered, count - covered + 1) if covered > 0 else 0.0
-    most = stats.beta.ppf(tails()[1], covered + 1, count - covered) if covered < count else 1.0
-    return Effect(100 * share, 100 * float(least), 100 * float(most), count, f"{len(exact)} points of {count} runs")
-
-
-def bias(part: str) -> Measure:
-    """By how much the mixture overestimates a fraction."""
-    words = f"{part} fraction, estimate minus exact, {RANGE}"
-    return _measure(words, "percentage points", (f"{part}_moments", f"{part}_exact"), _bias, DEGENERATE_ENOUGH)
-
-
-def related(part: str) -> Measure:
-    """Pearson's correlation of estimate and exact count."""
-    words = f"Pearson correlation of estimated and exact {part} fraction, {RANGE}"
-    return _measure(words, "correlation", (f"{part}_moments", f"{part}_exact"), _related, DEGENERATE_ENOUGH)
 
 
 FIGURE = Figure(
@@ -133,37 +40,22 @@ FIGURE = Figure(
             points(results), DEGENERATE_ENOUGH, results.sizes["network"] * results.sizes["run"]
         )
     },
-    claims=(
-        claim("degenerate-under", "The mixture underestimates the degenerate fraction", bias("degenerate") < 0),
-        claim("negative-over", "The mixture overestimates the negative fraction", bias("negative") > 0),
-        claim(
-            "degenerate-linear", "Estimated and exact degenerate fractions are linearly related",
-            related("degenerate") > 0,
+    claims={
+        "degenerate-under": claim("The mixture underestimates the degenerate fraction", bias("degenerate") < 0),
+        "negative-over": claim("The mixture overestimates the negative fraction", bias("negative") > 0),
+        "degenerate-linear": claim(
+            "Estimated and exact degenerate fractions are linearly related", related("degenerate") > 0
         ),
-        claim(
-            "negative-linear", "Estimated and exact negative fractions are linearly related", related("negative") > 0
+        "negative-linear": claim(
+            "Estimated and exact negative fractions are linearly related", related("negative") > 0
         ),
-        claim(
-            "lanczos-nearer", "Lanczos is nearer to the exact degenerate fraction than the mixture", ours=True,
-            test=_measure(
-                "absolute error of Lanczos minus that of the mixture, all points", "percentage points",
-                ("degenerate_lanczos", "degenerate_moments", "degenerate_exact"), _nearer,
-            ) < 0,
-        ),
-        claim(
-            "lanczos-covers", "The Lanczos intervals cover the exact degenerate fraction", ours=True,
-            test=_measure(
-                "share of points covered, of intervals of 95 %", "%",
-                ("degenerate_lanczos_low", "degenerate_lanczos_high", "degenerate_exact"), _covered,
-            ) > 85,
-        ),
-    ),
+        "lanczos-nearer": question("Lanczos is nearer to the exact degenerate fraction than the mixture", nearer() < 0),
+        "lanczos-covers": question("The Lanczos intervals cover the exact degenerate fraction", covered() > 85),
+    },
     differs=(
         "The paper does not say at which epochs its points are, nor of how many networks. Here a point is a network at "
         "an epoch, those of one run are no independent points, and intervals are over runs. At laptop and overnight "
         "scales epochs have 10 steps: in longer ones all networks leave the range of the claims in the first.",
         *DIFFERS,
     ),
-)  # fmt: skip
-
-EXPERIMENTS = (FIGURE,)
+)

@@ -14,12 +14,11 @@ SECOND = 2
 CLOSELY = 0.5
 """The rank correlation from which on one thing closely tracks another; the paper gives no number."""
 TITLE = "Two hidden layers of 16 units"
-NOTE = "orhan2018 Note 7, figure S6"
 
 FIGURE = Figure(
     "orhan2018/figS6",
     "Shallow networks of two hidden layers",
-    source=NOTE,
+    source="orhan2018 Note 7, figure S6",
     sizes=Scales(
         runs=(2, 6, 16, 16),
         epochs=(4, 20, 100, 100),
@@ -35,56 +34,59 @@ FIGURE = Figure(
         "overlap": Curves("mean_overlap", title=f"{TITLE}: overlap in the second layer", layer=SECOND),
     },
     needs=STARTED,
-    claims=(
-        claim(
-            "train-accuracy", "Shallow residual networks do slightly better on the training data",
-            faster("residual", "plain") > 0, source=f"{NOTE}a",
+    claims={
+        "train-accuracy": claim(
+            "Shallow residual networks do slightly better on the training data",
+            faster("residual", "plain") > 0,
+            panel="a",
         ),
-        claim(
-            "test-accuracy", "They do slightly better on the test data",
-            larger("test_accuracy", "residual", "plain") > 0, source=f"{NOTE}b",
+        "test-accuracy": claim(
+            "They do slightly better on the test data", larger("test_accuracy", "residual", "plain") > 0, panel="b"
         ),
-        claim(
-            "degenerate", "They are less degenerate (exact counts)",
-            larger("degenerate_exact", "residual", "plain") < 0, source=f"{NOTE}d",
+        "degenerate": claim(
+            "They are less degenerate (exact counts)", larger("degenerate_exact", "residual", "plain") < 0, panel="d"
         ),
-        claim(
-            "negative", "They have more negative eigenvalues (exact counts)",
-            larger("negative_exact", "residual", "plain") > 0, source=f"{NOTE}c",
+        "negative": claim(
+            "They have more negative eigenvalues (exact counts)",
+            larger("negative_exact", "residual", "plain") > 0,
+            panel="c",
         ),
-        claim(
-            "gradients", "They have larger gradients with respect to activations",
-            larger("gradient_norm", "residual", "plain") > 0, source=f"{NOTE}e",
+        "gradients": claim(
+            "They have larger gradients with respect to activations",
+            larger("gradient_norm", "residual", "plain") > 0,
+            panel="e",
         ),
-        claim(
-            "plain-does-not-vanish", "Gradients do not vanish in the plain networks, even at the start",
-            average(decay(), "plain") > HALF, source=f"{NOTE}e",
+        "plain-does-not-vanish": claim(
+            "Gradients do not vanish in the plain networks, even at the start",
+            average(decay(), "plain") > HALF,
+            panel="e",
         ),
-        claim(
-            "overlap", "Their second hidden layer has less overlap",
-            larger("mean_overlap", "residual", "plain", layer=SECOND) < 0, source=f"{NOTE}f",
+        "overlap": claim(
+            "Their second hidden layer has less overlap",
+            larger("mean_overlap", "residual", "plain", layer=SECOND) < 0,
+            panel="f",
         ),
-        claim(
-            "gradients-track-overlap", "Gradient norms closely track overlap: the more of it, the smaller they are",
-            across(tracks("gradient_norm", "mean_overlap", SECOND), NETWORKS, "mean") < -CLOSELY, source=f"{NOTE}e, f",
+        "gradients-track-overlap": claim(
+            "Gradient norms closely track overlap: the more of it, the smaller they are",
+            across(tracks("gradient_norm", "mean_overlap", SECOND), NETWORKS, "mean") < -CLOSELY,
+            panel="e, f",
         ),
-        claim(
-            "gradients-track-degeneracy",
+        "gradients-track-degeneracy": claim(
             "Gradient norms closely track degeneracy: the more of it, the smaller they are",
-            across(tracks("gradient_norm", "degenerate_exact"), NETWORKS, "mean") < -CLOSELY, source=f"{NOTE}d, e",
+            across(tracks("gradient_norm", "degenerate_exact"), NETWORKS, "mean") < -CLOSELY,
+            panel="d, e",
         ),
-        claim(
-            "accuracy-tracks-overlap", "Accuracy too is strongly correlated with the distance from overlap",
+        "accuracy-tracks-overlap": claim(
+            "Accuracy too is strongly correlated with the distance from overlap",
             across(tracks("train_accuracy", "mean_overlap", SECOND), NETWORKS, "mean") < -CLOSELY,
             source="orhan2018 §3 (v)",
         ),
-    ),
+    },
     differs=(
         "The paper does not say how it counted these networks' eigenvalues: here inputs are reduced to 128 "
         "principal components, as in its figures S1 to S3, and all eigenvalues are counted.",
         "That one thing tracks another is judged over the epochs of each run; the paper shows curves.",
-        EPOCHS, EVALUATED_ON,
+        EPOCHS,
+        EVALUATED_ON,
     ),
-)  # fmt: skip
-
-EXPERIMENTS = (FIGURE,)
+)

@@ -4,7 +4,9 @@ from nonsingular.experiments.spec import LAST
 from nonsingular.papers.orhan2018 import fig4
 
 FIGURE = fig4.figure(
-    "orhan2018/figS7", "Figure 4 on SVHN and STL-10", "figure S7",
+    "orhan2018/figS7",
+    "Figure 4 on SVHN and STL-10",
+    "figure S7",
     fig4.SIZES
     | {
         "epochs": (2, 15, 20, 50),
@@ -16,6 +18,4 @@ FIGURE = fig4.figure(
         "The paper does not say how many networks it trained here: as in its figure 4, 100.",
     ),
     data="svhn",
-)  # fmt: skip
-
-EXPERIMENTS = (FIGURE,)
+)

@@ -22,7 +22,7 @@ from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import LAST, Spec
-from nonsingular.experiments.verbs import across, average, claim, correlation_along, faster
+from nonsingular.experiments.verbs import across, average, correlation_along, faster, question
 from nonsingular.networks import named
 from nonsingular.papers.orhan2018 import protocol
 from nonsingular.papers.orhan2018.differs import EVALUATED_ON
@@ -39,10 +39,14 @@ PROPORTIONAL = SCALINGS[:5]
 """The same inputs but for a factor (on CIFAR ``standardised`` is ``unit`` times 55)."""
 ORDERS = (
     ("residual", "plain", "Residual networks train faster than plain ones", "orhan2018 §2.3, figure 3a"),
-    ("hyper-residual", "residual", "Hyper-residual networks train faster than residual ones",
-     "orhan2018 §2.3, figure 3a"),
+    (
+        "hyper-residual",
+        "residual",
+        "Hyper-residual networks train faster than residual ones",
+        "orhan2018 §2.3, figure 3a",
+    ),
     ("orthogonal", "residual", "Dense orthogonal skips work better than identity skips", "orhan2018 §2.7, figure 7a"),
-)  # fmt: skip
+)
 
 
 def at(network: str, scaling: str) -> str:
@@ -90,8 +94,9 @@ def growth(results: xr.Dataset, network: str) -> xr.DataArray:
 GROWTH = Quantity(growth, "factor of the squared activation norm a layer, at the start", before=True)
 CHANGE = Quantity(
     lambda results, network: abs(growth(results, network) / growth(results, f"{network.split('@')[0]}@unit") - 1),
-    "relative change of the growth against that of inputs of unit norm", before=True,
-)  # fmt: skip
+    "relative change of the growth against that of inputs of unit norm",
+    before=True,
+)
 
 
 def scaling(results: xr.Dataset) -> Picture | None:
@@ -113,10 +118,12 @@ def scaling(results: xr.Dataset) -> Picture | None:
             Scan(scan(of("logit_norm", START)), "norm of the first logits", log=True, marks={"1": 1.0}),
             Scan(scan(of("below_epsilon", START)), "weight gradients below Adam's epsilon (%)"),
         ],
-        "scaling", "input scaling, and root mean square norm of an image",
-        f"Input scaling, {results.sizes['layer']} layers, {results.attrs.get('data', 'unnamed data')}", base=0,
+        "scaling",
+        "input scaling, and root mean square norm of an image",
+        f"Input scaling, {results.sizes['layer']} layers, {results.attrs.get('data', 'unnamed data')}",
+        base=0,
         ticks=[f"{s}\n|x| = {norm:.2g}" for s, norm in zip(there, norms, strict=True)],
-    )  # fmt: skip
+    )
 
 
 def unit(results: xr.Dataset) -> xr.Dataset:
@@ -134,7 +141,9 @@ FIGURE = Figure(
     "What the scale of the inputs decides: growth, first logits, gradients against epsilon",
     source="how the networks of orhan2018 depend on the scale of their inputs, which it does not mention",
     sizes=Scales(depth=(10, 20, 20, 20), runs=(2, 3, 5, 10), epochs=(2, 6, 12, 100)),
-    study=study, run=run, reads=flat,
+    study=study,
+    run=run,
+    reads=flat,
     draw={
         "scaling": scaling,
         "growth": OverLayers(
@@ -142,42 +151,38 @@ FIGURE = Figure(
         ),
     },
     needs=protocol.STARTED,
-    claims=(
-        *(
-            claim(
-                f"{first}-above-{second}/{s}", f"With {s} inputs: {statement}",
-                faster(at(first, s), at(second, s)) > 0, source=source, ours=True,
+    claims={
+        **{
+            f"{first}-above-{second}/{s}": question(
+                f"With {s} inputs: {statement}", faster(at(first, s), at(second, s)) > 0, source=source
             )
             for first, second, statement, source in ORDERS
             for s in SCALINGS
+        },
+        "growth-plain": question(
+            "A plain layer halves the squared norm", average(GROWTH, at("plain", "unit")).between(0.4, 0.6)
         ),
-        claim(
-            "growth-plain", "A plain layer halves the squared norm",
-            average(GROWTH, at("plain", "unit")).between(0.4, 0.6), ours=True,
+        "growth-residual": question(
+            "An identity skip makes it grow faster than its two parts alone would",
+            average(GROWTH, at("residual", "unit")).between(1.5, 2.3),
         ),
-        claim(
-            "growth-residual", "An identity skip makes it grow faster than its two parts alone would",
-            average(GROWTH, at("residual", "unit")).between(1.5, 2.3), ours=True,
+        "growth-orthogonal": question(
+            "A dense orthogonal skip adds the squared norms of its parts",
+            average(GROWTH, at("orthogonal", "unit")).between(1.35, 1.65),
         ),
-        claim(
-            "growth-orthogonal", "A dense orthogonal skip adds the squared norms of its parts",
-            average(GROWTH, at("orthogonal", "unit")).between(1.35, 1.65), ours=True,
+        "proportional": question(
+            "Growth does not depend on the scale: networks with zero biases are proportional",
+            across(CHANGE, [at(n, s) for s in PROPORTIONAL for n in NETWORKS], "max") < 0.01,
         ),
-        claim(
-            "proportional", "Growth does not depend on the scale: networks with zero biases are proportional",
-            across(CHANGE, [at(n, s) for s in PROPORTIONAL for n in NETWORKS], "max") < 0.01, ours=True,
+        "large-logits-slow": question(
+            "Networks with skips train more slowly the larger their first logits",
+            correlation_along(SPEED, of("logit_norm", START), _everywhere(*SKIPS)) < 0,
         ),
-        claim(
-            "large-logits-slow", "Networks with skips train more slowly the larger their first logits",
-            correlation_along(SPEED, of("logit_norm", START), _everywhere(*SKIPS)) < 0, ours=True,
+        "damped-gradients-slow": question(
+            "Plain networks train more slowly the more gradients are below Adam's epsilon",
+            correlation_along(SPEED, of("below_epsilon", START), _everywhere("plain")) < 0,
         ),
-        claim(
-            "damped-gradients-slow", "Plain networks train more slowly the more gradients are below Adam's epsilon",
-            correlation_along(SPEED, of("below_epsilon", START), _everywhere("plain")) < 0, ours=True,
-        ),
-    ),
+    },
     differs=("The paper has no such figure: it does not mention how it scaled its images.", EVALUATED_ON),
     labels={"image_norm": "root mean square norm of an image", "scaling": "scaling of the inputs"},
-)  # fmt: skip
-
-EXPERIMENTS = (FIGURE,)
+)

@@ -71,7 +71,4 @@ def study(
         batch: images a step.
     """
     data = data or images(size.data, size.scale)
-    return Spec(
-        size.experiment, size.scale, runs=size.runs, data=data, networks=tuple(members),
-        training=training(data, size.epochs, batch), instruments=instruments,
-    )  # fmt: skip
+    return size.spec(data=data, networks=members, training=training(data, size.epochs, batch), instruments=instruments)

@@ -31,20 +31,22 @@ def instruments(size: Size) -> dict[str, tuple[int, ...] | None]:
     return {name: when for name, when in epochs.items() if when}
 
 
-def by_both(name: str, statement: str, test: Callable[[str], Test], source: str, part: str) -> tuple[Declared, ...]:
+def by_both(
+    name: str, statement: str, part: str, test: Callable[[str], Test], source: str | None = None
+) -> dict[str, Declared]:
     """A claim about a share of eigenvalues, once by each method.
 
     Args:
         name: of the claim; that of the second ends in ``-lanczos``.
         statement: what the paper says.
-        test: of a variable.
-        source: where.
         part: ``degenerate`` or ``negative``.
+        test: of a variable.
+        source: where, if not where it has the figure.
     """
-    return tuple(
-        claim(name + end, f"{statement}, {how}", test(f"{part}_{method}"), source=source, ours=bool(end))
+    return {
+        name + end: claim(f"{statement}, {how}", test(f"{part}_{method}"), source=source, ours=bool(end))
         for end, (method, how) in METHODS.items()
-    )
+    }
 
 
 def shares(title: str, view: View | None = None) -> dict[str, Drawing]:

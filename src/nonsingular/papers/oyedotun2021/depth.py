@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 
 from nonsingular.experiments.figure import Figure
+from nonsingular.experiments.needs import trained
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import LAST, Spec
 from nonsingular.experiments.verbs import Declared, claim
@@ -23,11 +24,13 @@ RUIN = 20
 SUMMED = {"plainnet": plainnet, "resnet": resnet}
 KINDS = {"resnet": "summed", "densenet": "concatenated", "highway": "gated", "fractalnet": "fractal"}
 SIZES = Scales(
-    runs=(2, 3, 5, 5), epochs=(2, 24, 10, 200), width=(4, 8, 8, 16),
+    runs=(2, 3, 5, 5),
+    epochs=(2, 24, 10, 200),
+    width=(4, 8, 8, 16),
     depths=((8, 14), *((8, 14, 20, 32, 56, 110),) * 2, (8, 14, 20, 32, 56, 110, 164)),
     doublings=((1, 2), *((1, 2, 3, 4),) * 2, (1, 2, 3, 4, 5)),
     fractal=(*({"drop_path": 0.0},) * 3, {"drop_path": 0.15, "blocks": 5, "dropout": 0.4}),
-)  # fmt: skip
+)
 """``doublings`` are those of a FractalNet's longest path. With drop-path of 0.15 FractalNet-25 fits 12 % of 500 images
 in 24 epochs, without 100 %."""
 
@@ -64,38 +67,36 @@ def _nearest(layers: int, step: int, first: int) -> int:
 def study(size: Size, networks: tuple[Member, ...]) -> Spec:
     """CIFAR-10 and the protocol of the tables."""
     looks = None if size.scale == "paper" else (0, LAST)  # the end is compared; looking takes as long as training
-    images = protocol.images(size.data or ("digits" if size.scale == "smoke" else "cifar10"), size.scale)
-    return Spec(
-        size.experiment, size.scale, runs=size.runs, data=images, networks=networks,
+    images = protocol.images(size)
+    return size.spec(
+        data=images,
+        networks=networks,
         training=protocol.training(images, size.scale, size.epochs),
         instruments=dict.fromkeys(("train_accuracy", "test_accuracy"), looks),
-    )  # fmt: skip
+    )
 
 
-def helped(family: str) -> tuple[Declared, ...]:
+def helped(family: str) -> dict[str, Declared]:
     """What is claimed of networks with skips of one kind."""
     kind = KINDS[family]
-    return (
-        claim(
-            f"{family}-deeper", f"Networks with {kind} skips generalise the better the deeper they are",
+    return {
+        f"{family}-deeper": claim(
+            f"Networks with {kind} skips generalise the better the deeper they are",
             with_depth(family, split="test") > 0,
         ),
-        claim(
-            f"{family}-deepest", f"The deepest network with {kind} skips trains better than the deepest without",
+        f"{family}-deepest": claim(
+            f"The deepest network with {kind} skips trains better than the deepest without",
             deepest(family, "plainnet") > 0,
         ),
-    )  # fmt: skip
+    }
 
 
-RUINED = (
-    claim(
-        "plainnet-best-depth", "Without skips training becomes difficult beyond about 10 to 20 layers",
-        best_depth("plainnet") < RUIN + 0.5,
+RUINED = {
+    "plainnet-best-depth": claim(
+        "Without skips training becomes difficult beyond about 10 to 20 layers", best_depth("plainnet") < RUIN + 0.5
     ),
-    claim(
-        "plainnet-ruined", f"From {RUIN} layers on PlainNets get worse with depth", with_depth("plainnet", RUIN) < 0
-    ),
-)  # fmt: skip
+    "plainnet-ruined": claim(f"From {RUIN} layers on PlainNets get worse with depth", with_depth("plainnet", RUIN) < 0),
+}
 DIFFERS = (
     "The article shows a table 4 without saying what is in it; depths, networks and protocol here are ours.",
     "Networks of different skip systems have the same depth and first width, not the same number of parameters.",
@@ -123,19 +124,21 @@ def figure(
         title,
         source="oyedotun2021 (article), introduction and tables",
         sizes=SIZES,
+        needs=trained(),
         study=lambda size: study(size, members(size)),
         draw={"depth": drawings.over_depth},
-        claims=(*RUINED, *(c for kind in kinds for c in helped(kind))),
+        claims=RUINED | {name: declared for kind in kinds for name, declared in helped(kind).items()},
         differs=differs,
     )
 
 
-EXPERIMENTS = (
+FIGURES = (
+    figure("oyedotun2021/table4", "PlainNet and ResNet by depth", plain_and_residual, ("resnet",), DIFFERS),
     figure(
-        "oyedotun2021/table4", "PlainNet and ResNet by depth", plain_and_residual, ("resnet",), DIFFERS
+        "oyedotun2021/depth-sweep",
+        "Depth with summed, concatenated, gated, fractal and no skips",
+        every_system,
+        tuple(KINDS),
+        (*DIFFERS, *SYSTEMS),
     ),
-    figure(
-        "oyedotun2021/depth-sweep", "Depth with summed, concatenated, gated, fractal and no skips", every_system,
-        tuple(KINDS), (*DIFFERS, *SYSTEMS),
-    ),
-)  # fmt: skip
+)

@@ -7,8 +7,7 @@ from functools import partial
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.fit import HALFWAY
 from nonsingular.experiments.needs import trained
-from nonsingular.experiments.run.sharing import run_shared
-from nonsingular.experiments.verbs import Declared, average, claim, more
+from nonsingular.experiments.verbs import Declared, average, claim, more, question
 from nonsingular.papers.oyedotun2021 import drawings, protocol
 from nonsingular.papers.oyedotun2021 import representations as r
 
@@ -31,62 +30,64 @@ MEASURED = (
 )
 
 
-def conditions_of_plainnet(suffix: str) -> tuple[Declared, ...]:
+def conditions_of_plainnet(suffix: str) -> dict[str, Declared]:
     """Claims of figure 5 about one of the matrices."""
-    return (
-        claim(
-            f"onset{suffix}",
+    return {
+        f"onset{suffix}": claim(
             "PlainNet's representations have infinite condition numbers from about layer 80 on with CIFAR-10, layer "
             "100 with CIFAR-100",
             r.of_matrix(
-                r.relative_onset, suffix, "first infinite layer over the paper's; within half of it",
+                r.relative_onset,
+                suffix,
+                "first infinite layer over the paper's; within half of it",
                 "of the paper's layer",
             ).between(0.5, 1.5),
-            expected="about 1 (layer 80 or 100)", ours=suffix in OURS,
+            expected="about 1 (layer 80 or 100)",
+            ours=suffix in OURS,
         ),
-        claim(
-            f"worse-conditioned{suffix}", "In the second half of its layers PlainNet is worse conditioned than ResNet",
+        f"worse-conditioned{suffix}": claim(
+            "In the second half of its layers PlainNet is worse conditioned than ResNet",
             r.of_matrix(
                 r.worse, suffix, "mean log10 condition number, PlainNet minus ResNet, infinite counted as 16", "log10"
-            ) > 0,
+            )
+            > 0,
             ours=suffix in OURS,
         ),
-    )  # fmt: skip
+    }
 
 
-def conditions_of_resnet(suffix: str) -> tuple[Declared, ...]:
+def conditions_of_resnet(suffix: str) -> dict[str, Declared]:
     """Claims of figure 7 about one of the matrices."""
-    return (
-        claim(
-            f"never-infinite{suffix}",
+    return {
+        f"never-infinite{suffix}": claim(
             "ResNet's representations never have an infinite condition number, where PlainNet's have",
-            r.of_matrix(r.never_infinite, suffix, "number of such layers at the end", "layers") < 0.5, expected="0",
+            r.of_matrix(r.never_infinite, suffix, "number of such layers at the end", "layers") < 0.5,
+            expected="0",
             ours=suffix in OURS,
         ),
-        claim(
-            f"fewer-infinite{suffix}", "Fewer of ResNet's layers have infinite condition numbers than of PlainNet's",
+        f"fewer-infinite{suffix}": claim(
+            "Fewer of ResNet's layers have infinite condition numbers than of PlainNet's",
             r.of_matrix(r.fewer_infinite, suffix, "PlainNet minus ResNet", "percent of the layers") > 0,
             ours=suffix in OURS,
         ),
-        claim(
-            f"later-onset{suffix}",
+        f"later-onset{suffix}": claim(
             "ResNet's first infinite condition number comes later in depth than PlainNet's, or never",
             r.of_matrix(
                 r.later_onset, suffix, "ResNet minus PlainNet, none counted as the layer after the last", "layers"
-            ) > 0,
+            )
+            > 0,
             ours=suffix in OURS,
         ),
-        claim(
-            f"high-early-then-falls{suffix}", "ResNet's condition numbers are high in the early layers and fall",
-            r.of_matrix(
-                r.falls, suffix, "mean log10 in the first tenth of the layers minus the second half", "log10"
-            ) > 0,
+        f"high-early-then-falls{suffix}": claim(
+            "ResNet's condition numbers are high in the early layers and fall",
+            r.of_matrix(r.falls, suffix, "mean log10 in the first tenth of the layers minus the second half", "log10")
+            > 0,
             ours=suffix in OURS,
         ),
-    )  # fmt: skip
+    }
 
 
-def figure(number: int, what: str, claims: tuple[Declared, ...], **draw: object) -> Figure:
+def figure(number: int, what: str, claims: dict[str, Declared], **draw: object) -> Figure:
     """One of the four: equal but for what is drawn and said."""
     return Figure(
         f"oyedotun2021/fig{number}",
@@ -94,7 +95,6 @@ def figure(number: int, what: str, claims: tuple[Declared, ...], **draw: object)
         source=f"oyedotun2021 (article), discussion, figure {number}",
         sizes=protocol.SIZES,
         study=partial(protocol.study, "cifar10"),
-        run=run_shared,
         draw=draw,  # type: ignore[arg-type]
         claims=claims,
         needs=trained(HALFWAY, "resnet"),
@@ -102,41 +102,45 @@ def figure(number: int, what: str, claims: tuple[Declared, ...], **draw: object)
     )
 
 
-EXPERIMENTS = (
+FIGURES = (
     figure(
-        5, "PlainNet's activations through its depth, and condition numbers",
-        (*conditions_of_plainnet(""), *conditions_of_plainnet("-channels")),
-        activations=drawings.activations("plainnet"), conditioning=drawings.conditioning,
+        5,
+        "PlainNet's activations through its depth, and condition numbers",
+        {**conditions_of_plainnet(""), **conditions_of_plainnet("-channels")},
+        activations=drawings.activations("plainnet"),
+        conditioning=drawings.conditioning,
     ),
     figure(
-        6, "PlainNet's weights through its depth",
-        (
-            claim(
-                "gradients-out-of-balance",
+        6,
+        "PlainNet's weights through its depth",
+        {
+            "gradients-out-of-balance": question(
                 "Before training PlainNet's gradients at the first and the last layer differ by more than ResNet's",
-                more(r.IMBALANCE, "plainnet", "resnet") > 0, ours=True,
-            ),
-        ),
+                more(r.IMBALANCE, "plainnet", "resnet") > 0,
+            )
+        },
         weights=drawings.weights("plainnet"),
     ),
     figure(
-        7, "ResNet's activations through its depth, and condition numbers",
-        (*conditions_of_resnet(""), *conditions_of_resnet("-channels")),
-        activations=drawings.activations("resnet"), conditioning=drawings.conditioning,
+        7,
+        "ResNet's activations through its depth, and condition numbers",
+        {**conditions_of_resnet(""), **conditions_of_resnet("-channels")},
+        activations=drawings.activations("resnet"),
+        conditioning=drawings.conditioning,
     ),
     figure(
-        8, "ResNet's weights through its depth",
-        (
-            claim(
-                "gradients-in-balance",
+        8,
+        "ResNet's weights through its depth",
+        {
+            "gradients-in-balance": question(
                 "Before training ResNet's gradients at the first and the last layer are of one order of magnitude",
-                average(r.IMBALANCE, "resnet") < 1, ours=True,
+                average(r.IMBALANCE, "resnet") < 1,
             ),
-            claim(
-                "weights-move", "Training changes the spread of ResNet's weights more than of PlainNet's",
-                more(r.SPREAD_CHANGE, "resnet", "plainnet") > 0, ours=True,
+            "weights-move": question(
+                "Training changes the spread of ResNet's weights more than of PlainNet's",
+                more(r.SPREAD_CHANGE, "resnet", "plainnet") > 0,
             ),
-        ),
+        },
         weights=drawings.weights("resnet"),
     ),
-)  # fmt: skip
+)

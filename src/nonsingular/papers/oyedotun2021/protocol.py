@@ -20,9 +20,12 @@ from nonsingular.networks import ResidualSpec, plainnet, resnet
 from nonsingular.training import Member, TrainingSpec
 
 SIZES = Scales(
-    runs=(2, 3, 5, 5), epochs=(2, 40, 10, 200), layers=(29, 164, 164, 164), width=(4, 8, 8, 16),
+    runs=(2, 3, 5, 5),
+    epochs=(2, 40, 10, 200),
+    layers=(29, 164, 164, 164),
+    width=(4, 8, 8, 16),
     looks=(*((0, 1, LAST),) * 3, (0, 1, 10, 50, LAST)),
-)  # fmt: skip
+)
 """Of tables 1 to 3 and figures 5 to 8; ``looks`` are the epochs at which representations and weights are measured."""
 PIXELS = {"smoke": 8, "laptop": 8, "overnight": 8, "paper": None}
 """A side of the images."""
@@ -54,20 +57,13 @@ def study(name: str, size: Size) -> Spec:
         name: the data set that the paper has here; ``smoke`` trains on the bundled digits.
         size: of ``SIZES``.
     """
-    data = images(size.data or ("digits" if size.scale == "smoke" else name), size.scale)
-    return Spec(
-        size.experiment,
-        size.scale,
-        runs=size.runs,
+    data = images(size, name)
+    return size.spec(
         data=data,
         networks=networks(size),
         training=training(data, size.scale, size.epochs),
-        instruments={
-            "train_accuracy": None,
-            "test_accuracy": None,
-            "representations": size.looks,
-            "weight_quantiles": size.looks,
-        },
+        instruments=dict.fromkeys(("train_accuracy", "test_accuracy"))
+        | dict.fromkeys(("representations", "weight_quantiles"), size.looks),
     )
 
 
@@ -79,18 +75,15 @@ def networks(size: Size) -> tuple[Member, ...]:
     if size.scale == "paper":
         xie = replace(xie, shortcut="projected")
         he |= {"order": "pre", "shortcut": "projected"}
-    return (
-        Member("plainnet", plainnet(layers, **he)),
-        Member("resnet", resnet(layers, **he)),
-        Member("resnext", xie),
-    )
+    return (Member("plainnet", plainnet(layers, **he)), Member("resnet", resnet(layers, **he)), Member("resnext", xie))
 
 
-def images(name: str, scale: str) -> DataSpec:
+def images(size: Size, name: str = "cifar10") -> DataSpec:
     """Images of one mean and deviation a channel; small ones below the paper's scale, and few of them on a laptop.
 
     What is asked first is whether a network fits its training set at all. That is a question that few images answer.
     """
+    name, scale = size.dataset(name), size.scale
     train, test = {"smoke": (200, 100), "laptop": (500, 500), "overnight": (None, None), "paper": (None, None)}[scale]
     if name == "digits":
         train, test = (200, 100) if scale == "smoke" else (None, None)

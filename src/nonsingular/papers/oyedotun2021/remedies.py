@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.fit import HALFWAY
+from nonsingular.experiments.needs import trained
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import LAST, Spec
 from nonsingular.experiments.verbs import claim
@@ -39,29 +40,31 @@ FIGURE = Figure(
     "Initialisation and batch normalisation for networks without skips, by depth",
     source="oyedotun2021 (article), what are skip connections?",
     sizes=Scales(
-        runs=(2, 3, 3, 5), epochs=(2, 24, 10, 200), width=(4, 8, 8, 16),
+        runs=(2, 3, 3, 5),
+        epochs=(2, 24, 10, 200),
+        width=(4, 8, 8, 16),
         depths=((8, 14), *((8, 20, 56, 110),) * 2, (8, 20, 56, 110, 164)),
     ),
     study=study,
+    needs=trained(),
     draw={"depth": drawings.over_depth, "conditioning": drawings.conditioning_of_deepest},
-    claims=(
-        claim(
-            "start-alleviates", "A start made for rectifiers alleviates the training problems of deep PlainNets",
+    claims={
+        "start-alleviates": claim(
+            "A start made for rectifiers alleviates the training problems of deep PlainNets",
             at_all_depths("plainnet-he", "plainnet-glorot") > 0,
         ),
-        claim(
-            "batch-norm-alleviates", "Batch normalisation alleviates the training problems of deep PlainNets",
+        "batch-norm-alleviates": claim(
+            "Batch normalisation alleviates the training problems of deep PlainNets",
             at_all_depths("plainnet-norm", "plainnet-he") > 0,
         ),
-        claim(
-            "beyond-some-depth-nothing-does",
+        "beyond-some-depth-nothing-does": claim(
             "Beyond some depth PlainNets cannot be trained in spite of initialisation and batch normalisation",
             best_of_deepest(tuple(REMEDIES), "resnet") < HALFWAY,
         ),
-        claim(
-            "skips-do", "Skip connections alleviate the problem at that depth", deepest("resnet", "plainnet-norm") > 0,
+        "skips-do": claim(
+            "Skip connections alleviate the problem at that depth", deepest("resnet", "plainnet-norm") > 0
         ),
-    ),
+    },
     differs=(
         "The article says that initialisation schemes and batch normalisation can alleviate the training problems, and "
         "that beyond some depth optimising PlainNets is impossible; it shows nothing of either. The starts are "
@@ -69,6 +72,4 @@ FIGURE = Figure(
         *depth.DIFFERS[2:],
         "Condition numbers of the deepest networks, with and without batch normalisation, are drawn and not judged.",
     ),
-)  # fmt: skip
-
-EXPERIMENTS = (FIGURE,)
+)

@@ -98,10 +98,11 @@ def never_infinite(results: xr.Dataset, matrix: str) -> Effect:
     Raises:
         NotMeasured: none, but none of the PlainNet either.
     """
-    plain, residual = (infinite(results, name, matrix).sum("layer") for name in NETWORKS)
+    both = [infinite(results, name, matrix) for name in NETWORKS]
+    plain, residual = (where.sum("layer") for where in both)
     if not residual.any() and not plain.any():
         raise NotMeasured("PlainNet has no infinite condition number either, which tells nothing of skips")
-    return mean(residual, note=f"PlainNet: {float(plain.mean()):.3g}", within=(0, math.inf))
+    return mean(residual, note=f"PlainNet: {float(plain.mean()):.3g}", within=(0, both[1].sizes["layer"]))
 
 
 def fewer_infinite(results: xr.Dataset, matrix: str) -> Effect:
@@ -157,8 +158,10 @@ def imbalance(results: xr.Dataset, network: str) -> xr.DataArray:
 IMBALANCE = Quantity(
     lambda results, network: abs(imbalance(results, network)),
     "|log10 of the gradient norm at the first over that at the last layer| before training",
-    "log10", (0, math.inf), before=True,
-)  # fmt: skip
+    "log10",
+    (0, math.inf),
+    before=True,
+)
 
 
 def _spread_change(results: xr.Dataset, network: str) -> xr.DataArray:

@@ -8,7 +8,6 @@ from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.fit import HALFWAY
 from nonsingular.experiments.needs import trained
 from nonsingular.experiments.quantities import reached
-from nonsingular.experiments.run.sharing import run_shared
 from nonsingular.experiments.verbs import average, claim, more
 from nonsingular.papers.oyedotun2021 import drawings, protocol
 
@@ -24,29 +23,31 @@ def table(number: int) -> Figure:
         source=f"oyedotun2021 (article), experimental results, table {number}",
         sizes=protocol.SIZES,
         study=partial(protocol.study, data),
-        run=run_shared,
         draw={
             "accuracy": Curves("train_accuracy", "test_accuracy", title="PlainNet, ResNet and ResNeXt"),
             f"table{number}": drawings.accuracies,
         },
-        claims=(
-            claim(
-                "plainnet-does-not-fit", "PlainNet does not fit even its training set",
-                average(reached(), "plainnet") < HALFWAY, needs=trained(HALFWAY, "resnet", "resnext"),
+        claims={
+            "plainnet-does-not-fit": claim(
+                "PlainNet does not fit even its training set",
+                average(reached(), "plainnet") < HALFWAY,
+                needs=trained(HALFWAY, "resnet", "resnext"),
             ),
-            claim("resnet-trains", "ResNet of the same depth trains", average(reached(), "resnet") > HALFWAY),
-            claim("resnext-trains", "ResNeXt of the same depth trains", average(reached(), "resnext") > HALFWAY),
-            claim(
-                "resnet-generalises", "PlainNet classifies new images worse than ResNet",
-                more(reached("test"), "resnet", "plainnet") > 0, needs=trained(),
+            "resnet-trains": claim("ResNet of the same depth trains", average(reached(), "resnet") > HALFWAY),
+            "resnext-trains": claim("ResNeXt of the same depth trains", average(reached(), "resnext") > HALFWAY),
+            "resnet-generalises": claim(
+                "PlainNet classifies new images worse than ResNet",
+                more(reached("test"), "resnet", "plainnet") > 0,
+                needs=trained(),
             ),
-            claim(
-                "resnext-generalises", "PlainNet classifies new images worse than ResNeXt",
-                more(reached("test"), "resnext", "plainnet") > 0, needs=trained(),
+            "resnext-generalises": claim(
+                "PlainNet classifies new images worse than ResNeXt",
+                more(reached("test"), "resnext", "plainnet") > 0,
+                needs=trained(),
             ),
-        ),
+        },
         differs=protocol.DIFFERS,
-    )  # fmt: skip
+    )
 
 
-EXPERIMENTS = tuple(table(number) for number in DATA)
+TABLES = tuple(table(number) for number in DATA)

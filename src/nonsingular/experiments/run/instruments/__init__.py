@@ -7,7 +7,7 @@ are those of the first ``EVALUATED`` samples, units, signals and Hessians those 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -31,9 +31,9 @@ class Instrument:
     measure: Callable[[Snapshot], Mapping[str, Float[Tensor, "run ..."]]]
 
 
-def _by_layer(name: str, of: Callable[[Snapshot], Iterable[Tensor]], measure: Callable[[Tensor], Tensor]) -> Instrument:
-    """An instrument with one number a layer."""
-    return Instrument({name: ("layer",)}, lambda s: {name: torch.stack([measure(x) for x in of(s)], dim=-1)})
+def _by_layer(name: str, what: str, measure: Callable[[Tensor], Tensor]) -> Instrument:
+    """An instrument with one number a layer, of ``what`` the snapshot has of each."""
+    return Instrument({name: ("layer",)}, lambda s: {name: torch.stack([measure(x) for x in getattr(s, what)], dim=-1)})
 
 
 def _accuracy(split: str) -> Instrument:
@@ -51,26 +51,6 @@ EVALUATED = 10_000
 """First samples of the training and of the test set on which accuracies are computed, or all where there are fewer: a
 binomial standard error of at most half a percent. Mirror images come after all originals: of 50 000 images none is
 among the first."""
-
-
-def _weights(s: Snapshot) -> list[Tensor]:
-    return s.weights
-
-
-def _activations(s: Snapshot) -> list[Tensor]:
-    return s.activations
-
-
-def _gradients(s: Snapshot) -> list[Tensor]:
-    return s.gradients
-
-
-def _rectified(s: Snapshot) -> list[Tensor]:
-    return s.rectified
-
-
-def _weight_gradients(s: Snapshot) -> list[Tensor]:
-    return s.weight_gradients
 
 
 def _input_norm(s: Snapshot) -> dict[str, Tensor]:
@@ -112,19 +92,19 @@ SKIP_MATRIX: dict[str, Dims] = dict.fromkeys(
 INSTRUMENTS: dict[str, Instrument] = {
     "train_accuracy": _accuracy("train"),
     "test_accuracy": _accuracy("test"),
-    "weight_norm": _by_layer("weight_norm", _weights, lambda w: measures.incoming_norm(w).mean(-1)),
-    "mean_overlap": _by_layer("mean_overlap", _weights, measures.mean_overlap),
-    "maximum_overlap": _by_layer("maximum_overlap", _weights, measures.maximum_overlap),
-    "linear_dependence": _by_layer("linear_dependence", _activations, measures.linear_dependence),
-    "effective_rank": _by_layer("effective_rank", _activations, measures.effective_rank),
-    "condition_number": _by_layer("condition_number", _activations, measures.condition_number),
-    "zero_response": _by_layer("zero_response", _activations, measures.zero_response),
-    "silent_rectifier": _by_layer("silent_rectifier", _rectified, measures.zero_response),
-    "dead_units": _by_layer("dead_units", _activations, measures.dead_units),
-    "activation_norm": _by_layer("activation_norm", _activations, measures.activation_norm),
-    "gradient_norm": _by_layer("gradient_norm", _gradients, measures.gradient_norm),
-    "weight_gradient": _by_layer("weight_gradient", _weight_gradients, measures.root_mean_square),
-    "below_epsilon": _by_layer("below_epsilon", _weight_gradients, measures.below_epsilon),
+    "weight_norm": _by_layer("weight_norm", "weights", lambda w: measures.incoming_norm(w).mean(-1)),
+    "mean_overlap": _by_layer("mean_overlap", "weights", measures.mean_overlap),
+    "maximum_overlap": _by_layer("maximum_overlap", "weights", measures.maximum_overlap),
+    "linear_dependence": _by_layer("linear_dependence", "activations", measures.linear_dependence),
+    "effective_rank": _by_layer("effective_rank", "activations", measures.effective_rank),
+    "condition_number": _by_layer("condition_number", "activations", measures.condition_number),
+    "zero_response": _by_layer("zero_response", "activations", measures.zero_response),
+    "silent_rectifier": _by_layer("silent_rectifier", "rectified", measures.zero_response),
+    "dead_units": _by_layer("dead_units", "activations", measures.dead_units),
+    "activation_norm": _by_layer("activation_norm", "activations", measures.activation_norm),
+    "gradient_norm": _by_layer("gradient_norm", "gradients", measures.gradient_norm),
+    "weight_gradient": _by_layer("weight_gradient", "weight_gradients", measures.root_mean_square),
+    "below_epsilon": _by_layer("below_epsilon", "weight_gradients", measures.below_epsilon),
     "input_norm": Instrument({"input_norm": ()}, _input_norm),
     "logit_norm": Instrument({"logit_norm": ()}, lambda s: {"logit_norm": measures.activation_norm(s.outputs)}),
     "bias_gap": Instrument({"bias_gap": ()}, lambda s: {"bias_gap": s.trainer.bias_gap()}),

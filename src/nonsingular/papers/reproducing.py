@@ -10,8 +10,8 @@ import torch
 from nonsingular.experiments import about
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.overrides import Overrides, make_spec
-from nonsingular.experiments.reproduce import Outcome
-from nonsingular.experiments.reproduce import reproduce as run
+from nonsingular.experiments.reproducing import Outcome
+from nonsingular.experiments.reproducing import reproduce as run
 from nonsingular.experiments.run.workspace import SILENT, Progress, Workspace
 from nonsingular.papers import registry
 

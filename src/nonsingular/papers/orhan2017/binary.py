@@ -1,0 +1,112 @@
+"""Symmetries, enumerated on binary weights, and rescaling: what a skip that breaks the symmetry does for search."""
+
+from __future__ import annotations
+
+from nonsingular.experiments.effects import ROUNDING
+from nonsingular.experiments.figure import Figure
+from nonsingular.experiments.scales import Scales
+from nonsingular.experiments.verbs import claim, largest, measured, question
+from nonsingular.papers.orhan2017.landscapes import (
+    CHANGE,
+    fewer,
+    kept_by_adjacent,
+    minima_per_optimum,
+    rescaled,
+    run,
+    success,
+)
+from nonsingular.plots import theory as plots
+from nonsingular.plots import theory_interactive as interactive
+
+STRENGTHS = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
+PERMUTED = "relative change of the loss under a permutation"
+
+FIGURE = Figure(
+    "orhan2017/binary",
+    "Binary weights enumerated: ties, local minima and search success, plain against skip",
+    source="orhan2017 abstract",
+    sizes=Scales(
+        runs=(8, 10, 100),  # teachers of each shape
+        # inputs, units of a layer, layers of weights
+        shapes=([[3, 3, 2]], [[3, 3, 2], [4, 3, 2]], [[3, 3, 2], [4, 3, 2], [2, 4, 2], [2, 3, 3]]),
+        sweeps=20,
+        chains=(128, 256, 1024),
+        strengths=([0.25, 1.0, 4.0], STRENGTHS, STRENGTHS),
+    ),
+    run=run,
+    draw=plots.binary,
+    interactive=interactive.binary,
+    claims={
+        "symmetry-kept": claim(
+            "An all-ones skip keeps the permutation symmetry, as no skip does",
+            largest("permutation_gap", f"largest {PERMUTED}", network=["plain", "all-ones"]) < ROUNDING,
+        ),
+        "symmetry-broken": claim(
+            "Identity and random skips, and distinct biases, break it",
+            largest("permutation_gap", f"smallest {PERMUTED}", how="min", network=["residual", "random-skip", "biased"])
+            > 1e-3,
+        ),
+        "fewer-ties": claim(
+            "Skips simplify the landscape: fewer states share a loss", fewer("tied", "the share of tied pairs") > 0
+        ),
+        "fewer-minima": claim(
+            "Skips simplify the landscape: fewer strict local minima",
+            fewer("strict_minima", "strict minima under single flips") > 0,
+        ),
+        "fewer-minima-per-copy": question(
+            "The same, with the plain landscape counted once for its permuted copies",
+            measured(minima_per_optimum, "log10 of strict minima a copy, plain over residual", "log10") > 0,
+        ),
+        "greedy-identity": claim("Skips help greedy descent", success("greedy", "residual", "plain") > 0),
+        "annealing-identity": claim("Skips help simulated annealing", success("annealing", "residual", "plain") > 0),
+        "annealing-random": claim(
+            "A random skip, which breaks the symmetry too, helps annealing",
+            success("annealing", "random-skip", "plain") > 0,
+        ),
+        "annealing-biased": claim(
+            "Breaking the symmetry without a skip helps annealing", success("annealing", "biased", "plain") > 0
+        ),
+        "all-ones-does-not-help": claim(
+            "A skip that keeps the symmetry does not help annealing", success("annealing", "all-ones", "plain") < 5
+        ),
+        "breaking-is-what-helps": claim(
+            "A skip helps when it breaks the symmetry", success("annealing", "residual", "all-ones") > 0
+        ),
+        "rescaling-plain": claim(
+            "Without skips W_i -> c W_i, W_j -> W_j / c leaves the loss", rescaled("plain", "max") < ROUNDING
+        ),
+        "rescaling-layer-to-all": claim(
+            "Layer-to-all skips break it for every pair of matrices", rescaled("layer-to-all", "min") > 1e-3
+        ),
+        "rescaling-adjacent": question(
+            "Skips between adjacent layers leave it for neighbouring matrices",
+            measured(kept_by_adjacent, f"largest {CHANGE}", "log10") < ROUNDING,
+            # the text says that layer-to-all skips also break it, not that only they do
+        ),
+    },
+    differs=(
+        "Nothing but the abstract of this version is known: the toy, its sizes and searches are ours.",
+        "What the abstract says of trained fully-connected networks is judged in orhan2018/fig7 (a skip that keeps the "
+        "symmetry: kept-symmetry-no-help), orhan2018/fig5 (another way of breaking it: bias-beats-plain) and "
+        "orhan2018/fig6 (gradients that do not vanish).",
+    ),
+    labels={
+        "optima": "optimal networks",
+        "tied": "share of pairs of networks with tied losses",
+        "distinct": "distinct losses / networks",
+        "strict_minima": "strict local minima under single flips",
+        "minima": "local minima under single flips",
+        "greedy": "success of greedy descent",
+        "annealing": "success of annealing",
+        "permutation_gap": "largest change of the loss under a permutation of units (nats)",
+        "bits": "weights of the network (bits)",
+        "symmetries": "permutations of its units",
+        "strength_greedy": "success of greedy descent by the strength of the skip",
+        "strength_annealing": "success of annealing by the strength of the skip",
+        "strength_strict_minima": "strict local minima by the strength of the skip",
+        "rescaled": "loss / loss before rescaling",
+        "teacher": "seed of the teacher",
+        "factor": "factor of the rescaling",
+        "strength": "strength of the skip",
+    },
+)

@@ -1,0 +1,117 @@
+"""What the claims of figures S4 and S5 measure of linear networks, solved."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from nonsingular.experiments.claims import Effect, exactly, mean
+from nonsingular.experiments.effects import require
+from nonsingular.experiments.verbs import Measure, measured
+from nonsingular.papers.orhan2018.deep_linear import NETWORKS, SHALLOW
+
+PAPER_SADDLES = {"plain": (0.0, 0.0), "residual": (-1.0, -1.0), "hyper-residual": (-1.0, -2.0)}
+
+
+def saddle_distance(results: xr.Dataset) -> Effect:
+    """Largest distance between the saddles found and the paper's."""
+    require(results, "saddle")
+    gaps = [np.linalg.norm(results.saddle.sel(network=n) - np.array(PAPER_SADDLES[n])) for n in NETWORKS]
+    return exactly(float(max(gaps)))
+
+
+def faster_network(first: str, second: str, *, in_steps: bool = False) -> Measure:
+    """Mean log10(second's time / first's), smallest over the singular values; unfinished runs count with the window."""
+
+    def effect(results: xr.Dataset) -> Effect:
+        require(results, "converged", "curvature")
+        hours = np.minimum(results.converged, results.attrs["window"])
+        if in_steps:
+            hours = hours * results.curvature / 2
+        ratios = np.log10(hours.sel(network=second) / hours.sel(network=first))
+        means = ratios.mean("run")
+        note = "mean at s = " + ", ".join(f"{float(s):g}: {float(m):.2f}" for s, m in zip(means.s, means, strict=True))
+        return mean(ratios.min("s"), note=note)
+
+    in_ = "steps of the largest stable learning rate" if in_steps else "time"
+    words = f"log10 of {second} over {first} {in_} to |u / s - 1| < 1 %, least over s, mean over starts"
+    return measured(effect, words, "log10")
+
+
+def more_with_depth(first: str, second: str) -> Measure:
+    """By how much log10 of the speed-up is larger with ten layers than with three, smallest over s."""
+
+    def effect(results: xr.Dataset) -> Effect:
+        require(results, "converged", "converged_shallow")
+        speed_up = []
+        for name in ("converged", "converged_shallow"):
+            hours = np.minimum(results[name], results.attrs["window"])
+            speed_up.append(np.log10(hours.sel(network=second) / hours.sel(network=first)))
+        return mean((speed_up[0] - speed_up[1]).min("s"))
+
+    words = f"log10 of {second} over {first} time, of 10 layers less that of {SHALLOW}, least over s, mean over starts"
+    return measured(effect, words, "log10")
+
+
+def plain_reaches(results: xr.Dataset) -> Effect:
+    """Mean over runs of the largest |u| / s that the plain network has reached, over all s."""
+    require(results, "u")
+    share = np.abs(results.u.sel(network="plain")) / results.s
+    return mean(share.isel(time=-1).max("s"))
+
+
+def matrix_order(results: xr.Dataset) -> Effect:
+    """Order in the step size at which the distance falls, the smallest over the networks."""
+    require(results, "matrix_gap")
+    steps = np.log(results.steps.values)
+    orders = [-np.polyfit(steps, np.log(results.matrix_gap.sel(network=n)), 1)[0] for n in results.network.values]
+    last = float(results.matrix_gap.isel(steps=-1).max())
+    return exactly(float(min(orders)), f"largest distance {last:.1e} of s at {int(results.steps[-1])} steps")
+
+
+def columns_are_equal(results: xr.Dataset) -> Effect:
+    """Mean relative distance of the two columns."""
+    require(results, "equal_columns")
+    solved = float(results.equal_columns.sel(point="a_i = a_j and u = s").max())
+    return mean(
+        results.equal_columns.sel(point="a_i = a_j"),
+        note=f"the entries H_ii and H_ij differ by (u - s) u / a_i^2 there; at u = s the distance is {solved:.0e}",
+    )
+
+
+def time_ratio(draw: str) -> Measure:
+    """Mean log10(plain's time / residual's) to 1 % error; runs that do not get there count with the window's end."""
+
+    def effect(results: xr.Dataset) -> Effect:
+        require(results, "converged")
+        hours = results.converged.sel(draw=draw)
+        missed = int((~np.isfinite(hours)).sum())
+        hours = np.minimum(hours, results.attrs["window"])
+        note = f"{missed} not converged in the window, counted with its end" if missed else ""
+        return mean(np.log10(hours.sel(network="plain") / hours.sel(network="residual")), note=note)
+
+    return measured(effect, f"log10 of plain over residual time to 1 % error, mean over {draw} starts", "log10")
+
+
+def equal_start_ratio(results: xr.Dataset) -> Effect:
+    """The same for the caption's own start."""
+    require(results, "equal_converged")
+    plain, residual = (float(results.equal_converged.sel(network=n)) for n in ("plain", "residual"))
+    window = results.attrs["window"]
+    left = float(results.error.sel(start="equal norms", network="plain").isel(time=-1))
+    if np.isfinite(plain):
+        note = ""
+    else:
+        note = f"at least: the plain network stops on a saddle with error {left:.2f}, its second mode never learnt"
+    return exactly(float(np.log10(min(plain, window) / min(residual, window))), note)
+
+
+def overlap_is_singular(results: xr.Dataset) -> Effect:
+    """The mean at points with two equal b."""
+    require(results, "overlap_nullity")
+    generic, solved = (float(results.overlap_nullity.sel(point=p).mean()) for p in ("generic", "overlap, no error"))
+    return mean(
+        results.overlap_nullity.sel(point="overlap"),
+        note=f"{generic:.1f} at generic points, {solved:.1f} where also the error is 0: the paper's block d2E/da2 is "
+        "singular, but the blocks d2E/dadb contain the error",
+    )

@@ -1,0 +1,80 @@
+"""What figure 2's claims measure of two hidden units and of linear dependence, solved."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from nonsingular.experiments.claims import Effect, exactly, mean
+from nonsingular.experiments.effects import require
+from nonsingular.experiments.verbs import Measure, measured
+
+
+def singular_lines_are_degenerate(results: xr.Dataset) -> Effect:
+    """Log10 of the Fisher information's relative smallest eigenvalue on the lines, against beside them."""
+    require(results, "fisher")
+    fisher = np.abs(results.fisher)
+    on = float(fisher.sel(line=["overlap", "elimination"]).max())
+    beside = float(fisher.sel(line="regular").median())
+    return exactly(float(np.log10(max(on, 1e-18) / beside)), f"median beside the lines {beside:.1e}")
+
+
+def one_segment_is_stable(results: xr.Dataset) -> Effect:
+    """The smaller of the two margins: curvature inside |z| < 1 above 0 and outside below 0, or the reverse."""
+    require(results, "lowest", "segments")
+    z = np.abs(results.line_z)
+    inside, outside = results.lowest.where(z < 0.95, drop=True), results.lowest.where(z > 1.05, drop=True)
+    inner_stable = min(float(inside.min()), -float(outside.max()))
+    outer_stable = min(float(outside.min()), -float(inside.max()))
+    shares = [
+        f"{float((s == 1).sum() / s.notnull().sum()):.0%} with {int(s.inputs)} input(s)"
+        for s in results.segments.transpose("inputs", "teacher")
+        if s.notnull().any()
+    ]
+    return exactly(max(inner_stable, outer_stable), f"of random teachers: one stable segment in {', '.join(shares)}")
+
+
+def always_one_segment(inputs: int) -> Measure:
+    """Share of random teachers for which exactly one segment of h = 0 is stable."""
+
+    def effect(results: xr.Dataset) -> Effect:
+        require(results, "segments")
+        found = results.segments.sel(inputs=inputs)
+        return mean((found == 1).where(found.notnull()), within=(0, 1))
+
+    return measured(effect, f"share of random teachers with {inputs} input(s)")
+
+
+def plateau(results: xr.Dataset) -> Effect:
+    """Log10 of the slow-down on the trajectory nearest to, but outside, the basin; 0 if it never escapes."""
+    require(results, "path_rate", "path_loss")
+    start = min(float(s) for s in results.start if s > 1)
+    path = results.sel(start=start)
+    rate, loss = path.path_rate.values, path.path_loss.values
+    fastest = int(np.argmax(-np.gradient(loss, path.tau.values)[1:]) + 1) if loss[-1] < 0.5 * loss[0] else 0
+    if fastest < 2:
+        return exactly(0.0, "the loss does not fall to half of its start")
+    slowest = rate[:fastest].min()
+    slow_down = min(rate[0], rate[fastest]) / slowest
+    return exactly(float(np.log10(slow_down)), f"start {start:g} times the edge of the basin, full network")
+
+
+def convergence_order(results: xr.Dataset) -> Effect:
+    """Slope of log deviation against log h."""
+    require(results, "deviation", "scale_h")
+    slopes = {
+        str(flow): float(np.polyfit(np.log(results.scale_h), np.log(results.deviation.sel(flow=flow)), 1)[0])
+        for flow in results.flow.values
+    }
+    return exactly(slopes["uniform"], f"order {slopes['narrow']:.2f} without the term z' u / 2")
+
+
+def speed_of_m(system: str, where: str) -> Measure:
+    """Mean over teachers of log10(rms speed of m / rms speed of |Jc|)."""
+
+    def effect(results: xr.Dataset) -> Effect:
+        require(results, "ratio")
+        ratios = results.ratio.sel(system=system)
+        return mean(np.log10(ratios), note=f"m is slower for {float((ratios < 1).mean()):.0%} of the teachers")
+
+    return measured(effect, f"log10 of the rms speed of m over that of |Jc|, {where}, mean over teachers", "log10")
