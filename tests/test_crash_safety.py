@@ -21,40 +21,12 @@ from nonsingular.errors import InputError
 from nonsingular.experiments.run import archive
 from nonsingular.files import LOCK, held, is_empty, write_whole
 from processes import Started
+from users_files import FIGURE, TARGET
 
 KILLS = int(os.environ.get("NONSINGULAR_KILLS", "2"))
 """Of each command; some tens show more."""
 
 SMALL = ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--networks", "plain"]
-
-TARGET = """
-import torch
-from torch import nn
-
-def build():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
-"""
-
-FIGURE = """
-import numpy as np
-import xarray as xr
-
-from nonsingular.experiments.claims import Claim, mean
-from nonsingular.experiments.experiment import Experiment
-from nonsingular.experiments.spec import Spec
-
-
-def run(spec, workspace):
-    values = [np.random.default_rng(seed).normal(0.6) for seed in range(spec.seed, spec.seed + spec.runs)]
-    return xr.Dataset({"x": ("run", values)}, {"run": list(range(spec.seed, spec.seed + spec.runs))})
-
-
-FIGURE = Experiment(
-    "mine/normal", "Normal", lambda scale, data=None: Spec("mine/normal", scale, runs=4), run, lambda results: {},
-    (Claim("mine/normal/positive", "here", "x is positive.", lambda r: mean(r.x)),),
-)
-"""
 
 
 @dataclass(frozen=True)
@@ -75,7 +47,9 @@ class Case:
         return [*self.arguments, "--resume"] if self.resumed is None else self.resumed
 
 
-JUDGE, MERGE = ["judge", "OUT"], ["merge", "A", "B", "--out", "OUT"]
+OWN = ["reproduce", "FIGURE", "--scale", "smoke"]
+JUDGE = ["judge", "OUT", "--figure", "FIGURE"]
+MERGE = ["merge", "A", "B", "--figure", "FIGURE", "--out", "OUT"]
 MORE = [*SMALL, "--runs", "3", "--resume", "--out", "OUT"]
 PROOF = ["--samples", "200", "--steps", "4", "--seeds", "2", "--no-curvature", "--out", "OUT"]
 SEARCH = ["search", "mu", "sigma", "lambda", "depth=3", "width=16", "--scale", "smoke", "--trials", "4",
@@ -85,11 +59,10 @@ CASES = {
     "search": Case(SEARCH),
     "landscape": Case(["landscape", "TARGET", "--grid", "9", "--samples", "200", "--out", "OUT"]),
     "diagnose": Case(["diagnose", "TARGET", *PROOF]),
-    "judge": Case(JUDGE, {"OUT": [*SMALL, "--runs", "1"]}, JUDGE),
-    "merge": Case(MERGE, {"A": [*SMALL, "--runs", "1"], "B": [*SMALL, "--runs", "1", "--seed", "1"]}, MERGE),
+    "judge": Case(JUDGE, {"OUT": OWN}, JUDGE),
+    "merge": Case(MERGE, {"A": OWN, "B": [*OWN, "--seed", "4"]}, MERGE),
     "more runs": Case(MORE, {"OUT": [*SMALL, "--runs", "1"]}, MORE),
-    "until decided": Case(["reproduce", "FIGURE", "--scale", "smoke", "--until-decided", "--budget", "9h", "--out",
-                           "OUT"]),
+    "until decided": Case([*OWN, "--until-decided", "--budget", "9h", "--out", "OUT"]),
 }  # fmt: skip
 
 
@@ -128,7 +101,7 @@ def test_killed_at_random_moments_and_resumed(name, tmp_path):
     (tmp_path / "figure.py").write_text(FIGURE)
     places = {"TARGET": f"{tmp_path / 'model.py'}:build", "FIGURE": f"{tmp_path / 'figure.py'}:FIGURE"}
     for place, command in case.before.items():
-        finished([*command, "--out", tmp_path / f"{place}-before"], logs)
+        finished([*(places.get(word, word) for word in command), "--out", tmp_path / f"{place}-before"], logs)
         places[place] = tmp_path / f"{place}-before"
 
     def begun_in(folder):
@@ -140,6 +113,9 @@ def test_killed_at_random_moments_and_resumed(name, tmp_path):
 
     whole, _ = begun_in(tmp_path / "whole")
     takes = finished(whole, logs)
+    if name == "more runs":  # those that one study of as many runs has
+        finished([*SMALL, "--runs", "3", "--out", tmp_path / "at-once"], logs)
+        assert numbers(tmp_path / "whole") == numbers(tmp_path / "at-once")
     draw = random.Random(name)
     folders = (tmp_path / f"killed-{i}" for i in itertools.count())
     folder, killed, begun = next(folders), 0, False
@@ -159,13 +135,6 @@ def test_killed_at_random_moments_and_resumed(name, tmp_path):
             first, again = begun_in(folder)
     finished(again if begun else first, logs)
     assert numbers(folder) == numbers(tmp_path / "whole")
-
-
-def test_added_runs_are_those_of_one_study(tmp_path):
-    finished([*SMALL, "--runs", "1", "--out", tmp_path / "o"], tmp_path / "logs")
-    finished([*SMALL, "--runs", "3", "--resume", "--out", tmp_path / "o"], tmp_path / "logs")
-    finished([*SMALL, "--runs", "3", "--out", tmp_path / "at-once"], tmp_path / "logs")
-    assert numbers(tmp_path / "o") == numbers(tmp_path / "at-once")
 
 
 def test_interrupt_ends_soon_and_keeps_what_is_done(tmp_path):
@@ -201,6 +170,28 @@ def test_the_second_process_says_who_holds_the_folder(capsys, tmp_path):
     holder.wait()
     assert [p.name for p in out.iterdir()] == [LOCK]
     assert cli.run(arguments) == 0  # the system let go of the lock with its holder
+
+
+def test_every_command_that_writes_holds_its_folder(capsys, tmp_path):
+    (tmp_path / "figure.py").write_text(FIGURE)
+    figure = f"{tmp_path / 'figure.py'}:FIGURE"
+    for name, seed in (("a", "0"), ("b", "4")):
+        words = ["reproduce", figure, "--scale", "smoke", "--seed", seed, "--out", str(tmp_path / name)]
+        assert cli.run(words) == 0
+    folders, own = [str(tmp_path / name) for name in "ab"], ["--figure", figure]
+    more = ["reproduce", figure, "--scale", "smoke", "--resume", "--out", folders[0]]
+    before = numbers(tmp_path / "a")
+    with held(tmp_path / "a"), held(tmp_path / "c"):
+        for command in (
+            ["judge", folders[0], *own],
+            ["merge", *folders, "--out", str(tmp_path / "c"), *own],
+            [*more, "--runs", "6"],
+            [*more, "--until-decided", "--budget", "1h"],
+        ):
+            capsys.readouterr()
+            assert cli.run(command) == 2
+            assert "is being written by process" in capsys.readouterr().err
+    assert numbers(tmp_path / "a") == before
 
 
 def test_a_folder_that_stays_empty_is_gone_again(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 
 import numpy as np
@@ -11,20 +12,14 @@ from matplotlib.figure import Figure
 
 from nonsingular import cli
 from nonsingular.files import PARTIAL, write_figure, write_whole
+from users_files import FIGURE, TARGET
 
-TARGET = """
-import torch
-from torch import nn
-
-def build():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
-"""
 COMMANDS = {
     "reproduce": ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--runs", "1", "--networks", "plain"],
     "search": ["search", "--scale", "smoke", "--trials", "2", "--at-once", "1", "--epochs", "1"],
     "landscape": ["landscape", "TARGET", "--grid", "9", "--samples", "200"],
     "diagnose": ["diagnose", "TARGET", "--samples", "200", "--steps", "2", "--seeds", "2", "--no-curvature"],
+    "merge": ["merge", "a", "b", "--figure", "figure.py:FIGURE"],
     "spectrum": ["spectrum", "TARGET", "--samples", "50", "--method", "moments"],
 }
 SIZES = (32, 400)  # KiB, so that the disk is full at different stages
@@ -54,7 +49,12 @@ def test_one_line_then_the_same_results(name, disk, tmp_path, capfd, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(TARGET)
     arguments = [word.replace("TARGET", "mine.py:build") for word in COMMANDS[name]]
-    resume = ["--replace"] if name == "spectrum" else ["--resume"]
+    resume = {"spectrum": ["--replace"], "merge": []}.get(name, ["--resume"])
+    if name == "merge":
+        (tmp_path / "figure.py").write_text(FIGURE)
+        for part, seed in (("a", "0"), ("b", "4")):
+            words = ["reproduce", "figure.py:FIGURE", "--scale", "smoke", "--seed", seed, "--out", part]
+            assert cli.run(words) == 0
     failures = 0
     for kib in SIZES:
         out = disk(kib) / "o"
@@ -67,6 +67,8 @@ def test_one_line_then_the_same_results(name, disk, tmp_path, capfd, monkeypatch
             assert "Traceback" not in said
             assert len([line for line in said.splitlines() if line.startswith("nonsingular:")]) == 1, said
         assert_whole(out)
+        if name == "merge" and status == 0:  # it is done, and would be refused
+            shutil.rmtree(out)
     assert failures, "no size was too small: make SIZES smaller"
     assert cli.run([*arguments, *resume, "--out", str(disk(None) / "o")]) == 0
     assert cli.run([*arguments, "--out", str(tmp_path / "whole")]) == 0

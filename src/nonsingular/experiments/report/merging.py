@@ -15,9 +15,9 @@ from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report import differences, finished
 from nonsingular.experiments.reproducing import Outcome, finished_data, keep, publish
 from nonsingular.experiments.run import archive
-from nonsingular.files import PARTIAL, clear, held, is_empty
+from nonsingular.files import clear, held, is_empty
 
-MERGING = f"merging{PARTIAL}"
+MERGING = ".merging"
 """Name of the file that is in the folder until all is: what a merge that was stopped has left, the next throws away."""
 EACH_PARTS_OWN = {"seed", "runs"}
 """Fields of a spec in which parts of one study differ."""
