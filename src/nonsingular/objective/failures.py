@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
 
 from nonsingular.errors import InputError
+from nonsingular.memory import available_bytes
 
 if TYPE_CHECKING:
     from nonsingular.objective.data import Batch
@@ -83,21 +83,3 @@ def require_bytes(needed: float, device: torch.device, what: str, instead: str, 
         raise InputError(
             f"{what} needs {needed / 2**30:.3g} GiB, and {there / 2**30:.3g} GiB are free: {instead}, or free memory"
         )
-
-
-def available_bytes(device: torch.device) -> float:
-    """Memory that can still be allocated on ``device``; infinity where the system does not say.
-
-    >>> import torch
-    >>> import nonsingular as ns
-    >>> ns.objective.available_bytes(torch.device("cpu")) > 0
-    True
-    """
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        with open("/proc/meminfo") as file:
-            fields = dict(line.split(":", 1) for line in file)
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return math.inf

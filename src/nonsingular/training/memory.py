@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from nonsingular.data import Task
+from nonsingular.memory import available_bytes
 from nonsingular.training.population import Population
 from nonsingular.training.spec import TrainingSpec
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+MOST_RUNS = 10**9  # where the system does not say how much memory there is
 _KEPT, _MAPPED = 2**31 - 1, (2**25, 2**30)  # bytes; older versions refuse the second
 
 
@@ -64,11 +66,5 @@ def runs_that_fit(network: nn.Module, task: Task, spec: TrainingSpec, device: to
     parameters = sum(p.numel() * p.element_size() for p in skeleton.parameters.values())
     activations = sum(kept.values())
     a_run = 4 * parameters + 2 * activations + 2 * inputs.numel() * inputs.element_size()
-    return max(1, int(share * _free_memory(device) / a_run))
-
-
-def _free_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
     _give_back_freed_memory()
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, int(min(share * available_bytes(device) / a_run, MOST_RUNS)))
