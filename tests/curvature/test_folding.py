@@ -7,7 +7,7 @@ import torch
 from models import case
 from torch import nn
 
-from nonsingular.curvature import GaussNewton, Hessian, gauss_newton, hessian
+from nonsingular.curvature import GaussNewton, Hessian, hessian, outputs
 from nonsingular.curvature.folding import FoldNormalisations
 
 DIMENSIONS = {1: (nn.Conv1d, nn.BatchNorm1d), 2: (nn.Conv2d, nn.BatchNorm2d), 3: (nn.Conv3d, nn.BatchNorm3d)}
@@ -72,7 +72,7 @@ def test_batch_statistics_are_not_folded():
     same(layers.train(), x)
 
 
-@pytest.mark.parametrize(("operator", "module"), [(Hessian, hessian), (GaussNewton, gauss_newton)])
+@pytest.mark.parametrize(("operator", "module"), [(Hessian, hessian), (GaussNewton, outputs)])
 def test_products_of_operators(operator, module, monkeypatch):
     """The same products from less memory: no normalised activations are kept."""
     problem = case("convolutions, batch norm in eval mode")
