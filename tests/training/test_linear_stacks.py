@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from nonsingular.networks import DropoutSpec, NetworkSpec, build
 from nonsingular.networks.fully_connected import ACTIVATIONS
@@ -40,6 +41,55 @@ def test_gradients_are_autograds(skip, activation, two_at_a_time):
             stack.differentiate(part, x[part], lambda logits, y=labels[part]: cross_entropy_gradient(logits, y))
         for (name, p), expected in zip(population.parameters.items(), wanted, strict=True):
             torch.testing.assert_close(p.grad, expected, rtol=1e-10, atol=1e-13, msg=name)
+
+
+def in_sequence(kind):
+    torch.manual_seed(0)
+    activations = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "leaky": nn.LeakyReLU, "none": nn.Identity}
+    first = nn.Sequential(nn.Flatten(), nn.Linear(8, 12), activations[kind](), nn.Sequential(nn.Linear(12, 5)))
+    return nn.Sequential(first, nn.Linear(5, 9), activations[kind](), nn.Linear(9, 3))
+
+
+@pytest.mark.parametrize("kind", ["relu", "tanh", "gelu", "leaky", "none"])
+def test_sequences_of_linear_layers_are_written_out_too(task, kind):
+    fast, slow = (Trainer([in_sequence(kind) for _ in range(3)], range(3), task, SPEC) for _ in range(2))
+    agree(fast, slow, epochs=4)
+
+
+class Doubled(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Sequential(nn.Linear(8, 3)),  # nothing hidden
+        nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3), nn.Softmax(-1)),
+        nn.Sequential(nn.Linear(8, 8), nn.Sigmoid(), nn.Linear(8, 3)),
+        nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Tanh(), nn.Linear(8, 3)),
+        nn.Sequential(nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 3)),
+        nn.Sequential(nn.Linear(8, 8, bias=False), nn.ReLU(), nn.Linear(8, 3)),
+        nn.Sequential(nn.Linear(8, 8), nn.GELU("tanh"), nn.Linear(8, 3)),
+        nn.Sequential(nn.Linear(8, 8), nn.LeakyReLU(0.2), nn.Linear(8, 3)),
+        nn.Sequential(Doubled(8, 8), nn.ReLU(), nn.Linear(8, 3)),
+        nn.Sequential(nn.Linear(8, 8), nn.Dropout(), nn.Linear(8, 3)),
+        nn.Sequential(*[nn.Linear(8, 8)] * 2, nn.Linear(8, 3)),  # one layer twice
+    ],
+    ids=lambda network: "-".join(type(m).__name__ for m in network),
+)
+def test_other_sequences_are_left_to_autograd(task, network):
+    assert not fits(Population([network]), task, SPEC)
+
+
+def test_images_are_flattened_only_by_a_network_that_does(task):
+    x = task.train_inputs[:, None]  # [sample, 1, 8]: a linear layer alone would see the last axis
+    rows = type(task)(x, task.train_labels, x, task.train_labels, 3)
+    bare = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    assert fits(Population([bare]), task, SPEC)
+    assert not fits(Population([bare]), rows, SPEC)
+    assert fits(Population([nn.Sequential(nn.Flatten(), bare)]), rows, SPEC)
+    assert not fits(Population([nn.Sequential(nn.Flatten(0), bare)]), rows, SPEC)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
