@@ -115,11 +115,23 @@ def test_twenty_steps_end_where_autograds_end(task, skip, spec):
     assert fast.epoch * fast.steps >= 20
 
 
-def test_other_losses_take_autograds_gradient_by_the_outputs(task):
-    one_hot = F.one_hot(task.train_labels, 3).float()
-    other = type(task)(task.train_inputs, one_hot, task.test_inputs, task.test_labels, 3)
-    fast, slow = (Trainer(networks(2), range(2), other, SPEC, loss=F.mse_loss) for _ in range(2))
+LOSSES = {
+    "mean square": F.mse_loss,
+    "cross-entropy of shares": F.cross_entropy,
+    "smoothed": nn.CrossEntropyLoss(label_smoothing=0.1),
+    "weighted": nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0])),
+    "a module": nn.CrossEntropyLoss(),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_other_losses_take_autograds_gradient_by_the_outputs(task, name):
+    shares = 0.8 * F.one_hot(task.train_labels, 3).float() + 0.2 / 3
+    labels = shares if name in ("mean square", "cross-entropy of shares") else task.train_labels
+    other = type(task)(task.train_inputs, labels, task.test_inputs, task.test_labels, 3)
+    fast, slow = (Trainer(networks(2), range(2), other, SPEC, loss=LOSSES[name]) for _ in range(2))
     agree(fast, slow, epochs=2)
+    assert (fast.loss is F.cross_entropy) == (name in ("cross-entropy of shares", "a module"))
 
 
 def agree(fast, slow, epochs):

@@ -129,14 +129,18 @@ class LinearStack:
         self._kept = [room(y.shape[-1]) if a else y for a, y in zip(apart, self._outputs, strict=True)]
         self._logits = room(classes)
         self._scratch = [room(max(widths)).flatten() for _ in range(3)]
-        self._total = room(widths[-1]) if plan.hyper else None
-        self._later = room(widths[-1]) if plan.hyper else None
+        self._sums = [room(widths[-1]) for _ in range(2)] if plan.hyper else []
+        self._views: dict[int, _Views] = {}
+        self._places: list[int] = []
 
     def parts(self) -> Iterator[slice]:
         """The runs, so many at a time."""
         for p in self._parameters.values():
             if p.grad is None:
                 p.grad = torch.empty_like(p)
+        places = [t.data_ptr() for p in self._parameters.values() for t in (p, p.grad) if t is not None]
+        if places != self._places:  # they were put elsewhere
+            self._views, self._places = {}, places
         count = len(next(iter(self._parameters.values())))
         for start in range(0, count, self.runs):
             yield slice(start, min(start + self.runs, count))
@@ -152,78 +156,110 @@ class LinearStack:
             x: their batches.
             by_outputs: gives the gradient of the loss by the outputs, and may write it over them.
         """
-        inputs = self._forward(part, x)
-        g = by_outputs(self._logits[: len(x)])
-        self._by_parameters(part, self._plan.readout, g, inputs[-1])
-        self._backward(part, inputs, g)
+        if part.start not in self._views:
+            self._views[part.start] = self._seen(part)
+        views = self._views[part.start]
+        inputs = self._forward(views, x)
+        g = by_outputs(views.logits)
+        views.by_parameters(-1, g, inputs[-1])
+        self._backward(views, inputs, g)
 
-    def _weight(self, part: slice, name: str) -> Tensor:
-        return self._parameters[f"{name}.weight"].detach()[part]
-
-    def _affine(self, part: slice, name: str, x: Tensor, out: Tensor) -> None:
-        bias = self._parameters[f"{name}.bias"].detach()[part].unsqueeze(1)
-        torch.baddbmm(bias, x, self._weight(part, name).mT, out=out)
-
-    def _by_parameters(self, part: slice, name: str, delta: Tensor, x: Tensor) -> None:
-        weight, bias = (self._parameters[f"{name}.{what}"].grad for what in ("weight", "bias"))
-        assert weight is not None
-        assert bias is not None
-        torch.bmm(delta.mT, x, out=weight[part])
-        torch.sum(delta, 1, out=bias[part])
-
-    def _forward(self, part: slice, x: Tensor) -> list[Tensor]:
-        """The inputs of every layer and of the readout."""
-        inputs, count, earlier = [x], len(x), self._buffers.get("earlier")
-        total = None if self._total is None else self._total[:count].zero_()
-        for l, (layer, f) in enumerate(zip(self._plan.layers, self._functions, strict=True)):  # noqa: E741
-            y, h = self._outputs[l][:count], self._kept[l][:count]
-            a = h if f.keeps == "y" else y
-            self._affine(part, layer.linear, x, h)
-            f.forward(h, out=a)
-            if layer.identity:
-                a = torch.add(a, x, out=y)
-            elif layer.skip is not None:
-                a = torch.baddbmm(a, x, self._buffers[layer.skip][part].mT, out=y)
-            if total is not None and earlier is not None:
-                if l >= 2:
-                    torch.add(a, total, alpha=1 / (l - 1), out=y)
-                if 1 <= l <= earlier.shape[1]:
-                    total.baddbmm_(x, earlier[part, l - 1].mT)
-            x = y
-            inputs.append(x)
-        self._affine(part, self._plan.readout, x, self._logits[:count])
-        return inputs
-
-    def _backward(self, part: slice, inputs: list[Tensor], by_logits: Tensor) -> None:
-        count, earlier = len(inputs[0]), self._buffers.get("earlier")
-        later = None if self._later is None else self._later[:count].zero_()
+    def _seen(self, part: slice) -> _Views:
+        count, names = part.stop - part.start, [*(layer.linear for layer in self._plan.layers), self._plan.readout]
+        of = {n: p.detach()[part] for n, p in self._parameters.items()}
+        by = {n: p.grad[part] for n, p in self._parameters.items() if p.grad is not None}
+        buffers = {n: b[part] for n, b in self._buffers.items()}
+        widths = [y.shape[-1] for y in self._outputs]
 
         def shaped(which: int, width: int) -> Tensor:
             return self._scratch[which][: count * self._batch * width].view(count, self._batch, width)
 
-        now, free = 0, 1  # of the scratch: the gradient by a layer's output, and room for that by its input
-        g = shaped(now, inputs[-1].shape[-1])
-        torch.bmm(by_logits, self._weight(part, self._plan.readout), out=g)
+        return _Views(
+            weights=[of[f"{n}.weight"] for n in names],
+            biases=[of[f"{n}.bias"].unsqueeze(1) for n in names],
+            by_weights=[by[f"{n}.weight"] for n in names],
+            by_biases=[by[f"{n}.bias"] for n in names],
+            skips=[None if layer.skip is None else buffers[layer.skip] for layer in self._plan.layers],
+            earlier=[Q.squeeze(1) for Q in buffers["earlier"].split(1, 1)] if self._plan.hyper else [],
+            outputs=[y[:count] for y in self._outputs],
+            kept=[h[:count] for h in self._kept],
+            logits=self._logits[:count],
+            slopes=[shaped(number % 2, width) for number, width in enumerate(widths)],
+            deltas=[shaped(2, width) for width in widths],
+            sums=[t[:count] for t in self._sums],
+        )
+
+    def _forward(self, views: _Views, x: Tensor) -> list[Tensor]:
+        """The inputs of every layer and of the readout."""
+        inputs, total = [x], views.sums[0].zero_() if self._plan.hyper else None
+        for l, (layer, f) in enumerate(zip(self._plan.layers, self._functions, strict=True)):  # noqa: E741
+            y, h, skip = views.outputs[l], views.kept[l], views.skips[l]
+            a = h if f.keeps == "y" else y
+            torch.baddbmm(views.biases[l], x, views.weights[l].mT, out=h)
+            f.forward(h, out=a)
+            if layer.identity:
+                a = torch.add(a, x, out=y)
+            elif skip is not None:
+                a = torch.baddbmm(a, x, skip.mT, out=y)
+            if total is not None:
+                if l >= 2:
+                    torch.add(a, total, alpha=1 / (l - 1), out=y)
+                if 1 <= l <= len(views.earlier):
+                    total.baddbmm_(x, views.earlier[l - 1].mT)
+            x = y
+            inputs.append(x)
+        torch.baddbmm(views.biases[-1], x, views.weights[-1].mT, out=views.logits)
+        return inputs
+
+    def _backward(self, views: _Views, inputs: list[Tensor], by_logits: Tensor) -> None:
+        g, later = views.slopes[-1], views.sums[1].zero_() if self._plan.hyper else None
+        torch.bmm(by_logits, views.weights[-1], out=g)
         for l in reversed(range(len(self._plan.layers))):  # noqa: E741
-            layer, delta = self._plan.layers[l], shaped(2, g.shape[-1])
-            self._functions[l].backward(g, self._kept[l][:count], delta)
-            self._by_parameters(part, layer.linear, delta, inputs[l])
+            delta, skip, weight = views.deltas[l], views.skips[l], views.weights[l]
+            self._functions[l].backward(g, views.kept[l], delta)
+            views.by_parameters(l, delta, inputs[l])
             if l == 0:
                 return
-            weight, before = self._weight(part, layer.linear), shaped(free, inputs[l].shape[-1])
-            if layer.skip is not None:
-                torch.bmm(g, self._buffers[layer.skip][part], out=before)
+            before = views.slopes[l - 1]
+            if skip is not None:
+                torch.bmm(g, skip, out=before)
                 before.baddbmm_(delta, weight)
-            elif layer.identity:
+            elif self._plan.layers[l].identity:
                 torch.baddbmm(g, delta, weight, out=before)
             else:
                 torch.bmm(delta, weight, out=before)
-            if later is not None and earlier is not None:
-                if l <= earlier.shape[1]:
-                    before.baddbmm_(later, earlier[part, l - 1])
+            if later is not None:
+                if l <= len(views.earlier):
+                    before.baddbmm_(later, views.earlier[l - 1])
                 if l >= 2:
                     later.add_(g, alpha=1 / (l - 1))
-            g, now, free = before, free, now
+            g = before
+
+
+@dataclass(frozen=True)
+class _Views:
+    """What a part of the runs computes with, layer by layer and then the readout: made once, as that takes its time.
+
+    ``slopes`` are the gradients by layers' outputs, which take turns in two buffers; ``deltas`` those before them.
+    """
+
+    weights: list[Tensor]
+    biases: list[Tensor]
+    by_weights: list[Tensor]
+    by_biases: list[Tensor]
+    skips: list[Tensor | None]
+    earlier: list[Tensor]
+    outputs: list[Tensor]
+    kept: list[Tensor]
+    logits: Tensor
+    slopes: list[Tensor]
+    deltas: list[Tensor]
+    sums: list[Tensor]
+
+    def by_parameters(self, layer: int, delta: Tensor, x: Tensor) -> None:
+        """Set the gradients by one layer's weights and biases."""
+        torch.bmm(delta.mT, x, out=self.by_weights[layer])
+        torch.sum(delta, 1, out=self.by_biases[layer])
 
 
 def fits(population: Population, task: Task, spec: TrainingSpec) -> bool:

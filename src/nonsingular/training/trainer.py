@@ -95,7 +95,7 @@ class Trainer:
         self._images = len(task.shape) == 3
         if spec.augment != "none" and not self._images:
             raise InputError(f"augmentation {spec.augment} needs images; these inputs have shape {task.shape}")
-        self.spec, self.seeds, self.device, self.loss = spec, list(seeds), torch.device(device), loss
+        self.spec, self.seeds, self.device, self.loss = spec, list(seeds), torch.device(device), _function(loss)
         self.task = task.to(self.device)
         self._inputs = self._stored(self.task.train_inputs)
         self._batch: Tensor | None = None
@@ -213,7 +213,7 @@ class Trainer:
 
     def _by_outputs(self, outputs: Float[Tensor, "run sample ..."], labels: Tensor) -> Tensor:
         """The gradient of the sum of all runs' losses by their outputs."""
-        if self.loss is F.cross_entropy:
+        if self.loss is F.cross_entropy and labels.ndim == 2 and not labels.is_floating_point():
             return cross_entropy_gradient(outputs, labels)
         leaf = outputs.detach().requires_grad_()
         with torch.enable_grad():
@@ -317,6 +317,14 @@ def _optimiser(spec: TrainingSpec, parameters: list[Tensor], fused: bool) -> tor
     if decay:
         return torch.optim.AdamW(trained, lr=rate, weight_decay=decay, **how)
     return torch.optim.Adam(trained, lr=rate, **how)
+
+
+def _function(loss: Loss) -> Loss:
+    """The function that a loss is, where it is cross-entropy as a module: that of all runs is one call."""
+    if type(loss) is not nn.CrossEntropyLoss or loss.weight is not None:
+        return loss
+    plain = loss.ignore_index == -100 and loss.reduction == "mean" and not loss.label_smoothing
+    return F.cross_entropy if plain else loss
 
 
 def _full(outputs: Tensor) -> Tensor:
