@@ -290,7 +290,7 @@ def test_the_least_and_the_most_are_of_all():
     assert least(ahead).effect(data).note == "ahead of c"
     assert most(ahead).effect(data).note == "ahead of b"
     assert least(ahead).effect(data).value == faster("a", "c").effect(data).value
-    assert least(ahead).networks == ("a", "b", "c")
+    assert least(ahead).of(data) == ("a", "b", "c")
 
 
 def test_runs_are_sorted_into_groups():

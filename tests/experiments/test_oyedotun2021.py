@@ -21,6 +21,7 @@ from nonsingular.networks import NetworkSpec, Residual, VGGSpec, build
 from nonsingular.papers.oyedotun2021 import depth, donors, drawings, tables
 from nonsingular.papers.oyedotun2021.by_depth import families as by_family
 from nonsingular.papers.oyedotun2021.remedies import REMEDIES
+from nonsingular.papers.oyedotun2021.representations import MATRICES as MATRIX_OF
 from nonsingular.papers.oyedotun2021.representations import onset, relative_onset
 from nonsingular.papers.registry import experiment
 from nonsingular.training import Member, TrainingSpec
@@ -180,22 +181,22 @@ def test_what_is_singular_inside_a_block_is_not_counted():
     only("holds", verdicts("oyedotun2021/fig7", looks(infinite_from(80), inside)), but=NEVER)
 
 
-@pytest.mark.parametrize("matrix", MATRICES)
-def test_onset_is_the_first_infinite_layer_with_its_interval(matrix):
+@pytest.mark.parametrize(("suffix", "matrix"), MATRIX_OF.items())
+def test_onset_is_the_first_infinite_layer_with_its_interval(suffix, matrix):
     # Layers after an addition are 1, 4, 7 and so on: 70, 73, ... 97
     data = looks(np.stack([infinite_from(68 + 3 * run) for run in range(RUNS)]), FALLING)
     found = onset(data, "plainnet", matrix)
     assert found.value == pytest.approx(83.5)
     assert 70 < found.low < 83.5 < found.high < 97
-    assert relative_onset(data, matrix).value == pytest.approx(83.5 / 80)
+    assert relative_onset(suffix).effect(data).value == pytest.approx(83.5 / 80)
     data.attrs["data"] = "cifar100-fine"
-    assert relative_onset(data, matrix).value == pytest.approx(83.5 / 100)
+    assert relative_onset(suffix).effect(data).value == pytest.approx(83.5 / 100)
 
 
 def test_no_infinite_layer_is_no_late_one():
     data = looks(FALLING, FALLING)
     assert verdicts("oyedotun2021/fig5", data)["onset"] == "fails"
-    assert relative_onset(data, MATRICES[0]).value == np.inf
+    assert relative_onset("").effect(data).value == np.inf
     data["sample_condition_number"][0, 0] = infinite_from(80)
     found = onset(data, "plainnet", MATRICES[0])
     assert found.note.startswith("1 of 10 runs")

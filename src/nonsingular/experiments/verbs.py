@@ -48,8 +48,8 @@ class Measure:
 
     effect: Callable[[xr.Dataset], Effect]
     words: str
-    unit: str
-    networks: tuple[str, ...] | Callable[[xr.Dataset], tuple[str, ...]]
+    unit: str = ""
+    networks: tuple[str, ...] | Callable[[xr.Dataset], tuple[str, ...]] = ()
     before: bool = False
     tells_training: bool = False
     groups: Callable[[xr.Dataset], xr.Dataset] | None = None
@@ -349,9 +349,14 @@ def extreme(measures: Mapping[str, Measure], pick: Callable[[list[float]], np.in
     )
 
 
-def measured(effect: Callable[[xr.Dataset], Effect], words: str, unit: str = "") -> Measure:
-    """What no other verb says: an effect of the results as a whole, and its words."""
-    return Measure(effect, words, unit, ())
+def measured(words: str, unit: str = "") -> Callable[[Callable[[xr.Dataset], Effect]], Measure]:
+    """Makes a verb of a function of the results, for what no other says: ``@measured("the slow-down", "log10")``.
+
+    Args:
+        words: what the function computes.
+        unit: of it.
+    """
+    return lambda effect: Measure(effect, words, unit)
 
 
 def largest(variable: str, words: str, unit: str = "", *, how: str = "max", **where: Any) -> Measure:
@@ -369,12 +374,12 @@ def largest(variable: str, words: str, unit: str = "", *, how: str = "max", **wh
         values = selected(results, variable, **where)
         return replace(exactly(float(getattr(values, how)())), runs=values.sizes.get("run", 1))
 
-    return measured(effect, words, unit)
+    return Measure(effect, words, unit)
 
 
 def averaged(variable: str, words: str, unit: str = "", **where: Any) -> Measure:
     """The mean over runs of a variable of exact results; arguments as of ``largest``."""
-    return measured(lambda results: mean(selected(results, variable, **where)), words, unit)
+    return Measure(lambda results: mean(selected(results, variable, **where)), words, unit)
 
 
 def regrouped(groups: Callable[[xr.Dataset], xr.Dataset], measure: Measure, words: str) -> Measure:

@@ -11,7 +11,7 @@ from nonsingular.experiments.fit import fitted
 from nonsingular.experiments.quantities import reached
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.verbs import Measure, claim
+from nonsingular.experiments.verbs import claim, measured
 from nonsingular.networks import ConstNetSpec
 from nonsingular.papers.blumenfeld2020 import protocol
 from nonsingular.papers.blumenfeld2020.constnet import BOTH
@@ -70,7 +70,8 @@ def _both(results: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     return zero, he
 
 
-def _withstood(results: xr.Dataset) -> Effect:
+@measured(f"log10 of the highest rate at which a run comes {TRAINS:g} % of the way: identical minus He", "log10")
+def withstood(results: xr.Dataset) -> Effect:
     """The highest rate of identical features less that of the He start, in the same runs."""
     below = np.log10(RATES[0]) - np.log10(RATES[1] / RATES[0])  # one step below the lowest stands for none
     zero, he = (np.maximum(rates, below) for rates in _both(results))
@@ -78,7 +79,8 @@ def _withstood(results: xr.Dataset) -> Effect:
     return difference(zero, he, paired=True, within=(-most, most))
 
 
-def _left(results: xr.Dataset) -> Effect:
+@measured("how far they come there, on the way from chance = 0 to no error = 100", "percent of the way")
+def left(results: xr.Dataset) -> Effect:
     """How far identical features come at the highest rate that the He start of the same run withstands."""
     _, he = _both(results)
     came = np.stack([fitted(results, name("identical", rate)) for rate in RATES], axis=1)
@@ -102,25 +104,9 @@ FIGURE = Figure(
         )
     },
     claims={
-        "withstands-less": claim(
-            "Identical features withstand lower learning rates than the He start",
-            Measure(
-                _withstood,
-                f"log10 of the highest rate at which a run comes {TRAINS:g} % of the way: identical minus He",
-                "log10",
-                tuple(name(start, rate) for start in STARTS for rate in RATES),
-            )
-            < 0,
-        ),
+        "withstands-less": claim("Identical features withstand lower learning rates than the He start", withstood < 0),
         "fails-where-he-trains": claim(
-            "At the highest rate that the He start withstands they fail completely",
-            Measure(
-                _left,
-                "how far they come there, on the way from chance = 0 to no error = 100",
-                "percent of the way",
-                tuple(name(start, rate) for start in STARTS for rate in RATES),
-            )
-            < TRAINS / 2,
+            "At the highest rate that the He start withstands they fail completely", left < TRAINS / 2
         ),
     },
     differs=(*DIFFERS, f"The text names no rates: {', '.join(f'{rate:g}' for rate in RATES)}."),

@@ -45,9 +45,10 @@ def gap(network: str) -> Measure:
         return exactly(float(np.abs(kernel - linear).max() / np.abs(kernel).max()))
 
     of = " from the kernel of a linear model of the image's mean" if network == "constnet" else ""
-    return measured(effect, f"largest relative distance{of}")
+    return Measure(effect, f"largest relative distance{of}")
 
 
+@measured("rank of the kernel, which is 2 for a line in one number and its offset", "rank")
 def rank(results: xr.Dataset) -> Effect:
     """The rank of ConstNet's kernel."""
     require(results, "spectrum")
@@ -74,10 +75,7 @@ FIGURE = Figure(
         ),
         "batch-norm": claim("With batch normalisation off the linear path, too", gap("constnet+bn") < SINGLE),
         "he-is-not": claim("The same network with a random start has another kernel", gap("constnet-he") > 0.01),
-        "pixels": question(
-            "The features are as rich as those of a linear classifier of the pixels",
-            measured(rank, "rank of the kernel, which is 2 for a line in one number and its offset", "rank") > 2.5,
-        ),
+        "pixels": question("The features are as rich as those of a linear classifier of the pixels", rank > 2.5),
     },
     differs=("No rectifier stands between the last layer and the pooling, as the appendix's derivation has it.",),
     labels={"kernel": "tangent kernel", "linear": "kernel of the linear model", "spectrum": "eigenvalue / the largest"},

@@ -56,6 +56,7 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     )
 
 
+@measured("largest change of its norm or its symmetry-breaking part")
 def unchanged(results: xr.Dataset) -> Effect:
     """The largest change through an "I" layer."""
     require(results, "perturbation", "breaking")
@@ -63,12 +64,14 @@ def unchanged(results: xr.Dataset) -> Effect:
     return exactly(float(np.abs(both - 1).max()))
 
 
+@measured("slope of log norm against log width")
 def exponent(results: xr.Dataset) -> Effect:
     """The slope of log norm against log width, one number a draw."""
     values = np.log(selected(results, "perturbation", layer_kind="average").transpose("run", "width").values)
     return mean([np.polyfit(np.log(results.width.values), v, 1)[0] for v in values])
 
 
+@measured("largest such part after over before")
 def annihilated(results: xr.Dataset) -> Effect:
     """What is left after an exact "1" layer, and in the note what comes back once its weights have moved."""
     require(results, "breaking")
@@ -95,17 +98,13 @@ FIGURE = Figure(
     run=run,
     draw={"perturbation": symmetry.perturbation},
     claims={
-        "identity": claim(
-            'An "I" layer passes a perturbation on unchanged',
-            measured(unchanged, "largest change of its norm or its symmetry-breaking part") < ROUNDING,
-        ),
+        "identity": claim('An "I" layer passes a perturbation on unchanged', unchanged < ROUNDING),
         "average-norm": claim(
             'A "1" layer divides the norm of an independent perturbation by the root of the width',
-            measured(exponent, "slope of log norm against log width").between(-0.55, -0.45),
+            exponent.between(-0.55, -0.45),
         ),
         "average-leaves-some": question(
-            'Some of what breaks the symmetry passes an exact "1" layer',
-            measured(annihilated, "largest such part after over before") > ROUNDING,
+            'Some of what breaks the symmetry passes an exact "1" layer', annihilated > ROUNDING
         ),
     },
     differs=("Figures 9 and 10 have the same quantities in trained networks; here the appendix's idealised layer.",),

@@ -44,7 +44,7 @@ def worst_drift(variable: str, *networks: str) -> Measure:
         "norm": "largest relative change",
         "gradient_norm": "largest relative change, below the last layer",
     }
-    return measured(effect, words[variable])
+    return Measure(effect, words[variable])
 
 
 def lost_angle(network: str) -> Measure:
@@ -55,9 +55,10 @@ def lost_angle(network: str) -> Measure:
         by_width = drift.mean([d for d in drift.dims if d != "width"])
         return exactly(float(by_width.min()), f"at width {int(by_width.width.values[np.argmin(by_width.values)])}")
 
-    return measured(effect, "mean change of a cosine at the last layer, at the width where it is least")
+    return Measure(effect, "mean change of a cosine at the last layer, at the width where it is least")
 
 
+@measured("largest change of the cosine that mean inner products over translations make")
 def on_average(results: xr.Dataset) -> Effect:
     """The largest change of a cosine from the first layer on, of cosines averaged over translations."""
     require(results, "strided_cosine", "shifted_cosine")
@@ -66,6 +67,7 @@ def on_average(results: xr.Dataset) -> Effect:
     return exactly(change, f"at a single translation it changes by up to {of_one:.2g}")
 
 
+@measured("log10 of the largest over the smallest norm, worst over widths and runs", "log10")
 def gradient_ratio(results: xr.Dataset) -> Effect:
     """log10 of the largest over the smallest norm of ConstNet's weights' gradients through depth."""
     require(results, "weight_gradient_norm")
@@ -73,6 +75,7 @@ def gradient_ratio(results: xr.Dataset) -> Effect:
     return exactly(float(np.log10(norms.max("layer") / np.maximum(norms.min("layer"), 1e-300)).max()))
 
 
+@measured("largest norm")
 def fixup_inner(results: xr.Dataset) -> Effect:
     """The largest norm of the gradients of Fixup's inner convolutions."""
     norms = selected(results, "inner_gradient_norm", network="fixup")

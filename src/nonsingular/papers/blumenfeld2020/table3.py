@@ -75,6 +75,8 @@ def exact(precision: str) -> str:
 ALONE, TOGETHER = label("float32", "noise"), label("float32", "noise", 0.01)
 ACCURATE = {p: trained(HALFWAY, *with_dropout(p)) for p in PRECISIONS}
 
+LESS = weighed(ACCURACY, {label("bfloat16", "noise"): 1, exact("bfloat16"): -1, ALONE: -1, exact("float32"): 1})
+
 FIGURE = Figure(
     "blumenfeld2020/table3",
     "ConstNet in 16 bit",
@@ -106,8 +108,7 @@ FIGURE = Figure(
         ),
         "noise-is-worth-less-in-16-bit": claim(
             "Noise of the computation brings less in 16 bit than in 32",
-            weighed(ACCURACY, {label("bfloat16", "noise"): 1, exact("bfloat16"): -1, ALONE: -1, exact("float32"): 1})
-            < 0,
+            LESS < 0,
             source="blumenfeld2020 table 3, appendix I",
             needs=every(*ACCURATE.values(), symmetric(*map(exact, PRECISIONS))),
         ),

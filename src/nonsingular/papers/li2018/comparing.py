@@ -12,7 +12,7 @@ from nonsingular.experiments.claims import Effect, NotMeasured, mean, rank_corre
 from nonsingular.experiments.effects import selected
 from nonsingular.experiments.fit import HALFWAY, fitted
 from nonsingular.experiments.quantities import Bounds, Quantity
-from nonsingular.experiments.verbs import Measure, measured, more, slopes
+from nonsingular.experiments.verbs import Measure, more, slopes
 from nonsingular.intervals import EVERYWHERE
 
 KINDS = {"resnet": "with", "plainnet": "without"}
@@ -115,7 +115,7 @@ def without_skips(variable: str) -> Measure:
         return replace(more(quantity, without, with_skips).effect(results), note=_noted(f"{layers:g} layers", lost))
 
     words = f"{quantity.words}: without minus with, at the largest depth at which both networks trained"
-    return measured(effect, words, quantity.unit)
+    return Measure(effect, words, quantity.unit)
 
 
 def _per_doubling(results: xr.Dataset, variable: str, size: str, *kinds: str) -> tuple[list[np.ndarray], str]:
@@ -149,7 +149,7 @@ def doubled(variable: str, size: str, kind: str) -> Measure:
         return mean(added, note=note)
 
     words = f"{quantity.words}: what a doubling of the {size} adds, over the networks {KINDS[kind]} skips that trained"
-    return measured(effect, words, f"{quantity.unit} a doubling".strip())
+    return Measure(effect, words, f"{quantity.unit} a doubling".strip())
 
 
 def saved_by_skips(variable: str) -> Measure:
@@ -164,19 +164,22 @@ def saved_by_skips(variable: str) -> Measure:
         f"{quantity.words}: what a doubling of the depth adds with skips, minus half of what it adds without, over the "
         "depths at which both trained"
     )
-    return measured(effect, words, f"{quantity.unit} a doubling".strip())
+    return Measure(effect, words, f"{quantity.unit} a doubling".strip())
 
 
-def over_trained(measure: Callable[[xr.Dataset, list[str]], Effect], words: str, unit: str = "") -> Measure:
-    """Something of all networks that have trained: (results, their names) -> effect."""
+def over_trained(words: str, unit: str = "") -> Callable[[Callable[[xr.Dataset, list[str]], Effect]], Measure]:
+    """Makes a verb of a function of all networks that have trained: (results, their names) -> effect."""
 
-    def effect(results: xr.Dataset) -> Effect:
-        names = [str(n) for n in results.network.values if _came(results, str(n)) > HALFWAY]
-        if not names:
-            raise NotMeasured("no network has trained; " + trained_sizes(results, *_kinds(results))[1])
-        return measure(results, names)
+    def verb(measure: Callable[[xr.Dataset, list[str]], Effect]) -> Measure:
+        def effect(results: xr.Dataset) -> Effect:
+            names = [str(n) for n in results.network.values if _came(results, str(n)) > HALFWAY]
+            if not names:
+                raise NotMeasured("no network has trained; " + trained_sizes(results, *_kinds(results))[1])
+            return measure(results, names)
 
-    return measured(effect, words, unit)
+        return Measure(effect, words, unit)
+
+    return verb
 
 
 def _kinds(results: xr.Dataset) -> list[str]:
@@ -187,10 +190,12 @@ def correlated(first: str, second: str) -> Measure:
     """Rank correlation of two measures over all networks that have trained; networks of one run belong together."""
     both = [OF_SURFACES[variable] for variable in (first, second)]
 
-    def effect(results: xr.Dataset, names: list[str]) -> Effect:
+    words = " and ".join(quantity.words for quantity in both)
+
+    @over_trained(f"rank correlation of {words} over all networks that trained")
+    def found(results: xr.Dataset, names: list[str]) -> Effect:
         a, b = (np.concatenate([quantity(results, name) for name in names]) for quantity in both)
         runs = np.tile(results.run.values, len(names))
         return rank_correlation(a, b, cluster=runs, note=trained_sizes(results, *_kinds(results))[1])
 
-    words = " and ".join(quantity.words for quantity in both)
-    return over_trained(effect, f"rank correlation of {words} over all networks that trained")
+    return found

@@ -22,14 +22,20 @@ def study(size: Size) -> Spec:
     return surfaces.study(size, *surfaces.pair(size.layers, size.width), dense, map=size.map, products=size.products)
 
 
-def _bends(results: xr.Dataset, names: list[str]) -> Effect:
+@over_trained(
+    "mean |smallest / largest|, where it looks non-convex minus where it looks convex; all networks that trained"
+)
+def looks(results: xr.Dataset, names: list[str]) -> Effect:
+    """How much looks tell: ``curvature.bends``, mean over networks."""
     found = np.mean([OF_SURFACES["bends"](results, name) for name in names], axis=0)  # networks of a run share its seed
     if not np.isfinite(found).any():
         raise NotMeasured("every surface looks convex at all points of its map, or at none")
     return mean(found)
 
 
-def _dense(results: xr.Dataset, names: list[str]) -> Effect:
+@over_trained("share of the map where they are below 1 % of the positive ones; half of it counts as large here", "%")
+def dense_share(results: xr.Dataset, names: list[str]) -> Effect:
+    """Of the DenseNet."""
     dense = [n for n in map(str, results.network.values) if n.startswith("densenet")]
     if not dense:
         raise NotMeasured("no DenseNet is among the results")
@@ -58,21 +64,10 @@ FIGURE = Figure(
     claims={
         "looks-tell": claim(
             "Where a surface looks convex, the Hessian's negative eigenvalues are less significant than elsewhere",
-            over_trained(
-                _bends,
-                "mean |smallest / largest|, where it looks non-convex minus where it looks convex; all "
-                "networks that trained",
-            )
-            > 0,
+            looks > 0,
         ),
         "densenet-near-convex": claim(
-            "Over a large region of DenseNet's surface the negative eigenvalues stay extremely small",
-            over_trained(
-                _dense,
-                "share of the map where they are below 1 % of the positive ones; half of it counts as large here",
-                "%",
-            )
-            > 50,
+            "Over a large region of DenseNet's surface the negative eigenvalues stay extremely small", dense_share > 50
         ),
         "skips-convex": claim(
             "Without skip connections less of the surface is nearly convex", without_skips("near_convex") < 0

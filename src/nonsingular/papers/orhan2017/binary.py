@@ -5,20 +5,13 @@ from __future__ import annotations
 from nonsingular.experiments.effects import ROUNDING
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales
-from nonsingular.experiments.verbs import claim, largest, measured, question
-from nonsingular.papers.orhan2017.landscapes import (
-    CHANGE,
-    fewer,
-    kept_by_adjacent,
-    minima_per_optimum,
-    rescaled,
-    run,
-    success,
-)
+from nonsingular.experiments.verbs import claim, largest, question
+from nonsingular.papers.orhan2017.landscapes import fewer, kept_by_adjacent, minima_per_optimum, rescaled, run, success
 from nonsingular.plots import theory as plots
 from nonsingular.plots import theory_interactive as interactive
 
 STRENGTHS = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
+BREAKING = ["residual", "random-skip", "biased"]
 PERMUTED = "relative change of the loss under a permutation"
 
 FIGURE = Figure(
@@ -43,8 +36,7 @@ FIGURE = Figure(
         ),
         "symmetry-broken": claim(
             "Identity and random skips, and distinct biases, break it",
-            largest("permutation_gap", f"smallest {PERMUTED}", how="min", network=["residual", "random-skip", "biased"])
-            > 1e-3,
+            largest("permutation_gap", f"smallest {PERMUTED}", how="min", network=BREAKING) > 1e-3,
         ),
         "fewer-ties": claim(
             "Skips simplify the landscape: fewer states share a loss", fewer("tied", "the share of tied pairs") > 0
@@ -54,8 +46,7 @@ FIGURE = Figure(
             fewer("strict_minima", "strict minima under single flips") > 0,
         ),
         "fewer-minima-per-copy": question(
-            "The same, with the plain landscape counted once for its permuted copies",
-            measured(minima_per_optimum, "log10 of strict minima a copy, plain over residual", "log10") > 0,
+            "The same, with the plain landscape counted once for its permuted copies", minima_per_optimum > 0
         ),
         "greedy-identity": claim("Skips help greedy descent", success("greedy", "residual", "plain") > 0),
         "annealing-identity": claim("Skips help simulated annealing", success("annealing", "residual", "plain") > 0),
@@ -80,7 +71,7 @@ FIGURE = Figure(
         ),
         "rescaling-adjacent": question(
             "Skips between adjacent layers leave it for neighbouring matrices",
-            measured(kept_by_adjacent, f"largest {CHANGE}", "log10") < ROUNDING,
+            kept_by_adjacent < ROUNDING,
             # the text says that layer-to-all skips also break it, not that only they do
         ),
     },

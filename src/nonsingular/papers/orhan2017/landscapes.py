@@ -85,7 +85,7 @@ def success(measure: str, first: str, second: str) -> Measure:
         return mean(100 * gap, note=note + _by_strength(results, measure, first), within=(-100, 100))
 
     words = f"success of {measure}, mean over teachers: {first} minus {second}"
-    return measured(effect, words, "percentage points")
+    return Measure(effect, words, "percentage points")
 
 
 def fewer(variable: str, what: str) -> Measure:
@@ -95,9 +95,10 @@ def fewer(variable: str, what: str) -> Measure:
         a, b = (np.maximum(_per_teacher(results, variable, n), 0.5) for n in ("plain", "residual"))
         return mean(np.log10(a / b), note=_means(results, variable, "plain", "residual"))
 
-    return measured(effect, f"log10 of {what}, plain over residual, mean over teachers", "log10")
+    return Measure(effect, f"log10 of {what}, plain over residual, mean over teachers", "log10")
 
 
+@measured("log10 of strict minima a copy, plain over residual", "log10")
 def minima_per_optimum(results: xr.Dataset) -> Effect:
     """Mean log10 of (strict minima for each copy of the landscape), plain over residual."""
     require(results, "symmetries")
@@ -115,11 +116,12 @@ def _change(results: xr.Dataset, wiring: str) -> xr.DataArray:
 def rescaled(wiring: str, how: str) -> Measure:
     """The ``max`` or ``min`` of ``_change``."""
     words = {"max": "largest", "min": "smallest"}[how]
-    return measured(
+    return Measure(
         lambda results: exactly(float(getattr(_change(results, wiring), how)())), f"{words} {CHANGE}", "log10"
     )
 
 
+@measured(f"largest {CHANGE}", "log10")
 def kept_by_adjacent(results: xr.Dataset) -> Effect:
     """Largest change over neighbouring matrices with adjacent skips."""
     change = _change(results, "residual")

@@ -13,7 +13,7 @@ from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.scales import Scales
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.verbs import Declared, Measure, claim, largest, measured
+from nonsingular.experiments.verbs import Declared, Measure, claim, largest
 from nonsingular.papers.orhan2018.singular_points import singular_points
 from nonsingular.plots.spectra import null_vectors
 
@@ -51,7 +51,7 @@ def excess(singularity: str) -> Measure:
         found, predicted = (selected(results, name, **where) for name in ("nullity", "predicted"))
         return replace(exactly(float(np.abs(found - predicted).max())), runs=results.sizes["run"])
 
-    return measured(effect, "largest difference")
+    return Measure(effect, "largest difference")
 
 
 def claims(name: str) -> dict[str, Declared]:

@@ -25,6 +25,13 @@ def more_degenerate(first: str, second: str) -> dict[str, Declared]:
     )
 
 
+COST = most(
+    {
+        "cost less half the lead": weighed(SPEED, {"residual": 1 - LITTLE, "malicious": -1, "plain": LITTLE}),
+        "gain": weighed(SPEED, {"malicious": 1, "residual": -1}),
+    }
+)
+
 FIGURE = Figure(
     "orhan2018/fig5",
     "Bias regularisation and the malicious start on 30 layers",
@@ -53,15 +60,7 @@ FIGURE = Figure(
         ),
         "malicious-costs-little": claim(
             "The malicious start costs something, but little: less than half of the residual networks' lead over plain",
-            most(
-                {
-                    "cost less half the lead": weighed(
-                        SPEED, {"residual": 1 - LITTLE, "malicious": -1, "plain": LITTLE}
-                    ),
-                    "gain": weighed(SPEED, {"malicious": 1, "residual": -1}),
-                }
-            )
-            < 0,
+            COST < 0,
             source="orhan2018 §2.5, figure 5a, b",
         ),
         "not-by-initialisation-alone": claim(

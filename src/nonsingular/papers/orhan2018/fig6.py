@@ -22,6 +22,13 @@ NEAR = 0.5
 FIRST = of("gradient_norm", 1, log=True)  # before it plain and bias-regularised networks are the same
 LATER = of("gradient_norm", (1, 2), log=True)
 
+GAP = most(
+    {
+        "what remains": weighed(SPEED, {"residual": 1 - NEAR, NORMALISED: -1, BIAS: NEAR}),
+        "what goes beyond": weighed(SPEED, {NORMALISED: 1, "residual": -1 - NEAR, BIAS: NEAR}),
+    }
+)
+
 FIGURE = Figure(
     "orhan2018/fig6",
     "Gradient norms by layer in the first epochs; bias regularisation with one batch normalisation",
@@ -79,13 +86,7 @@ FIGURE = Figure(
         "bn-near-residual": claim(
             "With it their performance approaches that of residual networks: at most half of the gap remains, or is "
             "gone beyond",
-            most(
-                {
-                    "what remains": weighed(SPEED, {"residual": 1 - NEAR, NORMALISED: -1, BIAS: NEAR}),
-                    "what goes beyond": weighed(SPEED, {NORMALISED: 1, "residual": -1 - NEAR, BIAS: NEAR}),
-                }
-            )
-            < 0,
+            GAP < 0,
         ),
         "bn-alleviates": claim("It alleviates the vanishing of their gradients", more(decay(), NORMALISED, BIAS) > 0),
     },

@@ -5,13 +5,11 @@ from __future__ import annotations
 from nonsingular.experiments.effects import ROUNDING
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales
-from nonsingular.experiments.verbs import averaged, claim, largest, measured, question
-from nonsingular.papers.orhan2018.linear_effects import equal_start_ratio, overlap_is_singular, time_ratio
+from nonsingular.experiments.verbs import averaged, claim, largest, question
+from nonsingular.papers.orhan2018.linear_effects import SMALLEST, equal_start_ratio, overlap_is_singular, time_ratio
 from nonsingular.papers.orhan2018.two_modes import run
 from nonsingular.plots import theory as plots
 from nonsingular.plots import theory_interactive as interactive
-
-SMALLEST = "log10 of the Hessian's smallest over its largest |eigenvalue|, mean over random points"
 
 FIGURE = Figure(
     "orhan2018/figS4",
@@ -26,9 +24,7 @@ FIGURE = Figure(
             "From small random weights the residual network converges faster", time_ratio("small") > 0, panel="a"
         ),
         "equal-norms": claim(
-            "It does so even with equal starting norms, from the caption's start",
-            measured(equal_start_ratio, "log10 of plain over residual time to 1 % error", "log10") > 0,
-            panel="b",
+            "It does so even with equal starting norms, from the caption's start", equal_start_ratio > 0, panel="b"
         ),
         "equal-norms-random": question(
             "It does so on average over random directions of equal norm", time_ratio("random equal norms") > 0
@@ -40,7 +36,7 @@ FIGURE = Figure(
         ),
         "overlap-singular": claim(
             "Where two hidden units have equal b for all modes the Hessian is singular",
-            measured(overlap_is_singular, SMALLEST, "log10") < -9,
+            overlap_is_singular < -9,
             source="orhan2018 Note 5",
         ),
         "residual-not-singular-there": claim(

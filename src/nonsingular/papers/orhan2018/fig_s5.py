@@ -5,7 +5,7 @@ from __future__ import annotations
 from nonsingular.experiments.effects import ROUNDING
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales
-from nonsingular.experiments.verbs import claim, largest, measured, question
+from nonsingular.experiments.verbs import claim, largest, question
 from nonsingular.papers.orhan2018.deep_linear import run
 from nonsingular.papers.orhan2018.linear_effects import (
     columns_are_equal,
@@ -37,7 +37,7 @@ FIGURE = Figure(
     claims={
         "saddles": claim(
             "The saddle is at (0, 0) in plain, (-1, -1) in residual, (-1, -2) in hyper-residual networks",
-            measured(saddle_distance, "largest distance") < 1e-6,
+            saddle_distance < 1e-6,
             panel="a",
         ),
         "residual-faster": claim(
@@ -63,9 +63,7 @@ FIGURE = Figure(
             for first, second in (("residual", "plain"), ("hyper-residual", "residual"))
         },
         "plain-does-not-arrive": claim(
-            "The plain network's u does not reach s in the window",
-            measured(plain_reaches, "largest |u| / s over s at its end, mean over starts") < 0.99,
-            panel="b",
+            "The plain network's u does not reach s in the window", plain_reaches < 0.99, panel="b"
         ),
         "hessian": claim(
             "The second derivatives agree with automatic differentiation",
@@ -74,17 +72,12 @@ FIGURE = Figure(
         ),
         "equal-columns": claim(
             "Columns i and j of the Hessian are identical when a_i = a_j",
-            measured(columns_are_equal, "relative distance, mean over random points") < ROUNDING,
+            columns_are_equal < ROUNDING,
             source="orhan2018 Note 5",
         ),
         "matrices": claim(
             "Modes of actual, rectangular weight matrices under gradient descent follow equations 29-31",
-            measured(
-                matrix_order,
-                "order with which the distance falls with the step, Euler's method has 1",
-                "order in the step",
-            )
-            > 0.9,
+            matrix_order > 0.9,
             source="orhan2018 Note 5 (after Saxe et al. 2013)",
         ),
     },

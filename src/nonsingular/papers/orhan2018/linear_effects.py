@@ -10,9 +10,11 @@ from nonsingular.experiments.effects import require
 from nonsingular.experiments.verbs import Measure, measured
 from nonsingular.papers.orhan2018.deep_linear import NETWORKS, SHALLOW
 
+SMALLEST = "log10 of the Hessian's smallest over its largest |eigenvalue|, mean over random points"
 PAPER_SADDLES = {"plain": (0.0, 0.0), "residual": (-1.0, -1.0), "hyper-residual": (-1.0, -2.0)}
 
 
+@measured("largest distance")
 def saddle_distance(results: xr.Dataset) -> Effect:
     """Largest distance between the saddles found and the paper's."""
     require(results, "saddle")
@@ -35,7 +37,7 @@ def faster_network(first: str, second: str, *, in_steps: bool = False) -> Measur
 
     in_ = "steps of the largest stable learning rate" if in_steps else "time"
     words = f"log10 of {second} over {first} {in_} to |u / s - 1| < 1 %, least over s, mean over starts"
-    return measured(effect, words, "log10")
+    return Measure(effect, words, "log10")
 
 
 def more_with_depth(first: str, second: str) -> Measure:
@@ -50,9 +52,10 @@ def more_with_depth(first: str, second: str) -> Measure:
         return mean((speed_up[0] - speed_up[1]).min("s"))
 
     words = f"log10 of {second} over {first} time, of 10 layers less that of {SHALLOW}, least over s, mean over starts"
-    return measured(effect, words, "log10")
+    return Measure(effect, words, "log10")
 
 
+@measured("largest |u| / s over s at its end, mean over starts")
 def plain_reaches(results: xr.Dataset) -> Effect:
     """Mean over runs of the largest |u| / s that the plain network has reached, over all s."""
     require(results, "u")
@@ -60,6 +63,7 @@ def plain_reaches(results: xr.Dataset) -> Effect:
     return mean(share.isel(time=-1).max("s"))
 
 
+@measured("order with which the distance falls with the step, Euler's method has 1", "order in the step")
 def matrix_order(results: xr.Dataset) -> Effect:
     """Order in the step size at which the distance falls, the smallest over the networks."""
     require(results, "matrix_gap")
@@ -69,6 +73,7 @@ def matrix_order(results: xr.Dataset) -> Effect:
     return exactly(float(min(orders)), f"largest distance {last:.1e} of s at {int(results.steps[-1])} steps")
 
 
+@measured("relative distance, mean over random points")
 def columns_are_equal(results: xr.Dataset) -> Effect:
     """Mean relative distance of the two columns."""
     require(results, "equal_columns")
@@ -90,9 +95,10 @@ def time_ratio(draw: str) -> Measure:
         note = f"{missed} not converged in the window, counted with its end" if missed else ""
         return mean(np.log10(hours.sel(network="plain") / hours.sel(network="residual")), note=note)
 
-    return measured(effect, f"log10 of plain over residual time to 1 % error, mean over {draw} starts", "log10")
+    return Measure(effect, f"log10 of plain over residual time to 1 % error, mean over {draw} starts", "log10")
 
 
+@measured("log10 of plain over residual time to 1 % error", "log10")
 def equal_start_ratio(results: xr.Dataset) -> Effect:
     """The same for the caption's own start."""
     require(results, "equal_converged")
@@ -106,6 +112,7 @@ def equal_start_ratio(results: xr.Dataset) -> Effect:
     return exactly(float(np.log10(min(plain, window) / min(residual, window))), note)
 
 
+@measured(SMALLEST, "log10")
 def overlap_is_singular(results: xr.Dataset) -> Effect:
     """The mean at points with two equal b."""
     require(results, "overlap_nullity")

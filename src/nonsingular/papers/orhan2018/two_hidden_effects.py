@@ -10,6 +10,7 @@ from nonsingular.experiments.effects import require
 from nonsingular.experiments.verbs import Measure, measured
 
 
+@measured("log10 of the Fisher information's smallest relative eigenvalue there over that beside the lines")
 def singular_lines_are_degenerate(results: xr.Dataset) -> Effect:
     """Log10 of the Fisher information's relative smallest eigenvalue on the lines, against beside them."""
     require(results, "fisher")
@@ -19,6 +20,7 @@ def singular_lines_are_degenerate(results: xr.Dataset) -> Effect:
     return exactly(float(np.log10(max(on, 1e-18) / beside)), f"median beside the lines {beside:.1e}")
 
 
+@measured("smaller of the margins by which the lowest curvature is positive on one and negative on the other", "|w a|")
 def one_segment_is_stable(results: xr.Dataset) -> Effect:
     """The smaller of the two margins: curvature inside |z| < 1 above 0 and outside below 0, or the reverse."""
     require(results, "lowest", "segments")
@@ -42,9 +44,10 @@ def always_one_segment(inputs: int) -> Measure:
         found = results.segments.sel(inputs=inputs)
         return mean((found == 1).where(found.notnull()), within=(0, 1))
 
-    return measured(effect, f"share of random teachers with {inputs} input(s)")
+    return Measure(effect, f"share of random teachers with {inputs} input(s)")
 
 
+@measured("log10 of the slow-down", "log10")
 def plateau(results: xr.Dataset) -> Effect:
     """Log10 of the slow-down on the trajectory nearest to, but outside, the basin; 0 if it never escapes."""
     require(results, "path_rate", "path_loss")
@@ -59,6 +62,7 @@ def plateau(results: xr.Dataset) -> Effect:
     return exactly(float(np.log10(slow_down)), f"start {start:g} times the edge of the basin, full network")
 
 
+@measured("order with which the distance between both falls with h", "order in h")
 def convergence_order(results: xr.Dataset) -> Effect:
     """Slope of log deviation against log h."""
     require(results, "deviation", "scale_h")
@@ -77,4 +81,4 @@ def speed_of_m(system: str, where: str) -> Measure:
         ratios = results.ratio.sel(system=system)
         return mean(np.log10(ratios), note=f"m is slower for {float((ratios < 1).mean()):.0%} of the teachers")
 
-    return measured(effect, f"log10 of the rms speed of m over that of |Jc|, {where}, mean over teachers", "log10")
+    return Measure(effect, f"log10 of the rms speed of m over that of |Jc|, {where}, mean over teachers", "log10")

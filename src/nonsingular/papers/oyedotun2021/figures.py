@@ -36,21 +36,13 @@ def conditions_of_plainnet(suffix: str) -> dict[str, Declared]:
         f"onset{suffix}": claim(
             "PlainNet's representations have infinite condition numbers from about layer 80 on with CIFAR-10, layer "
             "100 with CIFAR-100",
-            r.of_matrix(
-                r.relative_onset,
-                suffix,
-                "first infinite layer over the paper's; within half of it",
-                "of the paper's layer",
-            ).between(0.5, 1.5),
+            r.relative_onset(suffix).between(0.5, 1.5),
             expected="about 1 (layer 80 or 100)",
             ours=suffix in OURS,
         ),
         f"worse-conditioned{suffix}": claim(
             "In the second half of its layers PlainNet is worse conditioned than ResNet",
-            r.of_matrix(
-                r.worse, suffix, "mean log10 condition number, PlainNet minus ResNet, infinite counted as 16", "log10"
-            )
-            > 0,
+            r.worse(suffix) > 0,
             ours=suffix in OURS,
         ),
     }
@@ -61,28 +53,22 @@ def conditions_of_resnet(suffix: str) -> dict[str, Declared]:
     return {
         f"never-infinite{suffix}": claim(
             "ResNet's representations never have an infinite condition number, where PlainNet's have",
-            r.of_matrix(r.never_infinite, suffix, "number of such layers at the end", "layers") < 0.5,
+            r.never_infinite(suffix) < 0.5,
             expected="0",
             ours=suffix in OURS,
         ),
         f"fewer-infinite{suffix}": claim(
             "Fewer of ResNet's layers have infinite condition numbers than of PlainNet's",
-            r.of_matrix(r.fewer_infinite, suffix, "PlainNet minus ResNet", "percent of the layers") > 0,
+            r.fewer_infinite(suffix) > 0,
             ours=suffix in OURS,
         ),
         f"later-onset{suffix}": claim(
             "ResNet's first infinite condition number comes later in depth than PlainNet's, or never",
-            r.of_matrix(
-                r.later_onset, suffix, "ResNet minus PlainNet, none counted as the layer after the last", "layers"
-            )
-            > 0,
+            r.later_onset(suffix) > 0,
             ours=suffix in OURS,
         ),
         f"high-early-then-falls{suffix}": claim(
-            "ResNet's condition numbers are high in the early layers and fall",
-            r.of_matrix(r.falls, suffix, "mean log10 in the first tenth of the layers minus the second half", "log10")
-            > 0,
-            ours=suffix in OURS,
+            "ResNet's condition numbers are high in the early layers and fall", r.falls(suffix) > 0, ours=suffix in OURS
         ),
     }
 

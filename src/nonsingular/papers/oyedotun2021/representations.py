@@ -84,6 +84,20 @@ def onset(results: xr.Dataset, network: str, matrix: str) -> Effect:
     return mean(first, note=note, within=(1, last + 1))
 
 
+def of_matrix(words: str, unit: str) -> Callable[[Callable[[xr.Dataset, str], Effect]], Callable[[str], Measure]]:
+    """Makes a verb of an effect of condition numbers after each addition; it takes the suffix of a matrix."""
+
+    def verb(effect: Callable[[xr.Dataset, str], Effect]) -> Callable[[str], Measure]:
+        def of(suffix: str) -> Measure:
+            said = f"representations as {READ[suffix]}, after each addition; {words}"
+            return Measure(lambda results: effect(results, MATRICES[suffix]), said, unit, NETWORKS)
+
+        return of
+
+    return verb
+
+
+@of_matrix("first infinite layer over the paper's; within half of it", "of the paper's layer")
 def relative_onset(results: xr.Dataset, matrix: str) -> Effect:
     """The onset over the paper's."""
     found, expected = onset(results, "plainnet", matrix), ONSET.get(results.attrs.get("data", ""), DEFAULT_ONSET)
@@ -92,6 +106,7 @@ def relative_onset(results: xr.Dataset, matrix: str) -> Effect:
     return Effect(found.value / expected, found.low / expected, found.high / expected, found.runs, note)
 
 
+@of_matrix("number of such layers at the end", "layers")
 def never_infinite(results: xr.Dataset, matrix: str) -> Effect:
     """How many layers of the ResNet are infinite.
 
@@ -105,6 +120,7 @@ def never_infinite(results: xr.Dataset, matrix: str) -> Effect:
     return mean(residual, note=f"PlainNet: {float(plain.mean()):.3g}", within=(0, both[1].sizes["layer"]))
 
 
+@of_matrix("PlainNet minus ResNet", "percent of the layers")
 def fewer_infinite(results: xr.Dataset, matrix: str) -> Effect:
     """How many more layers of the PlainNet are infinite, in percent of the layers after an addition."""
     plain, residual = (100 * infinite(results, name, matrix).mean("layer") for name in NETWORKS)
@@ -112,6 +128,7 @@ def fewer_infinite(results: xr.Dataset, matrix: str) -> Effect:
     return difference(plain, residual, note=note, within=(-100, 100))
 
 
+@of_matrix("ResNet minus PlainNet, none counted as the layer after the last", "layers")
 def later_onset(results: xr.Dataset, matrix: str) -> Effect:
     """The ResNet's first infinite layer minus the PlainNet's; where there is none, the layer after the last counts."""
     plain, residual = (infinite(results, name, matrix) for name in NETWORKS)
@@ -127,6 +144,7 @@ def _log(values: xr.DataArray) -> xr.DataArray:
     return xr.apply_ufunc(lambda x: np.minimum(np.log10(x), CEILING), values)
 
 
+@of_matrix("mean log10 in the first tenth of the layers minus the second half", "log10")
 def falls(results: xr.Dataset, matrix: str) -> Effect:
     """Mean log10 of ResNet's condition numbers in the first tenth of the layers minus that in the second half."""
     log = _log(condition(results, "resnet", matrix))
@@ -135,17 +153,12 @@ def falls(results: xr.Dataset, matrix: str) -> Effect:
     return mean(change, within=(-CEILING, CEILING))
 
 
+@of_matrix("mean log10 condition number, PlainNet minus ResNet, infinite counted as 16", "log10")
 def worse(results: xr.Dataset, matrix: str) -> Effect:
     """Mean log10 of the condition numbers in the second half of the layers: PlainNet minus ResNet."""
     logs = [_log(condition(results, name, matrix)) for name in NETWORKS]
     halves = [log.isel(layer=slice(log.sizes["layer"] // 2, None)).mean("layer") for log in logs]
     return difference(*halves, within=(-CEILING, CEILING))
-
-
-def of_matrix(effect: Callable[[xr.Dataset, str], Effect], suffix: str, words: str, unit: str) -> Measure:
-    """An effect of condition numbers of one of the matrices, after each addition."""
-    said = f"representations as {READ[suffix]}, after each addition; {words}"
-    return Measure(lambda results: effect(results, MATRICES[suffix]), said, unit, NETWORKS)
 
 
 def imbalance(results: xr.Dataset, network: str) -> xr.DataArray:
