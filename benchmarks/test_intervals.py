@@ -92,7 +92,8 @@ def traces(matrix: Tensor, **options: float) -> Trial:
 
     def trial(seed: int) -> list[bool]:
         _, low, high = spectrum(matrix, 0.1, "lanczos", seed=seed, **options).trace  # type: ignore[arg-type]
-        return [inside((low, high), truth), inside(trace(matrix, products=12, seed=seed).interval, truth)]
+        others = [trace(matrix, products=30, method=m, seed=seed) for m in ("hutch++", "hutchinson", "xtrace")]
+        return [inside((low, high), truth), *(inside(found.interval, truth) for found in others)]
 
     return trial
 
@@ -106,9 +107,9 @@ def moments(seed: int) -> list[bool]:
     return [inside(found.trace[1:], float(MATRIX.trace())), *(inside(part.interval, k) for part, k in both)]
 
 
-def diagonals(matrix: Tensor, products: int) -> Trial:
+def diagonals(matrix: Tensor, products: int, method: str = "signs") -> Trial:
     def trial(seed: int) -> list[bool]:
-        found, at = diagonal(matrix, products=products, seed=seed), seed % len(matrix)
+        found, at = diagonal(matrix, products=products, method=method, seed=seed), seed % len(matrix)
         return [abs(float(found.values[at] - matrix[at, at])) <= float(found.error[at]) + 1e-12]
 
     return trial
@@ -257,6 +258,8 @@ PROMISES = (
             lambda seed: [inside(frobenius(MATRIX, products=4, seed=seed).interval, float(MATRIX.norm()))]),
     Promise("entries of a diagonal, 32 products", diagonals(MATRIX, 32)),
     Promise("entries of a diagonal, one other entry a row, 64 products", diagonals(PAIRS, 64), limit=0.93),
+    Promise("entries of a diagonal, one other entry a row, 8 products", diagonals(PAIRS, 8), limit=0.91),
+    Promise("entries of a diagonal by xdiag, 16 products", diagonals(ONE_LARGE, 16, "xdiag")),
     *(Promise(f"means of 3 runs, {draw}", means(draw, 3), limit=limit)
       for draw, limit in (("normal", None), ("exponential", 0.87), ("log-normal, sigma 1", 0.82),
                           ("one in five fails", 0.45))),

@@ -21,6 +21,8 @@ EXACT = 2048  # eigenvalues up to which all entries are computed by default
 PRODUCTS = 256
 AT_ONCE = 64
 METHODS = ("signs", "xdiag")
+LEAST = {"signs": 8, "xdiag": 16}
+"""Products of which entries' errors are told: of fewer, samples that are alike by chance would have none."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def diagonal(
         seed: of the signs.
 
     Raises:
-        InputError: fewer than two products (four for ``xdiag``), an unknown method, products in 16 bits, vectors that
+        InputError: fewer than 8 products (16 for ``xdiag``), of which errors cannot be told, an unknown method, products in 16 bits, vectors that
             do not fit into memory.
 
     >>> import torch
@@ -86,13 +88,12 @@ def diagonal(
     n, layout = H.shape[0], layout_of(H)
     if method not in METHODS:
         raise InputError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    least = 4 if method == "xdiag" else 2
-    if products is not None and products < least:
-        raise InputError(f"a diagonal needs at least {least} products, got {products}")
     if n <= (EXACT if products is None else products):
         values = H.dense().diagonal().clone() if isinstance(H, Symmetric) else _by_columns(H)
         return Diagonal(values, torch.zeros_like(values), n, layout)
     products = PRODUCTS if products is None else products
+    if products < LEAST[method]:
+        raise InputError(f"a diagonal needs at least {LEAST[method]} products, got {products}")
     generator = torch.Generator().manual_seed(seed)
     if method == "xdiag":
         samples = left_out(H, _signs(H, products // 2, generator), "a diagonal").diagonals()
