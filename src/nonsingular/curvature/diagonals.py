@@ -76,8 +76,8 @@ def diagonal(
         seed: of the signs.
 
     Raises:
-        InputError: fewer than 8 products (16 for ``xdiag``), of which errors cannot be told; an unknown method, products
-            in 16 bits, vectors that do not fit into memory.
+        InputError: fewer than 8 products (16 for ``xdiag``), of which errors cannot be told; an unknown method;
+            products in 16 bits; vectors that do not fit into memory.
 
     >>> import torch
     >>> import nonsingular as ns
