@@ -84,7 +84,7 @@ def _headline(id: str, words: str, overturns: str, found: Sequence[Finished]) ->
     where, row = max(rows, key=lambda pair: _weight(pair[1]))
     interval = "" if (seen := _interval(row)) == "–" else f" ({seen})"
     share = (row.get("share") or {}).get("steps")
-    steps = "not kept" if share is None else f"{100 * share:.2g} %"
+    steps = "not kept" if share is None else f"{100 * share:.3g} %"
     link = f"[{words}]({where.paper}/{where.folder.name}/README.md)"
     verdict = f"**{row['verdict']}**" + _otherwise(row, rows)
     return f"| {link} | {verdict} | {_measured(row)}{interval} | {row['runs']} | {steps} | {overturns} |"
