@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis.contract.narrow import classes_by_batch
 from nonsingular.diagnosis.contract.scene import Scene
+from nonsingular.diagnosis.contract.targets import balanced
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.objective import Batch
 
@@ -141,6 +142,8 @@ def imbalance(scene: Scene) -> Statistic:
     values, counts = flat.unique(return_counts=True)
     if len(values) < 2:
         return Statistic(math.nan, (), words)  # constant targets are a finding of their own
+    if balanced(scene):
+        return Statistic(0.0, (), words)
     share = float(counts.max()) / len(flat)
     evidence = (
         {"measure": "classes", "value": len(values)},

@@ -368,6 +368,12 @@ def weighed(scene: Scene) -> dict[str, Statistic]:
     return nothing
 
 
+def balanced(scene: Scene) -> bool:
+    """Whether weights in the loss make up for how many samples the classes have."""
+    both = next((m for op in scene.calls if (m := _masses(scene, op)) is not None), None)
+    return both is not None and float(both[0].max()) < min(0.85, float(both[1].max()) - 0.05)
+
+
 def _decades(share: float) -> float:
     return math.log10(max(share, 1e-12) / max(1 - share, 1e-12))
 
