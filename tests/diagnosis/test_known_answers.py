@@ -10,6 +10,7 @@ from torch import nn
 import nonsingular as ns
 from nonsingular.diagnosis.batches import problem
 from nonsingular.diagnosis.contract import layout, reading, scene, slopes, targets, terms
+from nonsingular.diagnosis.contract.samples import fewer_classes
 from nonsingular.diagnosis.loop.movement import factor, some, still_there
 from nonsingular.diagnosis.loop.tape import Tape
 from nonsingular.diagnosis.weights import drawn
@@ -231,3 +232,12 @@ def test_plain_steps_of_the_given_optimiser_are_rehearsed():
     assert all(torch.equal(a, b) for a, b in zip(kept, model.parameters(), strict=True))
     usual = ns.diagnose(model, F.mse_loss, pairs, optimiser=torch.optim.Adam(model.parameters(), 1e-2), curvature=False)
     assert usual.findings == ()
+
+
+def test_batches_are_sorted_when_they_lack_classes_that_chance_would_give_them():
+    torch.manual_seed(0)
+    ten, rare = torch.randint(0, 10, (384,)), (torch.rand(3000) < 0.04).long()
+    assert fewer_classes(ten.split(32)) < 0.1
+    assert fewer_classes(ten.sort().values.split(32)) > 0.8  # most hold two
+    assert fewer_classes(rare.split(16)) < 0.1  # half of them lack the rare class, by chance
+    assert math.isnan(fewer_classes(torch.zeros(3, 8).long().unbind()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -155,14 +156,31 @@ def imbalance(scene: Scene) -> Statistic:
 
 
 def ordered(scene: Scene) -> Statistic:
-    """Share of batches that hold a single class although there are several."""
-    words = "share of batches that hold a single class"
+    """By how much batches hold fewer classes than batches drawn at random would."""
     classes = classes_by_batch(scene)
     if classes is None or len(classes) < 3:
-        return Statistic(math.nan, (), words)
-    alone = sum(c == 1 for c in classes) / len(classes)
-    evidence = ({"measure": "batches", "value": len(classes)},)
-    return Statistic(alone, (), words, "", evidence, "Shuffle the samples: DataLoader(..., shuffle=True).")
+        return Statistic(math.nan, (), FEWER)
+    evidence = (
+        {"measure": "batches", "value": len(classes)},
+        {"measure": "classes of the usual one", "value": median(classes)},
+    )
+    remedy = "Shuffle the samples: DataLoader(..., shuffle=True)."
+    return Statistic(fewer_classes([b.target for b in scene.task.batches]), (), FEWER, "", evidence, remedy)
+
+
+FEWER = "part of the classes beyond one that batches lack, of those that batches drawn at random would hold"
+
+
+def fewer_classes(batches: Sequence[Tensor]) -> float:
+    """By how much batches of labels hold fewer classes than at random: 0 as many, 1 one each; NaN if unknown."""
+    batches = [b.flatten() for b in batches if b.numel() > 1]
+    if not batches:
+        return math.nan
+    shares = torch.cat(batches).unique(return_counts=True)[1].double()
+    shares = shares / shares.sum()
+    held = sum(len(b.unique()) for b in batches) / len(batches) - 1
+    wanted = sum(float((1 - (1 - shares) ** len(b)).sum()) for b in batches) / len(batches) - 1
+    return max(0.0, 1 - held / wanted) if wanted > 0.3 else math.nan
 
 
 def leakage(batches: Sequence[Batch], held_out: Sequence[Batch]) -> Statistic:

@@ -238,7 +238,8 @@ def judged(observer: Observer, look: bool = False) -> Rehearsal:
     caught = observer.caught
     found = tuple(findings(numbers, healthy.limits(), seen))
     if look and not found and no_better(loop):
-        numbers["loop-unrelated"] = caught.unrelated()
+        place = loop.places.get("backward")
+        numbers["loop-unrelated"] = replace(caught.unrelated(), where=str(place or ""))
         found = tuple(findings(numbers, healthy.limits(), seen))
     return Rehearsal(found, loop, numbers, seen, caught.loss_fn, tuple(caught.pairs))
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from nonsingular.diagnosis.contract.samples import FEWER, fewer_classes
 from nonsingular.diagnosis.loop.caught import constant_loss
 from nonsingular.diagnosis.loop.movement import ADAPTIVE, DECOUPLED, TOLD, some
 from nonsingular.diagnosis.loop.places import Place
@@ -781,14 +782,12 @@ def _same_batch(loop: Loop) -> Statistic:
 
 
 def _sorted(loop: Loop) -> Statistic:
-    words = "share of batches that hold a single class, although there are several"
     for site in loop.sites.values():
         batches = [t for t in site.targets if not t.is_floating_point() and t.numel() > 3]
         if len(batches) < 2 * ENOUGH or len(torch.cat(batches).unique()) < 2:
             continue
-        value = fmean(bool((t == t[0]).all()) for t in batches)
         return Statistic(
-            value, (), words, _at(site.place), (_number("batches looked at", len(batches)),),
+            fewer_classes(batches), (), FEWER, _at(site.place), (_number("batches looked at", len(batches)),),
             "Shuffle the samples before they are put into batches: DataLoader(..., shuffle=True), or a permutation.",
         )  # fmt: skip
     return NOTHING

@@ -173,7 +173,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "bad-data", "loop-sorted",
-        "Batches hold one class each: every step unlearns the classes of the steps before.",
+        "Batches hold few of the classes: every step unlearns those of the steps before.",
         "Bengio 2012, section 3.1 (shuffling)", severity=lambda v: 0.91 * v, material=0.5,
     ),
     Rule(
