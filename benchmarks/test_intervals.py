@@ -253,7 +253,7 @@ PROMISES = (
     Promise("counts by Lanczos, to 5 %", counts(error=0.05), smoke=6, full=400),
     Promise("traces, many eigenvalues", traces(MATRIX, max_steps=20, max_probes=1), 10, full=1000),
     Promise("traces, one large eigenvalue", traces(ONE_LARGE), full=1000),
-    Promise("moments: trace, and counts but for the misfit", moments, smoke=2, full=100),
+    Promise("moments: trace, and counts but for the misfit", moments, smoke=2, full=60, limit=0.83),
     Promise("Frobenius norms, four vectors",
             lambda seed: [inside(frobenius(MATRIX, products=4, seed=seed).interval, float(MATRIX.norm()))]),
     Promise("entries of a diagonal, 32 products", diagonals(MATRIX, 32)),

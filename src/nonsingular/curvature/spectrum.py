@@ -292,10 +292,9 @@ def _moments(H: SymmetricOperator, window: float, probes: int, seed: int) -> Spe
     fit, best = fit_mixture(samples.mean(axis=0)), parts(samples.mean(axis=0))
     half = np.full(3, math.nan)
     if probes > 1:
-        spread = np.std([parts(m) for m in samples], axis=0, ddof=1) / math.sqrt(probes)
         from scipy.special import stdtrit  # which takes a quarter of a second to load
 
-        half = stdtrit(probes - 1, 0.975) * spread
+        half = stdtrit(probes - 1, 0.975) * _error_of_fits(samples, parts)
 
     def count(i: int) -> Count:
         low, high = max(0.0, best[i] - half[i]), min(1.0, best[i] + half[i])
@@ -312,6 +311,18 @@ def _moments(H: SymmetricOperator, window: float, probes: int, seed: int) -> Spe
         trace=(trace, trace - spread, trace + spread), products=2 * probes, mixture=fit,
         _density=lambda grid, width: fit.pdf(grid),
     )  # fmt: skip
+
+
+def _error_of_fits(samples: Float[Array, "probe moment"], parts: Callable[[Array], Array]) -> Array:
+    """Standard errors of what the mixture fitted to all vectors' mean moments says.
+
+    A fit is no mean, and either of two estimates may be too small: the spread of the fits to single vectors, and that
+    of the fits with one vector left out (the jackknife). The larger one counts.
+    """
+    probes, total = len(samples), samples.sum(axis=0)
+    single = np.std([parts(m) for m in samples], axis=0, ddof=1) / math.sqrt(probes)
+    left_out = [parts((total - m) / (probes - 1)) for m in samples]
+    return np.asarray(np.maximum(single, np.std(left_out, axis=0) * math.sqrt(probes - 1)))
 
 
 def _quadrature(nodes: Array, weights: Array, window: float) -> Callable[[Array, float], Array]:
