@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from nonsingular.experiments import verbs
 from nonsingular.experiments.claims import (
     NEGATIVE,
     POSITIVE,
@@ -207,6 +208,31 @@ def test_rank_correlation_is_scipys_and_ignores_monotone_changes():
     assert POSITIVE.verdict(rank_correlation(a, -a + 0.1 * b)) == "fails"
     assert rank_correlation([1, 2, 3, math.nan, 5], [1, 2, 3, 4, 5]).runs == 4
     assert POSITIVE.verdict(rank_correlation([1, 2, 3], [1, 2, 3])) == "inconclusive"
+
+
+def test_five_pairs_in_perfect_order_are_no_proof():
+    few, many = (rank_correlation(range(n), range(n)) for n in (5, 20))
+    assert few.low < 0.3
+    assert few.high == 1
+    assert few.value == many.value == 1
+    assert many.low > 0.9
+
+
+def test_runs_that_are_all_equal_say_that_they_show_no_spread():
+    assert mean([2.0, 2.0, 2.0]).note == "all runs are equal and show no spread"
+    assert mean([2.0] * 9, note="of pairs").note == "of pairs; all runs are equal and show no spread"
+    assert mean([2.0, 2.0, 2.1]).note == ""
+
+
+def test_the_far_end_of_the_least_shares_the_error():
+    data = xr.Dataset({"x": (("kind", "run"), np.random.default_rng(0).normal(size=(5, 10)))})
+    kinds = {str(k): verbs.measured("x")(lambda results, k=k: mean(results.x[k])) for k in range(5)}
+    single = [mean(x) for x in data.x.values]
+    least, most = verbs.least(kinds).effect(data), verbs.most(kinds).effect(data)
+    assert least.low == min(e.low for e in single)
+    assert least.high > min(e.high for e in single)
+    assert most.high == max(e.high for e in single)
+    assert most.low < max(e.low for e in single)
 
 
 def test_intervals_stay_within_what_is_possible():
