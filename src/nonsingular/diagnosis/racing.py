@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from nonsingular.diagnosis.course import POINTS, Curve, Enough
 from nonsingular.diagnosis.learnability import MATERIAL, Scale
-from nonsingular.intervals import ERROR, difference, erring_with
+from nonsingular.intervals import difference, sharing_error
 
 FIRST = 3
 """Point of the way, of ``POINTS``, at which an arm may be stopped for showing nothing."""
@@ -24,7 +24,7 @@ LOOKS = POINTS - FIRST
 @contextmanager
 def looking() -> Iterator[None]:
     """Intervals that are computed inside hold for all looks together."""
-    with erring_with(ERROR / LOOKS):
+    with sharing_error(LOOKS):
         yield
 
 
