@@ -162,30 +162,36 @@ def answers(scene: Scene) -> Statistic:
     if ahead is None:
         return Statistic(0.0, (), words)
     at = length // 2
-    other = x.clone()
-    other[:, at + ahead] = x[:, at + ahead].roll(1)
-    changed = other[:, at + ahead] != x[:, at + ahead]
-    if not bool(changed.any()):
+    seen = _moves(scene, x, at, at + ahead)
+    # What sees all positions, as an autoencoder's code does, has to return them on purpose.
+    if seen is None or (not ahead and _moves(scene, x, at, at + 1) is not False):
         return unknown
-    try:
-        one, two = passes(
-            scene.task, [scene.batch.inputs, tree_map_only(Tensor, lambda _: other, scene.batch.inputs)], n
-        )
-    except InputError:
-        return unknown
-    a, b = _outputs(one.ops), _outputs(two.ops)
-    if not a or not b or a[0].ndim != 3 or a[0].shape != b[0].shape:
-        return unknown
-    axis = 1 if a[0].shape[1] == length else 2
-    if a[0].shape[axis] != length:
-        return unknown
-    moved = (a[0] - b[0]).select(axis, at)[changed].abs().amax()
-    if float(moved) <= 1e-5 * float(a[0].abs().max()):
+    if not seen:
         return Statistic(0.0, (), words)
     evidence = ({"measure": "positions by which inputs are ahead of their targets", "value": ahead},)
     mask = "Mask what comes later (is_causal, a triangular mask; no bidirectional recurrence)."
     remedy = mask if ahead else "Shift the targets: inputs x[:, :-1], targets x[:, 1:]."
     return Statistic(1.0, (), words, "", evidence, remedy)
+
+
+def _moves(scene: Scene, x: Tensor, at: int, changed: int) -> bool | None:
+    """Whether the outputs for one position move when the tokens of another are changed; None if not known."""
+    other = x.clone()
+    other[:, changed] = x[:, changed].roll(1)
+    rows = other[:, changed] != x[:, changed]
+    inputs = [scene.batch.inputs, tree_map_only(Tensor, lambda _: other, scene.batch.inputs)]
+    try:
+        one, two = passes(scene.task, inputs, scene.batch.samples)
+    except InputError:
+        return None
+    a, b = _outputs(one.ops), _outputs(two.ops)
+    if not bool(rows.any()) or not a or not b or a[0].ndim != 3 or a[0].shape != b[0].shape:
+        return None
+    axis = 1 if a[0].shape[1] == x.shape[1] else 2
+    if a[0].shape[axis] != x.shape[1]:
+        return None
+    moved = (a[0] - b[0]).select(axis, at)[rows].abs().amax()
+    return float(moved) > 1e-5 * float(a[0].abs().max())
 
 
 def _same_share(a: Tensor, b: Tensor) -> float:

@@ -140,7 +140,7 @@ RULES: tuple[Rule, ...] = (
         "A term that knows nothing of the targets outweighs those that do: the network learns to make it small, and "
         "nothing else.",
         "Kendall et al. 2018; Bowman et al. 2016 (posterior collapse)", severity=lambda v: min(0.93, 0.5 + v / 5),
-        material=1.5,
+        material=2.0,
     ),
     Rule(
         "wrong-sign", "near-and-far",
