@@ -38,7 +38,7 @@ def torn(scene: Scene) -> Statistic:
         f"Move the axes with permute({order}): a reshape or view to {('n', channels, *places)} keeps the entries in "
         "their old order and mixes channels and places."
     )
-    return Statistic(math.log10(as_it_is / other), (), words, "", evidence, remedy)
+    return Statistic(math.log10(as_it_is / other), scene.entrance, words, "", evidence, remedy)
 
 
 def noise(scene: Scene) -> Statistic:
@@ -60,7 +60,7 @@ def noise(scene: Scene) -> Statistic:
         "Look at how the images are brought into shape: reshape or view in the place of permute mixes pixels, or even "
         "images; arrays of other tools may have the samples last."
     )
-    return Statistic(min(steps), (), words, "", evidence, remedy)
+    return Statistic(min(steps), scene.entrance, words, "", evidence, remedy)
 
 
 def mirrored(scene: Scene) -> Statistic:
@@ -83,7 +83,7 @@ def mirrored(scene: Scene) -> Statistic:
         {"measure": "share of the samples that fit as they are", "value": straight},
     )
     remedy = f"Do to the target what is done to the input: {best} of one needs {best} of the other."
-    return Statistic(off, (), words, "", evidence, remedy)
+    return Statistic(off, scene.entrance, words, "", evidence, remedy)
 
 
 CLEARLY = 0.25  # of a correlation

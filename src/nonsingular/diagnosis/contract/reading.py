@@ -171,7 +171,7 @@ def answers(scene: Scene) -> Statistic:
     evidence = ({"measure": "positions by which inputs are ahead of their targets", "value": ahead},)
     mask = "Mask what comes later (is_causal, a triangular mask; no bidirectional recurrence)."
     remedy = mask if ahead else "Shift the targets: inputs x[:, :-1], targets x[:, 1:]."
-    return Statistic(1.0, (), words, "", evidence, remedy)
+    return Statistic(1.0, scene.entrance, words, "", evidence, remedy)
 
 
 def _moves(scene: Scene, x: Tensor, at: int, changed: int) -> bool | None:

@@ -115,6 +115,13 @@ class Scene:
             for op in self.trace.ops if op.in_loss for t in op.tensors if not t.is_sparse
         )  # fmt: skip
 
+    @cached_property
+    def entrance(self) -> tuple[str, ...]:
+        """The module that takes the inputs first; none where a line of the model does."""
+        given = {id(t) for t in tree_leaves(self.batch.inputs) if isinstance(t, Tensor)}
+        op = next((op for op in self.trace.ops if any(id(t) in given for t in op.tensors)), None)
+        return (op.module,) if op is not None and op.module else ()
+
     def outputs(self, most: int = 256) -> tuple[Tensor, Tensor] | None:
         """Outputs and targets of more samples, where both are one tensor; samples first."""
         outs, targets, seen = [], [], 0
