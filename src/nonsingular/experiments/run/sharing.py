@@ -24,24 +24,24 @@ def run_shared(spec: Spec, workspace: Workspace) -> xr.Dataset:
     Studies are equal when their specs differ in the experiment's id alone, and in which runs of them were asked for.
     """
     asked = json.loads(spec.to_json()) | FIGURES_OWN
-    seeds = set(range(spec.seed, spec.seed + spec.runs))
-    folders = [] if (workspace.folder / "results.zarr").exists() else workspace.beside()
-    for folder in folders:
-        if _study(folder) == asked and (results := _finished(folder)) is not None and seeds <= set(results.run.values):
-            return results.sel(run=sorted(seeds))
+    specs = [] if (workspace.folder / "results.zarr").exists() else workspace.beside("spec.json")
+    seeds = list(range(spec.seed, spec.seed + spec.runs))
+    for results in (_finished(path.parent) for path in specs if _study(path) == asked):
+        if results is not None and set(seeds) <= set(results.run.values.tolist()):
+            return results.sel(run=seeds)
     return run_study(spec, workspace)
 
 
-def _study(folder: Path) -> dict[str, Any] | None:
-    """The spec that a folder holds, of whichever figure; None of somebody else's or a damaged one."""
+def _study(path: Path) -> dict[str, Any] | None:
+    """The spec that a file holds, of whichever figure; None of somebody else's or a damaged one."""
     try:
-        return dict(json.loads((folder / "spec.json").read_text())) | FIGURES_OWN
+        return dict(json.loads(path.read_text())) | FIGURES_OWN
     except (OSError, ValueError, TypeError):
         return None
 
 
 def _finished(folder: Path) -> xr.Dataset | None:
-    """Its measured data; None where they are unfinished, damaged, or of a version that kept none."""
+    """The measured data of a folder; None where they are unfinished, damaged, or of a version that kept none."""
     try:
         return archive.read(folder)
     except InputError:

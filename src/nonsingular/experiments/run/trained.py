@@ -120,7 +120,7 @@ def _train(spec: Spec, workspace: Workspace) -> tuple[xr.Dataset, dict[Row, list
     training = {OF_TRAINING: spec.settings[OF_TRAINING]} if OF_TRAINING in spec.settings else {}
     study = replace(spec, experiment="trained networks", settings=training)
     folder = workspace.folder / "training"
-    others = [] if folder.exists() else [path / "training" for path in workspace.beside()]
+    others = [] if folder.exists() else workspace.beside("training")
     done = next((path for path in others if finished_training(study, path)), None)
     there = replace(workspace, folder=done or folder)
     results = run_study(study, there)

@@ -57,7 +57,7 @@ class Workspace:
     experiment_folder: Path | None = None
     checkpoint_seconds: float = 30.0
 
-    def beside(self) -> list[Path]:
-        """Folders of other experiments beside this one's: what these have trained need not be trained again."""
+    def beside(self, name: str) -> list[Path]:
+        """What has this name in folders beside the experiment's: what others have trained is not trained again."""
         mine = self.experiment_folder or self.folder
-        return sorted(path.parent for path in mine.parent.glob("*/spec.json") if path.parent != mine)
+        return sorted(path for path in mine.parent.glob(f"*/{name}") if path.parent != mine)

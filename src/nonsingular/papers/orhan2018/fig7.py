@@ -13,16 +13,7 @@ from nonsingular.papers.orhan2018 import protocol
 from nonsingular.papers.orhan2018.differs import DAMPED, EPOCHS, EVALUATED_ON, UNDAMPED, both_data_sets
 from nonsingular.training import Member
 
-VECTORS = {
-    "orthogonal": 128,
-    "64-vectors": 64,
-    "32-vectors": 32,
-    "16-vectors": 16,
-    "8-vectors": 8,
-    "4-vectors": 4,
-    "2-vectors": 2,
-    "1-vector": 1,
-}
+VECTORS = {"orthogonal": 128, **{f"{n}-vectors": n for n in (64, 32, 16, 8, 4, 2)}, "1-vector": 1}
 """Network -> orthonormal skip vectors, each copied to as many units as it takes (128 of them: dense orthogonal)."""
 SOME = ("orthogonal", "32-vectors", "8-vectors", "1-vector")
 """Those trained overnight."""
