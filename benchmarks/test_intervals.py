@@ -158,16 +158,28 @@ def clusters(seed: int) -> list[bool]:
     return [covers(clustered(units, cluster), 0.7)]
 
 
-def correlations(runs: int) -> Trial:
-    """None, a middling and a strong one; Spearman's of normal pairs is 6/pi asin(rho / 2)."""
+def correlations(runs: int, rhos: Sequence[float] = (0.0, 0.5, 0.9)) -> Trial:
+    """Spearman's of normal pairs is 6/pi asin(rho / 2)."""
 
     def trial(seed: int) -> list[bool]:
         rng, found = np.random.default_rng(seed), []
         x, noise = rng.normal(size=(2, runs))
-        for rho in (0.0, 0.5, 0.9):
+        for rho in rhos:
             y = rho * x + math.sqrt(1 - rho**2) * noise
             found.append(covers(rank_correlation(x, y), 6 / math.pi * math.asin(rho / 2)))
         return found
+
+    return trial
+
+
+def in_order(runs: int) -> Trial:
+    """Pairs that are nearly in order, so that few runs often are wholly, and pairs that always are."""
+    nearly = correlations(runs, (0.99, -0.99, 1.0, -1.0))
+
+    def trial(seed: int) -> list[bool]:
+        x = np.random.default_rng(seed).normal(size=runs)
+        found = [rank_correlation(x, y) for y in (x, -x)]
+        return [*nearly(seed), *(effect.low < effect.high for effect in found)]  # a point would tell too much
 
     return trial
 
@@ -276,6 +288,8 @@ PROMISES = (
     Promise("differences, 8 and 12 runs, exponential", differences("exponential", (8, 12)), limit=0.93),
     Promise("means of dependent points of nine runs", clusters, limit=0.92),
     *(Promise(f"rank correlations of {runs} runs", correlations(runs), smoke=6, full=400) for runs in (5, 8, 20)),
+    *(Promise(f"rank correlations of {runs} runs, nearly or wholly in order", in_order(runs), smoke=3, full=400)
+      for runs in (8, 12)),
     Promise("the least of five effects", of_several, 20, full=1000),
     *(Promise(f"--until-decided, {draw}", looked_at(draw), limit=limit)
       for draw, limit in (("normal", None), ("uniform", None), ("exponential", None), ("log-normal, sigma 0.5", None),

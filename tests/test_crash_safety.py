@@ -215,3 +215,29 @@ def test_a_file_is_whole_or_the_old_one(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         write_whole(path, b"new")
     assert path.read_text() == "old"
+
+
+def test_an_error_is_told_whatever_becomes_of_the_folder(tmp_path, monkeypatch):
+    for broken in ("unlink", "rmdir", "iterdir"):
+
+        def denied(*_, **__):
+            raise PermissionError("no")
+
+        def fails(folder, patch, broken=broken, denied=denied):
+            with held(folder):
+                patch.setattr(Path, broken, denied)
+                raise ZeroDivisionError
+
+        folder = tmp_path / broken
+        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+            fails(folder, patch)
+        with held(folder):  # the lock was let go
+            pass
+
+
+def test_the_lock_of_another_stays(tmp_path):
+    folder = tmp_path / "a"
+    with held(folder):
+        (folder / LOCK).unlink()
+        (folder / LOCK).write_text("process 1 on another machine")
+    assert (folder / LOCK).read_text() == "process 1 on another machine"

@@ -130,3 +130,20 @@ def test_auto_says_what_it_took(monkeypatch, capsys, measured):
 
 def test_auto_is_the_experiments_own_precision():
     assert Overrides(precision="auto") == Overrides()
+
+
+def test_rates_are_known_nowhere_without_a_home(monkeypatch):
+    def homeless(cls):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("NONSINGULAR_CACHE")
+    monkeypatch.setattr(machine.Path, "home", classmethod(homeless))
+    monkeypatch.setattr(machine, "measured", lambda here, device: with_gain(2))
+    assert machine.known(CPU) is None
+    assert machine.machine(CPU) == with_gain(2)
+
+
+def test_measuring_draws_no_random_numbers_of_the_users():
+    before = torch.get_rng_state()
+    machine._works(CPU)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,14 +112,24 @@ def held(folder: Path) -> Iterator[None]:
         raise InputError(
             f"{folder} is being written by {_holder(path)}; wait until it is done, or name another --out"
         ) from None
+    holder = f"process {os.getpid()} on {socket.gethostname()}"
     try:
-        path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        path.write_text(holder)
         yield
     finally:
-        if new and [p.name for p in folder.iterdir()] == [LOCK]:
-            path.unlink()
+        try:
+            if new:
+                _tidy(folder, holder)
+        finally:
+            lock.release()
+
+
+def _tidy(folder: Path, holder: str) -> None:
+    """Remove a folder that stayed empty, as far as it goes: what went wrong before is what is to be told."""
+    with suppress(OSError):
+        if [p.name for p in folder.iterdir()] == [LOCK] and (folder / LOCK).read_text() == holder:
+            (folder / LOCK).unlink()
             folder.rmdir()
-        lock.release()
 
 
 def refuse_file(folder: Path) -> None:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -168,22 +168,33 @@ def rank_correlation(a: ArrayLike, b: ArrayLike, *, cluster: ArrayLike | None = 
         return Effect(value, value, value, n, note or "what does not vary has no rank correlation")
     if cluster is not None:
         units = np.asarray(cluster).ravel()[finite]
-        return clustered(pairs.T, units, lambda x: float(_spearman(x.T[:1], x.T[1:])[0]), note=note, within=(-1, 1))
+        found = clustered(pairs.T, units, lambda x: float(_spearman(x.T[:1], x.T[1:])[0]), note=note, within=(-1, 1))
+        return _with_room(found)
     draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
     # A resample of one run again and again has no correlation: 0 is the honest stand-in.
     away = np.nan_to_num(_spearman(pairs[0][draws], pairs[1][draws])) - value
     if n >= STUDENTISED:
-        return _bounded(value, value + np.quantile(away, tails()), n, note, (-1, 1))
-    low, high = value + np.quantile(_widening(n) * away, tails())
-    least, greatest = _of_few_pairs(value, n)
-    return _bounded(value, np.array([min(low, least), max(high, greatest)]), n, note, (-1, 1))
+        return _with_room(_bounded(value, value + np.quantile(away, tails()), n, note, (-1, 1)))
+    return _joined(_bounded(value, value + np.quantile(_widening(n) * away, tails()), n, note, (-1, 1)))
 
 
-def _of_few_pairs(value: float, n: int) -> tuple[float, float]:
-    """Where a rank correlation lies on Fisher's scale (Fieller, Hartley and Pearson 1957).
+def _with_room(found: Effect) -> Effect:
+    """A rank correlation whose resamples are all equal, as of runs in perfect order, joined with Fisher's interval."""
+    return _joined(found) if found.high - found.low < 1e-9 else found
+
+
+def _joined(found: Effect) -> Effect:
+    low, high = _on_fishers_scale(found.value, found.runs)
+    return replace(found, low=min(found.low, low), high=max(found.high, high, found.value))
+
+
+def _on_fishers_scale(value: float, n: int) -> tuple[float, float]:
+    """Where a rank correlation lies on Fisher's scale (Fieller, Hartley and Pearson 1957); of three runs, anywhere.
 
     Few runs may be in perfect order, and so are all their resamples; one exchange of neighbours is held possible.
     """
+    if n <= 3:
+        return -1.0, 1.0
     from scipy.special import ndtri  # which takes a quarter of a second to load
 
     most = 1 - 12 / (n * (n**2 - 1))
@@ -291,7 +302,7 @@ def _of_equals(value: float, runs: int, within: tuple[float, float]) -> np.ndarr
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a probability (Wilson 1927); NaN without trials.
+    """Wilson's interval of a probability (Wilson 1927); NaN without trials.
 
     >>> low, high = wilson(19, 20)
     >>> round(low, 3), round(high, 3)
@@ -301,7 +312,7 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 
     if not trials:
         return math.nan, math.nan
-    z, p = float(ndtri(1 - ERROR / 2)), successes / trials
+    z, p = float(ndtri(tails()[1])), successes / trials
     centre, half = p + z**2 / (2 * trials), z * math.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
     scale = 1 + z**2 / trials
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def machine(device: torch.device, again: bool = False) -> Machine:
     found = None if again else _kept(here)
     if found is None:
         found = measured(here, device)
-        with contextlib.suppress(OSError):  # a cache that cannot be written is none
+        with contextlib.suppress(OSError, RuntimeError):  # a cache that cannot be written, or has no home, is none
             path = _path(here)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, to_json(asdict(found)))
@@ -183,12 +184,13 @@ def _works(device: torch.device) -> dict[str, tuple[float, Callable[[], object]]
     """Work by its name: operations or bytes of a call, and the call."""
     side, images = (1024, 8) if device.type == "cpu" else (4096, 256)
     works: dict[str, tuple[float, Callable[[], object]]] = {}
+    draw = partial(torch.randn, device=device, generator=torch.Generator(device).manual_seed(0))
     for kind in ("float32", "bfloat16"):
         dtype = getattr(torch, kind)
-        a, out = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        a, out = (draw(side, side).to(dtype) for _ in range(2))
         works[f"matrix {kind}"] = 2.0 * side**3, _product(a, out)
-        x = torch.randn(images, 64, 32, 32, device=device).to(dtype, memory_format=torch.channels_last)
-        w = torch.randn(64, 64, 3, 3, device=device).to(dtype, memory_format=torch.channels_last)
+        x = draw(images, 64, 32, 32).to(dtype, memory_format=torch.channels_last)
+        w = draw(64, 64, 3, 3).to(dtype, memory_format=torch.channels_last)
         works[f"convolution {kind}"] = 2.0 * x.numel() * 64 * 9, _convolution(x, w)
     source = torch.zeros(2**24, device=device)
     target = torch.zeros_like(source)
@@ -258,6 +260,6 @@ def _kept(here: Machine) -> Machine | None:
         found["rates"] = {name: Rate(**rate) for name, rate in found["rates"].items()}
         kept = Machine(**found)
         kept.chosen()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
-        return None  # never measured, or damaged: measured anew
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
+        return None  # never measured, damaged: measured anew; or no home (RuntimeError) to keep it in
     return kept

@@ -241,3 +241,30 @@ def test_batches_are_sorted_when_they_lack_classes_that_chance_would_give_them()
     assert fewer_classes(ten.sort().values.split(32)) > 0.8  # most hold two
     assert fewer_classes(rare.split(16)) < 0.1  # half of them lack the rare class, by chance
     assert math.isnan(fewer_classes(torch.zeros(3, 8).long().unbind()))
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "said"),
+    [
+        ("adam", "must be a torch.optim.Optimizer, or a function of the model that returns one, got str"),
+        (lambda m: (torch.optim.SGD(m.parameters(), 0.1), 1), "must return a torch.optim.Optimizer, got tuple"),
+        (lambda m: m.nothing, r"optimiser\(model\) fails: AttributeError"),
+    ],
+)
+@pytest.mark.parametrize("steps", [0, 5])
+def test_what_is_no_optimiser_is_refused(optimiser, said, steps):
+    pairs = [(torch.randn(8, 3), torch.randn(8, 1))] * 4
+    with pytest.raises(ns.InputError, match=said):
+        ns.diagnose(nn.Linear(3, 1), F.mse_loss, pairs, steps=steps, optimiser=optimiser, curvature=False)
+
+
+def test_why_no_plain_steps_were_rehearsed_is_told():
+    pairs, told = [(torch.randn(8, 3), torch.randn(8, 1))] * 4, []
+    found = ns.diagnose(
+        nn.Linear(3, 1), F.mse_loss, pairs, optimiser=lambda m: torch.optim.LBFGS(m.parameters()), curvature=False,
+        on_progress=told.append,
+    )  # fmt: skip
+    (note,) = [n for n in found.look.notes if "rehearsed" in n]
+    assert "no plain steps of your optimiser were rehearsed" in note
+    assert "closure" in note
+    assert told[-1] == note

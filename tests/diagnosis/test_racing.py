@@ -2,6 +2,8 @@
 
 import copy
 import math
+import sys
+import types
 
 import pytest
 import torch
@@ -128,3 +130,20 @@ def test_a_proof_leaves_what_shows_nothing_and_tells_its_step(tmp_path):
     }  # fmt: skip
     again = Kept(tmp_path, plan("x", deep(0), protocol), resume=True)
     assert prove(deep, F.cross_entropy, data, arms, protocol, kept=again).to_json() == proof.to_json()
+
+
+def test_an_arm_that_is_left_and_may_hurt_is_not_called_no_different(monkeypatch):
+    untreated = curve(0.9, points=racing.FIRST)
+
+    def verdict(arm):
+        module = sys.modules["nonsingular.diagnosis.prove"]  # the package's name is the function's
+        monkeypatch.setattr(module, "run", lambda *_: arm)
+        ways = {"way": lambda before: (before, "done")}
+        protocol = Protocol(steps=STEPS[-1], seeds=5)
+        before = types.SimpleNamespace(samples=None, loss_fn=None, steps=None)
+        return module.proved(before, ways, protocol, {"untreated": curve(0.9)}, scale=SCALE).trials[0]
+
+    unsure, close = verdict(curve(1.1, 0.3, racing.FIRST)), verdict(untreated)
+    assert unsure.gained.low < -0.05
+    assert unsure.verdict == "left early"
+    assert close.verdict == "no difference"

@@ -26,7 +26,7 @@ from nonsingular.experiments.claims import (
 from nonsingular.experiments.overrides import Overrides, make_spec
 from nonsingular.experiments.report.differences import share
 from nonsingular.experiments.report.pages import count, shares
-from nonsingular.intervals import clustered
+from nonsingular.intervals import clustered, erring_with, wilson
 from nonsingular.papers.registry import experiment
 
 
@@ -288,3 +288,22 @@ def test_a_score_says_at_which_share_of_the_papers_steps():
     halved = json.loads(make_spec(found, "paper", Overrides(epochs=50, runs=5)).to_json())
     assert share(found, halved) == {"steps": 0.5, "runs": 0.1}
     assert share(found, json.loads(make_spec(found, "laptop", Overrides(data="cifar10")).to_json()))["steps"] < 0.1
+
+
+@pytest.mark.parametrize("n", [5, 7, 8, 12, 40])
+def test_runs_in_perfect_order_are_no_proof_of_perfect_order(n):
+    effect = rank_correlation(range(n), np.exp(np.arange(n)))
+    assert effect.low < 1 - 1e-4
+    assert effect.high == pytest.approx(1)
+    turned = rank_correlation(range(n), -np.arange(n))
+    assert (turned.low, turned.high) == pytest.approx((-effect.high, -effect.low))
+    twice = rank_correlation([*range(n)] * 2, [*range(n)] * 2, cluster=[*range(n)] * 2)
+    assert twice.low == pytest.approx(effect.low) or n < 8  # fewer are widened besides
+    assert twice.low < 1 - 1e-4
+
+
+def test_rates_err_as_asked():
+    usual = wilson(9, 10)
+    with erring_with(0.001):
+        careful = wilson(9, 10)
+    assert careful[0] < usual[0] < usual[1] < careful[1]

@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from nonsingular.data import DataSpec
 from nonsingular.errors import InputError
 from nonsingular.experiments.claims import Claim
 from nonsingular.experiments.experiment import Experiment
+from nonsingular.experiments.report import merging
 from nonsingular.experiments.report.judging import judge_again
 from nonsingular.experiments.report.merging import merge
 from nonsingular.experiments.reproducing import reproduce
@@ -21,6 +23,7 @@ from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import faster
+from nonsingular.files import held
 from nonsingular.networks import NetworkSpec
 from nonsingular.plots.curves import Panel, over_epochs
 from nonsingular.training import Member, Trainer, TrainingSpec
@@ -146,6 +149,23 @@ def test_parts_merge_to_the_whole(whole, tmp_path):
         made(tmp_path / name, part)
     merge([tmp_path / "c", tmp_path / "a", tmp_path / "b"], tmp_path / "all", lambda _: KEPT)  # b's run is c's too
     assert_same(tmp_path / "all", whole)
+
+
+def test_what_another_put_there_before_the_folder_was_held_is_kept(whole, tmp_path, monkeypatch):
+    made(tmp_path / "part", spec(1, 5))
+    out = tmp_path / "all"
+
+    @contextmanager
+    def late(folder):
+        folder.mkdir()
+        (folder / "theirs.json").write_text("{}")
+        with held(folder):
+            yield
+
+    monkeypatch.setattr(merging, "held", late)
+    with pytest.raises(InputError, match="is not empty"):
+        merge([whole, tmp_path / "part"], out, lambda _: KEPT)
+    assert (out / "theirs.json").exists()
 
 
 def test_parts_that_contradict_each_other_are_refused(whole, tmp_path):

@@ -1,6 +1,7 @@
 """The fast ways of computing losses against the slow, obvious one; and what they must leave alone."""
 
 import copy
+import sys
 
 import numpy as np
 import pytest
@@ -260,3 +261,38 @@ def test_models_that_do_not_fit_twice_are_refused_in_one_line(monkeypatch):
         landscape.line(model, F.cross_entropy, pairs(), direction, grid=3)
     monkeypatch.setattr(failures, "available_bytes", lambda device: 5 * size)
     landscape.line(model, F.cross_entropy, pairs(), direction, grid=3)
+
+
+def test_auto_keeps_float32_where_a_model_fails_in_bfloat16(monkeypatch):
+    from nonsingular.landscape import surface
+
+    class Puts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(4, 8)
+
+        def forward(self, x):
+            h = torch.zeros(len(x), 8)
+            h[torch.arange(len(x))] = self.a(x)  # of two types under autocast
+            return h
+
+    torch.manual_seed(0)
+    monkeypatch.setattr(sys.modules["nonsingular.landscape.surface"], "known", lambda device: None)
+    monkeypatch.setattr(sys.modules["nonsingular.landscape.surface"], "emulates_bfloat16", lambda device: False)
+    model, batch = Puts(), (torch.randn(16, 4), torch.arange(16) % 8)
+    x, y = (landscape.gaussian(model, seed) for seed in (0, 1))
+    found, exact = (
+        surface(model, F.cross_entropy, [batch], x, y, grid=5, settings=landscape.Settings(0.1, precision=precision))
+        for precision in ("auto", "float32")
+    )
+    assert "float32" in found.how
+    assert "in bfloat16 the model fails: Index put requires" in found.notes
+    assert exact.notes == ""
+    assert np.array_equal(found.loss, exact.loss)
+
+
+def test_no_rates_are_read_where_the_precision_is_named(monkeypatch):
+    monkeypatch.setattr(sys.modules["nonsingular.landscape.surface"], "known", lambda device: 1 / 0)
+    model, batch = nn.Linear(3, 2), (torch.randn(8, 3), torch.arange(8) % 2)
+    found = landscape.line(model, F.cross_entropy, [batch], landscape.gaussian(model, 0), grid=3)
+    assert "float32" in found.how

@@ -56,6 +56,16 @@ def test_sequences_of_linear_layers_are_written_out_too(task, kind):
     agree(fast, slow, epochs=4)
 
 
+def twice(kind):
+    """A subclass that computes something else."""
+
+    class Scaled(kind):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    return Scaled
+
+
 class Doubled(nn.Linear):
     def forward(self, x):
         return 2 * super().forward(x)
@@ -74,6 +84,10 @@ class Doubled(nn.Linear):
         nn.Sequential(nn.Linear(8, 8), nn.LeakyReLU(0.2), nn.Linear(8, 3)),
         nn.Sequential(Doubled(8, 8), nn.ReLU(), nn.Linear(8, 3)),
         nn.Sequential(nn.Linear(8, 8), nn.Dropout(), nn.Linear(8, 3)),
+        *(
+            nn.Sequential(nn.Linear(8, 8), twice(kind)(), nn.Linear(8, 3))
+            for kind in (nn.GELU, nn.LeakyReLU, nn.ReLU, nn.Tanh)
+        ),
         nn.Sequential(*[nn.Linear(8, 8)] * 2, nn.Linear(8, 3)),  # one layer twice
     ],
     ids=lambda network: "-".join(type(m).__name__ for m in network),
@@ -161,6 +175,26 @@ def test_what_is_written_out(task, spec, protocol, expected):
     assert fits(Population([build(spec, 8, 3, 0)]), task, protocol) == expected
 
 
+@pytest.mark.parametrize(
+    "register",
+    ["forward_pre_hook", "forward_hook", "full_backward_pre_hook", "full_backward_hook"],
+)
+def test_hooks_are_run(task, register):
+    (network,) = networks(1)
+    assert fits(Population([network]), task, SPEC)
+    getattr(network.readout, f"register_{register}")(lambda *_: None)
+    assert not fits(Population([network]), task, SPEC)
+    with getattr(nn.modules.module, f"register_module_{register}")(lambda *_: None):
+        assert not fits(Population(networks(1)), task, SPEC)
+    assert fits(Population(networks(1)), task, SPEC)
+
+
+def with_its_own_forward():
+    network = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    network[1].forward = lambda x: 2 * torch.relu(x)
+    return network
+
+
 def test_what_is_left_to_autograd(task):
     hooked, frozen, own = networks(3)
     hooked.layers[1].register_forward_hook(lambda *_: None)
@@ -169,7 +203,6 @@ def test_what_is_left_to_autograd(task):
     for network in (hooked, frozen, own):
         assert not fits(Population([network]), task, SPEC)
     assert not fits(Population(networks(1), vectorised=False), task, SPEC)
-    with torch.nn.modules.module.register_module_forward_hook(lambda *_: None):
-        assert not fits(Population(networks(1)), task, SPEC)
+    assert not fits(Population([with_its_own_forward()]), task, SPEC)
     unknown = type(task)(task.train_inputs, task.train_labels - 1, task.test_inputs, task.test_labels, 3)
     assert not fits(Population(networks(1)), unknown, SPEC)

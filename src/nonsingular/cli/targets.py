@@ -285,14 +285,14 @@ def bring(
     warnings.filterwarnings("ignore", "There is a performance drop because we have not yet implemented the batching")
     found = Target(target)
     giver = next((c for c in (found, step) if c is not None and c.companion("batches") is not None), None)
-    own = batches is not None or giver is not None
-    if data is None and own:
+    brings_data = batches is not None or giver is not None
+    if data is None and brings_data:
         file = f"batches() of {giver.name.rpartition(':')[0]}" if giver and batches is None else str(batches)
         for option, given in (("--scaling", scaling), ("--samples", samples)):
             if given is not None:
                 raise InputError(f"{option} is of named data sets (--data); {file} is taken as it is")
     model, loss_fn = found.build(checkpoint, seed)
-    if data is None and own:
+    if data is None and brings_data:
         if batches is not None:
             pairs = read_batches(batches)
         elif giver is not None:

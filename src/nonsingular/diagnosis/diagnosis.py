@@ -18,7 +18,7 @@ from nonsingular.diagnosis.findings import Finding, findings, named
 from nonsingular.diagnosis.learnability import Learnability
 from nonsingular.diagnosis.look import Budget
 from nonsingular.diagnosis.loop.rehearse import plainly
-from nonsingular.diagnosis.optimisers import Optimiser
+from nonsingular.diagnosis.optimisers import Optimiser, made
 from nonsingular.diagnosis.prove import Build, Proof
 from nonsingular.diagnosis.records import Layer, Look, Statistic
 from nonsingular.diagnosis.trying import advised, own_steps, tried
@@ -161,7 +161,7 @@ def diagnose(
         on_progress: called with a line of what has been done.
 
     Raises:
-        InputError: a model, loss or batches that cannot be used.
+        InputError: a model, loss, batches or optimiser that cannot be used.
 
     >>> import torch
     >>> import nonsingular as ns
@@ -175,13 +175,16 @@ def diagnose(
     """
     budget = budget or Budget()
     stepped = own_steps(optimiser, model) if steps else None
+    if optimiser is not None and not steps:
+        made(optimiser, model)  # what is none is refused before anything is measured
     if not isinstance(batches, list | tuple):
         batches = [b.whole for b in read(batches, None if steps else budget.samples)]
     seen, measured = examine(model, loss_fn, batches, budget, curvature, list(held_out))
     on_progress(f"looked at {len(seen.layers)} layers on {seen.samples} samples")
     if observed is None and optimiser is not None:
-        observed = plainly(problem(model, loss_fn, batches, budget.samples), optimiser)
-        on_progress("rehearsed plain steps of your optimiser")
+        observed, failed = plainly(problem(model, loss_fn, batches, budget.samples), optimiser)
+        seen = replace(seen, notes=(*seen.notes, failed)) if failed else seen
+        on_progress(failed or "rehearsed plain steps of your optimiser")
     numbers = {**measured, **(observed or {})}
     found = tuple(findings(numbers, healthy.limits(), seen))
     diagnosis = Diagnosis(found, seen, numbers, data=dict(data or {}))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nonsingular.errors import InputError
+from nonsingular.objective import first_line
 
 ELEMENTWISE = (
     "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Rprop", "ASGD",
@@ -91,6 +92,39 @@ def named(optimiser: str, learning_rate: float) -> Steps:
     return Steps(kind, ((None, {"lr": learning_rate}),))
 
 
+def made(optimiser: Optimiser, model: nn.Module) -> torch.optim.Optimizer:
+    """A user's own optimiser, made where it is a function.
+
+    Args:
+        optimiser: over the model's parameters, or model -> optimiser.
+        model: whose parameters it holds.
+
+    Raises:
+        InputError: something else, or a function that fails or returns something else.
+    """
+    if not callable(optimiser) and not isinstance(optimiser, torch.optim.Optimizer):
+        raise InputError(
+            "optimiser must be a torch.optim.Optimizer, or a function of the model that returns one, got "
+            f"{type(optimiser).__name__}"
+        )
+    found = optimiser if isinstance(optimiser, torch.optim.Optimizer) else called(optimiser, model)
+    if not isinstance(found, torch.optim.Optimizer):
+        raise InputError(f"optimiser(model) must return a torch.optim.Optimizer, got {type(found).__name__}")
+    return found
+
+
+def called(optimiser: Callable[[nn.Module], Any], model: nn.Module) -> Any:
+    """What a user's function of the model returns.
+
+    Raises:
+        InputError: it fails.
+    """
+    try:
+        return optimiser(model)
+    except Exception as error:
+        raise InputError(f"optimiser(model) fails: {type(error).__name__}: {first_line(error)}") from error
+
+
 def like(optimiser: Optimiser, model: nn.Module) -> Steps:
     """The rule, groups and rates of a user's own optimiser.
 
@@ -101,10 +135,8 @@ def like(optimiser: Optimiser, model: nn.Module) -> Steps:
     Raises:
         InputError: an optimiser that steps matrices or needs a closure, or that holds none of the model's parameters.
     """
-    made = optimiser if isinstance(optimiser, torch.optim.Optimizer) else optimiser(model)
-    if not isinstance(made, torch.optim.Optimizer):
-        raise InputError(f"optimiser(model) must return a torch.optim.Optimizer, got {type(made).__name__}")
-    kind = type(made)
+    found = made(optimiser, model)
+    kind = type(found)
     if kind is not getattr(torch.optim, kind.__name__, None) or kind.__name__ not in ELEMENTWISE:
         raise InputError(
             f"copies cannot be trained side by side with {kind.__name__}; for the proof name one of "
@@ -112,7 +144,7 @@ def like(optimiser: Optimiser, model: nn.Module) -> Steps:
         )
     names = {id(p): _unwrapped(name) for name, p in model.named_parameters()}
     groups = []
-    for group in made.param_groups:
+    for group in found.param_groups:
         held = tuple(names[id(p)] for p in group["params"] if id(p) in names)
         if held:
             groups.append((held, {k: _plain(v) for k, v in group.items() if k not in PASSED_ON}))

@@ -28,7 +28,7 @@ UNTREATED = "untreated"
 TRAINING = "training copies"  # what progress calls it
 Build = Callable[[int], nn.Module]
 NOTHING = Effect(math.nan, math.nan, math.nan, 0)
-VERDICTS = ("helps", "too little", "too few runs", "no difference", "diverges", "hurts", "does not apply")
+VERDICTS = ("helps", "too little", "too few runs", "no difference", "left early", "diverges", "hurts", "does not apply")
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,9 @@ class Trial:
         gained: that part, treated minus untreated, paired by seed: what the verdict is about. The question is
             whether a network trains; whether it generalises is told beside it.
         verdict: ``helps``, ``too little`` (better, but by less than 5 % of what the best constant leaves, or no better
-            than that constant), ``hurts``, ``no difference`` (less than 5 % either way, or left with nothing
-            gained), ``too few runs`` (chance may be more than that), ``diverges`` or ``does not apply``.
+            than that constant), ``hurts``, ``no difference`` (less than 5 % either way), ``too few runs`` (chance may
+            be more than that), ``left early`` (so too, of copies left with nothing gained: it may as well hurt),
+            ``diverges`` or ``does not apply``.
         treated: what the treated copies reached; None where it does not apply.
         stopped: the step at which they were left, because they could not help any more (``racing``): all of the above
             is of that step, and intervals hold for all looks that were taken. None: they were trained to the end.
@@ -263,7 +264,7 @@ def _trial(
     with looking() if stopped is not None else nullcontext():
         gained, verdict = compare(reached, scale.learned(before.loss))
         if stopped is not None and verdict == "too few runs":  # left because nothing was gained, not for want of runs
-            verdict = "no difference"
+            verdict = "left early"
         return Trial(
             name, what + why(curve, protocol.steps),
             _paired(curve.loss, before.loss), _paired(curve.held_out, before.held_out),

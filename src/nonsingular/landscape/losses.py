@@ -28,6 +28,7 @@ from nonsingular.landscape.metrics import Metrics, accuracy, chosen
 from nonsingular.landscape.pieces import Pieces
 from nonsingular.landscape.statistics import STATISTICS, normalisations, recomputed
 from nonsingular.landscape.subset import estimate
+from nonsingular.machine import WORTH
 from nonsingular.objective import (
     FAILURES,
     Batch,
@@ -87,6 +88,7 @@ class Losses:
         total: samples given.
         precision: of the computation, decided.
         how: in words, which of the fast ways are taken.
+        notes: what was decided for the user beside the objective's, in words.
 
     Raises:
         InputError: no batches, a direction that does not fit the model, a loss that is not a finite scalar at the
@@ -148,6 +150,7 @@ class Losses:
         if not 1 <= self.samples <= self.total:
             raise InputError(f"samples must be between 1 and the {self.total} given, got {self.samples}")
         self.precision = "bfloat16" if precision == "bfloat16" else "float32"
+        self.notes: list[str] = []
         self._pieces = self._cut(microbatch, subset_seed)
         self._folded: Folded | None = None
         self._normalisations = self._to_recompute(statistics)
@@ -213,24 +216,33 @@ class Losses:
         return found, errors
 
     def choose_precision(self, points: Points, tolerance: float) -> None:
-        """Go on in bfloat16 if that is at least 1.2 times as fast on ``points`` and right there.
+        """Go on in bfloat16 if that is ``machine.WORTH`` times as fast on ``points`` and right there.
+
+        A model that cannot be computed so stays in float32, and ``notes`` say why.
 
         Args:
             points: a few that are representative.
             tolerance: largest root-mean-square error of the losses' logarithm, as a share of its range.
         """
-        tries = {}
-        for precision in ("float32", "bfloat16"):
-            self.precision = precision
-            self(points[:1])  # warm
-            start = time.perf_counter()
-            tries[precision] = self(points)[0], time.perf_counter() - start
-        (exact, slow), (rough, fast) = tries["float32"], tries["bfloat16"]
-        self.precision = "float32"
+        exact, slow = self._tried("float32", points)
+        try:
+            rough, fast = self._tried("bfloat16", points)
+        except (InputError, *FAILURES) as failure:
+            self.notes.append(f"computed in float32: in bfloat16 the model fails: {first_line(failure)}")
+            return
+        finally:
+            self.precision = "float32"
         if np.isfinite(exact).all() and np.isfinite(rough).all() and (exact > 0).all() and (rough > 0).all():
             error = math.sqrt(np.mean((np.log(rough) - np.log(exact)) ** 2))
-            if error <= tolerance * np.ptp(np.log(exact)) and slow > 1.2 * fast:
+            if error <= tolerance * np.ptp(np.log(exact)) and slow > WORTH * fast:
                 self.precision = "bfloat16"
+
+    def _tried(self, precision: str, points: Points) -> tuple[Values, float]:
+        """Losses in a precision, and the seconds that they take."""
+        self.precision = precision
+        self(points[:1])  # warm
+        start = time.perf_counter()
+        return self(points)[0], time.perf_counter() - start
 
     # --- one point, or several ------------------------------------------------------------------------------
 

@@ -349,7 +349,7 @@ def _evaluate(
             "total_samples": everyone.total,
             "how": losses.how,
             "statistics": settings.statistics,
-            "notes": "; ".join(objective.notes),
+            "notes": "; ".join((*objective.notes, *losses.notes)),
             **{f"norm_{name}": norm(d) for name, d in directions.items()},
             **({"cosine": cosine(*directions.values())} if len(directions) == 2 else {}),
             **movement(directions, objective.parameters),
@@ -359,9 +359,10 @@ def _evaluate(
 
 def _choose_precision(losses: Losses, settings: Settings, axes: dict[str, np.ndarray]) -> None:
     """Settle ``auto``: no trial where it cannot end in bfloat16, as where every point is to be exact."""
+    if settings.precision != "auto" or not settings.tolerance > 0:
+        return
     here = known(losses.objective.device)
-    able = here.bfloat16 if here else not emulates_bfloat16(losses.objective.device)
-    if settings.precision == "auto" and settings.tolerance > 0 and able:
+    if here.bfloat16 if here else not emulates_bfloat16(losses.objective.device):
         corners = np.meshgrid(*(a[[0, len(a) // 2, -1]] for a in axes.values()), indexing="ij")
         losses.choose_precision(np.stack([c.ravel() for c in corners], axis=1), settings.tolerance / 2)
 

@@ -35,6 +35,7 @@ from nonsingular.diagnosis.loop.statistics import (
     step_losses,
 )
 from nonsingular.diagnosis.loop.taps import tapped
+from nonsingular.diagnosis.optimisers import called
 from nonsingular.diagnosis.records import Look, Statistic
 from nonsingular.diagnosis.untouched import untouched
 from nonsingular.errors import InputError
@@ -170,7 +171,7 @@ def _rehearsed(model: nn.Module, step: Step, kept: list[Any], optimiser: Any, st
         stack.enter_context(observer.tape)
         stack.enter_context(tapped(observer))
         if callable(optimiser) and not isinstance(optimiser, Optimizer):
-            optimiser = optimiser(model)  # observed too: its line is where the optimiser is made
+            optimiser = called(optimiser, model)  # observed too: its line is where the optimiser is made
         held = [o for o in _leaves(optimiser) if isinstance(o, Optimizer)]
         stack.enter_context(_put_back(model, held))
         for o in held:
@@ -191,8 +192,10 @@ def _rehearsed(model: nn.Module, step: Step, kept: list[Any], optimiser: Any, st
     return observer
 
 
-def plainly(task: Problem, optimiser: Any, steps: int = 100, seconds: float = 15.0) -> Mapping[str, Statistic]:
-    """The statistics of plain steps: clear, forward, loss, backward, step.
+def plainly(
+    task: Problem, optimiser: Any, steps: int = 100, seconds: float = 15.0
+) -> tuple[Mapping[str, Statistic], str]:
+    """The statistics of plain steps: clear, forward, loss, backward, step; or none, and why.
 
     Args:
         task: model, loss and batches.
@@ -213,10 +216,10 @@ def plainly(task: Problem, optimiser: Any, steps: int = 100, seconds: float = 15
     try:
         with untouched(task.loss_fn) if isinstance(task.loss_fn, nn.Module) else nullcontext():
             numbers = judged(_rehearsed(task.model, step, task.batches, optimiser, steps, seconds)).numbers
-    except InputError:
-        return {}
+    except InputError as error:
+        return {}, f"no plain steps of your optimiser were rehearsed: {error}"
     caller = str(here())  # these steps are none of the user's lines
-    return {name: replace(s, where="") if s.where == caller else s for name, s in numbers.items()}
+    return {name: replace(s, where="") if s.where == caller else s for name, s in numbers.items()}, ""
 
 
 def judged(observer: Observer, look: bool = False) -> Rehearsal:

@@ -46,9 +46,9 @@ def merge(folders: Sequence[Path], out: Path, experiment: Callable[[str], Experi
     whole = {**spec, "seed": min(seeds), "runs": len(seeds)}
     if seeds != list(range(min(seeds), min(seeds) + len(seeds))):
         whole["seeds"] = seeds  # of no consecutive runs: nothing can be added by --resume
-    if out.exists() and not is_empty(out) and not (out / MERGING).exists():
-        raise InputError(f"{out} is not empty; name another --out")
+    _require_free(out)
     with held(out):
+        _require_free(out)  # another process may have finished there since
         clear(out)
         (out / MERGING).touch()
         keep(out, experiment(str(spec["experiment"])), json.dumps(whole, indent=2, sort_keys=True), results)
@@ -61,6 +61,11 @@ def merge(folders: Sequence[Path], out: Path, experiment: Callable[[str], Experi
         outcome = publish(experiment(str(spec["experiment"])), archive.read(out), out)
         (out / MERGING).unlink()
         return outcome
+
+
+def _require_free(out: Path) -> None:
+    if out.exists() and not is_empty(out) and not (out / MERGING).exists():
+        raise InputError(f"{out} is not empty; name another --out")
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], xr.Dataset]:
