@@ -79,13 +79,16 @@ def _reading(scene: Scene) -> set[int]:
 
 
 def _gradient(scene: Scene, terms: list[Tensor], parameters: Sequence[Tensor]) -> float:
-    """Norm of what these terms send back to the parameters, as the loss weighs them."""
-    weights = torch.autograd.grad(scene.loss, terms, retain_graph=True, allow_unused=True)  # type: ignore[arg-type]
-    known = [(t, w) for t, w in zip(terms, weights, strict=True) if w is not None]
-    if not known:
-        return 0.0
-    both = [list(x) for x in zip(*known, strict=True)]
-    back = torch.autograd.grad(both[0], parameters, both[1], retain_graph=True, allow_unused=True)
+    """Norm of what these terms send back to the parameters, as the loss weighs them; NaN where none comes back."""
+    try:
+        weights = torch.autograd.grad(scene.loss, terms, retain_graph=True, allow_unused=True)  # type: ignore[arg-type]
+        known = [(t, w) for t, w in zip(terms, weights, strict=True) if w is not None]
+        if not known:
+            return 0.0
+        both = [list(x) for x in zip(*known, strict=True)]
+        back = torch.autograd.grad(both[0], parameters, both[1], retain_graph=True, allow_unused=True)
+    except RuntimeError:  # what it needs was written over since, as a parametrisation's buffers are
+        return math.nan
     return math.sqrt(sum(float(g.double().square().sum()) for g in back if g is not None))
 
 
