@@ -351,8 +351,13 @@ class Losses:
                 )
 
     def _check_centre(self) -> None:
-        with torch.no_grad():
-            loss = float(self._one([0.0] * len(self._directions), self._pieces.batches[:1])[0, 0])
+        try:
+            with torch.no_grad():
+                loss = float(self._one([0.0] * len(self._directions), self._pieces.batches[:1])[0, 0])
+        except FAILURES as error:
+            if self.precision == "float32" or isinstance(error, InputError):
+                raise
+            raise InputError(f"in bfloat16 the model fails: {first_line(error)}; take precision float32") from error
         if not math.isfinite(loss):
             raise InputError(f"the loss at the centre is {loss}: look at the model's weights and the inputs")
 

@@ -26,6 +26,8 @@ def print_landscape(numbers: Mapping[str, Any], data: Mapping[str, object]) -> N
         rest = f"; error of the others {error:.2g} in {scale}{share}" if done < numbers["points"] else ""
         to.print(f"{done:,} of {numbers['points']:,} points evaluated{rest}", highlight=False)
     to.print(f"[dim]{numbers['samples']:,} of {numbers['total_samples']:,} samples; {escape(numbers['how'])}[/]")
+    if numbers.get("notes"):
+        to.print(f"[dim]{escape(numbers['notes'])}[/]")
     to.print(f"data: {escape(in_words(data))}")
     if "explained" in numbers:
         to.print(f"variance of the path: {', '.join(f'{100 * e:.1f} %' for e in numbers['explained'])}")
