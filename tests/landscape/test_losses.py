@@ -288,7 +288,7 @@ def test_auto_keeps_float32_where_a_model_fails_in_bfloat16(monkeypatch):
     assert "float32" in found.how
     assert "in bfloat16 the model fails: Index put requires" in found.notes
     assert exact.notes == ""
-    with pytest.raises(InputError, match="in bfloat16 the model fails: Index put requires .*; take precision float32"):
+    with pytest.raises(InputError, match=r"in bfloat16 the model fails: Index put requires .*; take precision float32"):
         landscape.Losses(model, F.cross_entropy, [batch], [x], precision="bfloat16")
     assert np.array_equal(found.loss, exact.loss)
 
