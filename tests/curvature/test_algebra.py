@@ -1,5 +1,7 @@
 """Operators as matrices: sums, multiples, transposes, parts, and vectors in every form."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -38,6 +40,8 @@ def test_printed_operators_say_what_they_are():
         (H * torch.tensor(3.0), 3 * DENSE),
         (torch.tensor(3.0) * H, 3 * DENSE),
         (np.float64(3) * H, 3 * DENSE),
+        (H * np.array(3), 3 * DENSE),
+        (H * Fraction(3), 3 * DENSE),
         (-H / 4, -DENSE / 4),
         (H - G, DENSE - DENSE_G),
         (2 * (H + 1) + (G - H) / 2 - 3, 1.5 * DENSE + 0.5 * DENSE_G - EYE),
@@ -101,6 +105,14 @@ def test_populations_are_block_diagonal_for_scipy():
         (lambda: H @ [torch.ones(2)], "parameters' shapes"),
         (lambda: H * H, "products are A @ v"),
         (lambda: H + torch.ones(3), "adds numbers"),
+        (lambda: H + "0.1", "adds numbers .* got str"),
+        (lambda: H - "0.1", "adds numbers .* got str"),
+        (lambda: H + np.array("0.1"), "adds numbers .* got ndarray"),
+        (lambda: H + np.array([0.1]), "adds numbers .* got ndarray"),
+        (lambda: H + torch.tensor(1j), "adds numbers .* got Tensor"),
+        (lambda: H * "2", "multiplied by numbers, got str"),
+        (lambda: H / "2", "divided by numbers, got str"),
+        (lambda: H / 0, "divided by zero"),
         (lambda: H + H.block("stem"), "cannot be added"),
         (lambda: H + Hessian(MODEL, LOSS, BATCHES, params=[*reversed(H.layout.names)]), "another order"),
         (lambda: H.block("neck"), "no 'neck'"),

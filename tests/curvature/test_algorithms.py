@@ -9,7 +9,17 @@ from matrices import SPECTRA, network_like, symmetric
 from models import case
 from scipy import stats
 
-from nonsingular.curvature import GaussNewton, Hessian, diagonal, eigenpairs, frobenius, solve, spectrum, trace
+from nonsingular.curvature import (
+    GaussNewton,
+    Hessian,
+    Symmetric,
+    diagonal,
+    eigenpairs,
+    frobenius,
+    solve,
+    spectrum,
+    trace,
+)
 from nonsingular.errors import InputError
 
 H = Hessian(*case("residual tanh"))
@@ -234,6 +244,32 @@ def test_xdiag_takes_out_what_is_large():
     assert off[0] < 0.3 * off[1]
 
 
+@pytest.mark.parametrize("outlier", [1e5, 1e9])  # of which the latter leaves the others below its rounding
+def test_one_outlier_in_single_precision_hides_nothing(outlier):
+    H = Diagonal(torch.cat([torch.tensor([outlier]), torch.ones(19_999)]))
+    found = diagonal(H, products=64, method="xdiag")
+    hits = (found.values - H.entries).abs() <= found.error + 1e-6 * H.entries
+    assert hits.double().mean() > 0.85  # see the module's docstring
+    assert found.error.min() > 0
+    total = [trace(H, products=64, method="xtrace", seed=seed) for seed in range(5)]
+    assert all(t.interval[0] <= outlier + 19_999 <= t.interval[1] for t in total)
+    if outlier == 1e5:
+        torch.testing.assert_close(found.values[1:].mean(), torch.tensor(1.0), atol=0.01, rtol=0)
+        assert found.error[1:].max() < 0.5
+
+
+class Diagonal(Symmetric):
+    """A diagonal matrix known by its products."""
+
+    dtype, device, shape = torch.float32, torch.device("cpu"), (0, 0)
+
+    def __init__(self, entries):
+        self.entries, self.shape = entries, (len(entries),) * 2
+
+    def _product(self, v):
+        return (v.T * self.entries).T
+
+
 def test_diagonal_entries_without_neighbours_need_no_luck():
     found = diagonal(torch.diag(torch.linspace(-1, 1, 50)), products=8)
     torch.testing.assert_close(found.values, torch.linspace(-1, 1, 50))
@@ -294,6 +330,8 @@ BAD = {
     "no norm": (lambda: frobenius(torch.eye(3), products=1), "at least 2 products"),
     "NaN norm": (lambda: frobenius(torch.full((3, 3), torch.nan)), "NaN or infinite"),
     "no such row": (lambda: H.block([0, 10**6]), "rows are numbered 0 to"),
+    "names beside numbers": (lambda: H.block(["head.bias", 3]), "names or of numbers of rows, got both"),
+    "no number of a row": (lambda: H.block([None]), "different whole numbers"),
     "a row twice": (lambda: H.block([1, 1]), "different whole numbers"),
     "no such method": (
         lambda: solve(torch.eye(3), torch.ones(3), method="lu"),

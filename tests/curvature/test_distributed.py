@@ -1,5 +1,7 @@
 """Two processes, each with a part of the data, against one with all of it."""
 
+from datetime import timedelta
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,18 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import nn
 
-from nonsingular.curvature import Distributed, GaussNewton, Hessian, Lanczos, Lockstep, spectrum
+from nonsingular.curvature import (
+    Distributed,
+    GaussNewton,
+    Hessian,
+    Lanczos,
+    Lockstep,
+    diagonal,
+    eigenpairs,
+    room,
+    spectrum,
+    trace,
+)
 from nonsingular.curvature.distributed import Spread
 from nonsingular.errors import InputError
 from processes import server
@@ -69,13 +82,31 @@ def kept(mean):
     return process.basis.clone(), found, torch.tensor(np.concatenate(numbers))
 
 
+def beside_a_full_one(D, rank):
+    """What is decided by the memory, where the second process has room for 30 vectors only and the first for many."""
+    there = room.available_bytes
+    room.available_bytes = lambda device: (30.5 if rank else 1e6) * 8 * D.shape[0] / room.SHARE
+    try:
+        part = D.block(range(100))
+        found = [trace(D, products=60, method="hutchinson").value, *diagonal(2 * D, products=30).values.tolist()]
+        found += [eigenpairs(D + 0.1, 1).values[0].item(), trace(part, products=60, method="hutchinson").value]
+        found += [spectrum(A, 0.01, "lanczos", seconds=0.2).products for A in (D + 0.1, part)]
+        with pytest.raises(InputError, match="the search for eigenpairs"):
+            eigenpairs(D @ D, 9)
+    finally:
+        room.available_bytes = there
+    return found
+
+
 def _process(rank, folder):
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
+    minute = timedelta(minutes=1)
+    dist.init_process_group("gloo", f"file://{folder}/meet", minute, rank=rank, world_size=WORLD)
     mine = operators(batches()[rank::WORLD], Distributed)
     held = sum(len(operator.local.problem.batches) for operator in mine)
     torch.save((everything(mine), held), f"{folder}/{rank}.pt")
     torch.save(kept(mine[0]), f"{folder}/kept-{rank}.pt")
+    torch.save(beside_a_full_one(mine[0], rank), f"{folder}/full-{rank}.pt")
     odd = torch.arange(14.0).view(7, 2)
     cuts = Spread(7, torch.device("cpu"))
     torch.save((cuts.part(odd).clone(), cuts.whole(cuts.part(odd)), cuts.least(3.0 - rank)), f"{folder}/odd-{rank}.pt")
@@ -116,6 +147,12 @@ def test_all_processes_get_the_same_bits(folder):
     (second, others), _ = torch.load(folder / "1.pt")
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert counts == others
+
+
+def test_all_processes_decide_by_the_least_memory(folder):
+    first, second = (torch.load(folder / f"full-{rank}.pt") for rank in range(WORLD))
+    assert first == second
+    assert len(first) == 1 + 136 + 4
 
 
 def test_a_process_keeps_its_own_batches_only(folder):

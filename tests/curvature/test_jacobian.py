@@ -16,6 +16,7 @@ from nonsingular.errors import InputError
 MODEL, LOSS, BATCHES = case("several batches")
 J = Jacobian(MODEL, BATCHES)
 H = Hessian(MODEL, LOSS, BATCHES)
+OBJECTIVE = ns.Objective(MODEL, LOSS, BATCHES)
 
 
 def reference(model, inputs, of=lambda output: output):
@@ -151,6 +152,17 @@ def test_what_of_the_output_is_meant():
     torch.testing.assert_close(Jacobian(objective).dense(), expected)
 
 
+def test_both_sides_share_the_memory():
+    whole = Jacobian(MODEL, BATCHES)
+    assert whole.linearised
+    room = 0.75 * whole.nbytes
+    some = Jacobian(MODEL, BATCHES, memory=room)
+    with pytest.warns(UserWarning, match="memory is short"):
+        assert not some.linearised
+    assert whole.nbytes / 2 - 1 <= some.nbytes <= room
+    torch.testing.assert_close(some.T.dense(), DENSE.T)
+
+
 def test_an_untouched_model_and_its_copy():
     model, x = nn.Linear(3, 2), torch.randn(4, 3)
     found = Jacobian(model, x)
@@ -193,6 +205,28 @@ BAD = {
     "detached": (
         lambda: Jacobian(nn.Linear(3, 2), torch.ones(4, 3), outputs=lambda out: out.detach()),
         "the model's output does not depend on the chosen parameters",
+    ),
+    "not found": (
+        lambda: Jacobian(MODEL, BATCHES, outputs=lambda out: out.logits),
+        "outputs= failed on what the model returns: 'Tensor' object has no attribute 'logits'",
+    ),
+    "objective's precision": (lambda: Jacobian(OBJECTIVE, dtype=torch.float32), "has its dtype already"),
+    "objective's seed": (lambda: Jacobian(OBJECTIVE, seed=3), "has its seed already"),
+    "nothing meant of an objective's": (
+        lambda: Jacobian(OBJECTIVE, outputs=lambda out: out.argmax(1)),
+        "outputs= gives no real numbers but Tensor",
+    ),
+    "detached from an objective's": (
+        lambda: Jacobian(OBJECTIVE, outputs=lambda out: out.detach()),
+        "the model's output does not depend on the chosen parameters",
+    ),
+    "not found in an objective's": (
+        lambda: Jacobian(OBJECTIVE, outputs=lambda out: out.logits),
+        "outputs= failed on what the model returns",
+    ),
+    "no data": (
+        lambda: Jacobian(ns.Objective(nn.Linear(2, 1), lambda model, batch: model.weight.square().sum())),
+        "failed on the first batch",
     ),
     "random": (lambda: Jacobian(Dropped(), torch.ones(4, 3)), "seed="),
     "batches twice": (lambda: Jacobian(ns.Objective(MODEL, LOSS, BATCHES), BATCHES), "has its batches already"),

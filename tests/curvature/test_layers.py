@@ -1,6 +1,8 @@
 """Blocks of layers as a table, and the partner that factors them."""
 
+import math
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -48,6 +50,20 @@ def test_kfac_without_its_partner_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "curvlinops", None)
     with pytest.raises(InputError, match=r"pip install '?curvlinops"):
         KFAC(*case("relu mlp"))
+
+
+def test_kfac_takes_a_singular_factor_for_that_and_refuses_broken_ones():
+    found = object.__new__(KFAC)
+    found._partner = SimpleNamespace(logdet=math.nan, frobenius_norm=1.0, trace=2.0)
+    assert found.logdet() == -math.inf
+    assert found.trace(products=7).value == 2
+    for act in (lambda: found.trace(prodcuts=7), lambda: found.frobenius(method="xtrace")):
+        with pytest.raises(TypeError, match="unexpected keyword argument"):
+            act()
+    found._partner = SimpleNamespace(logdet=math.nan, frobenius_norm=math.nan, trace=math.nan)
+    for act in (found.logdet, found.trace, found.frobenius):
+        with pytest.raises(InputError, match="NaN or infinite"):
+            act()
 
 
 def test_kfac_is_gauss_newton_of_one_linear_layer_and_one_sample():

@@ -5,7 +5,8 @@ import time
 import pytest
 import torch
 
-from nonsingular.curvature import diagonal, eigenpairs, room, solve, spectrum, trace
+from nonsingular.curvature import Symmetric, diagonal, eigenpairs, room, solve, spectrum, trace
+from nonsingular.curvature.cuts import Whole
 from nonsingular.errors import InputError
 from nonsingular.objective import failures
 
@@ -68,6 +69,38 @@ def test_what_does_not_fit_is_refused_before_any_product(monkeypatch, what):
     assert "GiB are free" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert H.products == 0
+
+
+class Least(Whole):
+    """Beside a process that has room for three vectors."""
+
+    processes = 2
+
+    def least(self, number):
+        return min(number, 3 * 6000 * 8 / room.SHARE)
+
+
+def test_what_does_not_fit_in_one_process_is_refused_in_all():
+    H = Scaled(6000)
+    H.cuts = Least()
+    for made in (H, 2 * Known(H), Known(H) + 0.1, Known(H).block(slice(None)), Known(H) @ Known(H)):
+        assert room.fitting(made) == 3
+        with pytest.raises(InputError, match="with 4 vectors"):
+            room.require(made, 4, "it")
+
+
+class Known(Symmetric):
+    """Of an operator of a foreign kind, all that one of ours can do."""
+
+    def __init__(self, of):
+        self.of, self.cuts = of, of.cuts
+
+    shape, dtype, device = (
+        property(lambda self, name=name: getattr(self.of, name)) for name in ("shape", "dtype", "device")
+    )
+
+    def _product(self, v):
+        return self.of @ v
 
 
 def test_few_vectors_do_with_more_products(monkeypatch):

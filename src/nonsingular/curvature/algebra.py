@@ -170,13 +170,17 @@ class Linear(ABC):
         return self * factor
 
     def __sub__(self, other: Any) -> Linear:
-        return self + (-1.0 * other)
+        from nonsingular.curvature.combined import added
+
+        return added(self, other, -1.0)
 
     def __rsub__(self, other: Any) -> Linear:
         return (-1.0 * self) + other
 
     def __truediv__(self, factor: Any) -> Linear:
-        return self * (1 / factor)
+        from nonsingular.curvature.combined import scaled
+
+        return scaled(self, factor, divide=True)
 
     def __neg__(self) -> Linear:
         return self * -1.0

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from nonsingular.curvature.algebra import Entries, Linear, Symmetric
+from nonsingular.curvature.cuts import WHOLE, Whole, cuts_of
 from nonsingular.curvature.vectors import Layout
 from nonsingular.errors import InputError
 
 
 class _Like(Linear):
-    """Of the dtype and on the device of another."""
+    """Of the dtype and on the device of another, and over the processes of any that it is made of."""
 
     _first: Linear
+
+    @property
+    def _made_of(self) -> Sequence[Linear]:
+        """What it is made of."""
+        return [self._first]
+
+    @property
+    def cuts(self) -> Whole:
+        """How vectors of its size are cut, so that all processes decide alike."""
+        return next((c for c in map(cuts_of, self._made_of) if c.processes > 1), WHOLE).over(self.shape[0])
 
     @property
     def dtype(self) -> torch.dtype:
@@ -78,6 +91,10 @@ class Product(_Like):
         self.left, self.right, self._first = left, right, left
 
     @property
+    def _made_of(self) -> Sequence[Linear]:
+        return [self.left, self.right]
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Rows of the left one, columns of the right one."""
         return self.left.shape[0], self.right.shape[1]
@@ -122,6 +139,10 @@ class Sum(_Like):
         self._first = self.terms[0][1]
 
     @property
+    def _made_of(self) -> Sequence[Linear]:
+        return [operator for _, operator in self.terms]
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return self._first.shape
@@ -164,8 +185,8 @@ class Combination(Sum, Symmetric):
     """The same of symmetric operators."""
 
 
-def added(operator: Linear, other: Any) -> Linear:
-    """The sum with another operator, or with a number on the diagonal.
+def added(operator: Linear, other: Any, factor: float = 1.0) -> Linear:
+    """The sum with (a multiple of) another operator, or of a number on the diagonal.
 
     Raises:
         InputError: neither of them, or operators that do not fit.
@@ -174,7 +195,7 @@ def added(operator: Linear, other: Any) -> Linear:
     if (number := _number(other)) is not None:
         if operator.shape[0] != operator.shape[1]:
             raise InputError(f"a number is added to the diagonal, which an operator {list(operator.shape)} has not")
-        return _sum(terms, shift + number)
+        return _sum(terms, shift + factor * number)
     if not isinstance(other, Linear):
         raise InputError(f"an operator adds numbers (to its diagonal) and operators, got {type(other).__name__}")
     if other.shape != operator.shape:
@@ -183,17 +204,23 @@ def added(operator: Linear, other: Any) -> Linear:
         if mine and theirs and mine != theirs:
             raise InputError("the operators are over different parameters, or over the same in another order")
     more, beside = _terms(other)
-    return _sum([*terms, *more], shift + beside)
+    return _sum([*terms, *((factor * f, A) for f, A in more)], shift + factor * beside)
 
 
-def scaled(operator: Linear, factor: Any) -> Linear:
-    """The operator times a number.
+def scaled(operator: Linear, factor: Any, divide: bool = False) -> Linear:
+    """The operator times a number, or divided by it.
 
     Raises:
-        InputError: no number.
+        InputError: no number, or a division by zero.
     """
-    if (number := _number(factor)) is None:
-        raise InputError(f"an operator is multiplied by numbers, got {type(factor).__name__}; products are A @ v")
+    number = _number(factor)
+    if number is None:
+        done = "divided" if divide else "multiplied"
+        raise InputError(f"an operator is {done} by numbers, got {type(factor).__name__}; products are A @ v")
+    if divide:
+        if not number:
+            raise InputError("an operator cannot be divided by zero")
+        number = 1 / number
     terms, shift = _terms(operator)
     return _sum([(number * f, A) for f, A in terms], number * shift)
 
@@ -208,12 +235,12 @@ def _sum(terms: Sequence[tuple[float, Linear]], shift: float) -> Linear:
 
 
 def _number(x: Any) -> float | None:
-    if isinstance(x, Tensor) and x.dim() > 0:
-        return None
-    try:
-        return float(x)
-    except (TypeError, ValueError):
-        return None
+    """A real number as such, or as a tensor or an array without axes."""
+    if isinstance(x, Tensor):
+        return None if x.dim() or x.is_complex() else float(x)
+    if isinstance(x, np.ndarray):
+        return float(x) if x.ndim == 0 and x.dtype.kind in "iuf" else None
+    return float(x) if isinstance(x, Real) else None
 
 
 # --- blocks -------------------------------------------------------------------------------------------------
@@ -270,9 +297,12 @@ def _entries(
     """The numbers of rows or columns, and their layout where they were chosen by name."""
     if isinstance(wanted, slice):
         wanted = range(size)[wanted]
-    names = [wanted] if isinstance(wanted, str) else [w for w in wanted if isinstance(w, str)]
+    chosen = [wanted] if isinstance(wanted, str) else list(wanted) if isinstance(wanted, Iterable) else []
+    names = [w for w in chosen if isinstance(w, str)]
     if not names:
-        return _numbered(wanted, size, device, what), None
+        return _numbered(wanted if isinstance(wanted, Tensor) else chosen, size, device, what), None
+    if len(names) < len(chosen):
+        raise InputError(f"a block is of names or of numbers of {what}, got both")
     if layout is None:
         raise InputError(f"the operator is not over parameters: its {what} have no names")
     slices = layout.slices(names)
@@ -281,8 +311,12 @@ def _entries(
 
 
 def _numbered(wanted: Any, size: int, device: torch.device, what: str) -> Tensor:
-    found = torch.as_tensor(wanted, device=device).flatten()
-    if found.is_floating_point() or found.dtype == torch.bool or not len(found) or len(found.unique()) < len(found):
+    try:
+        found = torch.as_tensor(wanted, device=device).flatten()
+        whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
+    except (TypeError, ValueError, RuntimeError):
+        whole = False
+    if not whole or not len(found) or len(found.unique()) < len(found):
         raise InputError(f"a block is of names, or of different whole numbers of {what}")
     if int(found.min()) < 0 or int(found.max()) >= size:
         raise InputError(f"{what} are numbered 0 to {size - 1}, got {int(found.min())} to {int(found.max())}")

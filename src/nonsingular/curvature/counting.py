@@ -159,7 +159,7 @@ def lanczos_counts(
         while found.probes < max_probes and (not found.probes or found.relative_error() > error) and clock.left > 0:
             affordable = int(clock.left / (per_step * first.steps)) if clock.left < math.inf else max_probes
             # As many as there are already, so that no more are run than turn out to be needed.
-            room = int(cuts.least(fitting(H))) // BLOCKS
+            room = fitting(H) // BLOCKS
             count = max(1, min(missing, max(2, found.probes), max_probes - found.probes, affordable, room))
             progress.expect(PRODUCTS, products + count * first.steps + TRACE_VECTORS)
             starts = gaussian(H, count, generator)
@@ -197,8 +197,7 @@ class _Clock:
 
 def _rows(H: SymmetricOperator) -> int:
     """How many vectors fit the memory that they may take, of all processes together."""
-    cuts = cuts_of(H)
-    return max(2, int(cuts.least(fitting(H, BASIS_SHARE))) * cuts.processes)
+    return max(2, fitting(H, BASIS_SHARE) * cuts_of(H).processes)
 
 
 def _side_by_side(H: SymmetricOperator, starts: Tensor, against: Tensor | None) -> Sequence[Lanczos] | Lockstep:

@@ -37,6 +37,10 @@ class Whole:
         """The least of all processes' numbers, so that all decide alike."""
         return number
 
+    def over(self, size: int) -> Whole:
+        """The same for vectors of another size, among the same processes."""
+        return self
+
 
 WHOLE = Whole()
 

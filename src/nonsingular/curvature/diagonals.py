@@ -96,8 +96,9 @@ def diagonal(
         raise InputError(f"a diagonal needs at least {LEAST[method]} products, got {products}")
     generator = torch.Generator().manual_seed(seed)
     if method == "xdiag":
-        samples = left_out(H, _signs(H, products // 2, generator), "a diagonal").diagonals()
-        mean, error = samples.double().mean(1), half_width(samples.double().std(1), products // 2)
+        found = left_out(H, _signs(H, products // 2, generator), "a diagonal")
+        samples = found.diagonals().double()
+        mean, error = samples.mean(1), half_width(samples.std(1), products // 2) + found.rounding
         products = products // 2 * 2
     else:
         from scipy.special import stdtrit  # which takes a quarter of a second to load

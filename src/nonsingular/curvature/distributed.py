@@ -59,6 +59,10 @@ class Spread(Whole):
         """The least number."""
         return float(_gathered([number], self.device, self.group).min())
 
+    def over(self, size: int) -> Spread:
+        """The same for vectors of another size."""
+        return Spread(size, self.device, self.group)
+
 
 class Distributed(Symmetric):
     """The curvature of the loss over all processes' data, from an operator over this process's own.

@@ -17,7 +17,7 @@ from nonsingular.curvature.problem import Params, Problem
 from nonsingular.curvature.recorded import Recorded, columns
 from nonsingular.curvature.vectors import Layout
 from nonsingular.errors import InputError
-from nonsingular.objective import Batch, Objective
+from nonsingular.objective import FAILURES, Batch, Objective, brought, first_line
 
 
 class Jacobian(Linear):
@@ -29,7 +29,7 @@ class Jacobian(Linear):
     `Symmetric` can do; the weighted ``J.T @ J`` of a loss is `GaussNewton`.
 
     Args:
-        model: any module, copied and never changed; or an `Objective`, whose model and data are taken.
+        model: any module, copied and never changed; or an `Objective`, whose model, data, seed and dtype are taken.
         batches: as `Objective` takes data; targets are not looked at.
         params: as `Curvature` takes them.
         outputs: what of the model's output is meant, as a function of it (``lambda out: out.logits``); by default all
@@ -38,11 +38,11 @@ class Jacobian(Linear):
         linearise: as for `Curvature`.
         dtype: compute in this precision; the parameters' own by default, float32 where they have 16 bits.
         channels_last: as for `Curvature`.
-        memory: bytes that recordings may keep; by default 60 % of what is available.
+        memory: bytes that recordings of both sides may keep; by default 60 % of what is available.
 
     Raises:
         InputError: no parameters or batches, outputs without real numbers or that do not depend on the parameters,
-            active dropout, out of memory.
+            what an `Objective` has already, active dropout, out of memory.
 
     >>> import torch
     >>> import nonsingular as ns
@@ -71,12 +71,13 @@ class Jacobian(Linear):
         memory: float | None = None,
     ) -> None:
         self.problem = Problem(_without_loss(model, batches, outputs, seed, dtype), params, channels_last)
-        self.problem.check("the model's output")
+        self.problem.check("the model's output", lambda p, batch: _size(self.problem.output(p, batch), outputs))
         self.outputs = outputs
         self._shapes = [self._shapes_on(batch) for batch in self.problem.batches]
         options: dict[str, Any] = {"linearise": linearise, "memory": memory}
         self._forwards = _Forwards(self.problem, self._shapes, outputs, **options)
         self._backwards = _Backwards(self.problem, self._shapes, outputs, **options)
+        self._forwards.beside, self._backwards.beside = self._backwards, self._forwards
 
     def _shapes_on(self, batch: Batch) -> list[torch.Size]:
         with torch.no_grad():
@@ -144,23 +145,39 @@ def _without_loss(
 ) -> Objective:
     """The model and its data at the door, with a loss that looks at the outputs alone."""
     if isinstance(model, Objective):
-        if batches is not None:
-            raise InputError("an Objective has its batches already: give it alone")
-        return model
+        return brought(model, None, batches, seed=seed, dtype=dtype)
 
     def size(output: Any, target: Any = None) -> Tensor:
-        found = floats(output if select is None else select(output))
-        if not found:
-            what = "outputs= gives" if select is not None else "the model returns"
-            raise InputError(f"{what} no real numbers but {type(output).__name__}: a Jacobian is of outputs")
-        return torch.stack([t.square().mean() for t in found]).sum()
+        return _size(output, select)
 
     return Objective(model, size, batches, form="output", reduction="sum", seed=seed, dtype=dtype)
 
 
-class _Side(Recorded):
-    """The products with each batch's part of the Jacobian, from one side."""
+def _size(output: Any, select: Select | None) -> Tensor:
+    """Of what is meant of an output: a number that depends on all of it.
 
+    Raises:
+        InputError: there are no real numbers in it, or it cannot be taken from the output.
+    """
+    try:
+        meant = output if select is None else select(output)
+    except FAILURES as error:
+        raise InputError(f"outputs= failed on what the model returns: {first_line(error)}") from error
+    found = floats(meant)
+    if not found:
+        what = "outputs= gives" if select is not None else "the model returns"
+        raise InputError(f"{what} no real numbers but {type(meant).__name__}: a Jacobian is of outputs")
+    return torch.stack([t.square().mean() for t in found]).sum()
+
+
+class _Side(Recorded):
+    """The products with each batch's part of the Jacobian, from one side.
+
+    Attributes:
+        beside: the other side, whose recordings take of the same memory.
+    """
+
+    beside: _Side
     failure = "the model's output cannot be differentiated"
 
     def __init__(
@@ -174,6 +191,10 @@ class _Side(Recorded):
         super().__init__(problem, linearise, False, memory)
         self.shapes = {id(batch): found for batch, found in zip(problem.batches, shapes, strict=True)}
         self.select = select
+
+    @property
+    def _room(self) -> float:
+        return super()._room - self.beside.nbytes
 
     def times(self, i: int, v: Float[Tensor, "n *columns"]) -> Float[Tensor, "m *columns"]:
         """Batch i's matrix times a vector or a block."""

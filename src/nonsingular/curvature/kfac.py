@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 from nonsingular.curvature.algebra import Symmetric
 from nonsingular.curvature.choosing import Choice, choose
-from nonsingular.curvature.traces import Estimate
+from nonsingular.curvature.traces import Estimate, frobenius, trace
 from nonsingular.curvature.vectors import Layout
 from nonsingular.errors import InputError, MissingExtra
 from nonsingular.objective import Loss, Objective, brought
@@ -126,20 +127,37 @@ class KFAC(_Partner):
         self._layout = Layout(tuple(names), tuple(p.shape for p in chosen))
 
     def trace(self, **options: Any) -> Estimate:
-        """The sum of the eigenvalues, exactly, from the factors; options of the estimate elsewhere do nothing."""
+        """The sum of the eigenvalues, exactly, from the factors; options of the estimate elsewhere do nothing.
+
+        Raises:
+            InputError: the factors are not finite.
+        """
+        inspect.signature(trace).bind(self, **options)  # misspelt ones are refused as elsewhere
         return self._exactly("trace")
 
     def frobenius(self, **options: Any) -> Estimate:
-        """The Frobenius norm, exactly, from the factors; options of the estimate elsewhere do nothing."""
+        """The Frobenius norm, exactly, from the factors; options of the estimate elsewhere do nothing.
+
+        Raises:
+            InputError: the factors are not finite.
+        """
+        inspect.signature(frobenius).bind(self, **options)
         return self._exactly("frobenius_norm")
 
     def logdet(self) -> float:
-        """The logarithm of the determinant, from the factors; minus infinity where one of them is singular."""
+        """The logarithm of the determinant, from the factors; minus infinity where one of them is singular.
+
+        Raises:
+            InputError: the factors are not finite.
+        """
+        self.frobenius()  # of finite factors: then NaN is a determinant that rounding has made negative
         value = float(self._partner.logdet)
         return -math.inf if math.isnan(value) else value
 
     def _exactly(self, name: str) -> Estimate:
         value = float(getattr(self._partner, name))
+        if not math.isfinite(value):
+            raise InputError("the Kronecker factors have NaN or infinite entries")
         return Estimate(value, (value, value), 0, "from the factors")
 
     def inverse(self, damping: float) -> Symmetric:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from nonsingular.curvature.choosing import Choice, choose
 from nonsingular.errors import InputError
-from nonsingular.objective import Batch, Objective, first_line, is_out_of_memory, out_of_memory
+from nonsingular.objective import FAILURES, Batch, Objective, first_line, is_out_of_memory, out_of_memory
 
 Params = tuple[Tensor, ...]
 
@@ -60,11 +60,12 @@ class Problem:
             self.batches, self.weights = [b.map(self._ordered) for b in found[0]], found[1]
         return found is not None
 
-    def check(self, what: str = "the loss") -> None:
+    def check(self, what: str = "the loss", of: Callable[[Sequence[Tensor], Batch], Tensor] | None = None) -> None:
         """Differentiate the first batch and refuse what has no Hessian.
 
         Args:
             what: is differentiated, in the words of the user.
+            of: parameters and a batch, as a scalar; the loss by default.
 
         Raises:
             InputError: the loss does not depend on the parameters, or by steps only; no finite gradient.
@@ -72,8 +73,10 @@ class Problem:
         batch = self.batches[0]
         params = [p.clone().requires_grad_() for p in self.params]
         try:
-            loss = self.loss(params, batch)
-        except RuntimeError as error:
+            loss = (of or self.loss)(params, batch)
+        except InputError:
+            raise
+        except FAILURES as error:
             if is_out_of_memory(error):
                 raise out_of_memory(batch) from error
             raise InputError(f"the model or the loss failed on the first batch: {first_line(error)}") from error

@@ -54,6 +54,11 @@ class Recorded(ABC):
         """Memory that the recordings keep, bytes."""
         return sum(m.nbytes for m in self._maps if m is not None)
 
+    @property
+    def _room(self) -> float:
+        """Bytes that recordings may keep."""
+        return self._budget
+
     # --- what a kind of operator defines --------------------------------------------------------------------
 
     @abstractmethod
@@ -79,7 +84,7 @@ class Recorded(ABC):
         return self._maps
 
     def _record_all(self) -> None:
-        left = self._budget
+        left = self._room
         for i, batch in enumerate(self.problem.batches):
             try:
                 linear = record(self._derivative(batch), self._arguments(batch), left)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nonsingular.curvature.cuts import cuts_of
 from nonsingular.curvature.lanczos import SymmetricOperator
 from nonsingular.objective.failures import available_bytes, require_bytes
 
@@ -16,8 +17,11 @@ SHARE = 0.7  # of the available memory, for vectors
 
 
 def fitting(H: SymmetricOperator | Tensor, share: float = SHARE) -> int:
-    """How many vectors fit into a share of the available memory; at most a thousand million."""
-    return int(min(1e9, share * available_bytes(H.device) / max(1, H.shape[0] * H.dtype.itemsize)))
+    """How many vectors fit into a share of the available memory; at most a thousand million.
+
+    Of an operator over several processes, in the one that has the least memory: all of them must ask.
+    """
+    return int(min(1e9, share * _available(H) / max(1, H.shape[0] * H.dtype.itemsize)))
 
 
 def require(H: SymmetricOperator | Tensor, vectors: int, what: str, instead: str = "choose fewer parameters") -> None:
@@ -33,7 +37,13 @@ def require(H: SymmetricOperator | Tensor, vectors: int, what: str, instead: str
         InputError: they do not fit; the message says how much is needed and how much there is.
     """
     n = H.shape[0]
-    require_bytes(vectors * n * H.dtype.itemsize, H.device, f"{what} with {vectors} vectors of {n:,}", instead, SHARE)
+    needed, what = vectors * n * H.dtype.itemsize, f"{what} with {vectors} vectors of {n:,}"
+    require_bytes(needed, H.device, what, instead, SHARE, _available(H))
+
+
+def _available(H: SymmetricOperator | Tensor) -> float:
+    """Bytes, in the process that has the fewest, so that all go on or none does."""
+    return cuts_of(H).least(available_bytes(H.device))
 
 
 def gaussian(H: SymmetricOperator | Tensor, count: int, generator: torch.Generator) -> Float[Tensor, "P count"]:

@@ -141,8 +141,9 @@ def _hutchinson(H: SymmetricOperator | Tensor, products: int, seen: int, generat
 
 
 def _xtrace(H: SymmetricOperator | Tensor, vectors: int, generator: torch.Generator) -> Estimate:
-    found = left_out(H, gaussian(H, vectors, generator), "a trace").traces().double().cpu().numpy()
-    value, half = float(found.mean()), half_width(float(found.std(ddof=1)), vectors)
+    found = left_out(H, gaussian(H, vectors, generator), "a trace")
+    samples = found.traces().double().cpu().numpy()
+    value, half = float(samples.mean()), half_width(float(samples.std(ddof=1)), vectors) + found.rounding
     how = f"XTrace: each of {vectors} random vectors on what the others have not seen"
     return Estimate(value, (value - half, value + half), 2 * vectors, how, proved=False)
 

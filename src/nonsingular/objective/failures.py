@@ -57,7 +57,9 @@ def out_of_memory(batch: Batch) -> InputError:
     return InputError(f"out of memory on a batch of {batch.samples} samples: give smaller batches, or microbatch=")
 
 
-def require_bytes(needed: float, device: torch.device, what: str, instead: str, share: float = 0.7) -> None:
+def require_bytes(
+    needed: float, device: torch.device, what: str, instead: str, share: float = 0.7, there: float | None = None
+) -> None:
     """Refuse, before it is begun, what would not fit into memory.
 
     Args:
@@ -66,6 +68,7 @@ def require_bytes(needed: float, device: torch.device, what: str, instead: str, 
         what: needs them, as the beginning of a sentence.
         instead: what the user can do about it.
         share: of the available memory that may be taken.
+        there: bytes available, where the caller knows it better.
 
     Raises:
         InputError: more is needed than there is.
@@ -78,7 +81,7 @@ def require_bytes(needed: float, device: torch.device, what: str, instead: str, 
     ...     "lanczos" in str(error)
     True
     """
-    there = available_bytes(device)
+    there = available_bytes(device) if there is None else there
     if needed > share * there:
         raise InputError(
             f"{what} needs {needed / 2**30:.3g} GiB, and {there / 2**30:.3g} GiB are free: {instead}, or free memory"
