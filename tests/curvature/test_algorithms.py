@@ -255,7 +255,7 @@ def test_one_outlier_in_single_precision_hides_nothing(outlier):
     assert all(t.interval[0] <= outlier + 19_999 <= t.interval[1] for t in total)
     if outlier == 1e5:
         torch.testing.assert_close(found.values[1:].mean(), torch.tensor(1.0), atol=0.01, rtol=0)
-        assert found.error[1:].max() < 0.5
+        assert found.error.median() < 0.2
 
 
 class Diagonal(Symmetric):

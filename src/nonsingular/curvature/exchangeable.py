@@ -46,8 +46,8 @@ class LeftOut:
 
     @property
     def rounding(self) -> float:
-        """By how much an entry or the trace may be off for the precision of the products alone."""
-        return torch.finfo(self.AW.dtype).eps * float(self.AW.abs().max())
+        """By how much an entry or the trace may be off for the precision alone: of AW, Q and AQ, and of their sum."""
+        return 4 * torch.finfo(self.AW.dtype).eps * float(self.AW.abs().max())
 
     def traces(self) -> Float[Tensor, " m"]:
         """Each vector's estimate of the trace.
