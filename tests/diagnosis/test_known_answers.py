@@ -204,6 +204,22 @@ def test_a_mean_over_time_reads_everything_and_a_slice_does_not():
     assert two["unread-inputs"].where.startswith("test_known_answers.py:")
 
 
+def test_padding_beyond_the_longest_sample_is_not_unread():
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.gru, self.head = nn.Embedding(9, 6), nn.GRU(6, 8, batch_first=True), nn.Linear(8, 4)
+
+        def forward(self, x):
+            hidden, _ = self.gru(self.table(x))
+            return self.head(hidden[torch.arange(len(x)), (x > 0).sum(1) - 1])
+
+    x = torch.zeros(32, 40, dtype=torch.long)
+    x[:, :6] = torch.randint(1, 9, (32, 6))
+    found = reading.unread(seen(Last(), F.cross_entropy, [(x, torch.arange(32) % 4)]))
+    assert found["unread-inputs"].value == 0
+
+
 def test_a_model_with_a_table_of_its_samples_is_looked_at_whole():
     class Graph(nn.Module):
         def __init__(self):

@@ -61,15 +61,26 @@ def unread(scene: Scene) -> dict[str, Statistic]:
 
 
 def _silent(scene: Scene) -> Iterator[tuple[float, int, Tensor]]:
-    """Of each axis of the inputs: the share of its positions without a gradient, the axis, and which they are."""
+    """Of each axis of the inputs: the share of its positions without a gradient, the axis, and which they are.
+
+    Positions that hold one number for all samples, such as padding beyond the longest, are none to be read.
+    """
+    [leaf] = [t for t in tree_leaves(scene.batch.inputs) if isinstance(t, Tensor)]
     for slope in _slopes(scene):
         seen = slope.abs() > 0
         if not bool(seen.any()):
             continue
         for axis in range(1, seen.ndim):
-            if seen.shape[axis] >= LONG:
-                silent = ~seen.movedim(axis, 0).flatten(1).any(1)
-                yield float(silent.double().mean()), axis, silent
+            told = _along(leaf, axis)
+            told = told.amax(1) > told.amin(1)
+            if int(told.sum()) >= LONG:
+                silent = ~_along(seen, axis).any(1) & told
+                yield float(silent.sum() / told.sum()), axis, silent
+
+
+def _along(x: Tensor, axis: int) -> Tensor:
+    """Positions of an axis by all that is there."""
+    return x.movedim(axis, 0).flatten(1)
 
 
 def _slopes(scene: Scene) -> Iterator[Tensor]:
