@@ -123,7 +123,7 @@ def test_watch(full: bool, tmp_path: Path) -> None:
 
 def test_a_population(full: bool, tmp_path: Path) -> None:
     """Memory is as high as after a quarter of the epochs."""
-    epochs = 1000 if full else 16
+    epochs = 1000 if full else 8
     tracemalloc.stop()  # it would cost more than it tells: what is held is tensors
     peaks = []
     for part in (epochs // 4, epochs):

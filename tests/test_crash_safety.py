@@ -23,7 +23,7 @@ from nonsingular.files import LOCK, held, is_empty, write_whole
 from processes import Started
 from users_files import FIGURE, TARGET
 
-KILLS = int(os.environ.get("NONSINGULAR_KILLS", "2"))
+KILLS = int(os.environ.get("NONSINGULAR_KILLS", "1"))
 """Of each command; some tens show more."""
 
 SMALL = ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--networks", "plain"]
@@ -57,7 +57,9 @@ SEARCH = ["search", "mu", "sigma", "lambda", "depth=3", "width=16", "--scale", "
 CASES = {
     "reproduce": Case([*SMALL[:-1], "plain,residual", "--runs", "1", "--out", "OUT"]),
     "search": Case(SEARCH),
-    "landscape": Case(["landscape", "TARGET", "--grid", "9", "--samples", "200", "--out", "OUT"]),
+    "landscape": Case(
+        ["landscape", "TARGET", "--grid", "9", "--samples", "200", "--precision", "float32", "--out", "OUT"]
+    ),
     "diagnose": Case(["diagnose", "TARGET", *PROOF]),
     "judge": Case(JUDGE, {"OUT": OWN}, JUDGE),
     "merge": Case(MERGE, {"A": OWN, "B": [*OWN, "--seed", "4"]}, MERGE),

@@ -17,7 +17,7 @@ from users_files import FIGURE, TARGET
 COMMANDS = {
     "reproduce": ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--runs", "1", "--networks", "plain"],
     "search": ["search", "--scale", "smoke", "--trials", "2", "--at-once", "1", "--epochs", "1"],
-    "landscape": ["landscape", "TARGET", "--grid", "9", "--samples", "200"],
+    "landscape": ["landscape", "TARGET", "--grid", "9", "--samples", "200", "--precision", "float32"],
     "diagnose": ["diagnose", "TARGET", "--samples", "200", "--steps", "2", "--seeds", "2", "--no-curvature"],
     "merge": ["merge", "a", "b", "--figure", "figure.py:FIGURE"],
     "spectrum": ["spectrum", "TARGET", "--samples", "50", "--method", "moments"],
