@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from results import MARK
+from results import MARK, interval, measured
 
 import nonsingular as ns
 from nonsingular.experiments.claims import is_ours
@@ -174,15 +174,13 @@ def _table(rows: Iterable[dict[str, Any]]) -> str:
 def _row(row: dict[str, Any]) -> str:
     statement = html.escape(row["statement"])
     ours = "<em>ours:</em> " if is_ours(row) else ""
-    measured = "–" if row["measured"] is None else f"{row['measured']:.3g} {row['unit']}".strip()
-    low, high = row["interval"] or (None, None)
-    interval = "no interval" if low is None or high is None else f"{low:.3g} to {high:.3g}"
     runs = f"{row['runs']} run{'' if row['runs'] == 1 else 's'}"
+    around = f"{interval(row, 'no interval')}, {runs}"
     note = f"; {html.escape(row['note'])}" if row["note"] else ""
     return (
         f"<tr class='{row['verdict']}'><td>{ours}{statement}"
         f"<div class='quiet'>{html.escape(row['source'])}; expected {html.escape(row['expected'])}{note}</div></td>"
-        f"<td>{html.escape(measured)}{_drawn(row)}<div class='quiet'>{interval}, {runs}</div></td>"
+        f"<td>{html.escape(measured(row))}{_drawn(row)}<div class='quiet'>{around}</div></td>"
         f"<td><span class='verdict {row['verdict']}'>{row['verdict']}</span></td></tr>"
     )
 

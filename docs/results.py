@@ -41,7 +41,7 @@ def _table(rows: Iterable[dict[str, Any]]) -> str:
 
 def _line(row: dict[str, Any]) -> str:
     whose = "Ours: " if is_ours(row) and not row["statement"].startswith("Ours") else ""
-    cells = [whose + row["statement"], row["expected"], _measured(row), _interval(row), row["runs"]]
+    cells = [whose + row["statement"], row["expected"], measured(row), interval(row), row["runs"]]
     return f"| {' | '.join(_cell(cell) for cell in cells)} | **{row['verdict']}** |\n"
 
 
@@ -49,13 +49,15 @@ def _cell(text: object) -> str:
     return str(text).replace("|", r"\|")
 
 
-def _measured(row: dict[str, Any]) -> str:
+def measured(row: dict[str, Any]) -> str:
+    """The effect of a claim with its unit, or a dash."""
     return "–" if row["measured"] is None else f"{row['measured']:.3g} {row['unit']}".strip()
 
 
-def _interval(row: dict[str, Any]) -> str:
+def interval(row: dict[str, Any], none: str = "–") -> str:
+    """Both ends of a claim's interval, or what stands for none."""
     low, high = row["interval"] or (None, None)
-    return "–" if low is None or high is None else f"{low:.3g} to {high:.3g}"
+    return none if low is None or high is None else f"{low:.3g} to {high:.3g}"
 
 
 # --- the board ------------------------------------------------------------------------------------------------
@@ -82,12 +84,12 @@ def _headline(id: str, words: str, overturns: str, found: Sequence[Finished]) ->
     if not rows:
         raise ValueError(f"no result has the claim {id}, which headlines.json names")
     where, row = max(rows, key=lambda pair: _weight(pair[1]))
-    interval = "" if (seen := _interval(row)) == "–" else f" ({seen})"
+    around = f" ({seen})" if (seen := interval(row, "")) else ""
     share = (row.get("share") or {}).get("steps")
     steps = "not kept" if share is None else f"{100 * share:.3g} %"
     link = f"[{words}]({where.paper}/{where.folder.name}/README.md)"
     verdict = f"**{row['verdict']}**" + _otherwise(row, rows)
-    return f"| {link} | {verdict} | {_measured(row)}{interval} | {row['runs']} | {steps} | {overturns} |"
+    return f"| {link} | {verdict} | {measured(row)}{around} | {row['runs']} | {steps} | {overturns} |"
 
 
 def _otherwise(shown: dict[str, Any], rows: Iterable[tuple[Finished, dict[str, Any]]]) -> str:
