@@ -48,6 +48,27 @@ class Solution:
     converged: bool
 
 
+@dataclass(frozen=True)
+class _System:
+    """``(H + damping) x = b``, and how it is to be solved."""
+
+    H: SymmetricOperator | Tensor
+    b: Tensor
+    damping: float
+    preconditioner: Preconditioner
+    tolerance: float
+    max_products: int
+    seed: int
+
+    def times(self, x: Tensor) -> Tensor:
+        """The damped product."""
+        return self.H @ x + self.damping * x
+
+    def inverse(self, preconditioner: Preconditioner) -> tuple[Callable[[Tensor], Tensor], int]:
+        """An approximate inverse, and the products that it took."""
+        return _preconditioner(self.H, self.damping, preconditioner, self.seed)
+
+
 def solve(
     H: SymmetricOperator | Tensor,
     v: Vector,
@@ -103,8 +124,9 @@ def solve(
     search = {"cg": _conjugate_gradients, "neumann": _neumann}.get(method)
     if search is None:
         search = functools.partial(_by_scipy, method)
-    x, products = search(H, b, damping, preconditioner, tolerance, max_products, seed)
-    residual = float((b - H @ x - damping * x).norm() / b.norm().clamp_min(torch.finfo(b.dtype).tiny))
+    system = _System(H, b, damping, preconditioner, tolerance, max_products, seed)
+    x, products = search(system)
+    residual = float((b - system.times(x)).norm() / b.norm().clamp_min(torch.finfo(b.dtype).tiny))
     converged = residual <= tolerance
     if not converged:
         warnings.warn(
@@ -116,28 +138,21 @@ def solve(
     return Solution(form, residual, products + 1, converged)
 
 
-def _conjugate_gradients(
-    H: SymmetricOperator | Tensor,
-    b: Tensor,
-    damping: float,
-    preconditioner: Preconditioner,
-    tolerance: float,
-    max_products: int,
-    seed: int,
-) -> tuple[Tensor, int]:
+def _conjugate_gradients(system: _System) -> tuple[Tensor, int]:
     """The solution, and the products that it took."""
-    apply, products = _preconditioner(H, damping, preconditioner, seed)
+    b = system.b
+    apply, products = system.inverse(system.preconditioner)
     x, r = torch.zeros_like(b), b.clone()
     z = apply(r)
     p, rz = z, r @ z
-    goal = tolerance * float(b.norm())
-    while float(r.norm()) > 0.5 * goal and products < max_products:
-        Ap = H @ p + damping * p
+    goal = system.tolerance * float(b.norm())
+    while float(r.norm()) > 0.5 * goal and products < system.max_products:
+        Ap = system.times(p)
         products += 1
         curvature = float(p.double() @ Ap.double())
         if not curvature > 0:
             raise InputError(
-                f"A + {damping:g} is not positive definite: its curvature along a direction is "
+                f"A + {system.damping:g} is not positive definite: its curvature along a direction is "
                 f"{curvature / float(p.double() @ p.double()):.3g}; give more damping, a GaussNewton operator, or "
                 "method='minres'"
             )
@@ -150,53 +165,38 @@ def _conjugate_gradients(
     return x, products
 
 
-def _neumann(
-    H: SymmetricOperator | Tensor,
-    b: Tensor,
-    damping: float,
-    preconditioner: Preconditioner,
-    tolerance: float,
-    max_products: int,
-    seed: int,
-) -> tuple[Tensor, int]:
+def _neumann(system: _System) -> tuple[Tensor, int]:
     """``x = M sum_k (1 - A M)^k b``, with M the preconditioner, or one over the largest eigenvalue."""
+    b, preconditioner = system.b, system.preconditioner
     scaled = preconditioner is None or isinstance(preconditioner, str)
     products = 0
     if scaled:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a few digits will do, and what they lack is added
-            top = eigenpairs(H, 1, tolerance=1e-2, max_products=64, seed=seed)
-        scale, products = abs(float(top.values[0])) + float(top.residuals[0]) + damping, top.products
+            top = eigenpairs(system.H, 1, tolerance=1e-2, max_products=64, seed=system.seed)
+        scale, products = abs(float(top.values[0])) + float(top.residuals[0]) + system.damping, top.products
         preconditioner = functools.partial(torch.mul, other=1 / scale) if scale else None
-    apply, _ = _preconditioner(H, damping, preconditioner, seed)
+    apply, _ = system.inverse(preconditioner)
     x, r = torch.zeros_like(b), b
     size = before = float(b.norm())
-    while before > 0.5 * tolerance * size and products < max_products:
+    while before > 0.5 * system.tolerance * size and products < system.max_products:
         x = x + apply(r)
-        r = b - H @ x - damping * x
+        r = b - system.times(x)
         products += 1
         now = float(r.norm())
         if not now <= (1.001 * before if scaled else 1000 * size):
             raise InputError(
-                f"the Neumann series diverges: A + {damping:g} has negative curvature, or the preconditioner is no "
-                "approximate inverse; give more damping, a GaussNewton operator, or method='minres'"
+                f"the Neumann series diverges: A + {system.damping:g} has negative curvature, or the preconditioner is "
+                "no approximate inverse; give more damping, a GaussNewton operator, or method='minres'"
             )
         before = now
     return x, products
 
 
-def _by_scipy(
-    method: str,
-    H: SymmetricOperator | Tensor,
-    b: Tensor,
-    damping: float,
-    preconditioner: Preconditioner,
-    tolerance: float,
-    max_products: int,
-    seed: int,
-) -> tuple[Tensor, int]:
+def _by_scipy(method: str, system: _System) -> tuple[Tensor, int]:
     from scipy.sparse.linalg import LinearOperator, lsmr, minres
 
+    b, tolerance, preconditioner = system.b, system.tolerance, system.preconditioner
     products = 0
 
     def tensor(v: np.ndarray) -> Tensor:
@@ -205,16 +205,17 @@ def _by_scipy(
     def product(v: np.ndarray) -> np.ndarray:
         nonlocal products
         products += 1
-        x = tensor(v)
-        return (H @ x + damping * x).double().cpu().numpy()
+        return system.times(tensor(v)).double().cpu().numpy()
 
     inverse = None
     if preconditioner is not None and not isinstance(preconditioner, str):
         if method == "lsmr":
             raise InputError("lsmr takes no preconditioner: leave it out, or choose method='minres' or 'cg'")
-        apply, _ = _preconditioner(H, damping, preconditioner, seed)
-        inverse = LinearOperator(H.shape, matvec=lambda v: apply(tensor(v)).double().cpu().numpy(), dtype=np.float64)
-    A = LinearOperator(H.shape, matvec=product, rmatvec=product, dtype=np.float64)
+        apply, _ = system.inverse(preconditioner)
+        inverse = LinearOperator(
+            system.H.shape, matvec=lambda v: apply(tensor(v)).double().cpu().numpy(), dtype=np.float64
+        )
+    A = LinearOperator(system.H.shape, matvec=product, rmatvec=product, dtype=np.float64)
     right = b.double().cpu().numpy()
 
     def found(rest: np.ndarray, steps: int) -> np.ndarray:
@@ -224,8 +225,8 @@ def _by_scipy(
 
     # Their criteria are relative to |A| |x|, or in the preconditioner's norm: what is left is solved again.
     x, rest, size = np.zeros_like(right), right, np.linalg.norm(right)
-    while np.linalg.norm(rest) > 0.5 * tolerance * size and products < max_products:
-        step = found(rest, max_products - products)
+    while np.linalg.norm(rest) > 0.5 * tolerance * size and products < system.max_products:
+        step = found(rest, system.max_products - products)
         left = right - product(x + step)
         if not np.linalg.norm(left) < 0.9 * np.linalg.norm(rest):
             better = np.linalg.norm(left) < np.linalg.norm(rest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from nonsingular.experiments import about
 from nonsingular.experiments.about import About
 from nonsingular.experiments.run import archive
 from nonsingular.files import require_folder, write_whole
+from nonsingular.machine import describe
 
 MACHINE = "machine.json"
 INTERACTIVE = Path("figures", "interactive")
@@ -146,8 +146,8 @@ def read(folder: Path) -> Finished:
 
 def write_machine(folder: Path, device: torch.device) -> None:
     """Keep on which machine the experiment of a folder ran, beside those that it ran on before."""
-    processor = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    described = f"{processor}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}"
+    here = describe(device)
+    described = f"{here.name}, {here.threads} CPU threads, torch {here.torch}"
     before = (_machine(folder) or described).split("; ")
     write_whole(folder / MACHINE, json.dumps({"machine": "; ".join(dict.fromkeys([*before, described]))}) + "\n")
 
@@ -163,11 +163,3 @@ def _machine(folder: Path) -> str | None:
         return str(json.loads((folder / MACHINE).read_text())["machine"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
