@@ -23,7 +23,7 @@ from nonsingular.curvature import diagonal, fit_mixture, frobenius, skilling_mom
 from nonsingular.diagnosis.treatments import Treated
 from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Effect
 from nonsingular.experiments.looks import Looks
-from nonsingular.experiments.verbs import Measure, least
+from nonsingular.experiments.verbs import Measure, smallest_of
 from nonsingular.intervals import clustered, difference, erring_with, mean, rank_correlation, wilson
 
 Trial = Callable[[int], Sequence[bool]]
@@ -188,7 +188,7 @@ def of_several(seed: int) -> list[bool]:
     """The least of five effects that are all zero."""
     data = xr.Dataset({"x": (("kind", "run"), np.random.default_rng(seed).normal(size=(5, 10)))})
     kinds = {str(k): Measure(lambda results, k=k: mean(results.x[k]), "x") for k in range(5)}  # type: ignore[misc]
-    return [covers(least(kinds).effect(data), 0.0)]
+    return [covers(smallest_of(kinds).effect(data), 0.0)]
 
 
 def looked_at(draw: str) -> Trial:

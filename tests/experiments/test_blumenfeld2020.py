@@ -13,17 +13,8 @@ from nonsingular.errors import InputError
 from nonsingular.experiments.claims import judge
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.networks import ConstNetSpec, build
-from nonsingular.papers.blumenfeld2020 import (
-    constnet,
-    fig1,
-    fig9,
-    kernels,
-    leakynet,
-    learning_rates,
-    mixup,
-    protocol,
-    table3,
-)
+from nonsingular.papers.blumenfeld2020 import fig1, fig9, learning_rates, mixup, table3
+from nonsingular.papers.blumenfeld2020.parts import constnet, kernels, leakynet, protocol
 from nonsingular.papers.registry import experiment, experiments
 from nonsingular.training import Breaker, Member, Store, Trainer
 

@@ -9,7 +9,7 @@ from test_data_sets import NAMES, small_files  # noqa: F401
 from nonsingular import cli
 from nonsingular.experiments.overrides import Overrides, make_spec
 from nonsingular.experiments.run.workspace import Workspace
-from nonsingular.papers.blumenfeld2020 import protocol
+from nonsingular.papers.blumenfeld2020.parts import protocol
 from nonsingular.papers.registry import experiment, experiments
 
 TRAINED = [e.id for e in experiments() if e.paper == "blumenfeld2020" and e.spec("smoke").training is not None]

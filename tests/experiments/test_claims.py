@@ -228,7 +228,7 @@ def test_the_far_end_of_the_least_shares_the_error():
     data = xr.Dataset({"x": (("kind", "run"), np.random.default_rng(0).normal(size=(5, 10)))})
     kinds = {str(k): verbs.measured("x")(lambda results, k=k: mean(results.x[k])) for k in range(5)}
     single = [mean(x) for x in data.x.values]
-    least, most = verbs.least(kinds).effect(data), verbs.most(kinds).effect(data)
+    least, most = verbs.smallest_of(kinds).effect(data), verbs.largest_of(kinds).effect(data)
     assert least.low == min(e.low for e in single)
     assert least.high > min(e.high for e in single)
     assert most.high == max(e.high for e in single)

@@ -11,7 +11,7 @@ from nonsingular import cli
 from nonsingular.data import SOURCES, load
 from nonsingular.experiments.overrides import Overrides, make_spec
 from nonsingular.experiments.run.instruments import hessian
-from nonsingular.papers.orhan2018 import protocol
+from nonsingular.papers.orhan2018.parts import protocol
 from nonsingular.papers.registry import experiment, experiments
 
 NAMES = ("digits", "mnist", "cifar10", "cifar100", "svhn", "stl10")

@@ -11,26 +11,26 @@ from nonsingular.errors import InputError
 from nonsingular.experiments.claims import Effect, NotMeasured, Region, judge
 from nonsingular.experiments.drawings import OverLayers, OverNumbers, only
 from nonsingular.experiments.figure import Curves, Figure
-from nonsingular.experiments.needs import every as every_need
-from nonsingular.experiments.needs import given, took_place, trained
-from nonsingular.experiments.quantities import END, LAST, SPEED, START, decay, epochs_until, of, tracks
+from nonsingular.experiments.needs import all_of, given, took_place, trained
+from nonsingular.experiments.quantities import END, LAST, SPEED, START, epochs_until, first_over_last, of, tracks
 from nonsingular.experiments.report.papers import PAPERS
-from nonsingular.experiments.scales import Scales, every
+from nonsingular.experiments.scales import Scales, every_nth_epoch
 from nonsingular.experiments.spec import SCALES, Spec
 from nonsingular.experiments.verbs import (
     across,
     average,
-    averaged,
     claim,
     correlation,
     faster,
     larger,
-    largest,
-    least,
-    most,
+    largest_of,
+    largest_value,
+    mean_value,
     regrouped,
     slope,
-    weighed,
+    smallest_value,
+    smallest_of,
+    weighted_sum,
 )
 from nonsingular.networks import named
 from nonsingular.papers import registry
@@ -63,7 +63,7 @@ def test_sizes_are_those_of_the_scale():
     assert [spec.runs for spec in specs] == [1, 2, 3, 4]
     assert {spec.settings["epochs"] for spec in specs} == {7}
     assert [Scales(runs=(1, 2, 3)).at(scale, "x").runs for scale in SCALES] == [1, 2, 3, 3]
-    assert every(3, 9) == (0, 3, 6, 9)
+    assert every_nth_epoch(3, last=9) == (0, 3, 6, 9)
     with pytest.raises(InputError, match="unknown scale 'night'"):
         made().spec("night")
     with pytest.raises(InputError, match="runs needs a value for each of smoke, laptop, overnight, paper, got 2"):
@@ -100,10 +100,14 @@ def test_claims_without_names_are_refused():
 
 def test_exact_results_have_a_largest_value_and_a_mean():
     data = xr.Dataset({"gap": (("network", "run"), [[1.0, 3.0], [5.0, 4.0]])}, {"network": ["a", "b"]})
-    assert largest("gap", "gap").effect(data) == Effect(5, 5, 5, 2)
-    assert largest("gap", "gap", how="min", network=["a"]).effect(data) == Effect(1, 1, 1, 2)
-    assert averaged("gap", "gap", network="b").effect(data).value == 4.5
-    for measure in (largest("other", "x"), largest("gap", "x", network="c"), averaged("gap", "x", network="c")):
+    assert largest_value("gap", "gap").effect(data) == Effect(5, 5, 5, 2)
+    assert smallest_value("gap", "gap", network=["a"]).effect(data) == Effect(1, 1, 1, 2)
+    assert mean_value("gap", "gap", network="b").effect(data).value == 4.5
+    for measure in (
+        largest_value("other", "x"),
+        largest_value("gap", "x", network="c"),
+        mean_value("gap", "x", network="c"),
+    ):
         with pytest.raises(NotMeasured, match="is not among the results"):
             measure.effect(data)
 
@@ -208,27 +212,30 @@ def study(epochs=4, runs=10, **accuracy):
 def test_quantities_are_taken_when_and_where_they_say():
     data = study(a=0.9)
     data["gradient_norm"] = data.gradient_norm * 10.0**data.epoch
-    assert float(of("gradient_norm", START, 1)(data, "a").mean()) == pytest.approx(0.01)
-    assert float(of("gradient_norm", START, LAST, log=True)(data, "a").mean()) == pytest.approx(0.0)
-    assert float(of("gradient_norm", END, log=True)(data, "a").mean()) == pytest.approx(2.0)
-    assert float(of("gradient_norm", (1, 2), log=True)(data, "a").mean()) == pytest.approx(0.5)
+    assert float(of("gradient_norm", epoch=START, layer=1)(data, "a").mean()) == pytest.approx(0.01)
+    assert float(of("gradient_norm", epoch=START, layer=LAST, log=True)(data, "a").mean()) == pytest.approx(0.0)
+    assert float(of("gradient_norm", epoch=END, log=True)(data, "a").mean()) == pytest.approx(2.0)
+    assert float(of("gradient_norm", epoch=(1, 2), log=True)(data, "a").mean()) == pytest.approx(0.5)
     assert float(of("gradient_norm", log=True)(data, "a").mean()) == pytest.approx(1.0)
-    assert float(decay()(data, "a").mean()) == pytest.approx(-2.0)
-    assert float((of("gradient_norm", 2, log=True) - of("gradient_norm", 1, log=True))(data, "a").mean()) == 1.0
+    assert float(first_over_last()(data, "a").mean()) == pytest.approx(-2.0)
+    assert (
+        float((of("gradient_norm", epoch=2, log=True) - of("gradient_norm", epoch=1, log=True))(data, "a").mean())
+        == 1.0
+    )
     assert epochs_until(70)(data, "a").values.tolist() == [3.0] * 10
     assert epochs_until(99)(data, "a").values.tolist() == [4.0] * 10
-    assert of("gradient_norm", START).before
-    assert not (of("gradient_norm", 1) - of("gradient_norm", START)).before
-    assert of("gradient_norm", (1, 2), log=True).words == "log10 of mean gradient norm, mean after epochs 1 and 2"
+    assert of("gradient_norm", epoch=START).before
+    assert not (of("gradient_norm", epoch=1) - of("gradient_norm", epoch=START)).before
+    assert of("gradient_norm", epoch=(1, 2), log=True).words == "log10 of mean gradient norm, mean after epochs 1 and 2"
     with pytest.raises(NotMeasured, match="gradient_norm was not measured after epoch 9"):
-        of("gradient_norm", 9)(data, "a")
+        of("gradient_norm", epoch=9)(data, "a")
     with pytest.raises(NotMeasured, match="gradient_norm of layer 7"):
-        of("gradient_norm", 1, 7)(data, "a")
+        of("gradient_norm", epoch=1, layer=7)(data, "a")
 
 
 def test_series_take_what_was_trained():
     data = study(a=0.4, b=0.6)
-    ends = of("train_accuracy", END)
+    ends = of("train_accuracy", epoch=END)
     assert slope(ends, {"a": 1, "gone": 1.5, "b": 2}, "a step").effect(data).note == "1 of 3 networks were not trained"
     assert across(ends, ["a", "b", "gone"], "max").effect(data).value == pytest.approx(60, abs=0.1)
     assert across(ends, ["a", "b"], "min").effect(data).value == pytest.approx(40, abs=0.1)
@@ -253,25 +260,25 @@ def test_the_last_epoch_is_the_last_one():
     data = study(a=0.9)
     data["bias_gap"][:, :, -1] = np.nan
     with pytest.raises(NotMeasured, match="bias_gap was not measured after epoch 3"):
-        of("bias_gap", END)(data, "a")
+        of("bias_gap", epoch=END)(data, "a")
 
 
 def test_sums_are_of_runs_with_equal_numbers():
     data = study(a=0.9, b=0.5, c=0.7)
     shared = xr.DataArray(np.linspace(-0.1, 0.1, 10), {"run": data.run}, "run")
     data["train_accuracy"] = data.train_accuracy + shared
-    cost = weighed(SPEED, {"a": 1, "b": -0.5, "c": -0.5})
+    cost = weighted_sum(SPEED, {"a": 1, "b": -0.5, "c": -0.5})
     found = cost.effect(data)
     assert cost.words == "mean training accuracy over the epochs: a - 0.5 b - 0.5 c"
     assert found.value == pytest.approx(100 * (0.9 - 0.6) * 0.733, abs=0.2)
     assert found.high - found.low < 0.5  # what is the same in all networks of a run cancels
-    assert weighed(SPEED, {"a": -1, "b": 2}).words.endswith("-a + 2 b")
+    assert weighted_sum(SPEED, {"a": -1, "b": 2}).words.endswith("-a + 2 b")
 
 
 def test_slopes_follow_a_series():
     data = study(a=0.4, b=0.6, c=0.8)
     data["train_accuracy"][2, 0] = np.nan  # a run that diverged
-    found = slope(of("train_accuracy", END), {"a": 1, "b": 2, "c": 3}, "a step")
+    found = slope(of("train_accuracy", epoch=END), {"a": 1, "b": 2, "c": 3}, "a step")
     assert found.unit == "percentage points a step"
     assert found.effect(data).value == pytest.approx(20, abs=0.1)
     assert found.effect(data).runs == 10
@@ -287,10 +294,10 @@ def test_correlations_are_over_runs():
 def test_the_least_and_the_most_are_of_all():
     data = study(a=0.9, b=0.5, c=0.7)
     ahead = {f"ahead of {name}": faster("a", name) for name in "bc"}
-    assert least(ahead).effect(data).note == "ahead of c"
-    assert most(ahead).effect(data).note == "ahead of b"
-    assert least(ahead).effect(data).value == faster("a", "c").effect(data).value
-    assert least(ahead).of(data) == ("a", "b", "c")
+    assert smallest_of(ahead).effect(data).note == "ahead of c"
+    assert largest_of(ahead).effect(data).note == "ahead of b"
+    assert smallest_of(ahead).effect(data).value == faster("a", "c").effect(data).value
+    assert smallest_of(ahead).of(data) == ("a", "b", "c")
 
 
 def test_runs_are_sorted_into_groups():
@@ -314,7 +321,7 @@ def test_runs_are_sorted_into_groups():
         (faster("bad", "worse"), True),
         (larger("bias_gap", "good", "bad"), True),
         (larger("bias_gap", "good", "good"), False),
-        (average(decay(), "bad"), False),  # before training it need not train
+        (average(first_over_last(), "bad"), False),  # before training it need not train
     ],
 )
 def test_needs_of_outcomes_and_of_other_things(measure, refused):
@@ -331,7 +338,7 @@ def test_needs_of_references_and_of_treatments():
     trained(50, "good", "left out")(data, faster("bad", "bad"))
     with pytest.raises(NotMeasured, match="bad came"):
         trained(50, "bad")(data, faster("good", "good"))
-    both = every_need(trained(), took_place("bias_gap", 0.1, "good"))
+    both = all_of(trained(), took_place("bias_gap", 0.1, "good"))
     with pytest.raises(NotMeasured, match="good was not treated: 20 % of the distance"):
         both(data, faster("good", "bad"))
     took_place("bias_gap", 0.1, "good")(data, faster("bad", "bad"))

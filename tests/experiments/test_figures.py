@@ -10,8 +10,9 @@ from synthetic_results import agreeing
 
 from nonsingular import cli
 from nonsingular.experiments.claims import judge
-from nonsingular.papers.orhan2018 import best_and_worst, bias, depth, fig1, fig4, fig7, fig8, input_scale
-from nonsingular.papers.orhan2018.singular_points import singular_points
+from nonsingular.papers.orhan2018 import depth, fig1, fig4, fig7, fig8, input_scale
+from nonsingular.papers.orhan2018.parts import best_and_worst, bias_regularisation
+from nonsingular.papers.orhan2018.parts.singular_points import singular_points
 from nonsingular.papers.registry import experiment
 from nonsingular.plots import symmetry
 from nonsingular.training import Store
@@ -78,7 +79,11 @@ def test_the_spec_of_figure_7_has_every_count_of_vectors():
 def test_figures_5_and_6_are_one_study():
     both = [replace(experiment(f"orhan2018/{id}").spec("paper"), experiment="") for id in ("fig5", "fig6")]
     assert both[0] == both[1]
-    assert [m.name for m in both[0].networks if m.penalty] == [bias.BIAS, bias.NORMALISED, "bias-l2"]
+    assert [m.name for m in both[0].networks if m.penalty] == [
+        bias_regularisation.BIAS,
+        bias_regularisation.NORMALISED,
+        "bias-l2",
+    ]
 
 
 def test_the_spec_of_figure_8_has_the_papers_tau():

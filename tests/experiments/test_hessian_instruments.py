@@ -11,7 +11,7 @@ from nonsingular.data import DataSpec, prepare
 from nonsingular.experiments.run.instruments import INSTRUMENTS, LABELS, PERCENT, Snapshot
 from nonsingular.experiments.run.instruments.hessian import MIXTURE, PARTS, WINDOW
 from nonsingular.networks import NetworkSpec, build
-from nonsingular.papers.orhan2018.spectra import fitted
+from nonsingular.papers.orhan2018.parts.eigenvalue_shares import fitted
 from nonsingular.training import Trainer, TrainingSpec
 
 

@@ -15,8 +15,9 @@ from nonsingular.experiments.run import chunk, engines
 from nonsingular.experiments.run.rates import with_rates
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.networks import VGGSpec
-from nonsingular.papers.li2018 import curvature, drawings, fig1, fig2, fig5, fig6, fig7, fig9, lines
-from nonsingular.papers.li2018.comparing import ROUGHNESS
+from nonsingular.papers.li2018 import fig1, fig2, fig5, fig6, fig7, fig9
+from nonsingular.papers.li2018.parts import curvature, drawings, lines
+from nonsingular.papers.li2018.parts.comparisons import ROUGHNESS
 from nonsingular.training import Store
 from nonsingular.training.store import load_checkpoint
 

@@ -18,11 +18,12 @@ from nonsingular.experiments.run.sharing import run_shared
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.networks import NetworkSpec, Residual, VGGSpec, build
-from nonsingular.papers.oyedotun2021 import depth, donors, drawings, tables
-from nonsingular.papers.oyedotun2021.by_depth import families as by_family
+from nonsingular.papers.oyedotun2021 import depth, tables
+from nonsingular.papers.oyedotun2021.parts import donors, drawings
+from nonsingular.papers.oyedotun2021.parts.by_depth import families as by_family
+from nonsingular.papers.oyedotun2021.parts.representations import MATRICES as MATRIX_OF
+from nonsingular.papers.oyedotun2021.parts.representations import onset, relative_onset
 from nonsingular.papers.oyedotun2021.remedies import REMEDIES
-from nonsingular.papers.oyedotun2021.representations import MATRICES as MATRIX_OF
-from nonsingular.papers.oyedotun2021.representations import onset, relative_onset
 from nonsingular.papers.registry import experiment
 from nonsingular.training import Member, TrainingSpec
 

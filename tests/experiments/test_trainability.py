@@ -11,7 +11,7 @@ from nonsingular.experiments.overrides import Overrides, make_spec
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.networks import build, plainnet, resnet
 from nonsingular.papers.li2018 import trainability
-from nonsingular.papers.li2018.block_gradients import block_gradients
+from nonsingular.papers.li2018.parts.block_gradients import block_gradients
 from nonsingular.papers.registry import experiment
 
 RUNS = 8

@@ -11,8 +11,8 @@ from nonsingular.errors import InputError
 from nonsingular.measures import capture, forward_correlation, layer_names, symmetry_breaking, unique_features
 from nonsingular.networks import ConstNetSpec, LeakyNetSpec, StackSpec, build, initialise
 from nonsingular.networks.stacks import KINDS
-from nonsingular.papers.blumenfeld2020.kernels import linear_kernel, tangent_kernel
-from nonsingular.papers.blumenfeld2020.signals import signals
+from nonsingular.papers.blumenfeld2020.parts.kernels import linear_kernel, tangent_kernel
+from nonsingular.papers.blumenfeld2020.parts.signals import signals
 from nonsingular.training import Population
 
 SMALL = {

@@ -1,10 +1,12 @@
 """What networks must have done before anything is said of them: small checks that refuse, and can be put together.
 
-A figure's ``needs`` are asked before each of its claims, with what the claim measures. What is measured before training
-needs none of them.
+A figure's ``needs`` are asked before each of its claims, with what the claim measures: where they are not met, nothing
+is judged. What is measured before training needs none of them.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -15,7 +17,30 @@ from nonsingular.experiments.fit import HALFWAY, fitted
 from nonsingular.experiments.verbs import Measure, Needs, Test
 
 
-def trained(way: float = HALFWAY, *references: str) -> Needs:
+@dataclass(frozen=True)
+class Need:
+    """Something that must have happened.
+
+    Attributes:
+        check: as ``verbs.Needs``.
+        networks: those that it names itself.
+        variables: those that it looks at.
+    """
+
+    check: Needs
+    networks: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
+
+    def __call__(self, results: xr.Dataset, measure: Measure) -> None:
+        """Nothing, where it has happened.
+
+        Raises:
+            NotMeasured: it has not.
+        """
+        self.check(results, measure)
+
+
+def trained(way: float = HALFWAY, *references: str) -> Need:
     """That networks have come ``way`` percent of the way from guessing to no error, on average over their runs.
 
     Where it is measured how well networks train, one of them must have, else there was no time to; whatever else is
@@ -38,10 +63,10 @@ def trained(way: float = HALFWAY, *references: str) -> Needs:
                 + (" of one of them" if one_is_enough and len(came) > 1 else "")
             )
 
-    return need
+    return Need(need, references, ("train_accuracy",))
 
 
-def took_place(variable: str, most: float, *networks: str) -> Needs:
+def took_place(variable: str, most: float, *networks: str) -> Need:
     """That a treatment has had an effect: that little is left at the end of the distance it is meant to shorten.
 
     Args:
@@ -61,10 +86,10 @@ def took_place(variable: str, most: float, *networks: str) -> Needs:
                     f"most {100 * most:g} % may"
                 )
 
-    return need
+    return Need(need, networks, (variable,))
 
 
-def given(test: Test, otherwise: str) -> Needs:
+def given(test: Test, otherwise: str) -> Need:
     """That something else is so of the same results.
 
     Args:
@@ -77,14 +102,17 @@ def given(test: Test, otherwise: str) -> Needs:
         if not test.region.low < found < test.region.high:
             raise NotMeasured(f"{otherwise} ({test.measure.words}: {found:.3g})")
 
-    return need
+    return Need(need, () if callable(test.measure.networks) else test.measure.networks, test.measure.variables)
 
 
-def every(*needs: Needs) -> Needs:
+def all_of(*needs: Needs) -> Need:
     """All of several."""
 
     def need(results: xr.Dataset, measure: Measure) -> None:
         for one in needs:
             one(results, measure)
 
-    return need
+    networks, variables = (
+        [name for one in needs for name in getattr(one, part, ())] for part in ("networks", "variables")
+    )
+    return Need(need, tuple(networks), tuple(variables))

@@ -1,8 +1,9 @@
 """What is measured of a network: one number a run, its words, unit and range. Verbs compare networks in it.
 
-``of("mean_overlap")`` is the mean over layers and the measured epochs after the start, ``of("mean_overlap", 3)`` that
-after epoch 3, ``of("gradient_norm", START, log=True)`` the mean log10 before training. Quantities are subtracted:
-``of("gradient_norm", 0, 1, log=True) - of("gradient_norm", 0, LAST, log=True)`` tells how gradients decay with depth.
+``of("mean_overlap")`` is the mean over layers and the measured epochs after the start, ``of("mean_overlap", epoch=3)``
+that after epoch 3, ``of("gradient_norm", epoch=START, log=True)`` the mean log10 before training. Quantities are
+subtracted: ``of("gradient_norm", epoch=0, layer=1, log=True) - of("gradient_norm", epoch=0, layer=LAST, log=True)``
+tells how gradients change from the last layer to the first. ``docs/howto/variables.md`` lists all variables.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from scipy import stats
 from nonsingular.experiments import fit
 from nonsingular.experiments.claims import NotMeasured
 from nonsingular.experiments.effects import per_run
+from nonsingular.experiments.known import known
 from nonsingular.experiments.run.instruments import LABELS, PERCENT
 from nonsingular.experiments.spec import LAST
 from nonsingular.intervals import EVERYWHERE
@@ -25,7 +27,8 @@ START, END = 0, LAST
 AFTER_START = None
 """Of ``of``: all measured epochs but the first."""
 
-When = int | Sequence[int] | None
+Epochs = int | Sequence[int] | None
+"""One epoch (0 is the start, ``END`` the last), several to be averaged, or ``AFTER_START``."""
 Bounds = tuple[float, float]
 
 POINTS = "percentage points"
@@ -56,6 +59,7 @@ class Quantity:
         before: whether it is measured before training, so that it does not matter whether the network trains.
         tells_training: whether it tells how well the network trains: not to train is a value of it like another.
         limits: results -> the values that are possible of them, where that is narrower than ``within``.
+        variables: of the results that it is made of, so that a misspelt one is told before networks are trained.
     """
 
     measure: Callable[[xr.Dataset, str], xr.DataArray]
@@ -65,6 +69,7 @@ class Quantity:
     before: bool = False
     tells_training: bool = False
     limits: Callable[[xr.Dataset], Bounds] | None = None
+    variables: tuple[str, ...] = ()
 
     def possible(self, results: xr.Dataset) -> Bounds:
         """The values that are possible of these results."""
@@ -90,6 +95,7 @@ class Quantity:
             before=self.before and other.before,
             tells_training=self.tells_training and other.tells_training,
             limits=None,
+            variables=self.variables + other.variables,
         )
 
     def called(self, words: str) -> Quantity:
@@ -97,12 +103,12 @@ class Quantity:
         return replace(self, words=words)
 
 
-def of(variable: str, when: When = AFTER_START, layer: int | None = None, *, log: bool = False) -> Quantity:
-    """A variable of an instrument.
+def of(variable: str, *, epoch: Epochs = AFTER_START, layer: int | None = None, log: bool = False) -> Quantity:
+    """A variable of an instrument, one number a run: what is not named is averaged over.
 
     Args:
-        variable: its name; shares are taken in percent.
-        when: an epoch (``START``, ``END`` or a number), several to be averaged, or ``AFTER_START``.
+        variable: its name (``docs/howto/variables.md`` lists them); shares are taken in percent.
+        epoch: after which it was measured (``START``, ``END`` or a number), several to be averaged, or ``AFTER_START``.
         layer: the number of a layer, from 1; ``LAST`` (-1) for the last one; None for the mean over all.
         log: take log10 of every value (NaN at zero) before averages are taken.
     """
@@ -110,7 +116,7 @@ def of(variable: str, when: When = AFTER_START, layer: int | None = None, *, log
     name, _, unit = LABELS.get(variable, variable).replace("\n", " ").partition(" (")
 
     def measure(results: xr.Dataset, network: str) -> xr.DataArray:
-        values = _at(per_run(results, variable, network), when, variable)
+        values = _at(per_run(results, variable, network), epoch, variable)
         if "layer" in values.dims:
             values = values.dropna("layer", how="all")
         if log:
@@ -121,25 +127,26 @@ def of(variable: str, when: When = AFTER_START, layer: int | None = None, *, log
 
     return Quantity(
         measure,
-        ("log10 of " if log else "") + name + _where(layer) + _epochs(when),
+        ("log10 of " if log else "") + name + _where(layer) + _epochs(epoch),
         "log10" if log else POINTS if share else unit.rstrip(")"),
         (0.0, 100.0) if share else EVERYWHERE if log else RANGES.get(variable, EVERYWHERE),
-        before=when == START,
+        before=epoch == START,
         tells_training=variable in TELL_TRAINING,
+        variables=(variable,),
     )
 
 
 TELL_TRAINING = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 
 
-def _at(values: xr.DataArray, when: When, variable: str) -> xr.DataArray:
+def _at(values: xr.DataArray, epoch: Epochs, variable: str) -> xr.DataArray:
     """The epochs that are asked for."""
-    if when is AFTER_START:
+    if epoch is AFTER_START:
         return values.isel(epoch=slice(1, None))
-    wanted = [when] if isinstance(when, int) else list(when)
-    wanted = [int(values.epoch[-1]) if epoch == END else epoch for epoch in wanted]
+    wanted = [epoch] if isinstance(epoch, int) else list(epoch)
+    wanted = [int(values.epoch[-1]) if one == END else one for one in wanted]
     measured = values.epoch.values[values.notnull().any([d for d in values.dims if d != "epoch"])]
-    if missing := [epoch for epoch in wanted if epoch not in measured]:
+    if missing := [one for one in wanted if one not in measured]:
         raise NotMeasured(f"{variable} was not measured after epoch {missing[0]}")
     return values.sel(epoch=wanted)
 
@@ -154,18 +161,27 @@ def _where(layer: int | None) -> str:
     return "" if layer is None else " of the last layer" if layer == LAST else f" of layer {layer}"
 
 
-def _epochs(when: When) -> str:
-    if when is AFTER_START:
+def _epochs(epoch: Epochs) -> str:
+    if epoch is AFTER_START:
         return ", mean over the measured epochs after the start"
-    if not isinstance(when, int):
-        first, *_, last = when
-        run_on = len(when) > 2 and list(when) == list(range(first, last + 1))
-        return f", mean after epochs {first} to {last}" if run_on else f", mean after epochs {_and(when)}"
-    return {START: " at the start", END: " after the last epoch"}.get(when, f" after epoch {when}")
+    if not isinstance(epoch, int):
+        first, *_, last = epoch
+        run_on = len(epoch) > 2 and list(epoch) == list(range(first, last + 1))
+        return f", mean after epochs {first} to {last}" if run_on else f", mean after epochs {_and(epoch)}"
+    return {START: " at the start", END: " after the last epoch"}.get(epoch, f" after epoch {epoch}")
 
 
 def _and(numbers: Sequence[int]) -> str:
     return f"{', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
+
+
+def _label(variable: str) -> str:
+    """What an instrument's variable is called.
+
+    Raises:
+        InputError: no instrument measures it.
+    """
+    return LABELS[known("variable", variable, LABELS)].replace("\n", " ").partition(" (")[0]
 
 
 SPEED = of("train_accuracy").called("mean training accuracy over the epochs")
@@ -184,20 +200,26 @@ def reached(split: str = "train") -> Quantity:
     def measure(results: xr.Dataset, network: str) -> xr.DataArray:
         return xr.DataArray(fit.fitted(results, network, split), dims="run")
 
-    name = {"train": "training", "test": "test"}[split]
+    name = _label(f"{split}_accuracy").removesuffix(" accuracy")
     words = f"{name} accuracy after the last epoch, {ON_THE_WAY}"
-    return Quantity(measure, words, "percent of the way", (-100.0, 100.0), tells_training=True, limits=fit.possible)
+    return Quantity(
+        measure,
+        words,
+        "percent of the way",
+        (-100.0, 100.0),
+        tells_training=True,
+        limits=fit.possible,
+        variables=(f"{split}_accuracy",),
+    )
 
 
-def decay(when: int = START, variable: str = "gradient_norm") -> Quantity:
-    """log10 of a norm at the first over that at the last layer that a network has: negative where it vanishes."""
-    both = of(variable, when, 1, log=True) - of(variable, when, LAST, log=True)
-    name = LABELS[variable].partition(" (")[0]
-    return both.called(f"log10 of {name}, first over last hidden layer{_epochs(when)}")
+def first_over_last(variable: str = "gradient_norm", *, epoch: int = START) -> Quantity:
+    """log10 of a norm at the first over that at the last hidden layer: below 0 where gradients vanish on the way back.
 
-
-HALF = float(np.log10(0.5))
-"""Of ``decay``, at which the first layer's norm is half of the last one's."""
+    Of a norm that halves from the last layer to the first it is ``log10(1 / 2)``.
+    """
+    first, last = (of(variable, epoch=epoch, layer=layer, log=True) for layer in (1, LAST))
+    return (first - last).called(f"log10 of {_label(variable)}, first over last hidden layer{_epochs(epoch)}")
 
 
 def epochs_until(accuracy: float, split: str = "train") -> Quantity:
@@ -210,18 +232,20 @@ def epochs_until(accuracy: float, split: str = "train") -> Quantity:
         first = np.where(there.any(1), epochs[there.argmax(1)], epochs[-1] + 1)
         return xr.DataArray(first.astype(float), dims="run")
 
-    words = f"first epoch with {LABELS[f'{split}_accuracy'].partition(' (')[0]} of {accuracy:g} %, or the one after all"
+    words = f"first epoch with {_label(f'{split}_accuracy')} of {accuracy:g} %, or the one after all"
 
     def limits(results: xr.Dataset) -> Bounds:
         return 0.0, float(results.epoch[-1]) + 1
 
-    return Quantity(measure, words, "epochs", (0.0, np.inf), tells_training=True, limits=limits)
+    return Quantity(
+        measure, words, "epochs", (0.0, np.inf), tells_training=True, limits=limits, variables=(f"{split}_accuracy",)
+    )
 
 
 FEWEST_EPOCHS = 5  # of a correlation over epochs
 
 
-def tracks(first: str, second: str, layer: int | None = None) -> Quantity:
+def tracks(first: str, second: str, *, layer: int | None = None) -> Quantity:
     """Rank correlation of two variables over the epochs after the start at which both were measured, of each run.
 
     Args:
@@ -241,6 +265,5 @@ def tracks(first: str, second: str, layer: int | None = None) -> Quantity:
         found = [stats.spearmanr(x, y).statistic for x, y in zip(a[:, epochs], b[:, epochs], strict=True)]
         return xr.DataArray(found, dims="run")
 
-    names = [LABELS[name].replace("\n", " ").partition(" (")[0] for name in (first, second)]
-    words = f"rank correlation over epochs of {names[0]} with {names[1]}{_where(layer)}"
-    return Quantity(measure, words, "rank correlation", CORRELATIONS)
+    words = f"rank correlation over epochs of {_label(first)} with {_label(second)}{_where(layer)}"
+    return Quantity(measure, words, "rank correlation", CORRELATIONS, variables=(first, second))

@@ -105,6 +105,6 @@ class Scales:
         return Size(experiment, scale, data, {name: at_scale(row, scale) for name, row in self._rows.items()})
 
 
-def every(step: int, last: int) -> tuple[int, ...]:
+def every_nth_epoch(step: int, *, last: int) -> tuple[int, ...]:
     """Epochs 0, ``step``, twice that, and so on up to ``last``."""
     return tuple(range(0, last + 1, step))

@@ -1,8 +1,13 @@
 """What claims say of networks: each verb computes an effect and words it, so that both cannot drift apart.
 
 ``faster("residual", "plain") > 0`` is a test: the difference in training speed lies above 0. Its claim's statement ends
-in what is computed, "(mean training accuracy over the epochs: residual minus plain)". ``more`` says the same of any
-``quantities.Quantity``; ``average``, ``weighed``, ``slope``, ``correlation``, ``least`` and ``most`` say other things.
+in what is computed, "(mean training accuracy over the epochs: residual minus plain)". ``larger`` says the same of any
+variable or ``quantities.Quantity``; ``average``, ``weighted_sum``, ``lies_between``, ``slope``, ``correlation``,
+``smallest_of`` and ``largest_of`` say other things.
+
+A verb gives a ``Measure``: a number with its 95 % interval over runs. A bound makes it a ``Test``, whose claim *holds*
+where the whole interval lies inside the bounds, *fails* where none of it does, and is *inconclusive* otherwise, also
+where nothing was measured or what a figure ``needs`` did not happen.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ from nonsingular.experiments.claims import (
     rank_correlation,
 )
 from nonsingular.experiments.effects import selected
-from nonsingular.experiments.quantities import AFTER_START, CORRELATIONS, POINTS, SPEED, Bounds, Quantity, When, of
+from nonsingular.experiments.quantities import CORRELATIONS, POINTS, SPEED, Bounds, Quantity, of
 from nonsingular.intervals import EVERYWHERE, sharing_error
 
 
@@ -44,6 +49,7 @@ class Measure:
         before: as of ``Quantity``: nothing is needed of networks before they train.
         tells_training: as of ``Quantity``.
         groups: how the runs of the results are sorted into the networks that the effect is of (``regrouped``).
+        variables: as of ``Quantity``.
     """
 
     effect: Callable[[xr.Dataset], Effect]
@@ -53,6 +59,7 @@ class Measure:
     before: bool = False
     tells_training: bool = False
     groups: Callable[[xr.Dataset], xr.Dataset] | None = None
+    variables: tuple[str, ...] = ()
 
     def judged(self, results: xr.Dataset, needs: Needs | None = None) -> Effect:
         """The effect, of results that have what it needs.
@@ -79,13 +86,15 @@ class Measure:
         return replace(self, words=words)
 
     def __gt__(self, bound: float) -> Test:
+        """That it lies above: it holds where the whole interval does."""
         return Test(self, Region(low=bound))
 
     def __lt__(self, bound: float) -> Test:
+        """That it lies below: it holds where the whole interval does."""
         return Test(self, Region(high=bound))
 
     def between(self, low: float, high: float) -> Test:
-        """That it lies between two numbers."""
+        """That it lies between two numbers: it holds where the whole interval does."""
         return Test(self, Region(low, high))
 
 
@@ -95,7 +104,7 @@ Needs = Callable[[xr.Dataset, Measure], None]
 
 @dataclass(frozen=True)
 class Test:
-    """A measure and where it should lie."""
+    """A measure and where it should lie: with its whole interval, else it does not hold."""
 
     __test__ = False  # no test of pytest's
 
@@ -138,7 +147,7 @@ def claim(
     needs: Needs | None = None,
     ours: bool = False,
 ) -> Declared:
-    """A claim of a figure.
+    """A claim of a figure: it holds where the whole interval of the test's measure lies within the test's bounds.
 
     Args:
         statement: what the paper says, without a full stop; what is computed is added.
@@ -161,12 +170,26 @@ def _of(
     quantity: Quantity, networks: Iterable[str], words: str, effect: Callable[[xr.Dataset], Effect], unit: str = ""
 ) -> Measure:
     """A measure of a quantity of networks."""
-    words, unit = f"{quantity.words}: {words}", unit or quantity.unit
-    return Measure(effect, words, unit, tuple(networks), quantity.before, quantity.tells_training)
+    return Measure(
+        effect,
+        f"{quantity.words}: {words}",
+        unit or quantity.unit,
+        tuple(networks),
+        quantity.before,
+        quantity.tells_training,
+        variables=quantity.variables,
+    )
 
 
-def more(quantity: Quantity, first: str, second: str) -> Measure:
-    """By how much the first network has more of a quantity than the second."""
+def larger(quantity: Quantity | str, first: str, second: str) -> Measure:
+    """By how much a quantity is larger in the first network than in the second: the difference of their means.
+
+    Args:
+        quantity: or the name of a variable, for its mean over layers and epochs after the start: ``of(name)``.
+        first: name of a network.
+        second: of another; each run of both counts once.
+    """
+    quantity = of(quantity) if isinstance(quantity, str) else quantity
 
     def effect(results: xr.Dataset) -> Effect:
         low, high = quantity.possible(results)
@@ -177,12 +200,7 @@ def more(quantity: Quantity, first: str, second: str) -> Measure:
 
 def faster(first: str, second: str) -> Measure:
     """By how much the first network trains faster: its mean training accuracy over the epochs."""
-    return more(SPEED, first, second)
-
-
-def larger(variable: str, first: str, second: str, when: When = AFTER_START, layer: int | None = None) -> Measure:
-    """By how much a variable is larger in the first network; ``when`` and ``layer`` as ``quantities.of``."""
-    return more(of(variable, when, layer), first, second)
+    return larger(SPEED, first, second)
 
 
 def average(quantity: Quantity, network: str) -> Measure:
@@ -194,7 +212,7 @@ def average(quantity: Quantity, network: str) -> Measure:
     return _of(quantity, (network,), network, effect, "%" if quantity.unit == POINTS else quantity.unit)
 
 
-def weighed(quantity: Quantity, weights: Mapping[str, float]) -> Measure:
+def weighted_sum(quantity: Quantity, weights: Mapping[str, float]) -> Measure:
     """A weighted sum of a quantity of several networks, of runs with equal numbers."""
 
     def effect(results: xr.Dataset) -> Effect:
@@ -202,6 +220,28 @@ def weighed(quantity: Quantity, weights: Mapping[str, float]) -> Measure:
         return mean(total, within=_range_of_sum(quantity.possible(results), weights.values()))
 
     return _of(quantity, weights, _sum(weights), effect)
+
+
+def lies_between(quantity: Quantity, network: str, low: Mapping[str, float], high: Mapping[str, float]) -> Test:
+    """That a network lies between two weighted sums of others, in runs with equal numbers.
+
+    ``lies_between(SPEED, "mine", {"plain": 0.5, "residual": 0.5}, {"residual": 1})`` says that it has more than half of
+    the residual network's lead over the plain one, and not more than all of it.
+
+    Args:
+        quantity: in which they are compared.
+        network: that should lie between.
+        low: network -> its weight in the lower sum.
+        high: the same of the upper sum.
+    """
+    outside = largest_of(
+        {
+            "below": weighted_sum(quantity, {**low, network: -1}),
+            "above": weighted_sum(quantity, {network: 1, **{name: -weight for name, weight in high.items()}}),
+        }
+    )
+    words = f"{quantity.words}: how far {network} is below {_sum(low)} or above {_sum(high)}"
+    return outside.called(words) < 0
 
 
 def _range_of_sum(within: Bounds, weights: Iterable[float]) -> Bounds:
@@ -282,7 +322,9 @@ def correlation(first: Quantity, second: Quantity, network: str) -> Measure:
 
     words = f"rank correlation over runs of {first.words} with {second.words}: {network}"
     both = first.before and second.before
-    return Measure(effect, words, "rank correlation", (network,), both, first.tells_training and second.tells_training)
+    tells = first.tells_training and second.tells_training
+    variables = first.variables + second.variables
+    return Measure(effect, words, "rank correlation", (network,), both, tells, variables=variables)
 
 
 def correlation_along(first: Quantity, second: Quantity, networks: Sequence[str]) -> Measure:
@@ -296,27 +338,27 @@ def correlation_along(first: Quantity, second: Quantity, networks: Sequence[str]
 
     words = f"rank correlation of {first.words} with {second.words} over {_listed(networks)}"
     both = first.before and second.before
-    return Measure(
-        effect, words, "rank correlation", tuple(networks), both, first.tells_training or second.tells_training
-    )
+    tells = first.tells_training or second.tells_training
+    variables = first.variables + second.variables
+    return Measure(effect, words, "rank correlation", tuple(networks), both, tells, variables=variables)
 
 
-def least(measures: Mapping[str, Measure]) -> Measure:
+def smallest_of(measures: Mapping[str, Measure]) -> Measure:
     """The smallest of several effects: above a number if all of them are.
 
     Its interval lies above a number where every single one does, which needs no correction. It lies below where one
     does, whichever that is: upper ends share the error among them (Bonferroni). The note names the smallest.
     """
-    return extreme(measures, np.argmin, "the least of")
+    return _extreme(measures, np.argmin, "the least of")
 
 
-def most(measures: Mapping[str, Measure]) -> Measure:
-    """The largest of several effects, as ``least``: below a number if all of them are."""
-    return extreme(measures, np.argmax, "the largest of")
+def largest_of(measures: Mapping[str, Measure]) -> Measure:
+    """The largest of several effects, as ``smallest_of``: below a number if all of them are."""
+    return _extreme(measures, np.argmax, "the largest of")
 
 
-def extreme(measures: Mapping[str, Measure], pick: Callable[[list[float]], np.intp], words: str) -> Measure:
-    """As ``least`` and ``most``, which pick it with ``numpy.argmin`` and ``numpy.argmax``."""
+def _extreme(measures: Mapping[str, Measure], pick: Callable[[list[float]], np.intp], words: str) -> Measure:
+    """What ``smallest_of`` picks with ``numpy.argmin``, ``largest_of`` with ``numpy.argmax``."""
     first, *_ = all_of_them = list(measures.values())
 
     def effect(results: xr.Dataset) -> Effect:
@@ -346,6 +388,7 @@ def extreme(measures: Mapping[str, Measure], pick: Callable[[list[float]], np.in
         networks,
         all(m.before for m in all_of_them),
         all(m.tells_training for m in all_of_them),
+        variables=tuple(name for m in all_of_them for name in m.variables),
     )
 
 
@@ -359,26 +402,33 @@ def measured(words: str, unit: str = "") -> Callable[[Callable[[xr.Dataset], Eff
     return lambda effect: Measure(effect, words, unit)
 
 
-def largest(variable: str, words: str, unit: str = "", *, how: str = "max", **where: Any) -> Measure:
+def largest_value(variable: str, words: str, unit: str = "", **where: Any) -> Measure:
     """The largest of all values of a variable that has no sampling error, such as the distance of two exact results.
 
     Args:
         variable: of the results.
         words: what it is.
         unit: of it.
-        how: ``max``, or ``min`` for the smallest.
         **where: labels along dimensions, one or a list, as ``xarray.DataArray.sel`` takes them.
     """
+    return _exact(xr.DataArray.max, variable, words, unit, **where)
 
+
+def smallest_value(variable: str, words: str, unit: str = "", **where: Any) -> Measure:
+    """The smallest of all values of a variable of exact results; arguments as of ``largest_value``."""
+    return _exact(xr.DataArray.min, variable, words, unit, **where)
+
+
+def _exact(pick: Callable[[xr.DataArray], xr.DataArray], variable: str, words: str, unit: str, **where: Any) -> Measure:
     def effect(results: xr.Dataset) -> Effect:
         values = selected(results, variable, **where)
-        return replace(exactly(float(getattr(values, how)())), runs=values.sizes.get("run", 1))
+        return replace(exactly(float(pick(values))), runs=values.sizes.get("run", 1))
 
     return Measure(effect, words, unit)
 
 
-def averaged(variable: str, words: str, unit: str = "", **where: Any) -> Measure:
-    """The mean over runs of a variable of exact results; arguments as of ``largest``."""
+def mean_value(variable: str, words: str, unit: str = "", **where: Any) -> Measure:
+    """The mean over runs of a variable of exact results; arguments as of ``largest_value``."""
     return Measure(lambda results: mean(selected(results, variable, **where)), words, unit)
 
 

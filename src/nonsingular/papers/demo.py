@@ -5,7 +5,7 @@ from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import claim, faster, larger
 from nonsingular.networks import named
-from nonsingular.papers.orhan2018 import bias, protocol
+from nonsingular.papers.orhan2018.parts import bias_regularisation, protocol
 from nonsingular.training import Member
 
 COLUMNS = ("train_accuracy", "test_accuracy", "weight_norm", "mean_overlap", "linear_dependence", "zero_response")
@@ -18,7 +18,7 @@ def study(size: Size) -> Spec:
         data=images,
         networks=(
             *protocol.networks("plain", "residual", "hyper-residual", depth=20),
-            Member("bias-regularised", named("plain", depth=20), bias.penalty(images.name)),
+            Member("bias-regularised", named("plain", depth=20), bias_regularisation.penalty(images.name)),
         ),
         training=protocol.training(images, size.epochs),
         instruments=COLUMNS,

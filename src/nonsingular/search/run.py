@@ -24,7 +24,7 @@ from nonsingular.experiments.run.workspace import Progress, Workspace
 from nonsingular.experiments.spec import Spec, at_scale
 from nonsingular.files import to_json, write_figure, write_whole
 from nonsingular.networks import named
-from nonsingular.papers.orhan2018 import bias, protocol
+from nonsingular.papers.orhan2018.parts import bias_regularisation, protocol
 from nonsingular.plots.search import draw
 from nonsingular.search.numbers import NUMBERS, Range, applied
 from nonsingular.search.proposals import Proposals, check, full_disk_named
@@ -76,7 +76,7 @@ def make_spec(
         scale,
         data=images,
         networks=(Member(network, named(network, depth=30)),),
-        training=protocol.training(images, size.epochs, at_scale(bias.BATCH, scale)),
+        training=protocol.training(images, size.epochs, at_scale(bias_regularisation.BATCH, scale)),
         instruments={"train_accuracy": None},
         settings={"ranges": {r.name: [r.low, r.high] for r in found}, "sampler": sampler},
     )
@@ -224,7 +224,7 @@ def paper_values(data: str) -> dict[str, float]:
     """What the paper found for a data set (orhan2018 Note 2), by name; it does not give its lambda."""
     if data not in ("cifar10", "cifar100"):
         return {}
-    found = bias.penalty(data)
+    found = bias_regularisation.penalty(data)
     return {"mu": found.mean, "sigma": found.deviation}
 
 

@@ -14,9 +14,9 @@ from nonsingular.experiments.needs import trained
 from nonsingular.experiments.quantities import END, of
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.verbs import Declared, Measure, average, claim, more, question, slope
+from nonsingular.experiments.verbs import Declared, Measure, average, claim, larger, question, slope
 from nonsingular.networks import DropoutSpec, NetworkSpec
-from nonsingular.papers.blumenfeld2020.protocol import ACCURACY
+from nonsingular.papers.blumenfeld2020.parts.protocol import ACCURACY
 from nonsingular.training import Member, TrainingSpec
 
 WIDTHS = (16, 32, 64)
@@ -73,7 +73,7 @@ def study(size: Size) -> Spec:
     )
 
 
-LIKENESS = of("forward_correlation", END, 1).called("forward correlation after training (cosine)")
+LIKENESS = of("forward_correlation", epoch=END, layer=1).called("forward correlation after training (cosine)")
 
 
 def accuracies(width: int) -> OverNumbers:
@@ -113,7 +113,7 @@ def claims(width: int) -> dict[str, Declared]:
             # of ours: the text says that they may
             f"replicas-worse-than-none-{width}-from-{f}": question(
                 f"{width} units copied from {f} do worse than {f} units alone",
-                more(ACCURACY, name(width, f), name(f, f)) < 0,
+                larger(ACCURACY, name(width, f), name(f, f)) < 0,
                 needs=needs,
             )
             for f in fewer
@@ -122,14 +122,14 @@ def claims(width: int) -> dict[str, Declared]:
             f"noise-repairs-{width}-from-{f}": claim(
                 f"Small noise repairs it: {width} copies of {f} with noise come within {LITTLE:g} points of {width} "
                 "unique features",
-                more(ACCURACY, name(width, f, NOISE), name(width, width)) > -LITTLE,
+                larger(ACCURACY, name(width, f, NOISE), name(width, width)) > -LITTLE,
                 needs=needs,
             )
             for f in fewer
         },
         f"noise-helps-{width}": claim(
             f"Noise helps {width} copies of a single feature",
-            more(ACCURACY, name(width, 1, NOISE), name(width, 1)) > 0,
+            larger(ACCURACY, name(width, 1, NOISE), name(width, 1)) > 0,
             needs=needs,
         ),
     }
@@ -139,14 +139,14 @@ def diverging(features: int) -> dict[str, Declared]:
     """What makes copies diverge: back-propagation alone, and dropout more."""
     copies, dropped = name(DROPPED, features), name(DROPPED, features, dropout=DROPOUT)
     named = partial(claim, source="blumenfeld2020 appendix E", needs=trained(HALFWAY, copies))
-    start = of("forward_correlation", 0, 1).called("that at the start")
+    start = of("forward_correlation", epoch=0, layer=1).called("that at the start")
     return {
         f"backpropagation-parts-{DROPPED}-from-{features}": named(
             f"Back-propagation alone makes {DROPPED} copies of {features} diverge",
             average(LIKENESS - start, copies) < -0.01,
         ),
         f"dropout-parts-{DROPPED}-from-{features}": named(
-            f"Dropout makes {DROPPED} copies of {features} diverge more", more(LIKENESS, dropped, copies) < 0
+            f"Dropout makes {DROPPED} copies of {features} diverge more", larger(LIKENESS, dropped, copies) < 0
         ),
     }
 

@@ -6,9 +6,9 @@ from nonsingular.experiments.drawings import Curves, labelled, only
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.fit import HALFWAY
 from nonsingular.experiments.needs import trained
-from nonsingular.papers.blumenfeld2020.constnet import BOTH, SIZES, study
-from nonsingular.papers.blumenfeld2020.correlations import convergence
-from nonsingular.papers.blumenfeld2020.protocol import CENTRED, DIFFERS, FORMS, SIDES
+from nonsingular.papers.blumenfeld2020.parts.constnet import BOTH, SIZES, study
+from nonsingular.papers.blumenfeld2020.parts.correlations import convergence
+from nonsingular.papers.blumenfeld2020.parts.protocol import CENTRED, DIFFERS, FORMS, SIDES
 from nonsingular.plots import symmetry
 
 SHOWN = 11

@@ -9,9 +9,9 @@ import xarray as xr
 
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.verbs import claim
-from nonsingular.papers.blumenfeld2020.constnet import BOTH, SIZES, stages, study
-from nonsingular.papers.blumenfeld2020.correlations import WORDS, grouped
-from nonsingular.papers.blumenfeld2020.protocol import CENTRED, DIFFERS, FORMS, SIDES
+from nonsingular.papers.blumenfeld2020.parts.constnet import BOTH, SIZES, stages, study
+from nonsingular.papers.blumenfeld2020.parts.correlations import WORDS, grouped
+from nonsingular.papers.blumenfeld2020.parts.protocol import CENTRED, DIFFERS, FORMS, SIDES
 from nonsingular.plots import symmetry
 
 if TYPE_CHECKING:

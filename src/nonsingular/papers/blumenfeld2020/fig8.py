@@ -6,12 +6,12 @@ from nonsingular.experiments.drawings import labelled
 from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.fit import HALFWAY
-from nonsingular.experiments.needs import every, given, trained
+from nonsingular.experiments.needs import all_of, given, trained
 from nonsingular.experiments.quantities import CORRELATIONS, END, Quantity, of
-from nonsingular.experiments.verbs import Declared, Needs, average, claim, more
-from nonsingular.papers.blumenfeld2020.correlations import WORDS
-from nonsingular.papers.blumenfeld2020.leakynet import DIFFERS, SIZES, STARTED, study
-from nonsingular.papers.blumenfeld2020.protocol import CENTRED, FORMS
+from nonsingular.experiments.verbs import Declared, Needs, average, claim, larger
+from nonsingular.papers.blumenfeld2020.parts.correlations import WORDS
+from nonsingular.papers.blumenfeld2020.parts.leakynet import DIFFERS, SIZES, STARTED, study
+from nonsingular.papers.blumenfeld2020.parts.protocol import CENTRED, FORMS
 from nonsingular.plots import symmetry
 
 TRAINED = trained(HALFWAY)
@@ -45,7 +45,7 @@ def claims(form: str, ending: str) -> dict[str, Declared]:
             f"stuck-with-{name}{ending}": claim(
                 f"With {name.replace('-', ' ')} some layer keeps identical features to the end ({words})",
                 average(end, name) > IDENTICAL,
-                needs=every(STARTED, apart(end, IDENTICAL)),
+                needs=all_of(STARTED, apart(end, IDENTICAL)),
             )
             for name in ("5-averages", "7-averages", "13-averages")
         },
@@ -59,7 +59,7 @@ def claims(form: str, ending: str) -> dict[str, Declared]:
         ),
         f"he-co-adapts{ending}": claim(
             f"From the He start correlations end higher than from the identity ({words})",
-            more(of(f"forward_{form}", END), "he", "1-average") > 0,
+            larger(of(f"forward_{form}", epoch=END), "he", "1-average") > 0,
             source="blumenfeld2020 §5.2",
         ),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import log10
 
 import numpy as np
 import xarray as xr
@@ -10,9 +11,9 @@ import xarray as xr
 from nonsingular.experiments.claims import Effect, NotMeasured, mean
 from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.figure import Figure
-from nonsingular.experiments.quantities import END, HALF, of
-from nonsingular.experiments.verbs import Measure, claim, weighed
-from nonsingular.papers.blumenfeld2020.leakynet import COUNTS, DIFFERS, SIZES, STARTED, STARTS, study
+from nonsingular.experiments.quantities import END, of
+from nonsingular.experiments.verbs import Measure, claim, weighted_sum
+from nonsingular.papers.blumenfeld2020.parts.leakynet import COUNTS, DIFFERS, SIZES, STARTED, STARTS, study
 from nonsingular.plots import symmetry
 
 MIXED = ("3-averages", "5-averages", "7-averages")
@@ -62,9 +63,9 @@ def kept(variable: str, letter: str, less: str = "") -> Measure:
 
 def figure(item: str, what: str, variable: str, title: str) -> Figure:
     """Figure 9 or 10."""
-    grown = of(variable, END) - of(variable, 1)
+    grown = of(variable, epoch=END) - of(variable, epoch=1)
     words = f"{grown.words}: mean over {', '.join(COUNTS)}"
-    everywhere = weighed(grown, {name: 1 / len(COUNTS) for name in COUNTS}).called(words)
+    everywhere = weighted_sum(grown, {name: 1 / len(COUNTS) for name in COUNTS}).called(words)
     return Figure(
         f"blumenfeld2020/{item}",
         title,
@@ -76,11 +77,11 @@ def figure(item: str, what: str, variable: str, title: str) -> Figure:
         claims={
             "averages-attenuate": claim(
                 f"The symmetry-breaking part of {what} falls sharply through a layer that began as an average",
-                kept(variable, "1") < HALF,
+                kept(variable, "1") < log10(1 / 2),
             ),
             "identities-pass-it-on": claim(
                 "It is relatively unaffected by a layer that began as the identity",
-                kept(variable, "I").between(HALF, -HALF),
+                kept(variable, "I").between(log10(1 / 2), log10(2)),
             ),
             "averages-attenuate-more": claim(
                 "It falls more through averages than through identities", kept(variable, "1", "I") < 0

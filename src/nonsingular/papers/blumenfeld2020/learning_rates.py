@@ -13,9 +13,9 @@ from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import claim, measured
 from nonsingular.networks import ConstNetSpec
-from nonsingular.papers.blumenfeld2020 import protocol
-from nonsingular.papers.blumenfeld2020.constnet import BOTH
-from nonsingular.papers.blumenfeld2020.protocol import DIFFERS, NOISE, WIDENING, WIDTH
+from nonsingular.papers.blumenfeld2020.parts import protocol
+from nonsingular.papers.blumenfeld2020.parts.constnet import BOTH
+from nonsingular.papers.blumenfeld2020.parts.protocol import DIFFERS, NOISE, WIDENING, WIDTH
 from nonsingular.training import Member
 
 RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)

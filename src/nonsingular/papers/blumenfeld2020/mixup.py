@@ -19,11 +19,11 @@ from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.verbs import average, claim, more
+from nonsingular.experiments.verbs import average, claim, larger
 from nonsingular.networks import ConstNetSpec
-from nonsingular.papers.blumenfeld2020 import protocol
-from nonsingular.papers.blumenfeld2020.kernels import brightness
-from nonsingular.papers.blumenfeld2020.protocol import ACCURACY, DIFFERS, NOISE, WIDENING, WIDTH
+from nonsingular.papers.blumenfeld2020.parts import protocol
+from nonsingular.papers.blumenfeld2020.parts.kernels import brightness
+from nonsingular.papers.blumenfeld2020.parts.protocol import ACCURACY, DIFFERS, NOISE, WIDENING, WIDTH
 from nonsingular.plots import symmetry
 from nonsingular.training import Member
 
@@ -103,12 +103,12 @@ FIGURE = Figure(
         ),
         "mixup-generalises": claim(
             "Without batch normalisation it takes mixup to generalise",
-            more(ACCURACY, MIXED, BARE) > 0,
+            larger(ACCURACY, MIXED, BARE) > 0,
             needs=trained(HALFWAY, BARE),
         ),
         "mixup-replaces-norm": claim(
             f"With mixup nothing is lost: within {LITTLE:g} points of batch normalisation",
-            more(ACCURACY, MIXED, NORMALISED) > -LITTLE,
+            larger(ACCURACY, MIXED, NORMALISED) > -LITTLE,
             needs=trained(HALFWAY, NORMALISED),
         ),
     },

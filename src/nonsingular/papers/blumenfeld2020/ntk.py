@@ -13,7 +13,7 @@ from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import Measure, claim, measured, question
 from nonsingular.networks import ConstNetSpec
-from nonsingular.papers.blumenfeld2020.kernels import run
+from nonsingular.papers.blumenfeld2020.parts.kernels import run
 from nonsingular.plots import symmetry
 from nonsingular.training import Member
 

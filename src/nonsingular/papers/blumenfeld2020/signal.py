@@ -8,14 +8,14 @@ from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import claim
 from nonsingular.networks.stacks import KINDS
-from nonsingular.papers.blumenfeld2020.signal_effects import (
+from nonsingular.papers.blumenfeld2020.parts.signal_measures import (
     fixup_inner,
     gradient_ratio,
     lost_angle,
     on_average,
     worst_drift,
 )
-from nonsingular.papers.blumenfeld2020.signals import run
+from nonsingular.papers.blumenfeld2020.parts.signals import run
 from nonsingular.plots import symmetry
 
 STABLE = ("constnet", "leakynet-1", "leakynet-I", "isometric")

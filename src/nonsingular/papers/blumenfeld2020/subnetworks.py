@@ -13,7 +13,7 @@ from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.scales import Scales
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.verbs import Measure, claim, largest, measured
+from nonsingular.experiments.verbs import Measure, claim, largest_value, measured
 from nonsingular.plots import symmetry
 from nonsingular.theory import subnetworks
 
@@ -79,7 +79,7 @@ FIGURE = Figure(
         "formulas": claim(
             "2^(NL) sub-networks without symmetry, (N+1)^L under all-to-all and multisets of 2^L masks under "
             "one-to-one connections",
-            largest("gap", "largest distance from enumerating every mask", "sub-networks") < 0.5,
+            largest_value("gap", "largest distance from enumerating every mask", "sub-networks") < 0.5,
         ),
         "symmetry-leaves-fewer": claim(
             "One-to-one symmetry leaves fewer sub-networks than none", ratio("one-to-one", "none") < 0

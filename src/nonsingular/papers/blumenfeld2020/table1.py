@@ -10,11 +10,11 @@ from nonsingular.experiments.claims import Effect, exactly
 from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.fit import HALFWAY
-from nonsingular.experiments.needs import every, given, trained
+from nonsingular.experiments.needs import all_of, given, trained
 from nonsingular.experiments.quantities import epochs_until
-from nonsingular.experiments.verbs import Measure, Needs, claim, more
-from nonsingular.papers.blumenfeld2020.constnet import BREAKERS, PARAMETER_NOISE, SIZES, study
-from nonsingular.papers.blumenfeld2020.protocol import ACCURACY, DIFFERS, LEFT_CHANCE, STUCK
+from nonsingular.experiments.verbs import Measure, Needs, claim, larger
+from nonsingular.papers.blumenfeld2020.parts.constnet import BREAKERS, PARAMETER_NOISE, SIZES, study
+from nonsingular.papers.blumenfeld2020.parts.protocol import ACCURACY, DIFFERS, LEFT_CHANCE, STUCK
 from nonsingular.plots import symmetry
 
 TITLE = "ConstNet and what breaks its symmetry"
@@ -33,13 +33,13 @@ def features(network: str) -> Measure:
 
 def symmetric(*networks: str) -> Needs:
     """That the arithmetic of networks broke no symmetry, as it is meant to."""
-    return every(*(given(features(name) < 1.5, f"the sums of {name} are not exact") for name in networks))
+    return all_of(*(given(features(name) < 1.5, f"the sums of {name} are not exact") for name in networks))
 
 
 NOISY = given(features("library") > 1.5, "the kernels of this device treat all channels alike: they have no noise")
 HE_TRAINED = trained(HALFWAY, "constnet-he")
 EITHER = trained(HALFWAY, "constnet-he", "wide-resnet")
-BESIDE_NONE = every(EITHER, symmetric("deterministic"))
+BESIDE_NONE = all_of(EITHER, symmetric("deterministic"))
 
 FIGURE = Figure(
     "blumenfeld2020/table1",
@@ -55,8 +55,8 @@ FIGURE = Figure(
     claims={
         "deterministic-fails": claim(
             "Without any breaker training from identical features fails: 5 points below the He start or more",
-            more(ACCURACY, "deterministic", "constnet-he") < -5.0,
-            needs=every(HE_TRAINED, symmetric("deterministic")),
+            larger(ACCURACY, "deterministic", "constnet-he") < -5.0,
+            needs=all_of(HE_TRAINED, symmetric("deterministic")),
         ),
         "deterministic-stays-symmetric": claim(
             "Without any breaker the features stay identical to the bit while it trains as far as it can",
@@ -66,20 +66,20 @@ FIGURE = Figure(
         **{
             f"{name}-trains": claim(
                 f"With {name.replace('-', ' ')} it trains better than without a breaker",
-                more(ACCURACY, name, "deterministic") > 0,
+                larger(ACCURACY, name, "deterministic") > 0,
                 needs=BESIDE_NONE,
             )
             for name in BREAKERS
         },
         "library-trains": claim(
             "Nothing but the library's own kernels on this device trains it better than order-free sums",
-            more(ACCURACY, "library", "deterministic") > 0,
-            needs=every(BESIDE_NONE, NOISY),
+            larger(ACCURACY, "library", "deterministic") > 0,
+            needs=all_of(BESIDE_NONE, NOISY),
         ),
         **{
             f"{name}-reaches-he": claim(
                 f"With {cause} alone it comes within {LITTLE:g} points of the He start",
-                more(ACCURACY, network, "constnet-he") > -LITTLE,
+                larger(ACCURACY, network, "constnet-he") > -LITTLE,
             )
             for name, network, cause in (
                 ("noise", "computation-noise", "noise of the computation"),
@@ -89,22 +89,22 @@ FIGURE = Figure(
         },
         "starts-behind": claim(
             f"From identical features training is a few epochs behind ({STUCK:g} % are more than they reach together)",
-            more(epochs_until(STUCK), "computation-noise", "constnet-he") > 0,
+            larger(epochs_until(STUCK), "computation-noise", "constnet-he") > 0,
             source="blumenfeld2020 §4",
         ),
         "dropout-leaves-a-gap": claim(
             "Dropout on skipped layers alone leaves a gap to the He start",
-            more(ACCURACY, "dropout", "constnet-he") < 0,
+            larger(ACCURACY, "dropout", "constnet-he") < 0,
             source="blumenfeld2020 appendix I",
         ),
         "dropout-everywhere-closes-it": claim(
             "Dropout on all layers does better than dropout on skipped ones",
-            more(ACCURACY, "dropout-all", "dropout") > 0,
+            larger(ACCURACY, "dropout-all", "dropout") > 0,
             source="blumenfeld2020 appendix I",
         ),
         "wide-resnet": claim(
             f"ConstNet from the He start does as well as a Wide-ResNet, to within {LITTLE:g} points",
-            more(ACCURACY, "constnet-he", "wide-resnet") > -LITTLE,
+            larger(ACCURACY, "constnet-he", "wide-resnet") > -LITTLE,
             needs=trained(HALFWAY, "wide-resnet"),
         ),
     },

@@ -5,9 +5,9 @@ from functools import partial
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.fit import HALFWAY
 from nonsingular.experiments.needs import trained
-from nonsingular.experiments.verbs import claim, more, slope
-from nonsingular.papers.blumenfeld2020.leakynet import COUNTS, DIFFERS, SIZES, study
-from nonsingular.papers.blumenfeld2020.protocol import ACCURACY
+from nonsingular.experiments.verbs import claim, larger, slope
+from nonsingular.papers.blumenfeld2020.parts.leakynet import COUNTS, DIFFERS, SIZES, study
+from nonsingular.papers.blumenfeld2020.parts.protocol import ACCURACY
 from nonsingular.plots import symmetry
 
 TITLE = "LeakyNet, 13 layers of which some start as averages"
@@ -29,13 +29,16 @@ FIGURE = Figure(
         ),
         "one-average-is-enough-to-train": claim(
             "Identical features in the first layer alone cost little: within 2 points of all layers apart",
-            more(ACCURACY, "1-average", "0-averages") > -2.0,
+            larger(ACCURACY, "1-average", "0-averages") > -2.0,
             needs=trained(HALFWAY, "0-averages"),
         ),
         "all-averages-fail": claim(
-            "With averages in all layers it trains worse than with one", more(ACCURACY, "13-averages", "1-average") < 0
+            "With averages in all layers it trains worse than with one",
+            larger(ACCURACY, "13-averages", "1-average") < 0,
         ),
-        "he-is-best": claim("The He start does better than layers kept apart", more(ACCURACY, "he", "0-averages") > 0),
+        "he-is-best": claim(
+            "The He start does better than layers kept apart", larger(ACCURACY, "he", "0-averages") > 0
+        ),
     },
     differs=DIFFERS,
 )

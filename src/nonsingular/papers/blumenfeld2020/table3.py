@@ -9,14 +9,14 @@ import xarray as xr
 
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.fit import HALFWAY
-from nonsingular.experiments.needs import every, trained
+from nonsingular.experiments.needs import all_of, trained
 from nonsingular.experiments.quantities import Quantity, epochs_until
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.verbs import claim, more, weighed
+from nonsingular.experiments.verbs import claim, larger, weighted_sum
 from nonsingular.networks import ConstNetSpec
-from nonsingular.papers.blumenfeld2020 import protocol
-from nonsingular.papers.blumenfeld2020.protocol import ACCURACY, DIFFERS, NOISE, STUCK, WIDENING, WIDTH, quiet
+from nonsingular.papers.blumenfeld2020.parts import protocol
+from nonsingular.papers.blumenfeld2020.parts.protocol import ACCURACY, DIFFERS, NOISE, STUCK, WIDENING, WIDTH, quiet
 from nonsingular.papers.blumenfeld2020.table1 import symmetric
 from nonsingular.plots import symmetry
 from nonsingular.training import Member
@@ -75,7 +75,7 @@ def exact(precision: str) -> str:
 ALONE, TOGETHER = label("float32", "noise"), label("float32", "noise", 0.01)
 ACCURATE = {p: trained(HALFWAY, *with_dropout(p)) for p in PRECISIONS}
 
-LESS = weighed(ACCURACY, {label("bfloat16", "noise"): 1, exact("bfloat16"): -1, ALONE: -1, exact("float32"): 1})
+LESS = weighted_sum(ACCURACY, {label("bfloat16", "noise"): 1, exact("bfloat16"): -1, ALONE: -1, exact("float32"): 1})
 
 FIGURE = Figure(
     "blumenfeld2020/table3",
@@ -91,37 +91,37 @@ FIGURE = Figure(
         **{
             f"{p}-dropout": claim(
                 f"Without noise of the computation 1 % dropout is what trains it, in {p}",
-                more(ACCURACY, label(p, "no noise", 0.01), exact(p)) > 0,
-                needs=every(ACCURATE[p], symmetric(exact(p))),
+                larger(ACCURACY, label(p, "no noise", 0.01), exact(p)) > 0,
+                needs=all_of(ACCURATE[p], symmetric(exact(p))),
             )
             for p in PRECISIONS
         },
         "float32-noise": claim(
             "In float32 noise of the computation alone trains it",
-            more(ACCURACY, ALONE, exact("float32")) > 0,
-            needs=every(ACCURATE["float32"], symmetric(exact("float32"))),
+            larger(ACCURACY, ALONE, exact("float32")) > 0,
+            needs=all_of(ACCURATE["float32"], symmetric(exact("float32"))),
         ),
         "sixteen-bit-needs-dropout": claim(
             "In 16 bit noise of the computation alone does not do what dropout does: it ends 5 points behind or more",
-            more(ACCURACY, label("bfloat16", "noise"), label("bfloat16", "noise", 0.01)) < -5.0,
+            larger(ACCURACY, label("bfloat16", "noise"), label("bfloat16", "noise", 0.01)) < -5.0,
             needs=ACCURATE["bfloat16"],
         ),
         "noise-is-worth-less-in-16-bit": claim(
             "Noise of the computation brings less in 16 bit than in 32",
             LESS < 0,
             source="blumenfeld2020 table 3, appendix I",
-            needs=every(*ACCURATE.values(), symmetric(*map(exact, PRECISIONS))),
+            needs=all_of(*ACCURATE.values(), symmetric(*map(exact, PRECISIONS))),
         ),
         "stuck-for-a-random-time": claim(
             "With noise of the computation alone it takes a random number of epochs until training sets in, with 1 % "
             "dropout beside it not",
-            more(scatter(epochs_until(STUCK)), ALONE, TOGETHER) > 0,
+            larger(scatter(epochs_until(STUCK)), ALONE, TOGETHER) > 0,
             source="blumenfeld2020 §4",
             needs=ACCURATE["float32"],
         ),
         "dropout-shortens-it": claim(
             "Dropout beside it shortens that time",
-            more(epochs_until(STUCK), ALONE, TOGETHER) > 0,
+            larger(epochs_until(STUCK), ALONE, TOGETHER) > 0,
             source="blumenfeld2020 §4",
             needs=ACCURATE["float32"],
         ),

@@ -6,9 +6,9 @@ The paper's has 56 layers. Below its scale networks of 20, which train in the ti
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales
 from nonsingular.experiments.verbs import claim
-from nonsingular.papers.li2018 import surfaces
-from nonsingular.papers.li2018.comparing import NO_ROUGHNESS, ROUGHNESS, without_skips
-from nonsingular.papers.li2018.drawings import contours, each_surface, relief, roughness
+from nonsingular.papers.li2018.parts import surfaces
+from nonsingular.papers.li2018.parts.comparisons import NO_ROUGHNESS, ROUGHNESS, without_skips
+from nonsingular.papers.li2018.parts.drawings import contours, each_surface, relief, roughness
 
 SLIDES = "li2018 slides, smoothing the loss surface; figure 1"
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.verbs import claim
-from nonsingular.papers.li2018 import drawings, lines, surfaces, vgg9
-from nonsingular.papers.li2018.comparing import compared
-from nonsingular.papers.li2018.lines import PAIRS
+from nonsingular.papers.li2018.parts import drawings, lines, surfaces, vgg9
+from nonsingular.papers.li2018.parts.comparisons import compared
+from nonsingular.papers.li2018.parts.lines import PAIRS
 
 SHARP = compared("sharpness", "large-batch", "small-batch")
 SHARP_WITH_DECAY = compared("sharpness", "large-batch-decay", "small-batch-decay")

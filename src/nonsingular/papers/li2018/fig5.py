@@ -7,9 +7,16 @@ apart there as the paper's 20 and 56.
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales
 from nonsingular.experiments.verbs import claim
-from nonsingular.papers.li2018 import surfaces
-from nonsingular.papers.li2018.comparing import NO_ROUGHNESS, ROUGHNESS, compared, correlated, doubled, saved_by_skips
-from nonsingular.papers.li2018.drawings import contours_by_kind, flatness, roughness
+from nonsingular.papers.li2018.parts import surfaces
+from nonsingular.papers.li2018.parts.comparisons import (
+    NO_ROUGHNESS,
+    ROUGHNESS,
+    compared,
+    correlated,
+    doubled,
+    saved_by_skips,
+)
+from nonsingular.papers.li2018.parts.drawings import contours_by_kind, flatness, roughness
 
 PAPER = (20, 56, 110)
 """The paper's depths."""

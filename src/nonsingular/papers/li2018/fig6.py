@@ -3,9 +3,9 @@
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales
 from nonsingular.experiments.verbs import claim
-from nonsingular.papers.li2018 import surfaces
-from nonsingular.papers.li2018.comparing import KINDS, NO_ROUGHNESS, ROUGHNESS, doubled
-from nonsingular.papers.li2018.drawings import contours_by_kind, roughness
+from nonsingular.papers.li2018.parts import surfaces
+from nonsingular.papers.li2018.parts.comparisons import KINDS, NO_ROUGHNESS, ROUGHNESS, doubled
+from nonsingular.papers.li2018.parts.drawings import contours_by_kind, roughness
 
 FIGURE = Figure(
     "li2018/fig6",

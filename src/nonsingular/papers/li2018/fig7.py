@@ -11,8 +11,8 @@ from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import claim
 from nonsingular.networks import DenseSpec
-from nonsingular.papers.li2018 import curvature, drawings, surfaces
-from nonsingular.papers.li2018.comparing import OF_SURFACES, over_trained, without_skips
+from nonsingular.papers.li2018.parts import curvature, drawings, surfaces
+from nonsingular.papers.li2018.parts.comparisons import OF_SURFACES, over_trained, without_skips
 from nonsingular.training import Member
 
 

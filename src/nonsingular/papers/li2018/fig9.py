@@ -7,9 +7,9 @@ import xarray as xr
 from nonsingular import landscape
 from nonsingular.experiments.claims import Effect, mean
 from nonsingular.experiments.figure import Figure
-from nonsingular.experiments.verbs import Measure, average, claim, more, question
-from nonsingular.papers.li2018 import drawings, paths, surfaces, vgg9
-from nonsingular.papers.li2018.comparing import of_trained
+from nonsingular.experiments.verbs import Measure, average, claim, larger, question
+from nonsingular.papers.li2018.parts import drawings, paths, surfaces, vgg9
+from nonsingular.papers.li2018.parts.comparisons import of_trained
 
 IN_PLANE = of_trained("in_plane", "share of a path's variance in its plane")
 LATE_CROSSING = of_trained(
@@ -53,7 +53,7 @@ FIGURE = Figure(
         **{
             f"decay-crosses-isocurves-{size}": claim(
                 "With weight decay the path crosses the isocurves late in training more than without",
-                more(LATE_CROSSING, f"{size}-batch-decay", f"{size}-batch") > 0,
+                larger(LATE_CROSSING, f"{size}-batch-decay", f"{size}-batch") > 0,
             )
             for size in ("small", "large")
         },

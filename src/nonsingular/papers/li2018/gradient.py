@@ -16,10 +16,10 @@ from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.quantities import Quantity
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.verbs import Measure, average, claim, largest, question
+from nonsingular.experiments.verbs import Measure, average, claim, largest_value, question
 from nonsingular.networks import plainnet, resnet
-from nonsingular.papers.li2018.block_gradients import run
-from nonsingular.papers.li2018.protocol import images
+from nonsingular.papers.li2018.parts.block_gradients import run
+from nonsingular.papers.li2018.parts.protocol import images
 from nonsingular.plots.depth import backward_identity
 from nonsingular.training import Member
 
@@ -38,7 +38,7 @@ def study(size: Size) -> Spec:
 
 def gap(network: str) -> Measure:
     """The largest relative distance of the two sides of the identity over blocks and networks."""
-    return largest("gap", "largest relative distance from autograd's gradient", network=network)
+    return largest_value("gap", "largest relative distance from autograd's gradient", network=network)
 
 
 def _change(results: xr.Dataset, network: str) -> xr.DataArray:

@@ -10,11 +10,11 @@ import xarray as xr
 from nonsingular.data import DataSpec
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.fit import classes
-from nonsingular.experiments.needs import every, trained
+from nonsingular.experiments.needs import all_of, trained
 from nonsingular.experiments.quantities import reached
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.verbs import Measure, average, claim, more, most, question, weighed
+from nonsingular.experiments.verbs import Measure, average, claim, larger, largest_of, question, weighted_sum
 from nonsingular.networks import NetworkSpec
 from nonsingular.plots.depth import changes
 from nonsingular.training import Member, TrainingSpec
@@ -88,7 +88,7 @@ CHOICES = {
 
 def gains(change: str) -> Measure:
     """What one change alone gains."""
-    return more(reached(), change, BASELINE)
+    return larger(reached(), change, BASELINE)
 
 
 FIGURE = Figure(
@@ -108,16 +108,16 @@ FIGURE = Figure(
         **{
             f"depends-on-{category}": claim(
                 f"Trainability depends on the {words}",
-                most({change: gains(change) for change, c in CATEGORIES.items() if c == category}) > MARGIN,
+                largest_of({change: gains(change) for change, c in CATEGORIES.items() if c == category}) > MARGIN,
             )
             for category, words in CHOICES.items()
         },
         "fragments-need-a-good-start": claim(
             "Fragmentation, which comes with removing skip connections, requires a good initialization: a better start "
             "gains more without them",
-            weighed(reached(), {"He": 1, BASELINE: -1, SKIPS_HE: -1, SKIPS: 1}) > 0,
+            weighted_sum(reached(), {"He": 1, BASELINE: -1, SKIPS_HE: -1, SKIPS: 1}) > 0,
             source="li2018 slides, the effect of depth",
-            needs=every(trained(50.0, SKIPS), trained(50.0, SKIPS_HE)),
+            needs=all_of(trained(50.0, SKIPS), trained(50.0, SKIPS_HE)),
         ),
         "baseline": question(
             f"Without any of the changes a plain network of {DEPTH} layers does not train",

@@ -5,8 +5,15 @@ from __future__ import annotations
 from nonsingular.experiments.effects import ROUNDING
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales
-from nonsingular.experiments.verbs import claim, largest, question
-from nonsingular.papers.orhan2017.landscapes import fewer, kept_by_adjacent, minima_per_optimum, rescaled, run, success
+from nonsingular.experiments.verbs import claim, largest_value, question, smallest_value
+from nonsingular.papers.orhan2017.parts.landscapes import (
+    fewer,
+    kept_by_adjacent,
+    minima_per_optimum,
+    rescaled,
+    run,
+    success,
+)
 from nonsingular.plots import theory as plots
 from nonsingular.plots import theory_interactive as interactive
 
@@ -32,11 +39,11 @@ FIGURE = Figure(
     claims={
         "symmetry-kept": claim(
             "An all-ones skip keeps the permutation symmetry, as no skip does",
-            largest("permutation_gap", f"largest {PERMUTED}", network=["plain", "all-ones"]) < ROUNDING,
+            largest_value("permutation_gap", f"largest {PERMUTED}", network=["plain", "all-ones"]) < ROUNDING,
         ),
         "symmetry-broken": claim(
             "Identity and random skips, and distinct biases, break it",
-            largest("permutation_gap", f"smallest {PERMUTED}", how="min", network=BREAKING) > 1e-3,
+            smallest_value("permutation_gap", f"smallest {PERMUTED}", network=BREAKING) > 1e-3,
         ),
         "fewer-ties": claim(
             "Skips simplify the landscape: fewer states share a loss", fewer("tied", "the share of tied pairs") > 0

@@ -9,12 +9,12 @@ import xarray as xr
 
 from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.figure import Figure, OverNumbers
-from nonsingular.experiments.quantities import SPEED, Quantity, decay
+from nonsingular.experiments.quantities import SPEED, Quantity, first_over_last
 from nonsingular.experiments.scales import Scales
-from nonsingular.experiments.verbs import Measure, average, faster, more, question, weighed
+from nonsingular.experiments.verbs import Measure, average, faster, larger, question, weighted_sum
 from nonsingular.networks import named
-from nonsingular.papers.orhan2018 import protocol
-from nonsingular.papers.orhan2018.differs import DAMPED, EVALUATED_ON
+from nonsingular.papers.orhan2018.parts import protocol
+from nonsingular.papers.orhan2018.parts.differences import DAMPED, EVALUATED_ON
 from nonsingular.training import Member
 
 KINDS = ("plain", "residual")
@@ -58,8 +58,8 @@ def _crossing(share: np.ndarray, level: float = 0.5) -> float:
     return float(np.exp(np.interp(part, [0, 1], np.log([DEPTHS[k - 1], DEPTHS[k]]))))
 
 
-ENDS = Quantity(
-    trainable_depth,
+TRAINABLE_DEPTH = Quantity(
+    trainable_depth,  # of ``plain`` or ``residual``: of a kind, from its networks of all depths
     "depth at which half of the best gain in accuracy is lost",
     "layers",
     (DEPTHS[0], DEPTHS[-1]),
@@ -67,8 +67,8 @@ ENDS = Quantity(
 )
 
 
-def _of_all(measure: Measure) -> Measure:
-    """What is measured of a kind needs one of all networks to have trained."""
+def of_kinds(measure: Measure) -> Measure:
+    """A measure of ``plain`` and ``residual`` as kinds, which needs one of all networks to have trained."""
     return replace(measure, networks=ALL)
 
 
@@ -85,12 +85,12 @@ FIGURE = Figure(
     draw={
         "depth": OverNumbers(
             GAIN,
-            decay(),
+            first_over_last(),
             series=SERIES,
             label="hidden layers",
             title="Depth with and without skips, {epochs} epochs",
             base=2,
-            ends=ENDS,
+            ends=TRAINABLE_DEPTH,
         )
     },
     needs=protocol.STARTED,
@@ -107,13 +107,15 @@ FIGURE = Figure(
         ),
         "residual-loses-less": question(
             "From 10 to 50 layers residual networks lose less than half of what plain ones lose",
-            weighed(SPEED, {"residual-10": 1, "residual-50": -1, "plain-10": -0.5, "plain-50": 0.5}) < 0,
+            weighted_sum(SPEED, {"residual-10": 1, "residual-50": -1, "plain-10": -0.5, "plain-50": 0.5}) < 0,
         ),
         "plain-ends": question(
-            f"Training of plain networks ends before {ENDED} layers", _of_all(average(ENDS, "plain")) < ENDED
+            f"Training of plain networks ends before {ENDED} layers",
+            of_kinds(average(TRAINABLE_DEPTH, "plain")) < ENDED,
         ),
         "residual-outlasts-plain": question(
-            "Residual networks train at depths where plain ones do not", _of_all(more(ENDS, "residual", "plain")) > 0
+            "Residual networks train at depths where plain ones do not",
+            of_kinds(larger(TRAINABLE_DEPTH, "residual", "plain")) > 0,
         ),
     },
     differs=("The paper has no such figure: it trains 20 and 30 layers.", DAMPED, EVALUATED_ON),

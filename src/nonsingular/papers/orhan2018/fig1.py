@@ -13,8 +13,8 @@ from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.scales import Scales
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.verbs import Declared, Measure, claim, largest
-from nonsingular.papers.orhan2018.singular_points import singular_points
+from nonsingular.experiments.verbs import Declared, Measure, claim, largest_value, smallest_value
+from nonsingular.papers.orhan2018.parts.singular_points import singular_points
 from nonsingular.plots.spectra import null_vectors
 
 NULL = 1e-10  # of the Hessian's norm: products of float64 matrices of this size round to 1e-15
@@ -61,15 +61,15 @@ def claims(name: str) -> dict[str, Declared]:
     nulls = {
         f"{name}-plain-null": claim(
             f"{with_}, the predicted vectors are null vectors of the plain network's Hessian",
-            largest("product", "largest |H v| / |H|, zero residual", **plain) < NULL,
+            largest_value("product", "largest |H v| / |H|, zero residual", **plain) < NULL,
         ),
         f"{name}-skip-not-null": claim(
             f"{with_}, none of them is one of the skip network's Hessian",
-            largest("least_product", "smallest |H v| / |H|, zero residual", how="min", **skip) > 1e4 * NULL,
+            smallest_value("least_product", "smallest |H v| / |H|, zero residual", **skip) > 1e4 * NULL,
         ),
         f"{name}-plain-null-anywhere": claim(
             f"{with_}, they are null vectors at any value of the loss",
-            largest("product_away", "largest |H v| / |H| away from zero residual", **plain) < NULL,
+            largest_value("product_away", "largest |H v| / |H| away from zero residual", **plain) < NULL,
             source="orhan2018 Note 1",
             ours=name not in ONE_BY_ONE,
         ),
@@ -79,7 +79,8 @@ def claims(name: str) -> dict[str, Declared]:
             f"{with_}, the plain Hessian's nullity is the number of predicted vectors", excess(name).between(-0.5, 0.5)
         ),
         f"{name}-skip-nullity": claim(
-            f"{with_}, the skip network's Hessian is not singular", largest("nullity", "largest nullity", **skip) < 0.5
+            f"{with_}, the skip network's Hessian is not singular",
+            largest_value("nullity", "largest nullity", **skip) < 0.5,
         ),
     }
     return nulls | counts if name in COUNTED else nulls

@@ -7,15 +7,15 @@ import numpy as np
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales
 from nonsingular.experiments.verbs import claim, question
-from nonsingular.papers.orhan2018.two_hidden_effects import (
-    always_one_segment,
-    convergence_order,
-    one_segment_is_stable,
-    plateau,
-    singular_lines_are_degenerate,
-    speed_of_m,
+from nonsingular.papers.orhan2018.parts.two_hidden_measures import (
+    log_degeneracy_of_singular_lines,
+    log_slow_down,
+    log_speed_of_m,
+    order_of_reduction,
+    share_with_one_stable_segment,
+    stability_margin,
 )
-from nonsingular.papers.orhan2018.two_hidden_units import run
+from nonsingular.papers.orhan2018.parts.two_hidden_units import run
 from nonsingular.plots import theory as plots
 from nonsingular.plots import theory_interactive as interactive
 
@@ -34,46 +34,47 @@ FIGURE = Figure(
     draw=plots.fig2,
     interactive=interactive.fig2,
     claims={
-        "degenerate-lines": claim("h = 0 and z = ±1 are degenerate", singular_lines_are_degenerate < -6, panel="b"),
+        "degenerate-lines": claim("h = 0 and z = ±1 are degenerate", log_degeneracy_of_singular_lines < -6, panel="b"),
         "stable-segment": claim(
             "The elimination lines divide h = 0 into a stable and an unstable segment",
-            one_segment_is_stable > 0,
+            stability_margin > 0,
             panel="b",
         ),
         "stable-segment-one-input": question(
-            "With one input most random teachers give exactly one stable segment of h = 0", always_one_segment(1) > 0.5
+            "With one input most random teachers give exactly one stable segment of h = 0",
+            share_with_one_stable_segment(1) > 0.5,
         ),
         "stable-segment-three-inputs": question(
             "With three inputs most random teachers give exactly one stable segment of h = 0",
-            always_one_segment(3) > 0.5,
+            share_with_one_stable_segment(3) > 0.5,
         ),
         "plateau": claim(
             "A trajectory from outside the stable segment's basin still passes a plateau: learning slows at least "
             "tenfold before it speeds up again",
-            plateau > 1,
+            log_slow_down > 1,
             panel="c",
         ),
         "reduction": claim(
             "The flow of the full network reduces to (h, z) near the overlap line",
-            convergence_order > 0.8,
+            order_of_reduction > 0.8,
             source="orhan2018 figure 2a, b (after Wei et al. 2008)",
         ),
         "slow-along-m": claim(
             "Learning along m is slower than along |Jc|",
-            speed_of_m("optimised", "all else at its optimum") < 0,
+            log_speed_of_m("optimised", "all else at its optimum") < 0,
             source="orhan2018 figure 2e, Note 2",
         ),
         "much-slower-along-m": claim(
             "Learning along m is much slower than along |Jc|, at least three times",
-            speed_of_m("optimised", "all else at its optimum") < -float(np.log10(3)),
+            log_speed_of_m("optimised", "all else at its optimum") < -float(np.log10(3)),
         ),
         "slow-along-m-at-teacher": question(
             "Learning along m is slower than along |Jc| with all else as the teacher has it",
-            speed_of_m("teacher", "all else at the teacher's values") < 0,
+            log_speed_of_m("teacher", "all else at the teacher's values") < 0,
         ),
         "slow-along-m-in-weights": question(
             "m is slower than |Jc| when the weights themselves follow their gradient, whatever the coordinates",
-            speed_of_m("weights", "flow of the weights") < 0,
+            log_speed_of_m("weights", "flow of the weights") < 0,
         ),
     },
     differs=(

@@ -4,10 +4,10 @@ from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.quantities import END, of
 from nonsingular.experiments.scales import Scales
 from nonsingular.experiments.spec import LAST
-from nonsingular.experiments.verbs import Declared, claim, faster, larger, more
-from nonsingular.papers.orhan2018 import protocol, spectra
-from nonsingular.papers.orhan2018.differs import EPOCHS, ESTIMATED, EVALUATED_ON, MOMENTS
-from nonsingular.papers.orhan2018.spectra import by_both
+from nonsingular.experiments.verbs import Declared, claim, faster, larger
+from nonsingular.papers.orhan2018.parts import eigenvalue_shares, protocol
+from nonsingular.papers.orhan2018.parts.differences import EPOCHS, ESTIMATED, EVALUATED_ON, MOMENTS
+from nonsingular.papers.orhan2018.parts.eigenvalue_shares import by_both
 
 SECTION = "orhan2018 §2.3, figure 3"
 UNITS = ("weight_norm", "mean_overlap", "linear_dependence", "zero_response")
@@ -37,7 +37,7 @@ def order(more_degenerate: str, less: str) -> dict[str, Declared]:
             f"early-{a}-{b}",
             f"How much more degenerate {a} networks are than {b} ones shows most early on",
             "degenerate",
-            lambda v: more(of(v, EARLY) - of(v, END), a, b) > 0,
+            lambda v: larger(of(v, epoch=EARLY) - of(v, epoch=END), a, b) > 0,
             f"{SECTION}b",
         ),
     }
@@ -46,7 +46,7 @@ def order(more_degenerate: str, less: str) -> dict[str, Declared]:
 def crossover(name: str, skips: str) -> dict[str, Declared]:
     """That networks with skips end more degenerate than those without."""
     statement = f"Late in training the order turns: {skips} networks end more degenerate than plain ones"
-    return by_both(name, statement, "degenerate", lambda v: larger(v, skips, "plain", END) > 0, f"{SECTION}b")
+    return by_both(name, statement, "degenerate", lambda v: larger(of(v, epoch=END), skips, "plain") > 0, f"{SECTION}b")
 
 
 FIGURE = Figure(
@@ -56,18 +56,24 @@ FIGURE = Figure(
     sizes=Scales(
         runs=(3, 8, 10, 50),
         epochs=(2, 25, 40, 100),
-        moments=((0, LAST), (0, 1, 3, 10, LAST), (0, 1, 3, 10, 20, LAST), (0, 1, 2, 3, 5, 10, 20, 30, 50, 75, LAST)),
-        counted=((), (EARLY, LAST), (EARLY, LAST), (EARLY, 30, LAST)),
+        moment_epochs=(
+            (0, LAST),
+            (0, 1, 3, 10, LAST),
+            (0, 1, 3, 10, 20, LAST),
+            (0, 1, 2, 3, 5, 10, 20, 30, 50, 75, LAST),
+        ),
+        lanczos_epochs=((), (EARLY, LAST), (EARLY, LAST), (EARLY, 30, LAST)),
     ),
     study=lambda size: protocol.study(
         size,
         protocol.networks("plain", "residual", "hyper-residual", "hyper-orthogonal", depth=20),
-        dict.fromkeys(("train_accuracy", "test_accuracy", "activation_norm", *UNITS)) | spectra.instruments(size),
+        dict.fromkeys(("train_accuracy", "test_accuracy", "activation_norm", *UNITS))
+        | eigenvalue_shares.instruments(size),
     ),
     draw={
         "accuracy": Curves("train_accuracy", "test_accuracy", title="{layers}-layer networks"),
-        **spectra.shares("Eigenvalues of the Hessian, {layers} layers"),
-        "densities": spectra.fitted("Hessian spectra fitted to four moments, {layers} layers,"),
+        **eigenvalue_shares.shares("Eigenvalues of the Hessian, {layers} layers"),
+        "densities": eigenvalue_shares.fitted("Hessian spectra fitted to four moments, {layers} layers,"),
         "units": Curves(*UNITS, title="Distance from singularities, {layers}-layer networks (mean over layers)"),
     },
     needs=protocol.STARTED,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import log10
 from typing import Any
 
 import numpy as np
 
 from nonsingular.experiments.figure import Curves, Figure
-from nonsingular.experiments.quantities import HALF, decay, of
+from nonsingular.experiments.quantities import first_over_last, of
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import LAST, Spec
 from nonsingular.experiments.verbs import average, claim
-from nonsingular.papers.orhan2018 import best_and_worst, protocol, spectra
-from nonsingular.papers.orhan2018.best_and_worst import best_minus_worst, correlated, with_speed
-from nonsingular.papers.orhan2018.differs import DAMPED, ESTIMATED, EVALUATED_ON
+from nonsingular.papers.orhan2018.parts import best_and_worst, eigenvalue_shares, protocol
+from nonsingular.papers.orhan2018.parts.best_and_worst import best_minus_worst, correlated, with_speed
+from nonsingular.papers.orhan2018.parts.differences import DAMPED, ESTIMATED, EVALUATED_ON
 
 ALIKE = float(np.log10(2))
 """Gradients "similarly vanishing": within a factor of two of each other. The paper gives no number."""
@@ -23,8 +24,8 @@ ALIKE = float(np.log10(2))
 SIZES: dict[str, Any] = {
     "runs": (6, 30, 100, 100),
     "epochs": (2, 15, 20, 100),
-    "moments": ((1,), (3, LAST), (1, 3, 10, LAST), (1, 3, 10, 30, 50, LAST)),
-    "counted": ((), (LAST,), (LAST,), (3, 30, LAST)),
+    "moment_epochs": ((1,), (3, LAST), (1, 3, 10, LAST), (1, 3, 10, 30, 50, LAST)),
+    "lanczos_epochs": ((), (LAST,), (LAST,), (3, 30, LAST)),
 }
 
 
@@ -36,7 +37,7 @@ def study(size: Size) -> Spec:
     return protocol.study(
         size,
         protocol.networks("plain", depth=30),
-        dict.fromkeys(measured) | {"below_epsilon": (0,)} | spectra.instruments(size),
+        dict.fromkeys(measured) | {"below_epsilon": (0,)} | eigenvalue_shares.instruments(size),
         data=protocol.images(size.data, size.scale, **scaling),
     )
 
@@ -72,7 +73,9 @@ def figure(
                 title="Best and worst of {runs} plain {layers}-layer networks (mean over layers)",
                 view=best_and_worst.groups,
             ),
-            **spectra.shares("Eigenvalues of the best and the worst of {runs} networks", best_and_worst.groups),
+            **eigenvalue_shares.shares(
+                "Eigenvalues of the best and the worst of {runs} networks", best_and_worst.groups
+            ),
         },
         needs=protocol.STARTED,
         claims={
@@ -81,7 +84,7 @@ def figure(
             "linear-dependence": claim(
                 "The best networks are less linearly dependent", best_minus_worst(dependence) < 0
             ),
-            **spectra.by_both(
+            **eigenvalue_shares.by_both(
                 "degenerate",
                 "The best networks are less degenerate",
                 "degenerate",
@@ -96,12 +99,12 @@ def figure(
             ),
             "gradients-vanish": claim(
                 "At the start their gradients vanish toward early layers",
-                average(decay(), "plain") < HALF,
+                average(first_over_last(), "plain") < log10(1 / 2),
                 source="orhan2018 §3 (i)",
             ),
             "gradients-alike": claim(
                 "And they do so alike in the best and in the worst",
-                best_minus_worst(decay()).between(-ALIKE, ALIKE),
+                best_minus_worst(first_over_last()).between(-ALIKE, ALIKE),
                 source="orhan2018 §3 (i)",
             ),
         },

@@ -3,10 +3,10 @@
 from nonsingular.experiments.drawings import only
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.quantities import SPEED
-from nonsingular.experiments.verbs import Declared, claim, faster, larger, least, most, weighed
-from nonsingular.papers.orhan2018 import bias, spectra
-from nonsingular.papers.orhan2018.bias import BIAS
-from nonsingular.papers.orhan2018.differs import DAMPED, EPOCHS, ESTIMATED, EVALUATED_ON, both_data_sets
+from nonsingular.experiments.verbs import Declared, claim, faster, larger, lies_between, smallest_of
+from nonsingular.papers.orhan2018.parts import bias_regularisation, eigenvalue_shares
+from nonsingular.papers.orhan2018.parts.bias_regularisation import BIAS
+from nonsingular.papers.orhan2018.parts.differences import DAMPED, EPOCHS, ESTIMATED, EVALUATED_ON, both_data_sets
 
 NETWORKS = ("residual", "malicious", BIAS, "bias-l2", "plain")
 
@@ -16,7 +16,7 @@ LITTLE = 0.5
 
 def more_degenerate(first: str, second: str) -> dict[str, Declared]:
     """What figure 5c shows of two networks."""
-    return spectra.by_both(
+    return eigenvalue_shares.by_both(
         f"{first}-more-degenerate",
         f"The Hessian of {first} networks is more degenerate than that of {second} ones",
         "degenerate",
@@ -25,32 +25,25 @@ def more_degenerate(first: str, second: str) -> dict[str, Declared]:
     )
 
 
-COST = most(
-    {
-        "cost less half the lead": weighed(SPEED, {"residual": 1 - LITTLE, "malicious": -1, "plain": LITTLE}),
-        "gain": weighed(SPEED, {"malicious": 1, "residual": -1}),
-    }
-)
-
 FIGURE = Figure(
     "orhan2018/fig5",
     "Bias regularisation and the malicious start on 30 layers",
     source="orhan2018 §2.6, figure 5a, b",
-    sizes=bias.SIZES,
-    study=bias.study,
+    sizes=bias_regularisation.SIZES,
+    study=bias_regularisation.study,
     draw={
         "accuracy": Curves("train_accuracy", title="{layers}-layer networks", view=only(*NETWORKS)),
-        **spectra.shares("Eigenvalues of the Hessian, {layers} layers", only(*NETWORKS)),
+        **eigenvalue_shares.shares("Eigenvalues of the Hessian, {layers} layers", only(*NETWORKS)),
     },
-    needs=bias.NEEDS,
+    needs=bias_regularisation.NEEDS,
     claims={
         "residual-best": claim(
             "Residual networks perform best: ahead of all others, also of the nearest",
-            least({f"least ahead of {name}": faster("residual", name) for name in NETWORKS[1:]}) > 0,
+            smallest_of({f"least ahead of {name}": faster("residual", name) for name in NETWORKS[1:]}) > 0,
         ),
         "plain-worst": claim(
             "Plain networks perform worst: behind all others, also behind the nearest",
-            least({f"{name} is least ahead": faster(name, "plain") for name in NETWORKS[:-1]}) > 0,
+            smallest_of({f"{name} is least ahead": faster(name, "plain") for name in NETWORKS[:-1]}) > 0,
         ),
         "residual-above-plain": claim("Residual networks are ahead of plain ones", faster("residual", "plain") > 0),
         "bias-beats-plain": claim("Bias-regularised networks are ahead of plain ones", faster(BIAS, "plain") > 0),
@@ -60,7 +53,7 @@ FIGURE = Figure(
         ),
         "malicious-costs-little": claim(
             "The malicious start costs something, but little: less than half of the residual networks' lead over plain",
-            COST < 0,
+            lies_between(SPEED, "malicious", {"residual": 1 - LITTLE, "plain": LITTLE}, {"residual": 1}),
             source="orhan2018 §2.5, figure 5a, b",
         ),
         "not-by-initialisation-alone": claim(
@@ -73,7 +66,7 @@ FIGURE = Figure(
         **more_degenerate(BIAS, "residual"),
     },
     differs=(
-        *bias.DIFFERS,
+        *bias_regularisation.DIFFERS,
         "The penalty that breaks no symmetry (mean and deviation 0) has the same strength.",
         "What the paper calls a small adverse effect is put at less than half of the residual networks' lead.",
         "The malicious start leaves the first layer and the readout alone, which have no skip to cancel.",

@@ -1,16 +1,18 @@
 """Figure 7: skip matrices of fewer and fewer orthonormal vectors, and how often units are silent."""
 
+from math import log10
+
 import numpy as np
 
 from nonsingular.experiments.drawings import only
 from nonsingular.experiments.figure import Curves, Figure, OverLayers, OverNumbers
-from nonsingular.experiments.quantities import HALF, SPEED, decay
+from nonsingular.experiments.quantities import SPEED, first_over_last
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import average, claim, faster, larger, question, slope
 from nonsingular.networks import NetworkSpec
-from nonsingular.papers.orhan2018 import protocol
-from nonsingular.papers.orhan2018.differs import DAMPED, EPOCHS, EVALUATED_ON, UNDAMPED, both_data_sets
+from nonsingular.papers.orhan2018.parts import protocol
+from nonsingular.papers.orhan2018.parts.differences import DAMPED, EPOCHS, EVALUATED_ON, UNDAMPED, both_data_sets
 from nonsingular.training import Member
 
 VECTORS = {"orthogonal": 128, **{f"{n}-vectors": n for n in (64, 32, 16, 8, 4, 2)}, "1-vector": 1}
@@ -75,10 +77,10 @@ FIGURE = Figure(
             slope(SPEED, {name: float(np.log2(n)) for name, n in VECTORS.items()}, "a doubling") > 0,
         ),
         **{
-            f"{VECTORS[more]}-above-{VECTORS[fewer]}": claim(
-                f"{VECTORS[more]} orthonormal skip vectors train better than {VECTORS[fewer]}", faster(more, fewer) > 0
+            f"{VECTORS[many]}-above-{VECTORS[few]}": claim(
+                f"{VECTORS[many]} orthonormal skip vectors train better than {VECTORS[few]}", faster(many, few) > 0
             )
-            for more, fewer in zip(list(VECTORS)[:-1], list(VECTORS)[1:], strict=True)
+            for many, few in zip(list(VECTORS)[:-1], list(VECTORS)[1:], strict=True)
         },
         "orthogonal-better": claim(
             "Dense orthogonal skips work better than identity skips", faster("orthogonal", "residual") > 0
@@ -97,11 +99,12 @@ FIGURE = Figure(
         ),
         "orthogonal-no-decay": claim(
             "Dense orthogonal skips do not let gradients vanish toward early layers either",
-            average(decay(), "orthogonal") > HALF,
+            average(first_over_last(), "orthogonal") > log10(1 / 2),
             source="orhan2018 §3 (ii)",
         ),
         "one-vector-vanishes": claim(
-            "The least orthogonal matrix suffers from vanishing gradients too", average(decay(), "1-vector") < HALF
+            "The least orthogonal matrix suffers from vanishing gradients too",
+            average(first_over_last(), "1-vector") < log10(1 / 2),
         ),
         "kept-symmetry-no-help": claim(
             "A skip does not improve training unless it helps break symmetries: that of a single vector, which keeps "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import log10
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,13 +17,13 @@ import xarray as xr
 from nonsingular.experiments.drawings import Drawing, only, titled
 from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.figure import Curves, Figure, OverLayers, OverNumbers
-from nonsingular.experiments.quantities import HALF, SPEED, START, Quantity, decay, of
+from nonsingular.experiments.quantities import SPEED, START, Quantity, first_over_last, of
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import LAST, Spec
-from nonsingular.experiments.verbs import Declared, Test, across, claim, faster, more, question, slope
+from nonsingular.experiments.verbs import Declared, Test, across, claim, faster, larger, question, slope
 from nonsingular.networks import NetworkSpec
-from nonsingular.papers.orhan2018 import protocol
-from nonsingular.papers.orhan2018.differs import EPOCHS, EVALUATED_ON, UNDAMPED, both_data_sets
+from nonsingular.papers.orhan2018.parts import protocol
+from nonsingular.papers.orhan2018.parts.differences import EPOCHS, EVALUATED_ON, UNDAMPED, both_data_sets
 from nonsingular.plots.skips import skip_matrices
 from nonsingular.training import Member
 
@@ -67,7 +68,9 @@ def off_circle(results: xr.Dataset, network: str) -> xr.DataArray:
 OFF_CIRCLE = Quantity(
     off_circle, "largest | |eigenvalue| - 1 | of the skip matrices", within=(0.0, np.inf), before=True
 )
-GROWTH = of("activation_norm", START, LAST, log=True) - of("activation_norm", START, 1, log=True)
+GROWTH = of("activation_norm", epoch=START, layer=LAST, log=True) - of(
+    "activation_norm", epoch=START, layer=1, log=True
+)
 
 
 def decay_rate(results: xr.Dataset, variable: str, network: str) -> xr.DataArray:
@@ -90,7 +93,7 @@ def falls_as_tau(variable: str, taus: Mapping[str, float]) -> Test:
 def claims(kind: str) -> dict[str, Declared]:
     """The claims about one kind of matrices; the ids of ``covariance`` end in its name."""
     taus = KINDS[kind]
-    (orthogonal, *_, most) = taus
+    (orthogonal, *_, most_correlated) = taus
     eigenvectors = {  # of quarter turns they are not unique
         "eigenvector-correlations": claim(
             "The eigenvalues of their eigenvectors' correlations fall as exp(-tau (i-1))",
@@ -111,19 +114,19 @@ def claims(kind: str) -> dict[str, Declared]:
             slope(SPEED, {name: 100 * tau for name, tau in taus.items()}, "per 0.01") < 0,
         ),
         "most-correlated-behind": claim(
-            "The least orthogonal matrices train worse than orthogonal ones", faster(most, orthogonal) < 0
+            "The least orthogonal matrices train worse than orthogonal ones", faster(most_correlated, orthogonal) < 0
         ),
         "gradients-do-not-vanish": claim(
-            "Gradients do not vanish in any of them", across(decay(), list(taus), "min") > HALF
+            "Gradients do not vanish in any of them", across(first_over_last(), list(taus), "min") > log10(1 / 2)
         ),
         "gradients-larger": claim(
             "Gradients are larger with less orthogonal matrices",
-            more(of("gradient_norm", START, log=True), most, orthogonal) > 0,
+            larger(of("gradient_norm", epoch=START, log=True), most_correlated, orthogonal) > 0,
         ),
         "activations-larger": question(
             "Activations too grow more through the layers of less orthogonal matrices: equal eigenvalues do not mean "
             "equal norms",
-            more(GROWTH, most, orthogonal) > 0,
+            larger(GROWTH, most_correlated, orthogonal) > 0,
         ),
     }
     if kind == "equalised":

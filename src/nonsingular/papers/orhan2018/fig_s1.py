@@ -1,17 +1,19 @@
 """Figure S1: exact Hessian spectra of small networks, plain against residual."""
 
 from nonsingular.experiments.figure import Curves, Figure
-from nonsingular.experiments.scales import Scales, every
+from nonsingular.experiments.scales import Scales, every_nth_epoch
 from nonsingular.experiments.verbs import claim, faster, larger
-from nonsingular.papers.orhan2018.protocol import STARTED
-from nonsingular.papers.orhan2018.small_networks import DIFFERS, small_networks
+from nonsingular.papers.orhan2018.parts.protocol import STARTED
+from nonsingular.papers.orhan2018.parts.small_networks import DIFFERS, small_networks
 
 FIGURE = Figure(
     "orhan2018/figS1",
     "Exact Hessian spectra of 10-layer, 16-wide networks, plain against residual",
     source="orhan2018 Note 4, figure S1",
     sizes=Scales(
-        runs=(2, 16, 20, 4), epochs=(2, 15, 300, 300), spectra=((0, 2), (0, 5, 15), every(30, 300), every(10, 300))
+        runs=(2, 16, 20, 4),
+        epochs=(2, 15, 300, 300),
+        hessian_epochs=((0, 2), (0, 5, 15), every_nth_epoch(30, last=300), every_nth_epoch(10, last=300)),
     ),
     study=lambda size: small_networks(size, "plain", "residual"),
     draw={

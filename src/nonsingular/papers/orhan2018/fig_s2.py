@@ -2,12 +2,12 @@
 
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.quantities import of
-from nonsingular.experiments.scales import Scales, every
+from nonsingular.experiments.scales import Scales, every_nth_epoch
 from nonsingular.experiments.verbs import claim
-from nonsingular.papers.orhan2018 import best_and_worst
-from nonsingular.papers.orhan2018.best_and_worst import best_minus_worst
-from nonsingular.papers.orhan2018.protocol import STARTED
-from nonsingular.papers.orhan2018.small_networks import DIFFERS, small_networks
+from nonsingular.papers.orhan2018.parts import best_and_worst
+from nonsingular.papers.orhan2018.parts.best_and_worst import best_minus_worst
+from nonsingular.papers.orhan2018.parts.protocol import STARTED
+from nonsingular.papers.orhan2018.parts.small_networks import DIFFERS, small_networks
 
 INITIALLY = range(1, 11)
 """Epochs that stand for "initially during training": the paper's axis goes to 300."""
@@ -21,7 +21,7 @@ FIGURE = Figure(
     sizes=Scales(
         runs=(6, 100, 400, 400),
         epochs=(2, 10, 300, 300),
-        spectra=((0, 2), (2, 10), (10, 50, 100, 200, 300), every(20, 300)),
+        hessian_epochs=((0, 2), (2, 10), (10, 50, 100, 200, 300), every_nth_epoch(20, last=300)),
     ),
     study=lambda size: small_networks(size, "plain"),
     run=best_and_worst.run,
@@ -45,7 +45,7 @@ FIGURE = Figure(
         "negative": claim("They have more negative eigenvalues", best_minus_worst(of("negative_exact")) > 0, panel="c"),
         "norms": claim(
             "At least initially they have slightly larger weight norms",
-            best_minus_worst(of("weight_norm", INITIALLY)) > 0,
+            best_minus_worst(of("weight_norm", epoch=INITIALLY)) > 0,
             panel="e",
         ),
         "overlap": claim("They have less overlap", best_minus_worst(of("mean_overlap")) < 0, panel="f"),

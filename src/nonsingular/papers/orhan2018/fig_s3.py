@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nonsingular.experiments.figure import Figure
-from nonsingular.experiments.scales import Scales, Size, every
+from nonsingular.experiments.scales import Scales, Size, every_nth_epoch
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import claim, question
-from nonsingular.papers.orhan2018.estimates import DEGENERATE_ENOUGH, bias, covered, nearer, points, related
-from nonsingular.papers.orhan2018.small_networks import DIFFERS, small_networks
+from nonsingular.papers.orhan2018.parts.estimates import (
+    DEGENERATE_ENOUGH,
+    correlation_with_exact,
+    coverage_of_lanczos,
+    excess_error_of_lanczos,
+    overestimation,
+    points,
+)
+from nonsingular.papers.orhan2018.parts.small_networks import DIFFERS, small_networks
 from nonsingular.plots.spectra import estimates
 
 FEW_IMAGES = 2_500  # with their mirror images 10 steps an epoch
@@ -19,7 +26,7 @@ def study(size: Size) -> Spec:
     """Plain networks of 10 layers and 32 units, 14 292 parameters with 20 classes; of 16 units in the smoke test."""
     estimators = ("hessian_exact", "hessian_moments", "hessian_lanczos")
     width = 16 if size.scale == "smoke" else 32  # an exact count at width 32 takes half a minute
-    spec = small_networks(size, "plain", width=width, spectra=estimators)
+    spec = small_networks(size, "plain", width=width, estimators=estimators)
     if size.scale in ("laptop", "overnight") and spec.data is not None and spec.data.name != "digits":
         return replace(spec, data=replace(spec.data, train=FEW_IMAGES))
     return spec
@@ -32,7 +39,7 @@ FIGURE = Figure(
     sizes=Scales(
         runs=(3, 3, 20, 50),
         epochs=(2, 4, 6, 100),
-        spectra=((0, 1, 2), (0, 1, 2, 4), (0, 1, 2, 3, 4, 6), every(10, 100)),
+        hessian_epochs=((0, 1, 2), (0, 1, 2, 4), (0, 1, 2, 3, 4, 6), every_nth_epoch(10, last=100)),
     ),
     study=study,
     draw={
@@ -41,16 +48,22 @@ FIGURE = Figure(
         )
     },
     claims={
-        "degenerate-under": claim("The mixture underestimates the degenerate fraction", bias("degenerate") < 0),
-        "negative-over": claim("The mixture overestimates the negative fraction", bias("negative") > 0),
+        "degenerate-under": claim(
+            "The mixture underestimates the degenerate fraction", overestimation("degenerate") < 0
+        ),
+        "negative-over": claim("The mixture overestimates the negative fraction", overestimation("negative") > 0),
         "degenerate-linear": claim(
-            "Estimated and exact degenerate fractions are linearly related", related("degenerate") > 0
+            "Estimated and exact degenerate fractions are linearly related", correlation_with_exact("degenerate") > 0
         ),
         "negative-linear": claim(
-            "Estimated and exact negative fractions are linearly related", related("negative") > 0
+            "Estimated and exact negative fractions are linearly related", correlation_with_exact("negative") > 0
         ),
-        "lanczos-nearer": question("Lanczos is nearer to the exact degenerate fraction than the mixture", nearer() < 0),
-        "lanczos-covers": question("The Lanczos intervals cover the exact degenerate fraction", covered() > 85),
+        "lanczos-nearer": question(
+            "Lanczos is nearer to the exact degenerate fraction than the mixture", excess_error_of_lanczos() < 0
+        ),
+        "lanczos-covers": question(
+            "The Lanczos intervals cover the exact degenerate fraction", coverage_of_lanczos() > 85
+        ),
     },
     differs=(
         "The paper does not say at which epochs its points are, nor of how many networks. Here a point is a network at "

@@ -5,9 +5,14 @@ from __future__ import annotations
 from nonsingular.experiments.effects import ROUNDING
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales
-from nonsingular.experiments.verbs import averaged, claim, largest, question
-from nonsingular.papers.orhan2018.linear_effects import SMALLEST, equal_start_ratio, overlap_is_singular, time_ratio
-from nonsingular.papers.orhan2018.two_modes import run
+from nonsingular.experiments.verbs import claim, largest_value, mean_value, question
+from nonsingular.papers.orhan2018.parts.linear_measures import (
+    SMALLEST,
+    log_smallest_eigenvalue_at_overlap,
+    log_time_ratio,
+    log_time_ratio_of_equal_start,
+)
+from nonsingular.papers.orhan2018.parts.two_modes import run
 from nonsingular.plots import theory as plots
 from nonsingular.plots import theory_interactive as interactive
 
@@ -21,32 +26,34 @@ FIGURE = Figure(
     interactive=interactive.figs4,
     claims={
         "small-start": claim(
-            "From small random weights the residual network converges faster", time_ratio("small") > 0, panel="a"
+            "From small random weights the residual network converges faster", log_time_ratio("small") > 0, panel="a"
         ),
         "equal-norms": claim(
-            "It does so even with equal starting norms, from the caption's start", equal_start_ratio > 0, panel="b"
+            "It does so even with equal starting norms, from the caption's start",
+            log_time_ratio_of_equal_start > 0,
+            panel="b",
         ),
         "equal-norms-random": question(
-            "It does so on average over random directions of equal norm", time_ratio("random equal norms") > 0
+            "It does so on average over random directions of equal norm", log_time_ratio("random equal norms") > 0
         ),
         "hessian": claim(
             "The second derivatives agree with automatic differentiation",
-            largest("hessian_gap", "largest relative distance") < ROUNDING,
+            largest_value("hessian_gap", "largest relative distance") < ROUNDING,
             source="orhan2018 equations 23-28",
         ),
         "overlap-singular": claim(
             "Where two hidden units have equal b for all modes the Hessian is singular",
-            overlap_is_singular < -9,
+            log_smallest_eigenvalue_at_overlap < -9,
             source="orhan2018 Note 5",
         ),
         "residual-not-singular-there": claim(
             "In the residual network equal b make no singularity",
-            averaged("skip_nullity", f"{SMALLEST} with equal b", "log10") > -9,
+            mean_value("skip_nullity", f"{SMALLEST} with equal b", "log10") > -9,
             source="orhan2018 Note 5",
         ),
         "residual-only-shifts": claim(
             "But the skips only shift the singularities: at a - v and b - u the residual Hessian is the plain one's",
-            largest("shift_gap", "largest relative distance") < ROUNDING,
+            largest_value("shift_gap", "largest relative distance") < ROUNDING,
             source="orhan2018 §2.5, Note 5",
         ),
     },

@@ -5,15 +5,15 @@ from __future__ import annotations
 from nonsingular.experiments.effects import ROUNDING
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales
-from nonsingular.experiments.verbs import claim, largest, question
-from nonsingular.papers.orhan2018.deep_linear import run
-from nonsingular.papers.orhan2018.linear_effects import (
-    columns_are_equal,
-    faster_network,
-    matrix_order,
-    more_with_depth,
-    plain_reaches,
-    saddle_distance,
+from nonsingular.experiments.verbs import claim, largest_value, question
+from nonsingular.papers.orhan2018.parts.deep_linear import run
+from nonsingular.papers.orhan2018.parts.linear_measures import (
+    distance_of_columns,
+    distance_of_saddles,
+    log_speed_up,
+    log_speed_up_by_depth,
+    order_of_matrix_descent,
+    share_that_plain_reaches,
 )
 from nonsingular.plots import theory as plots
 from nonsingular.plots import theory_interactive as interactive
@@ -37,47 +37,47 @@ FIGURE = Figure(
     claims={
         "saddles": claim(
             "The saddle is at (0, 0) in plain, (-1, -1) in residual, (-1, -2) in hyper-residual networks",
-            saddle_distance < 1e-6,
+            distance_of_saddles < 1e-6,
             panel="a",
         ),
         "residual-faster": claim(
             "With ten layers the residual network is faster than the plain one, for every s",
-            faster_network("residual", "plain") > 0,
+            log_speed_up("residual", "plain") > 0,
             panel="b",
         ),
         "hyper-faster": claim(
             "With ten layers the hyper-residual network is faster than the residual one",
-            faster_network("hyper-residual", "residual") > 0,
+            log_speed_up("hyper-residual", "residual") > 0,
             panel="b",
         ),
         "hyper-faster-in-steps": question(
             "It is faster also in steps of gradient descent",
-            faster_network("hyper-residual", "residual", in_steps=True) > 0,
+            log_speed_up("hyper-residual", "residual", in_steps=True) > 0,
         ),
         **{
             f"deeper-{first}": claim(
                 f"What {first} networks gain over {second} ones is more pronounced with depth",
-                more_with_depth(first, second) > 0,
+                log_speed_up_by_depth(first, second) > 0,
                 source="orhan2018 Note 5",
             )
             for first, second in (("residual", "plain"), ("hyper-residual", "residual"))
         },
         "plain-does-not-arrive": claim(
-            "The plain network's u does not reach s in the window", plain_reaches < 0.99, panel="b"
+            "The plain network's u does not reach s in the window", share_that_plain_reaches < 0.99, panel="b"
         ),
         "hessian": claim(
             "The second derivatives agree with automatic differentiation",
-            largest("hessian_gap", "largest relative distance") < ROUNDING,
+            largest_value("hessian_gap", "largest relative distance") < ROUNDING,
             source="orhan2018 equations 33-34",
         ),
         "equal-columns": claim(
             "Columns i and j of the Hessian are identical when a_i = a_j",
-            columns_are_equal < ROUNDING,
+            distance_of_columns < ROUNDING,
             source="orhan2018 Note 5",
         ),
         "matrices": claim(
             "Modes of actual, rectangular weight matrices under gradient descent follow equations 29-31",
-            matrix_order > 0.9,
+            order_of_matrix_descent > 0.9,
             source="orhan2018 Note 5 (after Saxe et al. 2013)",
         ),
     },

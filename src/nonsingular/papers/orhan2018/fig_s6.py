@@ -1,12 +1,14 @@
 """Figure S6: shallow networks, plain against residual, in which gradients do not vanish (Note 7)."""
 
+from math import log10
+
 from nonsingular.experiments.figure import Curves, Figure
-from nonsingular.experiments.quantities import HALF, decay, tracks
-from nonsingular.experiments.scales import Scales, every
+from nonsingular.experiments.quantities import first_over_last, of, tracks
+from nonsingular.experiments.scales import Scales, every_nth_epoch
 from nonsingular.experiments.verbs import across, average, claim, faster, larger
-from nonsingular.papers.orhan2018.differs import EPOCHS, EVALUATED_ON
-from nonsingular.papers.orhan2018.protocol import STARTED
-from nonsingular.papers.orhan2018.small_networks import small_networks
+from nonsingular.papers.orhan2018.parts.differences import EPOCHS, EVALUATED_ON
+from nonsingular.papers.orhan2018.parts.protocol import STARTED
+from nonsingular.papers.orhan2018.parts.small_networks import small_networks
 
 NETWORKS = ("plain", "residual")
 SECOND = 2
@@ -22,7 +24,7 @@ FIGURE = Figure(
     sizes=Scales(
         runs=(2, 6, 16, 16),
         epochs=(4, 20, 100, 100),
-        spectra=((0, 2, 4), (0, 1, 2, 4, 8, 14, 20), every(4, 100), every(4, 100)),
+        hessian_epochs=((0, 2, 4), (0, 1, 2, 4, 8, 14, 20), every_nth_epoch(4, last=100), every_nth_epoch(4, last=100)),
     ),
     study=lambda size: small_networks(
         size, *NETWORKS, depth=2, measured=("train_accuracy", "test_accuracy", "gradient_norm", "mean_overlap")
@@ -58,17 +60,17 @@ FIGURE = Figure(
         ),
         "plain-does-not-vanish": claim(
             "Gradients do not vanish in the plain networks, even at the start",
-            average(decay(), "plain") > HALF,
+            average(first_over_last(), "plain") > log10(1 / 2),
             panel="e",
         ),
         "overlap": claim(
             "Their second hidden layer has less overlap",
-            larger("mean_overlap", "residual", "plain", layer=SECOND) < 0,
+            larger(of("mean_overlap", layer=SECOND), "residual", "plain") < 0,
             panel="f",
         ),
         "gradients-track-overlap": claim(
             "Gradient norms closely track overlap: the more of it, the smaller they are",
-            across(tracks("gradient_norm", "mean_overlap", SECOND), NETWORKS, "mean") < -CLOSELY,
+            across(tracks("gradient_norm", "mean_overlap", layer=SECOND), NETWORKS, "mean") < -CLOSELY,
             panel="e, f",
         ),
         "gradients-track-degeneracy": claim(
@@ -78,7 +80,7 @@ FIGURE = Figure(
         ),
         "accuracy-tracks-overlap": claim(
             "Accuracy too is strongly correlated with the distance from overlap",
-            across(tracks("train_accuracy", "mean_overlap", SECOND), NETWORKS, "mean") < -CLOSELY,
+            across(tracks("train_accuracy", "mean_overlap", layer=SECOND), NETWORKS, "mean") < -CLOSELY,
             source="orhan2018 §3 (v)",
         ),
     },

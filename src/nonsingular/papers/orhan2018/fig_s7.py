@@ -10,8 +10,8 @@ FIGURE = fig4.figure(
     fig4.SIZES
     | {
         "epochs": (2, 15, 20, 50),
-        "moments": ((1,), (3, LAST), (1, 3, 10, LAST), (1, 3, 10, 30, LAST)),
-        "counted": ((), (LAST,), (LAST,), (3, LAST)),
+        "moment_epochs": ((1,), (3, LAST), (1, 3, 10, LAST), (1, 3, 10, 30, LAST)),
+        "lanczos_epochs": ((), (LAST,), (LAST,), (3, LAST)),
     },
     differs=(
         "One data set a run: SVHN, or with --data stl10 the labelled images of STL-10.",

@@ -24,8 +24,8 @@ from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import LAST, Spec
 from nonsingular.experiments.verbs import across, average, correlation_along, faster, question
 from nonsingular.networks import named
-from nonsingular.papers.orhan2018 import protocol
-from nonsingular.papers.orhan2018.differs import EVALUATED_ON
+from nonsingular.papers.orhan2018.parts import protocol
+from nonsingular.papers.orhan2018.parts.differences import EVALUATED_ON
 from nonsingular.plots.scans import Scan, over_numbers
 from nonsingular.training import Member
 
@@ -87,7 +87,7 @@ def flat(results: xr.Dataset) -> xr.Dataset:
 
 def growth(results: xr.Dataset, network: str) -> xr.DataArray:
     """Factor of the squared activation norm from one layer to the next at the start, by run (geometric mean)."""
-    ends = [of("activation_norm", START, layer, log=True)(results, network) for layer in (1, LAST)]
+    ends = [of("activation_norm", epoch=START, layer=layer, log=True)(results, network) for layer in (1, LAST)]
     return 10.0 ** (2 * (ends[1] - ends[0]) / (results.sizes["layer"] - 1))
 
 
@@ -111,12 +111,12 @@ def scaling(results: xr.Dataset) -> Picture | None:
         curves = [xr.concat([quantity(results, at(n, s)) for s in there], "scaling") for n in kinds]
         return xr.concat(curves, xr.Variable("network", kinds)).assign_coords(scaling=np.arange(len(there)))
 
-    norms = [float(of("input_norm", START)(results, at(kinds[0], s)).mean()) for s in there]
+    norms = [float(of("input_norm", epoch=START)(results, at(kinds[0], s)).mean()) for s in there]
     return over_numbers(
         [
             Scan(scan(SPEED), "mean training accuracy (%)"),
-            Scan(scan(of("logit_norm", START)), "norm of the first logits", log=True, marks={"1": 1.0}),
-            Scan(scan(of("below_epsilon", START)), "weight gradients below Adam's epsilon (%)"),
+            Scan(scan(of("logit_norm", epoch=START)), "norm of the first logits", log=True, marks={"1": 1.0}),
+            Scan(scan(of("below_epsilon", epoch=START)), "weight gradients below Adam's epsilon (%)"),
         ],
         "scaling",
         "input scaling, and root mean square norm of an image",
@@ -176,11 +176,11 @@ FIGURE = Figure(
         ),
         "large-logits-slow": question(
             "Networks with skips train more slowly the larger their first logits",
-            correlation_along(SPEED, of("logit_norm", START), _everywhere(*SKIPS)) < 0,
+            correlation_along(SPEED, of("logit_norm", epoch=START), _everywhere(*SKIPS)) < 0,
         ),
         "damped-gradients-slow": question(
             "Plain networks train more slowly the more gradients are below Adam's epsilon",
-            correlation_along(SPEED, of("below_epsilon", START), _everywhere("plain")) < 0,
+            correlation_along(SPEED, of("below_epsilon", epoch=START), _everywhere("plain")) < 0,
         ),
     },
     differs=("The paper has no such figure: it does not mention how it scaled its images.", EVALUATED_ON),

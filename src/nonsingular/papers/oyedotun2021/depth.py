@@ -15,8 +15,8 @@ from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import LAST, Spec
 from nonsingular.experiments.verbs import Declared, claim
 from nonsingular.networks import Architecture, DenseSpec, FractalSpec, HighwaySpec, plainnet, resnet
-from nonsingular.papers.oyedotun2021 import drawings, protocol
-from nonsingular.papers.oyedotun2021.by_depth import best_depth, deepest, with_depth
+from nonsingular.papers.oyedotun2021.parts import drawings, protocol
+from nonsingular.papers.oyedotun2021.parts.by_depth import best_depth, deepest, with_depth
 from nonsingular.training import Member
 
 RUIN = 20

@@ -7,9 +7,9 @@ from functools import partial
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.fit import HALFWAY
 from nonsingular.experiments.needs import trained
-from nonsingular.experiments.verbs import Declared, average, claim, more, question
-from nonsingular.papers.oyedotun2021 import drawings, protocol
-from nonsingular.papers.oyedotun2021 import representations as r
+from nonsingular.experiments.verbs import Declared, average, claim, larger, question
+from nonsingular.papers.oyedotun2021.parts import drawings, protocol
+from nonsingular.papers.oyedotun2021.parts import representations as r
 
 OURS = ("-channels",)
 """Endings of claims about the other reading of the text, which must not count a claim of it twice."""
@@ -102,7 +102,7 @@ FIGURES = (
         {
             "gradients-out-of-balance": question(
                 "Before training PlainNet's gradients at the first and the last layer differ by more than ResNet's",
-                more(r.IMBALANCE, "plainnet", "resnet") > 0,
+                larger(r.IMBALANCE, "plainnet", "resnet") > 0,
             )
         },
         weights=drawings.weights("plainnet"),
@@ -124,7 +124,7 @@ FIGURES = (
             ),
             "weights-move": question(
                 "Training changes the spread of ResNet's weights more than of PlainNet's",
-                more(r.SPREAD_CHANGE, "resnet", "plainnet") > 0,
+                larger(r.SPREAD_CHANGE, "resnet", "plainnet") > 0,
             ),
         },
         weights=drawings.weights("resnet"),

@@ -11,8 +11,9 @@ from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import LAST, Spec
 from nonsingular.experiments.verbs import claim
 from nonsingular.networks import ResidualSpec, plainnet, resnet
-from nonsingular.papers.oyedotun2021 import depth, drawings
-from nonsingular.papers.oyedotun2021.by_depth import at_all_depths, best_of_deepest, deepest
+from nonsingular.papers.oyedotun2021 import depth
+from nonsingular.papers.oyedotun2021.parts import drawings
+from nonsingular.papers.oyedotun2021.parts.by_depth import at_all_depths, best_of_deepest, deepest
 from nonsingular.training import Member
 
 REMEDIES: dict[str, dict[str, object]] = {

@@ -8,8 +8,8 @@ from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.fit import HALFWAY
 from nonsingular.experiments.needs import trained
 from nonsingular.experiments.quantities import reached
-from nonsingular.experiments.verbs import average, claim, more
-from nonsingular.papers.oyedotun2021 import drawings, protocol
+from nonsingular.experiments.verbs import average, claim, larger
+from nonsingular.papers.oyedotun2021.parts import drawings, protocol
 
 DATA = {1: ("mnist", "MNIST"), 2: ("cifar10", "CIFAR-10"), 3: ("cifar100-fine", "CIFAR-100")}
 
@@ -37,12 +37,12 @@ def table(number: int) -> Figure:
             "resnext-trains": claim("ResNeXt of the same depth trains", average(reached(), "resnext") > HALFWAY),
             "resnet-generalises": claim(
                 "PlainNet classifies new images worse than ResNet",
-                more(reached("test"), "resnet", "plainnet") > 0,
+                larger(reached("test"), "resnet", "plainnet") > 0,
                 needs=trained(),
             ),
             "resnext-generalises": claim(
                 "PlainNet classifies new images worse than ResNeXt",
-                more(reached("test"), "resnext", "plainnet") > 0,
+                larger(reached("test"), "resnext", "plainnet") > 0,
                 needs=trained(),
             ),
         },

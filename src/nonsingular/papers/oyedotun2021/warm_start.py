@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.fit import HALFWAY
-from nonsingular.experiments.needs import every, given, trained
+from nonsingular.experiments.needs import all_of, given, trained
 from nonsingular.experiments.quantities import reached
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.verbs import Declared, Needs, average, claim, more
+from nonsingular.experiments.verbs import Declared, Needs, average, claim, larger
 from nonsingular.networks import VGGSpec
-from nonsingular.papers.oyedotun2021 import protocol
-from nonsingular.papers.oyedotun2021.donors import DONOR, WARM, run
+from nonsingular.papers.oyedotun2021.parts import protocol
+from nonsingular.papers.oyedotun2021.parts.donors import DONOR, WARM, run
 from nonsingular.training import Member, TrainingSpec
 
 COLD = {DONOR: 11, "vgg-13": 13, "vgg-16": 16}
@@ -58,8 +58,8 @@ def rescued(layers: int) -> dict[str, Declared]:
         ),
         f"{cold}-rescued": claim(
             f"VGG-{layers} trains when it starts from a trained VGG-11",
-            more(reached(), warm, cold) > 0,
-            needs=every(DONATED, lost(cold)),
+            larger(reached(), warm, cold) > 0,
+            needs=all_of(DONATED, lost(cold)),
         ),
         f"{cold}-warm-trains": claim(
             f"Started from a trained VGG-11, VGG-{layers} trains", average(reached(), warm) > HALFWAY, needs=DONATED

@@ -10,7 +10,7 @@ import xarray as xr
 from nonsingular.experiments.claims import Effect, NotMeasured, difference, mean
 from nonsingular.experiments.fit import diverged
 from nonsingular.experiments.quantities import reached
-from nonsingular.experiments.verbs import Measure, more, slope
+from nonsingular.experiments.verbs import Measure, larger, slope
 
 REACHED = reached()
 
@@ -83,7 +83,7 @@ def deepest(first: str, second: str) -> Measure:
     def effect(results: xr.Dataset) -> Effect:
         a, b = both(results)
         note = f"{a} and {b}" + (f"; {lost}" if (lost := diverged(results, a, b)) else "")
-        return replace(more(REACHED, a, b).effect(results), note=note)
+        return replace(larger(REACHED, a, b).effect(results), note=note)
 
     return Measure(
         effect, f"{REACHED.words}: deepest {first} minus deepest {second}", REACHED.unit, both, tells_training=True

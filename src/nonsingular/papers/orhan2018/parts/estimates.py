@@ -56,7 +56,7 @@ def _measure(
     return Measure(measured, words, unit, ("plain",))
 
 
-def _bias(runs: np.ndarray, estimate: np.ndarray, exact: np.ndarray) -> Effect:
+def _overestimation(runs: np.ndarray, estimate: np.ndarray, exact: np.ndarray) -> Effect:
     return clustered(100 * (estimate - exact), runs, within=(-100, 100))
 
 
@@ -90,26 +90,28 @@ def _covered(runs: np.ndarray, low: np.ndarray, high: np.ndarray, exact: np.ndar
     return Effect(100 * share, 100 * float(least), 100 * float(most), count, f"{len(exact)} points of {count} runs")
 
 
-def bias(part: str) -> Measure:
+def overestimation(part: str) -> Measure:
     """By how much the mixture overestimates a fraction."""
     words = f"{part} fraction, estimate minus exact, {RANGE}"
-    return _measure(words, "percentage points", (f"{part}_moments", f"{part}_exact"), _bias, DEGENERATE_ENOUGH)
+    return _measure(
+        words, "percentage points", (f"{part}_moments", f"{part}_exact"), _overestimation, DEGENERATE_ENOUGH
+    )
 
 
-def related(part: str) -> Measure:
+def correlation_with_exact(part: str) -> Measure:
     """Pearson's correlation of estimate and exact count."""
     words = f"Pearson correlation of estimated and exact {part} fraction, {RANGE}"
     return _measure(words, "correlation", (f"{part}_moments", f"{part}_exact"), _related, DEGENERATE_ENOUGH)
 
 
-def nearer() -> Measure:
+def excess_error_of_lanczos() -> Measure:
     """By how much Lanczos errs more than the mixture."""
     words = "absolute error of Lanczos minus that of the mixture, all points"
     variables = ("degenerate_lanczos", "degenerate_moments", "degenerate_exact")
     return _measure(words, "percentage points", variables, _nearer)
 
 
-def covered() -> Measure:
+def coverage_of_lanczos() -> Measure:
     """How often Lanczos intervals cover the exact fraction."""
     variables = ("degenerate_lanczos_low", "degenerate_lanczos_high", "degenerate_exact")
     return _measure("share of points covered, of intervals of 95 %", "%", variables, _covered)

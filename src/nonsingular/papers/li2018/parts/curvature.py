@@ -15,7 +15,7 @@ from nonsingular.experiments.run.trained import Trained
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.landscape.roughness import second_differences
-from nonsingular.papers.li2018 import surfaces
+from nonsingular.papers.li2018.parts import surfaces
 
 NEAR = 0.01
 """Negative eigenvalues below this share of the positive ones are extremely small (section 6)."""

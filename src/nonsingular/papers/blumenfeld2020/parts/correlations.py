@@ -12,8 +12,8 @@ from nonsingular.experiments.claims import Effect, NotMeasured, difference, mean
 from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.quantities import END, START, of
 from nonsingular.experiments.verbs import Declared, Measure, average, claim
-from nonsingular.papers.blumenfeld2020.constnet import BOTH, stages
-from nonsingular.papers.blumenfeld2020.protocol import FORMS
+from nonsingular.papers.blumenfeld2020.parts.constnet import BOTH, stages
+from nonsingular.papers.blumenfeld2020.parts.protocol import FORMS
 
 WORDS = {"correlation": "cosine", "centred": "centred"}
 """Form of a correlation, as claims and axes say it."""
@@ -60,7 +60,7 @@ def convergence(side: str, layer: int | None = None) -> dict[str, Declared]:
         variable = f"{side}_{form}"
         claims[f"{side}-falls{ending}"] = claim(
             f"From identical features the {side} correlation falls while training ({WORDS[form]})",
-            average(of(variable, END, layer) - of(variable, START, layer), BOTH[0]) < 0,
+            average(of(variable, epoch=END, layer=layer) - of(variable, epoch=START, layer=layer), BOTH[0]) < 0,
         )
         claims[f"{side}-converges{ending}"] = claim(
             f"The {side} correlations converge to similar values from both starts ({WORDS[form]})",

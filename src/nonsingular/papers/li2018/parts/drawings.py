@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from nonsingular.papers.li2018 import surfaces
-from nonsingular.papers.li2018.comparing import OF_SURFACES
+from nonsingular.papers.li2018.parts import surfaces
+from nonsingular.papers.li2018.parts.comparisons import OF_SURFACES
 from nonsingular.plots import landscape as plots
 from nonsingular.plots import landscape_interactive as interactive
 

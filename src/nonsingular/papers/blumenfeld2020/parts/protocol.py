@@ -84,7 +84,7 @@ STUCK = 37.0
 LEFT_CHANCE = 5.0
 """Percent of the way from guessing to no error from which on a network has moved; identical features reach 16."""
 
-ACCURACY = of("test_accuracy", END).called("test accuracy after the last epoch")
+ACCURACY = of("test_accuracy", epoch=END).called("test accuracy after the last epoch")
 FORMS = {"correlation": "", "centred": "-centred"}
 """Variables of correlations end in these; what ids end in. Cosines as the text defines them, and centred ones."""
 SIDES = ("forward", "backward")

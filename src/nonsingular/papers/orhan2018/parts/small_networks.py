@@ -8,8 +8,8 @@ from dataclasses import replace
 from nonsingular.data import DataSpec
 from nonsingular.experiments.scales import Size
 from nonsingular.experiments.spec import Spec
-from nonsingular.papers.orhan2018 import protocol
-from nonsingular.papers.orhan2018.differs import EVALUATED_ON
+from nonsingular.papers.orhan2018.parts import protocol
+from nonsingular.papers.orhan2018.parts.differences import EVALUATED_ON
 
 PCA = 128  # Note 4: inputs reduced to as many components as the larger networks have units
 
@@ -30,20 +30,20 @@ def small_networks(
     *networks: str,
     depth: int = 10,
     width: int = 16,
-    spectra: Sequence[str] = ("hessian_exact",),
+    estimators: Sequence[str] = ("hessian_exact",),
     measured: Sequence[str] = ("train_accuracy", "test_accuracy", "mean_overlap", "weight_norm"),
 ) -> Spec:
     """With 10 layers and 20 classes 4 852 parameters at width 16, 14 292 at width 32.
 
     Args:
-        size: with ``runs``, ``epochs`` and ``spectra``, the epochs at which the Hessians' spectra are measured.
+        size: with ``runs``, ``epochs`` and ``hessian_epochs``, after which Hessians' eigenvalues are counted.
         *networks: names of the architectures.
         depth: hidden layers.
         width: units in each.
-        spectra: instruments of the Hessian.
+        estimators: instruments of the Hessian.
         measured: other instruments, at every epoch.
     """
     members = protocol.networks(*networks, depth=depth, width=width)
     return protocol.study(
-        size, members, dict.fromkeys(measured) | dict.fromkeys(spectra, size.spectra), data=images(size)
+        size, members, dict.fromkeys(measured) | dict.fromkeys(estimators, size.hessian_epochs), data=images(size)
     )

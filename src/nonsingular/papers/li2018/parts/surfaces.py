@@ -20,7 +20,7 @@ from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.scales import Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.networks import ResidualSpec
-from nonsingular.papers.li2018 import protocol
+from nonsingular.papers.li2018.parts import protocol
 from nonsingular.training import Member
 
 DEEP = 56

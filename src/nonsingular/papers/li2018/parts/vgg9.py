@@ -5,7 +5,7 @@ from __future__ import annotations
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.networks import VGGSpec
-from nonsingular.papers.li2018 import protocol
+from nonsingular.papers.li2018.parts import protocol
 from nonsingular.training import Member
 
 PROTOCOLS = {

@@ -9,7 +9,7 @@ import xarray as xr
 
 from nonsingular.experiments.run.instruments.representations import ACTIVATION_QUANTILES, WEIGHT_QUANTILES
 from nonsingular.networks.residual import LAYERS_A_BLOCK
-from nonsingular.papers.oyedotun2021.by_depth import families
+from nonsingular.papers.oyedotun2021.parts.by_depth import families
 from nonsingular.plots import depth as plots
 
 if TYPE_CHECKING:

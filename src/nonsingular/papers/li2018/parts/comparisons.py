@@ -12,7 +12,7 @@ from nonsingular.experiments.claims import Effect, NotMeasured, mean, rank_corre
 from nonsingular.experiments.effects import selected
 from nonsingular.experiments.fit import HALFWAY, fitted
 from nonsingular.experiments.quantities import Bounds, Quantity
-from nonsingular.experiments.verbs import Measure, more, slopes
+from nonsingular.experiments.verbs import Measure, larger, slopes
 from nonsingular.intervals import EVERYWHERE
 
 KINDS = {"resnet": "with", "plainnet": "without"}
@@ -75,7 +75,7 @@ NO_ROUGHNESS = ("total_variation",)
 
 def compared(variable: str, first: str, second: str) -> Measure:
     """First minus second of two networks that have trained."""
-    return more(OF_SURFACES[variable], first, second)
+    return larger(OF_SURFACES[variable], first, second)
 
 
 def trained_sizes(results: xr.Dataset, *kinds: str) -> tuple[dict[float, list[str]], str]:
@@ -112,7 +112,7 @@ def without_skips(variable: str) -> Measure:
         if not found:
             raise NotMeasured(f"at no depth have both networks trained; {lost or 'one of them was left out'}")
         layers, (with_skips, without) = list(found.items())[-1]
-        return replace(more(quantity, without, with_skips).effect(results), note=_noted(f"{layers:g} layers", lost))
+        return replace(larger(quantity, without, with_skips).effect(results), note=_noted(f"{layers:g} layers", lost))
 
     words = f"{quantity.words}: without minus with, at the largest depth at which both networks trained"
     return Measure(effect, words, quantity.unit)

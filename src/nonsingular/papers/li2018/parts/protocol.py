@@ -5,7 +5,7 @@ from __future__ import annotations
 from nonsingular.data import DataSpec
 from nonsingular.experiments.scales import Networks, Size
 from nonsingular.experiments.spec import Spec
-from nonsingular.papers.orhan2018.protocol import MIRRORED
+from nonsingular.papers.orhan2018.parts.protocol import MIRRORED
 from nonsingular.training import TrainingSpec
 
 IMAGES = {"smoke": (300, 200), "laptop": (2000, 2000), "overnight": (None, None), "paper": (None, None)}

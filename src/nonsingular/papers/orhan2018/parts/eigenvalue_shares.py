@@ -1,7 +1,7 @@
 """Shares of degenerate and negative eigenvalues of Hessians too large to be counted exactly (§2.3, Note 3).
 
 They are estimated from four moments as in the paper, and counted by Lanczos beside it; a claim about them is judged by
-both. The sizes of a figure have the epochs of each as ``moments`` and ``counted``.
+both. The sizes of a figure have the epochs after which each is done: ``moment_epochs``, ``lanczos_epochs``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FITTED_AFTER = 3  # epochs, as in orhan2018 figure 3d
 
 def instruments(size: Size) -> dict[str, tuple[int, ...] | None]:
     """Of a study: moments and Lanczos counts, each where there are epochs for them."""
-    epochs = {"hessian_moments": size.moments, "hessian_few_lanczos": size.counted}
+    epochs = {"hessian_moments": size.moment_epochs, "hessian_few_lanczos": size.lanczos_epochs}
     return {name: when for name, when in epochs.items() if when}
 
 

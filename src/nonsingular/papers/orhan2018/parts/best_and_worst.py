@@ -13,8 +13,8 @@ from nonsingular.experiments.quantities import SPEED, Quantity
 from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.verbs import Declared, Measure, Test, claim, correlation, more, regrouped
-from nonsingular.papers.orhan2018.protocol import STARTED
+from nonsingular.experiments.verbs import Declared, Measure, Test, claim, correlation, larger, regrouped
+from nonsingular.papers.orhan2018.parts.protocol import STARTED
 
 FEWEST = 3  # of the best and of the worst: fewer have no standard error worth the name
 
@@ -48,7 +48,7 @@ def groups(results: xr.Dataset) -> xr.Dataset:
 
 def best_minus_worst(quantity: Quantity) -> Measure:
     """By how much the best networks have more of a quantity than the worst."""
-    return regrouped(groups, more(quantity, "best", "worst"), "tenths of the runs by mean training accuracy")
+    return regrouped(groups, larger(quantity, "best", "worst"), "tenths of the runs by mean training accuracy")
 
 
 def with_speed(quantity: Quantity) -> Measure:

@@ -33,7 +33,7 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     overlapped = np.ones((2, 2)) / np.sqrt(2), np.array([[1.0, 1.0], [-1.0, -1.0]]) / np.sqrt(2)
     equal = {"plain": learn("plain", *overlapped), "residual": learn("residual", zero, zero)}
     shown: dict[str, xr.Dataset] = {}
-    hours = np.empty((2, 2, spec.runs))
+    convergence = np.empty((2, 2, spec.runs))
     workspace.progress.start("trajectories", spec.runs, "starts")
     for k in range(spec.runs):
         rng = np.random.default_rng(spec.seed + k)
@@ -41,8 +41,8 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
         unit /= np.linalg.norm(unit, axis=1, keepdims=True)
         paths = {network: learn(network, *small) for network in ("plain", "residual")}
         shown = shown or paths
-        hours[0, :, k] = [converged(paths[n]) for n in ("plain", "residual")]
-        hours[1, :, k] = [converged(learn("plain", *unit)), converged(equal["residual"])]
+        convergence[0, :, k] = [converged(paths[n]) for n in ("plain", "residual")]
+        convergence[1, :, k] = [converged(learn("plain", *unit)), converged(equal["residual"])]
         workspace.progress.advance()
     networks = ["plain", "residual"]
     return xr.Dataset(
@@ -59,7 +59,7 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
                 ("start", "network", "time", "mode"),
                 np.stack([[paths[n].strength for n in networks] for paths in (shown, equal)]),
             ),
-            "converged": (("draw", "network", "run"), hours, {"units": "tau", "long_name": "time to 1 % error"}),
+            "converged": (("draw", "network", "run"), convergence, {"units": "tau", "long_name": "time to 1 % error"}),
             "equal_converged": ("network", [converged(equal[n]) for n in networks], {"units": "tau"}),
             "hessian_gap": ("run", [_three_layer_gap(spec.seed + k) for k in range(spec.runs)]),
             "overlap_nullity": (("point", "run"), _overlap_nullity(spec)),

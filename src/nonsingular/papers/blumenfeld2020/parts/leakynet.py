@@ -9,8 +9,8 @@ from nonsingular.experiments.needs import trained
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.networks import LeakyNetSpec
-from nonsingular.papers.blumenfeld2020 import protocol
-from nonsingular.papers.blumenfeld2020.protocol import LEFT_CHANCE, NOISE, WIDENING, WIDTH
+from nonsingular.papers.blumenfeld2020.parts import protocol
+from nonsingular.papers.blumenfeld2020.parts.protocol import LEFT_CHANCE, NOISE, WIDENING, WIDTH
 from nonsingular.training import Member
 
 SIZES = Scales(runs=(2, 3, 4, 4), epochs=(2, 60, 15, 200), width=WIDTH, widening=WIDENING)

@@ -12,7 +12,7 @@ from nonsingular import landscape
 from nonsingular.experiments.run.trained import Trained, run_trained
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
-from nonsingular.papers.li2018 import surfaces
+from nonsingular.papers.li2018.parts import surfaces
 
 LATE = 0.5
 """The last half of the path is late."""

@@ -8,29 +8,29 @@ import xarray as xr
 from nonsingular.experiments.claims import Effect, exactly, mean
 from nonsingular.experiments.effects import require
 from nonsingular.experiments.verbs import Measure, measured
-from nonsingular.papers.orhan2018.deep_linear import NETWORKS, SHALLOW
+from nonsingular.papers.orhan2018.parts.deep_linear import NETWORKS, SHALLOW
 
 SMALLEST = "log10 of the Hessian's smallest over its largest |eigenvalue|, mean over random points"
 PAPER_SADDLES = {"plain": (0.0, 0.0), "residual": (-1.0, -1.0), "hyper-residual": (-1.0, -2.0)}
 
 
 @measured("largest distance")
-def saddle_distance(results: xr.Dataset) -> Effect:
+def distance_of_saddles(results: xr.Dataset) -> Effect:
     """Largest distance between the saddles found and the paper's."""
     require(results, "saddle")
     gaps = [np.linalg.norm(results.saddle.sel(network=n) - np.array(PAPER_SADDLES[n])) for n in NETWORKS]
     return exactly(float(max(gaps)))
 
 
-def faster_network(first: str, second: str, *, in_steps: bool = False) -> Measure:
+def log_speed_up(first: str, second: str, *, in_steps: bool = False) -> Measure:
     """Mean log10(second's time / first's), smallest over the singular values; unfinished runs count with the window."""
 
     def effect(results: xr.Dataset) -> Effect:
         require(results, "converged", "curvature")
-        hours = np.minimum(results.converged, results.attrs["window"])
+        times = np.minimum(results.converged, results.attrs["window"])
         if in_steps:
-            hours = hours * results.curvature / 2
-        ratios = np.log10(hours.sel(network=second) / hours.sel(network=first))
+            times = times * results.curvature / 2
+        ratios = np.log10(times.sel(network=second) / times.sel(network=first))
         means = ratios.mean("run")
         note = "mean at s = " + ", ".join(f"{float(s):g}: {float(m):.2f}" for s, m in zip(means.s, means, strict=True))
         return mean(ratios.min("s"), note=note)
@@ -40,15 +40,15 @@ def faster_network(first: str, second: str, *, in_steps: bool = False) -> Measur
     return Measure(effect, words, "log10")
 
 
-def more_with_depth(first: str, second: str) -> Measure:
+def log_speed_up_by_depth(first: str, second: str) -> Measure:
     """By how much log10 of the speed-up is larger with ten layers than with three, smallest over s."""
 
     def effect(results: xr.Dataset) -> Effect:
         require(results, "converged", "converged_shallow")
         speed_up = []
         for name in ("converged", "converged_shallow"):
-            hours = np.minimum(results[name], results.attrs["window"])
-            speed_up.append(np.log10(hours.sel(network=second) / hours.sel(network=first)))
+            times = np.minimum(results[name], results.attrs["window"])
+            speed_up.append(np.log10(times.sel(network=second) / times.sel(network=first)))
         return mean((speed_up[0] - speed_up[1]).min("s"))
 
     words = f"log10 of {second} over {first} time, of 10 layers less that of {SHALLOW}, least over s, mean over starts"
@@ -56,7 +56,7 @@ def more_with_depth(first: str, second: str) -> Measure:
 
 
 @measured("largest |u| / s over s at its end, mean over starts")
-def plain_reaches(results: xr.Dataset) -> Effect:
+def share_that_plain_reaches(results: xr.Dataset) -> Effect:
     """Mean over runs of the largest |u| / s that the plain network has reached, over all s."""
     require(results, "u")
     share = np.abs(results.u.sel(network="plain")) / results.s
@@ -64,7 +64,7 @@ def plain_reaches(results: xr.Dataset) -> Effect:
 
 
 @measured("order with which the distance falls with the step, Euler's method has 1", "order in the step")
-def matrix_order(results: xr.Dataset) -> Effect:
+def order_of_matrix_descent(results: xr.Dataset) -> Effect:
     """Order in the step size at which the distance falls, the smallest over the networks."""
     require(results, "matrix_gap")
     steps = np.log(results.steps.values)
@@ -74,7 +74,7 @@ def matrix_order(results: xr.Dataset) -> Effect:
 
 
 @measured("relative distance, mean over random points")
-def columns_are_equal(results: xr.Dataset) -> Effect:
+def distance_of_columns(results: xr.Dataset) -> Effect:
     """Mean relative distance of the two columns."""
     require(results, "equal_columns")
     solved = float(results.equal_columns.sel(point="a_i = a_j and u = s").max())
@@ -84,22 +84,22 @@ def columns_are_equal(results: xr.Dataset) -> Effect:
     )
 
 
-def time_ratio(draw: str) -> Measure:
+def log_time_ratio(draw: str) -> Measure:
     """Mean log10(plain's time / residual's) to 1 % error; runs that do not get there count with the window's end."""
 
     def effect(results: xr.Dataset) -> Effect:
         require(results, "converged")
-        hours = results.converged.sel(draw=draw)
-        missed = int((~np.isfinite(hours)).sum())
-        hours = np.minimum(hours, results.attrs["window"])
+        times = results.converged.sel(draw=draw)
+        missed = int((~np.isfinite(times)).sum())
+        times = np.minimum(times, results.attrs["window"])
         note = f"{missed} not converged in the window, counted with its end" if missed else ""
-        return mean(np.log10(hours.sel(network="plain") / hours.sel(network="residual")), note=note)
+        return mean(np.log10(times.sel(network="plain") / times.sel(network="residual")), note=note)
 
     return Measure(effect, f"log10 of plain over residual time to 1 % error, mean over {draw} starts", "log10")
 
 
 @measured("log10 of plain over residual time to 1 % error", "log10")
-def equal_start_ratio(results: xr.Dataset) -> Effect:
+def log_time_ratio_of_equal_start(results: xr.Dataset) -> Effect:
     """The same for the caption's own start."""
     require(results, "equal_converged")
     plain, residual = (float(results.equal_converged.sel(network=n)) for n in ("plain", "residual"))
@@ -113,7 +113,7 @@ def equal_start_ratio(results: xr.Dataset) -> Effect:
 
 
 @measured(SMALLEST, "log10")
-def overlap_is_singular(results: xr.Dataset) -> Effect:
+def log_smallest_eigenvalue_at_overlap(results: xr.Dataset) -> Effect:
     """The mean at points with two equal b."""
     require(results, "overlap_nullity")
     generic, solved = (float(results.overlap_nullity.sel(point=p).mean()) for p in ("generic", "overlap, no error"))

@@ -10,8 +10,8 @@ from dataclasses import replace
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.networks import ConstNetSpec, wide_resnet
-from nonsingular.papers.blumenfeld2020 import protocol
-from nonsingular.papers.blumenfeld2020.protocol import NOISE, WIDENING, WIDTH, quiet
+from nonsingular.papers.blumenfeld2020.parts import protocol
+from nonsingular.papers.blumenfeld2020.parts.protocol import NOISE, WIDENING, WIDTH, quiet
 from nonsingular.training import Breaker, Member
 
 SIZES = Scales(runs=(2, 3, 5, 5), epochs=(2, 60, 20, 200), width=WIDTH, widening=WIDENING)

@@ -11,7 +11,7 @@ from nonsingular.experiments.verbs import Measure, measured
 
 
 @measured("log10 of the Fisher information's smallest relative eigenvalue there over that beside the lines")
-def singular_lines_are_degenerate(results: xr.Dataset) -> Effect:
+def log_degeneracy_of_singular_lines(results: xr.Dataset) -> Effect:
     """Log10 of the Fisher information's relative smallest eigenvalue on the lines, against beside them."""
     require(results, "fisher")
     fisher = np.abs(results.fisher)
@@ -21,7 +21,7 @@ def singular_lines_are_degenerate(results: xr.Dataset) -> Effect:
 
 
 @measured("smaller of the margins by which the lowest curvature is positive on one and negative on the other", "|w a|")
-def one_segment_is_stable(results: xr.Dataset) -> Effect:
+def stability_margin(results: xr.Dataset) -> Effect:
     """The smaller of the two margins: curvature inside |z| < 1 above 0 and outside below 0, or the reverse."""
     require(results, "lowest", "segments")
     z = np.abs(results.line_z)
@@ -36,7 +36,7 @@ def one_segment_is_stable(results: xr.Dataset) -> Effect:
     return exactly(max(inner_stable, outer_stable), f"of random teachers: one stable segment in {', '.join(shares)}")
 
 
-def always_one_segment(inputs: int) -> Measure:
+def share_with_one_stable_segment(inputs: int) -> Measure:
     """Share of random teachers for which exactly one segment of h = 0 is stable."""
 
     def effect(results: xr.Dataset) -> Effect:
@@ -48,7 +48,7 @@ def always_one_segment(inputs: int) -> Measure:
 
 
 @measured("log10 of the slow-down", "log10")
-def plateau(results: xr.Dataset) -> Effect:
+def log_slow_down(results: xr.Dataset) -> Effect:
     """Log10 of the slow-down on the trajectory nearest to, but outside, the basin; 0 if it never escapes."""
     require(results, "path_rate", "path_loss")
     start = min(float(s) for s in results.start if s > 1)
@@ -63,7 +63,7 @@ def plateau(results: xr.Dataset) -> Effect:
 
 
 @measured("order with which the distance between both falls with h", "order in h")
-def convergence_order(results: xr.Dataset) -> Effect:
+def order_of_reduction(results: xr.Dataset) -> Effect:
     """Slope of log deviation against log h."""
     require(results, "deviation", "scale_h")
     slopes = {
@@ -73,7 +73,7 @@ def convergence_order(results: xr.Dataset) -> Effect:
     return exactly(slopes["uniform"], f"order {slopes['narrow']:.2f} without the term z' u / 2")
 
 
-def speed_of_m(system: str, where: str) -> Measure:
+def log_speed_of_m(system: str, where: str) -> Measure:
     """Mean over teachers of log10(rms speed of m / rms speed of |Jc|)."""
 
     def effect(results: xr.Dataset) -> Effect:

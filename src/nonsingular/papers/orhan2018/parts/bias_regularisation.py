@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nonsingular.experiments.needs import every, took_place
+from nonsingular.experiments.needs import all_of, took_place
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import LAST, Spec
 from nonsingular.networks import NetworkSpec, named
-from nonsingular.papers.orhan2018 import protocol, spectra
+from nonsingular.papers.orhan2018.parts import eigenvalue_shares, protocol
 from nonsingular.training import BiasPenalty, Member
 
 TARGETS = {"cifar100": (0.91, 0.03)}  # Note 2; the other data sets take what it found for CIFAR-10
@@ -24,7 +24,7 @@ SHOWN = (0, 1, 2)  # epochs whose gradients figure 6 shows
 TREATED = 0.5
 """Share of the distance between the biases at the start and their targets that may remain, to speak of a treatment."""
 
-NEEDS = every(protocol.STARTED, took_place("bias_gap", TREATED, BIAS, NORMALISED))
+NEEDS = all_of(protocol.STARTED, took_place("bias_gap", TREATED, BIAS, NORMALISED))
 
 DIFFERS = (
     f"The paper does not give the strength of its bias penalty: here it is {STRENGTH:g}, from a search on CIFAR-10.",
@@ -38,8 +38,8 @@ DIFFERS = (
 SIZES = Scales(
     runs=(2, 4, 10, 50),
     epochs=(2, 24, 40, 100),
-    moments=((), (2, 8, LAST), (1, 3, 10, LAST), (1, 3, 10, 30, LAST)),
-    counted=((), (LAST,), (LAST,), (3, 30, LAST)),
+    moment_epochs=((), (2, 8, LAST), (1, 3, 10, LAST), (1, 3, 10, 30, LAST)),
+    lanczos_epochs=((), (LAST,), (LAST,), (3, 30, LAST)),
 )
 
 
@@ -60,6 +60,6 @@ def study(size: Size) -> Spec:
         Member("bias-l2", plain, BiasPenalty(strength=STRENGTH)),
         Member("plain", plain),
     )
-    measured = {"train_accuracy": None, "bias_gap": None, "below_epsilon": (0,), **spectra.instruments(size)}
+    measured = {"train_accuracy": None, "bias_gap": None, "below_epsilon": (0,), **eigenvalue_shares.instruments(size)}
     measured |= dict.fromkeys(("gradient_norm", "activation_norm"), SHOWN)
     return protocol.study(size, members, measured, data=images, batch=BATCH[size.scale])
