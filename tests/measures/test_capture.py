@@ -187,3 +187,39 @@ def test_weights_are_named_by_layer(perceptron, convolutional):
 def test_a_layer_without_weights_is_refused(perceptron):
     with pytest.raises(InputError, match=re.escape("layer '1' (ReLU) has no weights")):
         measures.weight_names(perceptron, ["0", "1"])
+
+
+class Listed(nn.Module):
+    """A user's network that keeps its modules in a list named as ours, with a readout beside it or in it."""
+
+    def __init__(self, *layers, readout=None):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.readout = readout
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x if self.readout is None else self.readout(x)
+
+
+def block():
+    return nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+
+
+@pytest.mark.parametrize(
+    ("network", "names"),
+    [
+        (
+            Listed(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), readout=nn.Linear(4, 2)),
+            ["layers.0", "layers.2"],
+        ),
+        (Listed(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), ["layers.0"]),
+        (Listed(nn.Linear(4, 4), nn.Linear(4, 2)), ["layers.0"]),
+        (Listed(nn.Linear(4, 4), nn.Linear(4, 4), readout=nn.Linear(4, 2)), ["layers.0", "layers.1"]),
+        (Listed(block(), block(), readout=nn.Linear(4, 2)), ["layers.0", "layers.1"]),
+    ],
+)
+def test_lists_of_modules_have_layers_where_there_are_weights(network, names):
+    assert measures.layer_names(network) == names
+    assert list(measures.weight_names(network, names)) == names

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from nonsingular.experiments.claims import NotMeasured
+from nonsingular.experiments.known import known
 from nonsingular.experiments.quantities import POINTS, START, Quantity
 from nonsingular.experiments.run.instruments import LABELS, PERCENT
 from nonsingular.intervals import mean
@@ -39,13 +40,20 @@ def panel(variable: str, *, log: bool = False) -> Panel:
     return Panel(variable, LABELS[variable], percent=variable in PERCENT, log=log)
 
 
-def only(*networks: str) -> View:
-    """Those among the results that are named."""
-    return lambda results: results.sel(network=[n for n in networks if n in results.network.values])
+class Only:
+    """Results of nothing but the named networks, as far as they are there."""
+
+    def __init__(self, *networks: str) -> None:
+        self.networks = networks
+
+    def __call__(self, results: xr.Dataset) -> xr.Dataset:
+        """Those among the results."""
+        return results.sel(network=[n for n in self.networks if n in results.network.values])
 
 
 def labelled(plot: Callable[[xr.Dataset, str, str], Picture], variable: str, view: View | None = None) -> Drawing:
     """A plot of an instrument's variable under its label: ``plot(results, variable, label)``."""
+    known("variable", variable, LABELS)
     return lambda results: plot(view(results) if view else results, variable, LABELS[variable])
 
 
@@ -58,12 +66,22 @@ class Curves:
         log: those with a logarithmic axis.
         layer: of variables by layer, the one that is drawn; by default the mean over all.
         view: what is drawn of the results.
+
+    Raises:
+        InputError: no instrument has such a variable.
     """
 
     def __init__(
         self, *variables: str, title: str, log: Sequence[str] = (), layer: int | None = None, view: View | None = None
     ) -> None:
         self.variables, self.title, self.log, self.layer, self.view = variables, title, log, layer, view
+        for variable in (*variables, *log):
+            known("variable", variable, LABELS)
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Those that it names."""
+        return getattr(self.view, "networks", ())
 
     def __call__(self, results: xr.Dataset) -> Picture | None:
         """The picture."""
@@ -95,6 +113,19 @@ class OverLayers:
     epochs: Sequence[int] = (START,)
     log: bool = True
     view: View | None = None
+
+    def __post_init__(self) -> None:
+        known("variable", self.variable, LABELS)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """As ``Curves`` has them."""
+        return (self.variable,)
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Those that it names."""
+        return getattr(self.view, "networks", ())
 
     def __call__(self, results: xr.Dataset) -> Picture | None:
         """The picture."""
@@ -131,6 +162,16 @@ class OverNumbers:
     ) -> None:
         self.quantities, self.series, self.label = quantities, series, label
         self.title, self.base, self.levels, self.ends = title, base, levels, ends
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Those that it draws."""
+        return tuple(name for quantity in self.quantities for name in quantity.variables)
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Those that it draws as lines; of the series those that are there are drawn."""
+        return tuple(self.levels)
 
     def __call__(self, results: xr.Dataset) -> Picture | None:
         """The picture."""

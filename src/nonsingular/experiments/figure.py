@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import xarray as xr
 
 from nonsingular.errors import InputError
+from nonsingular.experiments.checking import check
 from nonsingular.experiments.claims import Effect
 from nonsingular.experiments.drawings import Curves, Drawing, OverLayers, OverNumbers, View
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.run.sharing import run_shared
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.scales import Scales, Size
-from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.spec import SCALES, Spec
 from nonsingular.experiments.verbs import Declared, Needs
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure as PlotlyFigure
 
 __all__ = ["Curves", "Figure", "OverLayers", "OverNumbers"]
+
+Difference = Callable[[Callable[[str], Spec]], str]
 
 
 @dataclass(frozen=True, init=False)
@@ -38,11 +42,20 @@ class Figure(Experiment):
         draw: name -> drawing (``drawings.py``), or a function that gives all pictures by name.
         claims: last part of its id -> claim, from verbs (``verbs.claim``, or ``verbs.question`` of ours).
         needs: what networks must have done to be compared (``needs.py``); of networks that have not nothing is judged.
-        differs: as ``Experiment``.
+        differs: as ``Experiment``; what follows from the study is a function: (scale -> spec) -> sentence.
         run: as ``Experiment``; by default a study, trained once for all figures that have the same.
         reads: what makes of results that an earlier version kept in another shape what this one keeps.
         labels: as ``Experiment``.
         interactive: as ``Experiment``.
+        examples: +1 -> results such as the claims describe, -1 -> the opposite, to show that its judges can hold and
+            fail: of figures whose claims no random results of their instruments decide (``tests/experiments``).
+
+    Attributes:
+        declared: the claims as they were given.
+
+    Raises:
+        InputError: what is declared is no claim or drawing; ``spec`` raises it where claims, drawings or needs name
+            networks that the study does not have, or variables that it does not measure, at any scale.
 
     >>> import nonsingular as ns
     >>> from nonsingular.experiments.figure import Curves
@@ -69,6 +82,9 @@ class Figure(Experiment):
     (3, 'mine/half/faster')
     """
 
+    declared: Mapping[str, Declared] = field(default_factory=dict)
+    examples: Callable[[int], xr.Dataset] | None = None
+
     def __init__(
         self,
         id: str,
@@ -80,15 +96,29 @@ class Figure(Experiment):
         draw: Mapping[str, Drawing] | Callable[[xr.Dataset], Mapping[str, Picture]],
         claims: Mapping[str, Declared] | None = None,
         needs: Needs | None = None,
-        differs: tuple[str, ...] = (),
+        differs: tuple[str | Difference, ...] = (),
         run: Callable[[Spec, Workspace], xr.Dataset] = run_shared,
         reads: View | None = None,
         labels: Mapping[str, str] | None = None,
         interactive: Callable[[xr.Dataset], Mapping[str, PlotlyFigure]] | None = None,
+        examples: Callable[[int], xr.Dataset] | None = None,
     ) -> None:
-        def spec(scale: str, data: str | None = None) -> Spec:
+        def made(scale: str, data: str | None = None) -> Spec:
             size = sizes.at(scale, id, data)
-            return study(size) if study else size.spec(settings=size.settings)
+            found = study(size) if study else size.spec(settings=size.settings)
+            if not isinstance(found, Spec):
+                raise InputError(f"{id}: study must return a spec, as size.spec(...) makes it, got {found!r}")
+            return found
+
+        @cache
+        def checked() -> None:
+            drawings = {} if callable(draw) else draw
+            check([made(scale) for scale in SCALES], claims or {}, drawings, needs, run is run_shared)
+
+        def spec(scale: str, data: str | None = None) -> Spec:
+            found = made(scale, data)
+            checked()
+            return found
 
         def pictures(results: xr.Dataset) -> Mapping[str, Picture]:
             results = reads(results) if reads else results
@@ -99,12 +129,17 @@ class Figure(Experiment):
 
         if not isinstance(claims or {}, Mapping):
             raise InputError(f"{id}: claims are a dictionary of names and claims, as in {{'faster': claim(...)}}")
+        if not callable(draw):
+            for name, drawing in draw.items():
+                if not callable(drawing):
+                    raise InputError(f"{id}: drawing {name!r} must be a drawing such as Curves(...), got {drawing!r}")
+        told = tuple(sentence if isinstance(sentence, str) else sentence(made) for sentence in differs)
         whole = [declared.claim(f"{id}/{name}", source, needs) for name, declared in (claims or {}).items()]
         if reads:
             whole = [replace(c, effect=_reading(reads, c.effect)) for c in whole]
-        super().__init__(
-            id, title, spec, run, pictures, tuple(whole), interactive, differs=differs, labels=labels or {}
-        )
+        super().__init__(id, title, spec, run, pictures, tuple(whole), interactive, differs=told, labels=labels or {})
+        object.__setattr__(self, "declared", dict(claims or {}))
+        object.__setattr__(self, "examples", examples)
 
 
 def _reading(reads: View, effect: Callable[[xr.Dataset], Effect]) -> Callable[[xr.Dataset], Effect]:

@@ -14,6 +14,8 @@ import xarray as xr
 from nonsingular.experiments.claims import NotMeasured
 from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.fit import HALFWAY, fitted
+from nonsingular.experiments.known import known
+from nonsingular.experiments.run.instruments import LABELS
 from nonsingular.experiments.verbs import Measure, Needs, Test
 
 
@@ -73,7 +75,11 @@ def took_place(variable: str, most: float, *networks: str) -> Need:
         variable: that distance, as a share of the one without treatment.
         most: the share that may remain, on average over runs.
         networks: those that are treated; asked of those among them that are compared.
+
+    Raises:
+        InputError: no instrument has such a variable.
     """
+    known("variable", variable, LABELS)
 
     def need(results: xr.Dataset, measure: Measure) -> None:
         for name in measure.of(results):

@@ -111,9 +111,12 @@ def of(variable: str, *, epoch: Epochs = AFTER_START, layer: int | None = None, 
         epoch: after which it was measured (``START``, ``END`` or a number), several to be averaged, or ``AFTER_START``.
         layer: the number of a layer, from 1; ``LAST`` (-1) for the last one; None for the mean over all.
         log: take log10 of every value (NaN at zero) before averages are taken.
+
+    Raises:
+        InputError: no instrument has such a variable.
     """
     share = variable in PERCENT and not log
-    name, _, unit = LABELS.get(variable, variable).replace("\n", " ").partition(" (")
+    name, _, unit = LABELS[known("variable", variable, LABELS)].replace("\n", " ").partition(" (")
 
     def measure(results: xr.Dataset, network: str) -> xr.DataArray:
         values = _at(per_run(results, variable, network), epoch, variable)

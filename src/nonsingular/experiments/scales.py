@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nonsingular.errors import InputError
+from nonsingular.experiments.known import known
 from nonsingular.experiments.spec import SCALES, Spec, at_scale
 from nonsingular.training import Member
 
@@ -53,7 +55,12 @@ class Size:
             instruments: as ``Spec`` has them, or names of those that measure after every epoch.
             settings: as ``Spec`` has them.
             **fields: others of ``Spec``.
+
+        Raises:
+            InputError: a spec has no such field.
         """
+        for name in fields:
+            known("field of a spec", name, [f.name for f in dataclasses.fields(Spec)], f"{self.experiment}: ")
         own = (
             {m.name: dict(changes) for m, changes in networks.items() if changes}
             if isinstance(networks, Mapping)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 
 from nonsingular.data import DataSpec
 from nonsingular.errors import InputError
+from nonsingular.experiments.fingerprint import fingerprint
 from nonsingular.training import Member, TrainingSpec
 
 LAST = -1  # of a study's epochs
@@ -34,17 +34,6 @@ def at_scale(table: Mapping[str, Row], scale: str) -> Row:
     if scale not in table:
         raise InputError(f"unknown scale {scale!r}; the scales are {', '.join(SCALES)}")
     return table[scale]
-
-
-def _code(factory: Any) -> dict[str, str]:
-    """A user's class or function in a spec: its name, and a hash of its source, so that another one is recognised."""
-    named = getattr(factory, "func", factory)  # of functools.partial
-    try:
-        source = inspect.getsource(named)
-    except (OSError, TypeError):
-        source = ""
-    name = getattr(factory, "__qualname__", None) or repr(factory)
-    return {"name": str(name), "source": hashlib.sha256(source.encode()).hexdigest()[:16]}
 
 
 def digest(spec: str) -> str:
@@ -94,7 +83,7 @@ class Spec:
         fields = dataclasses.asdict(self)
         if not self.keep:  # so were specs written before there was a choice
             del fields["keep"]
-        return json.dumps(fields, indent=2, sort_keys=True, default=_code)
+        return json.dumps(fields, indent=2, sort_keys=True, default=fingerprint)
 
     def of_member(self, number: int) -> Spec:
         """The spec with what ``settings`` change of one network's training and data."""

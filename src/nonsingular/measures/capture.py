@@ -90,18 +90,22 @@ def capture(
 def layer_names(model: nn.Module) -> list[str]:
     """The names of a model's hidden layers, in order: the one way the project names a layer.
 
-    The children of its ``layers`` where it has such a list (the project's own networks), otherwise every linear and
-    convolutional module except the last, which is the readout.
+    The children of its ``layers``, where it has such a list of modules with weights and a readout beside it (as the
+    project's own networks have); otherwise every linear and convolutional module except the last, the readout.
 
     >>> import torch
     >>> import nonsingular as ns
     >>> ns.measures.layer_names(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2)))
     ['0']
     """
-    if isinstance(getattr(model, "layers", None), nn.ModuleList):
-        return [f"layers.{name}" for name, _ in model.layers.named_children()]  # type: ignore[union-attr]
     units = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    return [name for name, module in model.named_modules() if isinstance(module, units)][:-1]
+    found = [name for name, module in model.named_modules() if isinstance(module, units)]
+    layers = getattr(model, "layers", None)
+    if isinstance(layers, nn.ModuleList) and not all(name.startswith("layers.") for name in found):
+        weighted = [any(p.ndim >= 2 for p in layer.parameters()) for layer in layers]
+        if all(weighted):
+            return [f"layers.{name}" for name, _ in layers.named_children()]
+    return found[:-1]
 
 
 def weight_names(model: nn.Module, layers: Sequence[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nonsingular.data import DataSpec, Task, prepare
 from nonsingular.errors import InputError
+from nonsingular.experiments.known import known
 from nonsingular.experiments.run import engines
 from nonsingular.experiments.run.archive import described
 from nonsingular.experiments.run.chunk import Chunk, Measured, Row
@@ -47,6 +48,8 @@ def run_study(spec: Spec, workspace: Workspace) -> xr.Dataset:
     """
     if spec.data is None or spec.training is None or not spec.networks:
         raise InputError(f"{spec.experiment}: a study needs data, training and at least one network")
+    for name in spec.instruments:
+        known("instrument", name, INSTRUMENTS, f"{spec.experiment}: ")
     # One at a time: a study whose networks have data of their own would hold as many copies of the images.
     prepared = lru_cache(maxsize=1)(partial(prepare, data_dir=workspace.data_dir))
     task = prepared(spec.data)

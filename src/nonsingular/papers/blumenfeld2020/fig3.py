@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nonsingular.experiments.drawings import Curves, labelled, only
+from nonsingular.experiments.drawings import Curves, Only, labelled
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.fit import HALFWAY
 from nonsingular.experiments.needs import trained
@@ -27,7 +27,7 @@ FIG3 = Figure(
             *(f"{side}_{form}" for form in FORMS for side in SIDES),
             title=f"Weight correlations of layer {SHOWN} of ConstNet",
             layer=SHOWN,
-            view=only(*BOTH),
+            view=Only(*BOTH),
         )
     },
     needs=BOTH_TRAINED,
@@ -42,7 +42,7 @@ FIG7 = Figure(
     sizes=SIZES,
     study=study,
     draw={
-        f"{side}{ending}": labelled(symmetry.correlations_by_layer, f"{side}_{form}", only(*BOTH))
+        f"{side}{ending}": labelled(symmetry.correlations_by_layer, f"{side}_{form}", Only(*BOTH))
         for form, ending in FORMS.items()
         for side in SIDES
     },

@@ -16,7 +16,7 @@ from nonsingular.experiments.spec import LAST, Spec
 from nonsingular.experiments.verbs import average, claim
 from nonsingular.papers.orhan2018.parts import best_and_worst, eigenvalue_shares, protocol
 from nonsingular.papers.orhan2018.parts.best_and_worst import best_minus_worst, correlated, with_speed
-from nonsingular.papers.orhan2018.parts.differences import DAMPED, ESTIMATED, EVALUATED_ON
+from nonsingular.papers.orhan2018.parts.differences import DAMPED, ESTIMATED, EVALUATED_ON, scaled
 
 ALIKE = float(np.log10(2))
 """Gradients "similarly vanishing": within a factor of two of each other. The paper gives no number."""
@@ -113,6 +113,7 @@ def figure(
             ESTIMATED,
             f"Best and worst are at least {best_and_worst.FEWEST} runs each, also where a tenth would be fewer.",
             "The paper says 'similarly' of the gradients at the start: within a factor of two is our reading.",
+            scaled,
             DAMPED,
             EVALUATED_ON,
         ),

@@ -1,12 +1,19 @@
 """Figure 5: bias regularisation and the malicious start on 30 layers; how degenerate each network's Hessian is."""
 
-from nonsingular.experiments.drawings import only
+from nonsingular.experiments.drawings import Only
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.quantities import SPEED
 from nonsingular.experiments.verbs import Declared, claim, faster, larger, lies_between, smallest_of
 from nonsingular.papers.orhan2018.parts import bias_regularisation, eigenvalue_shares
 from nonsingular.papers.orhan2018.parts.bias_regularisation import BIAS
-from nonsingular.papers.orhan2018.parts.differences import DAMPED, EPOCHS, ESTIMATED, EVALUATED_ON, both_data_sets
+from nonsingular.papers.orhan2018.parts.differences import (
+    DAMPED,
+    EPOCHS,
+    ESTIMATED,
+    EVALUATED_ON,
+    both_data_sets,
+    scaled,
+)
 
 NETWORKS = ("residual", "malicious", BIAS, "bias-l2", "plain")
 
@@ -32,8 +39,8 @@ FIGURE = Figure(
     sizes=bias_regularisation.SIZES,
     study=bias_regularisation.study,
     draw={
-        "accuracy": Curves("train_accuracy", title="{layers}-layer networks", view=only(*NETWORKS)),
-        **eigenvalue_shares.shares("Eigenvalues of the Hessian, {layers} layers", only(*NETWORKS)),
+        "accuracy": Curves("train_accuracy", title="{layers}-layer networks", view=Only(*NETWORKS)),
+        **eigenvalue_shares.shares("Eigenvalues of the Hessian, {layers} layers", Only(*NETWORKS)),
     },
     needs=bias_regularisation.NEEDS,
     claims={
@@ -73,6 +80,7 @@ FIGURE = Figure(
         both_data_sets("orhan2018/fig5"),
         EPOCHS,
         ESTIMATED,
+        scaled,
         DAMPED,
         EVALUATED_ON,
     ),

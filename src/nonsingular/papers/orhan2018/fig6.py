@@ -2,15 +2,15 @@
 
 from math import log10
 
-from nonsingular.experiments.drawings import only
+from nonsingular.experiments.drawings import Only
 from nonsingular.experiments.figure import Curves, Figure, OverLayers
 from nonsingular.experiments.quantities import SPEED, first_over_last, of
 from nonsingular.experiments.verbs import average, claim, faster, larger, lies_between, question
 from nonsingular.papers.orhan2018.parts import bias_regularisation
 from nonsingular.papers.orhan2018.parts.bias_regularisation import BIAS, NORMALISED
-from nonsingular.papers.orhan2018.parts.differences import DAMPED, EPOCHS, EVALUATED_ON
+from nonsingular.papers.orhan2018.parts.differences import DAMPED, EPOCHS, EVALUATED_ON, scaled
 
-NETWORKS = only("residual", "malicious", BIAS, NORMALISED, "plain")
+NETWORKS = Only("residual", "malicious", BIAS, NORMALISED, "plain")
 
 NEARLY = 0.1
 """log10 of gradient norms that are "almost identical": within a quarter. The paper gives no number."""
@@ -99,6 +99,7 @@ FIGURE = Figure(
         "The paper says 'approaches', 'similarly' and 'do not decay' without numbers: the regions are ours.",
         "The paper shows CIFAR-100; laptop and overnight scales train on CIFAR-10.",
         EPOCHS,
+        scaled,
         DAMPED,
         EVALUATED_ON,
     ),

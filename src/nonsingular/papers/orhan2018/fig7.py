@@ -4,7 +4,7 @@ from math import log10
 
 import numpy as np
 
-from nonsingular.experiments.drawings import only
+from nonsingular.experiments.drawings import Only
 from nonsingular.experiments.figure import Curves, Figure, OverLayers, OverNumbers
 from nonsingular.experiments.quantities import SPEED, first_over_last
 from nonsingular.experiments.scales import Scales, Size
@@ -12,7 +12,14 @@ from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import average, claim, faster, larger, question, slope
 from nonsingular.networks import NetworkSpec
 from nonsingular.papers.orhan2018.parts import protocol
-from nonsingular.papers.orhan2018.parts.differences import DAMPED, EPOCHS, EVALUATED_ON, UNDAMPED, both_data_sets
+from nonsingular.papers.orhan2018.parts.differences import (
+    DAMPED,
+    EPOCHS,
+    EVALUATED_ON,
+    UNDAMPED,
+    both_data_sets,
+    scaled,
+)
 from nonsingular.training import Member
 
 VECTORS = {"orthogonal": 128, **{f"{n}-vectors": n for n in (64, 32, 16, 8, 4, 2)}, "1-vector": 1}
@@ -59,7 +66,7 @@ FIGURE = Figure(
             "silent_rectifier",
             "zero_response",
             title="Identity and dense orthogonal skips, {layers} layers",
-            view=only("residual", "orthogonal"),
+            view=Only("residual", "orthogonal"),
         ),
         "vectors": OverNumbers(
             SPEED,
@@ -125,6 +132,7 @@ FIGURE = Figure(
         "Overnight only 128, 32, 8 and 1 skip vectors are trained.",
         both_data_sets("orhan2018/fig7"),
         EPOCHS,
+        scaled,
         UNDAMPED,
         DAMPED,
         EVALUATED_ON,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from nonsingular.experiments.drawings import Drawing, only, titled
+from nonsingular.experiments.drawings import Drawing, Only, titled
 from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.figure import Curves, Figure, OverLayers, OverNumbers
 from nonsingular.experiments.quantities import SPEED, START, Quantity, first_over_last, of
@@ -23,7 +23,7 @@ from nonsingular.experiments.spec import LAST, Spec
 from nonsingular.experiments.verbs import Declared, Test, across, claim, faster, larger, question, slope
 from nonsingular.networks import NetworkSpec
 from nonsingular.papers.orhan2018.parts import protocol
-from nonsingular.papers.orhan2018.parts.differences import EPOCHS, EVALUATED_ON, UNDAMPED, both_data_sets
+from nonsingular.papers.orhan2018.parts.differences import EPOCHS, EVALUATED_ON, UNDAMPED, both_data_sets, scaled
 from nonsingular.plots.skips import skip_matrices
 from nonsingular.training import Member
 
@@ -146,9 +146,9 @@ def draw(kind: str) -> dict[str, Drawing]:
 
     return {
         f"matrices{end}": matrices,
-        f"accuracy{end}": Curves("train_accuracy", title=title, view=only(*taus)),
+        f"accuracy{end}": Curves("train_accuracy", title=title, view=Only(*taus)),
         **{
-            variable.replace("_", "-") + end: OverLayers(variable, title=title, view=only(*taus))
+            variable.replace("_", "-") + end: OverLayers(variable, title=title, view=Only(*taus))
             for variable in ("gradient_norm", "activation_norm")
         },
     }
@@ -183,6 +183,7 @@ FIGURE = Figure(
         "The paper does not say how many runs it made here: 10, as in its figure 7.",
         both_data_sets("orhan2018/fig8"),
         EPOCHS,
+        scaled,
         UNDAMPED,
         EVALUATED_ON,
     ),

@@ -62,7 +62,7 @@ FIGURE = Figure(
         "strength": "strength of the mode",
         "equal_converged": "time to 1 % error from equal norms (tau)",
         "hessian_gap": "distance of the derived from the computed Hessian / its norm",
-        "overlap_nullity": "eigenvalues that are zero to rounding",
+        "overlap_nullity": "eigenvalues of the plain Hessian, smallest over largest (log10)",
         "skip_nullity": "eigenvalues of the residual Hessian, smallest over largest (log10)",
         "shift_gap": "distance of the shifted residual from the plain Hessian / its norm",
     },

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from nonsingular.experiments.run.instruments import EVALUATED, PROBE_SAMPLES
 from nonsingular.experiments.run.instruments.hessian import FEW_STEPS
+from nonsingular.experiments.spec import SCALES, Spec
 
 
 def _thousands(count: int) -> str:
     return f"{count:,}".replace(",", " ")
 
 
+SCALED = {"unit": "have a root mean square norm of 1", "standardised": "are standardised pixel by pixel"}
+
+
+def scaled(spec: Callable[[str], Spec]) -> str:
+    """How a figure's images are scaled, at which of its scales."""
+    at: dict[str, list[str]] = {}
+    for scale in SCALES:
+        data = spec(scale).data
+        assert data is not None
+        at.setdefault(SCALED.get(data.scaling, f"are {data.scaling}"), []).append(scale)
+    told = "; ".join(f"they {how}" + (f" at {_and(scales)} scale" if len(at) > 1 else "") for how, scales in at.items())
+    return f"The paper does not say how it scaled its images: here {told}. (--scaling takes another.)"
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1])] * (len(words) > 1) + [words[-1]])
+
+
 DAMPED = (
-    "The paper does not say how it scaled its images. Here their root mean square norm is 1, at which most weight "
-    "gradients of plain 30-layer networks are below Adam's epsilon of 1e-8 at the start, so that their first steps are "
-    "damped: 97 to 99 % of them (three networks on CIFAR-10; root mean square gradients of 2e-9 to 4e-9 by layer), "
-    "against 34 % in residual ones and 48 to 53 % in plain ones of 20 layers. That is so at every scale, also at the "
-    "paper's; orhan2018/input-scale tells what the scaling decides, and --scaling takes another."
+    "At a norm of 1 most weight gradients of plain 30-layer networks are below Adam's epsilon of 1e-8 at the start, so "
+    "that their first steps are damped: 97 to 99 % of them (three networks on CIFAR-10; root mean square gradients of "
+    "2e-9 to 4e-9 by layer), against 34 % in residual ones and 48 to 53 % in plain ones of 20 layers; "
+    "orhan2018/input-scale tells what the scaling decides."
 )
 
 UNDAMPED = (
-    "The paper does not say how it scaled its images; here their root mean square norm is 1. That puts the gradients "
+    "A norm of 1 puts the gradients "
     "of deep plain networks below Adam's epsilon of 1e-8, but not of networks with skips: at the start it is so for "
     "35 % of the weight gradients with identity skips, zeros of silent units nearly all, at most 21 % with one skip "
     "vector and at most 7 % with dense matrices (30 layers, three networks each on CIFAR-10)."
