@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 from nonsingular import cli
@@ -16,7 +17,22 @@ def server():
     """Forks processes from one that has loaded the libraries and done nothing else."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
+    with _importable(Path(__file__).parent):
+        forkserver.ensure_running()
     return context
+
+
+@contextlib.contextmanager
+def _importable(folder: Path):
+    """Within, new interpreters find the modules of a folder: this Python's fork server is not told of ``sys.path``."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), before]))
+    try:
+        yield
+    finally:
+        os.environ.pop("PYTHONPATH")
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
 
 
 class Started:
@@ -60,6 +76,7 @@ def run(arguments, logs: Path, folder: Path | None = None, **environment: str) -
 def _run(arguments, folder, logs, environment):
     os.chdir(folder)
     os.environ.update(environment)
+    assert "preloaded" in sys.modules, "the fork server has loaded nothing: see tests/preloaded.py"
     for descriptor, path in enumerate(logs, start=1):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)

@@ -98,7 +98,8 @@ class _Taps:
         def tell(*args: Any, **named: Any) -> None:
             for listener in list(self._listeners):
                 try:
-                    getattr(listener, event)(*args, **named)
+                    with torch._C.DisableTorchFunction():  # what is computed here is nothing of the user's to be kept
+                        getattr(listener, event)(*args, **named)
                 except Exception as error:  # the training goes on, whatever becomes of its observation
                     self._listeners = [other for other in self._listeners if other is not listener]
                     listener.failed(event, error)
