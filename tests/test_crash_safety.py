@@ -21,12 +21,12 @@ from nonsingular.errors import InputError
 from nonsingular.experiments.run import archive
 from nonsingular.files import LOCK, held, is_empty, write_whole
 from processes import Started
-from users_files import FIGURE, TARGET
+from users_files import FIGURE, TARGET, TRAINED
 
 KILLS = int(os.environ.get("NONSINGULAR_KILLS", "1"))
 """Of each command; some tens show more."""
 
-SMALL = ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--networks", "plain"]
+SMALL = ["reproduce", "TRAINED", "--scale", "smoke"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Case:
     """A command that is killed.
 
     Attributes:
-        arguments: TARGET and FIGURE stand for what is in the folder of the test.
+        arguments: TARGET, FIGURE and TRAINED stand for what is in the folder of the test.
         before: commands whose results it works on, each with the folder that stands for its ``--out``.
         resumed: what is said the second time, instead of what was said at first.
     """
@@ -55,7 +55,7 @@ PROOF = ["--samples", "200", "--steps", "4", "--seeds", "2", "--no-curvature", "
 SEARCH = ["search", "mu", "sigma", "lambda", "depth=3", "width=16", "--scale", "smoke", "--trials", "4",
           "--at-once", "2", "--epochs", "1", "--out", "OUT"]  # fmt: skip
 CASES = {
-    "reproduce": Case([*SMALL[:-1], "plain,residual", "--runs", "1", "--out", "OUT"]),
+    "reproduce": Case([*SMALL, "--out", "OUT"]),
     "search": Case(SEARCH),
     "landscape": Case(
         ["landscape", "TARGET", "--grid", "9", "--samples", "200", "--precision", "float32", "--out", "OUT"]
@@ -101,7 +101,9 @@ def test_killed_at_random_moments_and_resumed(name, tmp_path):
     case, logs = CASES[name], tmp_path / "logs"
     (tmp_path / "model.py").write_text(TARGET)
     (tmp_path / "figure.py").write_text(FIGURE)
-    places = {"TARGET": f"{tmp_path / 'model.py'}:build", "FIGURE": f"{tmp_path / 'figure.py'}:FIGURE"}
+    (tmp_path / "trained.py").write_text(TRAINED)
+    places = {"TARGET": f"{tmp_path / 'model.py'}:build"}
+    places |= {name.upper(): f"{tmp_path / name}.py:FIGURE" for name in ("figure", "trained")}
     for place, command in case.before.items():
         finished([*(places.get(word, word) for word in command), "--out", tmp_path / f"{place}-before"], logs)
         places[place] = tmp_path / f"{place}-before"
@@ -116,7 +118,8 @@ def test_killed_at_random_moments_and_resumed(name, tmp_path):
     whole, _ = begun_in(tmp_path / "whole")
     takes = finished(whole, logs)
     if name == "more runs":  # those that one study of as many runs has
-        finished([*SMALL, "--runs", "3", "--out", tmp_path / "at-once"], logs)
+        words = (places.get(word, word) for word in SMALL)
+        finished([*words, "--runs", "3", "--out", tmp_path / "at-once"], logs)
         assert numbers(tmp_path / "whole") == numbers(tmp_path / "at-once")
     draw = random.Random(name)
     folders = (tmp_path / f"killed-{i}" for i in itertools.count())

@@ -1,4 +1,4 @@
-"""What users have in files of their own: a network, and a figure whose runs take no time."""
+"""What users have in files of their own: a network, a figure whose runs take no time, and one that trains."""
 
 TARGET = """
 import torch
@@ -33,5 +33,34 @@ def drawn(results):
 FIGURE = Experiment(
     "mine/normal", "Normal", lambda scale, data=None: Spec("mine/normal", scale, runs=4), run, drawn,
     (Claim("mine/normal/positive", "here", "x is positive.", lambda r: mean(r.x)),),
+)
+"""
+
+TRAINED = """
+import nonsingular as ns
+from nonsingular.experiments.figure import Curves
+from nonsingular.experiments.scales import Scales
+from nonsingular.experiments.verbs import claim, faster
+from nonsingular.networks import named
+from nonsingular.training import Member
+
+
+def study(size):
+    return size.spec(
+        data=ns.data.DataSpec("digits", train=200, test=100),
+        networks=[Member(name, named(name, depth=5, width=16)) for name in ("plain", "residual")],
+        training=ns.TrainingSpec(epochs=size.epochs, batch=20),
+        instruments=["train_accuracy", "gradient_norm"],
+    )
+
+
+FIGURE = ns.Figure(
+    "mine/trained",
+    "Five layers",
+    source="here",
+    sizes=Scales(runs=(1, 4, 4, 4), epochs=(8, 8, 8, 8)),
+    study=study,
+    draw={"accuracy": Curves("train_accuracy", title="Five layers")},
+    claims={"faster": claim("Residual networks train faster than plain ones", faster("residual", "plain") > 0)},
 )
 """
