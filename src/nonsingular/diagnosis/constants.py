@@ -13,6 +13,11 @@ from torch import Tensor
 from nonsingular.objective import Batch
 
 ITERATIONS = 50
+SETTLED, PATIENCE = 1e-6, 10
+"""A descent is over when so many evaluations gained less than this part of the loss at its start: near the rounding of
+float32 a line search would go on for all of its evaluations."""
+FALLS_FOR_EVER = -1e6
+"""A loss that gets here has no least constant: the negative log-likelihood of what are no log-probabilities, say."""
 
 
 class Predicts(Protocol):
@@ -36,7 +41,7 @@ def best_constant(arm: Predicts, batch: Batch) -> float:
     improved by L-BFGS (Liu and Nocedal 1989).
 
     Returns:
-        NaN where outputs are no tensor ``[sample, ...]``, or the loss is no function of them.
+        NaN where outputs are no tensor ``[sample, ...]``, the loss is no function of them, or falls without end.
     """
     if arm.form != "output":
         return math.nan
@@ -47,7 +52,8 @@ def best_constant(arm: Predicts, batch: Batch) -> float:
     if not (isinstance(output, Tensor) and output.ndim and output.shape[0] == batch.samples):
         return math.nan
     losses = [_improved(start, arm, batch) for start in _starts(output, batch.target)]
-    return min((x for x in losses if math.isfinite(x)), default=math.nan)
+    best = min((x for x in losses if math.isfinite(x)), default=math.nan)
+    return best if best > FALLS_FOR_EVER else math.nan
 
 
 def _starts(output: Tensor, target: object) -> Iterator[Tensor]:
@@ -68,18 +74,25 @@ def _starts(output: Tensor, target: object) -> Iterator[Tensor]:
         yield share.clamp_min(1e-4).log().view(-1, *places).expand_as(output[0]).clone()
 
 
+class _Settled(Exception):
+    """Nothing more is gained."""
+
+
 def _improved(start: Tensor, arm: Predicts, batch: Batch) -> float:
     """The smallest loss that a descent from ``start`` meets; infinite where the loss takes no such output."""
     constant = start.detach().clone().requires_grad_()
     optimiser = torch.optim.LBFGS([constant], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
-    best = math.inf
+    met: list[float] = []
 
     def closure() -> Tensor:
-        nonlocal best
         optimiser.zero_grad()
         loss = arm.of_output(constant.expand(batch.samples, *constant.shape), batch.target)
         if math.isfinite(value := loss.item()):
-            best = min(best, value)
+            met.append(value)
+        if met and min(met) < FALLS_FOR_EVER:
+            raise _Settled
+        if len(met) > PATIENCE and min(met[:-PATIENCE]) - min(met) <= SETTLED * abs(met[0]):
+            raise _Settled
         loss.backward()
         return loss
 
@@ -87,6 +100,6 @@ def _improved(start: Tensor, arm: Predicts, batch: Batch) -> float:
         with torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             optimiser.step(closure)
-    except (RuntimeError, TypeError, ValueError, IndexError):
-        pass  # a loss that takes probabilities only, say: what was met before counts
-    return best
+    except (_Settled, RuntimeError, TypeError, ValueError, IndexError):
+        pass  # it is over, or a loss takes probabilities only, say: what was met before counts
+    return min(met, default=math.inf)
