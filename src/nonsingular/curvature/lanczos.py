@@ -9,6 +9,7 @@ in a first process is projected away, and little is left that could come back.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -124,7 +125,7 @@ class Lanczos(Tridiagonal):
             self._next = self._cuts.whole(w / norm)
 
     def _norm(self, w: Tensor) -> float:
-        return float(self._cuts.summed(w.norm().double().square()).sqrt())
+        return math.sqrt(float(self._cuts.summed(torch.linalg.vector_norm(w).double().square())))
 
     def _orthogonalise(self, w: Tensor, rows: int) -> Tensor:
         V = self._basis[:rows]
@@ -229,7 +230,7 @@ def project_out(rows: Float[Tensor, "c P"], W: Float[Tensor, "k P"], cuts: Whole
     A few rows after another: they are read from the cache the second time, and what one part leaves the next one sees
     (block modified Gram-Schmidt). Rows of whole vectors: six times as fast as columns, for a few vectors against 200.
     """
-    for few in rows.split(AT_ONCE):
+    for few in rows.split(AT_ONCE) if len(rows) > AT_ONCE else (rows,):
         W.addmm_(cuts.summed(W @ few.mT), few, alpha=-1)
 
 

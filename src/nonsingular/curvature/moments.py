@@ -237,8 +237,8 @@ def _polish(moments: Array, start: Sequence[float]) -> Mixture:
         return np.concatenate([z[4:] - r, z[4:] + r])
 
     def slopes(z: Array) -> Array:
-        ahead, behind = (errors(z[:4, None] + side * STEP * np.eye(4)) for side in (1, -1))
-        by_bound, by_parameter = np.eye(4), (ahead - behind) / (2 * STEP)
+        around = errors(z[:4, None] + STEP * np.hstack([np.eye(4), -np.eye(4)]))
+        by_bound, by_parameter = np.eye(4), (around[:, :4] - around[:, 4:]) / (2 * STEP)
         return np.block([[-by_parameter, by_bound], [by_parameter, by_bound]])
 
     x = np.array([np.log(start[0]), start[1] / start[2], np.log(start[2]), np.arcsinh(start[3])])
