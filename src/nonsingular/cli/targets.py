@@ -238,6 +238,20 @@ class TrainingStep(UsersCode):
             model.train(mode)
 
 
+def one_optimiser(code: UsersCode, model: nn.Module) -> Any:
+    """The code's own ``optimiser(model)``; None where it has none, or makes several."""
+    function = code.companion("optimiser")
+    if function is None:
+        return None
+    try:
+        several = isinstance(function(model), tuple | list | dict)
+    except Exception:  # said where it is used
+        return function
+    if several:
+        complain("optimiser(model) makes several optimisers: a --step rehearses them, copies are trained with one Adam")
+    return None if several else function
+
+
 @dataclass(frozen=True)
 class Brought:
     """What a user brought: the target, its model, loss (None: the model's own), batches and what they are.
@@ -308,13 +322,30 @@ def bring(
     return Brought(found, model, loss_fn, pairs, described, samples)
 
 
-def with_loss(brought: Brought, seen: Rehearsal, step: str) -> Brought:
+def followed(model: nn.Module, seen: Rehearsal, step: str) -> str:
+    """The name of that part of a model of several networks that its training step trains first; "" for the whole."""
+    names = {id(m): name for name, m in model.named_modules()}
+    part = names.get(id(seen.followed), "")
+    if part:
+        complain(
+            f"{step} trains networks of its own: {part}, the first, is looked at with its loss; the loop as a whole"
+        )
+    return part
+
+
+def with_loss(brought: Brought, seen: Rehearsal, step: str, part: str = "") -> Brought:
     """The same with a loss, where there was none: the one that the training step computes, on its own data.
+
+    Args:
+        brought: what the user brought.
+        seen: the rehearsal of the step.
+        step: its name.
+        part: of the model that is looked at alone.
 
     Raises:
         InputError: it cannot be read off the step, and nobody could guess it.
     """
-    if brought.loss_fn is not None:
+    if brought.loss_fn is not None and not part:
         return brought
     if seen.loss_fn is not None and seen.pairs:
         data = {"batches": f"those that {step} trained on"}

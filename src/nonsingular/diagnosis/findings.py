@@ -4,6 +4,10 @@ A rule (``rules``) compares one statistic with the limit that healthy networks s
 statistic comes from a look at the network (``statistics.py``), from its contract with loss and data, or from its loop.
 The severity says how much is lost: a share of units or parameters as it is, decades of growth or decay as parts of the
 seven that float32 can tell apart, a certain mistake by what it costs.
+
+What the program itself shows (a loss that takes logits and gets probabilities, a gradient that is never cleared) comes
+before what is inferred from numbers (a signal that vanishes, steps that look too large): the first may bring about the
+second, never the other way round.
 """
 
 from __future__ import annotations
@@ -44,6 +48,7 @@ class Finding:
         remark: further advice in a sentence, or "".
         where: a parameter, an operation or ``file:line``, where that says more than the layers; or "".
         remedy: what to change in the program, in a sentence, or "".
+        certain: whether the program itself shows it; else it is inferred from numbers.
 
     >>> import torch
     >>> import nonsingular as ns
@@ -65,6 +70,7 @@ class Finding:
     remark: str = ""
     where: str = ""
     remedy: str = ""
+    certain: bool = False
 
     def __repr__(self) -> str:
         """In short, as lists show it."""
@@ -103,11 +109,12 @@ class Finding:
             "remark": self.remark,
             "where": self.where,
             "remedy": self.remedy,
+            "certain": self.certain,
         }
 
 
 def findings(numbers: Mapping[str, Statistic], limits: Mapping[str, Limit], look: Look | None = None) -> list[Finding]:
-    """Everything that healthy networks do not show, worst first; of each kind the worst.
+    """Everything that healthy networks do not show, certain and worst first; of each kind the first.
 
     Args:
         numbers: statistics of a look, a contract, a loop, or several of them.
@@ -128,7 +135,7 @@ def findings(numbers: Mapping[str, Statistic], limits: Mapping[str, Limit], look
         value = rule.sign * statistic.value
         if value > edge:
             one = _finding(rule, statistic, value, edge, look)
-            if rule.kind not in found or one.severity > found[rule.kind].severity:
+            if rule.kind not in found or _first(one) < _first(found[rule.kind]):
                 found[rule.kind] = one
                 (from_loop.add if rule in loop.RULES else from_loop.discard)(rule.kind)
     if look is None:
@@ -179,36 +186,46 @@ def _finding(rule: Rule, statistic: Statistic, value: float, edge: float, look: 
     return Finding(
         rule.kind, rule.severity(value), statistic.layers, tuple(evidence), rule.mechanism, rule.source,
         rule.treatments, remark=rule.remark(look) if rule.remark is not None and look is not None else "",
-        where=statistic.where, remedy=statistic.remedy or rule.remedy,
+        where=statistic.where, remedy=statistic.remedy or rule.remedy, certain=rule.certain,
     )  # fmt: skip
 
 
+def _first(finding: Finding) -> tuple[bool, float]:
+    """Sorts what is certain, unless it is a trifle, before what is inferred; the worst first of each."""
+    return not (finding.certain and finding.severity >= TRIFLE), -finding.severity
+
+
+TRIFLE = 0.2  # of a severity
+
+
 def _ranked(found: Sequence[Finding], but: Sequence[tuple[str, str]] = ()) -> list[Finding]:
-    """Worst first; what another finding explains, unless that is far milder, comes behind it.
+    """Certain and worst first; what another finding explains, unless that is far milder, comes behind it.
 
     Args:
         found: in any order.
         but: pairs of kinds of which the first does not explain the second here.
     """
-    order = sorted(found, key=lambda f: -f.severity)
+    order = sorted(found, key=_first)
     causes = {f.kind: cause for f in order if (cause := _cause(f, order, but)) is not None}
     ranked = [
         f if f.kind not in causes
         else replace(f, because=causes[f.kind].kind, severity=min(f.severity, 0.9 * causes[f.kind].severity) / 2)
         for f in order
     ]  # fmt: skip
-    return sorted(ranked, key=lambda f: -f.severity)
+    return sorted(ranked, key=_first)
 
 
 def _cause(finding: Finding, order: Sequence[Finding], but: Sequence[tuple[str, str]]) -> Finding | None:
     """The worst finding that explains this one, unless this one explains it and is worse; roots come first."""
 
     def explains(a: Finding, b: Finding) -> bool:
-        return (a.kind, b.kind) not in but and b.kind in EXPLAINS.get(a.kind, ())
+        if (a.kind, b.kind) in but or (b.certain and not a.certain):
+            return False
+        return b.kind in EXPLAINS.get(a.kind, ()) or (a.certain and not b.certain and b.kind in NETWORK)
 
     causes = [
         f for f in order
-        if explains(f, finding) and f.severity >= finding.severity / 3
+        if explains(f, finding) and (f.severity >= finding.severity / 3 or (f.certain and f.severity >= TRIFLE))
         and not (explains(finding, f) and order.index(finding) < order.index(f))
     ]  # fmt: skip
     roots = [f for f in causes if not any(explains(other, f) for other in causes if other is not f)]

@@ -33,6 +33,7 @@ def statistics(look: Look) -> dict[str, Statistic]:
         "collapse": _collapse(look),
         "output": _output(look, "classifier", "decades by which the loss is above that of equal odds"),
         "output-scale": _output(look, "regressor", "decades by which the outputs' spread is above the targets'"),
+        "left-alone": _left_alone(look),
         "untrained": _untrained(look),
         "flat": _flat(look),
     }
@@ -116,19 +117,25 @@ def _output(look: Look, task: str, words: str) -> Statistic:
     return Statistic(_log(look.outputs.excess) if look.outputs.task == task else math.nan, layers, words)
 
 
-def _untrained(look: Look) -> Statistic:
-    """Share of the parameters that no gradient will move; behind zero layers that learn, zero gradients will pass."""
-    waits = bool(learning_zeros(look)) or any(map(_closed_gate, look.parameters))
+def _left_alone(look: Look) -> Statistic:
+    """Share of the parameters that are frozen, other than on purpose, or that the loss does not depend on."""
     learns = any(not (p.frozen or p.unused or p.zero_gradient) for p in look.parameters)
     known = _frozen_by_purpose(look) if learns else set()
-    stuck = [
-        p
-        for p in look.parameters
-        if (p.frozen and p.name not in known) or p.unused or (p.zero_gradient and not (waits or _one_step(p)))
-    ]
+    left = [p for p in look.parameters if (p.frozen and p.name not in known) or p.unused]
+    return _share(look, left, "share of the parameters that are frozen or that the loss does not use")
+
+
+def _untrained(look: Look) -> Statistic:
+    """Share of the parameters with zero gradients; behind zero layers that learn they will pass."""
+    waits = bool(learning_zeros(look)) or any(map(_closed_gate, look.parameters))
+    stuck = [p for p in look.parameters if p.zero_gradient and not (p.frozen or waits or _one_step(p))]
+    return _share(look, stuck, "share of the parameters that no gradient moves")
+
+
+def _share(look: Look, parameters: list[Parameter], words: str) -> Statistic:
     total = sum(p.size for p in look.parameters)
-    names = tuple(dict.fromkeys(p.name.rpartition(".")[0] or p.name for p in stuck))
-    return Statistic(sum(p.size for p in stuck) / total, names, "share of the parameters that no gradient moves")
+    names = tuple(dict.fromkeys(p.name.rpartition(".")[0] or p.name for p in parameters))
+    return Statistic(sum(p.size for p in parameters) / total, names, words)
 
 
 def _frozen_by_purpose(look: Look) -> set[str]:

@@ -74,6 +74,7 @@ def command(
     from nonsingular.cli import targets
     from nonsingular.cli.progress import Bar
     from nonsingular.cli.tables.diagnosis import print_diagnosis
+    from nonsingular.cli.tables.loop import print_loop
     from nonsingular.files import held, to_json, write_whole
 
     if steps < 0:
@@ -91,13 +92,18 @@ def command(
     model = mine.model.to(place)
 
     def build(number: int) -> torch.nn.Module:
-        return mine.target.build(checkpoint, seed + number)[0].to(place)
+        return mine.target.build(checkpoint, seed + number)[0].to(place).get_submodule(part)
 
-    own = None if named else (rehearsed or mine.target).companion("optimiser")
+    own, part = None if named else targets.one_optimiser(rehearsed or mine.target, model), ""
     observed: Mapping[str, Statistic] | None = None
     if rehearsed is not None:
         seen = rehearsed.rehearse(model, mine.batches, optimiser, learning_rate)
-        observed, mine = seen.numbers, targets.with_loss(mine, seen, rehearsed.name)
+        if mine.loss_fn is None and seen.loss_fn is None and len(seen.loop.optimisers) > 1:
+            print_json(seen.to_json()) if json_ else print_loop(seen, rehearsed.name)
+            return  # of adversaries without a loss of outputs and targets the loop is all there is to see
+        part = targets.followed(model, seen, rehearsed.name)
+        observed, mine = seen.numbers, targets.with_loss(mine, seen, rehearsed.name, part)
+        model = model.get_submodule(part)
     apart = targets.read_batches(held_out) if held_out is not None else []
     stepped = diagnosis.own_steps(own, model) if steps else None
     settings = {"data": dict(mine.data), "samples": mine.samples, "seed": seed}

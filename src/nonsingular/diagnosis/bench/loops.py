@@ -286,6 +286,15 @@ PROGRAMS: dict[str, Program] = {
             ),
             mistake("eval on", "wrong-mode", ("    model.train()\n", "    model.eval()\n")),
             mistake(
+                "clipped before backward",
+                "idle-clipping",
+                ("        nn.utils.clip_grad_norm_(model.parameters(), 5.0)\n", ""),
+                (
+                    "        loss.backward()\n",
+                    "        nn.utils.clip_grad_norm_(model.parameters(), 5.0)\n        loss.backward()\n",
+                ),
+            ),
+            mistake(
                 "the same slice",
                 "bad-data",
                 ("data[:, i : i + 20], data[:, i + 1 : i + 21]", "data[:, 0:20], data[:, 1:21]"),
@@ -352,6 +361,23 @@ PROGRAMS: dict[str, Program] = {
                     ),
                 ),
             ),
+            mistake(
+                "warm-up longer than training",
+                "step-too-small",
+                (
+                    "schedule = lambda step: min(1.0, step / 5) * max(0.0, (total - step) / total)",
+                    "schedule = lambda step: min((step + 1) ** -0.5, (step + 1) * 4000**-1.5) * 4000**0.5",
+                ),
+            ),
+            mistake(
+                "a schedule's factor for its rate",
+                "step-too-small",
+                (
+                    "schedule = lambda step: min(1.0, step / 5) * max(0.0, (total - step) / total)",
+                    "schedule = lambda step: 32**-0.5 * min((step + 1) ** -0.5, (step + 1) * 400**-1.5)",
+                ),
+                ("lr=1e-3", "lr=1e-5"),
+            ),
         ),
     ),
     "by hand": Program(
@@ -375,6 +401,16 @@ PROGRAMS: dict[str, Program] = {
                 "gradients-accumulate",
                 ("            optimizer.zero_grad()\n", ""),
                 ("    optimizer.zero_grad()\n", ""),
+            ),
+            mistake(
+                "cleared for each part",
+                "few-steps",
+                ("        loss = F.cross", "        optimizer.zero_grad()\n        loss = F.cross"),
+            ),
+            mistake(
+                "one seed for all steps",
+                "same-randomness",
+                ("        loss = F.cross", "        torch.manual_seed(0)\n        loss = F.cross"),
             ),
         ),
     ),
@@ -468,6 +504,12 @@ PROGRAMS: dict[str, Program] = {
                 "optimiser-misses",
                 ("optim.SGD(student.parameters()", "optim.SGD(teacher.parameters()"),
             ),
+            mistake(
+                "probabilities for their logarithms",
+                "probabilities-as-logits",
+                ("F.log_softmax(out / T, 1)", "F.softmax(out / T, 1)"),
+                ("    loss = 0.5 * loss + F.cross_entropy(out, y)\n", ""),
+            ),
         ),
     ),
     "wgan": Program(
@@ -483,6 +525,12 @@ PROGRAMS: dict[str, Program] = {
         (
             mistake("huge decay", "decay-dominates", ("weight_decay=1e-4", "weight_decay=5.0"), ("lr=0.1", "lr=0.02")),
             mistake("eval left on", "wrong-mode", ("    model.train()\n", "")),
+            mistake(
+                "waits for a loss to rise",
+                "step-too-small",
+                ("factor=0.5", '"max", factor=0.5'),
+                ("range(3)", "range(6)"),
+            ),
         ),
     ),
     "pseudo-labels": Program(scripts.PSEUDO),
@@ -518,6 +566,40 @@ PROGRAMS: dict[str, Program] = {
         scripts.SIMPLE_LOOP,
         (
             mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
+            mistake(
+                "one step an epoch",
+                "few-steps",
+                ("        optimizer.step()\n    x, y = held_out", "    optimizer.step()\n    x, y = held_out"),
+            ),
+            mistake(
+                "sums of an epoch",
+                "few-steps",
+                (ZERO, ""),
+                (
+                    "        optimizer.step()\n    x, y = held_out",
+                    "    optimizer.step()\n    optimizer.zero_grad()\n    x, y = held_out",
+                ),
+            ),
+            mistake(
+                "the first batch alone",
+                "few-steps",
+                ("        optimizer.step()\n", "        optimizer.step()\n        break\n"),
+            ),
+            mistake("no batch is full", "bad-data", ("batch_size=32", "batch_size=512, drop_last=True")),
+            mistake(
+                "weights in bfloat16",
+                "underflow",
+                ("nn.Linear(64, 10))\n", "nn.Linear(64, 10)).bfloat16()\n"),
+                ("out = model(x)", "out = model(x.bfloat16()).float()"),
+                ("optim.SGD(model.parameters(), lr=0.1)", "optim.Adam(model.parameters(), lr=2e-5)"),
+                ("(model(x).argmax", "(model(x.bfloat16()).argmax"),
+            ),
+            mistake(
+                "first layers frozen",
+                "untrained-parameters",
+                ("loss_fn = ", "for p in model[:4].parameters():\n    p.requires_grad = False\nloss_fn = "),
+                ("lr=0.1", "lr=0.01"),
+            ),
             mistake("huge rate", "step-too-large nan-loss", ("lr=0.1", "lr=100.0")),
             mistake(
                 "an average copied back",
@@ -574,6 +656,41 @@ PROGRAMS: dict[str, Program] = {
                 "bad-data",
                 ("model = nn", "dataset = TensorDataset(dataset.tensors[0], dataset.tensors[1].roll(1))\nmodel = nn"),
             ),
+        ),
+    ),
+    "standardised": Program(
+        scripts.STANDARDISED,
+        (
+            mistake(
+                "standardised in place",
+                "drifting-inputs",
+                ("        x = (x - self.mean) / self.std\n", "        x -= self.mean\n        x /= self.std\n"),
+            ),
+        ),
+    ),
+    "lengths": Program(
+        scripts.LENGTHS,
+        (mistake("labels stay in their order", "misplaced-targets", ("x, y = x[order], y[order]", "x = x[order]")),),
+    ),
+    "reinforce": Program(
+        scripts.REINFORCE,
+        (
+            mistake(
+                "returns of what came before",
+                "wrong-returns",
+                ("reversed(rewards)", "rewards"),
+                ("returns.insert(0, R)", "returns.append(R)"),
+            ),
+            mistake("returns turned round", "wrong-returns", ("returns.insert(0, R)", "returns.append(R)")),
+        ),
+    ),
+    "masked": Program(
+        scripts.MASKED,
+        (
+            mistake(
+                "mask of what is there", "inverted-mask", ("key_padding_mask=padding", "key_padding_mask=~padding")
+            ),
+            mistake("mean of the padding", "inverted-mask", ("(~padding).float()", "padding.float()")),
         ),
     ),
     "hand-written loss": Program(

@@ -138,8 +138,8 @@ def pair(
 def mistakes() -> list[Pair]:
     """Every mistake in every kind of network it can be made in, with its twin."""
     parts = (
-        _heads, _ranges, _shapes, _signs, _targets, _weights, _scales, _mixing, _reading, _wiring, _slopes, _numbers,
-        _layouts, _data,
+        _heads, _ranges, _cosines, _shapes, _signs, _coefficients, _likelihoods, _targets, _weights, _scales, _mixing,
+        _reading, _masks, _wiring, _slopes, _numbers, _layouts, _data,
     )  # fmt: skip
     return [both for part in parts for both in part()]
 
@@ -194,6 +194,31 @@ def _ranges() -> Iterator[Pair]:
                    partial(then, one, Do(torch.exp)), twin=one)  # fmt: skip
         yield pair("targets beyond twice tanh", kind, "output-range", relabelled(data, lambda y: 3 * y), F.l1_loss,
                    partial(then, one, Do(lambda x: 2 * torch.tanh(x))), twin=one)  # fmt: skip
+
+
+class Cosines(nn.Module):
+    """Classes by the cosines between a sample and one vector each, over a temperature."""
+
+    def __init__(self, body: Body, temperature: float, own: bool = False) -> None:
+        super().__init__()
+        self.body, self.classes = body(24), nn.Parameter(torch.randn(10, 24))
+        self.temperature, self.own = temperature, own
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        h = self.body(x)
+        if self.own:
+            h, w = (t / t.norm(dim=1, keepdim=True) for t in (h, self.classes))
+            return (h @ w.T) / self.temperature
+        return F.linear(F.normalize(h), F.normalize(self.classes)) / self.temperature
+
+
+def _cosines() -> Iterator[Pair]:
+    for kind, (body, data) in KINDS.items():
+        for name, own in (("torch's", False), ("by hand", True)):
+            yield pair(f"cosines for logits, {name}", kind, "output-range", data, F.cross_entropy,
+                       partial(Cosines, body, 1.0, own), twin=partial(Cosines, body, 0.2, own))  # fmt: skip
+        yield pair("logits over a thousand", kind, "output-range", data, lambda o, y: F.cross_entropy(o / 1000, y),
+                   partial(body, 10), twin_loss=F.cross_entropy)  # fmt: skip
 
 
 def _by_hand(output: Tensor, target: Tensor) -> Tensor:
@@ -282,6 +307,88 @@ def _signs() -> Iterator[Pair]:
                 partial(body, 1),
                 twin_loss=distance,
             )
+
+
+def _coefficients() -> Iterator[Pair]:
+    """What is to grow, made smaller."""
+
+    def dice(output: Tensor, target: Tensor) -> Tensor:
+        p = output.sigmoid()
+        return 2 * (p * target).sum() / (p.sum() + target.sum() + 1e-6)
+
+    def overlap(output: Tensor, target: Tensor) -> Tensor:
+        both = (output.sigmoid() * target).flatten(1).sum(1)
+        return (both / (output.sigmoid() + target).flatten(1).sum(1).sub(both).add(1e-6)).mean()
+
+    def correlation(output: Tensor, target: Tensor) -> Tensor:
+        a, b = output - output.mean(), target - target.mean()
+        return (a * b).mean() / (a.square().mean() * b.square().mean() + 1e-6).sqrt()
+
+    def likelihood(output: Tensor, target: Tensor) -> Tensor:
+        return torch.distributions.Normal(output, 1.0).log_prob(target).mean()
+
+    def chances(output: Tensor, target: Tensor) -> Tensor:
+        return torch.distributions.Categorical(logits=output).log_prob(target).mean()
+
+    bright = relabelled_by_inputs(images, lambda x: (F.avg_pool2d(x, 3, 1, 1) > 0).float())
+    for name, loss in (("dice", dice), ("overlap", overlap)):
+        yield pair(f"{name} made less", "cnn", "wrong-sign", bright, loss, _pixelwise,
+                   twin_loss=partial(_less, loss, 1.0))  # fmt: skip
+    for kind, (body, data) in REGRESSIONS.items():
+        for name, loss in (("correlation", correlation), ("likelihood", likelihood)):
+            yield pair(f"{name} made less", kind, "wrong-sign", data, loss, partial(body, 1),
+                       twin_loss=partial(_less, loss, 0.0))  # fmt: skip
+    for kind, (body, data) in KINDS.items():
+        yield pair("likelihood made less", kind, "wrong-sign", data, chances, partial(body, 10),
+                   twin_loss=lambda o, y: -chances(o, y))  # fmt: skip
+
+
+def _less(loss: Loss, whole: float, output: Tensor, target: Tensor) -> Tensor:
+    return whole - loss(output, target)
+
+
+def _pixelwise() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 3, padding=1))
+
+
+def relabelled_by_inputs(data: Data, change: Callable[[Tensor], Tensor]) -> Data:
+    """The same inputs with targets that are made of them."""
+    return lambda seed, count=128: [(x, change(x)) for x, _ in data(seed, count)]
+
+
+def _likelihoods() -> Iterator[Pair]:
+    """Variances and rates that may be negative, and terms without a least value."""
+
+    def gaussian(positive: Callable[[Tensor], Tensor]) -> Loss:
+        def loss(output: Tensor, target: Tensor) -> Tensor:
+            mean, variance = output[:, :1], positive(output[:, 1:])
+            return 0.5 * (variance.log() + (target - mean).square() / variance).mean()
+
+        return loss
+
+    def sizes(output: Tensor, target: Tensor) -> Tensor:
+        mean, variance = output[:, :1], output[:, 1:]
+        return 0.5 * (variance.abs().log() + (target - mean).square() / variance).mean()
+
+    def rate(output: Tensor, target: Tensor, positive: Callable[[Tensor], Tensor]) -> Tensor:
+        return (positive(output) - target * positive(output).log()).mean()
+
+    for kind, (body, data) in REGRESSIONS.items():
+        own = lambda x: x  # noqa: E731
+        yield pair("variance of any sign", kind, "output-range", data, gaussian(own), partial(body, 2),
+                   twin_loss=gaussian(torch.exp))  # fmt: skip
+        yield pair("logarithm of a size", kind, "wrong-sign", data, sizes, partial(body, 2),
+                   twin_loss=gaussian(lambda v: F.softplus(v) + 1e-3))  # fmt: skip
+        counts = relabelled(data, lambda y: y.exp().clamp(max=20).round())
+        yield pair("rate of any sign", kind, "output-range", counts, partial(rate, positive=own), partial(body, 1),
+                   twin_loss=partial(rate, positive=F.softplus))  # fmt: skip
+
+    def evidence(output: tuple[Tensor, Tensor, Tensor], target: Tensor, sign: float) -> Tensor:
+        again, mean, log = output
+        return F.mse_loss(again, target) - sign * 0.005 * (1 + log - mean.square() - log.exp()).mean()
+
+    yield pair("a divergence made larger", "mlp", "wrong-sign", reconstruction, partial(evidence, sign=-1.0), Coded,
+               twin_loss=partial(evidence, sign=1.0))  # fmt: skip
 
 
 class Pairs(nn.Module):
@@ -500,6 +607,44 @@ def _reading() -> Iterator[Pair]:
                partial(Tokens, False), twin=partial(Tokens, True))  # fmt: skip
 
 
+class Padded(nn.Module):
+    """Attention and a mean over tokens, with masks of what is padding, or of what is not."""
+
+    def __init__(self, attends: bool = True, counts: bool = True, by_hand: bool = False) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(12, 32), nn.Linear(32, 2)
+        self.layer = nn.TransformerEncoderLayer(32, 4, 64, 0.0, batch_first=True)
+        self.attends, self.counts, self.by_hand = attends, counts, by_hand
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        empty, h = x == 0, self.table(x)
+        hidden = empty if self.attends else ~empty
+        if self.by_hand:
+            scores = (h @ h.transpose(1, 2) / 32**0.5).masked_fill(hidden[:, None], -1e9)
+            h = h + scores.softmax(-1) @ h
+        else:
+            h = self.layer(h, src_key_padding_mask=hidden)
+        kept = (~empty if self.counts else empty).float()[:, :, None]
+        return self.head((h * kept).sum(1) / kept.sum(1).clamp(min=1))
+
+
+def _padded(seed: int, count: int = 128) -> Batches:
+    """Is there a mark among the tokens, of which there are three to seven, and then padding?"""
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randint(1, 12, (128, 8), generator=random)
+    x = x * (torch.arange(8) < torch.randint(3, 8, (128, 1), generator=random))
+    return [(x, (x > 9).any(1).long())]
+
+
+def _masks() -> Iterator[Pair]:
+    for name, given in (
+        ("attention", {"attends": False}), ("attention by hand", {"attends": False, "by_hand": True}),
+        ("mean", {"counts": False}),
+    ):  # fmt: skip
+        yield pair(f"mask inverted, {name}", "transformer", "inverted-mask", _padded, F.cross_entropy,
+                   partial(Padded, **given), twin=partial(Padded, by_hand=given.get("by_hand", False)))  # fmt: skip
+
+
 class Listed(nn.Module):
     """Blocks in a list of Python, in a dictionary, or made anew in each pass; or registered."""
 
@@ -547,6 +692,10 @@ def _wiring() -> Iterator[Pair]:
         batched = partial(then, ten, nn.ReLU(), nn.BatchNorm1d(10), nn.Linear(10, 10))
         yield pair("batch norm of single samples", kind, "degenerate-normalisation", _cut(data, 1), F.cross_entropy,
                    batched, twin_data=_cut(data, 32))  # fmt: skip
+        for name, momentum in (("stay", 0.0), ("hold one batch", 0.99)):
+            yield pair(f"running statistics {name}", kind, "degenerate-normalisation", data, F.cross_entropy,
+                       partial(then, ten, nn.ReLU(), nn.BatchNorm1d(10, momentum=momentum), nn.Linear(10, 10)),
+                       twin=batched)  # fmt: skip
         yield pair("batch norm of single classes", kind, "degenerate-normalisation", _sorted(data), F.cross_entropy,
                    batched, twin_data=_cut(data, 32))  # fmt: skip
         yield pair("dropout never off", kind, "wrong-mode", data, F.cross_entropy,

@@ -822,3 +822,144 @@ for epoch in range(3):
         optimizer.step()
 """
 )
+
+STANDARDISED = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+torch.manual_seed(SEED)
+
+
+class Readings(Dataset):
+    def __init__(self, n):
+        self.x = 3 + 0.4 * torch.randn(n, 12)
+        self.y = (self.x[:, :3].sum(1) > 9).long()
+        self.mean, self.std = self.x.mean(0), self.x.std(0)
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, i):
+        x = self.x[i]
+        x = (x - self.mean) / self.std
+        return x, self.y[i]
+
+
+model = nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 2))
+optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+loader = DataLoader(Readings(256), batch_size=32, shuffle=True)
+for epoch in range(6):
+    for x, y in loader:
+        loss = nn.functional.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+
+LENGTHS = """
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(SEED)
+lengths = torch.randint(3, 12, (320,))
+tokens = torch.randint(1, 20, (320, 12)) * (torch.arange(12) < lengths[:, None])
+labels = (tokens[:, 0] > 10).long()
+
+
+class Reader(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.cells = nn.Embedding(20, 16, padding_idx=0), nn.GRU(16, 24, batch_first=True)
+        self.head = nn.Linear(24, 2)
+
+    def forward(self, x, lengths):
+        _, h = self.cells(pack_padded_sequence(self.table(x), lengths, batch_first=True))
+        return self.head(h[-1])
+
+
+model = Reader()
+optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+for epoch in range(5):
+    for x, n, y in DataLoader(TensorDataset(tokens, lengths, labels), batch_size=32, shuffle=True):
+        n, order = n.sort(descending=True)
+        x, y = x[order], y[order]
+        loss = nn.functional.cross_entropy(model(x, n), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+
+REINFORCE = """
+import torch
+from torch import nn
+from torch.distributions import Categorical
+
+torch.manual_seed(SEED)
+policy = nn.Sequential(nn.Linear(3, 24), nn.Tanh(), nn.Linear(24, 2))
+optimizer = torch.optim.Adam(policy.parameters(), lr=1e-2)
+gamma = 0.95
+
+
+def episode():
+    state, log_probs, rewards = torch.randn(3), [], []
+    for t in range(12):
+        choice = Categorical(logits=policy(state))
+        action = choice.sample()
+        log_probs.append(choice.log_prob(action))
+        rewards.append(float(action == (state[0] > 0).long()) + 0.1 * float(state[1]))
+        state = torch.randn(3)
+    return log_probs, rewards
+
+
+for number in range(40):
+    log_probs, rewards = episode()
+    R, returns = 0.0, []
+    for r in reversed(rewards):
+        R = r + gamma * R
+        returns.insert(0, R)
+    returns = torch.tensor(returns)
+    returns = (returns - returns.mean()) / (returns.std() + 1e-6)
+    loss = sum(-lp * ret for lp, ret in zip(log_probs, returns))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+
+MASKED = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(SEED)
+lengths = torch.randint(3, 9, (320,))
+tokens = torch.randint(1, 20, (320, 10)) * (torch.arange(10) < lengths[:, None])
+labels = (tokens > 12).any(1).long()
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(20, 16)
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.head = nn.Linear(16, 2)
+
+    def forward(self, x):
+        padding = x == 0
+        h = self.table(x)
+        h = h + self.attention(h, h, h, key_padding_mask=padding)[0]
+        kept = (~padding).float()[:, :, None]
+        return self.head((h * kept).sum(1) / kept.sum(1).clamp(min=1))
+
+
+model = Encoder()
+optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+for epoch in range(4):
+    for x, y in DataLoader(TensorDataset(tokens, labels), batch_size=32, shuffle=True):
+        loss = nn.functional.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""

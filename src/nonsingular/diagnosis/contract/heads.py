@@ -30,7 +30,8 @@ BOUNDS: dict[str, Interval] = {
     **dict.fromkeys(("relu", "relu_", "softplus", "exp", "exp_", "abs", "square", "sqrt"), (0.0, INF)),
     **dict.fromkeys(LOG_SOFTMAXES, (-INF, 0.0)),
     "relu6": (0.0, 6.0), "gelu": (-0.17, INF), "silu": (-0.279, INF), "mish": (-0.309, INF), "selu": (-1.759, INF),
-    "sin": (-1.0, 1.0), "cos": (-1.0, 1.0),
+    "sin": (-1.0, 1.0), "cos": (-1.0, 1.0), "cosine_similarity": (-1.0, 1.0), "normalize": (-1.0, 1.0),
+    "erf": (-1.0, 1.0),
 }  # fmt: skip
 
 CERTAIN, ABSENT = 1.0, 0.0
@@ -144,6 +145,11 @@ def _clipped(scene: Scene, loss: Op, logits: Tensor) -> Statistic | None:
         return None
     low, high = interval(scene, logits)
     binary = "binary" in loss.name or "multilabel" in loss.name or logits.ndim < 2
+    factor, product = _factor(scene, logits)
+    if not binary and high - low < INF and (product is not None or head.name == "cosine_similarity"):
+        return _cosines(scene, loss, logits, product or head, high - low)
+    if product is not None and abs(factor) < FAINT:
+        return _faint(loss, product, factor)
     narrow = high - low < 5.0
     one_sided = (low > -1.0 or high < 1.0) and binary
     if not (head.name in CLIPPERS or narrow or one_sided):
@@ -157,6 +163,50 @@ def _clipped(scene: Scene, loss: Op, logits: Tensor) -> Statistic | None:
     ]  # fmt: skip
     remedy = f"Take {head.name} off the output{f' ({head.where})' if head.where else ''}: logits may be any number."
     return Statistic(CERTAIN, (head.module,) if head.module else (), words, head.where, tuple(evidence), remedy)
+
+
+FAINT = 0.05  # factor between a layer and the loss, below which logits hardly differ
+
+
+def _factor(scene: Scene, tensor: Tensor) -> tuple[float, Op | None]:
+    """By which number what a layer returns is multiplied until it is this tensor, and the layer's call."""
+    factor = 1.0
+    for _ in range(8):
+        op = scene.trace.source(tensor)
+        if op is None or op.name in LAYERS | PRODUCTS:
+            return factor, op
+        inner, constant = _split(op) if op.name in ARITHMETIC and len(op.args) == 2 else (None, None)
+        if inner is None or constant is None or not ("mul" in op.name or "div" in op.name):
+            return factor, None
+        factor = factor * constant if "mul" in op.name else factor / constant if constant else math.nan
+        tensor = inner
+    return factor, None
+
+
+def _cosines(scene: Scene, loss: Op, logits: Tensor, product: Op, span: float) -> Statistic | None:
+    """Products of unit vectors for logits: they differ by so little that the loss has a high floor."""
+    classes = logits.shape[1]
+    floor = math.log1p((classes - 1) * math.exp(-span))
+    if span > NARROW or not floor > 0.25 * math.log(classes):
+        return None
+    words = f"the logits of {loss.name} are cosines, which differ by {span:.2g} at most"
+    evidence = (
+        {"measure": f"{words}; loss that they cannot go below", "value": floor},
+        {"measure": "loss of equal odds", "value": math.log(classes)},
+        {"measure": "classes", "value": classes},
+    )
+    remedy = "Divide the cosines by a temperature (0.05 to 0.1), or multiply them by a scale that is learnt."
+    return Statistic(CERTAIN, (product.module,) if product.module else (), words, product.where, evidence, remedy)
+
+
+NARROW = 2.5  # between the largest and the least logit: cosines without a temperature have 2
+
+
+def _faint(loss: Op, layer: Op, factor: float) -> Statistic:
+    words = f"the logits of {loss.name} are what a layer returns times {factor:.2g}"
+    evidence = ({"measure": f"{words}; factor", "value": factor},)
+    remedy = "Leave the factor out: the outputs have to grow by its inverse before they say anything."
+    return Statistic(CERTAIN, (layer.module,) if layer.module else (), words, layer.where, evidence, remedy)
 
 
 def _cut_to_probabilities(scene: Scene, loss: Op) -> Statistic | None:
@@ -291,6 +341,9 @@ def interval(scene: Scene, tensor: Any) -> Interval:
         return -float(op.given(1, "alpha", 1.0)), INF
     if op.name in BOUNDS:
         return BOUNDS[op.name]
+    if op.name in PRODUCTS:
+        size = _unit_products(scene, op)
+        return -size, size
     if op.name in ("neg", "__neg__"):
         low, high = interval(scene, op.args[0])
         return -high, -low
@@ -303,6 +356,26 @@ def interval(scene: Scene, tensor: Any) -> Interval:
     if op.name in ("pow", "__pow__") and op.given(1, "exponent") in (2, 2.0, 4):
         return 0.0, INF
     return -INF, INF
+
+
+PRODUCTS = {"linear", "matmul", "__matmul__", "mm", "bmm"}
+
+
+def _unit_products(scene: Scene, op: Op) -> float:
+    """Largest product of two vectors whose lengths are given, as normalised ones are; infinite where they are not.
+
+    Vectors that some call made and that are all of one length have been given it.
+    """
+    a, b = op.args[0], op.given(1, "weight")
+    biased = op.name == "linear" and op.given(2, "bias") is not None
+    if biased or not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.ndim > 1 and b.ndim > 1):
+        return INF
+    if scene.trace.source(a) is None or scene.trace.source(b) is None:
+        return INF
+    lengths = [a.detach().norm(dim=-1), b.detach().norm(dim=-1 if op.name == "linear" else -2)]
+    if any(n.numel() < 2 or not float(n.max() - n.min()) <= 1e-3 * float(n.max()) for n in lengths):
+        return INF
+    return float(lengths[0].max() * lengths[1].max())
 
 
 ARITHMETIC: dict[str, Callable[[float, float], float]] = {

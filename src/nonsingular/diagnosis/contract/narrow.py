@@ -71,6 +71,37 @@ def classes_by_batch(scene: Scene) -> list[int] | None:
     return [len(k) for k in kinds] if len(set().union(*kinds)) > 1 else None
 
 
+def statistics_stay(scene: Scene) -> Statistic:
+    """Whether running statistics never move, hardly, or hold the latest batch alone, by the momentum of their module.
+
+    Statistics that have moved before may be kept on purpose.
+    """
+    words = "momentum of batch normalisation, the part of the running statistics that each batch replaces"
+    norms = {
+        name: (m, m.momentum) for name, m in scene.task.model.named_modules()
+        if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats
+    }  # fmt: skip
+    known = {name: (m, float(momentum)) for name, (m, momentum) in norms.items() if momentum is not None}
+    if not known:
+        return Statistic(math.nan, (), words)
+    odd = {name: part for name, (m, part) in known.items() if part >= 0.9 or (part <= 1e-3 and _fresh(m))}
+    if not odd:
+        return Statistic(0.0, (), words)
+    value = next(iter(odd.values()))
+    remedy = (
+        "Evaluation then uses the statistics of the last batch alone: take momentum=0.1 (other libraries' 0.9 or 0.99 "
+        "are 1 minus that)." if value > 0.5 else
+        "Evaluation then uses a mean of 0 and a variance of 1, whatever the data are: take momentum=0.1."
+    )  # fmt: skip
+    return Statistic(
+        0.5 if value > 0.5 else 1.0, tuple(odd), words, next(iter(odd)), ({"measure": words, "value": value},), remedy
+    )
+
+
+def _fresh(m: nn.modules.batchnorm._NormBase) -> bool:
+    return m.running_mean is not None and not bool(m.running_mean.any())
+
+
 def heavy(scene: Scene) -> Statistic:
     """The largest share of the numbers that some dropout takes away."""
     words = "share of the numbers that dropout takes away"

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from nonsingular.diagnosis.contract.heads import interval
 from nonsingular.diagnosis.contract.scene import Scene
 from nonsingular.diagnosis.contract.trace import Op
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.errors import InputError
 
 LOGARITHMS = {"log_softmax", "logsigmoid", "log", "log_prob"}
 PICKS = {"__getitem__", "gather", "take_along_dim", "index_select", "take"}
@@ -58,6 +60,75 @@ def _turned(scene: Scene) -> Iterator[tuple[float, Op]]:
         alike = op.name == "cosine_similarity"
         if (picked or alike) and (slope := _slope(scene, op.out)) is not None:
             yield _sign(slope), op
+
+
+def backwards(scene: Scene) -> Statistic:
+    """By how much the loss is larger where outputs are the targets than where they are others', over both.
+
+    It needs to know nothing of how the loss is written: a coefficient, a likeness or a likelihood that is to grow, and
+    is made smaller, all show it.
+    """
+    words = "loss of outputs that are the targets less that of outputs that are others' targets, over their size"
+    found = _ideal(scene)
+    if found is None:
+        return Statistic(math.nan, (), words)
+    right, wrong = found
+    try:
+        with torch.no_grad():
+            here, there = (float(scene.task.loss(output, scene.batch)) for output in (right, wrong))
+    except (InputError, RuntimeError, ValueError, TypeError, IndexError):
+        return Statistic(math.nan, (), words)
+    size = abs(here) + abs(there)
+    if not (math.isfinite(size) and size > 0):
+        return Statistic(math.nan, (), words)
+    op = scene.trace.source(scene.loss)
+    evidence = (
+        {"measure": "loss where every output is its target", "value": here},
+        {"measure": "loss where every output is another target", "value": there},
+    )
+    remedy = (
+        "The loss is smaller the worse the outputs are: minimise 1 minus a coefficient, or minus a likeness or a "
+        "log-likelihood."
+    )
+    return Statistic((here - there) / size, (), words, op.where if op is not None else "", evidence, remedy)
+
+
+SURE = 6.0  # of a logit
+
+
+def _ideal(scene: Scene) -> tuple[Tensor, Tensor] | None:
+    """Outputs that say the targets, and outputs that say wrong ones; None where neither is known."""
+    output, target = scene.output, scene.batch.target
+    usable = isinstance(output, Tensor) and output.is_floating_point() and output.requires_grad and output.ndim
+    if scene.task.form != "output" or scene.loss is None or not usable or not isinstance(target, Tensor):
+        return None
+    if not scene.reads_target or not target.ndim or len(target) < 4:
+        return None
+    rows, classes = output.shape[0], output.shape[1] if output.ndim > 1 else 0
+    if not target.is_floating_point() and classes > 1 and target.shape == (rows, *output.shape[2:]):
+        valid = (target >= 0) & (target < classes)
+        if not bool(valid.all()):
+            return None
+        one = torch.nn.functional.one_hot(target.long(), classes).movedim(-1, 1)
+        return _said(scene, one), _said(scene, one.roll(1, 1))
+    if target.numel() != output.numel() or target.is_complex():
+        return None
+    told = target.detach().reshape(output.shape)
+    if bool(((told == 0) | (told == 1)).all()):
+        single = classes > 1 and bool((told.sum(1) == 1).all())
+        return _said(scene, told), _said(scene, told.roll(1, 1) if single else 1 - told.to(output.dtype))
+    told, other = told.to(output.dtype), told.to(output.dtype).roll(max(1, rows // 2), 0)
+    low, _ = interval(scene, output)
+    return (told, other) if low < 0 or float(told.min()) >= 0 else None
+
+
+def _said(scene: Scene, told: Tensor) -> Tensor:
+    """Zeros and ones as the model would say them: as probabilities, their logarithms, or logits."""
+    low, high = interval(scene, scene.output)
+    chances = told.to(scene.output.dtype) * 0.98 + 0.01
+    if (low, high) == (0.0, 1.0):
+        return chances
+    return chances.log() if high == 0.0 else SURE * (2 * told.to(scene.output.dtype) - 1)
 
 
 def _slope(scene: Scene, tensor: object) -> Tensor | None:

@@ -86,8 +86,10 @@ class Caught:
 
     def called(self, model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
         """A model of the user's returned."""
-        if not torch.is_grad_enabled():
-            return
+        if not torch.is_grad_enabled() or not any(
+            isinstance(t, Tensor) and t.requires_grad for t in tree_leaves(output)
+        ):
+            return  # of a teacher
         self._call = _Call(model, inputs, named, Output(output) if isinstance(output, Tensor) else None)
         if self.tape is not None and len(self.pairs) < self._most:
             self.tape.begin(output)
@@ -133,6 +135,11 @@ class Caught:
         lost = self._latest
         if lost is not None and lost.call is self._call and self._most:
             self._keep(lost)
+
+    @property
+    def followed(self) -> nn.Module | None:
+        """The user's own network of which model, loss and batches are kept."""
+        return self._live
 
     def rewarded(self) -> list[Rewarded]:
         """Of the present backward pass."""

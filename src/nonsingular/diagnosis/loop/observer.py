@@ -12,6 +12,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis.loop import places
@@ -34,7 +36,9 @@ from nonsingular.diagnosis.loop.movement import (
     some,
     still_there,
 )
+from nonsingular.diagnosis.loop.pairing import numbers_of, order_of_rows, rows_apart
 from nonsingular.diagnosis.loop.records import BY_HAND, Broken, Call, Held, Loader, Loop, Site, Trainee, Update
+from nonsingular.diagnosis.loop.returns import returns_in_sight
 from nonsingular.diagnosis.loop.tape import Rewarded, Tape
 from nonsingular.diagnosis.records import Statistic
 
@@ -46,10 +50,35 @@ CALLS = 400  # of a model that are kept
 TARGETS = 4096  # of a loss that are kept
 KEPT = 100  # measured steps of a loop that is watched in parts
 SUMMED = 65536  # entries of a batch that tell it from others
+FEW = 8  # entries that tell whether a weight has moved
+WAITING = 256  # backward passes without a step that are kept
+MOST_METRICS = 1000  # numbers that a scheduler was given that are kept
+LOOKED_FOR_RETURNS = 20  # first backward passes at which returns are held against rewards
 
 
 class Enough(BaseException):
     """As many steps as were asked for; no ``except Exception`` of the user's stops it."""
+
+
+@dataclass
+class _Waiting:
+    """A backward pass whose gradients nobody has used.
+
+    Attributes:
+        place: its line.
+        reached: ids of the parameters that it reached and that were not cleared since.
+        probe, before: the smallest of them, and some of its entries.
+    """
+
+    place: places.Place | None
+    reached: set[int]
+    probe: nn.Parameter
+    before: Tensor
+
+    @property
+    def moved(self) -> bool:
+        """Whether weights have changed since."""
+        return not torch.equal(some(self.probe, FEW), self.before)
 
 
 class Observer:
@@ -86,6 +115,12 @@ class Observer:
         self._outputs: deque[tuple[StorageWeakRef, Call]] = deque(maxlen=16)  # memory of an output, its call
         self._drawn: set[int] = set()  # addresses of the latest batch
         self._batch: list[Tensor] = []
+        self._order: Tensor | None = None  # of the latest batch's rows in the latest call
+        self._loader: Loader | None = None  # that was begun last
+        self._written: tuple[int, int] = (0, 0)  # id and version of the tensor that inputs are parts of
+        self._probed = False  # the latest call's inputs want a gradient
+        self._waiting: list[_Waiting] = []  # backward passes that no step has used yet
+        self._seen_by_steps = 0  # backward passes before the latest step
         self._made: dict[int, float] = {}  # id of a parameter -> norm of its gradient after the latest backward pass
         self._grads: dict[int, tuple[int, int] | None] = {}
         self._unclear: dict[int, set[int]] = {}  # index of an optimiser -> its gradients that may be a former step's
@@ -109,6 +144,7 @@ class Observer:
             return
         self._depth += 1
         if self._depth == 1:
+            self.tape.pause()
             self._inside = self._trainee(module)
             if self._inside is not None:
                 self._inside.called.setdefault(id(module), len(self._inside.called))
@@ -135,7 +171,10 @@ class Observer:
             return
         self._depth -= 1
         trainee = self._inside
-        if self._depth or output is None:
+        if self._depth:
+            return
+        self.tape.resume()
+        if output is None:
             return
         if trainee is None:
             if isinstance(output, Tensor) and not output.ndim:  # a loss of the user's own
@@ -144,11 +183,16 @@ class Observer:
         tensors = [t for t in tree_leaves((inputs, named)) if isinstance(t, Tensor)]
         call = Call(self.loop.steps, module.training, torch.is_grad_enabled(), places.here())
         call.tested = any(t.data_ptr() in self._drawn for t in tensors)
-        for former in self._made_by(tensors):
+        makers = self._made_by(tensors)
+        for former in makers:
             former.fed = True
+        self._probed = call.probed = not makers and any(t.requires_grad for t in tensors)
         if self.measuring and tensors:
             call.sample, call.sliced = _sample(tensors[0]), _sliced(tensors[0], trainee.latest)
             trainee.latest = weakref.ref(tensors[0])
+            if call.tracked and not makers and not call.probed and not tensors[0].is_inference():
+                call.level, call.rewritten = _level(tensors[0]), self._rewritten(tensors[0])
+            self._order = order_of_rows(tensors[0], self._batch)
         self._keep(trainee, call)
         for t in tree_leaves(output):
             if isinstance(t, Tensor) and t.is_floating_point():
@@ -194,6 +238,12 @@ class Observer:
         memory = {t.untyped_storage()._cdata for t in tensors if not t.is_sparse}
         return [call for ref, call in self._outputs if not ref.expired() and ref.cdata in memory]
 
+    def _rewritten(self, x: Tensor) -> bool:
+        """Whether the tensor that this is a part of was written over since the former call that took a part of it."""
+        whole = x._base if x._base is not None else x
+        before, self._written = self._written, (id(whole), whole._version)
+        return before[0] == id(whole) and before[1] != whole._version
+
     def _elsewhere(self) -> bool:
         return self._busy or torch.compiler.is_compiling() or threading.get_ident() != self._thread
 
@@ -210,6 +260,9 @@ class Observer:
         if not (value.requires_grad and self.measuring):
             return
         place = places.here()
+        if isinstance(target, Tensor) and (apart := rows_apart(target, self._batch, self._order)) is not None:
+            self.loop.counts["rows apart" if apart else "rows together"] += 1
+            self.loop.places["rows"] = place
         site = self.loop.sites.setdefault((name, place), Site(name, place))
         plain = named.get("reduction", "mean") == "mean" and named.get("weight") is None
         site.weighted = site.weighted or not plain
@@ -239,7 +292,10 @@ class Observer:
         self._settle_by_hand()
         root = tensors if isinstance(tensors, Tensor) else next(iter(tensors), None)
         self.caught.before_backward(root)
-        for told in self.caught.rewarded():
+        rewarded = self.caught.rewarded()
+        if not self.loop.returns and self.loop.backwards < LOOKED_FOR_RETURNS:
+            self.loop.returns = returns_in_sight()
+        for told in rewarded:
             told.log_probability.register_hook(_rewarding(self.loop, told))
             self.loop.places["rewards"] = told.place
         self.loop.backwards += 1
@@ -278,6 +334,10 @@ class Observer:
             trainee.reached |= reached & {
                 id(p) for m in trainee.strangers.values() for p in m.parameters(recurse=False)
             }
+        if reached and not self._probed:
+            probe = min((self._parameters[i] for i in reached), key=lambda p: p.numel())
+            waits = _Waiting(self.loop.places["backward"], set(reached), probe, some(probe, FEW))
+            self._waiting = [*self._waiting[-WAITING:], waits]
         if not self.measuring:
             return
         made = norms({i: self._parameters[i].grad for i in reached})
@@ -346,6 +406,7 @@ class Observer:
         if not held.steps:
             held.label = places.variable(optimiser) or held.kind
         held.place = places.here()
+        self._use(held.ids)
         for i in held.ids:
             self._free.pop(i, None)
         self._inside_step += 1
@@ -407,9 +468,15 @@ class Observer:
             self._unclear[index] = {i for i, m in update.parameters.items() if m.gradient}
         self._reached[index] = set()
         self._signs = set()
+        self._seen_by_steps = self.loop.backwards
         held.steps += 1
         self._count()
         self._stop()
+
+    def _use(self, ids: set[int]) -> None:
+        """A step takes what backward passes have made of these parameters' gradients."""
+        self.loop.used.update(w.place for w in self._waiting if w.reached & ids)
+        self._waiting = [w for w in self._waiting if not w.reached & ids]
 
     def _stale(self, index: int, own: list[nn.Parameter]) -> float:
         """Share of the gradient's entries that a former step used too, on top of which new gradients came."""
@@ -449,6 +516,7 @@ class Observer:
         moved = movements(own, {i: value for i, (value, _) in free.items()}, {i: g for i, (_, g) in free.items()})
         changed = {i for i, m in moved.items() if m.moved}
         self.loop.moved |= changed
+        self._use(changed)
         self.loop.still.update(set(free) - changed)
         if changed:
             update = Update(self.loop.counts["hand"], BY_HAND, parameters={i: moved[i] for i in changed})
@@ -466,15 +534,34 @@ class Observer:
         """See ``taps.Listener``."""
         self.loop.counts["zero_grad"] += 1
         self.loop.places["zero_grad"] = places.here()
+        if not self._waiting:
+            return
+        groups = [g["params"] for g in thing.param_groups] if isinstance(thing, Optimizer) else [thing.parameters()]
+        ids = {id(p) for group in groups for p in group}
+        if self._inside_step:  # of a closure, as L-BFGS calls it
+            self._use(ids)
+        for waits in self._waiting:
+            waits.reached -= ids
+        cleared = [w for w in self._waiting if not w.reached]
+        for waits in cleared:  # weights that moved were moved by it, as by a first step uphill
+            (self.loop.used if waits.moved else self.loop.wasted)[waits.place] += 1
+        self._waiting = [w for w in self._waiting if w.reached]
 
     def clipped(self, parameters: Any) -> None:
         """See ``taps.Listener``."""
         self.loop.counts["clip"] += 1
         self.loop.places["clip"] = places.here()
+        if self.loop.backwards == self._seen_by_steps:
+            self.loop.counts["idle clip"] += 1
         if self._scale is not None:
             self.loop.counts["scaled clip"] += 1
 
-    def scheduled(self, scheduler: Any) -> None:
+    def seeded(self, seed: Any) -> None:
+        """See ``taps.Listener``."""
+        if not self._elsewhere() and self.loop.backwards and (place := places.here()) is not None:
+            self.loop.seeds[seed, place] += 1
+
+    def scheduled(self, scheduler: Any, given: tuple[Any, ...] = ()) -> None:
         """See ``taps.Listener``."""
         optimiser = getattr(scheduler, "optimizer", None)
         if isinstance(optimiser, Optimizer) and optimiser in self._held:
@@ -488,6 +575,10 @@ class Observer:
             held.schedule_place = places.here()
             if held.steps:  # a scheduler steps itself when it is made
                 held.schedule_steps += 1
+            number = given[0] if given and isinstance(scheduler, ReduceLROnPlateau) else None
+            if isinstance(number, int | float) or (isinstance(number, Tensor) and number.numel() == 1):
+                latest = self.loop.losses[-1][1] if self.loop.losses else math.nan
+                held.metrics = [*held.metrics[-MOST_METRICS:], (float(number), latest)]
 
     def scaled(self, scaler: Any) -> None:
         """See ``taps.Listener``."""
@@ -511,6 +602,9 @@ class Observer:
         """See ``taps.Listener``."""
         found = self.loop.loaders.setdefault(id(loader), Loader(place=places.here()))
         found.begun += 1
+        self._loader, numbers = found, numbers_of(getattr(loader, "dataset", None))
+        found.changed += found.numbers is not None and numbers != found.numbers
+        found.numbers = numbers
         try:
             found.length = len(loader)
         except TypeError:
@@ -518,6 +612,9 @@ class Observer:
 
     def drawn(self, batch: Any) -> None:
         """See ``taps.Listener``."""
+        if self._loader is not None:
+            self._loader.drawn += 1
+        self._order = None
         self._batch = [t for t in tree_leaves(batch) if isinstance(t, Tensor)]
         self._drawn = {t.data_ptr() for t in self._batch}
 
@@ -533,6 +630,7 @@ class Observer:
         self._settle_by_hand()
         self._unclear, self._reached, self._signs, self._made, self._scale = {}, {}, set(), {}, None
         self._snapshot, self._update, self._depth, self._busy = {}, None, 0, False
+        self._waiting = []
         self._walks = {}
         self._outputs.clear()
         lists: list[list[Any]] = [self.loop.updates, self.loop.losses, *(s.values for s in self.loop.sites.values())]
@@ -576,6 +674,15 @@ def _sample(x: Tensor) -> tuple[Any, ...]:
     flat = flat[:: max(1, len(flat) // SUMMED)].double()
     places = torch.arange(len(flat), device=flat.device, dtype=flat.dtype)
     return (tuple(x.shape), *torch.stack([flat.sum(), (flat * (1.7 * places).cos()).sum()]).tolist())
+
+
+def _level(x: Tensor) -> tuple[float, float] | None:
+    """Mean and standard deviation of numbers; None of tokens."""
+    if not x.is_floating_point() or x.numel() < 2:
+        return None
+    flat = x.detach().flatten()
+    flat = flat[:: max(1, len(flat) // SUMMED)].double()
+    return float(flat.mean()), float(flat.std())
 
 
 def _sliced(x: Tensor, latest: weakref.ref[Tensor] | None) -> bool:

@@ -133,6 +133,7 @@ class Held:
         epsilon: what it adds to the root of the gradient's mean square, 0 where it has none.
         schedulers: that were made for it after its first step, the latest at ``schedule_made``.
         schedule: its scheduler's class; ``scheduler`` itself, stepped ``schedule_steps`` times at ``schedule_place``.
+        metrics: (number, latest loss) of each step of a scheduler that is given a number.
     """
 
     label: str
@@ -158,6 +159,7 @@ class Held:
     schedule_made: Place | None = None
     schedule_steps: int = 0
     scheduler: Any = None
+    metrics: list[tuple[float, float]] = field(default_factory=list)
 
     def remakes(self, other: Held, ids: set[int]) -> bool:
         """Whether another optimiser was made by the same line, of the same parameters."""
@@ -174,6 +176,9 @@ class Call:
         graded: whether a gradient came back to its output.
         fed: its output went into another model.
         tested: its input came from a data loader, or its output went into a loss.
+        probed: a gradient is wanted by its inputs, which no model made: an attack, or an image that is optimised.
+        level: mean and standard deviation of its inputs, where they are numbers of data.
+        rewritten: whether the tensor that its input is a part of was written over since the former call.
     """
 
     number: int
@@ -185,6 +190,9 @@ class Call:
     tested: bool = False
     sample: Any = None
     sliced: bool = False
+    probed: bool = False
+    level: tuple[float, float] | None = None
+    rewritten: bool = False
 
 
 @dataclass
@@ -240,11 +248,21 @@ class Site:
 
 @dataclass
 class Loader:
-    """A data loader: how often it was begun, how many batches it has."""
+    """A data loader.
+
+    Attributes:
+        begun: how often it was.
+        length: how many batches it has.
+        drawn: how many were taken from it.
+        changed: how often its data set's own numbers were others than when it was begun before.
+    """
 
     begun: int = 0
     length: int = 0
     place: Place | None = None
+    drawn: int = 0
+    changed: int = 0
+    numbers: Any = None
 
 
 @dataclass
@@ -287,6 +305,9 @@ class Loop:
             former and what the latter ask for, turned round: 1 is the wrong sign.
         factors: by which the loss was multiplied last, before each backward pass.
         starts: id of a parameter -> some of its entries when it was first seen.
+        used, wasted: backward passes by their line, whose gradients a step used, or that were cleared before any did.
+        seeds: how often random numbers were begun anew since the first step, by seed and line.
+        returns: how returns are made of rewards, where they are not the sums of what comes later; "" otherwise.
         modes: loss of a batch at the end, in training mode without dropout and in evaluation mode; None if not known.
         together: decades by which outputs of different samples have come together since the start; NaN where not known.
         constant: loss of the best constant prediction, of what backward passes begin from; NaN where it is not known.
@@ -313,6 +334,10 @@ class Loop:
     rewards: list[float] = field(default_factory=list)
     factors: list[float] = field(default_factory=list)
     starts: dict[int, Tensor] = field(default_factory=dict)
+    used: Counter[Place | None] = field(default_factory=Counter)
+    wasted: Counter[Place | None] = field(default_factory=Counter)
+    seeds: Counter[tuple[Any, Place | None]] = field(default_factory=Counter)
+    returns: str = ""
     modes: tuple[float, float] | None = None
     together: float = math.nan
     ended: bool = False

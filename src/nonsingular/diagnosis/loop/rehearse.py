@@ -57,6 +57,7 @@ class Rehearsal:
         look: at the network and data that the loop trains, where it was asked for and the loop showed them.
         loss_fn: (output, target) -> scalar, as the loop computes it; None where that is not known.
         pairs: (inputs, target) of its first batches, as the loop hands them to the model and to the loss.
+        followed: the network that these are of, the first that the loop trains; None where none is known.
 
     >>> import torch
     >>> import nonsingular as ns
@@ -79,6 +80,7 @@ class Rehearsal:
     look: Look | None = None
     loss_fn: Callable[[Any, Any], Tensor] | None = None
     pairs: tuple[tuple[Any, Any], ...] = ()
+    followed: nn.Module | None = None
 
     def summary(self) -> dict[str, Any]:
         """The loop in a few numbers: steps, losses, the step over the weights, the best constant prediction's loss."""
@@ -244,7 +246,7 @@ def judged(observer: Observer, look: bool = False) -> Rehearsal:
         place = loop.places.get("backward")
         numbers["loop-unrelated"] = replace(caught.unrelated(), where=str(place or ""))
         found = tuple(findings(numbers, healthy.limits(), seen))
-    return Rehearsal(found, loop, numbers, seen, caught.loss_fn, tuple(caught.pairs))
+    return Rehearsal(found, loop, numbers, seen, caught.loss_fn, tuple(caught.pairs), caught.followed)
 
 
 def _network(caught: Caught, loop: Loop) -> tuple[Look | None, dict[str, Statistic]]:
@@ -265,7 +267,8 @@ def _network(caught: Caught, loop: Loop) -> tuple[Look | None, dict[str, Statist
     told = [t for site in loop.sites.values() for t in site.targets]
     if sum(h.steps > 0 for h in loop.optimisers) > 1 or any(bool((t != told[0].flatten()[0]).any()) for t in told):
         numbers.pop("constant-targets", None)  # later batches, or adversaries, have others
-    numbers.pop("untrained", None)  # what is frozen there, the loop freezes on purpose or tells itself
+    for name in ("left-alone", "untrained"):
+        numbers.pop(name, None)  # what is frozen there, the loop freezes on purpose or tells itself
     return seen, numbers
 
 

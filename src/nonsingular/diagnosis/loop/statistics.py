@@ -6,8 +6,11 @@ not by how it is written. A step is called too large, too small, clipped or deca
 
 from __future__ import annotations
 
+import linecache
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from statistics import fmean, median
 from typing import Any
 
@@ -610,6 +613,158 @@ def _rescheduled(loop: Loop) -> Statistic:
     return NOTHING
 
 
+def _warming(loop: Loop) -> Statistic:
+    """Decades by which the rate is still below the peak of its schedule when training ends, on its way there."""
+    words = "decades by which the learning rate stays below the one that its schedule leads to"
+    for o in _stepping(loop):
+        peak, rates = _peak(o), list(o.rates)
+        if not loop.ended or not math.isfinite(peak) or len(rates) < 2 * ENOUGH or trains(loop):
+            continue
+        if rates[-1] < max(rates) or not rates[-1] > 0 or rates[0] == rates[-1]:
+            continue  # past its peak, or none
+        return Statistic(
+            math.log10(peak / rates[-1]), (), words, _at(o.schedule_place),
+            (_number("learning rate at the end of training", rates[-1]), _number("largest one ahead", peak),
+             _number("steps", o.steps)),
+            "The warm-up is longer than the training: take fewer steps for it, a tenth of all is usual.",
+        )  # fmt: skip
+    return NOTHING
+
+
+LOSSES = re.compile(r"loss|err|mse|mae|nll|perplex|_ppl|rmse", re.IGNORECASE)
+SCORES = re.compile(r"acc|auc|f1|score|iou|dice|bleu|r2|precision|recall|reward", re.IGNORECASE)
+
+
+def _plateau(loop: Loop) -> Statistic:
+    """Whether a scheduler waits for a number to rise that is to fall, or the other way round."""
+    words = "a plateau scheduler takes every improvement for none"
+    for o in _stepping(loop):
+        mode, numbers = getattr(o.scheduler, "mode", ""), [m for m, _ in o.metrics]
+        if o.schedule != "ReduceLROnPlateau" or len(numbers) < ENOUGH:
+            continue
+        rest = _called_with(o.schedule_place)
+        loss, score = bool(LOSSES.search(rest)), bool(SCORES.search(rest))
+        falls = _falls(numbers) and _falls([x for _, x in o.metrics if math.isfinite(x)])
+        wrong = (mode == "max" and not score and (loss or falls)) or (mode == "min" and score and not loss)
+        other = "min" if mode == "max" else "max"
+        return Statistic(
+            float(wrong), (), words, _at(o.schedule_place),
+            (_number("first number that it was given", numbers[0]), _number("the last one", numbers[-1]),
+             _number("learning rate, largest", max(o.rates)), _number("learning rate, last", o.rates[-1])),
+            f"It is made with mode={mode!r}: a number that is to {'fall' if other == 'min' else 'rise'} needs "
+            f"mode={other!r}.",
+        )  # fmt: skip
+    return NOTHING
+
+
+def _called_with(place: Place | None) -> str:
+    """What a line of the user's gives to the ``step`` that it calls."""
+    line = linecache.getline(place.file, place.line) if place is not None else ""
+    return line.partition(".step(")[2]
+
+
+def _falls(values: Sequence[float]) -> bool:
+    part = max(1, len(values) // 3)
+    return len(values) > 1 and fmean(values[-part:]) < fmean(values[:part])
+
+
+# --- how many steps there are --------------------------------------------------------------------------------
+
+
+def _wasted(loop: Loop) -> Statistic:
+    """Share of the backward passes of one line whose gradients are cleared before any step has used them."""
+    words = "share of backward passes whose gradients were cleared before any step used them"
+    known = {place: n for place, n in loop.wasted.items() if n >= 2 * ENOUGH and loop.steps >= 1}
+    if not known:
+        return NOTHING
+    place = max(known, key=lambda p: known[p] / (known[p] + loop.used[p]))
+    wasted, used = known[place], loop.used[place]
+    return Statistic(
+        wasted / (wasted + used), (), words, _at(place),
+        (_number("backward passes that were wasted", wasted), _number("those that a step used", used),
+         _number("steps", loop.steps)),
+        "Call step() after each backward(), in the same loop, or zero_grad() after each step() alone.",
+    )  # fmt: skip
+
+
+def _few_steps(loop: Loop) -> Statistic:
+    """Batches of a pass through the data for each step, where there is one step a pass."""
+    words = "batches that a pass through the data has for each step"
+    for d in loop.loaders.values():
+        if d.length < 4 or d.begun < ENOUGH or not loop.steps or trains(loop):
+            continue
+        once = 0.8 * d.begun <= loop.steps <= 1.2 * d.begun
+        all_of_it = d.drawn >= 0.9 * d.length * (d.begun - 1) and loop.backwards >= 0.8 * d.drawn
+        first_alone = d.drawn <= 1.2 * d.begun and loop.ended and loop.steps <= FEW
+        if not once or not (all_of_it or first_alone):
+            continue
+        return Statistic(
+            d.length * 1.0, (), words, _at(next((o.place for o in _stepping(loop)), None) or d.place),
+            (_number("passes through the data", d.begun), _number("batches of one", d.length),
+             _number("batches that were drawn", d.drawn), _number("steps", loop.steps)),
+            "Step after each batch: step() belongs into the loop over batches." if all_of_it else
+            "Each pass ends after its first batch: look for a return or break in the loop over batches.",
+        )  # fmt: skip
+    return NOTHING
+
+
+FEW = 60  # steps of a training that is over
+
+
+def _no_batches(loop: Loop) -> Statistic:
+    """Loaders that are begun and hold nothing."""
+    words = "batches of the data loader"
+    busy = loop.steps or loop.backwards or not loop.ended
+    empty = [d for d in loop.loaders.values() if d.begun and not d.drawn]
+    if busy or not empty or any(d.drawn for d in loop.loaders.values()):
+        return NOTHING
+    return Statistic(
+        1.0,
+        (),
+        words,
+        _at(empty[0].place),
+        (_number("times it was begun", empty[0].begun), _number(words, 0)),
+        "The loader has no batch: the batch is larger than the data and drop_last=True, or the data set is empty.",
+    )
+
+
+def _idle_clip(loop: Loop) -> Statistic:
+    words = "share of the clippings at which no gradient was there that a step had not used already"
+    if loop.counts["clip"] < ENOUGH or loop.steps < ENOUGH:
+        return NOTHING
+    return Statistic(
+        loop.counts["idle clip"] / loop.counts["clip"], (), words, _at(loop.places.get("clip")),
+        (_number("clippings", loop.counts["clip"]), _number("steps", loop.steps)),
+        "Clip between backward() and step(): the order is zero_grad, forward, backward, clip, step.",
+    )  # fmt: skip
+
+
+def _frozen(loop: Loop) -> Statistic:
+    """Part of a model that trains that is frozen although it was drawn and never trained or loaded."""
+    words = "share of a model's weights that are frozen as they were drawn"
+    if trains(loop) or loop.steps < ENOUGH:
+        return NOTHING
+    for t in loop.trainees:
+        if not _trains_here(t) or not _trains(loop, t):
+            continue
+        own = {p: m for m in t.module.modules() for p in m.parameters(recurse=False)}
+        frozen = [
+            (p, m) for p, m in own.items()
+            if not p.requires_grad and telling(p) and id(m) in t.called and m not in loop.loaded
+            and id(p) not in loop.moved and not any(q.requires_grad for q in m.parameters(recurse=False))
+        ]  # fmt: skip
+        frozen = [(p, m) for p, m in frozen if drawn(p)]
+        total = sum(p.numel() for p in own)
+        if frozen and total:
+            return Statistic(
+                sum(p.numel() for p, _ in frozen) / total, _named(loop, {id(p) for p, _ in frozen}), words, "",
+                (_number("weights that are frozen", sum(p.numel() for p, _ in frozen)), _number("weights", total)),
+                "Call requires_grad_(True) on them, or load trained weights into them: look at the names that are "
+                "compared where layers are frozen.",
+            )  # fmt: skip
+    return NOTHING
+
+
 # --- modes --------------------------------------------------------------------------------------------------
 
 
@@ -793,10 +948,101 @@ def _sorted(loop: Loop) -> Statistic:
     return NOTHING
 
 
+def _rows_apart(loop: Loop) -> Statistic:
+    words = "share of the losses whose targets are the batch's in another order than the inputs"
+    apart, together = loop.counts["rows apart"], loop.counts["rows together"]
+    if apart < ENOUGH:
+        return NOTHING
+    return Statistic(
+        apart / (apart + together), (), words, _at(loop.places.get("rows")),
+        (_number("losses looked at", apart + together),),
+        "Inputs were sorted or shuffled and the targets were not: index both with the same permutation.",
+    )  # fmt: skip
+
+
+def _rewritten(loop: Loop) -> Statistic:
+    """The drift of the inputs, where the data themselves are written over."""
+    drift = _drift(loop)
+    changed = max((d.changed for d in loop.loaders.values()), default=0)
+    parts = max((sum(c.rewritten for c in t.calls) for t in loop.trainees), default=0)
+    if max(changed, parts) < 2 or math.isnan(drift.value):
+        return NOTHING
+    times = _number("times the data were written over since they were last read", max(changed, parts))
+    return replace(
+        drift,
+        evidence=(*drift.evidence, times),
+        remedy="The data are changed in place each time they are read: x = (x - mean) / std makes new numbers, -= and "
+        "/= write over those of the data set. Do it once, before training.",
+    )  # fmt: skip
+
+
+def _drift(loop: Loop) -> Statistic:
+    """How far the inputs' mean and deviation have gone from what they were at first, over what is told apart."""
+    words = "decades of the inputs' size, or half deviations of their mean, by which they have changed in training"
+    if loop.rewards or loop.returns:
+        return NOTHING  # what an agent sees changes as it learns
+    worst = NOTHING
+    for t in loop.trainees:
+        if sum(c.fed for c in t.calls) or not _trains(loop, t):
+            continue
+        levels = [c.level for c in t.calls if c.graded and c.level is not None]
+        part = len(levels) // 5
+        if part < ENOUGH:
+            continue
+        first, last = levels[:part], levels[-part:]
+        (m0, s0), (m1, s1) = ((median(m for m, _ in some), median(s for _, s in some)) for some in (first, last))
+        if not s0 > 0:
+            continue
+        moved = [abs(m - m0) / (2 * s0) for m in (m1, *(m for m, _ in first))]
+        scaled = [abs(math.log10(max(s, 1e-12 * s0) / s0)) for s in (s1, *(s for _, s in first))]
+        # More than from one batch to the next.
+        value = max((way[0] for way in (moved, scaled) if way[0] > 3 * max(way[1:])), default=0.0)
+        if not value:
+            continue
+        if math.isnan(worst.value) or value > worst.value:
+            worst = Statistic(
+                value, (), words, _at(t.calls[0].place),
+                (_number("mean of the inputs at first", m0), _number("mean at the end", m1),
+                 _number("their deviation at first", s0), _number("deviation at the end", s1)),
+                "Look at what is done to the inputs on their way: they should have the same mean and deviation at "
+                "every pass through the data.",
+            )  # fmt: skip
+    return worst
+
+
+def _reseeded(loop: Loop) -> Statistic:
+    words = "share of steps before which the random numbers began again from the same seed"
+    if loop.steps < 2 * ENOUGH or not loop.seeds:
+        return NOTHING
+    (seed, place), times = loop.seeds.most_common(1)[0]
+    return Statistic(
+        min(1.0, times / loop.steps),
+        (),
+        words,
+        _at(place),
+        (_number(f"times that the seed {seed} was set", times),),
+        "Call manual_seed once, before the loop: else dropout, noise and random choices are the same at every step.",
+    )
+
+
+def _returns(loop: Loop) -> Statistic:
+    words = "returns against the discounted sums of the rewards that come after"
+    if not loop.returns:
+        return NOTHING
+    return Statistic(
+        1.0,
+        (),
+        words,
+        _at(loop.places.get("backward")),
+        (_number(f"returns are {loop.returns}", 1.0),),
+        "Sum from the end: for r in reversed(rewards): R = r + gamma * R; returns.insert(0, R).",
+    )
+
+
 def _lost(loop: Loop) -> Statistic:
     words = "share of the entries with a gradient that a step leaves as they are, by rounding"
     updates = [u for u in loop.updates if u.dtype in ("float16", "bfloat16") and _gradient(u)]
-    if len(updates) < ENOUGH:
+    if len(updates) < ENOUGH or trains(loop):
         return NOTHING
     dtype, at = updates[-1].dtype, updates[-1].optimiser
     value = median(_weighted(u, lambda m: m.lost) for u in updates)
@@ -917,6 +1163,18 @@ MEASURES: dict[str, Callable[[Loop], Statistic]] = {
     "loop-no-rate": _no_rate,
     "loop-per-batch": _per_batch,
     "loop-rescheduled": _rescheduled,
+    "loop-warming": _warming,
+    "loop-plateau": _plateau,
+    "loop-wasted": _wasted,
+    "loop-few-steps": _few_steps,
+    "loop-no-batches": _no_batches,
+    "loop-idle-clip": _idle_clip,
+    "loop-frozen": _frozen,
+    "loop-rows-apart": _rows_apart,
+    "loop-rewritten": _rewritten,
+    "loop-drift": _drift,
+    "loop-reseeded": _reseeded,
+    "loop-returns": _returns,
     "loop-mode-training": _mode_training,
     "loop-mode-testing": _mode_testing,
     "loop-sign": _sign,
@@ -1033,13 +1291,27 @@ def _moving(loop: Loop) -> list[Update]:
 
 
 def _typical(loop: Loop, updates: Sequence[Update]) -> float:
-    """The median step over the weight; of a loop that goes on, at the rate that its schedule starts from."""
+    """The median step over the weight; of a loop that goes on, at the largest rate that its schedule leads to."""
+    peaks = [_peak(h) for h in loop.optimisers]
 
     def ahead(u: Update) -> float:
-        known = u.rate and math.isfinite(u.peak) and not loop.ended
-        return max(1.0, u.peak / u.rate) if known else 1.0
+        known = peaks[u.optimiser] if u.optimiser != BY_HAND else math.nan
+        peak = known if math.isfinite(known) else u.peak
+        return max(1.0, peak / u.rate) if u.rate and math.isfinite(peak) and not loop.ended else 1.0
 
     return median(ratio(u) * ahead(u) for u in updates)
+
+
+def _peak(held: Held) -> float:
+    """The largest rate that a schedule written as a function leads to; NaN of others."""
+    functions = getattr(held.scheduler, "lr_lambdas", None)
+    if not functions or not held.base > 0:
+        return math.nan
+    ahead = {round(10 ** (i / 40)) for i in range(200)}  # to 1e5 steps, evenly by their logarithm
+    try:
+        return float(held.base * max(f(n) for f in functions for n in ahead))
+    except Exception:  # a function of the user's that knows no such step
+        return math.nan
 
 
 def _gradient(update: Update) -> float:

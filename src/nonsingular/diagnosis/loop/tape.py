@@ -85,11 +85,19 @@ class Tape(TorchFunctionMode):
         self._calls: list[_Call] = []
         self._earned: list[Rewarded] = []
         self._output: Any = None
-        self._open, self._thread = False, threading.get_ident()
+        self._open, self._paused, self._thread = False, False, threading.get_ident()
 
     def begin(self, output: Any) -> None:
         """A model has returned this: what was kept before belongs to another call."""
         self._calls, self._earned, self._output, self._open = [], [], output, True
+
+    def pause(self) -> None:
+        """Another model is called: what it computes inside is no part of the loss."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """It returned."""
+        self._paused = False
 
     def end(self) -> None:
         """Let go of everything."""
@@ -98,7 +106,7 @@ class Tape(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the function and, where it returns tensors, keep the call."""
         out = func(*args, **(kwargs or {}))
-        if self._open and threading.get_ident() == self._thread and _tensors(out):
+        if self._open and not self._paused and threading.get_ident() == self._thread and _tensors(out):
             self._calls.append(_Call(_own(func), tuple(args), dict(kwargs or {}), out, here()))
             if getattr(func, "__name__", "") in PRODUCTS and (earned := _earned(args)) is not None:
                 self._earned.append(earned)

@@ -66,8 +66,11 @@ class Listener(Protocol):
     def clipped(self, parameters: Any) -> None:
         """Gradients are about to be clipped."""
 
-    def scheduled(self, scheduler: Any) -> None:
-        """A scheduler was stepped."""
+    def scheduled(self, scheduler: Any, given: tuple[Any, ...]) -> None:
+        """A scheduler was stepped, and given this."""
+
+    def seeded(self, seed: Any) -> None:
+        """The random numbers begin anew."""
 
     def scaled(self, scaler: Any) -> None:
         """A loss was multiplied by a gradient scaler."""
@@ -164,8 +167,11 @@ def _install_events(listener: Any, undo: ExitStack) -> None:
         wrap = lambda f: _before(f, lambda args, named: listener.clipped(args[0] if args else named["parameters"]))  # noqa: E731
         patch(nn.utils, name, wrap)
         patch(nn.utils.clip_grad, name, wrap)
+    stepped = lambda self, args, named, _: listener.scheduled(self, (*args, *named.values()))  # noqa: E731
     for scheduler in (lr_scheduler.LRScheduler, lr_scheduler.ReduceLROnPlateau):
-        patch(scheduler, "step", lambda f: _after(f, lambda self, args, named, _: listener.scheduled(self)))
+        patch(scheduler, "step", lambda f: _after(f, stepped))
+    for owner in (torch, torch.random):
+        patch(owner, "manual_seed", lambda f: _after(f, lambda seed, args, named, _: listener.seeded(seed)))
     scaler = torch.amp.GradScaler
     patch(scaler, "scale", lambda f: _after(f, lambda self, args, named, _: listener.scaled(self)))
     patch(scaler, "unscale_", lambda f: _after(f, lambda self, args, named, _: listener.unscaled(self, args[0])))

@@ -50,19 +50,43 @@ RULES: tuple[Rule, ...] = (
         "shape-mismatch", "scrambled", 0.6,
         "A reshape keeps entries in their order in memory. Used to exchange axes it tears neighbours apart and mixes "
         "what belongs to different places.",
-        "PyTorch, Tensor.view",
+        "PyTorch, Tensor.view", sure=False,
     ),
     Rule(
         "invalid-targets", "inadmissible",
         "The loss is not defined for these targets: it fails, or has no least value to go to.",
         LOSSES, severity=_part, material=0.001,
-        treatments=("another_loss",),
+        treatments=("another_loss",), sure=True,
     ),
     Rule(
         "wrong-sign", "against-targets",
         "Less of this loss means outputs further from their targets: the network learns the opposite of what it "
         "should.",
-        "Goodfellow et al. 2016, section 4.3", severity=certain(0.99), material=0.5,
+        "Goodfellow et al. 2016, section 4.3", severity=certain(0.99), material=0.5, sure=True,
+    ),
+    Rule(
+        "wrong-sign", "backwards",
+        "The loss is smaller for outputs that are wrong than for those that are right: the network learns the opposite "
+        "of what it should.",
+        "Goodfellow et al. 2016, section 4.3", severity=certain(0.99), material=0.05, sure=True,
+    ),
+    _fact(
+        "wrong-sign", "endless", 0.96,
+        "What is minimised has no least value: it falls for ever, and nothing is learnt of the targets.",
+        "Goodfellow et al. 2016, section 4.3",
+    ),
+    _fact(
+        "output-range", "undefined", 0.95,
+        "The network may return any number there, and the loss takes half of them only: sooner or later it is NaN, or "
+        "fails.",
+        "Nix and Weigend 1994 (the variance is an exponential)",
+        treatments=("another_loss",),
+    ),
+    Rule(
+        "inverted-mask", "inverted-mask",
+        "The mask hides what the samples hold, and what is left to read is their padding.",
+        "PyTorch documentation, torch.nn.MultiheadAttention and scaled_dot_product_attention", severity=certain(0.97),
+        material=0.5, sure=True,
     ),
     _fact(
         "invalid-targets", "constant-targets", 0.9,
@@ -72,12 +96,12 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "invalid-targets", "ignored-targets",
         "The loss has the same slope whatever the targets are: nothing can be learnt of them.",
-        "definition of a supervised task", severity=certain(0.97), material=4.0,
+        "definition of a supervised task", severity=certain(0.97), material=4.0, sure=True,
     ),
     Rule(
         "invalid-targets", "left-out-labels",
         "The loss leaves out every sample of this class: the network never learns to say it.",
-        LOSSES, severity=lambda v: min(0.95, 0.65 + 0.35 * v), material=0.001,
+        LOSSES, severity=lambda v: min(0.95, 0.65 + 0.35 * v), material=0.001, sure=True,
     ),
     Rule(
         "lopsided-loss", "outweighed",
@@ -98,7 +122,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "wrong-gradient", "wrong-slope",
         "The backward pass of this function does not return its slope, so that steps lead elsewhere than downhill.",
-        "PyTorch documentation, extending autograd (gradcheck)", severity=certain(0.94), material=0.005,
+        "PyTorch documentation, extending autograd (gradcheck)", severity=certain(0.94), material=0.005, sure=True,
     ),
     Rule(
         "unread-inputs", "unread-inputs",
@@ -111,6 +135,7 @@ RULES: tuple[Rule, ...] = (
         "The graph is cut on the way from the inputs: the output depends on what came before the cut, and no gradient "
         "can teach the network what to hand on.",
         "PyTorch, autograd mechanics; Werbos 1990", severity=lambda v: min(0.93, 0.4 + 0.55 * v), material=0.45,
+        sure=True,
     ),
     _fact(
         "untrained-parameters", "flat-step", 1.0,
@@ -133,7 +158,7 @@ RULES: tuple[Rule, ...] = (
         "order-blind", "orderless", 0.8,
         "Attention alone does not see where a token stands; in these data what is there tells nothing of the targets, "
         "only where it is.",
-        "Vaswani et al. 2017, section 3.5",
+        "Vaswani et al. 2017, section 3.5", sure=False,
     ),
     Rule(
         "lopsided-loss", "one-sided",
@@ -151,7 +176,7 @@ RULES: tuple[Rule, ...] = (
         "unregistered-parameters", "unregistered",
         "These weights take part in the output, but model.parameters() does not have them: an optimiser never moves "
         "them, .to() leaves them where they are and checkpoints lack them.",
-        "PyTorch, nn.Module", severity=lambda v: min(0.96, 0.75 + v / 4), material=1e-6,
+        "PyTorch, nn.Module", severity=lambda v: min(0.96, 0.75 + v / 4), material=1e-6, sure=True,
     ),
     _fact(
         "untrained-parameters", "cut", 1.0,
@@ -162,7 +187,7 @@ RULES: tuple[Rule, ...] = (
         "samples-mixed", "mixed",
         "A sample's output depends on the other samples of its batch, in evaluation mode: what is learnt holds for "
         "no sample alone, and answers change with the batch.",
-        "definition of a per-sample model", severity=certain(0.95), material=1e-3,
+        "definition of a per-sample model", severity=certain(0.95), material=1e-3, sure=True,
     ),
     _fact(
         "probabilities-as-logits", "twice-normalised", 0.94,
@@ -215,7 +240,7 @@ RULES: tuple[Rule, ...] = (
         "wrong-mode", "random-evaluation", 0.5,
         "A call with its default of training=True goes on dropping units after model.eval(): evaluation is noisy and "
         "worse than the network is.",
-        "PyTorch, torch.nn.functional.dropout",
+        "PyTorch, torch.nn.functional.dropout", sure=False,
     ),
     _fact(
         "degenerate-normalisation", "lonely", 0.97,
@@ -226,7 +251,13 @@ RULES: tuple[Rule, ...] = (
         "degenerate-normalisation", "batch-alone", 0.7,
         "Batch normalisation takes mean and deviation of the batch. Where a batch is one sample or one class they say "
         "what distinguishes it, take that out, and do not fit the running statistics that are used afterwards.",
-        "Ioffe and Szegedy 2015, section 3.1",
+        "Ioffe and Szegedy 2015, section 3.1", sure=False,
+    ),
+    Rule(
+        "degenerate-normalisation", "statistics-stay",
+        "In evaluation mode the network is another than the one that was trained: its running statistics are not those "
+        "of the data.",
+        "Ioffe and Szegedy 2015, section 3.1", severity=lambda v: 0.35 + v / 2, material=0.1, sure=True,
     ),
     Rule(
         "affine-network", "affine",
@@ -316,14 +347,15 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "unregistered-parameters": (*SYMPTOMS, "samples-mixed", "wrong-mode"),
     "nan-loss": (*SYMPTOMS, "nan-gradient"),
     "probabilities-as-logits": (*SYMPTOMS, "output-range", "dead-readout", "target-scale"),
-    "output-range": (*SYMPTOMS, "dead-readout", "target-scale"),
+    "output-range": (*SYMPTOMS, "dead-readout", "target-scale", "nan-loss", "nan-gradient"),
     "dead-readout": SYMPTOMS,
     "degenerate-normalisation": (*SYMPTOMS, "affine-network", "dead-readout", "bad-data"),
     "samples-mixed": (*SYMPTOMS, "shape-mismatch"),
     "invalid-targets": (*SYMPTOMS, "target-scale", "output-range", "bad-data"),
     "target-scale": (*SYMPTOMS, "output-range", "affine-network"),
     "bad-data": SYMPTOMS,
-    "wrong-sign": SYMPTOMS,
+    "wrong-sign": (*SYMPTOMS, "output-range"),
+    "inverted-mask": (*SYMPTOMS, "nan-loss", "nan-gradient", "unread-inputs"),
     "vanishing-signal": ("affine-network", "dead-readout"),
     "dead-units": ("affine-network", "dead-readout"),
     "identical-features": ("affine-network", "dead-readout"),

@@ -49,7 +49,7 @@ RULES: tuple[Rule, ...] = (
         "optimiser-reset", "loop-renewed",
         "An optimiser that is made anew has no moments and no momentum: Adam then takes a step of one learning rate by "
         "the sign of each gradient, and momentum never builds up.",
-        "Kingma and Ba 2015, algorithm 1", severity=certain(0.9), material=0.5,
+        "Kingma and Ba 2015, algorithm 1", severity=certain(0.9), material=0.5, sure=True,
     ),
     Rule(
         "steps-undone", "loop-undone",
@@ -60,18 +60,18 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "steps-undone", "loop-returned",
         "All that is learnt between is thrown away each time: training never goes further than one such stretch.",
-        LOOP, severity=certain(0.95), material=1.5,
+        LOOP, severity=certain(0.95), material=1.5, sure=True,
     ),
     Rule(
         "steps-undone", "loop-remade",
         "Each model begins anew, so that none trains for longer than one such stretch.",
-        LOOP, severity=certain(0.95), material=2.5,
+        LOOP, severity=certain(0.95), material=2.5, sure=True,
     ),
     Rule(
         "gradients-accumulate", "loop-stale",
         "Each step follows the sum of all gradients so far, not the latest alone: the sum grows from step to step, "
         "and its older parts were computed at weights that are no longer there.",
-        LOOP, severity=lambda v: min(0.96, 0.6 + 0.4 * v), material=0.05,
+        LOOP, severity=lambda v: min(0.96, 0.6 + 0.4 * v), material=0.05, sure=True,
     ),
     Rule(
         "gradients-accumulate", "loop-behind",
@@ -97,17 +97,56 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "step-too-small", "loop-no-rate",
         "At a learning rate of nearly zero steps change nothing.",
-        LOOP, severity=certain(0.9), material=0.5,
+        LOOP, severity=certain(0.9), material=0.5, sure=True,
     ),
     Rule(
         "step-too-small", "loop-per-batch",
         "The learning rate is gone before the first epoch is over.",
         "PyTorch documentation, torch.optim (how to adjust learning rate)", severity=certain(0.85), material=1.9,
+        sure=True,
     ),
     Rule(
         "step-too-small", "loop-rescheduled",
         "A schedule that begins again before it has reached its rate keeps the steps as small as its first ones.",
         "PyTorch documentation, torch.optim (how to adjust learning rate)", severity=certain(0.9), material=1.0,
+        sure=True,
+    ),
+    Rule(
+        "step-too-small", "loop-warming",
+        "The learning rate is still on its way up when training ends.",
+        "PyTorch documentation, torch.optim (how to adjust learning rate)", severity=certain(0.9), material=1.0,
+        sure=True,
+    ),
+    Rule(
+        "step-too-small", "loop-plateau",
+        "The scheduler takes better for worse, and divides the learning rate while the loss still falls.",
+        "PyTorch documentation, ReduceLROnPlateau", severity=certain(0.93), material=0.5, sure=True,
+    ),
+    Rule(
+        "few-steps", "loop-wasted",
+        "What most batches say is thrown away: their gradients are cleared before a step follows them.",
+        LOOP, severity=lambda v: min(0.96, 0.6 + 0.4 * v), material=0.4, sure=True,
+    ),
+    Rule(
+        "few-steps", "loop-few-steps",
+        "There is one step for a whole pass through the data, so that training takes as many times longer as a pass "
+        "has batches.",
+        LOOP, severity=certain(0.92), material=3.5, sure=True,
+    ),
+    Rule(
+        "bad-data", "loop-no-batches",
+        "There is nothing to train on.",
+        "PyTorch documentation, torch.utils.data", severity=certain(0.98), fact=True,
+    ),
+    Rule(
+        "idle-clipping", "loop-idle-clip",
+        "Clipping comes when there is no new gradient: those that steps follow are never clipped.",
+        "PyTorch documentation, clip_grad_norm_", severity=certain(0.92), material=0.9, sure=True,
+    ),
+    Rule(
+        "untrained-parameters", "loop-frozen",
+        "Layers that were drawn at random are frozen: what follows can only learn from a random map of the inputs.",
+        LOOP, severity=lambda v: min(0.95, 0.5 + 0.5 * v), material=0.1, sure=True,
     ),
     Rule(
         "clipped-away", "loop-clipped",
@@ -127,7 +166,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "wrong-mode", "loop-mode-training",
         "In evaluation mode dropout is off, and batch normalisation uses statistics that no longer follow the weights.",
-        MODES, severity=lambda v: min(0.9, 0.5 + 0.4 * v), material=0.05,
+        MODES, severity=lambda v: min(0.9, 0.5 + 0.4 * v), material=0.05, sure=True,
     ),
     Rule(
         "wrong-mode", "loop-mode-testing",
@@ -144,12 +183,12 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "wrong-sign", "loop-sign",
         "The loss is maximised: the network learns the opposite of its targets.",
-        "Goodfellow et al. 2016, section 4.3", severity=certain(0.98), material=0.9,
+        "Goodfellow et al. 2016, section 4.3", severity=certain(0.98), material=0.9, sure=True,
     ),
     Rule(
         "wrong-sign", "loop-uphill",
         "Steps along the gradient make the loss larger.",
-        "Goodfellow et al. 2016, section 4.3", severity=certain(0.95), material=0.9,
+        "Goodfellow et al. 2016, section 4.3", severity=certain(0.95), material=0.9, sure=True,
     ),
     Rule(
         "wrong-sign", "loop-unbounded",
@@ -159,17 +198,44 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "wrong-sign", "loop-against-targets",
         "The loss is smaller the further the outputs are from the targets: the network learns their opposite.",
-        "Goodfellow et al. 2016, section 4.3", severity=certain(0.98), material=0.3,
+        "Goodfellow et al. 2016, section 4.3", severity=certain(0.98), material=0.3, sure=True,
     ),
     Rule(
         "wrong-sign", "loop-against-rewards",
         "The policy is trained to do less of what is rewarded.",
-        "Williams 1992, equation 11", severity=certain(0.95), material=0.5,
+        "Williams 1992, equation 11", severity=certain(0.95), material=0.5, sure=True,
     ),
     Rule(
         "bad-data", "loop-same-batch",
         "The network learns one batch by heart and never sees the others.",
-        "PyTorch documentation, torch.utils.data", severity=certain(0.9), material=0.5,
+        "PyTorch documentation, torch.utils.data", severity=certain(0.9), material=0.5, sure=True,
+    ),
+    Rule(
+        "misplaced-targets", "loop-rows-apart",
+        "Each sample is told another sample's target.",
+        "PyTorch documentation, torch.nn.utils.rnn.pack_padded_sequence", severity=certain(0.97), material=0.5,
+        sure=True,
+    ),
+    Rule(
+        "drifting-inputs", "loop-rewritten",
+        "The data change each time they are read: what was learnt of them holds for numbers that are no longer there.",
+        "PyTorch documentation, in-place operations", severity=certain(0.96), material=0.1, sure=True,
+    ),
+    Rule(
+        "drifting-inputs", "loop-drift",
+        "The inputs are not what they were: what was learnt of them holds for numbers that are no longer there.",
+        "LeCun et al. 1998, section 4.3", severity=certain(0.8), material=0.5,
+    ),
+    Rule(
+        "same-randomness", "loop-reseeded",
+        "Random numbers are the same at every step: dropout takes away the same units, noise is one pattern, and "
+        "batches that are chosen at random are one batch.",
+        "PyTorch documentation, reproducibility", severity=certain(0.75), material=0.5, sure=True,
+    ),
+    Rule(
+        "wrong-returns", "loop-returns",
+        "An action is credited with what was earned before it, which it had no part in.",
+        "Williams 1992; Sutton and Barto 2018, section 13.3", severity=certain(0.95), fact=True,
     ),
     Rule(
         "bad-data", "loop-sorted",
@@ -180,12 +246,12 @@ RULES: tuple[Rule, ...] = (
         "bad-data", "loop-unrelated",
         "Samples that are alike have targets no more alike than any others: there may be nothing to learn from these "
         "inputs.",
-        "Good 2005, chapter 3 (permutation tests)", severity=certain(0.4), fact=True,
+        "Good 2005, chapter 3 (permutation tests)", severity=certain(0.4), fact=True, sure=False,
     ),
     Rule(
         "underflow", "loop-lost-steps",
         "A step smaller than the weights' own rounding leaves them as they are.",
-        "Micikevicius et al. 2018, section 3.1", severity=certain(0.9), material=0.9,
+        "Micikevicius et al. 2018, section 3.1", severity=certain(0.9), material=0.5, sure=True,
     ),
     Rule(
         "underflow", "loop-vanished",
@@ -201,21 +267,21 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "step-too-large", "loop-still-scaled",
         "The scaler multiplied the loss by up to 65536, and the step was taken without dividing again.",
-        AMP, severity=certain(0.97), material=0.1,
+        AMP, severity=certain(0.97), material=0.1, sure=True,
     ),
     Rule(
         "nan-loss", "loop-nan-loss",
         "From here on every gradient and every weight is NaN: nothing is learnt any more.",
         "IEEE 754; PyTorch documentation, anomaly detection", severity=certain(0.93), fact=True,
         remedy="Mend the operation that is named: keep its argument away from where it is infinite (an epsilon under a "
-        "root or a logarithm, a clamp), or take smaller steps where the numbers grew before.",
+        "root or a logarithm, a clamp), or take smaller steps where the numbers grew before.", sure=False,
     ),
     Rule(
         "nan-gradient", "loop-nan-gradient",
         "The loss is finite and its gradient is not: one step makes every weight NaN.",
         "IEEE 754; PyTorch documentation, anomaly detection", severity=certain(0.94), fact=True,
         remedy="Mend the operation that is named: its derivative is infinite there (the root at zero, 0/0, a norm of "
-        "zeros); an epsilon inside it keeps the derivative finite.",
+        "zeros); an epsilon inside it keeps the derivative finite.", sure=False,
     ),
 )  # fmt: skip
 
@@ -229,6 +295,12 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "clipped-away": ("step-too-small",),
     "steps-undone": ("step-too-small", "step-too-large", "decay-dominates", "optimiser-reset", "optimiser-misses"),
     "underflow": ("step-too-small",),
+    "few-steps": ("step-too-small", "gradients-accumulate", "step-too-large"),
+    "idle-clipping": ("step-too-large", *DIVERGENCE),
+    "misplaced-targets": ("step-too-small", "decay-dominates", "bad-data"),
+    "drifting-inputs": ("step-too-small", "step-too-large", "decay-dominates", "saturated-output", *DIVERGENCE),
+    "same-randomness": ("bad-data", "step-too-small"),
+    "wrong-returns": ("step-too-small", "step-too-large"),
     "step-too-small": ("decay-dominates",),
     "decay-dominates": ("step-too-small", "step-too-large"),
     "untrained-parameters": ("step-too-small", "gradients-accumulate"),

@@ -168,6 +168,15 @@ RULES: tuple[Rule, ...] = (
         material=0.5, remark=_inputs_scale,
     ),
     Rule(
+        "untrained-parameters", "left-alone",
+        "No step can change these parameters (frozen, or unused by the loss): they stay as they were drawn.",
+        "PyTorch documentation, torch.Tensor.requires_grad_",
+        ("unfreeze",), share,
+        material=0.01, remark=_which_parameters, sure=True,
+        remedy="Call requires_grad_(True) on what should train, and use what is unused; look at the names that are "
+        "compared where layers are frozen by name.",
+    ),
+    Rule(
         "untrained-parameters", "untrained",
         "No gradient reaches these parameters (frozen, detached, unused, or behind something dead): they stay as they "
         "are.",

@@ -23,6 +23,8 @@ class Rule:
         most: no limit goes beyond it, however much healthy networks vary: shares end at 1.
         detail: what of a layer is shown as evidence: words and measure.
         fact: that is there (1) or not (0): the statistic's own evidence is shown, no limit.
+        sure: whether the program itself shows it, so that it comes before whatever is inferred from numbers; by
+            default facts are sure.
         remark: further advice from the look, "" where there is none.
     """
 
@@ -39,6 +41,12 @@ class Rule:
     remark: Callable[[Look], str] | None = None
     remedy: str = ""
     fact: bool = False
+    sure: bool | None = None
+
+    @property
+    def certain(self) -> bool:
+        """Whether what it finds is shown by the program, and not inferred."""
+        return self.fact if self.sure is None else self.sure
 
 
 def decades(value: float) -> float:

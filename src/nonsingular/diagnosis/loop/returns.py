@@ -1,0 +1,83 @@
+"""How a policy's returns are made of its rewards, read off the variables where the loss is computed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from nonsingular.diagnosis.loop.places import user_frame
+
+DISCOUNTS = (1.0, 0.999, 0.995, 0.99, 0.98, 0.97, 0.96, 0.95, 0.9, 0.85, 0.8, 0.7, 0.5)
+ALIKE = 1 - 1e-4  # correlation from where two sequences are the same but for scale and shift
+REWARDS = re.compile(r"(^|_)(rewards?|rs|rews?)$", re.IGNORECASE)
+RETURNS = re.compile(r"(^|_)(returns?|rets?|discounted(_rewards)?|gs?|rtgs?|targets?)$", re.IGNORECASE)
+FORWARD, REVERSED = "the sum of what came before", "in the order of the steps turned round"
+
+
+def returns_in_sight() -> str:
+    """What is wrong with returns where the user's code is now; "" where nothing is, or none are in sight."""
+    frame = user_frame()
+    if frame is None:
+        return ""
+    names = {**frame.f_globals, **frame.f_locals}
+    held = [(n, x) for v in names.values() for n, x in list(getattr(v, "__dict__", {}).items()) if REWARDS.search(n)]
+    found = [*((n, v) for n, v in names.items() if REWARDS.search(n)), *held]
+    rewards = [s for _, v in found if (s := _numbers(v)) is not None]
+    returns = [s for n, v in names.items() if RETURNS.search(n) and (s := _numbers(v)) is not None]
+    for earned in rewards:
+        for told in returns:
+            if len(earned) == len(told) and (wrong := judged(earned, told)):
+                return wrong
+    return ""
+
+
+def judged(rewards: Sequence[float], returns: Sequence[float]) -> str:
+    """What returns are of rewards, where that is not the discounted sum of what is yet to come.
+
+    Scale and shift are free: returns may have been standardised.
+
+    >>> judged([1.0, 0.0, 2.0, 1.0, 3.0], [1.0, 1.0, 3.0, 4.0, 7.0])
+    'the sum of what came before'
+    >>> judged([1.0, 0.0, 2.0, 1.0, 3.0], [7.0, 6.0, 6.0, 4.0, 3.0])
+    ''
+    """
+    r, told = np.asarray(rewards, dtype=float), np.asarray(returns, dtype=float)
+    if len(r) < 4 or not np.isfinite([r, told]).all() or told.std() == 0:
+        return ""
+    found = ""
+    for discount in DISCOUNTS:
+        before, after = _summed(r, discount), _summed(r[::-1], discount)[::-1]
+        if _alike(after, told):
+            return ""
+        if _alike(before, told):
+            found = FORWARD
+        elif _alike(after[::-1], told):
+            found = REVERSED
+    return found
+
+
+def _summed(r: np.ndarray[Any, Any], discount: float) -> np.ndarray[Any, Any]:
+    sums, total = [], 0.0
+    for x in r:
+        total = x + discount * total
+        sums.append(total)
+    return np.array(sums)
+
+
+def _alike(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
+    return bool(a.std() > 0 and np.corrcoef(a, b)[0, 1] > ALIKE)
+
+
+def _numbers(x: Any) -> list[float] | None:
+    if isinstance(x, Tensor):
+        return x.detach().double().flatten().tolist() if 3 < x.numel() <= 100_000 else None
+    if not isinstance(x, list | tuple | np.ndarray) or not 3 < len(x) <= 100_000:
+        return None
+    try:
+        return [float(v) for v in x]
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,321 @@
+"""Causes before symptoms, and rules of the loop on what was recorded of one: nothing is trained here."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nonsingular.diagnosis import contract, healthy
+from nonsingular.diagnosis.batches import problem
+from nonsingular.diagnosis.findings import Finding, _ranked, findings
+from nonsingular.diagnosis.loop.observer import Observer
+from nonsingular.diagnosis.loop.pairing import numbers_of, order_of_rows, rows_apart
+from nonsingular.diagnosis.loop.places import Place
+from nonsingular.diagnosis.loop.records import Call, Held, Loader, Loop, Trainee, Update
+from nonsingular.diagnosis.loop.returns import FORWARD, REVERSED, judged
+from nonsingular.diagnosis.loop.statistics import MEASURES
+from nonsingular.diagnosis.loop.taps import tapped
+from nonsingular.diagnosis.records import Statistic
+
+HERE = Place(__file__, 1)
+
+
+def first(numbers):
+    """The kind that is told first of statistics with these values."""
+    return findings({n: Statistic(v, (), "words") for n, v in numbers.items()}, healthy.limits())[0].kind
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [
+        ({"left-alone": 0.3}, "untrained-parameters"),
+        ({"flat-step": 1.0}, "untrained-parameters"),
+        ({"left-out-labels": 0.1}, "invalid-targets"),
+        ({"backwards": 0.4}, "wrong-sign"),
+        ({"loop-idle-clip": 1.0}, "idle-clipping"),
+        ({"loop-stale": 0.5}, "gradients-accumulate"),
+        ({"cut-inputs": 0.9}, "gradient-cut"),
+        ({"statistics-stay": 0.5}, "degenerate-normalisation"),
+    ],
+)
+def test_what_the_program_shows_comes_before_what_is_inferred(cause, kind):
+    symptoms = {
+        "flat": 1.0, "gradient-decades": 30.0, "blind": 7.0, "outweighed": 5.0, "loop-large-step": 1.0,
+        "loop-decay": 9.0, "output": 9.0,
+    }  # fmt: skip
+    assert first(symptoms) != kind
+    assert first(symptoms | cause) == kind
+    assert first(cause | symptoms) == kind
+
+
+def test_a_certain_trifle_comes_behind():
+    def finding(kind, severity, certain=False):
+        return Finding(kind, severity, (), (), "", "", (), certain=certain)
+
+    mild, grave = finding("untrained-parameters", 0.05, certain=True), finding("vanishing-signal", 0.9)
+    assert [f.kind for f in _ranked([mild, grave])] == ["vanishing-signal", "untrained-parameters"]
+    sure, worse = finding("samples-mixed", 0.5, certain=True), finding("dead-units", 1.0)
+    ranked = _ranked([worse, sure])
+    assert [(f.kind, f.because) for f in ranked] == [("samples-mixed", ""), ("dead-units", "samples-mixed")]
+    # An inferred kind never explains a certain one.
+    cut, flat = finding("untrained-parameters", 0.9, certain=True), finding("vanishing-gradient", 1.0)
+    assert next((f.kind, f.because) for f in _ranked([cut, flat])) == ("untrained-parameters", "")
+
+
+# --- steps ----------------------------------------------------------------------------------------------------
+
+
+def loop(steps=30, **facts):
+    """A loop of one optimiser that took so many steps, with a loss that stands still."""
+    held = Held("optimizer", "SGD", HERE, ids={1}, size=10, steps=steps, place=HERE)
+    seen = Loop(optimisers=[held], steps=steps, backwards=steps, ended=True)
+    seen.losses.extend((i, 2.0) for i in range(steps))
+    for name, value in facts.items():
+        setattr(seen, name, value)
+    return seen
+
+
+def value(name, seen):
+    return MEASURES[name](seen).value
+
+
+def test_one_step_a_pass_through_the_data():
+    def with_loader(steps, backwards, drawn, begun=6, length=20):
+        return loop(steps, backwards=backwards, loaders={1: Loader(begun, length, HERE, drawn)})
+
+    assert value("loop-few-steps", with_loader(6, 120, 120)) == 20
+    assert value("loop-few-steps", with_loader(6, 6, 6)) == 20  # each pass ends after its first batch
+    assert math.isnan(value("loop-few-steps", with_loader(120, 120, 120)))
+    assert math.isnan(value("loop-few-steps", with_loader(30, 120, 120)))  # accumulated over four
+    assert math.isnan(value("loop-few-steps", with_loader(6, 6, 6, length=1)))
+
+
+def test_gradients_that_are_cleared_unused_are_counted_and_attacks_and_accumulation_are_not():
+    torch.manual_seed(0)
+    model, x = nn.Linear(4, 1), torch.randn(8, 4)
+    sgd = torch.optim.SGD(model.parameters(), 0.01)
+
+    def rounds(clear_each, attack=False, parts=4):
+        observer = Observer()
+        with tapped(observer):
+            for _ in range(4):
+                for _ in range(parts):
+                    if clear_each:
+                        sgd.zero_grad()
+                    given = x.clone().requires_grad_(attack)
+                    model(given).square().mean().backward()
+                sgd.step()
+                sgd.zero_grad()
+        return value("loop-wasted", observer.finish())
+
+    assert rounds(True) == 0.75
+    assert math.isnan(rounds(False))
+    assert math.isnan(rounds(True, attack=True))
+
+
+def test_clipping_without_a_new_gradient():
+    model = nn.Linear(4, 1)
+    sgd = torch.optim.SGD(model.parameters(), 0.01)
+
+    def clipped(before):
+        observer = Observer()
+        with tapped(observer):
+            for _ in range(4):
+                sgd.zero_grad()
+                loss = model(torch.randn(8, 4)).square().mean()
+                if before:
+                    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                loss.backward()
+                if not before:
+                    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                sgd.step()
+        return value("loop-idle-clip", observer.finish())
+
+    assert (clipped(True), clipped(False)) == (1.0, 0.0)
+
+
+# --- schedules ------------------------------------------------------------------------------------------------
+
+
+def scheduled(tmp_path, mode, metrics, line):
+    (tmp_path / "train.py").write_text(line + "\n")
+    seen = loop()
+    seen.optimisers[0].rates.append(0.1)
+    seen.optimisers[0].schedule = "ReduceLROnPlateau"
+    seen.optimisers[0].schedule_place = Place(str(tmp_path / "train.py"), 1)
+    seen.optimisers[0].scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        torch.optim.SGD([nn.Parameter(torch.ones(1))], 0.1), mode
+    )
+    seen.optimisers[0].metrics = metrics
+    return value("loop-plateau", seen)
+
+
+@pytest.mark.parametrize(
+    ("mode", "metrics", "line", "wrong"),
+    [
+        ("max", [2.0, 1.5, 1.1], "scheduler.step(val_loss)", True),
+        ("max", [2.0, 1.5, 1.1], "scheduler.step(v)", True),  # both fall
+        ("min", [0.3, 0.5, 0.7], "scheduler.step(accuracy)", True),
+        ("min", [2.0, 1.5, 1.1], "scheduler.step(val_loss)", False),
+        ("min", [1.0, 1.2, 1.5], "scheduler.step(v)", False),  # it may overfit
+        ("max", [0.3, 0.5, 0.7], "scheduler.step(accuracy)", False),
+    ],
+)
+def test_the_mode_of_a_plateau_scheduler(mode, metrics, line, wrong, tmp_path):
+    told = [(m, 2.0 - i / 2) for i, m in enumerate(metrics)]
+    assert scheduled(tmp_path, mode, told, line) == wrong
+
+
+def test_a_warm_up_that_is_longer_than_the_training():
+    def warmed(rates, factor, steps=30):
+        seen = loop(steps)
+        o = seen.optimisers[0]
+        sgd = torch.optim.SGD([nn.Parameter(torch.ones(1))], 0.1)
+        o.scheduler, o.base = torch.optim.lr_scheduler.LambdaLR(sgd, factor), 0.1
+        for rate in rates:
+            o.rates.append(rate)
+        return value("loop-warming", seen)
+
+    slow = lambda n: min(1.0, n / 5000)  # noqa: E731
+    assert warmed([0.1 * slow(i + 1) for i in range(30)], slow) == pytest.approx(math.log10(5000 / 30), rel=0.01)
+    short = lambda n: min(1.0, n / 10)  # noqa: E731
+    assert warmed([0.1 * short(i + 1) for i in range(30)], short) == pytest.approx(0, abs=1e-9) or math.isnan(
+        warmed([0.1 * short(i + 1) for i in range(30)], short)
+    )
+
+
+def test_a_small_rate_is_small_where_its_schedule_never_leads_to_the_base():
+    """A schedule whose factor never comes near 1 is judged by the largest that it has."""
+    from nonsingular.diagnosis.loop.statistics import _peak
+
+    sgd = torch.optim.SGD([nn.Parameter(torch.ones(1))], 1e-3)
+    held = Held("o", "SGD", HERE, base=1e-3)
+    held.scheduler = torch.optim.lr_scheduler.LambdaLR(sgd, lambda n: min((n + 1) ** -0.5, (n + 1) * 4000**-1.5))
+    assert _peak(held) == pytest.approx(1e-3 * 4000**-0.5, rel=0.02)
+    held.scheduler = torch.optim.lr_scheduler.StepLR(sgd, 3)
+    assert math.isnan(_peak(held))
+
+
+# --- rows and data --------------------------------------------------------------------------------------------
+
+
+def test_targets_in_another_order_than_their_inputs():
+    torch.manual_seed(0)
+    x, n, y = torch.randn(16, 5), torch.randint(1, 9, (16,)), torch.randint(0, 3, (16,))
+    order = n.argsort(descending=True)
+    batch = [x, n, y]
+    found = order_of_rows(x[order], batch)
+    assert torch.equal(found, order)
+    assert rows_apart(y, batch, found) is True
+    assert rows_apart(y[order], batch, found) is False
+    assert rows_apart(y, batch, order_of_rows(x, batch)) is False
+    assert rows_apart(y[order], batch, order_of_rows(x, batch)) is True
+    assert order_of_rows(x[order][:, :3], batch) is not None  # cut to the longest sample
+    assert order_of_rows(0.3 * x + 0.7 * x[order], batch) is None  # mixed
+    assert rows_apart(y.float(), batch, found) is None  # made anew
+
+
+def test_a_data_set_that_is_written_over_is_told_from_one_that_is_not():
+    class Rows:
+        def __init__(self):
+            self.x, self.name = torch.ones(8, 3), "rows"
+
+    rows = Rows()
+    once = numbers_of(rows)
+    assert numbers_of(rows) == once == (24.0,)
+    rows.x -= 0.5
+    assert numbers_of(rows) == (12.0,)
+    assert numbers_of(torch.utils.data.Subset(rows, [0, 1])) == (12.0,)
+    assert numbers_of([1, 2]) is None
+
+
+def drifting(levels, rewritten=False):
+    model = nn.Linear(2, 1)
+    trainee = Trainee("model", model)
+    trainee.calls = [Call(i, True, True, HERE, graded=True, level=x, rewritten=rewritten) for i, x in enumerate(levels)]
+    return loop(trainees=[trainee], moved={id(p) for p in model.parameters()})
+
+
+def test_inputs_that_drift():
+    steady = [(0.01 * (-1) ** i, 1 + 0.02 * (i % 3)) for i in range(40)]
+    assert math.isnan(value("loop-drift", drifting(steady)))
+    shrinking = [(m, s * 10 ** (-i / 20)) for i, (m, s) in enumerate(steady)]
+    assert value("loop-drift", drifting(shrinking)) > 1
+    assert math.isnan(value("loop-rewritten", drifting(shrinking)))  # no data set is known to have changed
+    assert value("loop-rewritten", drifting(shrinking, rewritten=True)) > 1
+    assert math.isnan(value("loop-rewritten", drifting(steady, rewritten=True)))  # buffers are filled anew
+    noisy = [(0.0, 10 ** (((7 * i) % 11) / 5 - 1)) for i in range(40)]  # of any size at all times
+    assert math.isnan(value("loop-drift", drifting(noisy)))
+
+
+@pytest.mark.parametrize("standardised", [False, True])
+@pytest.mark.parametrize("discount", [1.0, 0.99, 0.9])
+def test_returns_are_held_against_rewards(standardised, discount):
+    torch.manual_seed(1)
+    rewards = torch.randn(20).double()
+
+    def told(order, turn=False):
+        sums, total = [], 0.0
+        for r in rewards.tolist()[:: -1 if order else 1]:
+            total = r + discount * total
+            sums.append(total)
+        sums = sums[::-1] if turn else sums
+        out = torch.tensor(sums).double()
+        return ((out - out.mean()) / out.std() if standardised else out).tolist()
+
+    assert judged(rewards.tolist(), told(True, turn=True)) == ""
+    assert judged(rewards.tolist(), told(False)) == FORWARD
+    assert judged(rewards.tolist(), told(True)) == REVERSED
+    assert judged(rewards.tolist(), torch.randn(20).tolist()) == ""
+
+
+def test_seeds_that_are_set_at_every_step():
+    seen = loop()
+    seen.seeds[0, HERE] = 30
+    assert value("loop-reseeded", seen) == 1.0
+    seen.seeds[0, HERE] = 3
+    assert value("loop-reseeded", seen) == 0.1
+
+
+def test_16_bit_steps_that_are_half_lost():
+    from nonsingular.diagnosis.loop.records import Movement
+
+    seen = loop()
+    seen.updates.extend(
+        Update(i, 0, 1e-4, parameters={1: Movement(1.0, 1e-5, 1.0, -1.0, 0.0, 0.7, 0.0)}, dtype="bfloat16")
+        for i in range(10)
+    )
+    assert value("loop-lost-steps", seen) == pytest.approx(0.7)
+    assert first({"loop-lost-steps": 0.7, "loop-small-step": 5.0}) == "underflow"
+
+
+# --- the contract ---------------------------------------------------------------------------------------------
+
+
+def numbers(model, loss, x, y):
+    return contract.statistics(problem(model, loss, [(x, y)], 64))
+
+
+def test_right_and_wrong_outputs_tell_the_sign_of_any_loss():
+    torch.manual_seed(0)
+    x = torch.randn(32, 6)
+    y, t = (x[:, :1] * x[:, 1:2]), (x[:, 0] > 0).long()
+    for loss in (F.mse_loss, F.l1_loss, lambda o, y: -F.cosine_similarity(o, y, dim=0).mean(), F.smooth_l1_loss):
+        assert numbers(nn.Linear(6, 1), loss, x, y)["backwards"].value < -0.5
+    assert numbers(nn.Linear(6, 1), lambda o, y: -F.mse_loss(o, y), x, y)["backwards"].value > 0.5
+    for loss in (F.cross_entropy, F.multi_margin_loss, lambda o, t: -o.log_softmax(1)[torch.arange(32), t].mean()):
+        assert numbers(nn.Linear(6, 3), loss, x, t)["backwards"].value < -0.5
+    embedded = numbers(nn.Linear(6, 8), lambda o, t: (o[t == 0].mean(0) * o[t == 1].mean(0)).sum().square(), x, t)
+    assert not embedded["backwards"].value > 0.05
+    ignoring = numbers(nn.Linear(6, 3), lambda o, t: o.square().mean() + 0 * t.sum(), x, t)
+    assert not ignoring["backwards"].value > 0.05
+
+
+def test_a_loss_that_is_linear_in_its_outputs_is_not_called_endless():
+    torch.manual_seed(0)
+    x, y = torch.randn(32, 6), torch.randn(32, 1)
+    assert numbers(nn.Linear(6, 1), lambda o, y: (o * y.sign()).mean(), x, y)["endless"].value == 0
+    assert numbers(nn.Linear(6, 1), lambda o, y: -(o - y).square().mean(), x, y)["endless"].value == 1
+    assert numbers(nn.Linear(6, 1), F.mse_loss, x, y)["undefined"].value == 0
