@@ -13,7 +13,7 @@ from nonsingular.diagnosis.findings import Finding, _ranked, findings
 from nonsingular.diagnosis.loop.observer import Observer
 from nonsingular.diagnosis.loop.pairing import numbers_of, order_of_rows, rows_apart
 from nonsingular.diagnosis.loop.places import Place
-from nonsingular.diagnosis.loop.records import Call, Held, Loader, Loop, Trainee, Update
+from nonsingular.diagnosis.loop.records import Call, Held, Loader, Loop, Movement, Trainee, Update
 from nonsingular.diagnosis.loop.returns import FORWARD, REVERSED, judged
 from nonsingular.diagnosis.loop.statistics import MEASURES
 from nonsingular.diagnosis.loop.taps import tapped
@@ -134,6 +134,70 @@ def test_clipping_without_a_new_gradient():
         return value("loop-idle-clip", observer.finish())
 
     assert (clipped(True), clipped(False)) == (1.0, 0.0)
+
+
+def test_clipping_a_part_of_what_an_optimiser_holds():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    sgd = torch.optim.SGD(model.parameters(), 0.01)
+
+    def clipped(part):
+        observer = Observer()
+        with tapped(observer):
+            for _ in range(4):
+                sgd.zero_grad()
+                model(torch.randn(8, 4)).square().mean().backward()
+                nn.utils.clip_grad_norm_(part.parameters(), 1e-3)  # a generator, which is looked through once
+                sgd.step()
+        return observer.finish()
+
+    half, whole = clipped(model[0]), clipped(model)
+    assert value("loop-part-clipped", half) == 0.5
+    assert math.isnan(value("loop-part-clipped", whole))
+    assert whole.updates[0].used < 2e-3 < whole.updates[0].made
+
+
+def test_replicas_that_start_apart():
+    def copies(apart):
+        models = [nn.Linear(4, 1) for _ in range(2)]
+        seen = loop(trainees=[Trainee(f"m{i}", m, calls=[Call(0, True, True, HERE)]) for i, m in enumerate(models)])
+        for i in range(5):
+            rows = {
+                id(p): Movement(1.0 + apart * k, 0.1, 2.0 + i, -0.2, 0.0, 0.0, 0.0)
+                for k, m in enumerate(models) for p in m.parameters()
+            }  # fmt: skip
+            seen.updates.append(Update(i, 0, 0.1, parameters=rows))
+        return value("loop-replicas", seen)
+
+    assert copies(0.1) == 1.0
+    assert math.isnan(copies(0.0))
+
+
+def test_batches_that_come_several_times_in_a_pass():
+    def passes(samples, again=1):
+        trainee = Trainee("model", nn.Linear(2, 1))
+        trainee.calls = [
+            Call(i, True, True, HERE, graded=True, sample=s, passed=(1 + i // 8, i % 8))
+            for i, s in enumerate(samples) for _ in range(again)
+        ]  # fmt: skip
+        return value("loop-repeated", loop(trainees=[trainee]))
+
+    assert passes([i // 2 for i in range(16)]) == 0.5  # two workers with one seed
+    assert passes(list(range(8)) * 2) == 0  # the same data in every pass
+    assert passes(list(range(16)), again=2) == 0  # two forward passes a batch
+
+
+def test_a_train_of_ones_own_that_nobody_calls():
+    class Staged(nn.Linear):
+        def train(self, mode=True):
+            return super().train(mode)
+
+    def trained(told):
+        model = Staged(2, 1)
+        trainee = Trainee("model", model, calls=[Call(0, True, True, HERE, graded=True)], told=told)
+        return value("loop-own-train", loop(trainees=[trainee], moved={id(model.weight)}))
+
+    assert trained(0) == 1.0
+    assert math.isnan(trained(3))
 
 
 # --- schedules ------------------------------------------------------------------------------------------------
@@ -280,8 +344,6 @@ def test_seeds_that_are_set_at_every_step():
 
 
 def test_16_bit_steps_that_are_half_lost():
-    from nonsingular.diagnosis.loop.records import Movement
-
     seen = loop()
     seen.updates.extend(
         Update(i, 0, 1e-4, parameters={1: Movement(1.0, 1e-5, 1.0, -1.0, 0.0, 0.7, 0.0)}, dtype="bfloat16")
@@ -311,6 +373,38 @@ def test_right_and_wrong_outputs_tell_the_sign_of_any_loss():
     assert not embedded["backwards"].value > 0.05
     ignoring = numbers(nn.Linear(6, 3), lambda o, t: o.square().mean() + 0 * t.sum(), x, t)
     assert not ignoring["backwards"].value > 0.05
+
+
+def test_dropout_of_attention_that_knows_no_modes():
+    class Net(nn.Module):
+        def __init__(self, always):
+            super().__init__()
+            self.first, self.last, self.always = nn.Linear(6, 8), nn.Linear(8, 1), always
+
+        def forward(self, x):
+            h = self.first(x)[:, None].expand(-1, 4, -1)
+            p = 0.2 if self.always or self.training else 0.0
+            return self.last(F.scaled_dot_product_attention(h, h, h, dropout_p=p).mean(1))
+
+    x, y = torch.randn(32, 6), torch.randn(32, 1)
+    assert [numbers(Net(a), F.mse_loss, x, y)["random-evaluation"].value for a in (True, False)] == [1.0, 0.0]
+
+
+def test_probabilities_that_are_cut_or_held_against_ones_and_zeros():
+    torch.manual_seed(0)
+    x = torch.randn(32, 6)
+    y, one = (x[:, :1] > 0).float(), F.one_hot((x[:, 0] > 0).long(), 2).float()
+
+    def entropy(p, y):
+        return -(y * p.log() + (1 - y) * (1 - p).log()).mean()
+
+    cut = numbers(nn.Linear(6, 1), lambda o, y: entropy(o.clamp(1e-7, 1 - 1e-7), y), x, y)
+    safe = numbers(nn.Linear(6, 1), lambda o, y: entropy(o.sigmoid().clamp(1e-7, 1 - 1e-7), y), x, y)
+    assert [n["clipped-logits"].value == 1 for n in (cut, safe)] == [True, False]
+    for loss in (lambda o, y: F.l1_loss(o.softmax(1), y), lambda o, y: (o.softmax(1) - y).abs().mean()):
+        assert numbers(nn.Linear(6, 2), loss, x, one)["unsuited"].value == 1
+    assert numbers(nn.Linear(6, 2), lambda o, y: F.mse_loss(o.softmax(1), y), x, one)["unsuited"].value == 0
+    assert numbers(nn.Linear(6, 2), F.l1_loss, x, one)["unsuited"].value == 0
 
 
 def test_a_loss_that_is_linear_in_its_outputs_is_not_called_endless():

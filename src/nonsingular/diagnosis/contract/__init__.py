@@ -37,6 +37,7 @@ CHECKS = {
     "shared-sum": heads.shared,
     "out-of-reach": heads.out_of_reach,
     "dead-outputs": heads.dead_readout,
+    "unsuited": heads.unsuited,
     "broadcast": targets.broadcast,
     "class-axis": targets.class_axis,
     "scrambled": targets.scrambled,

@@ -125,6 +125,8 @@ def _sums_to_one(tensor: Tensor) -> bool:
 
 def clipped(scene: Scene) -> Statistic:
     """Logits behind an operation that clips or bounds them, so that some answers cannot be given."""
+    if (found := _cut_before_logarithm(scene)) is not None:
+        return found
     for op in scene.calls:
         found = None
         if op.name in LOGITS:
@@ -137,6 +139,19 @@ def clipped(scene: Scene) -> Statistic:
         if found is not None:
             return found
     return Statistic(ABSENT if scene.calls else math.nan, (), "")
+
+
+def _cut_before_logarithm(scene: Scene) -> Statistic | None:
+    """A layer's numbers, clamped to lie between 0 and 1, of which the user's loss takes logarithms."""
+    for op in scene.trace.ops:
+        head = scene.trace.source(op.args[0]) if op.name == "log" and op.in_loss and op.args else None
+        if head is None or head.name not in ("clamp", "clip", "clamp_") or not isinstance(head.args[0], Tensor):
+            continue
+        low, high = _clamp(head)
+        layer = scene.trace.source(head.args[0])
+        if layer is not None and layer.name in LAYERS and low >= 0 and high <= 1:
+            return _cut(head, f"{head.name} cuts numbers to probabilities, of which logarithms are taken")
+    return None
 
 
 def _clipped(scene: Scene, loss: Op, logits: Tensor) -> Statistic | None:
@@ -214,11 +229,15 @@ def _cut_to_probabilities(scene: Scene, loss: Op) -> Statistic | None:
     head = scene.trace.source(loss.args[0])
     if loss.name not in PROBABILITIES or head is None or head.name not in CLIPPERS | {"clamp", "clip", "clamp_"}:
         return None
-    layer, before = scene.trace.source(head.args[0]), head.args[0].detach()
+    layer = scene.trace.source(head.args[0])
     if layer is None or layer.name not in LAYERS:
         return None  # what was normalised by hand is clamped for safety
+    return _cut(head, f"{head.name} cuts numbers to probabilities for {loss.name}")
+
+
+def _cut(head: Op, words: str) -> Statistic:
+    before = head.args[0].detach()
     outside = float(((before <= 0) | (before >= 1)).float().mean())
-    words = f"{head.name} cuts numbers to probabilities for {loss.name}"
     evidence = ({"measure": f"{words}; share of them outside 0 to 1, where no gradient passes", "value": outside},)
     remedy = (
         f"Use sigmoid instead of {head.name}{f' ({head.where})' if head.where else ''}, or logits and their own loss."
@@ -408,6 +427,28 @@ def _clamp(op: Op) -> Interval:
     if any(isinstance(b, Tensor) and b.numel() != 1 for b in bounds):
         return -INF, INF
     return float(bounds[0]), float(bounds[1])
+
+
+def unsuited(scene: Scene) -> Statistic:
+    """Whether probabilities of classes that a softmax makes are held against ones and zeros by absolute differences."""
+    words = "absolute differences between probabilities of classes and ones and zeros"
+    for pair in scene.pairs:
+        head = scene.trace.source(pair.prediction)
+        target = pair.target
+        if head is None or head.name not in SOFTMAXES or pair.op.name in ("mse_loss", "dist") or target.ndim < 2:
+            continue
+        absolute = pair.op.name in ("l1_loss", "smooth_l1_loss", "huber_loss") or _absolute(scene, pair.op)
+        binary = bool(((target == 0) | (target == 1)).all()) and bool((target.sum(1) == 1).all())
+        if absolute and binary:
+            evidence = ({"measure": f"{words}; classes", "value": target.shape[1]},)
+            remedy = "This is a loss of regression: use cross-entropy on the logits for a classification."
+            return Statistic(CERTAIN, (), words, pair.op.where, evidence, remedy)
+    return Statistic(ABSENT if scene.pairs else math.nan, (), words)
+
+
+def _absolute(scene: Scene, difference: Op) -> bool:
+    """Whether absolute values are taken of a difference."""
+    return any(op.name in ("abs", "absolute") and op.args and op.args[0] is difference.out for op in scene.trace.ops)
 
 
 def dead_readout(scene: Scene) -> Statistic:

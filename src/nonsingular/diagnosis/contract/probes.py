@@ -142,14 +142,25 @@ def random_in_evaluation(scene: Scene) -> Statistic:
     except InputError:
         return Statistic(math.nan, (), words)
     for op in trace.ops:
-        active = op.name in DROPOUTS and op.given(2, "training", True) and op.given(1, "p", 0.5) > 0
-        if active and not isinstance(_module(scene, op), nn.modules.dropout._DropoutNd):
-            evidence = (
-                {"measure": f"probability of {op.name} in evaluation mode", "value": float(op.given(1, "p", 0.5))},
-            )
+        chance = _dropped(op)
+        if chance > 0 and not isinstance(_module(scene, op), nn.modules.dropout._DropoutNd):
+            evidence = ({"measure": f"probability of dropout by {op.name} in evaluation mode", "value": chance},)
             remedy = f"Pass training=self.training to {op.name}, or use nn.Dropout, which model.eval() switches off."
+            if op.name == "scaled_dot_product_attention":
+                remedy = f"Give {op.name} dropout_p=p if self.training else 0.0: it knows no modes."
             return Statistic(1.0, (), words, op.where, evidence, remedy)
     return Statistic(0.0, (), words)
+
+
+def _dropped(op: Op) -> float:
+    """The chance with which a call drops numbers."""
+    if op.name in DROPOUTS:
+        return float(op.given(1, "p", 0.5)) if op.given(2, "training", True) else 0.0
+    if op.name == "scaled_dot_product_attention":
+        return float(op.given(4, "dropout_p", 0.0))
+    if op.name == "multi_head_attention_forward" and op.given(13, "training", True):
+        return float(op.given(10, "dropout_p", 0.0))
+    return 0.0
 
 
 def _module(scene: Scene, op: Op) -> nn.Module | None:

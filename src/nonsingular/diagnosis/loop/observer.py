@@ -107,6 +107,8 @@ class Observer:
         self._held: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()  # optimiser -> its index
         self._parameters: dict[int, nn.Parameter] = {}
         self._trainees: dict[int, Trainee] = {}
+        self._told: dict[int, int] = {}  # id of a module -> calls of its train()
+        self._clipped: set[int] = set()  # parameters that were clipped since the latest step
         self._own: dict[int, set[int]] = {}  # id of a model -> ids of its modules
         self._depth = 0
         self._inside: Trainee | None = None
@@ -188,6 +190,7 @@ class Observer:
             former.fed = True
         self._probed = call.probed = not makers and any(t.requires_grad for t in tensors)
         if self.measuring and tensors:
+            call.passed = (self._loader.begun, self._loader.drawn) if self._loader is not None else (0, 0)
             call.sample, call.sliced = _sample(tensors[0]), _sliced(tensors[0], trainee.latest)
             trainee.latest = weakref.ref(tensors[0])
             if call.tracked and not makers and not call.probed and not tensors[0].is_inference():
@@ -205,6 +208,7 @@ class Observer:
     def switched(self, module: nn.Module, training: bool) -> None:
         """See ``taps.Listener``."""
         trainee = self._trainees.get(id(module))
+        self._told[id(module)] = self._told.get(id(module), 0) + training
         if trainee is not None and module.training != training:
             trainee.switched = places.here()
 
@@ -419,6 +423,10 @@ class Observer:
         held.momentum = float(group.get("momentum") or 0.0)
         held.latest = sum(h.steps for h in self.loop.optimisers)
         own = [self._parameters[i] for i in held.ids if self._parameters[i].grad is not None]
+        if own and self._clipped & held.ids:
+            left = sum(p.numel() for p in own if id(p) not in self._clipped)
+            held.unclipped.append(left / sum(p.numel() for p in own))
+        self._clipped = set()
         if self.measuring or not own or own[0].device.type == "cpu":
             held.states.append(_state(own))
         if not self.measuring:
@@ -550,6 +558,7 @@ class Observer:
     def clipped(self, parameters: Any) -> None:
         """See ``taps.Listener``."""
         self.loop.counts["clip"] += 1
+        self._clipped |= {id(p) for p in ([parameters] if isinstance(parameters, Tensor) else parameters)}
         self.loop.places["clip"] = places.here()
         if self.loop.backwards == self._seen_by_steps:
             self.loop.counts["idle clip"] += 1
@@ -640,6 +649,8 @@ class Observer:
     def finish(self, ended: bool = True) -> Loop:
         """All facts; ``ended`` says whether the loop came to its own end."""
         self._settle_by_hand()
+        for trainee in self.loop.trainees:
+            trainee.told = self._told.get(id(trainee.module), 0)
         self.loop.ended, self.loop.seconds = ended, time.perf_counter() - self._began
         self._busy = True  # a look of ours at the model, as it is now
         self.loop.together, self.loop.modes = self.caught.together(), self.caught.modes()

@@ -126,6 +126,7 @@ class Held:
         asked: steps that a gradient scaler was asked for; it skips those with infinities.
         scaled: steps with gradients that still had a scaler's factor.
         rates: largest learning rate of each step; ``momentum`` of that group, 0 without.
+        unclipped: share of what a step uses that was not clipped, where the rest was, at each step with a clipping.
         states: what some of its weights were at the start of each step, as a number that tells them from others.
         latest: steps of all optimisers before its latest one.
         remade: how often the same line made another of the same parameters.
@@ -148,6 +149,7 @@ class Held:
     scaled: int = 0
     rates: Thinned[float] = field(default_factory=Thinned)
     momentum: float = 0.0
+    unclipped: Thinned[float] = field(default_factory=Thinned)
     states: list[int] = field(default_factory=list)
     latest: int = 0
     remade: int = 0
@@ -178,6 +180,7 @@ class Call:
         tested: its input came from a data loader, or its output went into a loss.
         probed: a gradient is wanted by its inputs, which no model made: an attack, or an image that is optimised.
         level: mean and standard deviation of its inputs, where they are numbers of data.
+        passed: how often the loader of its batch had been begun, and which of its batches this is; zeros without one.
         rewritten: whether the tensor that its input is a part of was written over since the former call.
     """
 
@@ -193,6 +196,7 @@ class Call:
     probed: bool = False
     level: tuple[float, float] | None = None
     rewritten: bool = False
+    passed: tuple[int, int] = (0, 0)
 
 
 @dataclass
@@ -212,6 +216,7 @@ class Trainee:
             the plain loss (cross-entropy, squared error) of these targets.
         latest: its latest input.
         switched: where it was last switched to evaluation or training.
+        told: how often the user's code called its ``train()``.
     """
 
     label: str
@@ -224,6 +229,7 @@ class Trainee:
     lively: set[int] = field(default_factory=set)
     agreement: Thinned[float] = field(default_factory=Thinned)
     switched: Place | None = None
+    told: int = 0
     latest: weakref.ref[Tensor] | None = None
 
 

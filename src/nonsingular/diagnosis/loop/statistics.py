@@ -6,6 +6,7 @@ not by how it is written. A step is called too large, too small, clipped or deca
 
 from __future__ import annotations
 
+import itertools
 import linecache
 import math
 import re
@@ -22,7 +23,7 @@ from nonsingular.diagnosis.contract.samples import FEWER, fewer_classes
 from nonsingular.diagnosis.loop.caught import constant_loss
 from nonsingular.diagnosis.loop.movement import ADAPTIVE, DECOUPLED, TOLD, some
 from nonsingular.diagnosis.loop.places import Place
-from nonsingular.diagnosis.loop.records import BY_HAND, Call, Held, Loop, Trainee, Update
+from nonsingular.diagnosis.loop.records import BY_HAND, Call, Held, Loop, Movement, Trainee, Update
 from nonsingular.diagnosis.records import TRAINS, Statistic
 from nonsingular.diagnosis.weights import drawn, telling
 
@@ -739,6 +740,90 @@ def _idle_clip(loop: Loop) -> Statistic:
     )  # fmt: skip
 
 
+def _part_clipped(loop: Loop) -> Statistic:
+    """Share of what an optimiser steps by that is not clipped, where the rest of it is."""
+    words = "share of a step's parameters whose gradient is not clipped, although the others' are"
+    for o in loop.optimisers:
+        if len(o.unclipped) >= ENOUGH and 0 < median(o.unclipped) < 1:
+            return Statistic(
+                median(o.unclipped), (), words, _at(loop.places.get("clip")),
+                (_number("steps with a clipping", len(o.unclipped)),),
+                f"Only a part of the parameters of {o.label} is clipped: clip all that it holds, in one call.",
+            )  # fmt: skip
+    return NOTHING
+
+
+def _replicas(loop: Loop) -> Statistic:
+    """Share of the steps at which models of one make get the same gradients and have other weights."""
+    words = "share of the steps at which copies of a model get the same gradient at weights that differ"
+    groups: dict[Any, list[Trainee]] = {}
+    for t in loop.trainees:
+        shapes = tuple((n, tuple(p.shape)) for n, p in t.module.named_parameters() if p.requires_grad)
+        if shapes:
+            groups.setdefault(shapes, []).append(t)
+    moved: dict[int, list[Movement]] = {}
+    for u in loop.updates:
+        for i, m in u.parameters.items():
+            moved.setdefault(i, []).append(m)
+    for group in groups.values():
+        for one, other in itertools.pairwise(group):
+            shares = [
+                fmean(_apart(a, b) for a, b in zip(moved[id(p)], moved[id(q)], strict=False))
+                for p, q in zip(one.module.parameters(), other.module.parameters(), strict=False)
+                if p is not q and len(moved.get(id(p), ())) >= ENOUGH and id(q) in moved and p.numel() > 1
+            ]
+            if shares and max(shares) > 0.5:
+                return Statistic(
+                    max(shares), (), words, _at(one.calls[0].place),
+                    (_number("copies of the model", len(group)),),
+                    f"The replicas {one.label} and {other.label} start from different weights and share their "
+                    "gradients: copy the weights of one to all before training (broadcast, load_state_dict).",
+                )  # fmt: skip
+    return NOTHING
+
+
+def _apart(a: Movement, b: Movement) -> bool:
+    alike = a.gradient > 0 and abs(a.gradient - b.gradient) <= 1e-5 * a.gradient
+    return alike and abs(a.weight - b.weight) > 1e-3 * max(a.weight, b.weight)
+
+
+def _own_train(loop: Loop) -> Statistic:
+    """A model that trains whose class has a ``train`` of its own, which nobody calls."""
+    words = "calls of the model's own train()"
+    for t in loop.trainees:
+        own = [m for m in t.module.modules() if not type(m).__module__.startswith("torch.") and _redefined(type(m))]
+        if own and not t.told and _trains_here(t) and _trains(loop, t) and loop.steps >= ENOUGH:
+            return Statistic(
+                1.0, (), words, _at(t.calls[0].place), (_number(words, 0), _number("steps", loop.steps)),
+                f"{type(own[0]).__name__} does something in its train(): freezing, modes. Call model.train() before "
+                "each training epoch, or do it where the model is made.",
+            )  # fmt: skip
+    return NOTHING
+
+
+def _redefined(kind: type) -> bool:
+    return next((c for c in kind.__mro__ if "train" in vars(c)), nn.Module) is not nn.Module
+
+
+def _repeated(loop: Loop) -> Statistic:
+    """Share of the batches that were there before in the same pass through a loader."""
+    words = "share of the batches that came before in the same pass through the data"
+    for t in loop.trainees:
+        each = {(*c.passed, c.sample) for c in t.calls if c.graded and c.sample is not None and any(c.passed)}
+        seen = [(begun, sample) for begun, _, sample in each]
+        if len(seen) < 2 * ENOUGH or any(d.length == 1 for d in loop.loaders.values()):
+            continue
+        again = len(seen) - len(set(seen))
+        every = len({s for _, s in seen})
+        return Statistic(
+            again / len(seen), (), words, _at(next((d.place for d in loop.loaders.values()), None)),
+            (_number("batches looked at", len(seen)), _number("different ones", every)),
+            "Workers that have the same seed deliver the same samples: seed each by its number and by the epoch "
+            "(worker_init_fn, get_worker_info().seed), or divide the samples among them.",
+        )  # fmt: skip
+    return NOTHING
+
+
 def _frozen(loop: Loop) -> Statistic:
     """Part of a model that trains that is frozen although it was drawn and never trained or loaded."""
     words = "share of a model's weights that are frozen as they were drawn"
@@ -1170,6 +1255,10 @@ MEASURES: dict[str, Callable[[Loop], Statistic]] = {
     "loop-no-batches": _no_batches,
     "loop-idle-clip": _idle_clip,
     "loop-frozen": _frozen,
+    "loop-part-clipped": _part_clipped,
+    "loop-replicas": _replicas,
+    "loop-own-train": _own_train,
+    "loop-repeated": _repeated,
     "loop-rows-apart": _rows_apart,
     "loop-rewritten": _rewritten,
     "loop-drift": _drift,

@@ -164,9 +164,8 @@ def _install_events(listener: Any, undo: ExitStack) -> None:
     patch(nn.Module, "load_state_dict", lambda f: _after(f, lambda self, args, named, _: listener.loaded(self)))
     patch(nn.Module, "train", lambda f: _mode(f, listener))
     for name in ("clip_grad_norm_", "clip_grad_value_"):
-        wrap = lambda f: _before(f, lambda args, named: listener.clipped(args[0] if args else named["parameters"]))  # noqa: E731
-        patch(nn.utils, name, wrap)
-        patch(nn.utils.clip_grad, name, wrap)
+        patch(nn.utils, name, functools.partial(_clip, listener))
+        patch(nn.utils.clip_grad, name, functools.partial(_clip, listener))
     stepped = lambda self, args, named, _: listener.scheduled(self, (*args, *named.values()))  # noqa: E731
     for scheduler in (lr_scheduler.LRScheduler, lr_scheduler.ReduceLROnPlateau):
         patch(scheduler, "step", lambda f: _after(f, stepped))
@@ -216,13 +215,15 @@ def _after(function: Callable[..., Any], tell: Callable[[Any, tuple[Any, ...], d
     return wrapped
 
 
-def _before(function: Callable[..., Any], tell: Callable[[tuple[Any, ...], dict[str, Any]], None]) -> Any:
+def _clip(listener: Listener, function: Callable[..., Any]) -> Any:
     @functools.wraps(function)
-    def wrapped(*args: Any, **named: Any) -> Any:
-        tell(args, named)
-        return function(*args, **named)
+    def clip(*args: Any, **named: Any) -> Any:
+        given = args[0] if args else named.pop("parameters")
+        parameters = given if isinstance(given, torch.Tensor) else list(given)  # both look through them
+        listener.clipped(parameters)
+        return function(parameters, *args[1:], **named)
 
-    return wrapped
+    return clip
 
 
 def _mode(function: Callable[..., Any], listener: Listener) -> Any:

@@ -229,6 +229,13 @@ RULES: tuple[Rule, ...] = (
         "Goodfellow et al. 2016, section 6.2.2", severity=_part, material=0.02,
         treatments=("remove_last_activation", "scale_targets", "another_loss"),
     ),
+    _fact(
+        "unsuited-loss", "unsuited", 0.8,
+        "Where the softmax is sure of a class, right or wrong, this loss has no slope: what is wrong stays wrong. "
+        "Cross-entropy of a classification has one of its own size there.",
+        "Ghosh et al. 2017; Goodfellow et al. 2016, section 6.2.2",
+        treatments=("another_loss",),
+    ),
     Rule(
         "dead-readout", "dead-outputs",
         "An output unit that is at the bound of its activation for every sample gets no gradient: what it stands for "

@@ -144,6 +144,28 @@ RULES: tuple[Rule, ...] = (
         "PyTorch documentation, clip_grad_norm_", severity=certain(0.92), material=0.9, sure=True,
     ),
     Rule(
+        "idle-clipping", "loop-part-clipped",
+        "Where gradients are large, a part of the parameters takes a step that is cut and the others one that is not: "
+        "what belongs together, as copies of a layer, drifts apart.",
+        "PyTorch documentation, clip_grad_norm_", severity=certain(0.8), material=0.01, sure=True,
+    ),
+    Rule(
+        "replicas-apart", "loop-replicas",
+        "Gradients are averaged over copies of a model that are not copies: each follows the gradient of another.",
+        "PyTorch documentation, DistributedDataParallel", severity=certain(0.96), material=0.5, sure=True,
+    ),
+    Rule(
+        "wrong-mode", "loop-own-train",
+        "What the model's class does in its train(), such as freezing layers that are pretrained, never happens.",
+        MODES, severity=certain(0.7), fact=True,
+    ),
+    Rule(
+        "bad-data", "loop-repeated",
+        "The same samples come several times in a pass: the data say less than their number.",
+        "PyTorch documentation, torch.utils.data (randomness in multi-process data loading)", severity=certain(0.9),
+        material=0.3, sure=True,
+    ),
+    Rule(
         "untrained-parameters", "loop-frozen",
         "Layers that were drawn at random are frozen: what follows can only learn from a random map of the inputs.",
         LOOP, severity=lambda v: min(0.95, 0.5 + 0.5 * v), material=0.1, sure=True,
