@@ -200,6 +200,42 @@ def test_a_train_of_ones_own_that_nobody_calls():
     assert math.isnan(trained(3))
 
 
+@pytest.mark.parametrize(("cut", "joint", "told"), [(True, False, 1.0), (False, False, None), (True, True, None)])
+def test_a_judge_that_is_given_a_detached_output(cut, joint, told):
+    torch.manual_seed(0)
+    maker, judge = nn.Linear(3, 4), nn.Linear(4, 1)
+    held = [*maker.parameters(), *judge.parameters()] if joint else maker.parameters()
+    sgd = torch.optim.SGD(held, 0.01)
+    observer = Observer()
+    with tapped(observer):
+        for _ in range(5):
+            made = maker(torch.randn(8, 3))
+            loss = judge(made.detach() if cut else made).mean() + 0.1 * made.square().mean()
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+    found = value("loop-cut-feed", observer.finish())
+    assert found == told or (told is None and math.isnan(found))
+
+
+def test_weights_that_were_kept_without_a_copy():
+    model = nn.Linear(3, 1)
+    sgd = torch.optim.SGD(model.parameters(), 0.01)
+
+    def restored(kept):
+        observer = Observer()
+        with tapped(observer):
+            for _ in range(4):
+                sgd.zero_grad()
+                model(torch.randn(8, 3)).mean().backward()
+                sgd.step()
+            model.load_state_dict(kept)
+        return value("loop-own-state", observer.finish())
+
+    assert restored(model.state_dict()) == 1.0
+    assert math.isnan(restored({k: v.clone() for k, v in model.state_dict().items()}))
+
+
 # --- schedules ------------------------------------------------------------------------------------------------
 
 
@@ -388,6 +424,21 @@ def test_dropout_of_attention_that_knows_no_modes():
 
     x, y = torch.randn(32, 6), torch.randn(32, 1)
     assert [numbers(Net(a), F.mse_loss, x, y)["random-evaluation"].value for a in (True, False)] == [1.0, 0.0]
+
+
+def test_padding_that_counts_in_the_loss():
+    torch.manual_seed(0)
+    x, model = torch.randint(1, 9, (32, 8)), nn.Embedding(9, 9)
+    y = torch.randint(1, 9, (32, 8)) * (torch.arange(8) < torch.randint(2, 8, (32, 1)))
+
+    def counted(y, **given):
+        loss = lambda o, y: F.cross_entropy(o.flatten(0, 1), y.flatten(), **given)  # noqa: E731
+        return numbers(model, loss, x, y)["padding-counted"].value
+
+    assert counted(y) == pytest.approx(float((y == 0).double().mean()))
+    assert counted(y, ignore_index=0) == 0
+    assert counted(torch.where(torch.arange(8) % 3 == 1, 0, y)) == 0  # zeros elsewhere too: a class
+    assert counted(torch.randint(1, 9, (32, 8))) == 0
 
 
 def test_probabilities_that_are_cut_or_held_against_ones_and_zeros():

@@ -508,7 +508,7 @@ PROGRAMS: dict[str, Program] = {
                 "probabilities for their logarithms",
                 "probabilities-as-logits",
                 ("F.log_softmax(out / T, 1)", "F.softmax(out / T, 1)"),
-                ("    loss = 0.5 * loss + F.cross_entropy(out, y)\n", ""),
+                ("        loss = 0.5 * loss + F.cross_entropy(out, y)\n", ""),
             ),
         ),
     ),

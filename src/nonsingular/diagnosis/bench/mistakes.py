@@ -138,7 +138,8 @@ def pair(
 def mistakes() -> list[Pair]:
     """Every mistake in every kind of network it can be made in, with its twin."""
     parts = (
-        _heads, _ranges, _cosines, _shapes, _signs, _coefficients, _likelihoods, _targets, _weights, _scales, _mixing,
+        _heads, _ranges, _cosines, _absolute, _shapes, _signs, _coefficients, _likelihoods, _targets, _weights,
+        _scales, _mixing,
         _reading, _masks, _wiring, _slopes, _numbers, _layouts, _data,
     )  # fmt: skip
     return [both for part in parts for both in part()]
@@ -219,6 +220,14 @@ def _cosines() -> Iterator[Pair]:
                        partial(Cosines, body, 1.0, own), twin=partial(Cosines, body, 0.2, own))  # fmt: skip
         yield pair("logits over a thousand", kind, "output-range", data, lambda o, y: F.cross_entropy(o / 1000, y),
                    partial(body, 10), twin_loss=F.cross_entropy)  # fmt: skip
+
+
+def _absolute() -> Iterator[Pair]:
+    for kind, (body, data) in KINDS.items():
+        chances = partial(then, partial(body, 10), nn.Softmax(1))
+        for name, loss in (("torch's", F.l1_loss), ("by hand", lambda o, y: (o - y).abs().sum(1).mean())):
+            yield pair(f"absolute differences of chances, {name}", kind, "unsuited-loss", relabelled(data, one_hot),
+                       loss, chances, twin_loss=lambda o, y: -(y * (o + 1e-9).log()).sum(1).mean())  # fmt: skip
 
 
 def _by_hand(output: Tensor, target: Tensor) -> Tensor:
@@ -613,13 +622,13 @@ class Padded(nn.Module):
     def __init__(self, attends: bool = True, counts: bool = True, by_hand: bool = False) -> None:
         super().__init__()
         self.table, self.head = nn.Embedding(12, 32), nn.Linear(32, 2)
-        self.layer = nn.TransformerEncoderLayer(32, 4, 64, 0.0, batch_first=True)
-        self.attends, self.counts, self.by_hand = attends, counts, by_hand
+        self.layer = None if by_hand else nn.TransformerEncoderLayer(32, 4, 64, 0.0, batch_first=True)
+        self.attends, self.counts = attends, counts
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         empty, h = x == 0, self.table(x)
         hidden = empty if self.attends else ~empty
-        if self.by_hand:
+        if self.layer is None:
             scores = (h @ h.transpose(1, 2) / 32**0.5).masked_fill(hidden[:, None], -1e9)
             h = h + scores.softmax(-1) @ h
         else:

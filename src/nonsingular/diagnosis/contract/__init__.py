@@ -50,6 +50,7 @@ CHECKS = {
     "constant-targets": targets.constant,
     "ignored-targets": targets.ignored,
     "left-out-labels": targets.left_out,
+    "padding-counted": targets.padding_counted,
     "large-targets": targets.large,
     "small-targets": targets.small,
     "mixed": probes.mixed,

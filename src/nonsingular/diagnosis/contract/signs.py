@@ -90,7 +90,10 @@ def backwards(scene: Scene) -> Statistic:
         "The loss is smaller the worse the outputs are: minimise 1 minus a coefficient, or minus a likeness or a "
         "log-likelihood."
     )
-    return Statistic((here - there) / size, (), words, op.where if op is not None else "", evidence, remedy)
+    value = (here - there) / size
+    if abs(value) < 1e-3:
+        value = 0.0  # rounding, where the loss is about something else
+    return Statistic(value, (), words, op.where if op is not None else "", evidence, remedy)
 
 
 SURE = 6.0  # of a logit

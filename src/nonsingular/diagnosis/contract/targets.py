@@ -330,6 +330,29 @@ def left_out(scene: Scene) -> Statistic:
     return Statistic(math.nan, (), words)
 
 
+def padding_counted(scene: Scene) -> Statistic:
+    """Share of the targets that are padding, and that the loss counts: a token that comes at the ends alone."""
+    words = "share of the targets that are padding and count in the loss"
+    target = scene.batch.target
+    for op in scene.calls:
+        given = op.given(1, "target")
+        if op.name not in LABELS or not isinstance(given, Tensor) or given.is_floating_point():
+            continue
+        if not isinstance(target, Tensor) or target.ndim != 2 or target.numel() != given.numel():
+            return Statistic(math.nan, (), words)
+        last = int(target[:, -1].mode().values)
+        out = target == last
+        run = out.flip(1).long().cumprod(1).flip(1).bool()
+        varied = len(run.sum(1).unique()) > 2 and float(run.any(1).double().mean()) > 0.5
+        ignored = last == op.given(_IGNORE[op.name], "ignore_index", -100) or op.kwargs.get("reduction") == "none"
+        if not varied or ignored or not torch.equal(run, out) or len(target) < FEWEST:
+            return Statistic(0.0, (), words)
+        evidence = ({"measure": f"targets that are {last}, which comes at the ends alone", "value": int(out.sum())},)
+        remedy = f"Leave padding out: ignore_index={last}, so that the loss is about the tokens."
+        return Statistic(float(out.double().mean()), (), words, op.where or op.name, evidence, remedy)
+    return Statistic(math.nan, (), words)
+
+
 def _at_ends(out: Tensor) -> bool:
     """Whether what is left out is padding: in nearly every row all of it lies behind, or before, the rest."""
     rows = out.reshape(-1, out.shape[-1]).long()

@@ -51,9 +51,10 @@ TARGETS = 4096  # of a loss that are kept
 KEPT = 100  # measured steps of a loop that is watched in parts
 SUMMED = 65536  # entries of a batch that tell it from others
 FEW = 8  # entries that tell whether a weight has moved
+CLOSE = 4  # latest calls of a model among which that is looked for which made an input
 WAITING = 256  # backward passes without a step that are kept
 MOST_METRICS = 1000  # numbers that a scheduler was given that are kept
-LOOKED_FOR_RETURNS = 20  # first backward passes at which returns are held against rewards
+LOOKED_FOR_RETURNS = 60  # first backward passes at which returns are held against rewards
 
 
 class Enough(BaseException):
@@ -120,6 +121,7 @@ class Observer:
         self._order: Tensor | None = None  # of the latest batch's rows in the latest call
         self._loader: Loader | None = None  # that was begun last
         self._written: tuple[int, int] = (0, 0)  # id and version of the tensor that inputs are parts of
+        self._now: list[Call] = []  # calls that the present backward pass has come back to
         self._probed = False  # the latest call's inputs want a gradient
         self._waiting: list[_Waiting] = []  # backward passes that no step has used yet
         self._seen_by_steps = 0  # backward passes before the latest step
@@ -188,6 +190,8 @@ class Observer:
         makers = self._made_by(tensors)
         for former in makers:
             former.fed = True
+        if makers and call.tracked and not any(t.requires_grad for t in tensors):
+            call.cut_from = self._parameters_behind(makers, trainee)
         self._probed = call.probed = not makers and any(t.requires_grad for t in tensors)
         if self.measuring and tensors:
             call.passed = (self._loader.begun, self._loader.drawn) if self._loader is not None else (0, 0)
@@ -202,7 +206,7 @@ class Observer:
                 self._outputs.append((StorageWeakRef(t.untyped_storage()), call))
                 if t.requires_grad:
                     reference = _reference(t, self._batch) if self.measuring else None
-                    t.register_hook(_graded(call, trainee, reference))
+                    t.register_hook(_graded(call, trainee, reference, self._now))
         self.caught.called(trainee.module, inputs, named, output)
 
     def switched(self, module: nn.Module, training: bool) -> None:
@@ -212,8 +216,12 @@ class Observer:
         if trainee is not None and module.training != training:
             trainee.switched = places.here()
 
-    def loaded(self, module: nn.Module) -> None:
+    def loaded(self, module: nn.Module, own: bool = False) -> None:
         """See ``taps.Listener``."""
+        if own:
+            self.loop.counts["own state"] += 1
+            self.loop.places["own state"] = places.here()
+            return
         self.loop.loaded.update(module.modules())
 
     def _trainee(self, module: nn.Module) -> Trainee | None:
@@ -241,6 +249,12 @@ class Observer:
         """The calls whose outputs these are, or are views of."""
         memory = {t.untyped_storage()._cdata for t in tensors if not t.is_sparse}
         return [call for ref, call in self._outputs if not ref.expired() and ref.cdata in memory]
+
+    def _parameters_behind(self, makers: list[Call], taker: Trainee) -> set[int]:
+        """Ids of the parameters of the other models that made something lately."""
+        others = [t for t in self.loop.trainees if t is not taker]
+        recent = [t for t in others if any(c is made for c in t.calls[-CLOSE:] for made in makers)]
+        return {id(p) for t in recent for p in t.module.parameters()}
 
     def _rewritten(self, x: Tensor) -> bool:
         """Whether the tensor that this is a part of was written over since the former call that took a part of it."""
@@ -320,6 +334,7 @@ class Observer:
                 if unclear:
                     self._unclear[index] = not_zero(self._parameters[i] for i in unclear)
         self._grads = {i: _version(p.grad) for i, p in self._parameters.items()}
+        self._now.clear()
         self._busy = True
 
     def after_backward(self, failed: bool = False) -> None:
@@ -338,6 +353,10 @@ class Observer:
             trainee.reached |= reached & {
                 id(p) for m in trainee.strangers.values() for p in m.parameters(recurse=False)
             }
+        judges = [c for c in self._now if c.cut_from & reached]
+        if judges and not any(h.ids & reached and h.ids >= reached for h in self.loop.optimisers):
+            self.loop.counts["cut feed"] += 1
+            self.loop.places["cut feed"] = judges[0].place
         if reached and not self._probed:
             probe = min((self._parameters[i] for i in reached), key=lambda p: p.numel())
             waits = _Waiting(self.loop.places["backward"], set(reached), probe, some(probe, FEW))
@@ -724,9 +743,10 @@ def _rewarding(loop: Loop, told: Rewarded) -> Callable[[Tensor], None]:
     return hook
 
 
-def _graded(call: Call, trainee: Trainee, reference: Tensor | None) -> Callable[[Tensor], None]:
+def _graded(call: Call, trainee: Trainee, reference: Tensor | None, now: list[Call]) -> Callable[[Tensor], None]:
     def hook(gradient: Tensor) -> None:
         call.graded = True
+        now.append(call)
         if reference is not None:
             trainee.agreement.append(
                 float(torch.nn.functional.cosine_similarity(gradient.float().flatten(), reference.flatten(), dim=0))

@@ -181,6 +181,7 @@ class Call:
         probed: a gradient is wanted by its inputs, which no model made: an attack, or an image that is optimised.
         level: mean and standard deviation of its inputs, where they are numbers of data.
         passed: how often the loader of its batch had been begun, and which of its batches this is; zeros without one.
+        cut_from: ids of the parameters of the models whose outputs are its inputs without their graph.
         rewritten: whether the tensor that its input is a part of was written over since the former call.
     """
 
@@ -197,6 +198,7 @@ class Call:
     level: tuple[float, float] | None = None
     rewritten: bool = False
     passed: tuple[int, int] = (0, 0)
+    cut_from: set[int] = field(default_factory=set)
 
 
 @dataclass

@@ -24,6 +24,7 @@ from nonsingular.diagnosis.loop.caught import constant_loss
 from nonsingular.diagnosis.loop.movement import ADAPTIVE, DECOUPLED, TOLD, some
 from nonsingular.diagnosis.loop.places import Place
 from nonsingular.diagnosis.loop.records import BY_HAND, Call, Held, Loop, Movement, Trainee, Update
+from nonsingular.diagnosis.loop.returns import PAST_THE_END
 from nonsingular.diagnosis.records import TRAINS, Statistic
 from nonsingular.diagnosis.weights import drawn, telling
 
@@ -387,7 +388,14 @@ def _too_large(loop: Loop) -> Statistic:
         remedy = f"The learning rate is {rate:.3g}: divide it by ten until the loss falls."
     if rate > bound:
         remedy = f"The learning rate is {rate:.3g}; at the start the loss is stable below {bound:.2g}."
-    return Statistic(value, (), words, _stepped_at(loop, updates[-1]), (harm,), remedy)
+    evidence, parts_of_step = [harm], loop.backwards / max(loop.steps, 1)
+    if len(_stepping(loop)) == 1 and parts_of_step >= 2 and _factor(loop) > 0.9:
+        evidence.append(_number("backward passes whose gradients are summed for each step", parts_of_step))
+        remedy = (
+            f"Each step sums the gradients of {parts_of_step:.0f} backward passes: divide each loss by their number "
+            f"(accumulated micro-batches). {remedy}"
+        )
+    return Statistic(value, (), words, _stepped_at(loop, updates[-1]), tuple(evidence), remedy)
 
 
 HURLS = 0.3  # of the weights, at each step: nothing can be learnt so
@@ -737,6 +745,30 @@ def _idle_clip(loop: Loop) -> Statistic:
         loop.counts["idle clip"] / loop.counts["clip"], (), words, _at(loop.places.get("clip")),
         (_number("clippings", loop.counts["clip"]), _number("steps", loop.steps)),
         "Clip between backward() and step(): the order is zero_grad, forward, backward, clip, step.",
+    )  # fmt: skip
+
+
+def _own_state(loop: Loop) -> Statistic:
+    """Weights that are loaded and are the model's own: a state that was kept without a copy."""
+    words = "times that a model was given back its own weights, which were kept without a copy"
+    times = loop.counts["own state"]
+    if not times or loop.steps < ENOUGH:
+        return NOTHING
+    return Statistic(
+        float(times), (), words, _at(loop.places.get("own state")), (_number(words, times),),
+        "state_dict() refers to the weights, which go on training: keep copy.deepcopy(model.state_dict()), or save it.",
+    )  # fmt: skip
+
+
+def _cut_feed(loop: Loop) -> Statistic:
+    """Share of the steps of a model's optimiser whose loss judges its output by another model, without its graph."""
+    words = "share of the steps whose loss goes through another model that was given a detached output"
+    if loop.counts["cut feed"] < ENOUGH or not loop.steps:
+        return NOTHING
+    return Statistic(
+        min(1.0, loop.counts["cut feed"] / loop.steps), (), words, _at(loop.places.get("cut feed")),
+        (_number("backward passes of this kind", loop.counts["cut feed"]),),
+        "In the generator's step hand its output on as it is: .detach() belongs into the discriminator's step alone.",
     )  # fmt: skip
 
 
@@ -1120,7 +1152,9 @@ def _returns(loop: Loop) -> Statistic:
         words,
         _at(loop.places.get("backward")),
         (_number(f"returns are {loop.returns}", 1.0),),
-        "Sum from the end: for r in reversed(rewards): R = r + gamma * R; returns.insert(0, R).",
+        "Multiply what comes after by (1 - done): nothing does after the last step of an episode."
+        if loop.returns == PAST_THE_END
+        else "Sum from the end: for r in reversed(rewards): R = r + gamma * R; returns.insert(0, R).",
     )
 
 
@@ -1256,6 +1290,8 @@ MEASURES: dict[str, Callable[[Loop], Statistic]] = {
     "loop-idle-clip": _idle_clip,
     "loop-frozen": _frozen,
     "loop-part-clipped": _part_clipped,
+    "loop-own-state": _own_state,
+    "loop-cut-feed": _cut_feed,
     "loop-replicas": _replicas,
     "loop-own-train": _own_train,
     "loop-repeated": _repeated,

@@ -39,8 +39,8 @@ class Listener(Protocol):
     def switched(self, module: nn.Module, training: bool) -> None:
         """A module's mode was set."""
 
-    def loaded(self, module: nn.Module) -> None:
-        """Weights were loaded into a module."""
+    def loaded(self, module: nn.Module, own: bool = False) -> None:
+        """Weights were loaded into a module; ``own`` if they are its own tensors."""
 
     def lost(self, name: str, args: tuple[Any, ...], named: dict[str, Any], value: Any) -> None:
         """One of torch's losses was computed."""
@@ -161,7 +161,7 @@ def _install_events(listener: Any, undo: ExitStack) -> None:
     patch(Optimizer, "__init__", lambda f: _after(f, lambda self, args, named, _: listener.made(self)))
     patch(Optimizer, "zero_grad", lambda f: _after(f, lambda self, args, named, _: listener.cleared(self)))
     patch(nn.Module, "zero_grad", lambda f: _after(f, lambda self, args, named, _: listener.cleared(self)))
-    patch(nn.Module, "load_state_dict", lambda f: _after(f, lambda self, args, named, _: listener.loaded(self)))
+    patch(nn.Module, "load_state_dict", lambda f: _after(f, _told_of_weights(listener)))
     patch(nn.Module, "train", lambda f: _mode(f, listener))
     for name in ("clip_grad_norm_", "clip_grad_value_"):
         patch(nn.utils, name, functools.partial(_clip, listener))
@@ -213,6 +213,16 @@ def _after(function: Callable[..., Any], tell: Callable[[Any, tuple[Any, ...], d
         return result
 
     return wrapped
+
+
+def _told_of_weights(listener: Listener) -> Callable[..., None]:
+    def tell(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], _: Any) -> None:
+        state = args[0] if args else named.get("state_dict") or {}
+        own = {p.data_ptr() for p in module.parameters() if p.numel()}
+        given = {t.data_ptr() for t in state.values() if isinstance(t, torch.Tensor) and t.numel()}
+        listener.loaded(module, bool(own) and own <= given)
+
+    return tell
 
 
 def _clip(listener: Listener, function: Callable[..., Any]) -> Any:

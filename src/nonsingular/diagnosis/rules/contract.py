@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nonsingular.diagnosis.rules.rule import Rule, certain
+from nonsingular.diagnosis.rules.network import which_parameters
+from nonsingular.diagnosis.rules.rule import Rule, certain, share
 
 LOSSES = "PyTorch's documentation of the loss"
 
@@ -104,6 +105,11 @@ RULES: tuple[Rule, ...] = (
         LOSSES, severity=lambda v: min(0.95, 0.65 + 0.35 * v), material=0.001, sure=True,
     ),
     Rule(
+        "lopsided-loss", "padding-counted",
+        "Much of the loss is about padding, which is easily told: the tokens count for what is left.",
+        LOSSES, severity=lambda v: min(0.9, 0.3 + v), material=0.25, sure=True,
+    ),
+    Rule(
         "lopsided-loss", "outweighed",
         "One class weighs so much more than the others that to say it always is nearly the best answer.",
         "He and Garcia 2009", severity=lambda v: min(0.95, 0.5 + v / 8), material=1.7,
@@ -182,6 +188,15 @@ RULES: tuple[Rule, ...] = (
         "untrained-parameters", "cut", 1.0,
         "No gradient comes back from the loss: an operation on the way has none, so that nothing can be learnt.",
         "PyTorch, autograd mechanics",
+    ),
+    Rule(
+        "untrained-parameters", "left-alone",
+        "No step can change these parameters (frozen, or unused by the loss): they stay as they were drawn.",
+        "PyTorch documentation, torch.Tensor.requires_grad_",
+        treatments=("unfreeze",), severity=share,
+        material=0.01, remark=which_parameters, sure=True,
+        remedy="Call requires_grad_(True) on what should train, and use what is unused; look at the names that are "
+        "compared where layers are frozen by name.",
     ),
     Rule(
         "samples-mixed", "mixed",

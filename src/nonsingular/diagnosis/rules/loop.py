@@ -150,6 +150,16 @@ RULES: tuple[Rule, ...] = (
         "PyTorch documentation, clip_grad_norm_", severity=certain(0.8), material=0.01, sure=True,
     ),
     Rule(
+        "state-not-copied", "loop-own-state",
+        "What is loaded back are the latest weights themselves: the best ones were never kept.",
+        "PyTorch documentation, saving and loading models", severity=certain(0.9), material=0.5, sure=True,
+    ),
+    Rule(
+        "gradient-cut", "loop-cut-feed",
+        "The model that is stepped gets no gradient from the one that judges it: the graph between them is cut.",
+        "PyTorch, autograd mechanics; Goodfellow et al. 2014", severity=certain(0.93), material=0.5, sure=True,
+    ),
+    Rule(
         "replicas-apart", "loop-replicas",
         "Gradients are averaged over copies of a model that are not copies: each follows the gradient of another.",
         "PyTorch documentation, DistributedDataParallel", severity=certain(0.96), material=0.5, sure=True,
@@ -256,7 +266,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "wrong-returns", "loop-returns",
-        "An action is credited with what was earned before it, which it had no part in.",
+        "Actions are credited with what they had no part in: what was earned before them, or after an episode's end.",
         "Williams 1992; Sutton and Barto 2018, section 13.3", severity=certain(0.95), fact=True,
     ),
     Rule(

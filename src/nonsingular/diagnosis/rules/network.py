@@ -19,7 +19,8 @@ def _inputs_scale(look: Look) -> str:
     return ""
 
 
-def _which_parameters(look: Look) -> str:
+def which_parameters(look: Look) -> str:
+    """The first names of parameters that no step moves, by why."""
     frozen, unused, zero = (
         [p.name for p in look.parameters if getattr(p, what)] for what in ("frozen", "unused", "zero_gradient")
     )
@@ -168,21 +169,12 @@ RULES: tuple[Rule, ...] = (
         material=0.5, remark=_inputs_scale,
     ),
     Rule(
-        "untrained-parameters", "left-alone",
-        "No step can change these parameters (frozen, or unused by the loss): they stay as they were drawn.",
-        "PyTorch documentation, torch.Tensor.requires_grad_",
-        ("unfreeze",), share,
-        material=0.01, remark=_which_parameters, sure=True,
-        remedy="Call requires_grad_(True) on what should train, and use what is unused; look at the names that are "
-        "compared where layers are frozen by name.",
-    ),
-    Rule(
         "untrained-parameters", "untrained",
         "No gradient reaches these parameters (frozen, detached, unused, or behind something dead): they stay as they "
         "are.",
         "orhan2018, section 2.1 (flat directions)",
         ("unfreeze",), share,
-        material=0.01, remark=_which_parameters,
+        material=0.01, remark=which_parameters,
     ),
     Rule(
         "degenerate-curvature", "flat",
