@@ -1,6 +1,7 @@
 import os
 import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from nonsingular.cli import progress
 from nonsingular.data import Task
+from paper import spared
 from processes import server
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +51,13 @@ def _progress_tells_the_work_as_it_is():
     progress.Bar.end, progress.Bar.__exit__ = end, leave
     yield
     progress.Bar.end, progress.Bar.__exit__ = ended, left
+
+
+@pytest.fixture(autouse=True)
+def _paper(request):
+    """Only tests that look at pictures, marked ``drawn``, and fixtures of more than one test put them on paper."""
+    with nullcontext() if request.node.get_closest_marker("drawn") else spared():
+        yield
 
 
 @pytest.fixture(scope="session")

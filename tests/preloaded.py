@@ -2,7 +2,6 @@
 
 import gc
 import importlib
-import io
 
 from nonsingular.papers.registry import experiments
 
@@ -30,12 +29,4 @@ for name in (
     importlib.import_module(name)
 experiments()
 
-# The first picture takes a second longer than all that follow: fonts are read, and letters are measured.
-from nonsingular.plots.style import new_figure, style  # noqa: E402
-
-with style():
-    picture = new_figure()
-    picture.subplots().plot([1, 10], [1, 10], label="$10^1$")
-    for kind in ("png", "svg"):
-        picture.savefig(io.BytesIO(), format=kind)
 gc.freeze()  # or the first collection of each process copies all pages that it shares with this one

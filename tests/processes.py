@@ -9,6 +9,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 from nonsingular import cli
+from paper import spared
 
 PRELOADED = ["preloaded", __name__]
 
@@ -82,4 +83,5 @@ def _run(arguments, folder, logs, environment):
         os.dup2(file, descriptor)
         os.close(file)
     sys.stdout, sys.stderr = (open(d, "w", buffering=1, closefd=False) for d in (1, 2))  # noqa: SIM115
-    cli.main(arguments)
+    with spared():
+        cli.main(arguments)

@@ -14,6 +14,8 @@ from nonsingular import cli
 from nonsingular.files import PARTIAL, write_figure, write_whole
 from users_files import FIGURE, TARGET
 
+pytestmark = pytest.mark.drawn
+
 COMMANDS = {
     "reproduce": ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--runs", "1", "--networks", "plain"],
     "search": ["search", "--scale", "smoke", "--trials", "2", "--at-once", "1", "--epochs", "1"],

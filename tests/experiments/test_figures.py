@@ -17,6 +17,8 @@ from nonsingular.papers.registry import experiment
 from nonsingular.plots import symmetry
 from nonsingular.training import Store
 
+pytestmark = pytest.mark.drawn
+
 FEW = {
     "orhan2018/fig5": ["--networks", "residual,plain"],
     "orhan2018/fig7": ["--networks", "residual,orthogonal,1-vector"],

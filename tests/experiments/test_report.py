@@ -23,6 +23,8 @@ from nonsingular.experiments.spec import Spec
 from nonsingular.papers.registry import experiment, experiments
 from nonsingular.plots.style import new_figure
 
+pytestmark = pytest.mark.drawn
+
 RESULTS = Path(__file__).parents[2] / "results"
 ATTACK = "<script>window.hacked = true</script>\"'><img src=x onerror='window.hacked = true'>"
 

@@ -54,6 +54,7 @@ def weights(path, seed):
     return path
 
 
+@pytest.mark.drawn
 def test_a_surface_leaves_results_figures_and_numbers(capsys, here):
     shown = landscape(capsys, "mine.py:conv", "--samples", 100, "--grid", 17, "--planes", 2)
     out = here / "out" / "landscape"
@@ -99,6 +100,7 @@ def test_json_has_no_words_for_missing_numbers(capsys, here):
     assert found["largest_loss"] is None or found["largest_loss"] > 0
 
 
+@pytest.mark.drawn
 def test_metrics_stand_beside_the_loss(capsys, here):
     (here / "mine.py").write_text(MODEL + "\ndef margin(output, target):\n    return output.amax(1).mean()\n")
     common = ("mine.py:conv", "--samples", 50, "--grid", 5, "--metric", "accuracy", "--metric", "mine.py:margin")
@@ -188,6 +190,7 @@ def test_bad_input_is_one_line_and_status_2(capsys, here, arguments, message):
     assert not list(here.rglob("results.zarr"))
 
 
+@pytest.mark.drawn
 def test_results_are_not_overwritten_and_resume_draws_again(capsys, here):
     common = ("mine.py:mlp", "--samples", 50, "--grid", 9, "--json")
     first = landscape(capsys, *common)

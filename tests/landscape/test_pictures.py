@@ -7,6 +7,8 @@ import xarray as xr
 from nonsingular.plots import landscape as plots
 from nonsingular.plots.landscape_parts import Scale
 
+pytestmark = pytest.mark.drawn
+
 
 def surface(loss, **attrs):
     axis = np.linspace(-1, 1, len(loss))

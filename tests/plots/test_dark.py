@@ -11,6 +11,8 @@ from nonsingular.files import svg
 from nonsingular.plots.dark import dark_aware
 from nonsingular.plots.style import new_figure, style
 
+pytestmark = pytest.mark.drawn
+
 GREY = re.compile(r"(?:fill|stroke): #([0-9a-f]{2})\1\1")
 
 
