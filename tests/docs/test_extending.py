@@ -1,5 +1,6 @@
 """What the documentation tells a reader to type works."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import torch
 
 from nonsingular import cli
+from nonsingular.experiments.run.instruments import LABELS
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,6 +41,14 @@ def test_the_table_names_what_is_there():
     for path in re.findall(r"`((?:experiments|plots|tests|orhan2018|measures)/[\w./]*)`", text):
         places = [ROOT, ROOT / "src" / "nonsingular", ROOT / "src" / "nonsingular" / "papers"]
         assert any((place / path).exists() for place in places), path
+
+
+def test_the_page_of_variables_is_whole():
+    written = importlib.util.spec_from_file_location("variables_page", ROOT / "docs" / "variables.py")
+    module = importlib.util.module_from_spec(written)
+    written.loader.exec_module(module)
+    assert module.PAGE.read_text() == module.page(), "run python docs/variables.py"
+    assert {name for name in LABELS if f"`{name}`" not in module.page()} == set()
 
 
 def test_searches_of_the_documentation_are_understood():
