@@ -32,7 +32,7 @@ variable, with what it does not name averaged over:
 
 Accuracies are those of the first {EVALUATED} training or test samples, the variables of `representations` those of the
 first {SAMPLES}, all others those of the first {PROBE_SAMPLES} training samples. Degenerate eigenvalues of the Hessian
-are those between -{WINDOW:g} and {WINDOW:g}; `_low` and `_high` are ends of Lanczos' 95 % intervals. Whoever misspells a
+are those between -{WINDOW:g} and {WINDOW:g}; `_low` and `_high` are ends of Lanczos' 95 % intervals. Who misspells a
 name is told so before anything is trained.
 
 | instrument | variables | what they are | of each |

@@ -153,7 +153,7 @@ def fig8(sign, noise=SPREAD):
 
 
 def depth(sign, noise=SPREAD):
-    from nonsingular.papers.orhan2018.depth import DEPTHS
+    from nonsingular.papers.orhan2018.parts.trainable_depth import DEPTHS
 
     def name(kind, depth):
         return f"{kind}-{depth}"
@@ -166,7 +166,7 @@ def depth(sign, noise=SPREAD):
 
 
 def input_scale(sign, noise=SPREAD):
-    from nonsingular.papers.orhan2018.input_scale import SCALINGS
+    from nonsingular.papers.orhan2018.parts.input_scalings import SCALINGS
 
     order = {"plain": 0.5, "residual": 0.6, "hyper-residual": 0.7, "orthogonal": 0.8}
     factor = {"plain": 0.5, "residual": 2.0, "hyper-residual": 2.0, "orthogonal": 1.5}

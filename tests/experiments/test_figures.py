@@ -10,8 +10,8 @@ from synthetic_results import agreeing
 
 from nonsingular import cli
 from nonsingular.experiments.claims import judge
-from nonsingular.papers.orhan2018 import depth, fig1, fig4, fig7, fig8, input_scale
-from nonsingular.papers.orhan2018.parts import best_and_worst, bias_regularisation
+from nonsingular.papers.orhan2018 import fig1, fig4, fig7, fig8
+from nonsingular.papers.orhan2018.parts import best_and_worst, bias_regularisation, input_scalings, trainable_depth
 from nonsingular.papers.orhan2018.parts.singular_points import singular_points
 from nonsingular.papers.registry import experiment
 from nonsingular.plots import symmetry
@@ -26,7 +26,7 @@ FEW = {
     "orhan2018/depth": [],
     "orhan2018/input-scale": [
         "--networks",
-        ",".join(f"{n}@{s}" for n in ("plain", "residual") for s in input_scale.SCALINGS),
+        ",".join(f"{n}@{s}" for n in ("plain", "residual") for s in input_scalings.SCALINGS),
     ],
     "orhan2018/figS6": [],
 }
@@ -132,31 +132,31 @@ def test_trainable_depth_is_where_half_the_best_gain_is_lost(gains, end):
     accuracy = np.zeros((12, 1, 2))
     accuracy[:6, 0, 1] = 0.8  # plain networks set the best gain
     accuracy[6:, 0, 1] = 0.8 * np.array(gains)
-    names = list(depth.ALL)
+    names = list(trainable_depth.ALL)
     results = xr.Dataset(
         {"train_accuracy": (("network", "run", "epoch"), accuracy)}, {"network": names, "run": [0], "epoch": [0, 1]}
     )
-    assert depth.trainable_depth(results, "residual").item() == pytest.approx(end, rel=0.05)
-    assert depth.trainable_depth(results, "plain").item() == 50.0
+    assert trainable_depth.trainable_depth(results, "residual").item() == pytest.approx(end, rel=0.05)
+    assert trainable_depth.trainable_depth(results, "plain").item() == 50.0
 
 
 def test_a_diverged_run_has_gained_nothing():
     results = agreeing("orhan2018/depth")
     results.train_accuracy[{"network": -1, "run": 0, "epoch": -1}] = np.nan
     last = str(results.network.values[-1])
-    assert float(depth.GAIN(results, last).isel(run=0)) == 0
+    assert float(trainable_depth.GAIN(results, last).isel(run=0)) == 0
 
 
 def test_every_scaling_is_trained(reproduced):
     results = Store(reproduced("orhan2018/input-scale") / "results.zarr").read()
 
     def start(variable, network, scaling):
-        return results[variable].sel(network=input_scale.at(network, scaling)).isel(epoch=0, run=0)
+        return results[variable].sel(network=input_scalings.at(network, scaling)).isel(epoch=0, run=0)
 
     for factor, scaling in ((0.01, "unit*0.01"), (0.1, "unit*0.1"), (1.0, "unit"), (10.0, "unit*10")):
         assert float(start("input_norm", "plain", scaling)) == pytest.approx(factor, rel=0.05)  # of 1 000 samples
     # Networks with zero biases are proportional to their inputs, so their growth does not depend on the scale.
-    growth = [input_scale.growth(results, input_scale.at("residual", s)) for s in input_scale.PROPORTIONAL]
+    growth = [input_scalings.growth(results, input_scalings.at("residual", s)) for s in input_scalings.PROPORTIONAL]
     for other in growth[1:]:
         np.testing.assert_allclose(other, growth[0], rtol=1e-4)
     first = [start("activation_norm", "plain", s).isel(layer=0) for s in ("unit", "unit*10")]
@@ -165,7 +165,7 @@ def test_every_scaling_is_trained(reproduced):
 
 def test_input_scales_that_were_kept_as_a_dimension_are_read():
     old = agreeing("orhan2018/input-scale").assign(image_norm=("scaling", np.arange(6.0)))
-    new = input_scale.flat(old)
+    new = input_scalings.flat(old)
     assert new.sizes["network"] == 24
     one = {"network": "residual", "scaling": "raw"}
     np.testing.assert_array_equal(new.train_accuracy.sel(network="residual@raw"), old.train_accuracy.sel(one))

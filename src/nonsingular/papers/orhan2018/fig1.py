@@ -1,20 +1,9 @@
 """Figure 1: singularities of the Hessian at exact constructions, and that a skip connection removes them."""
 
-from __future__ import annotations
-
-from dataclasses import replace
-
-import numpy as np
-import xarray as xr
-
-from nonsingular.experiments.claims import Effect, exactly
-from nonsingular.experiments.effects import selected
 from nonsingular.experiments.figure import Figure
-from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.scales import Scales
-from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.verbs import Declared, Measure, claim, largest_value, smallest_value
-from nonsingular.papers.orhan2018.parts.singular_points import singular_points
+from nonsingular.experiments.verbs import Declared, claim, largest_value, smallest_value
+from nonsingular.papers.orhan2018.parts.singular_points import excess, run
 from nonsingular.plots.spectra import null_vectors
 
 NULL = 1e-10  # of the Hessian's norm: products of float64 matrices of this size round to 1e-15
@@ -31,27 +20,6 @@ ONE_BY_ONE = ("elimination-relu", "overlap", "linear-dependence")
 unit without incoming weights is always zero, with its derivative, only where it is rectified."""
 COUNTED = ("elimination-incoming", "elimination-outgoing", "overlap")
 """Those with no null vectors from elsewhere: linear and rectified networks have more, with and without skips."""
-
-
-def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
-    """Null vectors and nullities of the exact Hessian in float64, plain against skip."""
-    workspace.progress.start("singular points", spec.runs)
-    found = []
-    for seed in range(spec.seed, spec.seed + spec.runs):
-        found.append(singular_points(seed))
-        workspace.progress.advance()
-    return xr.concat(found, xr.Variable("run", np.arange(spec.seed, spec.seed + spec.runs)))
-
-
-def excess(singularity: str) -> Measure:
-    """How far the plain Hessian's nullity is from the number of predicted null vectors."""
-
-    def effect(results: xr.Dataset) -> Effect:
-        where = {"network": "plain", "singularity": singularity}
-        found, predicted = (selected(results, name, **where) for name in ("nullity", "predicted"))
-        return replace(exactly(float(np.abs(found - predicted).max())), runs=results.sizes["run"])
-
-    return Measure(effect, "largest difference")
 
 
 def claims(name: str) -> dict[str, Declared]:

@@ -6,24 +6,22 @@ eigenvectors. Both are run: ``equalised`` matrices are built as Note 6 says, ``c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from math import log10
 from typing import TYPE_CHECKING
 
-import numpy as np
 import xarray as xr
 
 from nonsingular.experiments.drawings import Drawing, Only, titled
-from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.figure import Curves, Figure, OverLayers, OverNumbers
-from nonsingular.experiments.quantities import SPEED, START, Quantity, first_over_last, of
+from nonsingular.experiments.quantities import SPEED, START, first_over_last, of
 from nonsingular.experiments.scales import Scales, Size
-from nonsingular.experiments.spec import LAST, Spec
-from nonsingular.experiments.verbs import Declared, Test, across, claim, faster, larger, question, slope
+from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.verbs import Declared, across, claim, faster, larger, question, slope
 from nonsingular.networks import NetworkSpec
 from nonsingular.papers.orhan2018.parts import protocol
 from nonsingular.papers.orhan2018.parts.differences import EPOCHS, EVALUATED_ON, UNDAMPED, both_data_sets, scaled
+from nonsingular.papers.orhan2018.parts.skip_matrices import GROWTH, OFF_CIRCLE, falls_as_tau
 from nonsingular.plots.skips import skip_matrices
 from nonsingular.training import Member
 
@@ -58,36 +56,6 @@ def study(size: Size) -> Spec:
         {"train_accuracy": None}
         | dict.fromkeys(("gradient_norm", "activation_norm", "below_epsilon", "skip_matrix"), (START,)),
     )
-
-
-def off_circle(results: xr.Dataset, network: str) -> xr.DataArray:
-    """The largest distance of an eigenvalue's modulus from 1 over a run's matrices."""
-    return abs(per_run(results, "skip_modulus", network).isel(epoch=0) - 1).max(["layer", "mode"])
-
-
-OFF_CIRCLE = Quantity(
-    off_circle, "largest | |eigenvalue| - 1 | of the skip matrices", within=(0.0, np.inf), before=True
-)
-GROWTH = of("activation_norm", epoch=START, layer=LAST, log=True) - of(
-    "activation_norm", epoch=START, layer=1, log=True
-)
-
-
-def decay_rate(results: xr.Dataset, variable: str, network: str) -> xr.DataArray:
-    """Rate at which the eigenvalues fall, ``-d log(eigenvalue) / d index`` by least squares, of each run's matrices."""
-    log = xr.apply_ufunc(np.log, per_run(results, variable, network).isel(epoch=0))
-    index = log.mode - log.mode.mean()
-    return -((log * index).sum("mode", skipna=False) / (index**2).sum()).mean("layer")
-
-
-def falls_as_tau(variable: str, taus: Mapping[str, float]) -> Test:
-    """That the rate is tau: their ratio over every tau but 0, within a tenth of 1."""
-
-    def ratio(results: xr.Dataset, network: str) -> xr.DataArray:
-        return decay_rate(results, variable, network) / taus[network]
-
-    quantity = Quantity(ratio, "rate at which the eigenvalues of the correlations fall, over tau", before=True)
-    return across(quantity, [name for name, tau in taus.items() if tau], "mean").between(0.9, 1.1)
 
 
 def claims(kind: str) -> dict[str, Declared]:

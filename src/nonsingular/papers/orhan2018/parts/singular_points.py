@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,11 @@ import xarray as xr
 from torch import Tensor, nn
 
 from nonsingular.curvature import Hessian
+from nonsingular.experiments.claims import Effect, exactly
+from nonsingular.experiments.effects import selected
+from nonsingular.experiments.run.workspace import Workspace
+from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.verbs import Measure
 from nonsingular.networks import FullyConnected, NetworkSpec
 
 INPUTS, WIDTH, OUTPUTS, SAMPLES = 6, 5, 3, 400
@@ -179,3 +184,24 @@ def _flat(network: FullyConnected, incoming: Tensor, outgoing: Tensor) -> Tensor
     moved = {id(into.weight): incoming, id(out_of.weight): outgoing}
     v = torch.cat([moved.get(id(p), torch.zeros_like(p)).detach().flatten() for p in _weights(network)])
     return v / v.norm()
+
+
+def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
+    """Null vectors and nullities of the exact Hessian in float64, plain against skip."""
+    workspace.progress.start("singular points", spec.runs)
+    found = []
+    for seed in range(spec.seed, spec.seed + spec.runs):
+        found.append(singular_points(seed))
+        workspace.progress.advance()
+    return xr.concat(found, xr.Variable("run", np.arange(spec.seed, spec.seed + spec.runs)))
+
+
+def excess(singularity: str) -> Measure:
+    """How far the plain Hessian's nullity is from the number of predicted null vectors."""
+
+    def effect(results: xr.Dataset) -> Effect:
+        where = {"network": "plain", "singularity": singularity}
+        found, predicted = (selected(results, name, **where) for name in ("nullity", "predicted"))
+        return replace(exactly(float(np.abs(found - predicted).max())), runs=results.sizes["run"])
+
+    return Measure(effect, "largest difference")
