@@ -400,11 +400,20 @@ def test_right_and_wrong_outputs_tell_the_sign_of_any_loss():
     torch.manual_seed(0)
     x = torch.randn(32, 6)
     y, t = (x[:, :1] * x[:, 1:2]), (x[:, 0] > 0).long()
-    for loss in (F.mse_loss, F.l1_loss, lambda o, y: -F.cosine_similarity(o, y, dim=0).mean(), F.smooth_l1_loss):
+    square, alike = lambda o, y: (o - y).square().mean(), lambda o, y: -F.cosine_similarity(o, y, dim=0).mean()
+    for loss in (square, alike):
         assert numbers(nn.Linear(6, 1), loss, x, y)["backwards"].value < -0.5
-    assert numbers(nn.Linear(6, 1), lambda o, y: -F.mse_loss(o, y), x, y)["backwards"].value > 0.5
-    for loss in (F.cross_entropy, F.multi_margin_loss, lambda o, t: -o.log_softmax(1)[torch.arange(32), t].mean()):
-        assert numbers(nn.Linear(6, 3), loss, x, t)["backwards"].value < -0.5
+    assert numbers(nn.Linear(6, 1), lambda o, y: -square(o, y), x, y)["backwards"].value > 0.5
+    picked = lambda o, t: -o.log_softmax(1)[torch.arange(32), t].mean()  # noqa: E731
+    assert numbers(nn.Linear(6, 3), picked, x, t)["backwards"].value < -0.5
+    assert numbers(nn.Linear(6, 3), lambda o, t: -picked(o, t), x, t)["backwards"].value > 0.5
+    # What is made of the targets before they are compared: their opposite, and one class against the others.
+    for loss, of in (
+        (lambda o, y: square(o, 1 - y), y),
+        (lambda o, t: -((t > 0) * F.logsigmoid(o[:, 0]) + (t < 1) * F.logsigmoid(-o[:, 0])).mean(), t),
+        (lambda o, t: F.binary_cross_entropy(o.sigmoid()[:, 0], (t > 0).float()), t),
+    ):
+        assert not numbers(nn.Linear(6, 1 if of is y else 3), loss, x, of)["backwards"].value > 0.05
     embedded = numbers(nn.Linear(6, 8), lambda o, t: (o[t == 0].mean(0) * o[t == 1].mean(0)).sum().square(), x, t)
     assert not embedded["backwards"].value > 0.05
     ignoring = numbers(nn.Linear(6, 3), lambda o, t: o.square().mean() + 0 * t.sum(), x, t)

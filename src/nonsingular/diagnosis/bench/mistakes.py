@@ -88,6 +88,13 @@ REGRESSIONS: dict[str, tuple[Body, Data]] = {
 }
 
 
+WIDE: dict[str, tuple[Body, Data]] = {
+    "regression": (lambda outputs: zoo.mlp(8, outputs, 2, 48), regression),
+    "tanh regression": (lambda outputs: zoo.mlp(8, outputs, 2, 48, nn.Tanh), regression),
+}
+"""The same, too large for their Hessian to be counted."""
+
+
 def relabelled(data: Data, change: Callable[[Tensor], Tensor]) -> Data:
     """The same inputs with other targets."""
     return lambda seed, count=256: [(x, change(y)) for x, y in data(seed, count)]
@@ -343,7 +350,7 @@ def _coefficients() -> Iterator[Pair]:
     for name, loss in (("dice", dice), ("overlap", overlap)):
         yield pair(f"{name} made less", "cnn", "wrong-sign", bright, loss, _pixelwise,
                    twin_loss=partial(_less, loss, 1.0))  # fmt: skip
-    for kind, (body, data) in REGRESSIONS.items():
+    for kind, (body, data) in WIDE.items():
         for name, loss in (("correlation", correlation), ("likelihood", likelihood)):
             yield pair(f"{name} made less", kind, "wrong-sign", data, loss, partial(body, 1),
                        twin_loss=partial(_less, loss, 0.0))  # fmt: skip
@@ -357,7 +364,8 @@ def _less(loss: Loss, whole: float, output: Tensor, target: Tensor) -> Tensor:
 
 
 def _pixelwise() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 3, padding=1))
+    one, two, last = nn.Conv2d(1, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 1, 3, padding=1)
+    return nn.Sequential(one, nn.ReLU(), two, nn.ReLU(), last)
 
 
 def relabelled_by_inputs(data: Data, change: Callable[[Tensor], Tensor]) -> Data:
@@ -382,7 +390,7 @@ def _likelihoods() -> Iterator[Pair]:
     def rate(output: Tensor, target: Tensor, positive: Callable[[Tensor], Tensor]) -> Tensor:
         return (positive(output) - target * positive(output).log()).mean()
 
-    for kind, (body, data) in REGRESSIONS.items():
+    for kind, (body, data) in WIDE.items():
         own = lambda x: x  # noqa: E731
         yield pair("variance of any sign", kind, "output-range", data, gaussian(own), partial(body, 2),
                    twin_loss=gaussian(torch.exp))  # fmt: skip

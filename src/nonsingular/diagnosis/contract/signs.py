@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -65,11 +66,11 @@ def _turned(scene: Scene) -> Iterator[tuple[float, Op]]:
 def backwards(scene: Scene) -> Statistic:
     """By how much the loss is larger where outputs are the targets than where they are others', over both.
 
-    It needs to know nothing of how the loss is written: a coefficient, a likeness or a likelihood that is to grow, and
-    is made smaller, all show it.
+    It needs to know nothing of how the user's own loss is written: a coefficient, a likeness or a likelihood that is to
+    grow, and is made smaller, all show it. Of torch's losses the sign is known (``against_targets``).
     """
     words = "loss of outputs that are the targets less that of outputs that are others' targets, over their size"
-    found = _ideal(scene)
+    found = _ideal(scene) if not scene.calls and _meant(scene) else None
     if found is None:
         return Statistic(math.nan, (), words)
     right, wrong = found
@@ -97,6 +98,32 @@ def backwards(scene: Scene) -> Statistic:
 
 
 SURE = 6.0  # of a logit
+
+
+def _meant(scene: Scene) -> bool:
+    """Whether the loss compares outputs with the targets as they are given, and not with their opposite."""
+    target, output = scene.batch.target, scene.output
+    if not isinstance(target, Tensor) or not isinstance(output, Tensor):
+        return False
+    if not target.is_floating_point() and target.ndim and output.ndim > 1 and output.shape[1] > 1:
+        return _alike_for_all_classes(scene, output, target)
+    for pair in scene.meetings:
+        a, b = pair.target.detach().double().flatten(), target.detach().double().flatten()
+        if len(a) == len(b) and float((a - a.mean()) @ (b - b.mean())) <= 0:
+            return False
+    return True
+
+
+def _alike_for_all_classes(scene: Scene, output: Tensor, target: Tensor) -> bool:
+    """Whether classes may change names, in outputs and targets, without any change of the loss: they are classes."""
+    classes = output.shape[1]
+    try:
+        with torch.no_grad():
+            one = float(scene.task.loss(output, scene.batch))
+            other = float(scene.task.loss(output.roll(1, 1), replace(scene.batch, target=(target + 1) % classes)))
+    except (InputError, RuntimeError, ValueError, TypeError, IndexError):
+        return False
+    return abs(one - other) <= 1e-3 * (abs(one) + abs(other))
 
 
 def _ideal(scene: Scene) -> tuple[Tensor, Tensor] | None:

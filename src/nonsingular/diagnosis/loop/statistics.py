@@ -1370,6 +1370,8 @@ def _harm(loop: Loop) -> dict[str, Any] | None:
         return _number("loss before it was not finite, over the first loss", loop.broken.grew)
     if not all(map(math.isfinite, losses)):
         return None
+    if min(losses) < 0 < max(losses) and max(map(abs, losses)) < 10 * max(map(abs, losses[:5])):
+        return None  # a loss of either sign, as a policy's, has no size to rise from
     start = max(abs(losses[0]), 1e-12)
     best, values = constant(loop)
     late = latest(values) if values else math.nan
