@@ -7,7 +7,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-_PUT = Figure.savefig
+from nonsingular import files
+
+_PUT, _ARRANGED = Figure.savefig, files._arrange
 
 
 @functools.cache
@@ -30,8 +32,8 @@ def _left_empty(figure, file, *, format=None, **_):
 @contextmanager
 def spared():
     """Within, pictures are whole files with nothing on them."""
-    Figure.savefig = _left_empty
+    Figure.savefig, files._arrange = _left_empty, lambda figure: None
     try:
         yield
     finally:
-        Figure.savefig = _PUT
+        Figure.savefig, files._arrange = _PUT, _ARRANGED

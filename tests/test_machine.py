@@ -56,24 +56,42 @@ def test_threads_are_as_they_were():
     assert torch.get_num_threads() == before
 
 
+@pytest.fixture
+def measured(monkeypatch):
+    """Which times the rates were measured, without the seconds that it takes."""
+    times = []
+
+    def measure(here, device):
+        times.append(len(times))
+        return machine.Machine(**{**vars(here), "rates": with_gain(2).rates})
+
+    monkeypatch.setattr(machine, "measured", measure)
+    return times
+
+
+@pytest.mark.usefixtures("measured")
 def test_another_torch_or_number_of_threads_is_another_machine(monkeypatch):
     machine.machine(CPU)
+    assert machine.known(CPU) is not None
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
     assert machine.known(CPU) is None
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"rates": 3}', "[]"])
-def test_a_damaged_file_is_measured_anew(content):
+def test_a_damaged_file_is_measured_anew(content, measured):
     machine.machine(CPU)
     machine._path(machine.describe(CPU)).write_text(content)
     assert machine.known(CPU) is None
     assert machine.machine(CPU).rates
+    assert machine.machine(CPU) == machine.known(CPU)
+    assert len(measured) == 2
 
 
-def test_a_cache_that_cannot_be_written_is_none(monkeypatch, tmp_path):
+def test_a_cache_that_cannot_be_written_is_none(monkeypatch, tmp_path, measured):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("NONSINGULAR_CACHE", str(tmp_path / "file" / "below"))
     assert machine.machine(CPU).rates
+    assert len(measured) == 1
 
 
 def test_training_keeps_its_digits_however_fast_bfloat16_is():

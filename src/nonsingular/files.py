@@ -51,10 +51,10 @@ DOTS = 200
 
 def write_figure(folder: Path, name: str, figure: Figure) -> Path:
     """Write ``name.png`` and ``name.svg``, each whole or not at all; the path of the former."""
+    _arrange(figure)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DOTS)
     write_whole(folder / f"{name}.png", content.getvalue())
-    figure.set_layout_engine("none")  # the second file keeps the arrangement, half of the work, of the first
     write_whole(folder / f"{name}.svg", svg(figure))
     return folder / f"{name}.png"
 
@@ -63,9 +63,21 @@ def svg(figure: Figure) -> str:
     """The drawing as text of an SVG file, which follows light and dark pages (``plots.dark``)."""
     from nonsingular.plots.dark import dark_aware
 
+    _arrange(figure)
     content = io.StringIO()
     figure.savefig(content, format="svg")
     return dark_aware(content.getvalue())
+
+
+def _arrange(figure: Figure) -> None:
+    """Lay a figure out once for all its files; a figure with a layout is drawn twice, and laid out twice, for each."""
+    import matplotlib as mpl
+
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(figure)
+        with mpl.rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+            figure.set_layout_engine(None)
 
 
 def to_json(value: Any) -> str:

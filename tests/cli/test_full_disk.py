@@ -16,9 +16,10 @@ from users_files import FIGURE, TARGET
 
 pytestmark = pytest.mark.drawn
 
+SHORT = ("--scale", "smoke", "--epochs", "1")
 COMMANDS = {
-    "reproduce": ["reproduce", "orhan2018/fig6", "--scale", "smoke", "--runs", "1", "--networks", "plain"],
-    "search": ["search", "--scale", "smoke", "--trials", "2", "--at-once", "1", "--epochs", "1"],
+    "reproduce": ["reproduce", "orhan2018/fig6", *SHORT, "--runs", "1", "--networks", "plain"],
+    "search": ["search", "mu", "depth=3", "width=16", *SHORT, "--trials", "2", "--at-once", "1"],
     "landscape": ["landscape", "TARGET", "--grid", "9", "--samples", "200", "--precision", "float32"],
     "diagnose": ["diagnose", "TARGET", "--samples", "200", "--steps", "2", "--seeds", "2", "--no-curvature"],
     "merge": ["merge", "a", "b", "--figure", "figure.py:FIGURE"],

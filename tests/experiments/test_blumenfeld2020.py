@@ -622,12 +622,12 @@ def test_members_name_their_breaker():
     ],
 )
 def test_networks_of_the_papers_size_take_a_step(item, name, precision):
-    """Of the paper scale's network, batch normalisation and augmentation, on four pictures of CIFAR's size."""
+    """Of the paper scale's network, batch normalisation and augmentation, on two pictures of CIFAR's size."""
     spec = experiment(f"blumenfeld2020/{item}").spec("paper")
     member = next(m for m in spec.networks if m.name == name)
-    protocol = dataclasses.replace(spec.training, batch=4, precision=precision, mixup=float(item == "mixup"))
+    protocol = dataclasses.replace(spec.training, batch=2, precision=precision, mixup=float(item == "mixup"))
     generator = torch.Generator().manual_seed(0)
-    task = Task(torch.randn(4, 3, 32, 32, generator=generator), torch.arange(4), torch.zeros(1, 3, 32, 32),
+    task = Task(torch.randn(2, 3, 32, 32, generator=generator), torch.arange(2), torch.zeros(1, 3, 32, 32),
                 torch.zeros(1, dtype=torch.long), classes=10)  # fmt: skip
     network = build(member.network, task.shape, task.classes, 0)
     assert sum(p.numel() for p in network.parameters()) > 16e6

@@ -87,8 +87,18 @@ def test_other_seeds_are_other_runs(results, tmp_path):
     xr.testing.assert_allclose(shifted.train_loss.sel(run=both), results.train_loss.sel(run=both), rtol=2e-3)
 
 
-@pytest.mark.parametrize("killed_after", [1, 7, 13, 22, 30, 35])
-def test_a_killed_study_resumes_to_the_same_results(whole, tmp_path, monkeypatch, killed_after):
+FEW = dataclasses.replace(SPEC, instruments={"train_accuracy": None, "weight_norm": None, "gradient_norm": (0, 2)})
+"""For stops at many moments; with every instrument one stop tells whether it goes on as it would have."""
+
+
+@pytest.fixture(scope="module")
+def whole_of_few(tmp_path_factory):
+    return run_study(FEW, Workspace(tmp_path_factory.mktemp("few"), runs_at_once=2))
+
+
+@pytest.mark.parametrize(("killed_after", "every"), [(13, True), *((steps, False) for steps in (1, 7, 22, 30, 35))])
+def test_a_killed_study_resumes_to_the_same_results(whole, whole_of_few, tmp_path, monkeypatch, killed_after, every):
+    spec, expected = (SPEC, whole) if every else (FEW, whole_of_few)
     workspace = Workspace(tmp_path / "killed", runs_at_once=2, checkpoint_seconds=0.0)
     step = Trainer._step
     steps = 0
@@ -102,11 +112,11 @@ def test_a_killed_study_resumes_to_the_same_results(whole, tmp_path, monkeypatch
 
     monkeypatch.setattr(Trainer, "_step", mortal)
     with pytest.raises(Killed):
-        run_study(SPEC, workspace)
+        run_study(spec, workspace)
     monkeypatch.setattr(Trainer, "_step", step)
     # Another cut is asked for, as after a change of free memory: the first one's must be kept.
-    resumed = run_study(SPEC, dataclasses.replace(workspace, runs_at_once=3))
-    xr.testing.assert_identical(resumed, whole)
+    resumed = run_study(spec, dataclasses.replace(workspace, runs_at_once=3))
+    xr.testing.assert_identical(resumed, expected)
 
 
 def test_finished_work_is_not_done_again(results, folder, monkeypatch):

@@ -15,6 +15,8 @@ from nonsingular.training.population import Population
 from nonsingular.training.spec import TrainingSpec
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+FEW = 2
+"""Samples that memory is measured with; batch normalisation takes no single one."""
 MOST_RUNS = 10**9  # where the system does not say how much memory there is
 _KEPT, _MAPPED = 2**31 - 1, (2**25, 2**30)  # bytes; older versions refuse the second
 
@@ -44,7 +46,7 @@ def runs_that_fit(network: nn.Module, task: Task, spec: TrainingSpec, device: to
     """How many runs of one vectorised step fit in ``share`` of the free memory, at least 1.
 
     Counted per run: parameters, gradients and two optimiser moments; what autograd keeps of a forward pass, twice, for
-    the gradients that flow back; and the batch. Measured on a pass without data (device ``meta``).
+    the gradients that flow back; and the batch. Measured on a pass of few samples.
 
     >>> import torch
     >>> import nonsingular as ns
@@ -53,18 +55,21 @@ def runs_that_fit(network: nn.Module, task: Task, spec: TrainingSpec, device: to
     >>> ns.training.runs_that_fit(network, task, ns.TrainingSpec(batch=50), torch.device("cpu")) >= 1
     True
     """
-    skeleton = Population([network], "meta")
+    alone = Population([network])
     kept: dict[int, int] = {}
 
     def keep(t: Tensor) -> Tensor:
-        kept[id(t.untyped_storage())] = t.untyped_storage().nbytes()
+        kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
         return t
 
-    inputs = torch.empty(1, spec.batch, *task.shape, device="meta")
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        skeleton(inputs)
-    parameters = sum(p.numel() * p.element_size() for p in skeleton.parameters.values())
-    activations = sum(kept.values())
-    a_run = 4 * parameters + 2 * activations + 2 * inputs.numel() * inputs.element_size()
+    inputs = torch.zeros(1, FEW, *task.shape)  # zeros on device ``meta`` would load a compiler, which takes seconds
+    with torch.random.fork_rng(devices=[]), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        outputs = alone(inputs)  # holds what is kept, so that no two have one address
+    fixed = {t.untyped_storage().data_ptr() for t in (*alone.parameters.values(), *alone.buffers.values())}
+    growth = spec.batch / FEW
+    parameters = sum(p.numel() * p.element_size() for p in alone.parameters.values())
+    activations = sum(size if at in fixed else growth * size for at, size in kept.items())
+    a_run = 4 * parameters + 2 * activations + 2 * growth * inputs.numel() * inputs.element_size()
+    del outputs
     _give_back_freed_memory()
     return max(1, int(min(share * available_bytes(device) / a_run, MOST_RUNS)))
