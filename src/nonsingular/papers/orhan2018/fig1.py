@@ -3,7 +3,7 @@
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales
 from nonsingular.experiments.verbs import Declared, claim, largest_value, smallest_value
-from nonsingular.papers.orhan2018.parts.singular_points import excess, run
+from nonsingular.papers.orhan2018.parts.singular_points import difference_from_predicted_nullity, run
 from nonsingular.plots.spectra import null_vectors
 
 NULL = 1e-10  # of the Hessian's norm: products of float64 matrices of this size round to 1e-15
@@ -44,7 +44,8 @@ def claims(name: str) -> dict[str, Declared]:
     }
     counts = {
         f"{name}-plain-nullity": claim(
-            f"{with_}, the plain Hessian's nullity is the number of predicted vectors", excess(name).between(-0.5, 0.5)
+            f"{with_}, the plain Hessian's nullity is the number of predicted vectors",
+            difference_from_predicted_nullity(name).between(-0.5, 0.5),
         ),
         f"{name}-skip-nullity": claim(
             f"{with_}, the skip network's Hessian is not singular",

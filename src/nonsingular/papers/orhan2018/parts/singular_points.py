@@ -196,7 +196,7 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     return xr.concat(found, xr.Variable("run", np.arange(spec.seed, spec.seed + spec.runs)))
 
 
-def excess(singularity: str) -> Measure:
+def difference_from_predicted_nullity(singularity: str) -> Measure:
     """How far the plain Hessian's nullity is from the number of predicted null vectors."""
 
     def effect(results: xr.Dataset) -> Effect:
