@@ -6,6 +6,7 @@ import datasets
 import numpy as np
 import PIL.Image
 import pytest
+from synthetic_results import BUILDERS
 
 from nonsingular import cli
 from nonsingular.data import SOURCES, load
@@ -60,11 +61,12 @@ def _table(name, source, rng, count=IMAGES):
 def test_every_experiment_takes_every_data_set(id, name, scale):
     spec = make_spec(experiment(id), scale, Overrides(data=name))
     assert spec.data.name == name
-    assert spec.data.mirror == (name in ("cifar10", "cifar100", "stl10"))
     available = {"stl10": 5000, "digits": 1500}.get(name, 50_000)
     assert (spec.data.train or available) <= available
     assert spec.training.batch <= (spec.data.train or available)
-    if scale == "paper":
+    if id in BUILDERS:  # by the paper's protocol, which a new figure may leave
+        assert spec.data.mirror == (name in ("cifar10", "cifar100", "stl10"))
+    if id in BUILDERS and scale == "paper":
         assert spec.data.train is None
         assert spec.training.batch == (100 if name == "digits" else 500)
 
