@@ -27,7 +27,7 @@ SPEC = Spec(
     runs=4,
     data=DataSpec("digits", train=200, test=50),
     networks=(Member("plain", NetworkSpec(3, 8)), Member("residual", NetworkSpec(3, 8, skip="identity"))),
-    training=TrainingSpec(epochs=4, batch=50, learning_rate=1e-2),
+    training=TrainingSpec(epochs=6, batch=50, learning_rate=1e-2),
     instruments={"train_accuracy": None, "weight_norm": None},
 )
 TWO_AT_ONCE = {"runs_at_once": 2, "checkpoint_seconds": 0.0}  # four chunks, and a stretch is one epoch
