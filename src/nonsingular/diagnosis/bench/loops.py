@@ -286,6 +286,11 @@ PROGRAMS: dict[str, Program] = {
             ),
             mistake("eval on", "wrong-mode", ("    model.train()\n", "    model.eval()\n")),
             mistake(
+                "a part is clipped",
+                "idle-clipping",
+                ("clip_grad_norm_(model.parameters(), 5.0)", "clip_grad_norm_(model.rnn.parameters(), 5.0)"),
+            ),
+            mistake(
                 "clipped before backward",
                 "idle-clipping",
                 ("        nn.utils.clip_grad_norm_(model.parameters(), 5.0)\n", ""),
@@ -312,6 +317,14 @@ PROGRAMS: dict[str, Program] = {
                 ("optimizerG = torch.optim.Adam(netG", "optimizerG = torch.optim.Adam(netD"),
             ),
             mistake("no zero_grad of G", "gradients-accumulate", ("        netG.zero_grad()\n", "")),
+            mistake(
+                "judged without its graph",
+                "gradient-cut",
+                (
+                    "errG = criterion(netD(fake), label)",
+                    "errG = criterion(netD(fake.detach()), label) + 1e-3 * fake.square().mean()",
+                ),
+            ),
         ),
     ),
     "fine-tune": Program(
@@ -600,6 +613,12 @@ PROGRAMS: dict[str, Program] = {
                 ("loss_fn = ", "for p in model[:4].parameters():\n    p.requires_grad = False\nloss_fn = "),
                 ("lr=0.1", "lr=0.01"),
             ),
+            mistake(
+                "the best weights, not copied",
+                "state-not-copied",
+                ("    x, y = held_out", "    best = model.state_dict()\n    x, y = held_out"),
+                ("== y).float().mean()\n", "== y).float().mean()\nmodel.load_state_dict(best)\n"),
+            ),
             mistake("huge rate", "step-too-large nan-loss", ("lr=0.1", "lr=100.0")),
             mistake(
                 "an average copied back",
@@ -683,6 +702,13 @@ PROGRAMS: dict[str, Program] = {
             ),
             mistake("returns turned round", "wrong-returns", ("returns.insert(0, R)", "returns.append(R)")),
         ),
+    ),
+    "replicas": Program(
+        scripts.REPLICAS,
+        (mistake("each drawn anew", "replicas-apart", ("[first, copy.deepcopy(first)]", "[build(), build()]")),),
+    ),
+    "q-learning": Program(
+        scripts.Q_LEARNING, (mistake("past the end", "wrong-returns", (" * best * (1 - done)", " * best")),)
     ),
     "masked": Program(
         scripts.MASKED,

@@ -521,6 +521,11 @@ def _scales() -> Iterator[Pair]:
             yield pair(
                 f"targets {name}", kind, "target-scale", relabelled(data, change), F.mse_loss, one, twin_data=data
             )
+    pixels = lambda x: ((x.clamp(-2, 2) + 2) * 63).round()  # noqa: E731
+    for kind in ("mlp", "cnn"):
+        body, data = KINDS[kind]
+        yield pair("pixels as bytes", kind, "saturated-output", reread(data, pixels), F.cross_entropy,
+                   partial(body, 10), twin_data=reread(data, lambda x: pixels(x) / 255))  # fmt: skip
 
 
 # --- samples and layers ---------------------------------------------------------------------------------------

@@ -963,3 +963,54 @@ for epoch in range(4):
         loss.backward()
         optimizer.step()
 """
+
+REPLICAS = (
+    IMAGES
+    + """
+import copy
+
+def build():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+first = build()
+replicas = [first, copy.deepcopy(first)]
+optimizers = [optim.SGD(r.parameters(), lr=0.2) for r in replicas]
+for epoch in range(3):
+    for x, y in DataLoader(images(384), batch_size=64, shuffle=True):
+        for r, o, a, b in zip(replicas, optimizers, x.chunk(2), y.chunk(2)):
+            o.zero_grad()
+            F.cross_entropy(r(a), b).backward()
+        for ps in zip(*(r.parameters() for r in replicas)):
+            mean = sum(p.grad for p in ps) / len(ps)
+            for p in ps:
+                p.grad.copy_(mean)
+        for o in optimizers:
+            o.step()
+"""
+)
+
+Q_LEARNING = """
+import copy
+import torch
+from torch import nn
+
+torch.manual_seed(SEED)
+q = nn.Sequential(nn.Linear(3, 32), nn.ReLU(), nn.Linear(32, 2))
+frozen = copy.deepcopy(q)
+optimizer = torch.optim.Adam(q.parameters(), lr=2e-3)
+gamma = 0.9
+for step in range(80):
+    state, action = torch.randn(64, 3), torch.randint(0, 2, (64,))
+    reward = (action == (state[:, 0] > 0).long()).float()
+    following, done = state + 0.3 * torch.randn(64, 3), (torch.rand(64) < 0.2).float()
+    with torch.no_grad():
+        best = frozen(following).max(1).values
+        target = reward + gamma * best * (1 - done)
+    chosen = q(state).gather(1, action[:, None])[:, 0]
+    loss = nn.functional.smooth_l1_loss(chosen, target)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    if step % 20 == 19:
+        frozen.load_state_dict(q.state_dict())
+"""

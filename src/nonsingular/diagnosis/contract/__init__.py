@@ -74,6 +74,7 @@ CHECKS = {
     "statistics-stay": narrow.statistics_stay,
     "seen-answers": reading.answers,
     "uneven-features": samples.uneven_features,
+    "raw-bytes": samples.raw_bytes,
     "imbalance": samples.imbalance,
     "ordered": samples.ordered,
 }

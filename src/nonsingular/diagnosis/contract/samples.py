@@ -128,6 +128,24 @@ def _taken_as_it_is(scene: Scene) -> bool:
     return first is not None and first.name in ("linear", "addmm", "matmul", "__matmul__", "mm")
 
 
+def raw_bytes(scene: Scene) -> Statistic:
+    """Decades by which outputs exceed 1 where inputs are whole numbers up to 255 that a layer takes as they are."""
+    words = "decades by which outputs exceed one, of inputs that are bytes as files have them"
+    xs = [t for t in tree_leaves(scene.batch.inputs) if isinstance(t, Tensor)]
+    outputs = [t for t in tree_leaves(scene.output) if isinstance(t, Tensor) and t.is_floating_point()]
+    if len(xs) != 1 or not outputs or not xs[0].is_floating_point() or xs[0].ndim < 2:
+        return Statistic(math.nan, (), words)
+    x = xs[0]
+    bytes_ = float(x.min()) >= 0 and 100 < float(x.max()) <= 255 and bool((x == x.round()).all())
+    if not bytes_ or len(x.unique()) < 48:
+        return Statistic(0.0, (), words)
+    size = max(float(t.detach().double().square().mean().sqrt()) for t in outputs)
+    evidence = ({"measure": "largest input", "value": float(x.max())},
+                {"measure": "root mean square of the outputs before training", "value": size})  # fmt: skip
+    remedy = "Scale the inputs: divide pixels by 255, or standardise them by the training set's mean and deviation."
+    return Statistic(math.log10(max(size, 1e-12)), scene.entrance, words, "", evidence, remedy)
+
+
 def imbalance(scene: Scene) -> Statistic:
     """Decades by which the most frequent class outnumbers all others together."""
     words = "decades by which one class outnumbers all others together"

@@ -341,6 +341,12 @@ RULES: tuple[Rule, ...] = (
         treatments=("rescale_input",),
     ),
     Rule(
+        "saturated-output", "raw-bytes",
+        "Inputs of hundreds make outputs, gradients and steps as many times larger as they should be.",
+        "LeCun et al. 1998, section 4.3", severity=lambda v: min(0.9, 0.5 + v / 4), material=0.5, sure=True,
+        treatments=("rescale_input",),
+    ),
+    Rule(
         "bad-data", "imbalance",
         "Nearly all samples are of one class: saying so always is nearly right, and the others hardly move the loss.",
         "He and Garcia 2009", severity=lambda v: min(0.7, v / 4), material=1.25,

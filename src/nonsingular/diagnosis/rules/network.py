@@ -43,6 +43,15 @@ def _killers(look: Look) -> str:
     return f"{plain} of {len(look.layers)} layers have no connection that leads around them."
 
 
+def _narrowest(look: Look) -> str:
+    classes = look.outputs.outputs
+    narrow = [layer for layer in look.layers[:-1] if layer.units < classes - 1 and not layer.bypassed]
+    if not narrow:
+        return ""
+    worst = min(narrow, key=lambda layer: layer.units)
+    return f"{worst.name} has {worst.units} units for {classes} classes: this bottleneck is too narrow, widen it."
+
+
 SPREAD = ("spread over samples", lambda layer: layer.spread)
 GRADIENT = ("gradient norm", lambda layer: layer.gradient)
 
@@ -150,7 +159,7 @@ RULES: tuple[Rule, ...] = (
         "oyedotun2021, figures 5 to 8",
         ("add_skips", "insert_normalisation", "reinitialise"), lambda v: min(1.0, 1 - 10**-v),
         detail=("directions", lambda layer: layer.directions),
-        material=0.3,
+        material=0.3, remark=_narrowest,
     ),
     Rule(
         "saturated-output", "output",
