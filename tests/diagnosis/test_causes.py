@@ -1,5 +1,8 @@
 """Causes before symptoms, and rules of the loop on what was recorded of one: nothing is trained here."""
 
+import contextlib
+import io
+import json
 import math
 
 import pytest
@@ -473,3 +476,25 @@ def test_a_loss_that_is_linear_in_its_outputs_is_not_called_endless():
     assert numbers(nn.Linear(6, 1), lambda o, y: (o * y.sign()).mean(), x, y)["endless"].value == 0
     assert numbers(nn.Linear(6, 1), lambda o, y: -(o - y).square().mean(), x, y)["endless"].value == 1
     assert numbers(nn.Linear(6, 1), F.mse_loss, x, y)["undefined"].value == 0
+
+
+def test_a_step_of_two_networks_and_optimisers_is_rehearsed_and_the_first_is_looked_at(tmp_path, monkeypatch):
+    from nonsingular import cli
+
+    (tmp_path / "gan.py").write_text(
+        "import torch\nfrom torch import nn\nimport torch.nn.functional as F\n"
+        "class Gan(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.g, self.d = nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))\n"
+        "def build():\n    return Gan()\n"
+        "def optimiser(model):\n    return [torch.optim.Adam(m.parameters(), 1e-3) for m in (model.d, model.g)]\n"
+        "def batches():\n    return [(torch.randn(16, 3), torch.zeros(16)) for _ in range(6)]\n"
+        "def train_step(model, batch, optimisers):\n    real, fake = batch[0], model.g(torch.randn(16, 2))\n"
+        "    loss = F.softplus(-model.d(real)).mean() + F.softplus(model.d(fake.detach())).mean()\n"
+        "    loss.backward()\n    optimisers[0].step()\n"  # and nobody clears the discriminator's gradients
+        "    optimisers[1].zero_grad()\n    F.softplus(-model.d(fake)).mean().backward()\n    optimisers[1].step()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert cli.run(["diagnose", "gan.py:build", "--step", "gan.py:train_step", "--json"]) == 0
+    assert json.loads(out.getvalue())["findings"][0]["kind"] == "gradients-accumulate"

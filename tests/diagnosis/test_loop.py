@@ -339,6 +339,7 @@ def test_the_page_names_every_kind():
     assert {rule.kind for rule in rules.loop.RULES} <= set(re.findall(r"`([a-z-]+)`", page))
     blocks = "\n".join(re.findall(r"```python\n(.*?)```", page, re.S))
     names: dict = {}
+    torch.manual_seed(0)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exec(compile(blocks, "train.py", "exec"), names)

@@ -104,6 +104,7 @@ def command(
         part = targets.followed(model, seen, rehearsed.name)
         observed, mine = seen.numbers, targets.with_loss(mine, seen, rehearsed.name, part)
         model = model.get_submodule(part)
+        own = own if not part else None  # it is of the whole
     apart = targets.read_batches(held_out) if held_out is not None else []
     stepped = diagnosis.own_steps(own, model) if steps else None
     settings = {"data": dict(mine.data), "samples": mine.samples, "seed": seed}
