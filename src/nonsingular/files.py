@@ -49,11 +49,18 @@ DOTS = 200
 """Of pictures in dots, an inch: for print."""
 
 
+PLAIN_NUMBERS: dict[Any, Any] = {"axes.formatter.min_exponent": 3}
+"""On logarithmic axes 0.4, 4 and 40 instead of powers of ten; read when a figure is written, not when it is made."""
+
+
 def write_figure(folder: Path, name: str, figure: Figure) -> Path:
     """Write ``name.png`` and ``name.svg``, each whole or not at all; the path of the former."""
-    _arrange(figure)
+    import matplotlib as mpl
+
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DOTS)
+    with mpl.rc_context(PLAIN_NUMBERS):
+        _arrange(figure)
+        figure.savefig(content, format="png", dpi=DOTS)
     write_whole(folder / f"{name}.png", content.getvalue())
     write_whole(folder / f"{name}.svg", svg(figure))
     return folder / f"{name}.png"
@@ -61,11 +68,14 @@ def write_figure(folder: Path, name: str, figure: Figure) -> Path:
 
 def svg(figure: Figure) -> str:
     """The drawing as text of an SVG file, which follows light and dark pages (``plots.dark``)."""
+    import matplotlib as mpl
+
     from nonsingular.plots.dark import dark_aware
 
-    _arrange(figure)
     content = io.StringIO()
-    figure.savefig(content, format="svg")
+    with mpl.rc_context(PLAIN_NUMBERS):
+        _arrange(figure)
+        figure.savefig(content, format="svg")
     return dark_aware(content.getvalue())
 
 

@@ -151,7 +151,6 @@ _RC: dict[Any, Any] = {
     "grid.alpha": 0.25,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
-    "svg.fonttype": "none",
 }
 
 
