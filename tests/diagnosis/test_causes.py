@@ -417,6 +417,10 @@ def test_right_and_wrong_outputs_tell_the_sign_of_any_loss():
         (lambda o, t: F.binary_cross_entropy(o.sigmoid()[:, 0], (t > 0).float()), t),
     ):
         assert not numbers(nn.Linear(6, 1 if of is y else 3), loss, x, of)["backwards"].value > 0.05
+    rewards = torch.rand(32, 3)
+    chosen = rewards.argmax(1, keepdim=True)  # which earned less than was expected
+    policy = lambda o, r: -(o.log_softmax(1).gather(1, chosen) * (r.gather(1, chosen) - 1.0)).mean()  # noqa: E731
+    assert not numbers(nn.Linear(6, 3), policy, x, rewards)["backwards"].value > 0.05
     embedded = numbers(nn.Linear(6, 8), lambda o, t: (o[t == 0].mean(0) * o[t == 1].mean(0)).sum().square(), x, t)
     assert not embedded["backwards"].value > 0.05
     ignoring = numbers(nn.Linear(6, 3), lambda o, t: o.square().mean() + 0 * t.sum(), x, t)

@@ -40,6 +40,8 @@ class _Part:
 def undefined(scene: Scene) -> Statistic:
     """Whether the loss is a number for one sign of an output that may have both, and none for the other."""
     words = "the loss is not defined for values that this output may have"
+    if scene.loss is not None and not bool(torch.isfinite(scene.loss)) and not _of_negatives(scene):
+        return Statistic(math.nan, (), words)  # it meets the edge already, as at zero, at a line that can be named
     parts = list(_parts(scene))
     for part in parts:
         one = torch.ones_like(part.values)
@@ -58,6 +60,15 @@ def undefined(scene: Scene) -> Statistic:
             )
             return Statistic(1.0, (part.layer,) if part.layer else (), words, part.layer, evidence, remedy)
     return Statistic(0.0 if parts else math.nan, (), words)
+
+
+def _of_negatives(scene: Scene) -> bool:
+    """Whether the loss takes a logarithm or a root of a negative number."""
+    taken = (op.args[0] for op in scene.trace.ops if op.in_loss and op.name in OF_POSITIVES and op.args)
+    return any(isinstance(t, Tensor) and not t.is_complex() and bool((t < 0).any()) for t in taken)
+
+
+OF_POSITIVES = {"log", "log2", "log10", "sqrt", "rsqrt"}
 
 
 def endless(scene: Scene) -> Statistic:

@@ -107,11 +107,11 @@ def _meant(scene: Scene) -> bool:
         return False
     if not target.is_floating_point() and target.ndim and output.ndim > 1 and output.shape[1] > 1:
         return _alike_for_all_classes(scene, output, target)
-    for pair in scene.meetings:
-        a, b = pair.target.detach().double().flatten(), target.detach().double().flatten()
-        if len(a) == len(b) and float((a - a.mean()) @ (b - b.mean())) <= 0:
-            return False
-    return True
+    if any(op.name in PICKS and op.args and op.args[0] is target for op in scene.trace.ops):
+        return False  # of what is picked out of them, as the rewards of what was chosen, the rest is no answer to give
+    whole = target.detach().double().flatten()
+    met = [a for pair in scene.meetings if len(a := pair.target.detach().double().flatten()) == len(whole)]
+    return all(float((a - a.mean()) @ (whole - whole.mean())) > 0 for a in met)
 
 
 def _alike_for_all_classes(scene: Scene, output: Tensor, target: Tensor) -> bool:

@@ -148,9 +148,9 @@ class Observer:
             return
         self._depth += 1
         if self._depth == 1:
-            self.tape.pause()
             self._inside = self._trainee(module)
             if self._inside is not None:
+                self.tape.pause()  # what a module of the loss computes is the loss
                 self._inside.called.setdefault(id(module), len(self._inside.called))
                 if module.training:
                     self._inside.lively.add(id(self._inside.module))

@@ -77,13 +77,14 @@ def assigned(thing: object) -> Place | None:
 def user_frame() -> FrameType | None:
     """The innermost frame of the user's own code."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _is_library(frame.f_code.co_filename):
+    while frame is not None and is_library(frame.f_code.co_filename):
         frame = frame.f_back
     return frame
 
 
 @cache
-def _is_library(file: str) -> bool:
+def is_library(file: str) -> bool:
+    """Whether a file is Python's, this library's or an installed package's: none of the user's own."""
     return file.startswith(("<", *_LIBRARIES)) or "/site-packages/" in file or "/dist-packages/" in file
 
 
@@ -91,7 +92,7 @@ def variable(thing: object) -> str:
     """The name under which the user's code knows an object where it is now; "" where it has none."""
     frame = user_frame()
     while frame is not None:
-        if not _is_library(frame.f_code.co_filename):
+        if not is_library(frame.f_code.co_filename):
             for names in (frame.f_locals, frame.f_globals):
                 found = next((n for n, v in list(names.items()) if v is thing and not n.startswith("_")), None)
                 if found is None:

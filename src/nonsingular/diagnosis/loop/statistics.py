@@ -10,6 +10,7 @@ import itertools
 import linecache
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from statistics import fmean, median
@@ -22,7 +23,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from nonsingular.diagnosis.contract.samples import FEWER, fewer_classes
 from nonsingular.diagnosis.loop.caught import constant_loss
 from nonsingular.diagnosis.loop.movement import ADAPTIVE, DECOUPLED, TOLD, some
-from nonsingular.diagnosis.loop.places import Place
+from nonsingular.diagnosis.loop.places import Place, is_library
 from nonsingular.diagnosis.loop.records import BY_HAND, Call, Held, Loop, Movement, Trainee, Update
 from nonsingular.diagnosis.loop.returns import PAST_THE_END
 from nonsingular.diagnosis.records import TRAINS, Statistic
@@ -681,9 +682,12 @@ def _falls(values: Sequence[float]) -> bool:
 
 
 def _wasted(loop: Loop) -> Statistic:
-    """Share of the backward passes of one line whose gradients are cleared before any step has used them."""
+    """Share of the backward passes of one line whose gradients are cleared before any step has used them.
+
+    Where no step ever uses any, it is the order of the calls, or the step, that is wrong (`_no_gradient`, `_no_step`).
+    """
     words = "share of backward passes whose gradients were cleared before any step used them"
-    known = {place: n for place, n in loop.wasted.items() if n >= 2 * ENOUGH and loop.steps >= 1}
+    known = {place: n for place, n in loop.wasted.items() if n >= 2 * ENOUGH and loop.used[place]}
     if not known:
         return NOTHING
     place = max(known, key=lambda p: known[p] / (known[p] + loop.used[p]))
@@ -834,7 +838,9 @@ def _own_train(loop: Loop) -> Statistic:
 
 
 def _redefined(kind: type) -> bool:
-    return next((c for c in kind.__mro__ if "train" in vars(c)), nn.Module) is not nn.Module
+    """Whether the user wrote a ``train``; what a library's does is the library's to call."""
+    owner = next((c for c in kind.__mro__ if "train" in vars(c)), nn.Module)
+    return owner is not nn.Module and not is_library(getattr(sys.modules.get(owner.__module__), "__file__", None) or "")
 
 
 def _repeated(loop: Loop) -> Statistic:
