@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from nonsingular.errors import InputError
 
@@ -55,12 +55,8 @@ PLAIN_NUMBERS: dict[Any, Any] = {"axes.formatter.min_exponent": 3}
 
 def write_figure(folder: Path, name: str, figure: Figure) -> Path:
     """Write ``name.png`` and ``name.svg``, each whole or not at all; the path of the former."""
-    import matplotlib as mpl
-
     content = io.BytesIO()
-    with mpl.rc_context(PLAIN_NUMBERS):
-        _arrange(figure)
-        figure.savefig(content, format="png", dpi=DOTS)
+    _put(figure, content, format="png", dpi=DOTS)
     write_whole(folder / f"{name}.png", content.getvalue())
     write_whole(folder / f"{name}.svg", svg(figure))
     return folder / f"{name}.png"
@@ -68,15 +64,19 @@ def write_figure(folder: Path, name: str, figure: Figure) -> Path:
 
 def svg(figure: Figure) -> str:
     """The drawing as text of an SVG file, which follows light and dark pages (``plots.dark``)."""
-    import matplotlib as mpl
-
     from nonsingular.plots.dark import dark_aware
 
     content = io.StringIO()
+    _put(figure, content, format="svg")
+    return dark_aware(content.getvalue())
+
+
+def _put(figure: Figure, content: IO[Any], **how: Any) -> None:
+    import matplotlib as mpl
+
     with mpl.rc_context(PLAIN_NUMBERS):
         _arrange(figure)
-        figure.savefig(content, format="svg")
-    return dark_aware(content.getvalue())
+        figure.savefig(content, **how)
 
 
 def _arrange(figure: Figure) -> None:

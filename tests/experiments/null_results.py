@@ -7,14 +7,26 @@ as it was at the start. ``different`` networks each have levels and trends of th
 runs, so that a judge of them decides, now this way and now that.
 """
 
+from contextlib import contextmanager
+
 import numpy as np
 import xarray as xr
 
+from nonsingular import intervals
 from nonsingular.experiments.quantities import RANGES
 from nonsingular.experiments.run.instruments import INSTRUMENTS, PERCENT
 
 RUNS, EPOCHS, LAYERS, MODES = 10, 6, 32, 16
 KINDS = ("wandering", "untrained", "different")
+
+
+@contextmanager
+def resampled(monkeypatch, times):
+    """Within, intervals by resampling are of so many draws: verdicts of many claims and seeds take less time."""
+    monkeypatch.setattr(intervals, "RESAMPLES", times)
+    intervals._counts.cache_clear()
+    yield
+    intervals._counts.cache_clear()
 
 
 def null_results(spec, kind, seed):

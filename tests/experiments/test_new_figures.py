@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from null_results import null_results
+from null_results import null_results, resampled
 from shown import lacking, misplaced
 from synthetic_results import BUILDERS
 from test_null_models import ALLOWED, SEEDS, held
 
-from nonsingular import intervals, papers
+from nonsingular import papers
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.papers import registry
 from nonsingular.papers.registry import experiments
@@ -73,10 +73,8 @@ FIGURE = Figure(
 
 @pytest.fixture(autouse=True)
 def fewer_resamples(monkeypatch):
-    monkeypatch.setattr(intervals, "RESAMPLES", 500)
-    intervals._counts.cache_clear()
-    yield
-    intervals._counts.cache_clear()
+    with resampled(monkeypatch, 500):
+        yield
 
 
 @pytest.fixture

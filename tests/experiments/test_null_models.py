@@ -3,9 +3,8 @@
 from collections import Counter
 
 import pytest
-from null_results import KINDS, null_results
+from null_results import KINDS, null_results, resampled
 
-from nonsingular import intervals
 from nonsingular.experiments.claims import judge
 from nonsingular.papers.registry import experiments
 
@@ -36,10 +35,8 @@ TRAINED = [
 
 @pytest.fixture(autouse=True)
 def fewer_resamples(monkeypatch):
-    monkeypatch.setattr(intervals, "RESAMPLES", 1000)
-    intervals._counts.cache_clear()
-    yield
-    intervals._counts.cache_clear()
+    with resampled(monkeypatch, 1000):
+        yield
 
 
 def held(found, kind, seeds):

@@ -89,9 +89,8 @@ def _improved(start: Tensor, arm: Predicts, batch: Batch) -> float:
         loss = arm.of_output(constant.expand(batch.samples, *constant.shape), batch.target)
         if math.isfinite(value := loss.item()):
             met.append(value)
-        if met and min(met) < FALLS_FOR_EVER:
-            raise _Settled
-        if len(met) > PATIENCE and min(met[:-PATIENCE]) - min(met) <= SETTLED * abs(met[0]):
+        settled = len(met) > PATIENCE and min(met[:-PATIENCE]) - min(met) <= SETTLED * abs(met[0])
+        if settled or min(met, default=0.0) < FALLS_FOR_EVER:
             raise _Settled
         loss.backward()
         return loss

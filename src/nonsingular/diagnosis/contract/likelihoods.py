@@ -92,13 +92,9 @@ def endless(scene: Scene) -> Statistic:
                         f"The loss falls for ever as {part.words} {way}: look at the sign of each term, and keep "
                         "variances positive (softplus, or the exponential of a log-variance)."
                     )
-                    return Statistic(1.0, (part.layer,) if part.layer else (), words, _where(scene), evidence, remedy)
+                    layers = (part.layer,) if part.layer else ()
+                    return Statistic(1.0, layers, words, scene.loss_place, evidence, remedy)
     return Statistic(0.0 if parts else math.nan, (), words)
-
-
-def _where(scene: Scene) -> str:
-    op = scene.trace.source(scene.loss)
-    return op.where if op is not None else ""
 
 
 def _parts(scene: Scene) -> Iterator[_Part]:

@@ -105,6 +105,12 @@ class Scene:
                     found.append(Pair(trained[0], targets[0], op))
         return found
 
+    @property
+    def loss_place(self) -> str:
+        """Where the loss is made; "" where no call of the user's made it."""
+        op = self.trace.source(self.loss)
+        return op.where if op is not None else ""
+
     @cached_property
     def reads_target(self) -> bool:
         """Whether the loss reads what the batch has for a target."""

@@ -82,7 +82,6 @@ def backwards(scene: Scene) -> Statistic:
     size = abs(here) + abs(there)
     if not (math.isfinite(size) and size > 0):
         return Statistic(math.nan, (), words)
-    op = scene.trace.source(scene.loss)
     evidence = (
         {"measure": "loss where every output is its target", "value": here},
         {"measure": "loss where every output is another target", "value": there},
@@ -94,7 +93,7 @@ def backwards(scene: Scene) -> Statistic:
     value = (here - there) / size
     if abs(value) < 1e-3:
         value = 0.0  # rounding, where the loss is about something else
-    return Statistic(value, (), words, op.where if op is not None else "", evidence, remedy)
+    return Statistic(value, (), words, scene.loss_place, evidence, remedy)
 
 
 SURE = 6.0  # of a logit
