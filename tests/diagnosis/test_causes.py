@@ -291,14 +291,14 @@ def test_a_warm_up_that_is_longer_than_the_training():
 
 def test_a_small_rate_is_small_where_its_schedule_never_leads_to_the_base():
     """A schedule whose factor never comes near 1 is judged by the largest that it has."""
-    from nonsingular.diagnosis.loop.statistics import _peak
+    from nonsingular.diagnosis.loop.statistics.steps import highest_rate_ahead
 
     sgd = torch.optim.SGD([nn.Parameter(torch.ones(1))], 1e-3)
     held = Held("o", "SGD", HERE, base=1e-3)
     held.scheduler = torch.optim.lr_scheduler.LambdaLR(sgd, lambda n: min((n + 1) ** -0.5, (n + 1) * 4000**-1.5))
-    assert _peak(held) == pytest.approx(1e-3 * 4000**-0.5, rel=0.02)
+    assert highest_rate_ahead(held) == pytest.approx(1e-3 * 4000**-0.5, rel=0.02)
     held.scheduler = torch.optim.lr_scheduler.StepLR(sgd, 3)
-    assert math.isnan(_peak(held))
+    assert math.isnan(highest_rate_ahead(held))
 
 
 # --- rows and data --------------------------------------------------------------------------------------------

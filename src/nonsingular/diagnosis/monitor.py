@@ -40,7 +40,8 @@ from nonsingular.diagnosis.layers import layers, response, unit_axis
 from nonsingular.diagnosis.loop.caught import Caught
 from nonsingular.diagnosis.loop.observer import Observer
 from nonsingular.diagnosis.loop.sentinel import Sentinel
-from nonsingular.diagnosis.loop.statistics import constant, loop_statistics
+from nonsingular.diagnosis.loop.statistics import loop_statistics
+from nonsingular.diagnosis.loop.statistics.losses import constant
 from nonsingular.diagnosis.loop.taps import tapped
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.errors import InputError, MissingExtra

@@ -25,15 +25,10 @@ from nonsingular.diagnosis.loop.movement import ADAPTIVE
 from nonsingular.diagnosis.loop.observer import Observer
 from nonsingular.diagnosis.loop.places import here
 from nonsingular.diagnosis.loop.records import BY_HAND, Loop
-from nonsingular.diagnosis.loop.statistics import (
-    ENOUGH,
-    constant,
-    latest,
-    loop_statistics,
-    no_better,
-    ratio,
-    step_losses,
-)
+from nonsingular.diagnosis.loop.statistics import loop_statistics
+from nonsingular.diagnosis.loop.statistics.losses import constant, latest, no_better, step_losses
+from nonsingular.diagnosis.loop.statistics.steps import ratio
+from nonsingular.diagnosis.loop.statistics.told import ENOUGH
 from nonsingular.diagnosis.loop.taps import tapped
 from nonsingular.diagnosis.optimisers import called
 from nonsingular.diagnosis.records import Look, Statistic

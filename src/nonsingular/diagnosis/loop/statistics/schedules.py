@@ -1,0 +1,147 @@
+"""The learning rate over a training: where a schedule keeps it from the one that it leads to."""
+
+from __future__ import annotations
+
+import linecache
+import math
+import re
+from collections.abc import Sequence
+from statistics import fmean
+
+from nonsingular.diagnosis.loop.places import Place
+from nonsingular.diagnosis.loop.records import Held, Loop
+from nonsingular.diagnosis.loop.statistics.losses import trains
+from nonsingular.diagnosis.loop.statistics.steps import highest_rate_ahead, stepping
+from nonsingular.diagnosis.loop.statistics.told import ENOUGH, NOTHING, Measure, line_of, shown
+from nonsingular.diagnosis.records import Statistic
+
+LOSSES = re.compile(r"loss|err|mse|mae|nll|perplex|_ppl|rmse", re.IGNORECASE)
+SCORES = re.compile(r"acc|auc|f1|score|iou|dice|bleu|r2|precision|recall|reward", re.IGNORECASE)
+
+
+def _no_rate(loop: Loop) -> Statistic:
+    words = "share of steps at a learning rate below a thousandth of its peak"
+    value, worst = 0.0, None
+    for o in stepping(loop):
+        rates = o.rates
+        peak = max(rates)
+        after = rates[rates.index(peak) :] if peak else rates
+        gone = sum(r <= 1e-3 * peak for r in after)
+        if gone >= ENOUGH and gone / len(rates) > value:
+            value, worst = gone / len(rates), o
+    if worst is None:
+        return NOTHING
+    return Statistic(
+        value, (), words, line_of(worst.schedule_place or worst.made),
+        (shown("learning rate, largest", max(worst.rates)), shown("learning rate, last", worst.rates[-1])),
+        "The scheduler takes the learning rate away: step it once an epoch if its numbers are epochs, and let it end "
+        "where training ends.",
+    )  # fmt: skip
+
+
+def _per_batch(loop: Loop) -> Statistic:
+    """By how much a schedule meant for epochs, stepped once a batch, divides the rate within one epoch."""
+    words = "decades that the learning rate loses within one epoch"
+    length = max((d.length for d in loop.loaders.values()), default=0)
+    for o in stepping(loop):
+        if o.scheduler is None or not length or o.schedule_steps < max(2, 0.5 * o.steps):
+            continue
+        fall = _fall(o, length)
+        if fall > 0:
+            return Statistic(
+                fall, (), words, line_of(o.schedule_place),
+                (shown("steps of the scheduler", o.schedule_steps), shown("steps of the optimiser", o.steps),
+                 shown("batches of an epoch", length)),
+                f"{o.schedule} is stepped once a batch: step it once an epoch, or give it numbers of batches.",
+            )  # fmt: skip
+    return NOTHING
+
+
+def _fall(o: Held, length: int) -> float:
+    s, gamma = o.scheduler, getattr(o.scheduler, "gamma", None)
+    if not isinstance(gamma, float) or not 0 < gamma < 1:
+        return 0.0
+    if o.schedule == "StepLR":
+        times = length // s.step_size
+    elif o.schedule == "MultiStepLR":
+        times = sum(n for at, n in s.milestones.items() if at <= length)
+    elif o.schedule == "ExponentialLR":
+        times = length
+    else:
+        return 0.0
+    return -times * math.log10(gamma)
+
+
+def _rescheduled(loop: Loop) -> Statistic:
+    """Decades by which rates stay below the schedule's own, because it begins anew before it gets there."""
+    words = "decades by which the learning rate stays below the one that its schedule leads to"
+    for o in stepping(loop):
+        if len(o.schedulers) < 2 or not o.base > 0 or trains(loop):
+            continue
+        return Statistic(
+            math.log10(o.base / max(max(o.rates), 1e-12 * o.base)), (), words, line_of(o.schedule_made),
+            (shown("schedulers made after the first step", len(o.schedulers)),
+             shown("largest learning rate", max(o.rates)), shown("the one it leads to", o.base)),
+            f"Make {o.schedule} once, before the loop: each new one begins its warm-up again.",
+        )  # fmt: skip
+    return NOTHING
+
+
+def _warming(loop: Loop) -> Statistic:
+    """Decades by which the rate is still below the peak of its schedule when training ends, on its way there."""
+    words = "decades by which the learning rate stays below the one that its schedule leads to"
+    for o in stepping(loop):
+        peak, rates = highest_rate_ahead(o), list(o.rates)
+        if not loop.ended or not math.isfinite(peak) or len(rates) < 2 * ENOUGH or trains(loop):
+            continue
+        if rates[-1] < max(rates) or not rates[-1] > 0 or rates[0] == rates[-1]:
+            continue  # past its peak, or none
+        return Statistic(
+            math.log10(peak / rates[-1]), (), words, line_of(o.schedule_place),
+            (shown("learning rate at the end of training", rates[-1]), shown("largest one ahead", peak),
+             shown("steps", o.steps)),
+            "The warm-up is longer than the training: take fewer steps for it, a tenth of all is usual.",
+        )  # fmt: skip
+    return NOTHING
+
+
+def _plateau(loop: Loop) -> Statistic:
+    """Whether a scheduler waits for a number to rise that is to fall, or the other way round."""
+    words = "a plateau scheduler takes every improvement for none"
+    for o in stepping(loop):
+        mode, numbers = getattr(o.scheduler, "mode", ""), [m for m, _ in o.metrics]
+        if o.schedule != "ReduceLROnPlateau" or len(numbers) < ENOUGH:
+            continue
+        rest = _called_with(o.schedule_place)
+        loss, score = bool(LOSSES.search(rest)), bool(SCORES.search(rest))
+        falls = _falls(numbers) and _falls([x for _, x in o.metrics if math.isfinite(x)])
+        wrong = (mode == "max" and not score and (loss or falls)) or (mode == "min" and score and not loss)
+        other = "min" if mode == "max" else "max"
+        return Statistic(
+            float(wrong), (), words, line_of(o.schedule_place),
+            (shown("first number that it was given", numbers[0]), shown("the last one", numbers[-1]),
+             shown("learning rate, largest", max(o.rates)), shown("learning rate, last", o.rates[-1])),
+            f"It is made with mode={mode!r}: a number that is to {'fall' if other == 'min' else 'rise'} needs "
+            f"mode={other!r}.",
+        )  # fmt: skip
+    return NOTHING
+
+
+def _called_with(place: Place | None) -> str:
+    """What a line of the user's gives to the ``step`` that it calls."""
+    line = linecache.getline(place.file, place.line) if place is not None else ""
+    return line.partition(".step(")[2]
+
+
+def _falls(values: Sequence[float]) -> bool:
+    part = max(1, len(values) // 3)
+    return len(values) > 1 and fmean(values[-part:]) < fmean(values[:part])
+
+
+MEASURES: dict[str, Measure] = {
+    "loop-no-rate": _no_rate,
+    "loop-per-batch": _per_batch,
+    "loop-rescheduled": _rescheduled,
+    "loop-warming": _warming,
+    "loop-plateau": _plateau,
+}
