@@ -128,24 +128,33 @@ def clustered(
     >>> effect == mean([1.0, 2.0, 3.0], note="6 points of 3 runs")
     True
     """
-    units, names = np.asarray(values, float), np.asarray(cluster)
-    finite = np.isfinite(units.reshape(len(units), -1)).all(1)
-    units, names = units[finite], names[finite]
-    _, number = np.unique(names, return_inverse=True)
-    members = [units[number == c] for c in range(number.max(initial=-1) + 1)]
-    note = note or f"{len(units)} points of {len(members)} runs"
+    members = _members(values, cluster)
+    note = note or f"{sum(map(len, members))} points of {len(members)} runs"
     if statistic is None:
         sums, sizes = np.array([m.sum() for m in members]), np.array([float(len(m)) for m in members])
         return _effect([_resampled(sums, sizes, seed=0)], note, within)
     if len(members) < 2:
         return Effect(math.nan, math.nan, math.nan, len(members), note)
-    value, rng = statistic(units), np.random.default_rng(0)
-    draws = rng.integers(len(members), size=(SLOW_RESAMPLES, len(members)))
+    value = statistic(np.concatenate(members))
+    ends = _ends_over_clusters(members, statistic, value)
+    runs = len(members)
+    return _bounded(value, ends, runs, note, within) if np.ptp(ends) else _alike(value, runs, note, within)
+
+
+def _members(values: ArrayLike, cluster: ArrayLike) -> list[np.ndarray]:
+    """The units of each cluster that are finite in all variables, shape ``[unit ...]`` each."""
+    units, names = np.asarray(values, float), np.asarray(cluster)
+    finite = np.isfinite(units.reshape(len(units), -1)).all(1)
+    return [units[finite & (names == name)] for name in np.unique(names[finite])]
+
+
+def _ends_over_clusters(members: Sequence[np.ndarray], statistic: Statistic, value: float) -> np.ndarray:
+    """The ends of the percentile interval over resampled clusters, widened for few; NaN of a value that is NaN."""
+    draws = np.random.default_rng(0).integers(len(members), size=(SLOW_RESAMPLES, len(members)))
     found = np.array([statistic(np.concatenate([members[c] for c in draw])) for draw in draws])
     # A resample of one cluster again and again may have no statistic, such as no correlation: the value stands in.
     found = np.where(np.isfinite(found), found, value)
-    deviations = _widening(len(members)) * (found - value)
-    return _bounded(value, value + np.quantile(deviations, tails()), len(members), note, within)
+    return value + np.quantile(_widening(len(members)) * (found - value), tails())
 
 
 def rank_correlation(a: ArrayLike, b: ArrayLike, *, cluster: ArrayLike | None = None, note: str = "") -> Effect:
@@ -167,9 +176,12 @@ def rank_correlation(a: ArrayLike, b: ArrayLike, *, cluster: ArrayLike | None = 
     if math.isnan(value):
         return Effect(value, value, value, n, note or "what does not vary has no rank correlation")
     if cluster is not None:
-        units = np.asarray(cluster).ravel()[finite]
-        found = clustered(pairs.T, units, lambda x: float(_spearman(x.T[:1], x.T[1:])[0]), note=note, within=(-1, 1))
-        return _with_room(found)
+        members = _members(pairs.T, np.asarray(cluster).ravel()[finite])
+        if len(members) < 2:
+            return Effect(math.nan, math.nan, math.nan, len(members), note or "one run gives no interval")
+        ends = _ends_over_clusters(members, lambda x: float(_spearman(x.T[:1], x.T[1:])[0]), value)
+        note = note or f"{n} points of {len(members)} runs"
+        return _with_room(_bounded(value, ends, len(members), note, (-1, 1)))
     draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
     # A resample of one run again and again has no correlation: 0 is the honest stand-in.
     away = np.nan_to_num(_spearman(pairs[0][draws], pairs[1][draws])) - value
@@ -273,9 +285,7 @@ def _effect(parts: Sequence[_Resampled], note: str, within: tuple[float, float])
         return Effect(value, math.nan, math.nan, runs, note or "one run gives no interval")
     error = math.sqrt(sum(p.error**2 for p in parts))
     if not error:
-        ends = _of_equals(value, runs, within)
-        said = not _exact_of_equals.get() or not np.isfinite(ends).all()
-        return _bounded(value, ends, runs, "; ".join(filter(None, (note, ALIKE if said else ""))), within)
+        return _alike(value, runs, note, within)
     if runs < STUDENTISED:
         away = sum(s * _widening(p.clusters) * (p.values - p.value) for s, p in zip(signs, parts, strict=True))
         return _bounded(value, value + np.quantile(away, tails()), runs, note, within)
@@ -285,6 +295,13 @@ def _effect(parts: Sequence[_Resampled], note: str, within: tuple[float, float])
         studentised = np.where(deviations == 0, 0.0, deviations / errors)
     lower, upper = np.quantile(studentised, tails(), method="inverted_cdf")
     return _bounded(value, np.array([value - error * upper, value - error * lower]), runs, note, within)
+
+
+def _alike(value: float, runs: int, note: str, within: tuple[float, float]) -> Effect:
+    """An effect of which all resamples are equal; the note says so where its interval promises nothing."""
+    ends = _of_equals(value, runs, within)
+    said = not _exact_of_equals.get() or not np.isfinite(ends).all()
+    return _bounded(value, ends, runs, "; ".join(filter(None, (note, ALIKE if said else ""))), within)
 
 
 def _of_equals(value: float, runs: int, within: tuple[float, float]) -> np.ndarray:

@@ -210,6 +210,14 @@ def test_spread_of_xtrace_covers_and_is_smaller(name):
     assert abs(np.mean(off)) <= 4 * np.std(off) / 50**0.5 + slack  # unbiased
 
 
+def test_where_little_is_left_rounding_is_in_the_interval():
+    A = symmetric(np.r_[np.linspace(1, 1e3, 8), np.zeros(292)], dtype=torch.float32)
+    found = [trace(A, products=60, seed=seed) for seed in range(100)]  # 20 directions see all of it
+    true = float(A.double().trace())
+    assert coverage([f.interval[0] <= true <= f.interval[1] for f in found])
+    assert max(f.interval[1] - f.interval[0] for f in found) < 1e-5 * true
+
+
 def test_hutchinson_covers_too():
     A, true = symmetric(SPECTRA["all outside"]), SPECTRA["all outside"].sum()
     found = [trace(A, products=20, method="hutchinson", seed=seed) for seed in range(100)]

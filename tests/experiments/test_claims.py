@@ -179,6 +179,7 @@ def test_a_statistic_of_clusters():
         (lambda runs, within: difference([0.3] * runs, [0.2] * runs, within=within), 0.3 - 0.2),
         (lambda runs, within: difference([0.3] * runs, [0.2] * runs, paired=True, within=within), 0.3 - 0.2),
         (lambda runs, within: clustered([0.1] * 3 * runs, np.arange(3 * runs) % runs, within=within), 0.1),
+        (lambda runs, within: clustered([0.1] * runs, range(runs), lambda x: float(np.median(x)), within=within), 0.1),
     ],
 )
 def test_equal_runs_decide_no_further_than_another_could_be(effect, far, runs):

@@ -121,16 +121,19 @@ def trace(H: SymmetricOperator | Tensor, *, products: int = 96, method: str = "h
 def _hutchinson(H: SymmetricOperator | Tensor, products: int, seen: int, generator: torch.Generator) -> Estimate:
     """What a space of ``seen`` dimensions holds, and an estimate of the rest; all of it where the products suffice."""
     n = H.shape[0]
-    Q, inside = torch.empty(n, 0, dtype=H.dtype, device=H.device), 0.0
+    Q, inside, rounding = torch.empty(n, 0, dtype=H.dtype, device=H.device), 0.0, 0.0
     if n <= products:
         seen = 0
     elif seen:
         require(H, 4 * seen, "a trace", "give fewer products")
         Q = torch.linalg.qr(times(H, gaussian(H, seen, generator))).Q
-        inside = float((Q * times(H, Q)).sum(dtype=torch.float64))
+        HQ = times(H, Q)
+        inside = float((Q * HQ).sum(dtype=torch.float64))
+        rounding = 4 * torch.finfo(H.dtype).eps * float(torch.linalg.vector_norm(HQ))  # of what Q and HQ are off by
     forms = complement_forms(H, Q, products - 2 * seen, generator)
     require_finite(torch.as_tensor(forms.values))
     rest, half = forms.trace
+    half += rounding
     number = len(forms.values)
     if forms.exact and not seen:
         how = "all diagonal entries"
