@@ -25,6 +25,7 @@ from nonsingular.experiments.verbs import (
     average,
     claim,
     correlation,
+    correlation_along,
     faster,
     larger,
     largest_of,
@@ -332,10 +333,53 @@ def test_runs_are_sorted_into_groups():
 def test_needs_of_outcomes_and_of_other_things(measure, refused):
     data = study(good=0.9, bad=0.11, worse=0.1)
     if refused:
-        with pytest.raises(NotMeasured, match=r"bad came . %.* of the way from guessing to no error; 50 % are needed"):
+        with pytest.raises(NotMeasured, match=r"bad came . %.* from guessing to no error; more than 50 % is needed"):
             measure.judged(data, trained())
     else:
         measure.judged(data, trained())
+
+
+WAY = "came more than 50 % of the way from guessing to no error"
+
+
+@pytest.mark.parametrize(
+    ("measure", "needs", "said"),
+    [
+        (faster("a", "b"), trained(), f"one of those compared {WAY}"),
+        (larger("mean_overlap", "a", "b"), trained(), f"each of those compared {WAY}"),
+        (average(of("mean_overlap"), "a"), trained(), f"a {WAY}"),
+        (faster("a", "b"), trained(50, "c", "d"), f"one of c, d {WAY}"),
+        (
+            faster("a", "b"),
+            took_place("bias_gap", 0.5, "b", "c"),
+            "at most 50 % of the distance of biases from targets remains in b",
+        ),
+        (faster("a", "d"), all_of(trained(), took_place("bias_gap", 0.5, "b")), f"one of those compared {WAY}"),
+        (faster("a", "b"), given(faster("b", "c") > 2, "no"), f"{SPEED.words}: b minus c is > 2"),
+        (smallest_of({"b": faster("a", "b"), "c": faster("a", "c")}), trained(), f"one of those compared {WAY}"),
+        (larger(of("mean_overlap", epoch=START), "a", "b"), trained(), ""),
+        (faster("a", "b"), lambda results, measure: None, ""),
+    ],
+)
+def test_a_claim_says_what_it_needs(measure, needs, said):
+    """Where it is said nothing of, nothing is asked; elsewhere the statement has it, whoever prints it."""
+    found = claim("So it is", measure > 0, needs=needs).claim("paper/fig/name", "here", None).statement
+    assert found == f"So it is ({measure.words})." + (f" Judged where {said}." if said else "")
+
+
+@pytest.mark.parametrize(
+    "both",
+    [
+        lambda a, b: correlation(a, b, "bad"),
+        lambda a, b: correlation_along(a, b, ["good", "bad"]),
+        lambda a, b: larger(a - b, "good", "bad"),
+    ],
+)
+def test_what_is_made_of_several_asks_as_much_as_the_most_asking(both):
+    overlap, start = of("mean_overlap"), of("mean_overlap", epoch=START)
+    assert (both(SPEED, start).before, both(SPEED, start).tells_training) == (False, True)
+    assert (both(SPEED, overlap).before, both(SPEED, overlap).tells_training) == (False, False)
+    assert both(start, start).before
 
 
 def test_needs_of_references_and_of_treatments():

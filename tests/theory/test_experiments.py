@@ -198,11 +198,14 @@ CONTRADICTIONS = {
         ),
         "equal-norms-random": (hours("random equal norms", True), hours("random equal norms", False)),
         "hessian": (setting("hessian_gap", 1e-15), setting("hessian_gap", 1e-3)),
-        "residual-not-singular-there": (setting("skip_nullity", -2.0), setting("skip_nullity", -17.0)),
+        "residual-not-singular-there": (
+            setting("residual_conditioning", -2.0),
+            setting("residual_conditioning", -17.0),
+        ),
         "residual-only-shifts": (lambda r: r, setting("shift_gap", 0.1)),
         "overlap-singular": (
-            setting("overlap_nullity", -17.0, point="overlap"),
-            setting("overlap_nullity", -2.0, point="overlap"),
+            setting("plain_conditioning", -17.0, point="overlap"),
+            setting("plain_conditioning", -2.0, point="overlap"),
         ),
     },
     "orhan2018/figS5": {

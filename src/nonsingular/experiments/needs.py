@@ -6,6 +6,7 @@ is judged. What is measured before training needs none of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.fit import HALFWAY, fitted
 from nonsingular.experiments.known import known
 from nonsingular.experiments.run.instruments import LABELS
-from nonsingular.experiments.verbs import Measure, Needs, Test
+from nonsingular.experiments.verbs import Measure, Needs, Test, listed
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,14 @@ class Need:
 
     Attributes:
         check: as ``verbs.Needs``.
+        said: measure -> the condition in words, as a claim's statement has it after "Judged where"; empty where nothing
+            is asked of that measure.
         networks: those that it names itself.
         variables: those that it looks at.
     """
 
     check: Needs
+    said: Callable[[Measure], str]
     networks: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
 
@@ -61,11 +65,18 @@ def trained(way: float = HALFWAY, *references: str) -> Need:
         one_is_enough = bool(references) or measure.tells_training
         if len(behind) == len(came) or (behind and not one_is_enough):
             raise NotMeasured(
-                f"too little training: {', '.join(behind)} of the way from guessing to no error; {way:g} % are needed"
-                + (" of one of them" if one_is_enough and len(came) > 1 else "")
+                f"too little training: {', '.join(behind)} of the way from guessing to no error; more than {way:g} % "
+                "is needed" + (" of one of them" if one_is_enough and len(came) > 1 else "")
             )
 
-    return Need(need, references, ("train_accuracy",))
+    def said(measure: Measure) -> str:
+        names = references or (() if callable(measure.networks) else measure.networks)
+        several = listed(names) if references else "those compared"
+        one = bool(references) or measure.tells_training
+        who = names[0] if len(names) == 1 else f"{'one' if one else 'each'} of {several}"
+        return f"{who} came more than {way:g} % of the way from guessing to no error"
+
+    return Need(need, said, references, ("train_accuracy",))
 
 
 def took_place(variable: str, most: float, *networks: str) -> Need:
@@ -92,7 +103,12 @@ def took_place(variable: str, most: float, *networks: str) -> Need:
                     f"most {100 * most:g} % may"
                 )
 
-    return Need(need, networks, (variable,))
+    def said(measure: Measure) -> str:
+        treated = [name for name in networks if callable(measure.networks) or name in measure.networks]
+        what = LABELS[variable].partition(" /")[0]
+        return f"at most {100 * most:g} % of the {what} remains in {' and '.join(treated)}" if treated else ""
+
+    return Need(need, said, networks, (variable,))
 
 
 def given(test: Test, otherwise: str) -> Need:
@@ -108,7 +124,12 @@ def given(test: Test, otherwise: str) -> Need:
         if not test.region.low < found < test.region.high:
             raise NotMeasured(f"{otherwise} ({test.measure.words}: {found:.3g})")
 
-    return Need(need, () if callable(test.measure.networks) else test.measure.networks, test.measure.variables)
+    return Need(
+        need,
+        lambda _: f"{test.measure.words} is {test.region}",
+        () if callable(test.measure.networks) else test.measure.networks,
+        test.measure.variables,
+    )
 
 
 def all_of(*needs: Needs) -> Need:
@@ -118,7 +139,11 @@ def all_of(*needs: Needs) -> Need:
         for one in needs:
             one(results, measure)
 
+    def said(measure: Measure) -> str:
+        every = [getattr(one, "said", lambda _: "")(measure) for one in needs]
+        return ", and ".join(dict.fromkeys(filter(None, every)))
+
     networks, variables = (
         [name for one in needs for name in getattr(one, part, ())] for part in ("networks", "variables")
     )
-    return Need(need, tuple(networks), tuple(variables))
+    return Need(need, said, tuple(networks), tuple(variables))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -57,7 +58,8 @@ class Quantity:
         unit: of a difference of two; empty where it has none.
         within: the values that are possible.
         before: whether it is measured before training, so that it does not matter whether the network trains.
-        tells_training: whether it tells how well the network trains: not to train is a value of it like another.
+        tells_training: whether it tells how well the network trains: not to train is a value of it like another
+            (of what is made of several: ``asked_of``).
         limits: results -> the values that are possible of them, where that is narrower than ``within``.
         variables: of the results that it is made of, so that a misspelt one is told before networks are trained.
     """
@@ -87,20 +89,35 @@ class Quantity:
     def __sub__(self, other: Quantity) -> Quantity:
         """The difference of two quantities of the same network."""
         (low, high), (least, most) = self.within, other.within
+        before, tells = asked_of(self, other)
         return replace(
             self,
             measure=lambda results, network: self(results, network) - other(results, network),
             words=f"{self.words}, less {other.words}",
             within=(low - most, high - least),
-            before=self.before and other.before,
-            tells_training=self.tells_training and other.tells_training,
             limits=None,
             variables=self.variables + other.variables,
+            before=before,
+            tells_training=tells,
         )
 
     def called(self, words: str) -> Quantity:
         """The same in other words."""
         return replace(self, words=words)
+
+
+def asked_of(*parts: Any) -> tuple[bool, bool]:
+    """``before`` and ``tells_training`` of what is made of quantities or measures: it asks as much as the most asking.
+
+    Nothing where all are measured before training; that one of the networks has trained where all others tell how well
+    networks train; else that each has.
+
+    >>> asked_of(of("train_accuracy"), of("gradient_norm", epoch=START))
+    (False, True)
+    >>> asked_of(of("train_accuracy"), of("mean_overlap"))
+    (False, False)
+    """
+    return all(part.before for part in parts), all(part.tells_training or part.before for part in parts)
 
 
 def of(variable: str, *, epoch: Epochs = AFTER_START, layer: int | None = None, log: bool = False) -> Quantity:
@@ -268,5 +285,6 @@ def tracks(first: str, second: str, *, layer: int | None = None) -> Quantity:
         found = [stats.spearmanr(x, y).statistic for x, y in zip(a[:, epochs], b[:, epochs], strict=True)]
         return xr.DataArray(found, dims="run")
 
-    words = f"rank correlation over epochs of {_label(first)} with {_label(second)}{_where(layer)}"
+    where = f"{FEWEST_EPOCHS} or more epochs after the start"
+    words = f"rank correlation over {where} of {_label(first)} with {_label(second)}{_where(layer)}"
     return Quantity(measure, words, "rank correlation", CORRELATIONS, variables=(first, second))

@@ -1,9 +1,9 @@
 """What claims say of networks: each verb computes an effect and words it, so that both cannot drift apart.
 
-``faster("residual", "plain") > 0`` is a test: the difference in training speed lies above 0. Its claim's statement ends
-in what is computed, "(mean training accuracy over the epochs: residual minus plain)". ``larger`` says the same of any
-variable or ``quantities.Quantity``; ``average``, ``weighted_sum``, ``lies_between``, ``slope``, ``correlation``,
-``smallest_of`` and ``largest_of`` say other things.
+``faster("residual", "plain") > 0`` is a test: the difference in training speed lies above 0. Its claim's statement
+goes on with what is computed, "(mean training accuracy over the epochs: residual minus plain)", and with what is
+needed. ``larger`` says the same of any variable or ``quantities.Quantity``; ``average``, ``weighted_sum``,
+``lies_between``, ``slope``, ``correlation``, ``smallest_of`` and ``largest_of`` say other things.
 
 A verb gives a ``Measure``: a number with its 95 % interval over runs. A bound makes it a ``Test``, whose claim *holds*
 where the whole interval lies inside the bounds, *fails* where none of it does, and is *inconclusive* otherwise, also
@@ -33,7 +33,7 @@ from nonsingular.experiments.claims import (
     rank_correlation,
 )
 from nonsingular.experiments.effects import selected
-from nonsingular.experiments.quantities import CORRELATIONS, POINTS, SPEED, Bounds, Quantity, of
+from nonsingular.experiments.quantities import CORRELATIONS, POINTS, SPEED, Bounds, Quantity, asked_of, of
 from nonsingular.intervals import EVERYWHERE, sharing_error
 
 
@@ -99,7 +99,10 @@ class Measure:
 
 
 Needs = Callable[[xr.Dataset, Measure], None]
-"""(results, measure) -> nothing, or NotMeasured where it cannot be judged by these results (``needs.py``)."""
+"""(results, measure) -> nothing, or NotMeasured where it cannot be judged by these results (``needs.py``).
+
+Its method ``said``, where it has one, gives the condition in words: measure -> words that follow "Judged where".
+"""
 
 
 @dataclass(frozen=True)
@@ -128,11 +131,12 @@ class Declared:
         """The claim with an id, of a figure."""
         measure, region, need = self.test.measure, self.test.region, self.needs or needs
         words = measure.words if region in (POSITIVE, NEGATIVE) else f"{measure.words}; {region}"
+        condition = "" if measure.before else getattr(need, "said", lambda _: "")(measure)
 
         def effect(results: xr.Dataset) -> Effect:
             return measure.judged(results, need)
 
-        statement = f"{self.statement} ({words})."
+        statement = f"{self.statement} ({words})." + (f" Judged where {condition}." if condition else "")
         where = (self.source or source) + self.panel
         return Claim(id, where, statement, effect, region, measure.unit, self.expected, self.ours)
 
@@ -150,7 +154,7 @@ def claim(
     """A claim of a figure: it holds where the whole interval of the test's measure lies within the test's bounds.
 
     Args:
-        statement: what the paper says, without a full stop; what is computed is added.
+        statement: what the paper says, without a full stop; what is computed, and what is needed, are added.
         test: from a verb.
         source: where the paper says it, if not where it has the figure.
         panel: of the figure, as in ``b``.
@@ -274,7 +278,7 @@ def slope(quantity: Quantity, places: Mapping[str, float], per: str) -> Measure:
         values, note = _series(results, quantity, places, fewest=2)
         return mean(slopes(values, [places[str(name)] for name in values.network.values]), note=note)
 
-    return _of(quantity, places, f"slope over {_listed(places)}", effect, f"{quantity.unit} {per}".strip())
+    return _of(quantity, places, f"slope over {listed(places)}", effect, f"{quantity.unit} {per}".strip())
 
 
 def slopes(values: xr.DataArray, places: Sequence[float]) -> np.ndarray:
@@ -295,7 +299,7 @@ def across(quantity: Quantity, networks: Sequence[str], how: str) -> Measure:
         return mean(values.reduce(getattr(np, how), "network"), within=quantity.possible(results), note=note)
 
     words = {"max": "the largest", "min": "the smallest", "mean": "the mean"}[how]
-    return _of(quantity, networks, f"{words} over {_listed(networks)}", effect)
+    return _of(quantity, networks, f"{words} over {listed(networks)}", effect)
 
 
 def _series(results: xr.Dataset, quantity: Quantity, networks: Iterable[str], fewest: int) -> tuple[xr.DataArray, str]:
@@ -309,7 +313,8 @@ def _series(results: xr.Dataset, quantity: Quantity, networks: Iterable[str], fe
     return xr.concat([quantity(results, name) for name in there], xr.Variable("network", there)), note
 
 
-def _listed(networks: Iterable[str]) -> str:
+def listed(networks: Iterable[str]) -> str:
+    """Names of networks in a row; of many the first two and the last."""
     names = list(networks)
     return ", ".join(names) if len(names) < 5 else f"{names[0]}, {names[1]}, ..., {names[-1]}"
 
@@ -321,10 +326,8 @@ def correlation(first: Quantity, second: Quantity, network: str) -> Measure:
         return rank_correlation(first(results, network), second(results, network))
 
     words = f"rank correlation over runs of {first.words} with {second.words}: {network}"
-    both = first.before and second.before
-    tells = first.tells_training and second.tells_training
     variables = first.variables + second.variables
-    return Measure(effect, words, "rank correlation", (network,), both, tells, variables=variables)
+    return Measure(effect, words, "rank correlation", (network,), *asked_of(first, second), variables=variables)
 
 
 def correlation_along(first: Quantity, second: Quantity, networks: Sequence[str]) -> Measure:
@@ -336,11 +339,9 @@ def correlation_along(first: Quantity, second: Quantity, networks: Sequence[str]
         found = [stats.spearmanr(x, y, nan_policy="omit").statistic for x, y in pairs]
         return mean(found, within=CORRELATIONS, note=note)
 
-    words = f"rank correlation of {first.words} with {second.words} over {_listed(networks)}"
-    both = first.before and second.before
-    tells = first.tells_training or second.tells_training
+    words = f"rank correlation of {first.words} with {second.words} over {listed(networks)}"
     variables = first.variables + second.variables
-    return Measure(effect, words, "rank correlation", tuple(networks), both, tells, variables=variables)
+    return Measure(effect, words, "rank correlation", tuple(networks), *asked_of(first, second), variables=variables)
 
 
 def smallest_of(measures: Mapping[str, Measure]) -> Measure:
@@ -373,9 +374,11 @@ def _extreme(measures: Mapping[str, Measure], pick: Callable[[list[float]], np.i
         )
         return Effect(value, low, high, min(e.runs for e in effects), list(found)[int(pick(values))])
 
-    def networks(results: xr.Dataset) -> tuple[str, ...]:
+    def found_in(results: xr.Dataset) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for measure in all_of_them for name in measure.of(results)))
 
+    named = not any(callable(measure.networks) for measure in all_of_them)
+    networks = found_in(xr.Dataset()) if named else found_in
     what, _, rest = first.words.partition(": ")
     if rest and all(m.words.startswith(f"{what}: ") for m in all_of_them):
         words = f"{what}, {words}: " + "; ".join(m.words.removeprefix(f"{what}: ") for m in all_of_them)
@@ -386,8 +389,7 @@ def _extreme(measures: Mapping[str, Measure], pick: Callable[[list[float]], np.i
         words,
         first.unit,
         networks,
-        all(m.before for m in all_of_them),
-        all(m.tells_training for m in all_of_them),
+        *asked_of(*all_of_them),
         variables=tuple(name for m in all_of_them for name in m.variables),
     )
 

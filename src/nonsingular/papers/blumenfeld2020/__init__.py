@@ -1,6 +1,7 @@
 """Blumenfeld, Gilboa, Soudry 2020: networks that start with identical features.
 
-A file declares a figure or table, or several that are made alike. ``parts`` has what they are made of.
+Layers are hidden layers, the input layer (a convolution) among them; a run is one seed. A file declares a figure or
+table, or several that are made alike. ``parts`` has what they are made of.
 
 - ``fig1``: Figure 1 (and 5): hidden layers of several widths whose features are copies of fewer (§2.1, appendix E).
 - ``fig3``: Figures 3 and 7: ConstNet's weight correlations over training from both starts, of one layer and of all.

@@ -1,4 +1,9 @@
-"""Figure 4: layers of equal width break their symmetry as groups."""
+"""Figure 4: layers of equal width break their symmetry as groups.
+
+The ConstNet of figure 3 that starts from identical features, with noise of the computation (``computation-noise``).
+Its three stages have four layers of equal width each. Correlations of the weights are followed layer by layer over
+training, and steps between neighbours at the borders of stages are held against those inside a stage. A run is a seed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Figure 8 and table 2's largest correlation: which of LeakyNet's layers keep identical features."""
+"""Figure 8 and table 2's largest correlation: which of LeakyNet's layers keep identical features.
+
+LeakyNet has no skips: leaky rectifiers and convolutions that cancel in pairs, so that it is linear at the start. Each
+layer starts as the identity ("I": channels stay apart) or as the average over channels ("1": channels become
+identical); ``3-averages`` has three of the latter among 13 layers, ``he`` He's random start. Forward correlation, the
+mean cosine of pairs of filters, is 1 where a layer's features are identical. A run is a seed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +16,7 @@ from nonsingular.experiments.needs import all_of, given, trained
 from nonsingular.experiments.quantities import CORRELATIONS, END, Quantity, of
 from nonsingular.experiments.verbs import Declared, Needs, average, claim, larger
 from nonsingular.papers.blumenfeld2020.parts.correlations import WORDS
-from nonsingular.papers.blumenfeld2020.parts.leakynet import DIFFERS, SIZES, STARTED, study
+from nonsingular.papers.blumenfeld2020.parts.leakynet import DIFFERS, HAS_LEFT_CHANCE, SIZES, study
 from nonsingular.papers.blumenfeld2020.parts.protocol import CENTRED, FORMS
 from nonsingular.plots import symmetry
 
@@ -45,7 +51,7 @@ def claims(form: str, ending: str) -> dict[str, Declared]:
             f"stuck-with-{name}{ending}": claim(
                 f"With {name.replace('-', ' ')} some layer keeps identical features to the end ({words})",
                 average(end, name) > IDENTICAL,
-                needs=all_of(STARTED, apart(end, IDENTICAL)),
+                needs=all_of(HAS_LEFT_CHANCE, apart(end, IDENTICAL)),
             )
             for name in ("5-averages", "7-averages", "13-averages")
         },

@@ -1,4 +1,10 @@
-"""Figures 9 and 10: the part of features, and of gradients by them, that breaks the symmetry, layer by layer."""
+"""Figures 9 and 10: the part of features, and of gradients by them, that breaks the symmetry, layer by layer.
+
+The LeakyNets of figure 8, whose layers start as averages over channels ("1") or as the identity ("I"). The
+symmetry-breaking part of a layer's features is what differs between its channels, as a share of their norm: 0 where
+all are identical. How much of it a layer passes on is its log10 after over before the layer, upwards for features and
+downwards for gradients. A run is a seed.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +19,7 @@ from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.quantities import END, of
 from nonsingular.experiments.verbs import Measure, claim, weighted_sum
-from nonsingular.papers.blumenfeld2020.parts.leakynet import COUNTS, DIFFERS, SIZES, STARTED, STARTS, study
+from nonsingular.papers.blumenfeld2020.parts.leakynet import COUNTS, DIFFERS, HAS_LEFT_CHANCE, SIZES, STARTS, study
 from nonsingular.plots import symmetry
 
 MIXED = ("3-averages", "5-averages", "7-averages")
@@ -57,7 +63,9 @@ def kept(variable: str, letter: str, less: str = "") -> Measure:
         found = passed_on(results, variable, letter)
         return mean(found - passed_on(results, variable, less) if less else found)
 
-    words = f'log10 of its mean after over its mean before "{letter}" layers, over all epochs'
+    words = (
+        f'log10 of its mean after over its mean before "{letter}" layers (more than rounding), epochs after the start'
+    )
     return Measure(effect, words + (f', less that of "{less}" layers' if less else ""), "log10", MIXED)
 
 
@@ -73,7 +81,7 @@ def figure(item: str, what: str, variable: str, title: str) -> Figure:
         sizes=SIZES,
         study=study,
         draw={what: partial(symmetry.breaking, variable=variable, starts=STARTS, what=what)},
-        needs=STARTED,
+        needs=HAS_LEFT_CHANCE,
         claims={
             "averages-attenuate": claim(
                 f"The symmetry-breaking part of {what} falls sharply through a layer that began as an average",

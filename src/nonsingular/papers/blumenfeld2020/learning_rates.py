@@ -1,4 +1,9 @@
-"""§4: ConstNet from identical features at higher and higher learning rates, beside its He start."""
+"""§4: ConstNet from identical features at higher and higher learning rates, beside its He start.
+
+Trained is ConstNet (``fig3``) at six learning rates, from identical features with noise of the computation
+(``identical rate 0.1``) and from He's random start (``He rate 0.1``). Compared is the highest rate at which a run
+still trains. A run is a seed, the same for all rates.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +32,9 @@ TRAINS = 25.0
 def name(start: str, rate: float) -> str:
     """A network's name."""
     return f"{start} rate {rate:g}"
+
+
+WHERE = "where most runs of both starts train at some rate and not all at every rate"
 
 
 def study(size: Size) -> Spec:
@@ -70,7 +78,10 @@ def _both(results: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     return zero, he
 
 
-@measured(f"log10 of the highest rate at which a run comes {TRAINS:g} % of the way: identical minus He", "log10")
+@measured(
+    f"log10 of the highest rate at which a run comes more than {TRAINS:g} % of the way, {WHERE}: identical minus He",
+    "log10",
+)
 def withstood(results: xr.Dataset) -> Effect:
     """The highest rate of identical features less that of the He start, in the same runs."""
     below = np.log10(RATES[0]) - np.log10(RATES[1] / RATES[0])  # one step below the lowest stands for none
@@ -79,7 +90,7 @@ def withstood(results: xr.Dataset) -> Effect:
     return difference(zero, he, paired=True, within=(-most, most))
 
 
-@measured("how far they come there, on the way from chance = 0 to no error = 100", "percent of the way")
+@measured(f"how far they come there, on the way from chance = 0 to no error = 100, {WHERE}", "percent of the way")
 def left(results: xr.Dataset) -> Effect:
     """How far identical features come at the highest rate that the He start of the same run withstands."""
     _, he = _both(results)

@@ -1,4 +1,10 @@
-"""Appendix D: ConstNet's tangent kernel at the start is a linear model's."""
+"""Appendix D: ConstNet's tangent kernel at the start is a linear model's.
+
+Nothing is trained. The tangent kernel K(x, y), the inner product of the output's gradients by all parameters at two
+images, is computed for ConstNet (``fig3``) at its start and compared with that of a linear model of the images' mean
+brightness: equal kernels mean that training begins as a linear model's. Compared are ConstNet without and with batch
+normalisation and from He's random start; there is one run.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +23,7 @@ from nonsingular.papers.blumenfeld2020.parts.kernels import run
 from nonsingular.plots import symmetry
 from nonsingular.training import Member
 
-SINGLE = 1e-6
+FLOAT32_ROUNDING = 1e-6
 """Of the order of float32's rounding: a third, what the first layer weighs channels with, is not a float32 number."""
 
 
@@ -71,9 +77,9 @@ FIGURE = Figure(
     claims={
         "linear": claim(
             "Without batch normalisation ConstNet's tangent kernel at the start is a linear model's",
-            gap("constnet") < SINGLE,
+            gap("constnet") < FLOAT32_ROUNDING,
         ),
-        "batch-norm": claim("With batch normalisation off the linear path, too", gap("constnet+bn") < SINGLE),
+        "batch-norm": claim("With batch normalisation off the linear path, too", gap("constnet+bn") < FLOAT32_ROUNDING),
         "he-is-not": claim("The same network with a random start has another kernel", gap("constnet-he") > 0.01),
         "pixels": question("The features are as rich as those of a linear classifier of the pixels", rank > 2.5),
     },

@@ -1,4 +1,10 @@
-"""Appendix G: a perturbation that breaks the symmetry between channels, passed through "I" and "1" layers."""
+"""Appendix G: a perturbation that breaks the symmetry between channels, passed through "I" and "1" layers.
+
+Nothing is trained. One convolution, started as the identity ("I") or as the average over channels ("1"), is given
+features that are equal in all channels plus a small random perturbation, at several widths. Measured are the norm of
+the perturbation and of its symmetry-breaking part (what differs between channels), after over before the layer. A run
+is a draw of features and perturbation.
+"""
 
 from __future__ import annotations
 

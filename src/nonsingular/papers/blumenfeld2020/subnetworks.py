@@ -1,4 +1,9 @@
-"""Appendix F: how many different sub-networks a network has under each symmetry of its features."""
+"""Appendix F: how many different sub-networks a network has under each symmetry of its features.
+
+Nothing is trained; sub-networks are counted. A network of L layers of N units has 2^(NL) masks that keep or drop
+units; masks that a symmetry of identical features turns into each other are one sub-network. ``one-to-one``: features
+connected to one of the next layer each; ``all-to-all``: to all. Formulas are held against enumeration at small sizes.
+"""
 
 from __future__ import annotations
 

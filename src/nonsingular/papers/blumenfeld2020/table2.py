@@ -1,4 +1,9 @@
-"""Table 2: LeakyNet's accuracy with more and more layers of identical features."""
+"""Table 2: LeakyNet's accuracy with more and more layers of identical features.
+
+Trained is LeakyNet (``fig8``), 13 layers without skips, of which 0 to 13 start as averages over channels, which makes
+their features identical, and the others as the identity, which keeps them apart; ``he`` has He's random start. A run
+is a seed.
+"""
 
 from functools import partial
 
@@ -28,7 +33,7 @@ FIGURE = Figure(
             "Test accuracy falls as more layers start as averages", slope(ACCURACY, COUNTS, "a layer") < 0
         ),
         "one-average-is-enough-to-train": claim(
-            "Identical features in the first layer alone cost little: within 2 points of all layers apart",
+            "Identical features in the first layer alone cost little: within 2 points of all layers apart, or beyond",
             larger(ACCURACY, "1-average", "0-averages") > -2.0,
             needs=trained(HALFWAY, "0-averages"),
         ),

@@ -1,4 +1,8 @@
-"""Table 3: ConstNet in 32 and in 16 bit, with and without noise of the computation, with more and more dropout."""
+"""Table 3: ConstNet in 32 and in 16 bit, with and without noise of the computation, with more and more dropout.
+
+Trained is ConstNet (``table1``) from identical features in float32 and in bfloat16, with and without noise of the
+computation (sums in random order), with dropout of 0, 1 and 5 %: ``bfloat16 no noise dropout 0.01``. A run is a seed.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +106,7 @@ FIGURE = Figure(
             needs=all_of(ACCURATE["float32"], symmetric(exact("float32"))),
         ),
         "sixteen-bit-needs-dropout": claim(
-            "In 16 bit noise of the computation alone does not do what dropout does: it ends 5 points behind or more",
+            "In 16 bit noise of the computation alone does not do what dropout does: it ends more than 5 points behind",
             larger(ACCURACY, label("bfloat16", "noise"), label("bfloat16", "noise", 0.01)) < -5.0,
             needs=ACCURATE["bfloat16"],
         ),

@@ -1,4 +1,9 @@
-"""Figure 6: width smooths the surface, with and without skip connections."""
+"""Figure 6: width smooths the surface, with and without skip connections.
+
+Trained are ResNets of one depth that are k = 1, 2, 4 (8) times as wide, with skips and without (``plainnet-kN``).
+Around what a run learned the training loss is evaluated over a plane of two random, filter-normalised directions;
+compared is what a doubling of the width takes from the roughness and the sharpness of that surface. A run is a seed.
+"""
 
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales

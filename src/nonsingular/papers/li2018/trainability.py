@@ -1,4 +1,9 @@
-"""What lets a 30-layer network train: architecture, optimiser, start, hyperparameters, one change at a time."""
+"""What lets a 30-layer network train: architecture, optimiser, start, hyperparameters, one change at a time.
+
+Trained are plain fully-connected networks of 30 hidden layers with gradient descent: the ``baseline``, and each
+network that differs from it in one thing (a skip, a normalisation, another optimiser, start, rate, ...). Gains are in
+percent of the way from guessing to no error, change minus baseline. A run is a seed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Symmetries, enumerated on binary weights, and rescaling: what a skip that breaks the symmetry does for search."""
+"""Symmetries, enumerated on binary weights, and rescaling: what a skip that breaks the symmetry does for search.
+
+Nothing is trained by gradients. In a small network (two to three matrices of weights -1 and +1) that should reproduce
+a teacher of its own kind, the loss of every assignment of weights is computed: how many tie, how many are strict local
+minima under single flips, how often greedy descent and annealing end at the optimum. Varied is the skip: none,
+identity (``residual``), random, all ones (which keeps the symmetry between units); ``biased`` has distinct biases
+instead. A run is a teacher. Rescaling (W_i times c, W_j over c) is tried on real-valued networks.
+"""
 
 from __future__ import annotations
 

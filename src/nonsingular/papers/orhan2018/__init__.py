@@ -1,6 +1,7 @@
 """Orhan and Pitkow: Skip Connections Eliminate Singularities (ICLR 2018).
 
-A file declares a figure or table, or several that are made alike. ``parts`` has what they are made of.
+Layers are hidden layers, unless a file says otherwise; a run is one seed, and run k of every network starts from the
+same weights. A file declares a figure or table, or several that are made alike. ``parts`` has what they are made of.
 
 - ``fig1``: Figure 1: singularities of the Hessian at exact constructions, and that a skip connection removes them.
 - ``fig2``: Figure 2: two hidden units (b, c) and linear dependence (d, e), solved.
@@ -20,6 +21,6 @@ A file declares a figure or table, or several that are made alike. ``parts`` has
 - ``fig_s6``: Figure S6: shallow networks, plain against residual, in which gradients do not vanish (Note 7).
 - ``fig_s7``: Figure S7: figure 4 on SVHN and, with ``--data stl10``, on STL-10.
 - ``depth``: Where trainability ends: plain and residual networks of 2 to 50 layers.
-- ``input_scale``: What the scale of the inputs decides: the paper's orderings under several scalings, and why they turn
-  round.
+- ``input_scale``: What the scale of the inputs decides: the paper's orderings under several scalings, and why they
+  turn round.
 """

@@ -1,4 +1,18 @@
-"""Figure 2: two hidden units (b, c) and linear dependence (d, e), solved."""
+"""Figure 2: two hidden units (b, c) and linear dependence (d, e), solved.
+
+Nothing is trained by batches: gradient flows of small students that learn from a teacher network are solved.
+
+- Two hidden units, f = w1 phi(J1 x) + w2 phi(J2 x), in the coordinates w = w1 + w2, z = (w1 - w2) / w and h = |J1 -
+  J2|. h = 0 is the overlap singularity; z = 1 and -1, where an outgoing weight is zero, are eliminations. Near h = 0
+  the flow reduces to (z, eta), eta = h / w. It is compared with the flow of the full network, for one teacher whose
+  two units nearly overlap, from starts inside and outside of the basin of the segment of h = 0 that attracts.
+- Three hidden units a, b, c: m = |Ja + Jb - Jc| is 0 where their incoming weights are linearly dependent. The flow in
+  the plane of m and |Jc| is solved with all else ``optimised``, with all else at the ``teacher``'s values, and when
+  the ``weights`` themselves follow their gradient.
+
+A run is a random teacher: of the three units, and of the two whose stable segments are counted (the data's
+``teacher``).
+"""
 
 from __future__ import annotations
 

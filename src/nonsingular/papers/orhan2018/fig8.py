@@ -1,7 +1,10 @@
 """Figure 8: skip matrices with the eigenvalues of an orthogonal one, and ever more correlated skip vectors.
 
-The paper says what is correlated in two ways: its text the skip vectors (the matrix's rows or columns), its Note 6 the
-eigenvectors. Both are run: ``equalised`` matrices are built as Note 6 says, ``covariance`` ones as the text does.
+Trained are 30-layer networks of 128 units, x' = f(W x + b) + Sigma x, whose fixed skip matrices Sigma all have their
+eigenvalues on the unit circle, as orthogonal ones have, and are the less orthogonal the larger tau. The paper says
+what is correlated in two ways, and both are run: ``equalised`` matrices as its Note 6 builds them, with correlated
+*eigenvectors*; ``covariance`` ones as its text says, with correlated *skip vectors* (rows of Sigma). The i-th
+eigenvalue of those correlations is proportional to exp(-tau (i-1)). A run is a seed.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from nonsingular.experiments.verbs import Declared, across, claim, faster, large
 from nonsingular.networks import NetworkSpec
 from nonsingular.papers.orhan2018.parts import protocol
 from nonsingular.papers.orhan2018.parts.differences import EPOCHS, EVALUATED_ON, UNDAMPED, both_data_sets, scaled
-from nonsingular.papers.orhan2018.parts.skip_matrices import GROWTH, OFF_CIRCLE, falls_as_tau
+from nonsingular.papers.orhan2018.parts.skip_matrices import LAST_OVER_FIRST, OFF_CIRCLE, falls_as_tau
 from nonsingular.plots.skips import skip_matrices
 from nonsingular.training import Member
 
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
 VALUES = (0.0, 0.005, 0.01, 0.015, 0.02, 0.025)
-SOME = (0.0, 0.01, 0.025)
+OVERNIGHT = (0.0, 0.01, 0.025)
 """Those trained overnight."""
 TAUS = {f"tau={tau:g}": tau for tau in VALUES}
 """Network -> how fast the eigenvalues of its eigenvectors' correlations fall (Note 6); 0 is dense orthogonal."""
@@ -39,7 +42,7 @@ KINDS = {"equalised": TAUS, "covariance": COVARIANCE}
 """Skip, as ``NetworkSpec`` takes it -> its networks."""
 WORDS = {"equalised": "correlated eigenvectors", "covariance": "correlated skip vectors"}
 
-ROUNDING = 1e-5
+FLOAT32_ROUNDING = 1e-5
 """Of a matrix in float32, magnified by the conditioning of its eigenvectors (at most 5 for these tau)."""
 
 
@@ -64,17 +67,19 @@ def claims(kind: str) -> dict[str, Declared]:
     (orthogonal, *_, most_correlated) = taus
     eigenvectors = {  # of quarter turns they are not unique
         "eigenvector-correlations": claim(
-            "The eigenvalues of their eigenvectors' correlations fall as exp(-tau (i-1))",
+            "The eigenvalues of their eigenvectors' correlations fall as exp(-tau (i-1)), on average over tau",
             falls_as_tau("eigenvector_correlation", taus),
         )
     }
     declared = {
         "unit-circle": claim(
-            "The skip matrices' eigenvalues lie on the unit circle", across(OFF_CIRCLE, list(taus), "max") < ROUNDING
+            "The skip matrices' eigenvalues lie on the unit circle",
+            across(OFF_CIRCLE, list(taus), "max") < FLOAT32_ROUNDING,
         ),
         **(eigenvectors if kind == "equalised" else {}),
         "skip-vector-correlations": claim(
-            "The eigenvalues of the correlations of the skip vectors, the matrices' rows, fall as exp(-tau (i-1))",
+            "The eigenvalues of the correlations of the skip vectors, the matrices' rows, fall as exp(-tau (i-1)), on "
+            "average over tau",
             falls_as_tau("skip_correlation", taus),
         ),
         "accuracy-falls": claim(
@@ -94,7 +99,7 @@ def claims(kind: str) -> dict[str, Declared]:
         "activations-larger": question(
             "Activations too grow more through the layers of less orthogonal matrices: equal eigenvalues do not mean "
             "equal norms",
-            larger(GROWTH, most_correlated, orthogonal) > 0,
+            larger(LAST_OVER_FIRST, most_correlated, orthogonal) > 0,
         ),
     }
     if kind == "equalised":
@@ -127,7 +132,7 @@ FIGURE = Figure(
     "Spectrum-equalised skip matrices of decreasing orthogonality",
     source="orhan2018 §2.7, figure 8, Note 6",
     sizes=Scales(
-        depth=(10, 30, 30, 30), runs=(2, 3, 10, 10), epochs=(2, 8, 20, 100), taus=(VALUES, VALUES, SOME, VALUES)
+        depth=(10, 30, 30, 30), runs=(2, 3, 10, 10), epochs=(2, 8, 20, 100), taus=(VALUES, VALUES, OVERNIGHT, VALUES)
     ),
     study=study,
     draw=draw("equalised")
@@ -149,7 +154,7 @@ FIGURE = Figure(
         "eigenvalues on the unit circle. At tau 0 it is an orthogonal matrix too, but one of quarter turns only.",
         "Overnight tau is 0, 0.01 and 0.025.",
         "The paper does not say how many runs it made here: 10, as in its figure 7.",
-        both_data_sets("orhan2018/fig8"),
+        both_data_sets,
         EPOCHS,
         scaled,
         UNDAMPED,

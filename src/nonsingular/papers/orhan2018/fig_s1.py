@@ -1,4 +1,9 @@
-"""Figure S1: exact Hessian spectra of small networks, plain against residual."""
+"""Figure S1: exact Hessian spectra of small networks, plain against residual.
+
+Trained are plain and residual networks of 10 layers and 16 units on 128 principal components of the images: 4 852
+parameters, so few that all eigenvalues of the loss's Hessian are computed. Degenerate: within 0.1 of zero; negative:
+below -0.1; both as shares of all. A run is a seed: equal weights in both.
+"""
 
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.scales import Scales, every_nth_epoch

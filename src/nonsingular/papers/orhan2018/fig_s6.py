@@ -1,4 +1,9 @@
-"""Figure S6: shallow networks, plain against residual, in which gradients do not vanish (Note 7)."""
+"""Figure S6: shallow networks, plain against residual, in which gradients do not vanish (Note 7).
+
+Trained are plain and residual networks of two hidden layers of 16 units, in which no gradient vanishes: does what
+skips change go on without it? A run is a seed. Eigenvalues of the Hessian are counted exactly (degenerate: within 0.1
+of zero). That one thing tracks another is a rank correlation over the epochs of a run.
+"""
 
 from math import log10
 
@@ -6,9 +11,9 @@ from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.quantities import first_over_last, of, tracks
 from nonsingular.experiments.scales import Scales, every_nth_epoch
 from nonsingular.experiments.verbs import across, average, claim, faster, larger
-from nonsingular.papers.orhan2018.parts.differences import EPOCHS, EVALUATED_ON
+from nonsingular.papers.orhan2018.parts.differences import EPOCHS
 from nonsingular.papers.orhan2018.parts.protocol import STARTED
-from nonsingular.papers.orhan2018.parts.small_networks import small_networks
+from nonsingular.papers.orhan2018.parts.small_networks import DIFFERS, small_networks
 
 NETWORKS = ("plain", "residual")
 SECOND = 2
@@ -22,7 +27,7 @@ FIGURE = Figure(
     "Shallow networks of two hidden layers",
     source="orhan2018 Note 7, figure S6",
     sizes=Scales(
-        runs=(2, 6, 16, 16),
+        runs=(2, 6, 16, 16),  # smoke has too few epochs for what tracks what
         epochs=(4, 20, 100, 100),
         hessian_epochs=((0, 2, 4), (0, 1, 2, 4, 8, 14, 20), every_nth_epoch(4, last=100), every_nth_epoch(4, last=100)),
     ),
@@ -38,12 +43,12 @@ FIGURE = Figure(
     needs=STARTED,
     claims={
         "train-accuracy": claim(
-            "Shallow residual networks do slightly better on the training data",
+            "Shallow residual networks do better on the training data",
             faster("residual", "plain") > 0,
             panel="a",
         ),
         "test-accuracy": claim(
-            "They do slightly better on the test data", larger("test_accuracy", "residual", "plain") > 0, panel="b"
+            "They do better on the test data", larger("test_accuracy", "residual", "plain") > 0, panel="b"
         ),
         "degenerate": claim(
             "They are less degenerate (exact counts)", larger("degenerate_exact", "residual", "plain") < 0, panel="d"
@@ -88,7 +93,8 @@ FIGURE = Figure(
         "The paper does not say how it counted these networks' eigenvalues: here inputs are reduced to 128 "
         "principal components, as in its figures S1 to S3, and all eigenvalues are counted.",
         "That one thing tracks another is judged over the epochs of each run; the paper shows curves.",
+        "Where the paper says 'slightly' of the accuracies, which network is ahead is judged, not by how much.",
         EPOCHS,
-        EVALUATED_ON,
+        *DIFFERS,
     ),
 )

@@ -1,6 +1,7 @@
 """Oyedotun et al. 2021: 164-layer networks with and without skip connections.
 
-A file declares a figure or table, or several that are made alike. ``parts`` has what they are made of.
+Layers are layers with weights, readout included; a run is one seed. A file declares a figure or table, or several that
+are made alike. ``parts`` has what they are made of.
 
 - ``depth``: Table 4 and the depth sweep: how accuracy changes with depth, without skips and with skips of four kinds.
 - ``figures``: Figures 5 to 8: activations and weights through the depth of PlainNet and ResNet, and their condition

@@ -1,4 +1,9 @@
-"""What initialisation and batch normalisation do for PlainNets, and at which depth nothing does any more."""
+"""What initialisation and batch normalisation do for PlainNets, and at which depth nothing does any more.
+
+Trained are PlainNets (no skips) of several depths from Glorot's start (``plainnet-glorot``), from He's
+(``plainnet-he``), from He's with batch normalisation (``plainnet-norm``), and ResNets with both. A network is called
+``family-layers``; a run is a seed.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +75,7 @@ FIGURE = Figure(
         "The article says that initialisation schemes and batch normalisation can alleviate the training problems, and "
         "that beyond some depth optimising PlainNets is impossible; it shows nothing of either. The starts are "
         "Glorot's and He's, depths and networks ours. The deepest here is the depth that is asked about.",
-        *depth.DIFFERS[2:],
+        *depth.DIFFERS[3:],
         "Condition numbers of the deepest networks, with and without batch normalisation, are drawn and not judged.",
     ),
 )

@@ -7,6 +7,6 @@
 - ``protocol``: Data, training and quantities that the trained items of blumenfeld2020 share.
 - ``signal_measures``: What the claims about signals at the start measure: how angles, norms and gradients change with
   depth.
-- ``signals``: What passes through networks at their start: angles between signals, their norms, and gradients, layer by
-  layer.
+- ``signals``: What passes through networks at their start: angles between signals, their norms, and gradients, layer
+  by layer.
 """

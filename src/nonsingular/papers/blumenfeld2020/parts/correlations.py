@@ -34,7 +34,12 @@ def of_both(variable: str, layer: int | None) -> Measure:
         note = f"{float(start.mean()):.2f} apart at the start, {float(end.mean()):.2f} at the end"
         return mean(end / start, note=note, within=(0, np.inf))
 
-    return Measure(effect, f"distance between both starts, end over start, {where}", "", BOTH)
+    return Measure(
+        effect,
+        f"distance between both starts, end over start, {where}, where the He start ends more correlated",
+        "",
+        BOTH,
+    )
 
 
 def refuse_random_walk(he: xr.DataArray) -> None:

@@ -29,7 +29,7 @@ STARTS = {
 COUNTS = {name: float(starts.count("1")) for name, starts in STARTS.items() if name != "he"}
 """Network -> layers that start as averages."""
 
-STARTED = trained(LEFT_CHANCE)
+HAS_LEFT_CHANCE = trained(LEFT_CHANCE)
 """That every network that is spoken of has left chance: what has not moved is as its start made it."""
 
 DIFFERS = (

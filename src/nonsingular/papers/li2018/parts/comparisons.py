@@ -35,7 +35,7 @@ def of_trained(variable: str, words: str, unit: str = "", within: Bounds = EVERY
             )
         return values.where(xr.DataArray(way > HALFWAY, dims="run"))
 
-    return Quantity(measure, words, unit, within)
+    return Quantity(measure, f"{words}, of runs that trained", unit, within)
 
 
 OF_SURFACES = {

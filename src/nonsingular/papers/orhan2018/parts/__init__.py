@@ -20,8 +20,8 @@
   fall.
 - ``small_networks``: What figures S1 to S3 and S6 share: networks so small that their Hessians are counted exactly
   (Note 4).
-- ``trainable_depth``: Where trainability ends: the depth at which half of the gain in accuracy is lost, of each kind of
-  networks.
+- ``trainable_depth``: Where trainability ends: the depth at which half of the gain in accuracy is lost, of each kind
+  of networks.
 - ``two_hidden_measures``: What figure 2's claims measure of two hidden units and of linear dependence, solved.
 - ``two_hidden_units``: What figure 2 shows: two hidden units (b, c) and linear dependence (d, e), solved.
 - ``two_modes``: What figure S4 shows: linear three-layer networks with two modes, solved, and their Hessian (Note 5).

@@ -9,6 +9,7 @@ import xarray as xr
 
 from nonsingular.errors import InputError
 from nonsingular.experiments.effects import per_run
+from nonsingular.experiments.needs import Need
 from nonsingular.experiments.quantities import SPEED, Quantity
 from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Workspace
@@ -16,6 +17,7 @@ from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import Declared, Measure, Test, claim, correlation, larger, regrouped
 from nonsingular.papers.orhan2018.parts.protocol import STARTED
 
+TENTHS = "tenths of the runs by mean training accuracy"
 FEWEST = 3  # of the best and of the worst: fewer have no standard error worth the name
 
 
@@ -48,7 +50,7 @@ def groups(results: xr.Dataset) -> xr.Dataset:
 
 def best_minus_worst(quantity: Quantity) -> Measure:
     """By how much the best networks have more of a quantity than the worst."""
-    return regrouped(groups, larger(quantity, "best", "worst"), "tenths of the runs by mean training accuracy")
+    return regrouped(groups, larger(quantity, "best", "worst"), TENTHS)
 
 
 def with_speed(quantity: Quantity) -> Measure:
@@ -58,8 +60,15 @@ def with_speed(quantity: Quantity) -> Measure:
 
 def correlated(statement: str, test: Test) -> Declared:
     """A claim about ``with_speed``: of its runs the best and the worst must have trained."""
-    return claim(statement, test, needs=_both_trained)
+    return claim(statement, test, needs=BOTH_TRAINED)
 
 
 def _both_trained(results: xr.Dataset, measure: Measure) -> None:
-    STARTED(groups(results), replace(measure, networks=("best", "worst")))
+    STARTED(groups(results), _of_both(measure))
+
+
+def _of_both(measure: Measure) -> Measure:
+    return replace(measure, networks=("best", "worst"))
+
+
+BOTH_TRAINED = Need(_both_trained, lambda measure: f"{STARTED.said(_of_both(measure))} (best and worst {TENTHS})")

@@ -31,7 +31,7 @@ DIFFERS = (
     "Data sets other than CIFAR-100 take the target biases that the paper found for CIFAR-10.",
     "Adam moves a bias by at most about 0.0005 a step, so targets of order 1 are some 2 000 steps away. That is why "
     f"laptop scale has batches of {BATCH['laptop']} instead of 500. Claims about bias-regularised networks are judged "
-    f"only where less than {TREATED:g} of the distance to the targets remains at the end (variable bias_gap).",
+    f"only where at most {TREATED:g} of the distance to the targets remains at the end (bias_gap), never at smoke.",
     "Figures 5 and 6 have their networks in common: all six are trained once, and both figures read them.",
 )
 

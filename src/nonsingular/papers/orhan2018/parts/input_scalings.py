@@ -58,8 +58,8 @@ def growth(results: xr.Dataset, network: str) -> xr.DataArray:
     return 10.0 ** (2 * (ends[1] - ends[0]) / (results.sizes["layer"] - 1))
 
 
-GROWTH = Quantity(growth, "factor of the squared activation norm a layer, at the start", before=True)
-CHANGE = Quantity(
+GROWTH_PER_LAYER = Quantity(growth, "factor of the squared activation norm a layer, at the start", before=True)
+CHANGE_OF_GROWTH = Quantity(
     lambda results, network: abs(growth(results, network) / growth(results, f"{network.split('@')[0]}@unit") - 1),
     "relative change of the growth against that of inputs of unit norm",
     before=True,

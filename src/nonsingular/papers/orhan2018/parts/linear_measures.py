@@ -10,7 +10,13 @@ from nonsingular.experiments.effects import require
 from nonsingular.experiments.verbs import Measure, measured
 from nonsingular.papers.orhan2018.parts.deep_linear import NETWORKS, SHALLOW
 
-SMALLEST = "log10 of the Hessian's smallest over its largest |eigenvalue|, mean over random points"
+CONDITIONING = "log10 of the Hessian's smallest over its largest |eigenvalue|, mean over random points"
+STARTS = {
+    "small": "small random starts of both",
+    "random equal norms": "random unit vectors a, b of the plain network; the residual one starts from zeros, where "
+    "a + v and b + u are of unit norm too",
+}
+"""Starts of figure S4 in words."""
 PAPER_SADDLES = {"plain": (0.0, 0.0), "residual": (-1.0, -1.0), "hyper-residual": (-1.0, -2.0)}
 
 
@@ -36,7 +42,9 @@ def log_speed_up(first: str, second: str, *, in_steps: bool = False) -> Measure:
         return mean(ratios.min("s"), note=note)
 
     in_ = "steps of the largest stable learning rate" if in_steps else "time"
-    words = f"log10 of {second} over {first} {in_} to |u / s - 1| < 1 %, least over s, mean over starts"
+    words = (
+        f"log10 of {second} over {first} {in_} to |u / s - 1| < 1 %, at most the window, least over s, mean over starts"
+    )
     return Measure(effect, words, "log10")
 
 
@@ -51,13 +59,14 @@ def log_speed_up_by_depth(first: str, second: str) -> Measure:
             speed_up.append(np.log10(times.sel(network=second) / times.sel(network=first)))
         return mean((speed_up[0] - speed_up[1]).min("s"))
 
-    words = f"log10 of {second} over {first} time, of 10 layers less that of {SHALLOW}, least over s, mean over starts"
+    ratio = f"log10 of {second} over {first} time, at most the window"
+    words = f"{ratio}, of 10 layers less that of {SHALLOW}, least over s, mean over starts"
     return Measure(effect, words, "log10")
 
 
-@measured("largest |u| / s over s at its end, mean over starts")
+@measured("largest |u| / s over s at the end of the window, mean over starts")
 def share_that_plain_reaches(results: xr.Dataset) -> Effect:
-    """Mean over runs of the largest |u| / s that the plain network has reached, over all s."""
+    """How near u of the plain network is to s at the end of the window: largest |u| / s over s, mean over starts."""
     require(results, "u")
     share = np.abs(results.u.sel(network="plain")) / results.s
     return mean(share.isel(time=-1).max("s"))
@@ -73,19 +82,19 @@ def order_of_matrix_descent(results: xr.Dataset) -> Effect:
     return exactly(float(min(orders)), f"largest distance {last:.1e} of s at {int(results.steps[-1])} steps")
 
 
-@measured("relative distance, mean over random points")
+@measured("norm of their difference over that of one, mean over random points")
 def distance_of_columns(results: xr.Dataset) -> Effect:
     """Mean relative distance of the two columns."""
     require(results, "equal_columns")
     solved = float(results.equal_columns.sel(point="a_i = a_j and u = s").max())
     return mean(
         results.equal_columns.sel(point="a_i = a_j"),
-        note=f"the entries H_ii and H_ij differ by (u - s) u / a_i^2 there; at u = s the distance is {solved:.0e}",
+        note=f"the entries H_ii and H_ij differ by (u - s) u / (a_i + c_i)^2; at u = s the distance is {solved:.0e}",
     )
 
 
 def log_time_ratio(draw: str) -> Measure:
-    """Mean log10(plain's time / residual's) to 1 % error; runs that do not get there count with the window's end."""
+    """Mean log10(plain's time / residual's) to 1 % error over starts of one kind; of ``draw`` in the results."""
 
     def effect(results: xr.Dataset) -> Effect:
         require(results, "converged")
@@ -95,10 +104,11 @@ def log_time_ratio(draw: str) -> Measure:
         note = f"{missed} not converged in the window, counted with its end" if missed else ""
         return mean(np.log10(times.sel(network="plain") / times.sel(network="residual")), note=note)
 
-    return Measure(effect, f"log10 of plain over residual time to 1 % error, mean over {draw} starts", "log10")
+    words = f"log10 of plain over residual time to 1 % error, at most the window, mean over {STARTS[draw]}"
+    return Measure(effect, words, "log10")
 
 
-@measured("log10 of plain over residual time to 1 % error", "log10")
+@measured("log10 of plain over residual time to 1 % error, at most the window", "log10")
 def log_time_ratio_of_equal_start(results: xr.Dataset) -> Effect:
     """The same for the caption's own start."""
     require(results, "equal_converged")
@@ -112,13 +122,13 @@ def log_time_ratio_of_equal_start(results: xr.Dataset) -> Effect:
     return exactly(float(np.log10(min(plain, window) / min(residual, window))), note)
 
 
-@measured(SMALLEST, "log10")
+@measured(CONDITIONING, "log10")
 def log_smallest_eigenvalue_at_overlap(results: xr.Dataset) -> Effect:
     """The mean at points with two equal b."""
-    require(results, "overlap_nullity")
-    generic, solved = (float(results.overlap_nullity.sel(point=p).mean()) for p in ("generic", "overlap, no error"))
+    require(results, "plain_conditioning")
+    generic, solved = (float(results.plain_conditioning.sel(point=p).mean()) for p in ("generic", "overlap, no error"))
     return mean(
-        results.overlap_nullity.sel(point="overlap"),
+        results.plain_conditioning.sel(point="overlap"),
         note=f"{generic:.1f} at generic points, {solved:.1f} where also the error is 0: the paper's block d2E/da2 is "
         "singular, but the blocks d2E/dadb contain the error",
     )

@@ -21,9 +21,10 @@ def off_circle(results: xr.Dataset, network: str) -> xr.DataArray:
 OFF_CIRCLE = Quantity(
     off_circle, "largest | |eigenvalue| - 1 | of the skip matrices", within=(0.0, np.inf), before=True
 )
-GROWTH = of("activation_norm", epoch=START, layer=LAST, log=True) - of(
+LAST_OVER_FIRST = of("activation_norm", epoch=START, layer=LAST, log=True) - of(
     "activation_norm", epoch=START, layer=1, log=True
 )
+"""Of activation norms before training, in log10: how much they grow through the layers."""
 
 
 def decay_rate(results: xr.Dataset, variable: str, network: str) -> xr.DataArray:
@@ -34,7 +35,7 @@ def decay_rate(results: xr.Dataset, variable: str, network: str) -> xr.DataArray
 
 
 def falls_as_tau(variable: str, taus: Mapping[str, float]) -> Test:
-    """That the rate is tau: their ratio over every tau but 0, within a tenth of 1."""
+    """That the rate is tau on average: the mean over all tau but 0 of their ratio lies within a tenth of 1."""
 
     def ratio(results: xr.Dataset, network: str) -> xr.DataArray:
         return decay_rate(results, variable, network) / taus[network]

@@ -9,12 +9,13 @@ from nonsingular.data import DataSpec
 from nonsingular.experiments.scales import Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.papers.orhan2018.parts import protocol
-from nonsingular.papers.orhan2018.parts.differences import EVALUATED_ON
+from nonsingular.papers.orhan2018.parts.differences import EVALUATED_ON, scaled
 
 PCA = 128  # Note 4: inputs reduced to as many components as the larger networks have units
 
 DIFFERS = (
     "The paper does not say on how many samples its Hessians are taken; here on the first 1 000 training samples.",
+    scaled,
     EVALUATED_ON,
 )
 

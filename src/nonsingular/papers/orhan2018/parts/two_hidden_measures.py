@@ -10,9 +10,12 @@ from nonsingular.experiments.effects import require
 from nonsingular.experiments.verbs import Measure, measured
 
 
-@measured("log10 of the Fisher information's smallest relative eigenvalue there over that beside the lines")
+@measured(
+    "log10 of the Fisher information's smallest relative eigenvalue on h = 0 and z = 1 (z = -1 is the same with "
+    "the units exchanged) over that beside the lines"
+)
 def log_degeneracy_of_singular_lines(results: xr.Dataset) -> Effect:
-    """Log10 of the Fisher information's relative smallest eigenvalue on the lines, against beside them."""
+    """The largest on the lines ``overlap`` (h = 0) and ``elimination`` (z = 1), over the median beside them."""
     require(results, "fisher")
     fisher = np.abs(results.fisher)
     on = float(fisher.sel(line=["overlap", "elimination"]).max())

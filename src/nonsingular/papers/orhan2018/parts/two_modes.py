@@ -62,8 +62,8 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
             "converged": (("draw", "network", "run"), convergence, {"units": "tau", "long_name": "time to 1 % error"}),
             "equal_converged": ("network", [converged(equal[n]) for n in networks], {"units": "tau"}),
             "hessian_gap": ("run", [_three_layer_gap(spec.seed + k) for k in range(spec.runs)]),
-            "overlap_nullity": (("point", "run"), _overlap_nullity(spec)),
-            "skip_nullity": ("run", _skip_nullity(spec)),
+            "plain_conditioning": (("point", "run"), _conditioning_at_overlap(spec)),
+            "residual_conditioning": ("run", _residual_conditioning(spec)),
             "shift_gap": ("run", [_shift_gap(spec.seed + k) for k in range(spec.runs)]),
         },
         coords={
@@ -94,11 +94,11 @@ def _three_layer_gap(seed: int) -> float:
     return float(np.abs(ours - automatic).max() / np.abs(automatic).max())
 
 
-def _overlap_nullity(spec: Spec) -> Array:
-    """Log10 of the smallest over the largest |eigenvalue| of the plain network's whole Hessian, at three places.
+def _conditioning_at_overlap(spec: Spec) -> Array:
+    """Log10 of the reciprocal condition number (smallest over largest |eigenvalue|) of the plain network's Hessian.
 
-    At a random one, at one where two hidden units have the same outgoing weights b, and at such a one where besides
-    the error R is 0 (three hidden units and two modes, so that it can be).
+    It is by all weights, at three places: at a random one, at one where two hidden units have the same outgoing weights
+    b, and at such a one where besides the error R is 0 (three hidden units and two modes, so that it can be).
     """
     s = np.array(SINGULAR_VALUES)
     out = np.empty((3, spec.runs))
@@ -116,8 +116,8 @@ def _overlap_nullity(spec: Spec) -> Array:
 SKIPS = np.eye(3)[:, :2]  # orthonormal skip vectors of three hidden units, one a mode
 
 
-def _skip_nullity(spec: Spec) -> Array:
-    """As ``_overlap_nullity`` of the residual network, where two hidden units have the same outgoing weights b."""
+def _residual_conditioning(spec: Spec) -> Array:
+    """As ``_conditioning_at_overlap`` of the residual network, where two hidden units have equal outgoing weights b."""
     out = np.empty(spec.runs)
     for k in range(spec.runs):
         A, B = np.random.default_rng(spec.seed + k).standard_normal((2, 3, 2))

@@ -4,5 +4,6 @@
 - ``donors``: Networks that start from layers of others, which are trained first.
 - ``drawings``: How oyedotun2021's figures are drawn from their results.
 - ``protocol``: The networks of oyedotun2021, their data and training at the four scales.
-- ``representations``: Condition numbers of hidden representations, and how weights change: what figures 5 to 8 compare.
+- ``representations``: Condition numbers of hidden representations, and how weights change: what figures 5 to 8
+  compare.
 """

@@ -3,10 +3,10 @@
 The text that we have names the networks and data sets, neither their blocks nor the protocol. At the paper's scale
 ResNet-164 and its training are those of He et al. 2016b (table 4 and appendix: pre-activation, bottleneck blocks,
 projections where sizes change, 1.7 million parameters), ResNeXt-164 is post-activation with projections (Xie et al.
-2017). At the small scales networks are thin, in the order of He et al. 2016a and with skips that have no parameters, so
-that PlainNet and ResNet have equally many. There the optimiser is Adam: with momentum a PlainNet of this depth leaves
-the range of numbers within a few epochs, because its gradients grow from layer to layer on the way back. Adam divides
-by the size of the gradients, so what it cannot mend is not their size alone.
+2017). At the small scales networks are thin, in the order of He et al. 2016a and with skips that have no parameters,
+so that PlainNet and ResNet have equally many. There the optimiser is Adam: with momentum a PlainNet of this depth
+leaves the range of numbers within a few epochs, because its gradients grow from layer to layer on the way back. Adam
+divides by the size of the gradients, so what it cannot mend is not their size alone.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ layers. Two are judged (``MATRICES``), at the layers that end a block, where wha
   the article's linear algebra is about; claims without a suffix;
 - samples and places by channels, the units of a convolution: claims that end in ``-channels``.
 
-Nothing is judged where the ResNet has not trained. That its condition numbers are never infinite tells nothing of skips
-where PlainNet's are not either, and is not judged there.
+Nothing is judged where the ResNet has not trained. That its condition numbers are never infinite tells nothing of
+skips where PlainNet's are not either, and is not judged there.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def of_matrix(words: str, unit: str) -> Callable[[Callable[[xr.Dataset, str], Ef
     return verb
 
 
-@of_matrix("first infinite layer over the paper's; within half of it", "of the paper's layer")
+@of_matrix("first infinite layer over the paper's", "of the paper's layer")
 def relative_onset(results: xr.Dataset, matrix: str) -> Effect:
     """The onset over the paper's."""
     found, expected = onset(results, "plainnet", matrix), ONSET.get(results.attrs.get("data", ""), DEFAULT_ONSET)
@@ -106,7 +106,7 @@ def relative_onset(results: xr.Dataset, matrix: str) -> Effect:
     return Effect(found.value / expected, found.low / expected, found.high / expected, found.runs, note)
 
 
-@of_matrix("number of such layers at the end", "layers")
+@of_matrix("number of ResNet's layers that are infinite at the end", "layers")
 def never_infinite(results: xr.Dataset, matrix: str) -> Effect:
     """How many layers of the ResNet are infinite.
 
@@ -120,7 +120,7 @@ def never_infinite(results: xr.Dataset, matrix: str) -> Effect:
     return mean(residual, note=f"PlainNet: {float(plain.mean()):.3g}", within=(0, both[1].sizes["layer"]))
 
 
-@of_matrix("PlainNet minus ResNet", "percent of the layers")
+@of_matrix("share of layers that are infinite, PlainNet minus ResNet", "percent of the layers")
 def fewer_infinite(results: xr.Dataset, matrix: str) -> Effect:
     """How many more layers of the PlainNet are infinite, in percent of the layers after an addition."""
     plain, residual = (100 * infinite(results, name, matrix).mean("layer") for name in NETWORKS)
@@ -128,7 +128,7 @@ def fewer_infinite(results: xr.Dataset, matrix: str) -> Effect:
     return difference(plain, residual, note=note, within=(-100, 100))
 
 
-@of_matrix("ResNet minus PlainNet, none counted as the layer after the last", "layers")
+@of_matrix("first infinite layer, ResNet minus PlainNet, none counted as the layer after the last", "layers")
 def later_onset(results: xr.Dataset, matrix: str) -> Effect:
     """The ResNet's first infinite layer minus the PlainNet's; where there is none, the layer after the last counts."""
     plain, residual = (infinite(results, name, matrix) for name in NETWORKS)
@@ -144,7 +144,10 @@ def _log(values: xr.DataArray) -> xr.DataArray:
     return xr.apply_ufunc(lambda x: np.minimum(np.log10(x), CEILING), values)
 
 
-@of_matrix("mean log10 in the first tenth of the layers minus the second half", "log10")
+@of_matrix(
+    "ResNet's mean log10 in the first tenth of the layers minus that in the second half, infinite counted as 16",
+    "log10",
+)
 def falls(results: xr.Dataset, matrix: str) -> Effect:
     """Mean log10 of ResNet's condition numbers in the first tenth of the layers minus that in the second half."""
     log = _log(condition(results, "resnet", matrix))
@@ -153,7 +156,10 @@ def falls(results: xr.Dataset, matrix: str) -> Effect:
     return mean(change, within=(-CEILING, CEILING))
 
 
-@of_matrix("mean log10 condition number, PlainNet minus ResNet, infinite counted as 16", "log10")
+@of_matrix(
+    "mean log10 condition number in the second half of the layers, PlainNet minus ResNet, infinite counted as 16",
+    "log10",
+)
 def worse(results: xr.Dataset, matrix: str) -> Effect:
     """Mean log10 of the condition numbers in the second half of the layers: PlainNet minus ResNet."""
     logs = [_log(condition(results, name, matrix)) for name in NETWORKS]
