@@ -136,6 +136,11 @@ PROGRAMS: dict[str, Program] = {
             ),
             mistake("train while testing", "wrong-mode", ("    model.eval()\n", "")),
             mistake(
+                "tests not normalised",
+                "unlike-tests",
+                ("            output = model(data)\n", "            output = model(0.25 * data + 0.5)\n"),
+            ),
+            mistake(
                 "minus", "wrong-sign", ("loss = F.nll_loss(output, target)\n", "loss = -F.nll_loss(output, target)\n")
             ),
             mistake("maximize", "wrong-sign", ("lr=0.002)", "lr=0.002, maximize=True)")),
@@ -469,6 +474,11 @@ PROGRAMS: dict[str, Program] = {
         scripts.EMA,
         (
             mistake(
+                "statistics stay",
+                "stale-statistics",
+                ("            for e, b in zip(ema.buffers(), model.buffers()):\n                e.copy_(b)\n", ""),
+            ),
+            mistake(
                 "the copy is trained",
                 "optimiser-misses",
                 ("optim.AdamW(model.parameters()", "optim.AdamW(ema.parameters()"),
@@ -487,6 +497,7 @@ PROGRAMS: dict[str, Program] = {
         scripts.VAE,
         (
             mistake("no step", "step-too-small", ("        optimizer.step()\n", "")),
+            mistake("variance for deviation", "wrong-noise", ("torch.exp(0.5 * logvar)", "torch.exp(logvar)")),
             mistake(
                 "logarithm of zero",
                 "nan-loss nan-gradient",
@@ -744,4 +755,59 @@ PROGRAMS: dict[str, Program] = {
             ),
         ),
     ),
+    "warm-up": Program(
+        scripts.WARM_UP,
+        (
+            mistake("anew each epoch", "step-too-small", ("step = epoch * len(loader) + i", "step = i")),
+            mistake(
+                "anew each epoch, by a scheduler",
+                "step-too-small",
+                (
+                    "loader =",
+                    "scheduler = optim.lr_scheduler.LambdaLR(optimizer, lambda s: (s % 12 + 1) / 12)\nloader =",
+                ),
+                ("        for group in optimizer.param_groups:\n", ""),
+                ('            group["lr"] = 0.05 * min(1.0, (step + 1) / 10)\n', ""),
+                ("        optimizer.step()\n", "        optimizer.step()\n        scheduler.step()\n"),
+            ),
+        ),
+    ),
+    "warm restarts": Program(scripts.RESTARTS),
+    "forecast": Program(
+        scripts.FORECAST,
+        (
+            mistake("of the last step", "bad-data", ("windows[:, 24:]", "windows[:, 23:24]")),
+            mistake("of the one before", "bad-data", ("windows[:, 24:]", "windows[:, 22:23]")),
+        ),
+    ),
+    "translation": Program(
+        scripts.TRANSLATION,
+        (
+            mistake("fed what it is to say", "bad-data", ("given, wanted = tgt[:, :-1]", "given, wanted = tgt[:, 1:]")),
+            mistake("no mask", "bad-data", (", tgt_mask=mask", "")),
+            mistake(
+                "targets of before",
+                "bad-data",
+                ("given, wanted = tgt[:, :-1], tgt[:, 1:]", "given, wanted = tgt[:, 1:], tgt[:, :-1]"),
+            ),
+        ),
+    ),
+    "diffusion": Program(
+        scripts.DIFFUSION,
+        (
+            mistake(
+                "variance of the noise",
+                "wrong-noise",
+                ("(1 - alphas_bar[t, None]).sqrt()", "(1 - alphas_bar[t, None])"),
+            ),
+            mistake("variance of the signal", "wrong-noise", ("= alphas_bar[t, None].sqrt()", "= alphas_bar[t, None]")),
+            mistake(
+                "both variances",
+                "wrong-noise",
+                ("= alphas_bar[t, None].sqrt()", "= alphas_bar[t, None]"),
+                ("(1 - alphas_bar[t, None]).sqrt()", "(1 - alphas_bar[t, None])"),
+            ),
+        ),
+    ),
+    "straight flow": Program(scripts.STRAIGHT_FLOW),
 }

@@ -147,7 +147,7 @@ def mistakes() -> list[Pair]:
     parts = (
         _heads, _ranges, _cosines, _absolute, _shapes, _signs, _coefficients, _likelihoods, _targets, _weights,
         _scales, _mixing,
-        _reading, _masks, _wiring, _slopes, _numbers, _layouts, _data,
+        _reading, _copies, _noises, _masks, _wiring, _slopes, _numbers, _layouts, _data,
     )  # fmt: skip
     return [both for part in parts for both in part()]
 
@@ -478,16 +478,74 @@ def _weights() -> Iterator[Pair]:
 
 
 class Coded(nn.Module):
-    """An autoencoder with a random code."""
+    """An autoencoder with a random code; ``power`` of the variance by which its noise is multiplied."""
 
-    def __init__(self) -> None:
+    def __init__(self, power: float = 0.5) -> None:
         super().__init__()
+        self.power = power
         self.first, self.mean, self.log, self.last = (nn.Linear(*n) for n in ((64, 48), (48, 8), (48, 8), (8, 64)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: D102
         h = self.first(x).relu()
         mean, log = self.mean(h), self.log(h)
-        return self.last(mean + torch.randn_like(mean) * (log / 2).exp()), mean, log
+        return self.last(mean + torch.randn_like(mean) * (self.power * log).exp()), mean, log
+
+
+def _windows(seed: int, count: int = 128, ahead: int = 1) -> Batches:
+    """Stretches of a noisy wave, each with the number that is so many steps after its last one."""
+    generator = torch.Generator().manual_seed(seed)
+    time = torch.arange(count + 40.0)
+    wave = torch.sin(time / 4 + seed) + 0.2 * torch.randn(len(time), generator=generator)
+    stretches = wave.unfold(0, 33, 1)[:count]
+    return [(stretches[:, :32].reshape(-1, 8, 4), stretches[:, 31 + ahead : 32 + ahead])]
+
+
+def _copies() -> Iterator[Pair]:
+    for kind, body in (("mlp", lambda: nn.Sequential(nn.Flatten(), zoo.mlp(32, 1, 2, 48))), ("rnn", lambda: _Waves())):
+        for words, ahead in (("the last step for the next", 0), ("the last but one for the next", -1)):
+            yield pair(words, kind, "bad-data", partial(_windows, ahead=ahead), F.mse_loss, body, twin_data=_windows)
+
+
+class _Waves(nn.Module):
+    """A recurrent network over eight steps of four numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells, self.head = nn.GRU(4, 32, batch_first=True), nn.Linear(32, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.cells(x)[0][:, -1])
+
+
+class _Noised(nn.Module):
+    """Returns the noise that it has added to its inputs beside what it takes it for; ``powers`` of signal and noise."""
+
+    betas: Tensor
+    left: Tensor
+
+    def __init__(self, powers: tuple[float, float] = (0.5, 0.5)) -> None:
+        super().__init__()
+        self.powers, self.body = powers, zoo.mlp(65, 64, 2, 64)
+        self.register_buffer("betas", torch.linspace(1e-3, 0.2, 50))
+        self.register_buffer("left", (1 - self.betas).cumprod(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        t = torch.randint(0, 50, (len(x),))
+        noise, left = torch.randn_like(x), self.left[t][:, None]
+        noisy = left ** self.powers[0] * x + (1 - left) ** self.powers[1] * noise
+        return self.body(torch.cat([noisy, t[:, None] / 50], 1)) - noise
+
+
+def _noises() -> Iterator[Pair]:
+    def evidence(output: tuple[Tensor, Tensor, Tensor], target: Tensor) -> Tensor:
+        again, mean, log = output
+        return F.mse_loss(again, target) - 0.005 * (1 + log - mean.square() - log.exp()).mean()
+
+    yield pair("variance for deviation", "mlp", "wrong-noise", reconstruction, evidence, partial(Coded, 1.0),
+               twin=Coded)  # fmt: skip
+    for words, powers in (("noise", (0.5, 1.0)), ("signal", (1.0, 0.5)), ("both", (1.0, 1.0))):
+        yield pair(f"variance of {words}", "mlp", "wrong-noise", reconstruction,
+                   lambda output, target: output.square().mean(), partial(_Noised, powers), twin=_Noised)  # fmt: skip
 
 
 class Embedded(nn.Module):

@@ -367,6 +367,8 @@ for epoch in range(3):
         with torch.no_grad():
             for e, p in zip(ema.parameters(), model.parameters()):
                 e.mul_(0.95).add_(p, alpha=0.05)
+            for e, b in zip(ema.buffers(), model.buffers()):
+                e.copy_(b)
     ema.eval()
     with torch.no_grad():
         for x, y in test_loader:
@@ -1014,3 +1016,120 @@ for step in range(80):
     if step % 20 == 19:
         frozen.load_state_dict(q.state_dict())
 """
+
+WARM_UP = (
+    IMAGES
+    + """
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10))
+optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+loader = DataLoader(images(384), 32, shuffle=True)
+for epoch in range(4):
+    for i, (x, y) in enumerate(loader):
+        step = epoch * len(loader) + i
+        for group in optimizer.param_groups:
+            group["lr"] = 0.05 * min(1.0, (step + 1) / 10)
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+"""
+)
+
+RESTARTS = WARM_UP.replace("min(1.0, (step + 1) / 10)", "(1.05 - (step % 12) / 12)")
+
+FORECAST = """
+import torch
+from torch import nn
+
+torch.manual_seed(SEED)
+time = torch.arange(600.0)
+series = torch.sin(time / 5) + 0.5 * torch.sin(time / 3) + 0.1 * torch.randn(600)
+windows = series.unfold(0, 25, 1)
+x, y = windows[:, :24], windows[:, 24:]
+model = nn.Sequential(nn.Linear(24, 32), nn.ReLU(), nn.Linear(32, 1))
+optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+loss_fn = nn.MSELoss()
+for epoch in range(3):
+    for rows in torch.randperm(len(x)).split(32):
+        optimizer.zero_grad()
+        loss = loss_fn(model(x[rows]), y[rows])
+        loss.backward()
+        optimizer.step()
+"""
+
+TRANSLATION = """
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+torch.manual_seed(SEED)
+WORDS, LENGTH = 20, 9
+source = torch.randint(2, WORDS, (256, LENGTH))
+target = torch.cat([torch.ones(256, 1, dtype=torch.long), source.flip(1)], 1)
+
+
+class Translator(nn.Module):
+    def __init__(self, width=32):
+        super().__init__()
+        self.words, self.places = nn.Embedding(WORDS, width), nn.Parameter(0.1 * torch.randn(LENGTH + 1, width))
+        self.body = nn.Transformer(width, 4, 1, 1, 64, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(width, WORDS)
+
+    def forward(self, source, target):
+        mask = nn.Transformer.generate_square_subsequent_mask(target.shape[1])
+        src, tgt = (self.words(t) + self.places[: t.shape[1]] for t in (source, target))
+        return self.head(self.body(src, tgt, tgt_mask=mask))
+
+
+model = Translator()
+optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+for epoch in range(3):
+    for rows in torch.randperm(256).split(32):
+        src, tgt = source[rows], target[rows]
+        given, wanted = tgt[:, :-1], tgt[:, 1:]
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(src, given).reshape(-1, WORDS), wanted.reshape(-1))
+        loss.backward()
+        optimizer.step()
+"""
+
+DIFFUSION = """
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(SEED)
+T = 50
+betas = torch.linspace(1e-3, 0.2, T)
+alphas_bar = torch.cumprod(1 - betas, 0)
+points = torch.randn(256, 4) @ torch.randn(4, 16) / 2
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.time = nn.Embedding(T, 16)
+        self.body = nn.Sequential(nn.Linear(32, 64), nn.SiLU(), nn.Linear(64, 16))
+
+    def forward(self, x, t):
+        return self.body(torch.cat([x, self.time(t)], 1))
+
+
+model = Net()
+optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+for epoch in range(4):
+    for (x,) in DataLoader(TensorDataset(points), 32, shuffle=True):
+        t = torch.randint(0, T, (len(x),))
+        noise = torch.randn_like(x)
+        noisy = alphas_bar[t, None].sqrt() * x + (1 - alphas_bar[t, None]).sqrt() * noise
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(noisy, t), noise)
+        loss.backward()
+        optimizer.step()
+"""
+
+STRAIGHT_FLOW = (
+    DIFFUSION.replace("t = torch.randint(0, T, (len(x),))", "t = torch.rand(len(x), 1)")
+    .replace("alphas_bar[t, None].sqrt() * x + (1 - alphas_bar[t, None]).sqrt() * noise", "(1 - t) * x + t * noise")
+    .replace("self.time(t)", "t.expand(-1, 16)")
+)

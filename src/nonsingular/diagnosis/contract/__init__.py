@@ -10,11 +10,13 @@ from collections.abc import Sequence
 
 from nonsingular.diagnosis.batches import Problem
 from nonsingular.diagnosis.contract import (
+    answers,
     heads,
     layout,
     likelihoods,
     masks,
     narrow,
+    noising,
     probes,
     reading,
     registered,
@@ -67,12 +69,15 @@ CHECKS = {
     "orderless": probes.orderless,
     "one-sided": terms.one_sided,
     "near-and-far": terms.near_and_far,
+    "noised": noising.noised,
+    "reparameterised": noising.reparameterised,
     "lonely": narrow.lonely,
     "batch-alone": narrow.batch_alone,
     "dropped": narrow.dropped,
     "heavy-dropout": narrow.heavy,
     "statistics-stay": narrow.statistics_stay,
-    "seen-answers": reading.answers,
+    "seen-answers": answers.seen_answers,
+    "copied-answers": answers.copied,
     "uneven-features": samples.uneven_features,
     "raw-bytes": samples.raw_bytes,
     "imbalance": samples.imbalance,
@@ -99,6 +104,7 @@ def statistics(task: Problem, held_out: Sequence[Batch] = ()) -> dict[str, Stati
     )
     if held_out:
         found["leakage"] = samples.leakage(task.batches, held_out)
+        found["held-out-scale"] = samples.held_out_scale(task.batches, held_out)
     return found
 
 

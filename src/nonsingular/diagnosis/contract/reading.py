@@ -129,14 +129,10 @@ def _depends(scene: Scene, axis: int, silent: Tensor) -> bool | None:
         one, two = passes(scene.task, [inputs, tree_map_only(Tensor, lambda _: other, inputs)], n)
     except InputError:
         return None
-    pairs = zip(_outputs(one.ops), _outputs(two.ops), strict=False)
-    changed = [not torch.allclose(a, b, rtol=1e-5, atol=1e-6 * float(b.abs().max())) for a, b in pairs]
-    return any(changed) if changed else None
-
-
-def _outputs(ops: list[Op]) -> list[Tensor]:
-    last = next((t for op in reversed(ops) for t in tree_leaves(op.out) if isinstance(t, Tensor) and t.numel()), None)
-    return [last.double()] if last is not None else []
+    a, b = one.last(), two.last()
+    if a is None or b is None:
+        return None
+    return not torch.allclose(a, b, rtol=1e-5, atol=1e-6 * float(b.abs().max()))
 
 
 def _cutting(scene: Scene) -> Op | None:
@@ -155,58 +151,6 @@ def _choosing(scene: Scene, silent: Tensor) -> Op | None:
         if isinstance(op.args[0], Tensor) and isinstance(op.out, Tensor) and len(silent) in op.args[0].shape:
             return op
     return None
-
-
-def answers(scene: Scene) -> Statistic:
-    """Whether targets are the inputs' own tokens, and the output for a position sees the one that it is to tell."""
-    words = "the output for a position depends on the token that is its target"
-    unknown = Statistic(math.nan, (), words)
-    leaves = [t for t in tree_leaves(scene.batch.inputs) if isinstance(t, Tensor)]
-    y, n = scene.batch.target, scene.batch.samples
-    if len(leaves) != 1 or not isinstance(y, Tensor) or leaves[0].is_floating_point() or y.is_floating_point():
-        return unknown
-    [x] = leaves
-    if x.ndim != 2 or x.shape != y.shape or x.shape[1] < LONG or len(x.unique()) < 3 or n < 2:
-        return unknown
-    length = x.shape[1]
-    ahead = next((s for s in (0, 1) if _same_share(x[:, s:], y[:, : length - s]) > 0.99), None)
-    if ahead is None:
-        return Statistic(0.0, (), words)
-    at = length // 2
-    seen = _moves(scene, x, at, at + ahead)
-    # What sees all positions, as an autoencoder's code does, has to return them on purpose.
-    if seen is None or (not ahead and _moves(scene, x, at, at + 1) is not False):
-        return unknown
-    if not seen:
-        return Statistic(0.0, (), words)
-    evidence = ({"measure": "positions by which inputs are ahead of their targets", "value": ahead},)
-    mask = "Mask what comes later (is_causal, a triangular mask; no bidirectional recurrence)."
-    remedy = mask if ahead else "Shift the targets: inputs x[:, :-1], targets x[:, 1:]."
-    return Statistic(1.0, scene.entrance, words, "", evidence, remedy)
-
-
-def _moves(scene: Scene, x: Tensor, at: int, changed: int) -> bool | None:
-    """Whether the outputs for one position move when the tokens of another are changed; None if not known."""
-    other = x.clone()
-    other[:, changed] = x[:, changed].roll(1)
-    rows = other[:, changed] != x[:, changed]
-    inputs = [scene.batch.inputs, tree_map_only(Tensor, lambda _: other, scene.batch.inputs)]
-    try:
-        one, two = passes(scene.task, inputs, scene.batch.samples)
-    except InputError:
-        return None
-    a, b = _outputs(one.ops), _outputs(two.ops)
-    if not bool(rows.any()) or not a or not b or a[0].ndim != 3 or a[0].shape != b[0].shape:
-        return None
-    axis = 1 if a[0].shape[1] == x.shape[1] else 2
-    if a[0].shape[axis] != x.shape[1]:
-        return None
-    moved = (a[0] - b[0]).select(axis, at)[rows].abs().amax()
-    return float(moved) > 1e-5 * float(a[0].abs().max())
-
-
-def _same_share(a: Tensor, b: Tensor) -> float:
-    return float((a == b).double().mean())
 
 
 def flat_step(scene: Scene) -> Statistic:

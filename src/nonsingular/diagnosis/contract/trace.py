@@ -129,6 +129,12 @@ class Trace(TorchFunctionMode):
         """The call that returned this tensor."""
         return self._producers.get(id(tensor))
 
+    def last(self) -> Tensor | None:
+        """What the last call returned, its first tensor with entries, in double precision."""
+        every = (t for op in reversed(self.ops) for t in tree_leaves(op.out) if isinstance(t, Tensor) and t.numel())
+        found = next(every, None)
+        return None if found is None else found.double()
+
     def source(self, tensor: Any, through: frozenset[str] | set[str] = frozenset()) -> Op | None:
         """The last call that computed a tensor's values: views of them, and ``through``, are passed over."""
         for op in self.back(tensor):

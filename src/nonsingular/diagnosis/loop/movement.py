@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
 from nonsingular.diagnosis.loop.records import Movement
@@ -78,6 +79,15 @@ def some(p: Tensor, most: int = 4096) -> Tensor:
     """A copy of some entries, spread evenly."""
     flat = p.detach().reshape(-1)
     return flat[:: max(1, -(-len(flat) // most))].clone()
+
+
+def running_statistics(module: nn.Module) -> dict[int, tuple[Tensor, Tensor]]:
+    """Copies of the running mean and variance of each normalisation that has them, by its id."""
+    return {
+        id(m): (m.running_mean.clone(), m.running_var.clone())
+        for m in module.modules()
+        if isinstance(m, _NormBase) and m.running_mean is not None and m.running_var is not None
+    }
 
 
 @torch.no_grad()

@@ -9,10 +9,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -25,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis.loop import places
 from nonsingular.diagnosis.loop.caught import BATCHES, Caught
+from nonsingular.diagnosis.loop.inputs import Inputs
 from nonsingular.diagnosis.loop.movement import (
     TOLD,
     decay_share,
@@ -32,54 +31,34 @@ from nonsingular.diagnosis.loop.movement import (
     movements,
     norms,
     not_zero,
+    running_statistics,
     shrinkage,
     some,
     still_there,
 )
-from nonsingular.diagnosis.loop.pairing import numbers_of, order_of_rows, rows_apart
-from nonsingular.diagnosis.loop.records import BY_HAND, Broken, Call, Held, Loader, Loop, Site, Trainee, Update
+from nonsingular.diagnosis.loop.noising import mixture_in_sight
+from nonsingular.diagnosis.loop.records import BY_HAND, Broken, Call, Held, Loop, Site, Trainee, Update
 from nonsingular.diagnosis.loop.returns import returns_in_sight
 from nonsingular.diagnosis.loop.tape import Rewarded, Tape
+from nonsingular.diagnosis.loop.waiting import Waiting
 from nonsingular.diagnosis.records import Statistic
 
 MEASURED = 40  # first steps, one by one
 CADENCE = 25  # of later ones, in pairs
 MODELS = 32  # that are told apart
 STRANGERS = 64  # modules that are called in a model and belong to none: some forward passes make new ones
+MIXTURES = 8  # inputs of signal and noise that are kept
+TESTS = 200  # calls without autograd of a model, of whose inputs the size is kept
 CALLS = 400  # of a model that are kept
 TARGETS = 4096  # of a loss that are kept
 KEPT = 100  # measured steps of a loop that is watched in parts
-SUMMED = 65536  # entries of a batch that tell it from others
-FEW = 8  # entries that tell whether a weight has moved
 CLOSE = 4  # latest calls of a model among which that is looked for which made an input
-WAITING = 256  # backward passes without a step that are kept
 MOST_METRICS = 1000  # numbers that a scheduler was given that are kept
 LOOKED_FOR_RETURNS = 60  # first backward passes at which returns are held against rewards
 
 
 class Enough(BaseException):
     """As many steps as were asked for; no ``except Exception`` of the user's stops it."""
-
-
-@dataclass
-class _Waiting:
-    """A backward pass whose gradients nobody has used.
-
-    Attributes:
-        place: its line.
-        reached: ids of the parameters that it reached and that were not cleared since.
-        probe, before: the smallest of them, and some of its entries.
-    """
-
-    place: places.Place | None
-    reached: set[int]
-    probe: nn.Parameter
-    before: Tensor
-
-    @property
-    def moved(self) -> bool:
-        """Whether weights have changed since."""
-        return not torch.equal(some(self.probe, FEW), self.before)
 
 
 class Observer:
@@ -116,14 +95,10 @@ class Observer:
         self._tracked = True
         self._busy = False  # within a backward pass: what it recomputes is no call of the user's
         self._outputs: deque[tuple[StorageWeakRef, Call]] = deque(maxlen=16)  # memory of an output, its call
-        self._drawn: set[int] = set()  # addresses of the latest batch
-        self._batch: list[Tensor] = []
-        self._order: Tensor | None = None  # of the latest batch's rows in the latest call
-        self._loader: Loader | None = None  # that was begun last
-        self._written: tuple[int, int] = (0, 0)  # id and version of the tensor that inputs are parts of
+        self._inputs = Inputs(self.loop)
         self._now: list[Call] = []  # calls that the present backward pass has come back to
         self._probed = False  # the latest call's inputs want a gradient
-        self._waiting: list[_Waiting] = []  # backward passes that no step has used yet
+        self._waiting = Waiting(self.loop)
         self._seen_by_steps = 0  # backward passes before the latest step
         self._made: dict[int, float] = {}  # id of a parameter -> norm of its gradient after the latest backward pass
         self._grads: dict[int, tuple[int, int] | None] = {}
@@ -186,7 +161,7 @@ class Observer:
             return
         tensors = [t for t in tree_leaves((inputs, named)) if isinstance(t, Tensor)]
         call = Call(self.loop.steps, module.training, torch.is_grad_enabled(), places.here())
-        call.tested = any(t.data_ptr() in self._drawn for t in tensors)
+        call.tested = self._inputs.are_drawn(tensors)
         makers = self._made_by(tensors)
         for former in makers:
             former.fed = True
@@ -194,20 +169,26 @@ class Observer:
             call.cut_from = self._parameters_behind(makers, trainee)
         self._probed = call.probed = not makers and any(t.requires_grad for t in tensors)
         if self.measuring and tensors:
-            call.passed = (self._loader.begun, self._loader.drawn) if self._loader is not None else (0, 0)
-            call.sample, call.sliced = _sample(tensors[0]), _sliced(tensors[0], trainee.latest)
-            trainee.latest = weakref.ref(tensors[0])
-            if call.tracked and not makers and not call.probed and not tensors[0].is_inference():
-                call.level, call.rewritten = _level(tensors[0]), self._rewritten(tensors[0])
-            self._order = order_of_rows(tensors[0], self._batch)
+            self._inputs.describe(call, tensors[0], trainee, call.tracked and not (makers or call.probed))
+        if tensors and call.tracked and not makers and len(self.loop.mixtures) < MIXTURES and self.measuring:
+            self._note_mixture(tensors[0])
+        if tensors and not (call.tracked or makers) and trainee.tests < TESTS:
+            trainee.tests += 1
+            self._inputs.describe_test(call, tensors[0])
         self._keep(trainee, call)
         for t in tree_leaves(output):
             if isinstance(t, Tensor) and t.is_floating_point():
                 self._outputs.append((StorageWeakRef(t.untyped_storage()), call))
                 if t.requires_grad:
-                    reference = _reference(t, self._batch) if self.measuring else None
+                    reference = _reference(t, self._inputs.batch) if self.measuring else None
                     t.register_hook(_graded(call, trainee, reference, self._now))
         self.caught.called(trainee.module, inputs, named, output)
+
+    def _note_mixture(self, x: Tensor) -> None:
+        if (mixed := mixture_in_sight(x)) is not None:
+            self.loop.mixtures.append(mixed[0])
+            self.loop.tables = mixed[1]
+            self.loop.places["mixture"] = places.here()
 
     def switched(self, module: nn.Module, training: bool) -> None:
         """See ``taps.Listener``."""
@@ -234,6 +215,7 @@ class Observer:
             self._trainees[id(module)] = found
             self._own[id(inner)] = {id(m) for m in inner.modules()} | {id(module)}
             self.loop.trainees.append(found)
+            self.loop.running |= running_statistics(inner)
         for p in found.module.parameters():
             if id(p) not in self.loop.starts:
                 self.loop.starts[id(p)] = some(p, TOLD)
@@ -256,12 +238,6 @@ class Observer:
         recent = [t for t in others if any(c is made for c in t.calls[-CLOSE:] for made in makers)]
         return {id(p) for t in recent for p in t.module.parameters()}
 
-    def _rewritten(self, x: Tensor) -> bool:
-        """Whether the tensor that this is a part of was written over since the former call that took a part of it."""
-        whole = x._base if x._base is not None else x
-        before, self._written = self._written, (id(whole), whole._version)
-        return before[0] == id(whole) and before[1] != whole._version
-
     def _elsewhere(self) -> bool:
         return self._busy or torch.compiler.is_compiling() or threading.get_ident() != self._thread
 
@@ -278,7 +254,7 @@ class Observer:
         if not (value.requires_grad and self.measuring):
             return
         place = places.here()
-        if isinstance(target, Tensor) and (apart := rows_apart(target, self._batch, self._order)) is not None:
+        if isinstance(target, Tensor) and (apart := self._inputs.rows_apart(target)) is not None:
             self.loop.counts["rows apart" if apart else "rows together"] += 1
             self.loop.places["rows"] = place
         site = self.loop.sites.setdefault((name, place), Site(name, place))
@@ -358,9 +334,7 @@ class Observer:
             self.loop.counts["cut feed"] += 1
             self.loop.places["cut feed"] = judges[0].place
         if reached and not self._probed:
-            probe = min((self._parameters[i] for i in reached), key=lambda p: p.numel())
-            waits = _Waiting(self.loop.places["backward"], set(reached), probe, some(probe, FEW))
-            self._waiting = [*self._waiting[-WAITING:], waits]
+            self._waiting.add(self.loop.places["backward"], [self._parameters[i] for i in reached])
         if not self.measuring:
             return
         made = norms({i: self._parameters[i].grad for i in reached})
@@ -429,7 +403,7 @@ class Observer:
         if not held.steps:
             held.label = places.variable(optimiser) or held.kind
         held.place = places.here()
-        self._use(held.ids)
+        self._waiting.use(held.ids)
         for i in held.ids:
             self._free.pop(i, None)
         self._inside_step += 1
@@ -500,11 +474,6 @@ class Observer:
         self._count()
         self._stop()
 
-    def _use(self, ids: set[int]) -> None:
-        """A step takes what backward passes have made of these parameters' gradients."""
-        self.loop.used.update(w.place for w in self._waiting if w.reached & ids)
-        self._waiting = [w for w in self._waiting if not w.reached & ids]
-
     def _stale(self, index: int, own: list[nn.Parameter]) -> float:
         """Share of the gradient's entries that a former step used too, on top of which new gradients came."""
         if index not in self._unclear or not self._reached.get(index):
@@ -543,7 +512,7 @@ class Observer:
         moved = movements(own, {i: value for i, (value, _) in free.items()}, {i: g for i, (_, g) in free.items()})
         changed = {i for i, m in moved.items() if m.moved}
         self.loop.moved |= changed
-        self._use(changed)
+        self._waiting.use(changed)
         self.loop.still.update(set(free) - changed)
         if changed:
             update = Update(self.loop.counts["hand"], BY_HAND, parameters={i: moved[i] for i in changed})
@@ -566,13 +535,8 @@ class Observer:
         groups = [g["params"] for g in thing.param_groups] if isinstance(thing, Optimizer) else [thing.parameters()]
         ids = {id(p) for group in groups for p in group}
         if self._inside_step:  # of a closure, as L-BFGS calls it
-            self._use(ids)
-        for waits in self._waiting:
-            waits.reached -= ids
-        cleared = [w for w in self._waiting if not w.reached]
-        for waits in cleared:  # weights that moved were moved by it, as by a first step uphill
-            (self.loop.used if waits.moved else self.loop.wasted)[waits.place] += 1
-        self._waiting = [w for w in self._waiting if w.reached]
+            self._waiting.use(ids)
+        self._waiting.clear(ids)
 
     def clipped(self, parameters: Any) -> None:
         """See ``taps.Listener``."""
@@ -628,23 +592,11 @@ class Observer:
 
     def began(self, loader: Any) -> None:
         """See ``taps.Listener``."""
-        found = self.loop.loaders.setdefault(id(loader), Loader(place=places.here()))
-        found.begun += 1
-        self._loader, numbers = found, numbers_of(getattr(loader, "dataset", None))
-        found.changed += found.numbers is not None and numbers != found.numbers
-        found.numbers = numbers
-        try:
-            found.length = len(loader)
-        except TypeError:
-            found.length = 0
+        self._inputs.began(loader)
 
     def drawn(self, batch: Any) -> None:
         """See ``taps.Listener``."""
-        if self._loader is not None:
-            self._loader.drawn += 1
-        self._order = None
-        self._batch = [t for t in tree_leaves(batch) if isinstance(t, Tensor)]
-        self._drawn = {t.data_ptr() for t in self._batch}
+        self._inputs.drawn(batch)
 
     def failed(self, event: str, error: Exception) -> None:
         """See ``taps.Listener``."""
@@ -658,7 +610,7 @@ class Observer:
         self._settle_by_hand()
         self._unclear, self._reached, self._signs, self._made, self._scale = {}, {}, set(), {}, None
         self._snapshot, self._update, self._depth, self._busy = {}, None, 0, False
-        self._waiting = []
+        self._waiting.forget()
         self._walks = {}
         self._outputs.clear()
         lists: list[list[Any]] = [self.loop.updates, self.loop.losses, *(s.values for s in self.loop.sites.values())]
@@ -670,6 +622,9 @@ class Observer:
         self._settle_by_hand()
         for trainee in self.loop.trainees:
             trainee.told = self._told.get(id(trainee.module), 0)
+        self.loop.ends = {i: some(self._parameters[i], TOLD) for i in self.loop.starts}
+        for trainee in self.loop.trainees:
+            self.loop.running_ends |= running_statistics(trainee.module)
         self.loop.ended, self.loop.seconds = ended, time.perf_counter() - self._began
         self._busy = True  # a look of ours at the model, as it is now
         self.loop.together, self.loop.modes = self.caught.together(), self.caught.modes()
@@ -696,29 +651,6 @@ def _main_dtype(parameters: list[nn.Parameter]) -> str:
         name = str(p.dtype).removeprefix("torch.")
         sizes[name] = sizes.get(name, 0) + p.numel()
     return max(sizes, key=lambda name: sizes[name], default="float32")
-
-
-def _sample(x: Tensor) -> tuple[Any, ...]:
-    """What tells one batch from another: two sums over many entries, one of them weighted by the place."""
-    flat = x.detach().flatten()
-    flat = flat[:: max(1, len(flat) // SUMMED)].double()
-    places = torch.arange(len(flat), device=flat.device, dtype=flat.dtype)
-    return (tuple(x.shape), *torch.stack([flat.sum(), (flat * (1.7 * places).cos()).sum()]).tolist())
-
-
-def _level(x: Tensor) -> tuple[float, float] | None:
-    """Mean and standard deviation of numbers; None of tokens."""
-    if not x.is_floating_point() or x.numel() < 2:
-        return None
-    flat = x.detach().flatten()
-    flat = flat[:: max(1, len(flat) // SUMMED)].double()
-    return float(flat.mean()), float(flat.std())
-
-
-def _sliced(x: Tensor, latest: weakref.ref[Tensor] | None) -> bool:
-    """Whether it was cut anew out of a tensor that has more."""
-    again = latest is not None and latest() is x
-    return not again and x._base is not None and x._base.numel() >= 2 * x.numel()
 
 
 def _reference(output: Tensor, batch: list[Tensor]) -> Tensor | None:

@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from torch import Tensor, nn
 
+from nonsingular.diagnosis.contract.noising import Mixture
 from nonsingular.diagnosis.loop.places import Place
 from nonsingular.diagnosis.records import Statistic
 
@@ -219,6 +220,7 @@ class Trainee:
         latest: its latest input.
         switched: where it was last switched to evaluation or training.
         told: how often the user's code called its ``train()``.
+        tests: calls without autograd, of whose inputs the size is kept.
     """
 
     label: str
@@ -232,6 +234,7 @@ class Trainee:
     agreement: Thinned[float] = field(default_factory=Thinned)
     switched: Place | None = None
     told: int = 0
+    tests: int = 0
     latest: weakref.ref[Tensor] | None = None
 
 
@@ -313,6 +316,9 @@ class Loop:
             former and what the latter ask for, turned round: 1 is the wrong sign.
         factors: by which the loss was multiplied last, before each backward pass.
         starts: id of a parameter -> some of its entries when it was first seen.
+        running: id of a normalisation -> its running mean and variance when its model was first seen.
+        ends, running_ends: as ``starts`` and ``running``, when the loop was over; empty before.
+        mixtures, tables: of signal and noise that were handed to a model, and the tables in sight of their factors.
         used, wasted: backward passes by their line, whose gradients a step used, or that were cleared before any did.
         seeds: how often random numbers were begun anew since the first step, by seed and line.
         returns: how returns are made of rewards, where they are not the sums of what comes later; "" otherwise.
@@ -342,6 +348,11 @@ class Loop:
     rewards: list[float] = field(default_factory=list)
     factors: list[float] = field(default_factory=list)
     starts: dict[int, Tensor] = field(default_factory=dict)
+    running: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    ends: dict[int, Tensor] = field(default_factory=dict)
+    running_ends: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    mixtures: list[Mixture] = field(default_factory=list)
+    tables: list[Tensor] = field(default_factory=list)
     used: Counter[Place | None] = field(default_factory=Counter)
     wasted: Counter[Place | None] = field(default_factory=Counter)
     seeds: Counter[tuple[Any, Place | None]] = field(default_factory=Counter)

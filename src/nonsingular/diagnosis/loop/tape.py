@@ -122,6 +122,7 @@ class Tape(TorchFunctionMode):
         outputs = {id(t): i for i, t in enumerate(_tensors(self._output))}
         calls = self._behind(root, set(outputs))
         sizes = {t.shape[0] for t in _tensors(self._output) if t.ndim}
+        calls = [call for call in calls if not (len(sizes) == 1 and _chooses(call, *sizes))]
         outside = _outside(calls, set(outputs))
         if outside is None or not calls or len(sizes) != 1 or not any(id(t) in outputs for c in calls for t in c.given):
             return None
@@ -149,6 +150,14 @@ class Tape(TorchFunctionMode):
                 found.append(call)
                 wanted |= {id(t) for t in call.given} - outputs
         return found[::-1]
+
+
+def _chooses(call: _Call, samples: int) -> bool:
+    """Whether a call takes the rows of a batch out of a table of all: its result is the target, not its index."""
+    if getattr(call.function, "__name__", "") not in ("__getitem__", "index_select") or call.out.requires_grad:
+        return False
+    tables = [t for t in call.given if t.ndim and t.shape[0] != samples]
+    return bool(call.out.ndim) and call.out.shape[0] == samples and len(tables) == 1 and call.given[0] is tables[0]
 
 
 def _earned(args: Sequence[Any]) -> Rewarded | None:

@@ -318,6 +318,22 @@ RULES: tuple[Rule, ...] = (
         "Vaswani et al. 2017, section 3.2.3 (masking)", severity=certain(0.85), fact=True,
     ),
     _fact(
+        "bad-data", "copied-answers", 0.75,
+        "The answer is given with the question: the network learns to hand on one number, and is of no use where that "
+        "is not known.",
+        "Kaufman et al. 2012 (leakage)",
+    ),
+    Rule(
+        "wrong-noise", "noised",
+        "What the network is to take the noise from has another variance at each strength than what it is meant for.",
+        "Ho et al. 2020, equation 4", severity=certain(0.9), material=0.02, sure=True,
+    ),
+    _fact(
+        "wrong-noise", "reparameterised", 0.9,
+        "The code is drawn from another distribution than the one whose divergence the loss takes.",
+        "Kingma and Welling 2014, section 2.4",
+    ),
+    _fact(
         "bad-data", "constant-inputs", 0.97,
         "All inputs are the same: there is nothing to tell samples apart by.",
         "definition of a supervised task",
@@ -355,6 +371,11 @@ RULES: tuple[Rule, ...] = (
         "bad-data", "ordered",
         "Batches hold few of the classes: every step unlearns those of the steps before.",
         "Bengio 2012, section 3.1 (shuffling)", severity=lambda v: 0.8 * v, material=0.5,
+    ),
+    Rule(
+        "unlike-tests", "held-out-scale",
+        "What is measured is how the network answers inputs of a size that it was never shown.",
+        "LeCun et al. 1998, section 4.3", severity=lambda v: min(0.9, 0.5 + v / 2), material=0.3,
     ),
     Rule(
         "bad-data", "leakage",

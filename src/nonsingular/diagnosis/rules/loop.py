@@ -118,6 +118,13 @@ RULES: tuple[Rule, ...] = (
         sure=True,
     ),
     Rule(
+        "step-too-small", "loop-restarted",
+        "The warm-up begins again and again: for that part of the training steps are smaller than they are meant to "
+        "be.",
+        "Goyal et al. 2017, section 2.2 (one warm-up, at the start)", severity=lambda v: min(0.9, 0.3 + 0.7 * v),
+        material=0.1, sure=True,
+    ),
+    Rule(
         "step-too-small", "loop-plateau",
         "The scheduler takes better for worse, and divides the learning rate while the loss still falls.",
         "PyTorch documentation, ReduceLROnPlateau", severity=certain(0.93), material=0.5, sure=True,
@@ -211,6 +218,23 @@ RULES: tuple[Rule, ...] = (
         "In evaluation mode the network is another than the one that was trained: its running statistics are not those "
         "of its batches.",
         "Ioffe and Szegedy 2015, section 3.1", severity=lambda v: min(0.9, 0.5 + v / 4), material=1.0,
+    ),
+    Rule(
+        "wrong-noise", "loop-noise",
+        "What the network is to take the noise from has another variance at each strength than what it is meant for.",
+        "Ho et al. 2020, equation 4", severity=certain(0.9), material=0.02, sure=True,
+    ),
+    Rule(
+        "stale-statistics", "loop-left-behind",
+        "The weights follow another model and the running statistics do not: in evaluation mode each layer is "
+        "normalised by the mean and variance of another network.",
+        "Ioffe and Szegedy 2015, section 3.1; PyTorch documentation, torch.optim.swa_utils",
+        severity=lambda v: min(0.92, 0.6 + v / 4), material=0.3, sure=True,
+    ),
+    Rule(
+        "unlike-tests", "loop-unlike-tests",
+        "What is measured is how the network answers inputs of a size that it was never shown.",
+        "LeCun et al. 1998, section 4.3", severity=lambda v: min(0.9, 0.5 + v / 2), material=0.3,
     ),
     Rule(
         "wrong-sign", "loop-sign",

@@ -21,13 +21,28 @@ from nonsingular.diagnosis.loop.statistics import (
     schedules,
     signs,
     sizes,
+    teachers,
 )
 from nonsingular.diagnosis.loop.statistics.told import Measure
 from nonsingular.diagnosis.records import Statistic
 
 MEASURES: dict[str, Measure] = {
     name: measure
-    for module in (losses, held, order, graph, lasting, sizes, bounds, schedules, modes, signs, data, precision)
+    for module in (
+        losses,
+        held,
+        order,
+        graph,
+        lasting,
+        sizes,
+        bounds,
+        schedules,
+        modes,
+        teachers,
+        signs,
+        data,
+        precision,
+    )
     for name, measure in module.MEASURES.items()
 }
 

@@ -8,8 +8,10 @@ from statistics import median
 
 import torch
 
-from nonsingular.diagnosis.contract.samples import FEWER, fewer_classes
+from nonsingular.diagnosis.contract.noising import ROOT, WORDS, wrong_power
+from nonsingular.diagnosis.contract.samples import FEWER, SCALED, UNLIKE, fewer_classes, levels_told, unlike
 from nonsingular.diagnosis.loop.records import Loop
+from nonsingular.diagnosis.loop.statistics.modes import test_calls
 from nonsingular.diagnosis.loop.statistics.told import ENOUGH, NOTHING, Measure, is_moved, line_of, shown
 from nonsingular.diagnosis.records import Statistic
 
@@ -147,6 +149,25 @@ def _drift(loop: Loop) -> Statistic:
     return worst
 
 
+def _unlike_tests(loop: Loop) -> Statistic:
+    """By how much the inputs of tests are of another size than those of training."""
+    for t in loop.trainees:
+        train = [c.level for c in t.calls if c.graded and c.level is not None]
+        tests = [c for c in test_calls(t) if c.level is not None]
+        if len(train) < ENOUGH or not tests or not is_moved(loop, t) or loop.rewards or loop.returns:
+            continue
+        test = [c.level for c in tests if c.level is not None]
+        return Statistic(unlike(train, test), (), UNLIKE, line_of(tests[0].place), levels_told(train, test), SCALED)
+    return NOTHING
+
+
+def _noise(loop: Loop) -> Statistic:
+    wrong = wrong_power(loop.mixtures, loop.tables) if loop.mixtures else None
+    if wrong is None:
+        return NOTHING
+    return Statistic(wrong, (), WORDS, line_of(loop.places.get("mixture")), remedy=ROOT)
+
+
 def _reseeded(loop: Loop) -> Statistic:
     words = "share of steps before which the random numbers began again from the same seed"
     if loop.steps < 2 * ENOUGH or not loop.seeds:
@@ -170,5 +191,7 @@ MEASURES: dict[str, Measure] = {
     "loop-rows-apart": _rows_apart,
     "loop-rewritten": _rewritten,
     "loop-drift": _drift,
+    "loop-unlike-tests": _unlike_tests,
+    "loop-noise": _noise,
     "loop-reseeded": _reseeded,
 }

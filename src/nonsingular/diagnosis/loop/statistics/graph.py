@@ -7,13 +7,13 @@ import math
 import torch
 from torch import nn
 
-from nonsingular.diagnosis.loop.movement import TOLD, some
 from nonsingular.diagnosis.loop.records import Loop
 from nonsingular.diagnosis.loop.statistics.steps import gradient_norm
 from nonsingular.diagnosis.loop.statistics.told import (
     ENOUGH,
     NOTHING,
     Measure,
+    entries_of,
     fresh,
     line_of,
     names_of,
@@ -67,7 +67,8 @@ def _behind_cut(loop: Loop) -> Statistic:
         modules = {own[i] for i in deaf}
         if not deaf or max(t.called[id(m)] for m in modules) >= min(rest, default=math.inf):
             continue
-        changed = any(not torch.equal(some(p, TOLD), loop.starts[id(p)]) for m in modules for p in _known(loop, m))
+        known = [p for m in modules for p in _known(loop, m)]
+        changed = any(not torch.equal(entries_of(loop, p), loop.starts[id(p)]) for p in known)
         if changed or not fresh(modules) or all(m in loop.loaded for m in modules):
             continue  # an average of the weights, or what was trained before
         if not any(id(m) in t.lively for m in modules):

@@ -62,7 +62,7 @@ def _mode_testing(loop: Loop) -> Statistic:
     for t in loop.trainees:
         if not _depends_on_mode(t.module) or not is_moved(loop, t):
             continue
-        tests = _tests(t)
+        tests = test_calls(t)
         value = fmean(c.training for c in tests) if tests else 0.0
         if value:
             names, what = _told(t.module)
@@ -74,7 +74,7 @@ def _mode_testing(loop: Loop) -> Statistic:
     return NOTHING
 
 
-def _tests(trainee: Trainee) -> list[Call]:
+def test_calls(trainee: Trainee) -> list[Call]:
     """Calls that serve a test: no gradient, not another model's input, and not one before each step."""
     quiet = [c for c in trainee.calls if not c.graded and not c.fed and (c.tested or not c.tracked)]
     quiet = [c for c in quiet if not c.tracked or c.tested]

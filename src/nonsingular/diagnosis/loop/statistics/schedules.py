@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import linecache
 import math
 import re
@@ -15,6 +16,7 @@ from nonsingular.diagnosis.loop.statistics.steps import highest_rate_ahead, step
 from nonsingular.diagnosis.loop.statistics.told import ENOUGH, NOTHING, Measure, line_of, shown
 from nonsingular.diagnosis.records import Statistic
 
+FALL = 2.5  # by how much a rate falls in one step, or rises in several, where a warm-up begins anew
 LOSSES = re.compile(r"loss|err|mse|mae|nll|perplex|_ppl|rmse", re.IGNORECASE)
 SCORES = re.compile(r"acc|auc|f1|score|iou|dice|bleu|r2|precision|recall|reward", re.IGNORECASE)
 
@@ -87,6 +89,46 @@ def _rescheduled(loop: Loop) -> Statistic:
     return NOTHING
 
 
+def _restarted(loop: Loop) -> Statistic:
+    """Share of the steps that a warm-up takes which begins anew again and again, whoever sets the rates."""
+    words = "share of the steps at which the learning rate is on its way up from where it fell back to, or began"
+    for o in stepping(loop):
+        rates = list(o.rates)
+        climbs = _climbs(rates)
+        begun = max((d.begun for d in loop.loaders.values()), default=len(climbs))
+        if len(climbs) < ENOUGH or begun < len(climbs):  # stages with data of their own may each have their warm-up
+            continue
+        return Statistic(
+            sum(end - start for start, end in climbs) / len(rates), (), words, line_of(o.schedule_place or o.made),
+            (shown("times that the warm-up began", len(climbs)),
+             shown("learning rate where it begins the second time", rates[climbs[1][0]]),
+             shown("largest learning rate", max(rates))),
+            "The warm-up counts the steps of an epoch: count the steps of the whole training, so that it comes once.",
+        )  # fmt: skip
+    return NOTHING
+
+
+def _climbs(rates: Sequence[float]) -> list[tuple[int, int]]:
+    """Stretches over which rates rise step by step to a multiple, at the start and wherever they fell at once.
+
+    Cycles on purpose come down as slowly as they go up, or jump up and come down slowly; neither is among these.
+
+    >>> _climbs([1, 2, 3, 4, 4, 1, 2, 3, 4, 4])
+    [(0, 3), (5, 8)]
+    >>> _climbs([1, 2, 3, 4, 3, 2, 1, 2, 3, 4]), _climbs([4, 3, 2, 1, 4, 3, 2, 1])
+    ([], [])
+    """
+    falls = [i for i in range(1, len(rates)) if rates[i] < rates[i - 1] / FALL]
+    found = []
+    for start, end in itertools.pairwise([0, *falls, len(rates)]):
+        top = start
+        while top + 1 < end and rates[top + 1] > rates[top]:
+            top += 1
+        if top - start >= ENOUGH and rates[top] > FALL * rates[start]:
+            found.append((start, top))
+    return found if len(found) == len(falls) + 1 > 1 else []
+
+
 def _warming(loop: Loop) -> Statistic:
     """Decades by which the rate is still below the peak of its schedule when training ends, on its way there."""
     words = "decades by which the learning rate stays below the one that its schedule leads to"
@@ -142,6 +184,7 @@ MEASURES: dict[str, Measure] = {
     "loop-no-rate": _no_rate,
     "loop-per-batch": _per_batch,
     "loop-rescheduled": _rescheduled,
+    "loop-restarted": _restarted,
     "loop-warming": _warming,
     "loop-plateau": _plateau,
 }

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from nonsingular.diagnosis.loop.movement import TOLD, some
 from nonsingular.diagnosis.loop.places import Place
 from nonsingular.diagnosis.loop.records import Loop, Trainee
 from nonsingular.diagnosis.records import Statistic
@@ -31,6 +32,11 @@ def reached_by_gradients(loop: Loop) -> set[int]:
 def held_by_optimisers(loop: Loop) -> set[int]:
     """Ids of all parameters that an optimiser holds."""
     return {i for h in loop.optimisers for i in h.ids}
+
+
+def entries_of(loop: Loop, p: nn.Parameter) -> Tensor:
+    """Some entries of a parameter, as ``loop.starts`` has them: at the end of the loop, or now where it goes on."""
+    return loop.ends[id(p)] if id(p) in loop.ends else some(p, TOLD)
 
 
 def fresh(modules: Iterable[nn.Module]) -> bool:

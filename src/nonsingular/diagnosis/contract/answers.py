@@ -1,0 +1,117 @@
+"""Targets that are among the inputs: at a position that the output sees, so that a copy is all there is to learn."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from nonsingular.diagnosis.contract.reading import LONG
+from nonsingular.diagnosis.contract.scene import Scene, passes
+from nonsingular.diagnosis.records import Statistic
+from nonsingular.errors import InputError
+
+SAME = 0.99  # of the entries that count
+WIDEST = 4096  # numbers of a sample among which a target is looked for
+FEWEST = 16  # samples, from where equal columns are no chance
+
+
+def seen_answers(scene: Scene) -> Statistic:
+    """Whether targets are a sequence of the inputs, and the output for a position sees the one that it is to tell."""
+    words = "the output for a position depends on the entry that is its target"
+    unknown = Statistic(math.nan, (), words)
+    y, n = scene.batch.target, scene.batch.samples
+    if not isinstance(y, Tensor) or n < 2 or y.is_complex():
+        return unknown
+    leaves = [t for t in tree_leaves(scene.batch.inputs) if isinstance(t, Tensor)]
+    alike = [(x, y.view(x.shape)) for x in leaves if _a_sequence(x, n) and x.numel() == y.numel()]
+    for x, target in alike:
+        length = x.shape[1]
+        shares = {s: _same_share(x[:, max(s, 0) : length + min(s, 0)], target[:, max(-s, 0) : length - max(s, 0)])
+                  for s in (0, 1, -1)}  # fmt: skip
+        ahead = next((s for s, share in shares.items() if share > SAME), None)
+        if ahead is None:
+            continue
+        at = length // 2
+        seen = _moves(scene, x, at, at + ahead)
+        # What sees all positions, as an autoencoder's code does, has to return them on purpose.
+        if seen is None or (not ahead and _moves(scene, x, at, at + 1) is not False):
+            return unknown
+        if not seen:
+            return Statistic(0.0, (), words)
+        evidence = ({"measure": "positions by which inputs are ahead of their targets", "value": ahead},)
+        remedy = "Mask what comes later (is_causal, a triangular mask; no bidirectional recurrence)."
+        if ahead < 1:
+            remedy = "Shift the targets: inputs x[:, :-1], targets x[:, 1:]."
+        return Statistic(1.0, scene.entrance, words, scene.loss_place, evidence, remedy)
+    return Statistic(0.0, (), words) if alike else unknown
+
+
+def copied(scene: Scene) -> Statistic:
+    """Whether each number that is to be told is one of the inputs' own, in the same place for every sample."""
+    words = "every target is a number of its own input, at the same place in all samples"
+    unknown = Statistic(math.nan, (), words)
+    y, n = scene.batch.target, scene.batch.samples
+    leaves = [t for t in tree_leaves(scene.batch.inputs) if isinstance(t, Tensor)]
+    if not isinstance(y, Tensor) or not y.is_floating_point() or not y.ndim or len(y) != n or n < FEWEST:
+        return unknown
+    wanted = y.detach().reshape(n, -1)
+    if any(len(column.unique()) < n / 2 for column in wanted.T):
+        return unknown  # of few values: equal by chance, or by nature
+    for x in leaves:
+        if not x.is_floating_point() or x.ndim < 2 or len(x) != n:
+            continue
+        held = x.detach().reshape(n, -1).to(wanted.dtype)
+        if not wanted.shape[1] < held.shape[1] <= WIDEST:
+            continue  # as many as there are: what comes out again is the task
+        places = [next(iter((held == w[:, None]).double().mean(0).gt(SAME).nonzero().flatten().tolist()), None)
+                  for w in wanted.T]  # fmt: skip
+        if all(place is not None for place in places):
+            index = tuple(int(i) for i in torch.unravel_index(torch.tensor(places[0]), x.shape[1:]))
+            evidence = (
+                {
+                    "measure": f"place of the first target in the inputs, of {tuple(x.shape[1:])}; axis {axis}",
+                    "value": i,
+                }
+                for axis, i in enumerate(index, 1)
+            )
+            remedy = (
+                f"The target is inputs[:, {', '.join(map(str, index))}]: take what comes after the inputs (an index "
+                "that is one too small?), or take this column out of them."
+            )
+            return Statistic(1.0, (), words, scene.loss_place, tuple(evidence), remedy)
+    return Statistic(0.0, (), words)
+
+
+def _a_sequence(x: Tensor, n: int) -> bool:
+    return x.ndim in (2, 3) and len(x) == n and x.shape[1] >= LONG and not x.is_complex() and len(x.unique()) > 2
+
+
+def _moves(scene: Scene, x: Tensor, at: int, changed: int) -> bool | None:
+    """Whether the outputs for one position move when another is changed; None if not known."""
+    other = x.clone()
+    other[:, changed] = x[:, changed].roll(1, 0)
+    rows = (other[:, changed] != x[:, changed]).reshape(len(x), -1).any(1)
+    swap: Any = lambda t: other if t is x else t  # noqa: E731
+    inputs = [scene.batch.inputs, tree_map_only(Tensor, swap, scene.batch.inputs)]
+    try:
+        one, two = passes(scene.task, inputs, scene.batch.samples)
+    except InputError:
+        return None
+    a, b = one.last(), two.last()
+    if not bool(rows.any()) or a is None or b is None or a.ndim < 2 or a.shape != b.shape or len(a) != len(x):
+        return None
+    axis = next((axis for axis in range(1, a.ndim) if a.shape[axis] == x.shape[1]), None)
+    if axis is None:
+        return None
+    moved = (a - b).select(axis, at)[rows].abs().amax()
+    return float(moved) > 1e-5 * float(a.abs().max())
+
+
+def _same_share(a: Tensor, b: Tensor) -> float:
+    """Share of the entries that are the same, of those that count: a loss leaves out labels below zero."""
+    counts = torch.ones_like(b, dtype=torch.bool) if b.is_floating_point() else b >= 0
+    return float((a == b)[counts].double().mean()) if bool(counts.any()) else 0.0

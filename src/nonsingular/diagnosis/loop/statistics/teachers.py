@@ -1,0 +1,89 @@
+"""Models that follow others by averages or copies of their weights: whether all that makes them up follows."""
+
+from __future__ import annotations
+
+import math
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from nonsingular.diagnosis.loop.movement import running_statistics
+from nonsingular.diagnosis.loop.records import Loop, Trainee
+from nonsingular.diagnosis.loop.statistics.told import ENOUGH, NOTHING, Measure, entries_of, line_of, shown, trains_here
+from nonsingular.diagnosis.records import Statistic
+
+ALONG = 0.5  # cosine between the ways of two models' weights, from where one follows the other
+
+
+def _left_behind(loop: Loop) -> Statistic:
+    """How far running statistics that stay lie off those of the model whose weights are followed."""
+    words = "deviations by which running statistics that stayed lie off those of the model whose weights are followed"
+    for teacher in loop.trainees:
+        tests = [c for c in teacher.calls if not (c.graded or c.training)]
+        if not tests or any(c.graded for c in teacher.calls):
+            continue
+        for student in loop.trainees:
+            if (
+                student is teacher
+                or not trains_here(student)
+                or loop.steps < ENOUGH
+                or not _follows(loop, *_both(teacher, student))
+            ):
+                continue
+            names, away = _stayed(loop, teacher, student)
+            if names:
+                return Statistic(
+                    away, names, words, line_of(tests[0].place),
+                    (shown("normalisations whose running statistics stayed", len(names)),),
+                    f"Copy or average the buffers of {student.label} too, not its parameters alone (named_buffers; "
+                    "AveragedModel(..., use_buffers=True)), or compute them anew with torch.optim.swa_utils.update_bn.",
+                )  # fmt: skip
+    return NOTHING
+
+
+def _both(teacher: Trainee, student: Trainee) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
+    """Parameters of each by the names that they have without a wrapper around the model."""
+    one, other = ({n.removeprefix("module."): p for n, p in t.module.named_parameters()} for t in (teacher, student))
+    return one, other
+
+
+def _follows(loop: Loop, teacher: dict[str, nn.Parameter], student: dict[str, nn.Parameter]) -> bool:
+    """Whether the teacher's weights went, from where the student's began, the way that those have gone."""
+    if teacher.keys() != student.keys() or any(teacher[n].shape != student[n].shape for n in teacher):
+        return False
+    ways: list[tuple[Tensor, Tensor]] = []
+    for name, p in student.items():
+        start = loop.starts.get(id(p))
+        if start is None:
+            return False
+        ways.append(((entries_of(loop, teacher[name]) - start).double(), (entries_of(loop, p) - start).double()))
+    a, b = (torch.cat([way[i] for way in ways]) for i in (0, 1))
+    size = float(a.norm() * b.norm())
+    return size > 0 and float(a @ b) > ALONG * size
+
+
+def _stayed(loop: Loop, teacher: Trainee, student: Trainee) -> tuple[tuple[str, ...], float]:
+    """Normalisations of the teacher whose statistics are still those with which the student's began, if all are."""
+    theirs = {n.removeprefix("module."): m for n, m in teacher.module.named_modules()}
+    names, away = [], []
+    for name, m in student.module.named_modules():
+        other, began = theirs.get(name.removeprefix("module.")), loop.running.get(id(m))
+        if began is None or not isinstance(other, _NormBase) or other.running_mean is None:
+            continue
+        stayed, (mean, variance) = _running(loop, other), _running(loop, m)
+        if not all(torch.equal(a, b) for a, b in zip(stayed, began, strict=True)):
+            return (), math.nan
+        shift = (stayed[0] - mean) ** 2 + (stayed[1].sqrt() - variance.sqrt()) ** 2
+        away.append(float((shift / variance.clamp(min=1e-12)).mean().sqrt()))
+        names.append(name)
+    return tuple(names), median(away) if away else math.nan
+
+
+def _running(loop: Loop, m: nn.Module) -> tuple[Tensor, Tensor]:
+    """Running mean and variance at the end of the loop, or now where it goes on."""
+    return loop.running_ends[id(m)] if id(m) in loop.running_ends else running_statistics(m)[id(m)]
+
+
+MEASURES: dict[str, Measure] = {"loop-left-behind": _left_behind}

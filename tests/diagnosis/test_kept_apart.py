@@ -1,0 +1,134 @@
+"""What must be kept apart: answers from questions, tests from training, a variance from a deviation."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import nonsingular as ns
+from nonsingular.diagnosis.batches import problem
+from nonsingular.diagnosis.contract import answers, noising, scene
+from nonsingular.diagnosis.contract.samples import unlike
+
+
+def seen(model, loss, x, y):
+    return scene(problem(model, loss, [(x, y)], 512))
+
+
+class Causal(nn.Module):
+    def __init__(self, causal=True):
+        super().__init__()
+        self.causal, self.body = causal, nn.Conv1d(4, 4, 3, padding=0 if causal else 1)
+
+    def forward(self, x):
+        x = x.transpose(1, 2)
+        return self.body(F.pad(x, (2, 0)) if self.causal else x).transpose(1, 2)
+
+
+@pytest.mark.parametrize(("ahead", "causal", "value"), [(1, True, 0), (1, False, 1), (0, True, 1), (-1, True, 1)])
+def test_series_of_numbers_are_sequences_too(ahead, causal, value):
+    torch.manual_seed(0)
+    series = torch.randn(16, 14, 4)
+    x, y = series[:, 2:12], series[:, 2 + ahead : 12 + ahead]
+    assert answers.seen_answers(seen(Causal(causal), F.mse_loss, x, y)).value == value
+
+
+def test_labels_that_do_not_count_are_not_compared():
+    torch.manual_seed(0)
+    text = torch.randint(0, 9, (16, 12))
+    hidden = torch.where(torch.rand(text.shape) < 0.3, 9, text)
+    wanted = torch.where(hidden == 9, text, -100)
+    model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 9))
+
+    def loss(output, target):
+        return F.cross_entropy(output.flatten(0, 1), target.flatten())
+
+    assert answers.seen_answers(seen(model, loss, hidden, wanted)).value == 0
+    assert answers.seen_answers(seen(model, loss, text, torch.where(hidden == 9, -100, text))).value == 1
+
+
+def test_what_is_returned_whole_or_has_few_values_is_no_copied_answer():
+    torch.manual_seed(0)
+    x = torch.randn(32, 6)
+    wide, one = nn.Linear(6, 6), nn.Linear(6, 1)
+    assert answers.copied(seen(one, F.mse_loss, x, x[:, 2:3])).value == 1
+    assert "inputs[:, 2]" in answers.copied(seen(one, F.mse_loss, x, x[:, 2:3])).remedy
+    assert answers.copied(seen(one, F.mse_loss, x, x.sum(1, keepdim=True))).value == 0
+    assert not answers.copied(seen(wide, F.mse_loss, x, x)).value > 0
+    signs = x.sign()
+    assert not answers.copied(seen(one, F.mse_loss, signs, signs[:, 2:3])).value > 0
+
+
+@pytest.mark.parametrize(("signal", "noise", "wrong"), [
+    (lambda a: a.sqrt(), lambda a: (1 - a).sqrt(), False),  # keeps the variance
+    (lambda a: torch.ones_like(a), lambda a: 5 * a, False),  # lets it grow
+    (lambda a: a, lambda a: 1 - a, False),  # a straight line
+    (lambda a: a.sqrt(), lambda a: 1 - a, True),
+    (lambda a: a, lambda a: (1 - a).sqrt(), True),
+])  # fmt: skip
+def test_factors_of_signal_and_noise(signal, noise, wrong):
+    torch.manual_seed(0)
+    a, x, e = torch.rand(16, 1), torch.randn(16, 20), torch.randn(16, 20)
+    found = noising.mixture(signal(a) * x + noise(a) * e, x, e)
+    assert torch.allclose(found.noise.float(), noise(a)[:, 0], atol=1e-3)
+    assert (noising.wrong_power([found]) is not None) == wrong
+    assert noising.mixture(signal(a) * x + noise(a) * e + 0.1 * x**2, x, e) is None
+
+
+def test_a_straight_line_is_known_from_variances_by_the_table_of_their_factors():
+    betas = torch.linspace(1e-3, 0.2, 50)
+    left = (1 - betas).cumprod(0)
+    a = left[torch.arange(0, 50, 3)].double()
+    line = [noising.Mixture(a, 1 - a)]
+    assert noising.wrong_power(line, [left, betas]) > 0.1
+    assert noising.wrong_power(line, [left]) is None
+
+
+def test_tests_are_unlike_beyond_what_batches_differ_by():
+    torch.manual_seed(0)
+    train = [(float(b.mean()), float(b.std())) for b in torch.randn(10, 64)]
+    same, raw = torch.randn(64), 0.3 * torch.randn(64) + 0.13
+    assert unlike(train, [(float(same.mean()), float(same.std()))]) < 0.1
+    assert unlike(train, [(float(raw.mean()), float(raw.std()))]) > 0.4
+
+
+def test_held_out_images_that_are_not_normalised():
+    torch.manual_seed(0)
+    pixels, y = torch.rand(192, 12), torch.randint(0, 3, (192,))
+    x = (pixels - 0.5) / 0.29
+    model = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 3))
+    parts = [(x[:64], y[:64]), (x[64:128], y[64:128])]
+
+    def kinds(held_out):
+        return [f.kind for f in ns.diagnose(model, F.cross_entropy, parts, held_out=[(held_out, y[128:])]).findings]
+
+    assert kinds(pixels[128:]) == ["unlike-tests"]
+    assert kinds(x[128:]) == []
+
+
+@pytest.mark.parametrize(("copies", "kinds"), [("parameters", ["stale-statistics"]), ("state", [])])
+def test_a_teacher_whose_statistics_stay(copies, kinds):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+    teacher = copy.deepcopy(model).eval()
+    optimiser = torch.optim.SGD(model.parameters(), 0.05)
+    batches = [(3 + 2 * torch.randn(32, 8), torch.randint(0, 3, (32,))) for _ in range(4)]
+
+    def step(model, batch, optimiser):
+        with torch.no_grad():
+            wanted = teacher(batch[0]).softmax(1)
+        loss = F.cross_entropy(model(batch[0]), batch[1]) + F.cross_entropy(model(batch[0]), wanted)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        with torch.no_grad():
+            if copies == "state":
+                teacher.load_state_dict(copy.deepcopy(model.state_dict()))
+            for t, p in zip(teacher.parameters(), model.parameters(), strict=True):
+                t.lerp_(p, 0.3)
+        return loss
+
+    found = ns.rehearse(model, step, batches, optimiser)
+    assert [f.kind for f in found.findings] == kinds
