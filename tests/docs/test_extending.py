@@ -1,13 +1,17 @@
 """What the documentation tells a reader to type works."""
 
 import importlib.util
+import inspect
 import json
 import re
 from pathlib import Path
 
+import pytest
 import torch
 
 from nonsingular import cli
+from nonsingular.experiments import needs, quantities, verbs
+from nonsingular.experiments.claims import judge
 from nonsingular.experiments.run.instruments import LABELS
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +36,9 @@ def test_an_experiment_of_your_own(tmp_path, monkeypatch, capsys):
     assert "Five layers train faster" in capsys.readouterr().out
     assert cli.run(["report", "out"]) == 0
     page = tmp_path / capsys.readouterr().out.strip()
+    sums = names["SUMS"]  # its examples are what they are said to be
+    found = [judge(c, sums.examples(sign), scale="smoke", data="").verdict for sign in (1, -1) for c in sums.claims]
+    assert found == ["holds", "fails"]
     for whole in (page, folder / "report.html"):  # both know what the folder says, whatever the registry lacks
         assert "The images are scikit-learn" in whole.read_text()
 
@@ -41,6 +48,16 @@ def test_the_table_names_what_is_there():
     for path in re.findall(r"`((?:experiments|plots|tests|orhan2018|measures)/[\w./]*)`", text):
         places = [ROOT, ROOT / "src" / "nonsingular", ROOT / "src" / "nonsingular" / "papers"]
         assert any((place / path).exists() for place in places), path
+
+
+@pytest.mark.parametrize("module", [quantities, verbs, needs], ids=lambda module: module.__name__.split(".")[-1])
+def test_the_page_has_every_quantity_verb_and_need(module):
+    text = (ROOT / "docs" / "howto" / "figures.md").read_text()
+    made = ("Quantity", "Measure", "Test", "Declared", "Need")
+    there = [f for f in vars(module).values() if inspect.isfunction(f) and f.__module__ == module.__name__]
+    names = [f.__name__ for f in there if f.__name__[0] != "_" and f.__annotations__.get("return") in made]
+    assert len(names) > 3
+    assert not [name for name in names if f"{name}(" not in text and f"`{name}`" not in text]
 
 
 def test_the_page_of_variables_is_whole():

@@ -63,7 +63,7 @@ FIGURE = Figure(
             share_with_one_stable_segment(3) > 0.5,
         ),
         "plateau": claim(
-            "A trajectory from outside the stable segment's basin still passes a plateau: learning slows at least "
+            "A trajectory from outside the stable segment's basin still passes a plateau: learning slows more than "
             "tenfold before it speeds up again",
             log_slow_down > 1,
             panel="c",
@@ -79,7 +79,7 @@ FIGURE = Figure(
             source="orhan2018 figure 2e, Note 2",
         ),
         "much-slower-along-m": claim(
-            "Learning along m is much slower than along |Jc|, at least three times",
+            "Learning along m is much slower than along |Jc|, more than three times",
             log_speed_of_m("optimised", "all else at its optimum") < -float(np.log10(3)),
         ),
         "slow-along-m-at-teacher": question(

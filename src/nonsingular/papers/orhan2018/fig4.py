@@ -117,7 +117,8 @@ def figure(
         differs=(
             *differs,
             *ESTIMATED,
-            f"Best and worst are at least {best_and_worst.FEWEST} runs each, also where a tenth would be fewer.",
+            f"Best and worst are at least {best_and_worst.FEWEST} runs each, of six or more, also where a tenth is "
+            "fewer.",
             "The paper says 'similarly' of the gradients at the start: within a factor of two is our reading.",
             scaled,
             DAMPED,

@@ -104,7 +104,7 @@ FIGURE = Figure(
             faster("orthogonal", "residual").between(0, SLIGHTLY_BETTER),
         ),
         "orthogonal-no-worse": question(
-            "Dense orthogonal skips work at least as well as identity skips",
+            f"Dense orthogonal skips work at least as well as identity skips, to within {NO_WORSE:g} point",
             faster("orthogonal", "residual") > -NO_WORSE,
         ),
         "zero-responses": claim(

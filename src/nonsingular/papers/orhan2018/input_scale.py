@@ -5,9 +5,10 @@ squared norm; a residual one multiplies it by 1.5 to 2.3, the more the more its 
 skip mixes the signs, which leaves 1.5. Over 20 layers this decides whether the first logits are far too large to be
 unlearnt soon, or the gradients so small that Adam's epsilon damps its steps.
 
-Trained are three of figure 3's networks and one with dense orthogonal skips, each at six scalings of the inputs:
-``unit*K`` (standardised, then divided so that their root mean square norm is K), ``standardised`` by pixel, ``raw``. A
-network is called ``residual@unit*10``. A run is a seed.
+Trained are figure 3's plain, residual and hyper-residual networks (those add all earlier layers, times fixed random
+matrices) and one with dense orthogonal skips, each at six scalings of the inputs: ``unit*K`` (standardised, then
+divided so that their root mean square norm is K), ``standardised`` by pixel, ``raw``. A network is called
+``residual@unit*10``. A run is a seed.
 """
 
 from dataclasses import replace
