@@ -1,11 +1,18 @@
-"""Times as ratios: the candidates take turns in one process, so a machine that slows down slows all of them."""
+"""Times as ratios: the candidates take turns in one process, so a machine that slows down slows all of them.
+
+With one thread they are processor time, that of started programs included, which others' work disturbs less; with
+several they are by the clock.
+"""
 
 from __future__ import annotations
 
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+import torch
 
 
 @dataclass(frozen=True)
@@ -22,14 +29,20 @@ class Timing:
 
 def interleaved(candidates: Mapping[str, Callable[[], object]], rounds: int = 9, warmup: int = 2) -> dict[str, Timing]:
     """Run every candidate once a round, ``rounds`` times after ``warmup`` rounds that do not count."""
+    clock = _processor if torch.get_num_threads() == 1 else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for round in range(warmup + rounds):
         for name, work in candidates.items():
-            start = time.perf_counter()
+            start = clock()
             work()
             if round >= warmup:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def _processor() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def ratio(slow: Timing, fast: Timing) -> float:

@@ -16,6 +16,7 @@ from interleaved import interleaved, ratio, show
 from nonsingular.data import Task
 from nonsingular.networks import NetworkSpec, build
 from nonsingular.training import Trainer, TrainingSpec
+from nonsingular.training.products import OneByOne, available
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,11 @@ def population(size: Size, precision: str = "float32", graph: bool = False) -> C
     return trainer.train_epoch
 
 
-def matrix_product(side: int) -> Callable[[], torch.Tensor]:
-    a = torch.randn(side, side)
-    return lambda: a @ a
+def matrix_products(side: int) -> dict[str, Callable[[], object]]:
+    """By PyTorch's own function, and by oneDNN where large layers take that."""
+    a = torch.randn(1, side, side)
+    ways: dict[str, Callable[[], object]] = {"matrix": lambda: a[0] @ a[0]}
+    return ways | ({"oneDNN": lambda: OneByOne().product(a, a, a)} if available() else {})
 
 
 def test_small_networks(full: bool) -> None:
@@ -108,7 +111,8 @@ def test_deep_networks(runs: int, full: bool) -> None:
     """Networks of 30 layers and 128 units on CIFAR's inputs, held against the machine's own f32 matrix rate."""
     size = Size(NetworkSpec(30, 128), runs, 3072, 10) if full else SMOKE
     side = 2000 if full else 20
-    candidates: dict[str, Callable[[], object]] = {"matrix": matrix_product(side), "loop": loop(size)}
+    matrices = matrix_products(side)
+    candidates = matrices | {"loop": loop(size)}
     candidates |= {precision: population(size, precision) for precision in ("float32", "bfloat16")}
     candidates["autograd"] = population(size, graph=True)
     timings = interleaved(candidates, *((9, 2) if full else (1, 0)))
@@ -119,7 +123,7 @@ def test_deep_networks(runs: int, full: bool) -> None:
     show(
         str(size),
         {
-            "f32 matrix rate": f"{2 * side**3 / timings['matrix'].median / 1e9:.0f} GFLOP/s",
+            **{f"f32 rate, {n}": f"{2 * side**3 / timings[n].median / 1e9:.0f} GFLOP/s" for n in matrices},
             **{n: f"{size.per_step(timings[n].median)}, {100 * s:.0f} % of it" for n, s in share.items()},
         },
     )
