@@ -51,12 +51,13 @@ def test_labels_that_do_not_count_are_not_compared():
 
 def test_what_is_returned_whole_or_has_few_values_is_no_copied_answer():
     torch.manual_seed(0)
-    x = torch.randn(32, 6)
+    loose, x = torch.randn(32, 6), torch.randn(40).unfold(0, 6, 1)[torch.randperm(35)[:32]]
     wide, one = nn.Linear(6, 6), nn.Linear(6, 1)
     assert answers.copied(seen(one, F.mse_loss, x, x[:, 2:3])).value == 1
     assert "inputs[:, 2]" in answers.copied(seen(one, F.mse_loss, x, x[:, 2:3])).remedy
     assert answers.copied(seen(one, F.mse_loss, x, x.sum(1, keepdim=True))).value == 0
     assert not answers.copied(seen(wide, F.mse_loss, x, x)).value > 0
+    assert not answers.copied(seen(one, F.mse_loss, loose, loose[:, 2:3])).value > 0  # in no order
     signs = x.sign()
     assert not answers.copied(seen(one, F.mse_loss, signs, signs[:, 2:3])).value > 0
 

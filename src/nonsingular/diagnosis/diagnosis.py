@@ -12,6 +12,7 @@ from torch import nn
 
 from nonsingular.diagnosis import healthy
 from nonsingular.diagnosis.batches import LossFn, problem
+from nonsingular.diagnosis.contract.refusals import REFUSED
 from nonsingular.diagnosis.course import Curve, Protocol
 from nonsingular.diagnosis.examine import examine
 from nonsingular.diagnosis.findings import Finding, findings, named
@@ -188,6 +189,10 @@ def diagnose(
     numbers = {**measured, **(observed or {})}
     found = tuple(findings(numbers, healthy.limits(), seen))
     diagnosis = Diagnosis(found, seen, numbers, data=dict(data or {}))
+    refused = any(numbers[name].value > 0 for name in REFUSED)
+    if refused and steps:
+        note = "no copies were trained: the loss raises an error on what it is given"
+        return replace(diagnosis, look=replace(seen, notes=(*seen.notes, note)))
     if not steps:
         return diagnosis
     protocol = replace(protocol or Protocol(), steps=steps)

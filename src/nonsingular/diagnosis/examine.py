@@ -14,11 +14,15 @@ from torch import Tensor, nn
 from nonsingular import progress
 from nonsingular.diagnosis import contract
 from nonsingular.diagnosis.batches import BROADCAST, LossFn, problem
+from nonsingular.diagnosis.contract import refusals
+from nonsingular.diagnosis.contract.refusals import Refusal, refusal
+from nonsingular.diagnosis.contract.scene import traced
 from nonsingular.diagnosis.contract.targets import lenient
 from nonsingular.diagnosis.flatness import with_spectrum
 from nonsingular.diagnosis.look import Budget, look
 from nonsingular.diagnosis.records import Look, Statistic
 from nonsingular.diagnosis.statistics import statistics
+from nonsingular.errors import InputError
 
 ROWS = 4096  # samples whose data are compared with each other
 
@@ -48,10 +52,20 @@ def examine(
     with progress.stretch("checking model, loss and data", None, ""):
         task = problem(model, loss_fn, batches, ROWS)
         apart = problem(model, loss_fn, held_out, ROWS).batches if held_out else ()
-        numbers = contract.statistics(task, apart)
+        scene = contract.scene(task)
+        numbers = contract.statistics(task, apart, scene)
+    loss_fn = _cured(loss_fn, refusal(scene))
     if numbers["inadmissible"].value > 0:
         loss_fn = _lenient(loss_fn)
-    seen = look(model, loss_fn, batches, budget)
+    try:
+        seen = look(model, loss_fn, batches, budget)
+    except InputError:  # of a batch behind the one that was traced
+        failed = next((s for s in (traced(task, b) for b in task.batches) if s.failure is not None), None)
+        if failed is None or refusal(failed) is None:
+            raise
+        numbers |= refusals.statistics(failed)
+        loss_fn = _cured(loss_fn, refusal(failed))
+        seen = look(model, loss_fn, batches, budget)
     if curvature is not False:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=BROADCAST)
@@ -61,6 +75,18 @@ def examine(
         # Outputs are too large against targets only where a distance compares them and the targets are ordinary.
         found["output-scale"] = replace(found["output-scale"], value=math.nan)
     return seen, found
+
+
+def _cured(loss_fn: LossFn | None, refused: Refusal | None) -> LossFn | None:
+    """The loss of outputs and targets that it takes, in the place of those on which it raises."""
+    if loss_fn is None or refused is None:
+        return loss_fn
+
+    @wraps(loss_fn)  # the names of its arguments say what they are
+    def loss(output: Any, target: Any) -> Tensor:
+        return loss_fn(*refused.cured(output, target))
+
+    return loss
 
 
 def _lenient(loss_fn: LossFn | None) -> LossFn | None:

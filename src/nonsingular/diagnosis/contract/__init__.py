@@ -7,6 +7,7 @@ says which numbers are findings.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from nonsingular.diagnosis.batches import Problem
 from nonsingular.diagnosis.contract import (
@@ -19,6 +20,7 @@ from nonsingular.diagnosis.contract import (
     noising,
     probes,
     reading,
+    refusals,
     registered,
     samples,
     signs,
@@ -85,23 +87,27 @@ CHECKS = {
 }
 
 
-def statistics(task: Problem, held_out: Sequence[Batch] = ()) -> dict[str, Statistic]:
+def statistics(task: Problem, held_out: Sequence[Batch] = (), seen: Scene | None = None) -> dict[str, Statistic]:
     """Every statistic of the contract, by name.
 
     Args:
         task: model, loss and batches; data are judged on all of them, the rest on a few samples.
         held_out: batches of an evaluation, to be looked for in the training's.
+        seen: the traced pass, where there was one already.
 
     Raises:
         InputError: the model fails on the batches.
     """
-    seen = scene(task)
+    seen = seen or scene(task)
     found = (
         {name: check(seen) for name, check in CHECKS.items()}
+        | refusals.statistics(seen)
         | samples.repeated(seen)
         | reading.unread(seen)
         | targets.weighed(seen)
     )
+    if found["inadmissible"].value > 0:
+        found["refused-targets"] = replace(found["refused-targets"], value=0.0)  # the same, and told better
     if held_out:
         found["leakage"] = samples.leakage(task.batches, held_out)
         found["held-out-scale"] = samples.held_out_scale(task.batches, held_out)

@@ -14,6 +14,8 @@ from nonsingular.diagnosis.contract.scene import Scene, passes
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.errors import InputError
 
+ALIKE = 0.6  # correlation of neighbours, beyond that of 16 independent samples
+OVERLAPS = 8  # numbers of many values that neighbouring columns share, which is no chance
 SAME = 0.99  # of the entries that count
 WIDEST = 4096  # numbers of a sample among which a target is looked for
 FEWEST = 16  # samples, from where equal columns are no chance
@@ -51,8 +53,11 @@ def seen_answers(scene: Scene) -> Statistic:
 
 
 def copied(scene: Scene) -> Statistic:
-    """Whether each number that is to be told is one of the inputs' own, in the same place for every sample."""
-    words = "every target is a number of its own input, at the same place in all samples"
+    """Whether each number that is to be told is one of its own stretch of a series, at the same place for every sample.
+
+    Of columns that are in no order one may be returned on purpose, as a first trial of a network.
+    """
+    words = "every target is a number of its own stretch of a series, at the same place in all samples"
     unknown = Statistic(math.nan, (), words)
     y, n = scene.batch.target, scene.batch.samples
     leaves = [t for t in tree_leaves(scene.batch.inputs) if isinstance(t, Tensor)]
@@ -62,7 +67,7 @@ def copied(scene: Scene) -> Statistic:
     if any(len(column.unique()) < n / 2 for column in wanted.T):
         return unknown  # of few values: equal by chance, or by nature
     for x in leaves:
-        if not x.is_floating_point() or x.ndim < 2 or len(x) != n:
+        if not x.is_floating_point() or x.ndim not in (2, 3) or len(x) != n:
             continue
         held = x.detach().reshape(n, -1).to(wanted.dtype)
         if not wanted.shape[1] < held.shape[1] <= WIDEST:
@@ -71,6 +76,8 @@ def copied(scene: Scene) -> Statistic:
                   for w in wanted.T]  # fmt: skip
         if all(place is not None for place in places):
             index = tuple(int(i) for i in torch.unravel_index(torch.tensor(places[0]), x.shape[1:]))
+            if not any(map(_a_series, [x] if x.ndim == 2 else [x[:, :, index[1]], x[:, index[0]]])):
+                continue
             evidence = (
                 {
                     "measure": f"place of the first target in the inputs, of {tuple(x.shape[1:])}; axis {axis}",
@@ -88,6 +95,20 @@ def copied(scene: Scene) -> Statistic:
 
 def _a_sequence(x: Tensor, n: int) -> bool:
     return x.ndim in (2, 3) and len(x) == n and x.shape[1] >= LONG and not x.is_complex() and len(x.unique()) > 2
+
+
+def _a_series(x: Tensor) -> bool:
+    """Whether columns are steps of a series: neighbours are alike, or samples are overlapping stretches of it.
+
+    Args:
+        x: ``[sample, step]``.
+    """
+    x = x.detach().double()
+    if x.shape[1] < LONG:
+        return False
+    alike = torch.corrcoef(x.T).diagonal(1).nan_to_num().abs().median()
+    shared = sum(int(torch.isin(x[:, k + 1], x[:, k]).sum()) for k in range(x.shape[1] - 1))
+    return float(alike) > ALIKE or (shared >= OVERLAPS and len(x[:, 0].unique()) > len(x) / 2)
 
 
 def _moves(scene: Scene, x: Tensor, at: int, changed: int) -> bool | None:

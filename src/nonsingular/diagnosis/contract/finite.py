@@ -92,15 +92,32 @@ def _made(op: Op, loss: Tensor) -> Statistic:
     return Statistic(1.0, (op.module,) if op.module else (), words, op.where, tuple(evidence), _forward_remedy(op))
 
 
+LOGARITHMS = ("log", "log2", "log10", "log_")
+ROOTS = ("sqrt", "rsqrt", "sqrt_")
+POWERS = ("pow", "__pow__", "pow_", "float_power")
+
+
 def _forward_remedy(op: Op) -> str:
     line = f" ({op.where})" if op.where else ""
-    if op.name in ("log", "log2", "log10", "log_"):
+    least = min((float(t.detach().min()) for t in op.tensors[:1] if t.is_floating_point() and t.numel()), default=0.0)
+    if least < 0 and op.name in (*LOGARITHMS, *ROOTS):
+        return (
+            f"{op.name} is given negative numbers{line} and has no value there: look for a sign that is wrong, or an "
+            "output of any sign; let the network return the logarithm and take exp, or put softplus behind it."
+        )
+    if least <= -1 and op.name == "log1p":
+        return f"Keep what log1p is given above -1{line}: look for a sign that is wrong, or clamp it."
+    if least < 0 and op.name in POWERS:
+        return f"{op.name} is given negative numbers{line}, which have whole powers only: take abs() or softplus first."
+    if op.name in LOGARITHMS:
         return f"Keep log away from zero{line}: use log_softmax or logsigmoid, or add 1e-6 inside."
     if op.name in ("div", "__truediv__", "__rtruediv__", "true_divide", "reciprocal", "div_"):
         return f"Keep the divisor away from zero{line}: add a small number to it."
     if op.name in ("exp", "pow", "__pow__", "exp_", "expm1", "cosh", "sinh"):
         return f"Bound what {op.name} is given{line}: subtract its maximum, or use logsumexp or softplus."
-    if op.name in ("sqrt", "rsqrt", "acos", "asin", "acosh", "atanh", "logit"):
+    if op.name == "rsqrt":
+        return f"Keep rsqrt away from zero{line}: add a small number inside."
+    if op.name in ("acos", "asin", "acosh", "atanh", "logit"):
         return f"Keep what {op.name} is given inside its domain{line}: clamp it."
     if op.name in ("mean", "std", "var"):
         return f"Do not take {op.name} of nothing, or of one value{line}."

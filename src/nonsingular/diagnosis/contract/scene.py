@@ -159,14 +159,15 @@ def scene(task: Problem) -> Scene:
     whole = task.batches[0]
     few = task.few(whole, wanted)
     try:
-        return _pass(task, few)
+        return traced(task, few)
     except InputError:
         if few is whole:
             raise
-        return _pass(task, whole)  # a model that takes this many samples only
+        return traced(task, whole)  # a model that takes this many samples only
 
 
-def _pass(task: Problem, batch: Batch) -> Scene:
+def traced(task: Problem, batch: Batch) -> Scene:
+    """The pass on this batch; see ``scene``."""
     trace = Trace(task.model)
     _ = task.writes_data  # found out by a pass of its own, which must not be traced
     with untouched(task.model), as_training(task.model), torch.enable_grad(), trace:

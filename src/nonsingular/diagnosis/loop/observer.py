@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,6 +22,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils._pytree import tree_leaves
 
+from nonsingular.diagnosis.contract.refusals import of_call, refused_by
 from nonsingular.diagnosis.loop import places
 from nonsingular.diagnosis.loop.caught import BATCHES, Caught
 from nonsingular.diagnosis.loop.inputs import Inputs
@@ -269,6 +271,13 @@ class Observer:
             value.register_hook(lambda g: self._felt(site, number, shown, g))
         if not self._depth:
             self.caught.lost(name, args, named)
+
+    def refused(self, function: Any, args: tuple[Any, ...], named: dict[str, Any], error: Exception) -> None:
+        """See ``taps.Listener``."""
+        if not self._elsewhere() and not self.loop.refused and (found := of_call(function, args, named)) is not None:
+            where = str(places.here() or "")
+            made = refused_by(found, error, op=function.__name__)
+            self.loop.refused = {name: replace(s, where=where) for name, s in made.items()}
 
     def _felt(self, site: Site, number: int, value: Tensor, gradient: Tensor) -> None:
         """A gradient came back to a loss: it is minimised where that is positive."""

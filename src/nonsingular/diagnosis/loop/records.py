@@ -327,6 +327,7 @@ class Loop:
         constant: loss of the best constant prediction, of what backward passes begin from; NaN where it is not known.
         ended: whether the loop came to its own end.
         loaded: modules that weights were loaded into.
+        refused: facts of one of torch's losses that raised an error; empty where none did.
         notes: what could not be seen.
     """
 
@@ -361,6 +362,7 @@ class Loop:
     together: float = math.nan
     ended: bool = False
     seconds: float = 0.0
+    refused: dict[str, Statistic] = field(default_factory=dict)
     loaded: WeakSet[nn.Module] = field(default_factory=WeakSet)
     notes: list[str] = field(default_factory=list)
 

@@ -182,6 +182,8 @@ def _rehearsed(model: nn.Module, step: Step, kept: list[Any], optimiser: Any, st
             try:
                 loss = step(model, batch, optimiser)
             except Exception as error:
+                if observer.loop.refused:
+                    break  # that is what is wrong
                 raise InputError(f"step {number} fails: {type(error).__name__}: {_line(error)}") from error
             if not observer.loop.backwards and isinstance(loss, Tensor | float):
                 observer.loop.losses.append((number, float(loss)))
@@ -234,7 +236,7 @@ def judged(observer: Observer, look: bool = False) -> Rehearsal:
     if not math.isnan(numbers["loop-large-step"].value):
         loop.sharpness = sharpness(observer.caught, loop)
         numbers = loop_statistics(loop)
-    numbers = network | numbers
+    numbers = network | numbers | loop.refused
     caught = observer.caught
     found = tuple(findings(numbers, healthy.limits(), seen))
     if look and not found and no_better(loop):

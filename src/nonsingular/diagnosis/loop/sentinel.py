@@ -45,6 +45,9 @@ class Sentinel:
         """See ``taps.Listener``."""
         self._caught.lost(name, args, named)
 
+    def refused(self, function: Any, args: tuple[Any, ...], named: dict[str, Any], error: Exception) -> None:
+        """See ``taps.Listener``."""
+
     def failed(self, event: str, error: Exception) -> None:
         """See ``taps.Listener``."""
 

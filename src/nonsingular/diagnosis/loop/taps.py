@@ -45,6 +45,9 @@ class Listener(Protocol):
     def lost(self, name: str, args: tuple[Any, ...], named: dict[str, Any], value: Any) -> None:
         """One of torch's losses was computed."""
 
+    def refused(self, function: Any, args: tuple[Any, ...], named: dict[str, Any], error: Exception) -> None:
+        """One of torch's losses raised this."""
+
     def before_backward(self, tensors: Any) -> None:
         """A backward pass begins."""
 
@@ -263,7 +266,11 @@ def _backward(listener: Listener, function: Callable[..., Any]) -> Any:
 def _loss(listener: Listener, name: str, function: Callable[..., Any]) -> Any:
     @functools.wraps(function)
     def loss(*args: Any, **named: Any) -> Any:
-        value = function(*args, **named)
+        try:
+            value = function(*args, **named)
+        except Exception as error:
+            listener.refused(function, args, named, error)
+            raise
         if not torch.compiler.is_compiling():
             listener.lost(name, args, named, value)
         return value

@@ -77,6 +77,17 @@ RULES: tuple[Rule, ...] = (
         "Goodfellow et al. 2016, section 4.3",
     ),
     _fact(
+        "output-range", "refused-outputs", 0.97,
+        "The network may return any number there, and the loss raises an error at some of them: no step is taken.",
+        "PyTorch documentation, loss functions and torch.distributions (constraints)",
+        treatments=("another_loss",),
+    ),
+    _fact(
+        "invalid-targets", "refused-targets", 0.97,
+        "The loss raises an error at these targets: no step is taken.",
+        "PyTorch documentation, loss functions and torch.distributions (supports)",
+    ),
+    _fact(
         "output-range", "undefined", 0.95,
         "The network may return any number there, and the loss takes half of them only: sooner or later it is NaN, or "
         "fails.",
