@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.console import Console
 from rich.markup import escape
 
 from nonsingular.cli.tables.diagnosis import print_findings
@@ -17,6 +18,7 @@ def print_loop(found: Rehearsal, script: str) -> None:
             f"\n[yellow]{escape(script)} trained nothing that was seen[/]: no backward pass and no step of an "
             "optimiser; give the script that trains, with its arguments"
         )
+        _print_notes(to, found)
         return
     optimisers = ", ".join(seen["optimisers"]) or "no optimiser"
     to.print(f"\n[bold]watched {escape(script)}[/]: {seen['steps']} steps, {optimisers}", highlight=False)
@@ -30,5 +32,9 @@ def print_loop(found: Rehearsal, script: str) -> None:
         said = found.nothing()
         to.print(f"[bold {'yellow' if ',' in said else 'green'}]{said}[/]", highlight=False)
     print_findings(to, found.findings)
+    _print_notes(to, found)
+
+
+def _print_notes(to: Console, found: Rehearsal) -> None:
     for note in found.loop.notes:
         to.print(f"[dim]{escape(note)}[/]", highlight=False)

@@ -810,4 +810,14 @@ PROGRAMS: dict[str, Program] = {
         ),
     ),
     "straight flow": Program(scripts.STRAIGHT_FLOW),
+    "ratings": Program(
+        scripts.RATINGS,
+        (
+            mistake("rate of three", "step-too-large", ("lr=0.02", "lr=3.0")),
+            mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
+        ),
+    ),
+    "citations": Program(
+        scripts.CITATIONS, (mistake("no zero_grad", "gradients-accumulate", ("    optimizer.zero_grad()\n", "")),)
+    ),
 }

@@ -72,6 +72,8 @@ def ordinary() -> list[Case]:
         Case("attention pooling", _Pooled, sequences),
         Case("temperature of cosines", _Cosines, flat),
         Case("graph", _Graph, _graph, F.cross_entropy, trains=False),
+        Case("papers that cite each other", _Citing, _papers, F.cross_entropy, trains=False),
+        Case("papers, sums over neighbours", _Citing, partial(_papers, mean=False), F.cross_entropy, trains=False),
         Case("time first by design", _TimeFirst, reread(sequences, lambda x: x), F.cross_entropy),
         Case("gated", _Gated, flat),
         Case("learnt loss weight", ten, flat, _Learnt()),
@@ -206,6 +208,19 @@ class _Learnt(nn.Module):
 def _triplets(seed: int, count: int = 128) -> Batches:
     [(x, y)] = flat(seed, count)
     return [((x, x.roll(1, 0), x.roll(2, 0)), y)]  # type: ignore[list-item]
+
+
+def _papers(seed: int, count: int = 160, mean: bool = True) -> Batches:
+    """Which of 300 words a paper has, whom it cites, mostly of its own field, and which of seven fields that is."""
+    generator = torch.Generator().manual_seed(seed)
+    field = torch.randint(0, 7, (count,), generator=generator)
+    usual = torch.rand(7, 300, generator=generator) ** 6
+    words = (torch.rand(count, 300, generator=generator) < 0.01 + 0.15 * usual[field]).float()
+    chance = torch.where(field[:, None] == field, 0.1, 0.005)
+    cites = torch.rand(count, count, generator=generator) < chance
+    adjacency = (cites | cites.T | torch.eye(count, dtype=torch.bool)).float()
+    size = adjacency.sum(1).rsqrt()
+    return [((words, size[:, None] * adjacency * size if mean else adjacency), field)]  # type: ignore[list-item]
 
 
 def _graph(seed: int, count: int = 128) -> Batches:
@@ -351,6 +366,15 @@ class _Cosines(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return 12 * F.normalize(self.body(x), dim=1) @ F.normalize(self.classes, dim=1).T
+
+
+class _Citing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(300, 16), nn.Linear(16, 7)
+
+    def forward(self, words: Tensor, adjacency: Tensor) -> Tensor:
+        return adjacency @ self.second(torch.relu(adjacency @ self.first(words)))
 
 
 class _Graph(nn.Module):

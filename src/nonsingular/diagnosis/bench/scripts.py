@@ -1133,3 +1133,76 @@ STRAIGHT_FLOW = (
     .replace("alphas_bar[t, None].sqrt() * x + (1 - alphas_bar[t, None]).sqrt() * noise", "(1 - t) * x + t * noise")
     .replace("self.time(t)", "t.expand(-1, 16)")
 )
+
+RATINGS = """
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+torch.manual_seed(SEED)
+USERS, ITEMS = 200, 150
+tastes, kinds = torch.randn(USERS, 3), torch.randn(ITEMS, 3)
+user, item = torch.randint(0, USERS, (1600,)), torch.randint(0, ITEMS, (1600,))
+rating = 3.5 + 0.6 * (tastes[user] * kinds[item]).sum(1) + 0.2 * torch.randn(1600)
+
+
+class Factors(nn.Module):
+    def __init__(self, width=12):
+        super().__init__()
+        self.users, self.items = nn.Embedding(USERS, width), nn.Embedding(ITEMS, width)
+        self.user_bias, self.item_bias = nn.Embedding(USERS, 1), nn.Embedding(ITEMS, 1)
+        self.bias = nn.Parameter(torch.zeros(1))
+        nn.init.zeros_(self.user_bias.weight)
+        nn.init.zeros_(self.item_bias.weight)
+
+    def forward(self, user, item):
+        both = (self.users(user) * self.items(item)).sum(1)
+        return both + self.user_bias(user)[:, 0] + self.item_bias(item)[:, 0] + self.bias
+
+
+model = Factors()
+optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+for epoch in range(4):
+    for rows in torch.randperm(len(user)).split(64):
+        loss = F.mse_loss(model(user[rows], item[rows]), rating[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+
+CITATIONS = """
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+torch.manual_seed(SEED)
+PAPERS, WORDS, FIELDS = 160, 200, 5
+field = torch.randint(0, FIELDS, (PAPERS,))
+usual = torch.rand(FIELDS, WORDS) ** 6
+words = (torch.rand(PAPERS, WORDS) < 0.01 + 0.15 * usual[field]).float()
+cites = torch.rand(PAPERS, PAPERS) < torch.where(field[:, None] == field, 0.1, 0.005)
+adjacency = (cites | cites.T | torch.eye(PAPERS, dtype=torch.bool)).float()
+size = adjacency.sum(1).rsqrt()
+adjacency = (size[:, None] * adjacency * size).to_sparse()
+known = torch.rand(PAPERS) < 0.3
+
+
+class GCN(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(WORDS, 16), nn.Linear(16, FIELDS)
+
+    def forward(self, x, adjacency):
+        h = torch.relu(torch.sparse.mm(adjacency, self.first(F.dropout(x, 0.5, self.training))))
+        return torch.sparse.mm(adjacency, self.second(h))
+
+
+model = GCN()
+optimizer = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=5e-4)
+for epoch in range(60):
+    model.train()
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(words, adjacency)[known], field[known])
+    loss.backward()
+    optimizer.step()
+"""

@@ -249,7 +249,16 @@ def _spread(model: nn.Module, inputs: Any) -> float:
 
 def _same(a: Any, b: Any) -> bool:
     pairs = zip(tree_leaves(a), tree_leaves(b), strict=True)
-    return all(torch.equal(x, y) for x, y in pairs if isinstance(x, Tensor) and isinstance(y, Tensor))
+    return all(_equal(x, y) for x, y in pairs if isinstance(x, Tensor) and isinstance(y, Tensor))
+
+
+def _equal(x: Tensor, y: Tensor) -> bool:
+    if x.layout == y.layout == torch.strided:
+        return torch.equal(x, y)
+    if x.layout != y.layout or x.shape != y.shape:
+        return False
+    one, other = (t.coalesce().values() if t.layout == torch.sparse_coo else t.values() for t in (x, y))
+    return torch.equal(one, other)
 
 
 def constant_loss(name: str, targets: Tensor, classes: int) -> float:

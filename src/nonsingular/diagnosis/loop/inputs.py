@@ -47,7 +47,7 @@ class Inputs:
         if self._loader is not None:
             self._loader.drawn += 1
         self._order = None
-        self.batch = [t for t in tree_leaves(batch) if isinstance(t, Tensor)]
+        self.batch = dense(batch)
         self._drawn = {t.data_ptr() for t in self.batch}
 
     def are_drawn(self, tensors: list[Tensor]) -> bool:
@@ -77,6 +77,11 @@ class Inputs:
         whole = x._base if x._base is not None else x
         before, self._written = self._written, (id(whole), whole._version)
         return before[0] == id(whole) and before[1] != whole._version
+
+
+def dense(tree: Any) -> list[Tensor]:
+    """The tensors that have memory of their own: of sparse ones neither address nor entries are compared."""
+    return [t for t in tree_leaves(tree) if isinstance(t, Tensor) and t.layout == torch.strided]
 
 
 def _sample(x: Tensor) -> tuple[Any, ...]:

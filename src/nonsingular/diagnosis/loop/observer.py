@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_leaves
 from nonsingular.diagnosis.contract.refusals import of_call, refused_by
 from nonsingular.diagnosis.loop import places
 from nonsingular.diagnosis.loop.caught import BATCHES, Caught
-from nonsingular.diagnosis.loop.inputs import Inputs
+from nonsingular.diagnosis.loop.inputs import Inputs, dense
 from nonsingular.diagnosis.loop.movement import (
     TOLD,
     decay_share,
@@ -44,6 +44,7 @@ from nonsingular.diagnosis.loop.returns import returns_in_sight
 from nonsingular.diagnosis.loop.tape import Rewarded, Tape
 from nonsingular.diagnosis.loop.waiting import Waiting
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.objective import first_line
 
 MEASURED = 40  # first steps, one by one
 CADENCE = 25  # of later ones, in pairs
@@ -161,7 +162,7 @@ class Observer:
             if isinstance(output, Tensor) and not output.ndim:  # a loss of the user's own
                 self.caught.lost(type(module).__name__, inputs, named, module)
             return
-        tensors = [t for t in tree_leaves((inputs, named)) if isinstance(t, Tensor)]
+        tensors = dense((inputs, named))
         call = Call(self.loop.steps, module.training, torch.is_grad_enabled(), places.here())
         call.tested = self._inputs.are_drawn(tensors)
         makers = self._made_by(tensors)
@@ -179,7 +180,7 @@ class Observer:
             self._inputs.describe_test(call, tensors[0])
         self._keep(trainee, call)
         for t in tree_leaves(output):
-            if isinstance(t, Tensor) and t.is_floating_point():
+            if isinstance(t, Tensor) and t.is_floating_point() and t.layout == torch.strided:
                 self._outputs.append((StorageWeakRef(t.untyped_storage()), call))
                 if t.requires_grad:
                     reference = _reference(t, self._inputs.batch) if self.measuring else None
@@ -231,7 +232,7 @@ class Observer:
 
     def _made_by(self, tensors: list[Tensor]) -> list[Call]:
         """The calls whose outputs these are, or are views of."""
-        memory = {t.untyped_storage()._cdata for t in tensors if not t.is_sparse}
+        memory = {t.untyped_storage()._cdata for t in tensors}
         return [call for ref, call in self._outputs if not ref.expired() and ref.cdata in memory]
 
     def _parameters_behind(self, makers: list[Call], taker: Trainee) -> set[int]:
@@ -251,7 +252,7 @@ class Observer:
             return
         output = args[0] if args else named.get("input")
         target = args[1] if len(args) > 1 else named.get("target")
-        for call in self._made_by([output] if isinstance(output, Tensor) else []):
+        for call in self._made_by(dense(output)):
             call.tested = True
         if not (value.requires_grad and self.measuring):
             return
@@ -610,9 +611,8 @@ class Observer:
     def failed(self, event: str, error: Exception) -> None:
         """See ``taps.Listener``."""
         self._busy = False
-        self.loop.notes.append(
-            f"the observation ended early, after {self.loop.steps} steps ({event}: {type(error).__name__}: {error})"
-        )
+        why = f"{event}: {type(error).__name__}: {first_line(error)}"
+        self.loop.notes.append(f"the observation ended early, after {self.loop.steps} steps ({why})")
 
     def pause(self) -> None:
         """Nobody listens for a while: what was seen of the present step says nothing about the next that is seen."""

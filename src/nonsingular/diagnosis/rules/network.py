@@ -55,6 +55,10 @@ def _narrowest(look: Look) -> str:
 SPREAD = ("spread over samples", lambda layer: layer.spread)
 GRADIENT = ("gradient norm", lambda layer: layer.gradient)
 
+HALF_A_DECADE = (
+    0.5  # of a first loss, which a readout undoes in its first steps, as of sums over the neighbours in a graph
+)
+
 RULES: tuple[Rule, ...] = (
     Rule(
         "exploding-signal", "overflow",
@@ -167,7 +171,7 @@ RULES: tuple[Rule, ...] = (
         "training first has to undo it.",
         "orhan2018, protocol (the scale of the inputs decides); Glorot and Bengio 2010",
         ("rescale_input", "shrink_embeddings", "zero_readout", "insert_normalisation"), lambda v: min(1.0, v / 2),
-        material=0.15, remark=_inputs_scale,
+        material=HALF_A_DECADE, remark=_inputs_scale,
     ),
     Rule(
         "saturated-output", "output-scale",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from statistics import median
+from statistics import fmean, median, pstdev
 from typing import Any
 
 from nonsingular.diagnosis.loop.movement import ADAPTIVE, DECOUPLED
@@ -32,7 +32,9 @@ TINY = 1e-3  # a factor in front of the loss below which it is no weight of a te
 def _too_large(loop: Loop) -> Statistic:
     words = "norm of a step over the norm of the weights"
     updates = [u for u in loop.updates if math.isfinite(ratio(u))]
-    harm = harm_of(loop) or (_thrown(loop) if updates and max(map(usual_ratio, updates[:3])) > THROWS else None)
+    harm = harm_of(loop) or (
+        _thrown(loop) if updates and max(usual_ratio(loop, u) for u in updates[:3]) > THROWS else None
+    )
     if harm is None and updates and no_better(loop) and median(map(ratio, updates)) > HURLS:
         best, values = constant(loop)
         harm = shown("last loss over that of the best constant prediction", latest(values) / best)
@@ -42,7 +44,7 @@ def _too_large(loop: Loop) -> Statistic:
         return NOTHING  # of adversaries, one's loss rises as the other learns
     # Weights that large steps have made large hide them later.
     parts = (updates, updates[:3], updates[-max(1, len(updates) // 4) :])
-    value = max(median(map(usual_ratio, part)) for part in parts)
+    value = max(median(usual_ratio(loop, u) for u in part) for part in parts)
     if loop.broken is not None:
         value = max(value, *(ratio(u) for u in updates))
     rate, bound = _stability(loop)
@@ -66,7 +68,9 @@ def _thrown(loop: Loop) -> dict[str, Any] | None:
     losses = step_losses(loop)
     jump = max(losses[1:10], default=0.0) / max(losses[0], 1e-12) if losses and losses[0] > 0 else 0.0
     best, values = constant(loop)
-    if jump > 1.25 and len(values) >= 20 and 0 < 0.9 * best <= latest(values):
+    late = losses[10:]
+    usual = 1 + 3 * pstdev(late) / max(fmean(late), 1e-12) if late else 1.0  # by which batches differ
+    if jump > max(1.25, usual) and len(values) >= 20 and 0 < 0.9 * best <= latest(values):
         return shown("largest loss of the first ten over the first, after which little was learnt", jump)
     return None
 

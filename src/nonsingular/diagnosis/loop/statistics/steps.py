@@ -17,9 +17,13 @@ def ratio(update: Update) -> float:
     return _norm(m.moved for m in update.parameters.values()) / weight if weight else math.nan
 
 
-def usual_ratio(update: Update) -> float:
-    """The same of the usual parameter: a table of embeddings, of which a step meets a few rows, may hide the others."""
-    known = [m.moved / m.weight for m in update.parameters.values() if m.weight and m.moved]
+def usual_ratio(loop: Loop, update: Update) -> float:
+    """The same of the usual parameter: a table of embeddings, of which a step meets a few rows, may hide the others.
+
+    Parameters that began as zeros have no size yet that a step could be too large for.
+    """
+    zeros = {i for i, start in loop.starts.items() if not bool(start.any())}
+    known = [m.moved / m.weight for i, m in update.parameters.items() if m.weight and m.moved and i not in zeros]
     return max([ratio(update), *([median(known)] if len(known) > 1 else [])])
 
 
