@@ -3,11 +3,15 @@
 import re
 import shlex
 
+_NUMBERS = re.compile(r"\b(tensor|array)\((?:[^()]|\([^()]*\))*\)")
+"""What is printed of a tensor or an array."""
+
 
 class InputError(ValueError):
     """Bad input: the message says in one line what is wrong and what would be right.
 
-    The command line prints it without a traceback and exits with status 2.
+    The command line prints it without a traceback and exits with status 2. Numbers of a tensor or an array that was
+    given in the place of something else are left out.
 
     >>> import nonsingular as ns
     >>> try:
@@ -16,6 +20,9 @@ class InputError(ValueError):
     ...     print(error)
     network: depth must be at least 1, got 0
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(_NUMBERS.sub(r"\1(...)", message).split()))
 
 
 class MissingExtra(InputError):

@@ -1,14 +1,20 @@
 """Each treatment changes a copy, keeps what it does not touch, and says what it did."""
 
+import contextlib
 import copy
 import math
+import re
 
 import pytest
 import torch
 from torch import nn
 
+import nonsingular as ns
 from nonsingular import treatments
+from nonsingular.diagnosis.advice import called
 from nonsingular.diagnosis.bench import zoo
+from nonsingular.diagnosis.programs import TREATMENTS
+from nonsingular.diagnosis.rules import RULES
 from nonsingular.diagnosis.surgery import Skip, blocks
 from nonsingular.errors import InputError
 from nonsingular.measures import incoming_norm
@@ -94,7 +100,7 @@ def test_no_second_skip_around_what_has_one(build):
 
 
 def test_reinitialise_draws_anew_and_keeps_the_readout(plain):
-    treated = treatments.reinitialise(plain, "he", seed=1).model
+    treated = treatments.reinitialise(plain, how="he", seed=1).model
     assert torch.equal(treated[-1].weight, plain[-1].weight)
     assert not torch.equal(treated[0].weight, plain[0].weight)
     assert not treated[2].bias.any()
@@ -108,7 +114,7 @@ def test_reinitialise_draws_anew_and_keeps_the_readout(plain):
 
 
 def test_reinitialise_knows_delta_orthogonal():
-    treated = treatments.reinitialise(zoo.plain_conv(3), "delta-orthogonal").model
+    treated = treatments.reinitialise(zoo.plain_conv(3), how="delta-orthogonal").model
     centre = treated[2].weight[:, :, 1, 1]
     assert torch.allclose(centre @ centre.T, torch.eye(16), atol=1e-5)
 
@@ -125,7 +131,7 @@ def test_revive_draws_only_what_is_gone(plain):
 
 
 def test_normalisation_is_inserted_once_and_named_layers_keep_their_weights(plain):
-    treated = treatments.insert_normalisation(plain, "batch").model
+    treated = treatments.insert_normalisation(plain, kind="batch").model
     assert float(treated[0](X).detach().std(0).mean()) == pytest.approx(1, rel=0.05)
     assert torch.equal(treated[0].weight, plain[0].weight)  # handed on by the wrapper
     with pytest.raises(InputError, match="normalised already"):
@@ -189,7 +195,7 @@ def test_unfreeze_and_reset(plain):
 
 
 def test_bias_targets_and_their_penalty(plain):
-    treated = treatments.bias_targets(plain, 2.0, 0.0).model
+    treated = treatments.bias_targets(plain, mean=2.0, deviation=0.0).model
     assert treated[0].bias.unique().numel() == 1
     assert float(treatments.bias_penalty(treated, treated)) == 0
     assert float(treatments.bias_penalty(plain, treated)) > 0
@@ -205,8 +211,8 @@ def test_treatments_of_the_projects_own_networks():
     [
         (lambda m: treatments.add_skips(m, X, kind="dense"), "identity, orthogonal"),
         (lambda m: treatments.add_skips(m, torch.randn(3, 5)), "does not take"),
-        (lambda m: treatments.insert_normalisation(m, "weight"), "batch, layer"),
-        (lambda m: treatments.reinitialise(m, "magic"), "unknown initialisation"),
+        (lambda m: treatments.insert_normalisation(m, kind="weight"), "batch, layer"),
+        (lambda m: treatments.reinitialise(m, how="magic"), "unknown initialisation"),
         (lambda m: treatments.unfreeze(m), "no parameter is frozen"),
     ],
 )
@@ -232,3 +238,38 @@ def test_embeddings_shrink_and_padding_stays_zero():
     assert torch.equal(treated.model[2].weight, model[2].weight)
     with pytest.raises(InputError, match="no embeddings"):
         treatments.shrink_embeddings(treated.model)
+
+
+def test_treatments_are_all_called_in_one_way_and_named_only_where_they_exist(plain):
+    named = {t for rule in RULES for t in rule.treatments} | set(TREATMENTS)
+    assert named == set(TREATMENTS)  # what a finding advises can be tried
+    for name in named:
+        exists = hasattr(treatments, name)
+        assert called(name) == (f"ns.treatments.{name}" if exists else name)
+        if exists:
+            with contextlib.suppress(InputError):  # it does not apply to this network
+                assert isinstance(getattr(treatments, name)(plain, X), treatments.Treated)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(treatments.PRESCRIPTIONS) - {"rescale_input", "add_skips", "shrink_branches"})
+)
+def test_a_setting_in_the_place_of_the_batch_is_refused(plain, name):
+    with pytest.raises(InputError, match="settings are given by name"):
+        getattr(treatments, name)(plain, "he")
+
+
+@pytest.mark.parametrize("given", [torch.randn(9, 3, 40), torch.randn(9, 3, requires_grad=True)])
+def test_no_message_prints_the_numbers_of_a_tensor(plain, given):
+    for call in (
+        lambda: treatments.insert_normalisation(plain, kind=given),
+        lambda: treatments.add_skips(plain, X, kind=given),
+        lambda: treatments.insert_normalisation(plain, kind=[given, given]),
+        lambda: treatments.insert_normalisation(plain, kind=[given.detach().numpy()]),
+        lambda: ns.Monitor(plain, on_finding=given),
+    ):
+        with pytest.raises(InputError) as error:
+            call()
+        assert len(str(error.value)) < 200
+        assert "\n" not in str(error.value)
+        assert not re.search(r"\d\.\d", str(error.value))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nonsingular.diagnosis.patches import diff
 from nonsingular.diagnosis.programs import PROGRAMS
-from nonsingular.diagnosis.treatments import TAKES_INPUTS
+from nonsingular.diagnosis.treatments import PRESCRIPTIONS
 
 if TYPE_CHECKING:
     from nonsingular.diagnosis.diagnosis import Diagnosis
@@ -54,11 +54,12 @@ def next_step(diagnosis: Diagnosis, source: Path | None = None) -> Advice | None
     return None
 
 
+def called(treatment: str) -> str:
+    """What a treatment is called in Python; those of the program have no function and keep their names."""
+    return f"ns.treatments.{treatment}" if treatment in PRESCRIPTIONS else treatment
+
+
 def code(trial: Trial) -> str:
     """A treatment of the network as a line of Python; "" for one of the program."""
-    lines = []
-    for name in trial.treatment.split(" + "):
-        if name not in PROGRAMS:
-            inputs = ", inputs" if name in TAKES_INPUTS else ""
-            lines.append(f"model = ns.treatments.{name}(model{inputs}).model")
-    return "\n".join(lines)
+    names = [name for name in trial.treatment.split(" + ") if name not in PROGRAMS]
+    return "\n".join(f"model = {called(name)}(model, inputs).model" for name in names)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import jinja2
 import torch
 
-from nonsingular.diagnosis.advice import next_step
+from nonsingular.diagnosis.advice import called, next_step
 from nonsingular.diagnosis.diagnosis import Diagnosis
 from nonsingular.diagnosis.learnability import percent, points
 from nonsingular.diagnosis.records import Layer
@@ -41,7 +41,7 @@ def write_report(path: Path, diagnosis: Diagnosis, title: str, source: Path | No
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("nonsingular.diagnosis"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"number": _number, "percent": percent, "points": points}
+    environment.filters |= {"number": _number, "percent": percent, "points": points, "called": called}
     figures = {name: _embedded(figure) for name, figure in _figures(diagnosis).items()}
     page = environment.get_template("diagnosis.html").render(
         title=title,

@@ -1,12 +1,14 @@
 """Treatments: each takes a model and returns a changed copy, and says what it changed.
 
 The model that is given is never touched. What a treatment does not name stays as it is, to the bit; wrapped layers keep
-their parameters under ``.module`` of their old name. Inputs, where a treatment asks for them, are one batch of what the
-model takes: a tensor, or a tuple or dictionary.
+their parameters under ``.module`` of their old name. All are called as ``treatment(model, inputs)``: inputs are one
+batch of what the model takes, a tensor, or a tuple or dictionary, and may be left out where a treatment does not look
+at them. All else is given by name.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +48,7 @@ class Treated:
 
 
 def add_skips(
-    model: nn.Module, inputs: Any, kind: str = "identity", scale: float | None = None, seed: int = 0
+    model: nn.Module, inputs: Any, *, kind: str = "identity", scale: float | None = None, seed: int = 0
 ) -> Treated:
     r"""Lead connections around all blocks whose shapes allow it: :math:`y = S x + \alpha F(x)` (orhan2018 §2.3, §2.7).
 
@@ -86,7 +88,9 @@ def add_skips(
     return Treated(treated, f"{kind} skips around {_names(names)}, whose outputs are scaled by {alpha:.3g}", names)
 
 
-def bias_targets(model: nn.Module, mean: float = 0.5, deviation: float = 1.0, seed: int = 0) -> Treated:
+def bias_targets(
+    model: nn.Module, inputs: Any = None, *, mean: float = 0.5, deviation: float = 1.0, seed: int = 0
+) -> Treated:
     """Draw the hidden layers' biases from N(mean, deviation): units of different thresholds do not overlap.
 
     The paper (orhan2018 §2.6; it found 0.51 and 0.96 on CIFAR-10) holds them there with a penalty on the squared
@@ -98,7 +102,7 @@ def bias_targets(model: nn.Module, mean: float = 0.5, deviation: float = 1.0, se
     >>> ns.treatments.bias_targets(model).layers
     ('0',)
     """
-    treated, generator = copied(model), torch.Generator().manual_seed(seed)
+    treated, generator = _copied(model, inputs), torch.Generator().manual_seed(seed)
     names = []
     with torch.no_grad():
         for name, module in _hidden(treated).items():
@@ -132,11 +136,14 @@ def bias_penalty(treated: nn.Module, reference: nn.Module, strength: float = 0.0
     return strength * torch.stack(terms).sum()
 
 
-def reinitialise(model: nn.Module, how: str = "he", seed: int = 0, only: Iterable[str] = ()) -> Treated:
+def reinitialise(
+    model: nn.Module, inputs: Any = None, *, how: str = "he", seed: int = 0, only: Iterable[str] = ()
+) -> Treated:
     """Draw the hidden layers' weights anew and set their biases to zero.
 
     Args:
         model: any model.
+        inputs: not looked at.
         how: as ``networks.initialise`` takes it: ``he``, ``glorot``, and what else it knows.
         seed: of the draw.
         only: layers to initialise; by default all linear and convolutional ones but the readout. Weights shared with
@@ -148,10 +155,10 @@ def reinitialise(model: nn.Module, how: str = "he", seed: int = 0, only: Iterabl
     >>> import torch
     >>> import nonsingular as ns
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
-    >>> ns.treatments.reinitialise(model, "he").model[0].bias.abs().max().item()
+    >>> ns.treatments.reinitialise(model, how="he").model[0].bias.abs().max().item()
     0.0
     """
-    treated, generator = copied(model), torch.Generator().manual_seed(seed)
+    treated, generator = _copied(model, inputs), torch.Generator().manual_seed(seed)
     only = tuple(only)
     tables = {id(m.weight) for m in treated.modules() if isinstance(m, nn.Embedding)}
     names = [
@@ -165,7 +172,7 @@ def reinitialise(model: nn.Module, how: str = "he", seed: int = 0, only: Iterabl
     return Treated(treated, f"{how} initialisation of {_names(names)}, biases zero", tuple(names))
 
 
-def revive_units(model: nn.Module, seed: int = 0) -> Treated:
+def revive_units(model: nn.Module, inputs: Any = None, *, seed: int = 0) -> Treated:
     """Draw incoming weights (He) for the units that have none, and set their biases to zero; the others stay.
 
     >>> import torch
@@ -175,7 +182,7 @@ def revive_units(model: nn.Module, seed: int = 0) -> Treated:
     >>> bool((ns.treatments.revive_units(model).model[0].weight[1] != 0).all())
     True
     """
-    treated, generator = copied(model), torch.Generator().manual_seed(seed)
+    treated, generator = _copied(model, inputs), torch.Generator().manual_seed(seed)
     names, count = [], 0
     with torch.no_grad():
         for name, module in _hidden(treated).items():
@@ -197,7 +204,7 @@ def revive_units(model: nn.Module, seed: int = 0) -> Treated:
     return Treated(treated, f"{count} units of {_names(names)} drawn anew", tuple(names))
 
 
-def reset_biases(model: nn.Module) -> Treated:
+def reset_biases(model: nn.Module, inputs: Any = None) -> Treated:
     """Set the biases of hidden layers and of normalisations to zero.
 
     >>> import torch
@@ -206,7 +213,7 @@ def reset_biases(model: nn.Module) -> Treated:
     >>> ns.treatments.reset_biases(model).model[0].bias.abs().max().item()
     0.0
     """
-    treated = copied(model)
+    treated = _copied(model, inputs)
     modules = {**_hidden(treated), **{n: m for n, m in treated.named_modules() if is_normalisation(m)}}
     names = []
     with torch.no_grad():
@@ -220,11 +227,12 @@ def reset_biases(model: nn.Module) -> Treated:
     return Treated(treated, f"biases of {_names(names)} set to zero", tuple(names))
 
 
-def insert_normalisation(model: nn.Module, kind: str | None = None) -> Treated:
+def insert_normalisation(model: nn.Module, inputs: Any = None, *, kind: str | None = None) -> Treated:
     """Normalise what every hidden layer returns, before its activation.
 
     Args:
         model: any model.
+        inputs: not looked at.
         kind: ``batch`` or ``layer``; by default batch normalisation behind convolutions and layer normalisation behind
             others. Layers behind which a normalisation of the same module follows keep theirs.
 
@@ -239,7 +247,7 @@ def insert_normalisation(model: nn.Module, kind: str | None = None) -> Treated:
     """
     if kind not in (None, "batch", "layer"):
         raise InputError(f"unknown normalisation {kind!r}; there are batch, layer")
-    treated = copied(model)
+    treated = _copied(model, inputs)
     names = []
     for name, module in _hidden(treated).items():
         if isinstance(module, INITIALISED) and not _normalised_next(treated, name):
@@ -267,7 +275,7 @@ def rescale_input(model: nn.Module, inputs: Any) -> Treated:
     return Treated(Rescaled(copied(model), inputs), "inputs shifted and scaled to mean 0 and deviation 1", ())
 
 
-def shrink_branches(model: nn.Module, inputs: Any, factor: float | None = None) -> Treated:
+def shrink_branches(model: nn.Module, inputs: Any, *, factor: float | None = None) -> Treated:
     """Scale the output of every block that a connection leads around, so that the sum of all is of the size of one.
 
     Args:
@@ -299,7 +307,7 @@ def shrink_branches(model: nn.Module, inputs: Any, factor: float | None = None) 
     return Treated(treated, f"weights of {_names(names)}, the last of their blocks, times {factor:.3g}", names)
 
 
-def zero_readout(model: nn.Module) -> Treated:
+def zero_readout(model: nn.Module, inputs: Any = None) -> Treated:
     """Set the last layer to zero, so that training starts at equal odds (or at zero); its gradient is not zero.
 
     >>> import torch
@@ -308,7 +316,7 @@ def zero_readout(model: nn.Module) -> Treated:
     >>> ns.treatments.zero_readout(model).model(torch.randn(5, 4)).abs().max().item()
     0.0
     """
-    treated = copied(model)
+    treated = _copied(model, inputs)
     name, module = list(layers(treated).items())[-1]
     with torch.no_grad():
         for p in module.parameters():
@@ -316,7 +324,7 @@ def zero_readout(model: nn.Module) -> Treated:
     return Treated(treated, f"readout {name} set to zero", (name,))
 
 
-def shrink_embeddings(model: nn.Module, deviation: float = 0.02, seed: int = 0) -> Treated:
+def shrink_embeddings(model: nn.Module, inputs: Any = None, *, deviation: float = 0.02, seed: int = 0) -> Treated:
     """Draw embeddings anew from N(0, deviation^2), as GPT-2 does, instead of PyTorch's N(0, 1) (Radford et al. 2019).
 
     A readout that shares its weights with an embedding multiplies by them once more, so that its scores are of the size
@@ -324,6 +332,7 @@ def shrink_embeddings(model: nn.Module, deviation: float = 0.02, seed: int = 0) 
 
     Args:
         model: with embeddings.
+        inputs: not looked at.
         deviation: of the new weights.
         seed: of their numbers.
 
@@ -337,7 +346,7 @@ def shrink_embeddings(model: nn.Module, deviation: float = 0.02, seed: int = 0) 
     >>> round(treated.model[0].weight.std().item(), 3)
     0.02
     """
-    treated, generator = copied(model), torch.Generator().manual_seed(seed)
+    treated, generator = _copied(model, inputs), torch.Generator().manual_seed(seed)
     names = []
     with torch.no_grad():
         for name, module in treated.named_modules():
@@ -352,11 +361,12 @@ def shrink_embeddings(model: nn.Module, deviation: float = 0.02, seed: int = 0) 
     return Treated(treated, f"embeddings {_names(names)} drawn anew with deviation {deviation:g}", tuple(names))
 
 
-def break_symmetry(model: nn.Module, noise: float = 0.3, seed: int = 0) -> Treated:
+def break_symmetry(model: nn.Module, inputs: Any = None, *, noise: float = 0.3, seed: int = 0) -> Treated:
     """Add noise to the hidden weights, so that units that were the same become different (blumenfeld2020 §2, figure 1).
 
     Args:
         model: any model.
+        inputs: not looked at.
         noise: its standard deviation, in units of the root mean square of each layer's weights.
         seed: of the noise.
 
@@ -367,7 +377,7 @@ def break_symmetry(model: nn.Module, noise: float = 0.3, seed: int = 0) -> Treat
     >>> int(ns.measures.unique_features(ns.treatments.break_symmetry(model).model[0].weight))
     3
     """
-    treated, generator = copied(model), torch.Generator().manual_seed(seed)
+    treated, generator = _copied(model, inputs), torch.Generator().manual_seed(seed)
     names = []
     with torch.no_grad():
         for name, module in _hidden(treated).items():
@@ -382,7 +392,7 @@ def break_symmetry(model: nn.Module, noise: float = 0.3, seed: int = 0) -> Treat
     return Treated(treated, f"noise of {noise:g} times the weights' size added to {_names(names)}", tuple(names))
 
 
-def unfreeze(model: nn.Module) -> Treated:
+def unfreeze(model: nn.Module, inputs: Any = None) -> Treated:
     """Let every parameter train.
 
     >>> import torch
@@ -392,7 +402,7 @@ def unfreeze(model: nn.Module) -> Treated:
     >>> all(p.requires_grad for p in ns.treatments.unfreeze(model).model.parameters())
     True
     """
-    treated = copied(model)
+    treated = _copied(model, inputs)
     names = []
     for name, p in treated.named_parameters():
         if not p.requires_grad and p.is_floating_point():
@@ -436,6 +446,22 @@ def warm_start(model: nn.Module, donor: nn.Module | Mapping[str, Tensor]) -> Tre
     return Treated(treated, f"{len(taken)} of {len(own)} tensors taken over from the donor", tuple(taken))
 
 
+def _copied(model: nn.Module, inputs: Any) -> nn.Module:
+    """A copy to treat, where the inputs are not looked at.
+
+    Raises:
+        InputError: the model cannot be copied; or a setting stands where a batch does.
+    """
+    if isinstance(inputs, str | int | float):
+        raise InputError(f"inputs must be a batch of what the model takes, got {inputs!r}; settings are given by name")
+    return copied(model)
+
+
+def _prescribed(treatment: Callable[..., Treated]) -> Prescription:
+    seeded = "seed" in inspect.signature(treatment).parameters
+    return lambda model, inputs, seed: treatment(model, inputs, **({"seed": seed} if seeded else {}))
+
+
 def _skipping(scale: float, matrix: Tensor | None, axis: int) -> Callable[[nn.Module], nn.Module]:
     return lambda module: Skip(module, scale, matrix, axis)
 
@@ -443,23 +469,13 @@ def _skipping(scale: float, matrix: Tensor | None, axis: int) -> Callable[[nn.Mo
 Prescription = Callable[[nn.Module, Any, int], Treated]
 
 PRESCRIPTIONS: dict[str, Prescription] = {
-    "add_skips": lambda model, inputs, seed: add_skips(model, inputs, seed=seed),
-    "bias_targets": lambda model, inputs, seed: bias_targets(model, seed=seed),
-    "reinitialise": lambda model, inputs, seed: reinitialise(model, seed=seed),
-    "revive_units": lambda model, inputs, seed: revive_units(model, seed=seed),
-    "reset_biases": lambda model, inputs, seed: reset_biases(model),
-    "insert_normalisation": lambda model, inputs, seed: insert_normalisation(model),
-    "rescale_input": lambda model, inputs, seed: rescale_input(model, inputs),
-    "shrink_branches": lambda model, inputs, seed: shrink_branches(model, inputs),
-    "zero_readout": lambda model, inputs, seed: zero_readout(model),
-    "shrink_embeddings": lambda model, inputs, seed: shrink_embeddings(model, seed=seed),
-    "break_symmetry": lambda model, inputs, seed: break_symmetry(model, seed=seed),
-    "unfreeze": lambda model, inputs, seed: unfreeze(model),
-}
+    treatment.__name__: _prescribed(treatment)
+    for treatment in (
+        add_skips, bias_targets, reinitialise, revive_units, reset_biases, insert_normalisation, rescale_input,
+        shrink_branches, zero_readout, shrink_embeddings, break_symmetry, unfreeze,
+    )
+}  # fmt: skip
 """Treatments that need nothing but the model and a batch: name -> (model, inputs, seed) -> treated copy."""
-
-TAKES_INPUTS = ("add_skips", "rescale_input", "shrink_branches")
-"""Those that look at a batch."""
 
 
 def _hidden(model: nn.Module) -> dict[str, nn.Module]:

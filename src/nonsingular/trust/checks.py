@@ -212,14 +212,7 @@ def look(case: Case) -> None:
             raise Wrong(f"severity {finding.severity} of {finding.kind}")
 
 
-TREATMENTS: Mapping[str, Callable[[nn.Module, Any], Any]] = {
-    "reinitialise": lambda model, inputs: treatments.reinitialise(model),
-    "insert_normalisation": lambda model, inputs: treatments.insert_normalisation(model),
-    "add_skips": treatments.add_skips,
-    "rescale_input": treatments.rescale_input,
-    "zero_readout": lambda model, inputs: treatments.zero_readout(model),
-    "break_symmetry": lambda model, inputs: treatments.break_symmetry(model),
-}
+TREATMENTS = ("reinitialise", "insert_normalisation", "add_skips", "rescale_input", "zero_readout", "break_symmetry")
 
 
 def treated(case: Case) -> None:
@@ -227,9 +220,9 @@ def treated(case: Case) -> None:
     batch = copy.deepcopy(case.program.batches[0])
     inputs: Any = batch["x"] if isinstance(batch, dict) else batch[0]
     refused = 0
-    for name, treatment in TREATMENTS.items():
+    for name in TREATMENTS:
         try:
-            copied = treatment(case.program.model, inputs).model
+            copied = getattr(treatments, name)(case.program.model, inputs).model
         except InputError as error:
             _one_line(error)
             refused += 1
