@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 
 from interleaved import interleaved, ratio, show
+from nonsingular import onednn
 from nonsingular.data import Task
 from nonsingular.networks import NetworkSpec, build
 from nonsingular.training import Trainer, TrainingSpec
-from nonsingular.training.products import OneByOne, available
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ def population(size: Size, precision: str = "float32", graph: bool = False) -> C
 
 def matrix_products(side: int) -> dict[str, Callable[[], object]]:
     """By PyTorch's own function, and by oneDNN where large layers take that."""
-    a = torch.randn(1, side, side)
-    ways: dict[str, Callable[[], object]] = {"matrix": lambda: a[0] @ a[0]}
-    return ways | ({"oneDNN": lambda: OneByOne().product(a, a, a)} if available() else {})
+    a = torch.randn(side, side)
+    ways: dict[str, Callable[[], object]] = {"matrix": lambda: a @ a}
+    return ways | ({"oneDNN": lambda: onednn.product(a, a)} if onednn.available() else {})
 
 
 def test_small_networks(full: bool) -> None:

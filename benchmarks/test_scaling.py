@@ -1,25 +1,30 @@
-"""What work costs, measured over sizes, and a model of it that is tested where it was not fitted: README.md.
+"""What work costs, measured over sizes, and a model of it that is tested where it was not fitted: docs/scaling.md.
 
 ``pytest benchmarks/test_scaling.py --full -s`` prints the tables. A model is a sum of terms with coefficients that are
 not negative, fitted by least squares of the relative error on every second size; the error is stated at the others.
-Takes about a minute on one thread.
+Seconds are processor time on one thread. Takes about a minute.
 """
 
 from __future__ import annotations
 
-import time
+import contextlib
+import ctypes
+import math
+import re
 from collections.abc import Callable, Mapping
 from itertools import product
-from statistics import median
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import nnls
 
+from interleaved import interleaved
 from nonsingular.curvature import Hessian
 from nonsingular.data import Task
 from nonsingular.networks import build, named
+from nonsingular.onednn import LARGE
 from nonsingular.training import Trainer, TrainingSpec
 
 INPUTS, CLASSES = 128, 10
@@ -29,13 +34,20 @@ Terms = Callable[[Size], list[float]]
 
 def timed(work: Callable[[], object], repeats: int = 3) -> float:
     """Median seconds after one call that does not count."""
-    work()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return median(seconds)
+    return interleaved({"": work}, repeats, 1)[""].median
+
+
+def in_memory(what: str) -> int:
+    """Bytes that the process holds (``VmRSS``), or held at most since it was reset (``VmHWM``); Linux only."""
+    found = re.search(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return 1024 * int(found[1])  # type: ignore[index]
+
+
+def forget_peak() -> int:
+    """Give back what is free and begin the peak anew; the bytes held now."""
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return in_memory("VmRSS")
 
 
 def samples_of(count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,13 +65,20 @@ def hessian_product(depth: int, width: int, samples: int) -> dict[str, float]:
 
 
 def training_step(depth: int, width: int, runs: int, batch: int) -> dict[str, float]:
-    """Seconds of one step of a population of ``runs`` networks."""
-    networks = [build(named("plain", depth=depth, width=width), INPUTS, CLASSES, k) for k in range(runs)]
+    """Seconds of one step of a population of ``runs`` networks, and the memory that it takes beyond the data's."""
     x, y = samples_of(4 * batch)
+    before, held = math.nan, math.nan
+    with contextlib.suppress(OSError, AttributeError):
+        before = forget_peak()
+    networks = [build(named("plain", depth=depth, width=width), INPUTS, CLASSES, k) for k in range(runs)]
     trainer = Trainer(networks, range(runs), Task(x, y, x[:10], y[:10], CLASSES), TrainingSpec(batch=batch))
     parameters = sum(p.numel() for p in networks[0].parameters())
+    del networks
+    seconds = timed(trainer.train_epoch, 1) / trainer.steps
+    with contextlib.suppress(OSError, AttributeError):
+        held = in_memory("VmHWM")
     size = {"depth": depth, "width": width, "runs": runs, "batch": batch, "parameters": parameters}
-    return {**size, "seconds": timed(trainer.train_epoch, 1) / trainer.steps}
+    return {**size, "seconds": seconds, "bytes": held - before}
 
 
 def fit(rows: list[dict[str, float]], what: str, terms: Terms) -> tuple[np.ndarray, float]:
@@ -84,9 +103,15 @@ def memory_terms(r: Size) -> list[float]:
 
 
 def step_terms(r: Size) -> list[float]:
-    """Calls; runs times samples times parameters; runs times samples times units; runs times parameters."""
-    runs, units = r["runs"], r["depth"] * r["width"]
-    return [r["depth"], runs * r["batch"] * r["parameters"], runs * r["batch"] * units, runs * r["parameters"]]
+    """Calls; runs times samples times parameters, in small products and in large ones, and times units."""
+    work, units = r["runs"] * r["batch"] * r["parameters"], r["depth"] * r["width"]
+    large = r["batch"] * r["width"] ** 2 >= LARGE
+    return [r["depth"], 0 if large else work, work if large else 0, r["runs"] * r["batch"] * units]
+
+
+def step_memory_terms(r: Size) -> list[float]:
+    """Fixed; runs times parameters."""
+    return [1, r["runs"] * r["parameters"]]
 
 
 def show(title: str, rows: list[dict[str, float]]) -> None:
@@ -107,6 +132,8 @@ def test_costs_follow_their_models(full: bool) -> None:
     steps = [training_step(*size, batch) for size in sizes]
     show(f"training step of populations, batch {batch}", steps)
     step, step_off = fit(steps, "seconds", step_terms)
+    if not any(math.isnan(r["bytes"]) for r in steps):
+        fit(steps, "bytes", step_memory_terms)
     print("\nmodelled:")
     width = 7071  # twenty hidden layers of so many units have a billion parameters
     large = {"depth": 20, "width": width, "samples": 5000, "parameters": 20 * width**2}

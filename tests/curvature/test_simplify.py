@@ -1,12 +1,15 @@
 """Rewritten recordings: the same products as the calls that were recorded, with fewer of them."""
 
+import copy
+
 import pytest
 import torch
 from models import NAMES, case
 from torch import nn
 from torch.nn import functional as F
 
-from nonsingular.curvature import Hessian, linearise
+from nonsingular import onednn
+from nonsingular.curvature import Hessian, linearise, simplify
 
 CONV, BACKWARD = torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default
 
@@ -49,3 +52,19 @@ def test_fewer_calls(normalised, monkeypatch):
     # Two of three layers have a convolution of what is below them; every other pair is one call when called alone.
     assert calls(after._call, CONV) == calls(after.graph, CONV) - 2
     assert calls(after._call, BACKWARD) == calls(after.graph, BACKWARD) - 2
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
+@pytest.mark.parametrize("available", [True, False])
+def test_large_products_are_onednns(available, monkeypatch):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(200, 200), nn.Tanh(), nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 5))
+    problem = model, F.cross_entropy, [(torch.randn(120, 200), torch.arange(120) % 5)]
+    exact = Hessian(copy.deepcopy(model).double(), F.cross_entropy, [(problem[2][0][0].double(), problem[2][0][1])])
+    monkeypatch.setattr(onednn, "available", lambda: available)
+    H = Hessian(*problem)
+    large = calls(H._linear_maps()[0]._call, onednn.product, simplify._product_and)
+    assert large >= 6 if available else large == 0
+    v = torch.randn(H.shape[0])
+    torch.testing.assert_close((H @ v).double(), exact @ v.double(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(H @ torch.stack([v, v], 1), torch.stack([H @ v] * 2, 1), rtol=1e-4, atol=1e-6)

@@ -21,7 +21,15 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from nonsingular.curvature.simplify import convolves, join_convolutions, simplify
+from nonsingular import onednn
+from nonsingular.curvature.simplify import (
+    LARGE,
+    convolves,
+    is_large_product,
+    join_convolutions,
+    simplify,
+    speed_up_products,
+)
 from nonsingular.dispatch import Dispatch
 
 _SUMS = (torch.ops.aten.add.Tensor, torch.ops.aten.sub.Tensor)
@@ -57,9 +65,10 @@ class LinearMap:
         self.widest = widest
         on_cpu = all(c.device.type == "cpu" for c in constants)
         self._stackable = _reshaping(graph)
-        self._call: Callable[..., Any] = (
-            _joined(self._stackable) if on_cpu and convolves(graph.graph) else self._stackable
-        )
+        rewrites = [join_convolutions] if on_cpu and convolves(graph.graph) else []
+        self._compilable = _rewritten(self._stackable, rewrites)
+        rewrites = [speed_up_products] if on_cpu and onednn.available() else []
+        self._call: Callable[..., Any] = _rewritten(self._compilable, rewrites)
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The function at ``inputs``, tensors of the shapes it was recorded with."""
@@ -77,7 +86,7 @@ class LinearMap:
         if like is not None and like.graph.code == self.graph.code:
             self._call = like._call
         else:
-            self._call = torch.compile(self._call, fullgraph=True, dynamic=False)
+            self._call = torch.compile(self._compilable, fullgraph=True, dynamic=False)
 
     @property
     def nbytes(self) -> int:
@@ -113,9 +122,12 @@ def _recorded(
     return recorder.finish(outputs)
 
 
-def _joined(module: fx.GraphModule) -> fx.GraphModule:
+def _rewritten(module: fx.GraphModule, rewrites: Sequence[Callable[[fx.Graph], None]]) -> fx.GraphModule:
+    if not rewrites:
+        return module
     module = copy.deepcopy(module)
-    join_convolutions(module.graph)
+    for rewrite in rewrites:
+        rewrite(module.graph)
     module.recompile()
     return module
 
@@ -214,6 +226,7 @@ class _Recorder(Dispatch):
         results = [x for x in tree_flatten(out)[0] if isinstance(x, Tensor)]
         if results or written:
             node = self.graph.call_function(func, call_args, call_kwargs)
+            node.meta[LARGE] = is_large_product(func, args)
             self._name_results(node, out, written)
             if not written and func is not torch.ops.aten._unsafe_view.default:  # which promises that nobody else looks
                 self.viewed |= {_reference(t) for t in results} & {_reference(t) for t in tensors if t in self.node}

@@ -8,12 +8,17 @@ Hessian product of a convolutional network.
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from nonsingular import onednn
+
 _MUL, _ADD = torch.ops.aten.mul.Tensor, torch.ops.aten.add.Tensor
+_MM, _ADDMM = torch.ops.aten.mm.default, torch.ops.aten.addmm.default
+LARGE = "large"  # in the notes of a node
 _CONV, _BACKWARD = torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default
 
 
@@ -120,6 +125,29 @@ def _gradient(node: object) -> fx.Node | None:
         return None
     call = node.args[0]  # type: ignore[attr-defined]
     return call if _used_once(call, _BACKWARD) else None
+
+
+def is_large_product(func: Any, args: Sequence[Any]) -> bool:
+    """Whether a call is a matrix product, or that and a sum, that oneDNN computes faster."""
+    return func in (_MM, _ADDMM) and onednn.large(*args[-2:])
+
+
+def speed_up_products(graph: fx.Graph) -> None:
+    """Products that were marked as large when they were recorded, and sums with them, by oneDNN."""
+    for node in graph.nodes:
+        if node.target is _ADD and len(node.args) == 2 and not node.kwargs:
+            for c, mm in (node.args, node.args[::-1]):
+                if isinstance(c, fx.Node) and _used_once(mm, _MM) and mm.meta.get(LARGE):
+                    node.target, node.args = _product_and, (c, *mm.args)
+                    break
+        elif node.meta.get(LARGE) and not node.kwargs:
+            node.target = onednn.product if node.target is _MM else _product_and
+    graph.eliminate_dead_code()
+
+
+def _product_and(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    whole = c.dtype == a.dtype and c.shape == (a.shape[0], b.shape[1])
+    return onednn.product_and(a, b, c) if whole else c + onednn.product(a, b)
 
 
 def _cat(graph: fx.Graph, a: Any, b: Any, dim: int) -> fx.Node:

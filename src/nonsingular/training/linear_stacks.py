@@ -41,7 +41,6 @@ class _Activation:
     forward: Callable[..., object]
     backward: Callable[[Tensor, Tensor], object]
     keeps: str  # "h", or "y" where the slope follows from the output
-    rectifies: bool = False  # then the product before it can do so in passing
 
 
 def _erf_backward(g: Tensor, h: Tensor) -> None:
@@ -53,7 +52,6 @@ _ACTIVATIONS = {
         lambda h, out: torch.clamp_min(h, 0, out=out),
         lambda g, y: aten.threshold_backward.grad_input(g, y, 0, grad_input=y),
         "y",
-        rectifies=True,
     ),
     "tanh": _Activation(torch.tanh, lambda g, y: aten.tanh_backward.grad_input(g, y, grad_input=y), "y"),
     "erf": _Activation(torch.erf, _erf_backward, "h"),
@@ -207,10 +205,9 @@ class LinearStack:
         inputs, kept, total = [x], [], views.sums[0].zero_() if self._plan.hyper else None
         for l, (layer, f) in enumerate(zip(self._plan.layers, self._functions, strict=True)):  # noqa: E741
             products, y, skip = self._products[l], views.outputs[l], views.skips[l]
-            h = products.affine(x, views.weights[l], views.biases[l], views.kept[l], rectified=f.rectifies)
+            h = products.affine(x, views.weights[l], views.biases[l], views.kept[l])
             a = h if f.keeps == "y" else y
-            if not f.rectifies:
-                f.forward(h, out=a)
+            f.forward(h, out=a)
             kept.append(h)
             if layer.identity:
                 a = torch.add(a, x, out=y)
