@@ -355,7 +355,7 @@ WAY = "came more than 50 % of the way from guessing to no error"
             "at most 50 % of the distance of biases from targets remains in b",
         ),
         (faster("a", "d"), all_of(trained(), took_place("bias_gap", 0.5, "b")), f"one of those compared {WAY}"),
-        (faster("a", "b"), given(faster("b", "c") > 2, "no"), f"{SPEED.words}: b minus c is > 2"),
+        (faster("a", "b"), given(faster("b", "c") > 2, "no"), f"{SPEED.words} (b minus c) is > 2"),
         (smallest_of({"b": faster("a", "b"), "c": faster("a", "c")}), trained(), f"one of those compared {WAY}"),
         (larger(of("mean_overlap", epoch=START), "a", "b"), trained(), ""),
         (faster("a", "b"), lambda results, measure: None, ""),

@@ -124,9 +124,10 @@ def given(test: Test, otherwise: str) -> Need:
         if not test.region.low < found < test.region.high:
             raise NotMeasured(f"{otherwise} ({test.measure.words}: {found:.3g})")
 
+    what, colon, of_what = test.measure.words.partition(": ")
     return Need(
         need,
-        lambda _: f"{test.measure.words} is {test.region}",
+        lambda _: f"{what} ({of_what}) is {test.region}" if colon else f"{what} is {test.region}",
         () if callable(test.measure.networks) else test.measure.networks,
         test.measure.variables,
     )

@@ -207,11 +207,11 @@ def _label(variable: str) -> str:
 SPEED = of("train_accuracy").called("mean training accuracy over the epochs")
 """Training speed, in percent."""
 
-ON_THE_WAY = "on the way from chance = 0 to no error = 100"
+ON_THE_WAY = "on the way from guessing = 0 to no error = 100"
 
 
 def reached(split: str = "train") -> Quantity:
-    """How far a network came from chance to no error by the last epoch, in percent; a run that diverged came nowhere.
+    """How far a network came from guessing to no error by the last epoch, in percent; a run that diverged came nowhere.
 
     Args:
         split: ``train`` or ``test``.

@@ -28,7 +28,11 @@ def he(layer: WeightLayer, generator: Generator | None = None) -> None:
 
 
 def malicious(layer: WeightLayer, generator: Generator | None = None) -> None:
-    """Glorot-normal minus the identity where the weight is square: cancels an identity skip (orhan2018 §2.5)."""
+    """Glorot-normal minus the identity where the weight is square (orhan2018 §2.5).
+
+    Meant against an identity skip: f((W - I) x) + x is W x where f passes everything on. Of a rectifier it is the
+    larger of W x and x, unit by unit.
+    """
     glorot(layer, generator)
     rows, columns = layer.weight.shape[:2]
     if layer.weight.ndim == 2 and rows == columns:

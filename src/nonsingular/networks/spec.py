@@ -113,7 +113,7 @@ class NetworkSpec:
             self.batch_norm,
             self.share,
         )
-        # The malicious start cancels skips, which first layer and readout do not have, even where they are square.
+        # The malicious start is against skips, which first layer and readout do not have, even where they are square.
         first = "glorot" if self.init == "malicious" else self.init
         # Replicas differ by their outgoing weights, He-normal ones of their own (blumenfeld2020 appendix E).
         last = "he" if self.init.startswith("replicated") else first

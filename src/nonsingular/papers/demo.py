@@ -1,8 +1,8 @@
 """The demonstration: what skip connections do for a 20-layer network, on scikit-learn's digits, in two minutes.
 
-Trained are ``plain`` networks, ``residual`` ones (each layer adds the one before), ``hyper-residual`` ones (each adds
-fixed random combinations of all earlier layers too), and ``bias-regularised``: plain, with a penalty that pulls the
-biases to fixed random targets, so that units differ. A run is a seed: equal weights in all four.
+Four kinds are trained: ``plain`` networks, ``residual`` ones (each layer adds the one before), ``hyper-residual`` ones
+(each adds fixed random combinations of all earlier layers too), and ``bias-regularised``: plain, with a penalty that
+pulls the biases to fixed random targets, one for each unit. A run is a seed: equal weights in all four.
 """
 
 from nonsingular.experiments.figure import Curves, Figure

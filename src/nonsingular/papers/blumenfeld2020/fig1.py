@@ -1,6 +1,6 @@
 """Figure 1 (and 5): hidden layers of several widths whose features are copies of fewer (§2.1, appendix E).
 
-Trained is a network of one hidden layer on images of digits. Its units start as copies of fewer: of ``32-from-4`` 32
+A network of one hidden layer is trained on images of digits. Its units start as copies of fewer: of ``32-from-4`` 32
 units are eight copies each of 4 unique features (equal incoming weights, outgoing ones of their own); ``+noise`` adds
 small noise to the copies, ``+dropout`` drops units while training; ``4-from-4`` is a layer of 4 units without copies.
 Forward correlation is the mean cosine of pairs of units' incoming weights: 1 where all are alike. A run is a seed.
@@ -126,15 +126,15 @@ def claims(width: int) -> dict[str, Declared]:
         },
         **{
             f"noise-repairs-{width}-from-{f}": claim(
-                f"Small noise repairs it: {width} copies of {f} with noise come within {REPAIRED_WITHIN:g} points of "
-                f"{width} unique features, or beyond",
+                f"Small noise repairs it: {width} units copied from {f} with noise come within {REPAIRED_WITHIN:g} "
+                f"points of {width} unique features, or beyond",
                 larger(ACCURACY, name(width, f, NOISE), name(width, width)) > -REPAIRED_WITHIN,
                 needs=needs,
             )
             for f in fewer
         },
         f"noise-helps-{width}": claim(
-            f"Noise helps {width} copies of a single feature",
+            f"Noise helps {width} units copied from a single feature",
             larger(ACCURACY, name(width, 1, NOISE), name(width, 1)) > 0,
             needs=needs,
         ),
@@ -148,11 +148,11 @@ def diverging(features: int) -> dict[str, Declared]:
     start = of("forward_correlation", epoch=0, layer=1).called("that at the start")
     return {
         f"backpropagation-parts-{DROPPED}-from-{features}": named(
-            f"Back-propagation alone makes {DROPPED} copies of {features} diverge",
+            f"Back-propagation alone makes {DROPPED} units copied from {features} diverge",
             average(LIKENESS - start, copies) < -0.01,
         ),
         f"dropout-parts-{DROPPED}-from-{features}": named(
-            f"Dropout makes {DROPPED} copies of {features} diverge more", larger(LIKENESS, dropped, copies) < 0
+            f"Dropout makes {DROPPED} units copied from {features} diverge more", larger(LIKENESS, dropped, copies) < 0
         ),
     }
 

@@ -1,10 +1,10 @@
 """Figures 3 and 7: ConstNet's weight correlations over training from both starts, of one layer and of all.
 
-ConstNet is a residual network of single convolutions whose features can all start identical: skipped convolutions
-zero, the others averages over channels. Trained are the same network from identical features, with noise of the
-computation to break their symmetry (``computation-noise``), and from He's random start (``constnet-he``). Forward
-correlation is the mean cosine of pairs of filters that make a layer's channels, backward that of those that read them.
-A run is a seed.
+ConstNet is a residual network whose skips each bypass a single convolution. Its features can all start identical: the
+bypassed convolutions are zero then, those without a skip averages over channels. The same network is trained from
+identical features, with noise of the computation to break their symmetry (``computation-noise``), and from He's random
+start (``constnet-he``). Forward correlation is the mean cosine of pairs of filters that make a layer's channels,
+backward that of those that read them. A run is a seed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Figure 4: layers of equal width break their symmetry as groups.
+"""Figure 4: whether layers of equal width break their symmetry as groups.
 
 The ConstNet of figure 3 that starts from identical features, with noise of the computation (``computation-noise``).
 Its three stages have four layers of equal width each. Correlations of the weights are followed layer by layer over
@@ -33,7 +33,7 @@ def groups(results: xr.Dataset, form: str) -> Picture:
 
 FIGURE = Figure(
     "blumenfeld2020/fig4",
-    "Layers of equal width break their symmetry as groups",
+    "Correlations of ConstNet's layers over training, by stage of equal width",
     source="blumenfeld2020 §4.2, figure 4",
     sizes=SIZES,
     study=study,

@@ -3,7 +3,8 @@
 LeakyNet has no skips: leaky rectifiers and convolutions that cancel in pairs, so that it is linear at the start. Each
 layer starts as the identity ("I": channels stay apart) or as the average over channels ("1": channels become
 identical); ``3-averages`` has three of the latter among 13 layers, ``he`` He's random start. Forward correlation, the
-mean cosine of pairs of filters, is 1 where a layer's features are identical. A run is a seed.
+mean cosine of pairs of filters, is 1 where a layer's features are identical; "the most alike layer" is that with the
+largest. A run is a seed.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def claims(form: str, ending: str) -> dict[str, Declared]:
             for name in ("5-averages", "7-averages", "13-averages")
         },
         f"three-averages-between{ending}": claim(
-            f"With three averages the most alike layer is between the two ({words}; 0.63, against 0.25 and 1)",
+            f"With three averages the most alike layer is between those of one and of five ({words}; 0.63 in the "
+            "paper, against 0.25 and 1)",
             average(end, "3-averages").between(*NEARER),
             expected="0.63",
         ),

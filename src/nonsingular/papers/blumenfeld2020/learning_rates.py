@@ -1,8 +1,8 @@
 """§4: ConstNet from identical features at higher and higher learning rates, beside its He start.
 
-Trained is ConstNet (``fig3``) at six learning rates, from identical features with noise of the computation
-(``identical rate 0.1``) and from He's random start (``He rate 0.1``). Compared is the highest rate at which a run
-still trains. A run is a seed, the same for all rates.
+ConstNet (``fig3``) is trained at six learning rates, from identical features with noise of the computation
+(``identical rate 0.1``) and from He's random start (``He rate 0.1``). The highest rate at which a run still trains is
+compared. A run is a seed, the same for all rates.
 """
 
 from __future__ import annotations
@@ -90,7 +90,10 @@ def withstood(results: xr.Dataset) -> Effect:
     return difference(zero, he, paired=True, within=(-most, most))
 
 
-@measured(f"how far they come there, on the way from chance = 0 to no error = 100, {WHERE}", "percent of the way")
+@measured(
+    f"how far identical features come at that rate, on the way from guessing = 0 to no error = 100, {WHERE}",
+    "percent of the way",
+)
 def left(results: xr.Dataset) -> Effect:
     """How far identical features come at the highest rate that the He start of the same run withstands."""
     _, he = _both(results)
@@ -117,7 +120,7 @@ FIGURE = Figure(
     claims={
         "withstands-less": claim("Identical features withstand lower learning rates than the He start", withstood < 0),
         "fails-where-he-trains": claim(
-            "At the highest rate that the He start withstands they fail completely", left < TRAINS / 2
+            "At the highest rate that the He start withstands identical features fail completely", left < TRAINS / 2
         ),
     },
     differs=(*DIFFERS, f"The text names no rates: {', '.join(f'{rate:g}' for rate in RATES)}."),

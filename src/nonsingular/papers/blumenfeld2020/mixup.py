@@ -1,6 +1,6 @@
 """ConstNet without batch normalisation, with scalar scales and mixup in its place (appendices A and D).
 
-Trained is ConstNet (``fig3``) from identical features with noise of the computation: with batch normalisation
+ConstNet (``fig3``) is trained from identical features with noise of the computation: with batch normalisation
 (``constnet+bn``) or scalar scales in its place (``constnet``), each without mixup and with it (``mixup 1 ...``:
 training on random blends of two images and their labels). The linear regime is what regression with the network's
 tangent kernel at the start reaches. A run is a seed.
@@ -113,7 +113,8 @@ FIGURE = Figure(
             needs=trained(HALFWAY, BARE),
         ),
         "mixup-replaces-norm": claim(
-            f"With mixup nothing is lost: within {EQUAL_WITHIN:g} points of batch normalisation, or beyond",
+            f"With mixup nothing is lost without batch normalisation: within {EQUAL_WITHIN:g} points of ConstNet with "
+            "it, or beyond",
             larger(ACCURACY, MIXED, NORMALISED) > -EQUAL_WITHIN,
             needs=trained(HALFWAY, NORMALISED),
         ),

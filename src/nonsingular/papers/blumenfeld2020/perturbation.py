@@ -1,9 +1,9 @@
 """Appendix G: a perturbation that breaks the symmetry between channels, passed through "I" and "1" layers.
 
 Nothing is trained. One convolution, started as the identity ("I") or as the average over channels ("1"), is given
-features that are equal in all channels plus a small random perturbation, at several widths. Measured are the norm of
-the perturbation and of its symmetry-breaking part (what differs between channels), after over before the layer. A run
-is a draw of features and perturbation.
+features that are equal in all channels plus a small random perturbation, at several widths. The norm of the
+perturbation, and of its symmetry-breaking part (what differs between channels), is measured after over before the
+layer. A run is a sample of features and perturbation.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     )
 
 
-@measured("largest change of its norm or its symmetry-breaking part")
+@measured("largest relative change of the perturbation's norm or of its symmetry-breaking part")
 def unchanged(results: xr.Dataset) -> Effect:
     """The largest change through an "I" layer."""
     require(results, "perturbation", "breaking")
@@ -70,14 +70,14 @@ def unchanged(results: xr.Dataset) -> Effect:
     return exactly(float(np.abs(both - 1).max()))
 
 
-@measured("slope of log norm against log width")
+@measured("slope of the log of the perturbation's norm against log width")
 def exponent(results: xr.Dataset) -> Effect:
     """The slope of log norm against log width, one number a draw."""
     values = np.log(selected(results, "perturbation", layer_kind="average").transpose("run", "width").values)
     return mean([np.polyfit(np.log(results.width.values), v, 1)[0] for v in values])
 
 
-@measured("largest such part after over before")
+@measured("largest symmetry-breaking part after over before the layer")
 def annihilated(results: xr.Dataset) -> Effect:
     """What is left after an exact "1" layer, and in the note what comes back once its weights have moved."""
     require(results, "breaking")
@@ -93,7 +93,7 @@ def annihilated(results: xr.Dataset) -> Effect:
 
 FIGURE = Figure(
     "blumenfeld2020/perturbation",
-    "Size of the symmetry-breaking part by layer",
+    "Symmetry-breaking part after one layer, by kind of layer and width",
     source="blumenfeld2020 appendix G",
     sizes=Scales(
         runs=(20, 100, 1000),

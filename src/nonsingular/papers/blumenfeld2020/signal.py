@@ -2,7 +2,7 @@
 
 Nothing is trained. Images pass through deep stacks of equally wide layers at their start: ConstNet (skips around
 zeros), LeakyNet from averages ("1") and identities ("I"), the isometric start of appendix B, and for comparison He,
-delta-orthogonal and Fixup. Measured layer by layer, in float64: the cosine of two images' features, the norm of
+delta-orthogonal and Fixup. Layer by layer, in float64, the cosine of two images' features is measured, the norm of
 features, and the norm of the loss's gradients. A run is a seed of the weights.
 """
 
@@ -65,9 +65,13 @@ FIGURE = Figure(
             on_average < FLOAT32_ROUNDING,
             source=CLAIM,
         ),
-        "norms-stay": claim("Nor do the signals' norms", worst_drift("norm", *STABLE) < FLOAT32_ROUNDING),
+        "norms-stay": claim(
+            "In ConstNet, LeakyNet and the isometric start the signals' norms do not change with depth",
+            worst_drift("norm", *STABLE) < FLOAT32_ROUNDING,
+        ),
         "gradients-stay": claim(
-            "Nor do the norms of gradients with respect to the features",
+            "In ConstNet, LeakyNet and the isometric start the norms of gradients with respect to the features do not "
+            "change with depth",
             worst_drift("gradient_norm", *STABLE) < FLOAT32_ROUNDING,
         ),
         "constnet-weight-gradients": claim(
@@ -79,7 +83,7 @@ FIGURE = Figure(
             "Under He initialisation angles are not preserved", lost_angle("he") > 0.1, source="blumenfeld2020 §3"
         ),
         "delta-orthogonal-angles": claim(
-            "With rectifiers a delta-orthogonal start alone does not preserve them either: it takes the doubled "
+            "With rectifiers a delta-orthogonal start alone does not preserve angles either: it takes the doubled "
             "channels of appendix B",
             lost_angle("delta-orthogonal") > 0.1,
             source="blumenfeld2020 §3 (Xiao et al. 2018)",
@@ -90,7 +94,8 @@ FIGURE = Figure(
             source="blumenfeld2020 §1 (Zhang et al. 2019)",
         ),
         "fixup-gradients": claim(
-            "But its gradients are not stable: those by the first convolution of every block are zero at the start",
+            "Fixup's gradients are not stable: those with respect to the first convolution of every block are zero "
+            "at the start",
             fixup_inner < 1e-30,
             source="blumenfeld2020 §3",
         ),
@@ -103,9 +108,9 @@ FIGURE = Figure(
     labels={
         "cosine": "cosine of two images' features",
         "norm": "norm of the features",
-        "gradient_norm": "norm of the loss's gradient by features (nats)",
-        "weight_gradient_norm": "norm of the loss's gradient by weights (nats)",
-        "inner_gradient_norm": "norm of the loss's gradient by inner features (nats)",
+        "gradient_norm": "norm of the loss's gradient with respect to features (nats)",
+        "weight_gradient_norm": "norm of the loss's gradient with respect to weights (nats)",
+        "inner_gradient_norm": "norm of the loss's gradient with respect to the weights before a block's last (nats)",
         "strided_cosine": "cosine of two images' features, mean products over translations",
         "shifted_cosine": "cosine of two images' features, at one translation",
         "width": "channels",

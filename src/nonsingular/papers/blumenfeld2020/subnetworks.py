@@ -54,7 +54,7 @@ def ratio(first: str, second: str) -> Measure:
         bits = results.bits.sel(width=results.width[results.width > 1])
         return exactly(float((bits.sel(symmetry=first) - bits.sel(symmetry=second)).max()))
 
-    return Measure(effect, "largest log2 ratio over widths above 1", "bits")
+    return Measure(effect, f"largest log2 of the count of {first} over that of {second}, over widths above 1", "bits")
 
 
 @measured("relative error of the logarithm, worst over widths", "%")
@@ -90,7 +90,7 @@ FIGURE = Figure(
             "One-to-one symmetry leaves fewer sub-networks than none", ratio("one-to-one", "none") < 0
         ),
         "all-to-all-leaves-fewest": claim(
-            "All-to-all symmetry leaves fewer than one-to-one", ratio("all-to-all", "one-to-one") < 0
+            "All-to-all symmetry leaves fewer sub-networks than one-to-one", ratio("all-to-all", "one-to-one") < 0
         ),
         "approximation": claim("The one-to-one count is roughly 2^(NL) / N!", approximation < 5),
     },

@@ -1,9 +1,10 @@
-"""Table 1: ConstNet from identical features, and what breaks their symmetry.
+"""Table 1: ConstNet from identical features, and what may break their symmetry.
 
-Trained is ConstNet, a residual network whose features all start identical (``fig3``), with one thing at a time that
-breaks their symmetry: noise of the computation (sums in random order), noise of gradients or of the weights at the
-start, dropout of 1 %; with none (``deterministic``: sums that depend on no order); from He's random start; and a
-Wide-ResNet beside it. ``library`` has the kernels that PyTorch takes on this device. A run is a seed.
+ConstNet, a residual network whose features all start identical (``fig3``), is trained with one thing at a time that
+may break their symmetry, a "breaker": noise of the computation (sums in random order), noise of gradients or of the
+weights at the start, dropout of 1 %; with none (``deterministic``: sums that depend on no order); from He's random
+start; and a Wide-ResNet beside it. ``library`` has the kernels that PyTorch takes on this device. A network trains
+better than another if its test accuracy after the last epoch is higher. A run is a seed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from nonsingular.papers.blumenfeld2020.parts.constnet import BREAKERS, PARAMETER
 from nonsingular.papers.blumenfeld2020.parts.protocol import ACCURACY, DIFFERS, LEFT_CHANCE, STUCK
 from nonsingular.plots import symmetry
 
-TITLE = "ConstNet and what breaks its symmetry"
+TITLE = "ConstNet and what may break its symmetry"
 EQUAL_WITHIN = 2.0
 """Percentage points within which two accuracies count as equal."""
 
@@ -60,31 +61,32 @@ FIGURE = Figure(
     needs=HE_TRAINED,
     claims={
         "deterministic-fails": claim(
-            "Without any breaker training from identical features fails: more than 5 points below the He start",
+            "Without any breaker training ConstNet from identical features fails: more than 5 points below the He "
+            "start",
             larger(ACCURACY, "deterministic", "constnet-he") < -5.0,
             needs=all_of(HE_TRAINED, symmetric("deterministic")),
         ),
         "deterministic-stays-symmetric": claim(
-            "Without any breaker the features stay identical to the bit while it trains as far as it can",
+            "Without any breaker ConstNet's features stay identical to the bit while it trains as far as it can",
             features("deterministic") < 1.5,
             needs=trained(LEFT_CHANCE, "deterministic"),
         ),
         **{
             f"{name}-trains": claim(
-                f"With {name.replace('-', ' ')} it trains better than without a breaker",
+                f"With {name.replace('-', ' ')} ConstNet trains better than without a breaker",
                 larger(ACCURACY, name, "deterministic") > 0,
                 needs=BESIDE_NONE,
             )
             for name in BREAKERS
         },
         "library-trains": claim(
-            "Nothing but the library's own kernels on this device trains it better than order-free sums",
+            "Nothing but the library's own kernels on this device trains ConstNet better than order-free sums",
             larger(ACCURACY, "library", "deterministic") > 0,
             needs=all_of(BESIDE_NONE, NOISY),
         ),
         **{
             f"{name}-reaches-he": claim(
-                f"With {cause} alone it comes within {EQUAL_WITHIN:g} points of the He start, or beyond",
+                f"With {cause} alone ConstNet comes within {EQUAL_WITHIN:g} points of the He start, or beyond",
                 larger(ACCURACY, network, "constnet-he") > -EQUAL_WITHIN,
             )
             for name, network, cause in (

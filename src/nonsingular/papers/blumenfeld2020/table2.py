@@ -1,6 +1,6 @@
 """Table 2: LeakyNet's accuracy with more and more layers of identical features.
 
-Trained is LeakyNet (``fig8``), 13 layers without skips, of which 0 to 13 start as averages over channels, which makes
+LeakyNet (``fig8``) is trained, 13 layers without skips, of which 0 to 13 start as averages over channels, which makes
 their features identical, and the others as the identity, which keeps them apart; ``he`` has He's random start. A run
 is a seed.
 """
@@ -38,7 +38,7 @@ FIGURE = Figure(
             needs=trained(HALFWAY, "0-averages"),
         ),
         "all-averages-fail": claim(
-            "With averages in all layers it trains worse than with one",
+            "With averages in all layers LeakyNet trains worse than with one",
             larger(ACCURACY, "13-averages", "1-average") < 0,
         ),
         "he-is-best": claim(

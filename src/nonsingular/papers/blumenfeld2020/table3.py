@@ -1,6 +1,6 @@
 """Table 3: ConstNet in 32 and in 16 bit, with and without noise of the computation, with more and more dropout.
 
-Trained is ConstNet (``table1``) from identical features in float32 and in bfloat16, with and without noise of the
+ConstNet (``table1``) is trained from identical features in float32 and in bfloat16, with and without noise of the
 computation (sums in random order), with dropout of 0, 1 and 5 %: ``bfloat16 no noise dropout 0.01``. A run is a seed.
 """
 
@@ -94,19 +94,20 @@ FIGURE = Figure(
     claims={
         **{
             f"{p}-dropout": claim(
-                f"Without noise of the computation 1 % dropout is what trains it, in {p}",
+                f"Without noise of the computation 1 % dropout is what trains ConstNet, in {p}",
                 larger(ACCURACY, label(p, "no noise", 0.01), exact(p)) > 0,
                 needs=all_of(ACCURATE[p], symmetric(exact(p))),
             )
             for p in PRECISIONS
         },
         "float32-noise": claim(
-            "In float32 noise of the computation alone trains it",
+            "In float32 noise of the computation alone trains ConstNet",
             larger(ACCURACY, ALONE, exact("float32")) > 0,
             needs=all_of(ACCURATE["float32"], symmetric(exact("float32"))),
         ),
         "sixteen-bit-needs-dropout": claim(
-            "In 16 bit noise of the computation alone does not do what dropout does: it ends more than 5 points behind",
+            "In 16 bit noise of the computation alone does not do what dropout does: ConstNet ends more than 5 points "
+            "behind",
             larger(ACCURACY, label("bfloat16", "noise"), label("bfloat16", "noise", 0.01)) < -5.0,
             needs=ACCURATE["bfloat16"],
         ),
@@ -124,7 +125,7 @@ FIGURE = Figure(
             needs=ACCURATE["float32"],
         ),
         "dropout-shortens-it": claim(
-            "Dropout beside it shortens that time",
+            "Dropout beside noise of the computation shortens the time until training sets in",
             larger(epochs_until(STUCK), ALONE, TOGETHER) > 0,
             source="blumenfeld2020 §4",
             needs=ACCURATE["float32"],

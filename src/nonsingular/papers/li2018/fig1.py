@@ -1,10 +1,10 @@
 """Figure 1: the loss surface of a deep ResNet with and without skip connections, in three dimensions.
 
-Trained are a ResNet and what is left of it without its skips (``plainnet``). Around what a run learned the training
+A ResNet is trained, and what is left of it without its skips (``plainnet``). Around what a run learned the training
 loss is evaluated over a plane of two random directions, filter-normalised: each filter of a direction has the norm of
-the network's own. What is compared is how rough that surface is. The paper's networks have 56 layers with weights;
-below its scale 20 (smoke: 14), which train in the time there is, stand for them, and the laptop scale tries 56 beside
-them.
+the network's own. How rough that surface is, is compared. The paper's networks have 56 layers with weights, and so has
+the paper scale; networks of 20 layers (smoke: 14) train in the time that the other scales have, and the laptop scale
+tries 56 beside them.
 """
 
 from nonsingular.experiments.figure import Figure

@@ -1,22 +1,22 @@
 """Figure 2: the loss on the line between a solution of small batches and one of large batches.
 
-Trained is VGG-9, in four ways: with small and with large batches, each without and with weight decay. The loss is
-evaluated on the straight line of weights between a run's small-batch solution (0) and its large-batch one (1). Without
-weight decay the solution of small batches looks wide and the other sharp; with it they change places, while small
-batches go on to generalise better. What changes is the scale of the weights: small batches make more steps, and so
-weight decay shrinks their weights more. A run is a seed.
+VGG-9 is trained in four ways: with small and with large batches, each without and with weight decay. The loss is
+evaluated on the straight line of weights between a run's small-batch solution (0) and its large-batch one (1). The
+paper's point is that looks mislead: weight decay should turn round which solution looks sharp and which wide, since it
+shrinks the weights of small batches more, which make more steps; and small batches should generalise better either
+way. A run is a seed.
 """
 
 from __future__ import annotations
 
 from nonsingular.experiments.figure import Figure
-from nonsingular.experiments.verbs import claim
+from nonsingular.experiments.verbs import claim, larger
 from nonsingular.papers.li2018.parts import drawings, lines, surfaces, vgg9
 from nonsingular.papers.li2018.parts.comparisons import compared
-from nonsingular.papers.li2018.parts.lines import PAIRS
+from nonsingular.papers.li2018.parts.lines import LABELS, PAIRS, SHARPNESS
 
-SHARP = compared("sharpness", "large-batch", "small-batch")
-SHARP_WITH_DECAY = compared("sharpness", "large-batch-decay", "small-batch-decay")
+SHARP = larger(SHARPNESS, "large-batch", "small-batch")
+SHARP_WITH_DECAY = larger(SHARPNESS, "large-batch-decay", "small-batch-decay")
 
 FIGURE = Figure(
     "li2018/fig2",
@@ -55,6 +55,5 @@ FIGURE = Figure(
         "Both batch sizes train at rate 0.1. At overnight scale images are 16 x 16 pixels, VGG-9 has 16 channels in "
         "its first stage and trains 60 epochs.",
     ),
-    labels=surfaces.STORED
-    | {"weight_norm": "norm of all weights", "x": "from the small batch at 0 to the large batch at 1"},
+    labels=surfaces.STORED | LABELS | {"x": "from the small batch at 0 to the large batch at 1"},
 )

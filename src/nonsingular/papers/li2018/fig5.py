@@ -1,6 +1,6 @@
 """Figure 5: filter-normalised surfaces of ResNets of growing depth, with and without skip connections.
 
-Trained are ResNets of several depths (layers with weights) and the same without their skips (``plainnet-N``). Around
+ResNets of several depths (layers with weights) are trained, and the same without their skips (``plainnet-N``). Around
 what each run learned the training loss is evaluated over a plane of two random, filter-normalised directions, whose
 roughness and sharpness are compared. On a laptop PlainNet-56 does not train in the time there is. 8 layers against 20,
 of which both kinds train, are as far apart there as the paper's 20 and 56. A claim about a depth that a scale lacks

@@ -1,8 +1,8 @@
-"""Figure 6: width smooths the surface, with and without skip connections.
+"""Figure 6: whether width smooths the surface, with and without skip connections.
 
-Trained are ResNets of one depth that are k = 1, 2, 4 (8) times as wide, with skips and without (``plainnet-kN``).
-Around what a run learned the training loss is evaluated over a plane of two random, filter-normalised directions;
-compared is what a doubling of the width takes from the roughness and the sharpness of that surface. A run is a seed.
+ResNets of one depth are trained that are k = 1, 2, 4 (8) times as wide, with skips and without (``plainnet-kN``).
+Around what a run learned the training loss is evaluated over a plane of two random, filter-normalised directions. What
+a doubling of the width takes from the roughness and the sharpness of that surface is measured. A run is a seed.
 """
 
 from nonsingular.experiments.figure import Figure
@@ -14,7 +14,7 @@ from nonsingular.papers.li2018.parts.drawings import contours_by_kind, roughness
 
 FIGURE = Figure(
     "li2018/fig6",
-    "Width smooths the surface: Wide-ResNets",
+    "Surfaces of Wide-ResNets by width, with and without skips",
     source="li2018 slides, the effect of depth in wider architectures; figure 6",
     sizes=Scales(
         runs=(2, 3, 3, 5),

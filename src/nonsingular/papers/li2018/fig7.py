@@ -1,9 +1,9 @@
 """Figure 7: where the loss is convex in all of weight space, not only in the plane that is drawn.
 
-Trained are a ResNet, the same without its skips, and a DenseNet. Over the plane of two random, filter-normalised
+A ResNet, the same without its skips, and a DenseNet are trained. Over the plane of two random, filter-normalised
 directions around what a run learned the loss is evaluated as in figure 5; and on a coarser grid the smallest and the
 largest eigenvalue of the full Hessian, by Lanczos. Their ratio |smallest / largest| tells how much the loss bends down
-in directions that no picture shows. A run is a seed.
+in any direction, those included that no picture shows. A run is a seed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def study(size: Size) -> Spec:
 
 
 @over_trained(
-    "mean |smallest / largest|, where it looks non-convex minus where it looks convex; all networks that trained"
+    "mean |smallest / largest eigenvalue|, where it looks non-convex minus where it looks convex; all networks that "
+    "trained"
 )
 def looks(results: xr.Dataset, names: list[str]) -> Effect:
     """How much looks tell: ``curvature.bends``, mean over networks."""
@@ -39,7 +40,10 @@ def looks(results: xr.Dataset, names: list[str]) -> Effect:
     return mean(found)
 
 
-@over_trained("share of the map where they are below 1 % of the positive ones; half of it counts as large here", "%")
+@over_trained(
+    "share of the map where negative eigenvalues are below 1 % of the positive ones; half of it counts as large here",
+    "%",
+)
 def dense_share(results: xr.Dataset, names: list[str]) -> Effect:
     """Of the DenseNet."""
     dense = [n for n in map(str, results.network.values) if n.startswith("densenet")]

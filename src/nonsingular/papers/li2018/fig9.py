@@ -1,6 +1,6 @@
 """Figure 9: paths of SGD over the plane of their first two principal components, with and without weight decay.
 
-Trained is VGG-9 as in figure 2: small and large batches, without and with weight decay. A run's weights after every
+VGG-9 is trained as in figure 2: small and large batches, without and with weight decay. A run's weights after every
 epoch are a path; its plane is that of the first two principal components of the path. How steeply the path crosses the
 isocurves of the loss in that plane is the absolute cosine between a step and the gradient there: 1 straight down, 0
 along an isocurve.
@@ -33,7 +33,7 @@ def beyond_a_walk(network: str) -> Measure:
         note = f"path {float(share.mean()):.1f} %, random walk of {points} points {walk:.1f} %"
         return mean(share - walk, within=(-walk, 100 - walk), note=note)
 
-    words = f"{network.replace('-', ' ')}: their share minus that of a random walk with as many points"
+    words = f"share of a path's variance in two directions minus that of a random walk with as many points: {network}"
     return Measure(effect, words, "percentage points", (network,))
 
 

@@ -38,7 +38,11 @@ def study(size: Size) -> Spec:
 
 def gap(network: str) -> Measure:
     """The largest relative distance of the two sides of the identity over blocks and networks."""
-    return largest_value("gap", "largest relative distance from autograd's gradient", network=network)
+    return largest_value(
+        "gap",
+        "largest distance of the right side from autograd's gradient / that gradient's norm, over blocks",
+        network=network,
+    )
 
 
 def _change(results: xr.Dataset, network: str) -> xr.DataArray:
@@ -64,19 +68,22 @@ FIGURE = Figure(
     draw={"gradient": backward_identity},
     claims={
         "identity": claim("dL/dx = dL/dh (dF/dx + I) at every block", gap("resnet") < ROUNDING),
-        "without": claim("Without the skip only dL/dh dF/dx is left", gap("plainnet") < ROUNDING),
+        "without": claim("Without the skip only dL/dh dF/dx is left of dL/dx", gap("plainnet") < ROUNDING),
         "kept": question(
-            "So gradients reach the first block of the ResNet within a factor of ten of the last one's",
+            "Gradients at the first block of the ResNet are within a factor of ten of the last one's",
             average(CHANGE, "resnet") < 1,
         ),
-        "not-kept": question("In the PlainNet they do not", average(CHANGE, "plainnet") > 1),
+        "not-kept": question(
+            "Gradients at the first block of the PlainNet are not within a factor of ten of the last one's",
+            average(CHANGE, "plainnet") > 1,
+        ),
     },
     differs=(
         'The slides give the identity, and say that the gradient is "carried to the next module untouched"; by how '
         "much it changes from the last block to the first is ours to measure, and the factor of ten is ours.",
     ),
     labels={
-        "whole": "norm of the loss's gradient by a block's input (nats)",
+        "whole": "norm of the loss's gradient with respect to a block's input (nats)",
         "through_skip": "norm of its part through the skip (nats)",
         "through_block": "norm of its part through the block (nats)",
         "gap": "distance of both parts' sum from the whole / its norm",

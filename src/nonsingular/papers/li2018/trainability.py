@@ -1,8 +1,9 @@
 """What lets a 30-layer network train: architecture, optimiser, start, hyperparameters, one change at a time.
 
-Trained are plain fully-connected networks of 30 hidden layers with gradient descent: the ``baseline``, and each
-network that differs from it in one thing (a skip, a normalisation, another optimiser, start, rate, ...). Gains are in
-percent of the way from guessing to no error, change minus baseline. A run is a seed.
+Plain fully-connected networks of 30 hidden layers are trained with gradient descent: the ``baseline``, and each
+network that differs from it in one thing (a skip, a normalisation, fewer layers, another optimiser, start, rate, ...).
+What a change gains is how much further, in percent of the way from guessing to no error, it comes than the baseline. A
+run is a seed.
 """
 
 from __future__ import annotations
@@ -91,6 +92,11 @@ CHOICES = {
 """What the slides call them."""
 
 
+def _called(change: str) -> str:
+    """A change in words: ``10 layers`` is a network of so many."""
+    return f"a network of {change}" if change.endswith("layers") else change
+
+
 def gains(change: str) -> Measure:
     """What one change alone gains."""
     return larger(reached(), change, BASELINE)
@@ -131,7 +137,8 @@ FIGURE = Figure(
         ),
         **{
             change.replace(" ", "-").replace("/", "over"): question(
-                f"Trainability depends on the {category}: {change} alone gains",
+                f"Trainability depends on the {category}: {_called(change)} alone gains more than {MARGIN:g} % of the "
+                "way",
                 gains(change) > MARGIN,
                 needs=trained(50.0, BASELINE, *CATEGORIES),
             )

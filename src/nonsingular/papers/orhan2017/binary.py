@@ -2,9 +2,9 @@
 
 Nothing is trained by gradients. In a small network (two to three matrices of weights -1 and +1) that should reproduce
 a teacher of its own kind, the loss of every assignment of weights is computed: how many tie, how many are strict local
-minima under single flips, how often greedy descent and annealing end at the optimum. Varied is the skip: none,
-identity (``residual``), random, all ones (which keeps the symmetry between units); ``biased`` has distinct biases
-instead. A run is a teacher. Rescaling (W_i times c, W_j over c) is tried on real-valued networks.
+minima under single flips, how often greedy descent and annealing end at the optimum. Networks differ in their skip:
+none, identity (``residual``), random, all ones (which keeps the symmetry between units); ``biased`` has distinct
+biases instead. A run is a teacher. Rescaling (W_i times c, W_j over c) is tried on real-valued networks.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ FIGURE = Figure(
             largest_value("permutation_gap", f"largest {PERMUTED}", network=["plain", "all-ones"]) < ROUNDING,
         ),
         "symmetry-broken": claim(
-            "Identity and random skips, and distinct biases, break it",
+            "Identity and random skips, and distinct biases, break the permutation symmetry",
             smallest_value("permutation_gap", f"smallest {PERMUTED}", network=BREAKING) > 1e-3,
         ),
         "fewer-ties": claim(
@@ -60,7 +60,8 @@ FIGURE = Figure(
             fewer("strict_minima", "strict minima under single flips") > 0,
         ),
         "fewer-minima-per-copy": question(
-            "The same, with the plain landscape counted once for its permuted copies", minima_per_optimum > 0
+            "Skips leave fewer strict local minima even if the plain landscape counts once for its permuted copies",
+            minima_per_optimum > 0,
         ),
         "greedy-identity": claim("Skips help greedy descent", success("greedy", "residual", "plain") > 0),
         "annealing-identity": claim("Skips help simulated annealing", success("annealing", "residual", "plain") > 0),
@@ -81,10 +82,11 @@ FIGURE = Figure(
             "Without skips W_i -> c W_i, W_j -> W_j / c leaves the loss", rescaled("plain", "max") < ROUNDING
         ),
         "rescaling-layer-to-all": claim(
-            "Layer-to-all skips break it for every pair of matrices", rescaled("layer-to-all", "min") > 1e-3
+            "Layer-to-all skips break the symmetry under rescaling for every pair of matrices",
+            rescaled("layer-to-all", "min") > 1e-3,
         ),
         "rescaling-adjacent": question(
-            "Skips between adjacent layers leave it for neighbouring matrices",
+            "Skips between adjacent layers leave the symmetry under rescaling for neighbouring matrices",
             kept_by_adjacent < ROUNDING,
             # the text says that layer-to-all skips also break it, not that only they do
         ),

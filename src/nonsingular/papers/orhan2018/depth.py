@@ -1,8 +1,9 @@
 """Where trainability ends: plain and residual networks of 2 to 50 layers.
 
-Trained are plain and residual networks of 128 units with 2 to 50 hidden layers (``plain-2`` ... ``residual-50``). A
-run is a seed. Training of a kind ends at the depth where a run's gain in training accuracy falls below half of its
-best gain at any depth of either kind.
+Plain and residual networks of 128 units are trained, with 2 to 50 hidden layers (``plain-2`` ... ``residual-50``). A
+run is a seed. Its gain is its training accuracy after the last epoch less that before training. Training of a kind
+ends at the depth, interpolated, at which a run's gain falls below half of its best gain at any depth of either kind;
+where it never does 50 stands for that depth, where it does from the first 2.
 """
 
 from nonsingular.experiments.figure import Figure, OverNumbers
@@ -11,7 +12,7 @@ from nonsingular.experiments.scales import Scales
 from nonsingular.experiments.verbs import average, faster, larger, question, weighted_sum
 from nonsingular.networks import named
 from nonsingular.papers.orhan2018.parts import protocol
-from nonsingular.papers.orhan2018.parts.differences import DAMPED, EVALUATED_ON, scaled
+from nonsingular.papers.orhan2018.parts.differences import EVALUATED_ON, damped, scaled
 from nonsingular.papers.orhan2018.parts.trainable_depth import DEPTHS, GAIN, KINDS, SERIES, TRAINABLE_DEPTH, of_kinds
 from nonsingular.training import Member
 
@@ -67,7 +68,7 @@ FIGURE = Figure(
     differs=(
         "The paper has no such figure: its networks have 2, 10, 20 or 30 hidden layers, and it compares no depths.",
         scaled,
-        DAMPED,
+        damped,
         EVALUATED_ON,
     ),
 )

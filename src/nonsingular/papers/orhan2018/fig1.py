@@ -1,11 +1,11 @@
-"""Figure 1: singularities of the Hessian at exact constructions, and that a skip connection removes them.
+"""Figure 1: singularities of the Hessian at exact constructions, and whether a skip connection removes them.
 
 Nothing is trained. A network of three hidden layers is put exactly on a singularity by setting the incoming weights J
 or the outgoing weights w of one layer: elimination (J_a = 0 or w_a = 0), overlap (J_a = J_b), linear dependence (J_c =
-0.7 J_a - 1.3 J_b). There the paper predicts directions v with H v = 0, H the Hessian of the loss by the weights, and
-none once that layer has an identity skip. H is computed in float64, at zero error and away from it. A run is a seed:
-new random weights, biases and inputs, the same for the plain network and its twin with skips. Nullity: eigenvalues
-that are zero.
+0.7 J_a - 1.3 J_b). There the paper predicts directions v with H v = 0, H the Hessian of the loss with respect to the
+weights, and none once that layer has an identity skip. H is computed in float64, at zero error and away from it. A run
+is a seed: new random weights, biases and inputs, the same for the plain network and its twin with skips. Nullity: how
+many eigenvalues are zero, at zero error.
 """
 
 from nonsingular.experiments.figure import Figure
@@ -40,11 +40,11 @@ def claims(name: str) -> dict[str, Declared]:
             largest_value("product", "largest |H v| / |H| at zero error", **plain) < NULL,
         ),
         f"{name}-skip-not-null": claim(
-            f"{with_}, none of them is one of the skip network's Hessian",
+            f"{with_}, none of the predicted vectors is a null vector of the skip network's Hessian",
             smallest_value("least_product", "smallest |H v| / |H| at zero error", **skip) > 1e4 * NULL,
         ),
         f"{name}-plain-null-anywhere": claim(
-            f"{with_}, they are null vectors at any value of the loss",
+            f"{with_}, the predicted vectors are null vectors of the plain network's Hessian at any value of the loss",
             largest_value("product_away", "largest |H v| / |H| away from zero error", **plain) < NULL,
             source="orhan2018 Note 1",
             ours=name not in ONE_BY_ONE,
@@ -52,11 +52,11 @@ def claims(name: str) -> dict[str, Declared]:
     }
     counts = {
         f"{name}-plain-nullity": claim(
-            f"{with_}, the plain Hessian's nullity is the number of predicted vectors",
+            f"{with_}, the plain Hessian's nullity is the number of predicted vectors, at zero error",
             difference_from_predicted_nullity(name).between(-0.5, 0.5),
         ),
         f"{name}-skip-nullity": claim(
-            f"{with_}, the skip network's Hessian is not singular",
+            f"{with_}, the skip network's Hessian is not singular, at zero error",
             largest_value("nullity", "largest nullity", **skip) < 0.5,
         ),
     }
@@ -77,7 +77,7 @@ FIGURE = Figure(
         "zero, and linear for linear dependence: such networks have further null vectors, with and without skips, so "
         "that their nullity is not judged.",
         "Biases are random numbers, singular with their unit (zero with zero incoming weights, equal with equal ones), "
-        "and held fixed: the Hessian is by the weights alone, as in Note 1.",
+        "and held fixed: the Hessian is with respect to the weights alone, as in Note 1.",
         "A tanh unit without incoming weights is always zero too, but not its derivative: away from zero error its "
         "outgoing weights are no null vectors. That is a question of ours, as is the same of zero outgoing weights.",
     ),

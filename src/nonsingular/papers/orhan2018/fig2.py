@@ -2,16 +2,17 @@
 
 Nothing is trained by batches: gradient flows of small students that learn from a teacher network are solved.
 
-- Two hidden units, f = w1 phi(J1 x) + w2 phi(J2 x), in the coordinates w = w1 + w2, z = (w1 - w2) / w and h = |J1 -
-  J2|. h = 0 is the overlap singularity; z = 1 and -1, where an outgoing weight is zero, are eliminations. Near h = 0
-  the flow reduces to (z, eta), eta = h / w. It is compared with the flow of the full network, for one teacher whose
-  two units nearly overlap, from starts inside and outside of the basin of the segment of h = 0 that attracts.
+- Two hidden units, f = w1 phi(J1 x) + w2 phi(J2 x). In this figure w is the sum w1 + w2, z = (w1 - w2) / w, and h =
+  |J1 - J2|. h = 0 is the overlap singularity; z = 1 and -1, where an outgoing weight is zero, are eliminations. Near h
+  = 0 the flow is reduced to two numbers, z and eta = h / w, and compared with the flow of the full network, from
+  starts inside and outside of the basin of the segment of h = 0 that attracts.
 - Three hidden units a, b, c: m = |Ja + Jb - Jc| is 0 where their incoming weights are linearly dependent. The flow in
   the plane of m and |Jc| is solved with all else ``optimised``, with all else at the ``teacher``'s values, and when
   the ``weights`` themselves follow their gradient.
 
-A run is a random teacher: of the three units, and of the two whose stable segments are counted (the data's
-``teacher``).
+The claims degenerate-lines, stable-segment, plateau and reduction are about fixed teachers, whose two units nearly
+overlap. For the others a run is a random teacher: of the three units, and of the two whose stable segments are counted
+(the coordinate ``teacher`` of the results has its seed).
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ FIGURE = Figure(
     source="orhan2018 §2.2, figure 2",
     sizes=Scales(
         runs=(6, 20, 100),  # teachers
-        grid=(41, 81, 161),
-        plane=(7, 15, 31),
-        teachers_plane=(3, 5, 13),
+        grid=(41, 81, 161),  # points an axis of the flow of z and eta
+        plane=(7, 15, 31),  # of that of m and |Jc| which is drawn
+        teachers_plane=(3, 5, 13),  # of that of every teacher
+        # of the reduction's teachers: how near its two units are, and so how large h
         scales=([1.0, 0.5, 0.25], [2.0, 1.0, 0.5, 0.25, 0.125], [4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625]),
     ),
     run=run,
@@ -69,7 +71,7 @@ FIGURE = Figure(
             panel="c",
         ),
         "reduction": claim(
-            "The flow of the full network reduces to (h, z) near the overlap line",
+            "Near the overlap line the flow of the full network reduces to one of two numbers, z and eta = h / w",
             order_of_reduction > 0.8,
             source="orhan2018 figure 2a, b (after Wei et al. 2008)",
         ),

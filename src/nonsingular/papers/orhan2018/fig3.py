@@ -1,10 +1,11 @@
 """Figure 3: 20-layer plain, residual and hyper-residual networks; their training accuracy and their singularities.
 
-Trained are 20-layer networks of 128 units that differ in their skips alone: ``plain`` has none; ``residual`` adds x,
+20-layer networks of 128 units are trained that differ in their skips alone: ``plain`` has none; ``residual`` adds x,
 the layer before; ``hyper-residual`` adds Q_k x_k of every earlier layer k too, divided by how many there are, with
 fixed random Q_k (four copies of 32 orthonormal vectors); in ``hyper-orthogonal`` Q_k is a dense orthogonal matrix. A
-run is a seed: equal weights in all four. After some epochs the shares of Hessian eigenvalues near zero (degenerate)
-and below (negative) are estimated by four moments, and counted by Lanczos (ids in ``-lanczos``).
+run is a seed: equal weights in all four. After some epochs the shares of the Hessian's eigenvalues within 0.1 of zero
+(degenerate) and below -0.1 (negative) are estimated, by four moments as in the paper and by Lanczos from one random
+vector (ids in ``-lanczos``).
 """
 
 from nonsingular.experiments.figure import Curves, Figure
@@ -42,7 +43,8 @@ def order(more_degenerate: str, less: str) -> dict[str, Declared]:
         ),
         **by_both(
             f"early-{a}-{b}",
-            f"How much more degenerate {a} networks are than {b} ones shows most early on",
+            f"{a.capitalize()} networks have more degenerate eigenvalues than {b} ones, by more early on than at the "
+            "end",
             "degenerate",
             lambda v: larger(of(v, epoch=EARLY) - of(v, epoch=END), a, b) > 0,
             f"{SECTION}b",

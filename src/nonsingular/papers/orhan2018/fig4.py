@@ -2,8 +2,9 @@
 
 One kind of network is trained many times: plain, 30 layers of 128 units. A run is a seed, and nothing else is varied.
 The runs are sorted by mean training accuracy over the epochs; the best tenth is compared with the worst. Overlap is
-the correlation of incoming weights; linear dependence the share of the units' variance in three modes; gradients are
-norms by layer activations, first over last hidden layer. Claims in ``-correlation`` use all runs.
+the correlation of incoming weights; linear dependence the share of the units' variance in three modes; degenerate are
+eigenvalues of the Hessian within 0.1 of zero. Of gradients the norm with respect to a layer's activations is taken, at
+the first over that at the last hidden layer. Claims in ``-correlation`` use all runs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from nonsingular.experiments.spec import LAST, Spec
 from nonsingular.experiments.verbs import average, claim
 from nonsingular.papers.orhan2018.parts import best_and_worst, eigenvalue_shares, protocol
 from nonsingular.papers.orhan2018.parts.best_and_worst import best_minus_worst, correlated, with_speed
-from nonsingular.papers.orhan2018.parts.differences import DAMPED, ESTIMATED, EVALUATED_ON, scaled
+from nonsingular.papers.orhan2018.parts.differences import ESTIMATED, EVALUATED_ON, damped, scaled
 
 ALIKE = float(np.log10(2))
 """Gradients "similarly vanishing": within a factor of two of each other. The paper gives no number."""
@@ -104,12 +105,12 @@ def figure(
                 "Networks that train better are less dependent", with_speed(dependence) < 0
             ),
             "gradients-vanish": claim(
-                "At the start their gradients vanish toward early layers",
+                "At the start gradients of plain networks vanish toward early layers",
                 average(first_over_last(), "plain") < log10(1 / 2),
                 source="orhan2018 §3 (i)",
             ),
             "gradients-alike": claim(
-                "And they do so alike in the best and in the worst",
+                "At the start gradients vanish alike in the best and in the worst",
                 best_minus_worst(first_over_last()).between(-ALIKE, ALIKE),
                 source="orhan2018 §3 (i)",
             ),
@@ -121,7 +122,7 @@ def figure(
             "fewer.",
             "The paper says 'similarly' of the gradients at the start: within a factor of two is our reading.",
             scaled,
-            DAMPED,
+            damped,
             EVALUATED_ON,
         ),
     )

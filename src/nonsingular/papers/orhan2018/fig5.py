@@ -1,10 +1,12 @@
 """Figure 5: bias regularisation and the malicious start on 30 layers; how degenerate each network's Hessian is.
 
-Trained are 30-layer networks of 128 units: ``plain``, ``residual``, and three between them. ``malicious`` is residual,
-but each W starts as a Glorot matrix minus the identity, so that the skip is cancelled at the start.
+30-layer networks of 128 units are trained: ``plain``, ``residual``, and three between them. ``malicious`` is residual,
+but each W starts as a Glorot matrix minus the identity, against the skip: f((W - I) x) + x. With the rectifier f that
+is the larger of W x and x, so that the skip is cancelled in those units alone in which W x is larger.
 ``bias-regularised`` is plain, with a bias penalty added to the loss: lambda times the squared distance of the biases
-from fixed random targets N(mu, sigma), which makes units differ; ``bias-l2`` has the same penalty with targets 0,
-which does not. A run is a seed: equal Glorot weights in all. The study is shared with figure 6.
+from fixed random targets N(mu, sigma), one for each unit; ``bias-l2`` has the same penalty with targets 0. A network
+is the more degenerate, the more eigenvalues of its Hessian lie within 0.1 of zero. A run is a seed: equal Glorot
+weights in all. Figure 6 reads the same study.
 """
 
 from nonsingular.experiments.drawings import Only
@@ -14,11 +16,11 @@ from nonsingular.experiments.verbs import Declared, claim, faster, larger, lies_
 from nonsingular.papers.orhan2018.parts import bias_regularisation, eigenvalue_shares
 from nonsingular.papers.orhan2018.parts.bias_regularisation import BIAS
 from nonsingular.papers.orhan2018.parts.differences import (
-    DAMPED,
     EPOCHS,
     ESTIMATED,
     EVALUATED_ON,
     both_data_sets,
+    damped,
     scaled,
 )
 
@@ -52,17 +54,19 @@ FIGURE = Figure(
     needs=bias_regularisation.NEEDS,
     claims={
         "residual-best": claim(
-            "Residual networks perform best: ahead of all others, also of the nearest",
+            "Residual networks train fastest, ahead of all others",
             smallest_of({f"least ahead of {name}": faster("residual", name) for name in NETWORKS[1:]}) > 0,
         ),
         "plain-worst": claim(
-            "Plain networks perform worst: behind all others, also behind the nearest",
+            "Plain networks train most slowly, behind all others",
             smallest_of({f"{name} is least ahead": faster(name, "plain") for name in NETWORKS[:-1]}) > 0,
         ),
-        "residual-above-plain": claim("Residual networks are ahead of plain ones", faster("residual", "plain") > 0),
-        "bias-beats-plain": claim("Bias-regularised networks are ahead of plain ones", faster(BIAS, "plain") > 0),
+        "residual-above-plain": claim(
+            "Residual networks train faster than plain ones", faster("residual", "plain") > 0
+        ),
+        "bias-beats-plain": claim("Bias-regularised networks train faster than plain ones", faster(BIAS, "plain") > 0),
         "l2-no-help": claim(
-            "L2 regularisation of the biases is no help: it is not ahead of plain by a point",
+            "L2 regularisation of the biases is no help: it is less than a point ahead of plain",
             faster("bias-l2", "plain") < 1,
         ),
         "malicious-costs-little": claim(
@@ -71,8 +75,8 @@ FIGURE = Figure(
             source="orhan2018 §2.5, figure 5a, b",
         ),
         "not-by-initialisation-alone": claim(
-            "The benefits of skips are not explained by their start alone: with skips that the start cancels networks "
-            "still train faster than without",
+            "The benefits of skips are not explained by their start alone: with the start against them networks still "
+            "train faster than without",
             faster("malicious", "plain") > 0,
             source="orhan2018 §2.5",
         ),
@@ -81,14 +85,16 @@ FIGURE = Figure(
     },
     differs=(
         *bias_regularisation.DIFFERS,
-        "The penalty that breaks no symmetry (mean and deviation 0) has the same strength.",
+        "The penalty that breaks no symmetry (mean and deviation 0) has the same strength. That plain networks are "
+        "worst asks it to be ahead of them, that it is no help asks by less than a point: both hold between 0 and 1 "
+        "only.",
         "What the paper calls a small adverse effect is put at less than half of the residual networks' lead.",
-        "The malicious start leaves the first layer and the readout alone, which have no skip to cancel.",
+        "The malicious start leaves the first layer and the readout alone, which have no skip.",
         both_data_sets,
         EPOCHS,
         *ESTIMATED,
         scaled,
-        DAMPED,
+        damped,
         EVALUATED_ON,
     ),
 )

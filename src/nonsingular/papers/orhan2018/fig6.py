@@ -1,10 +1,10 @@
-"""Figure 6: gradient norms by layer at the start of the first epochs, and what one batch normalisation adds.
+"""Figure 6: gradient norms by layer before training and after the first epochs, and what one batch normalisation adds.
 
-The networks of figure 5 (30 layers; ``malicious``: residual with W - I at the start, so that the skip is cancelled;
+The networks of figure 5 (30 layers; ``malicious``: residual, with W - I in place of W at the start, against the skip;
 ``bias-regularised``: plain, its biases pulled to fixed random targets by a penalty), and ``bias-regularised+bn`` with
-one batch normalisation at layer 15. Measured before training and after epochs 1 and 2: the norm of the loss's gradient
-by each layer's activations. "First over last" is its log10 at hidden layer 1 less that at layer 30: below 0 where
-gradients vanish on the way back. A run is a seed.
+one batch normalisation at layer 15. Before training ("at the start") and after epochs 1 and 2 the norm of the loss's
+gradient with respect to each layer's activations is measured. "First over last" is its log10 at hidden layer 1 less
+that at layer 30: below 0 where gradients vanish on the way back. A run is a seed.
 """
 
 from math import log10
@@ -15,7 +15,7 @@ from nonsingular.experiments.quantities import SPEED, first_over_last, of
 from nonsingular.experiments.verbs import average, claim, faster, larger, lies_between, question
 from nonsingular.papers.orhan2018.parts import bias_regularisation
 from nonsingular.papers.orhan2018.parts.bias_regularisation import BIAS, NORMALISED
-from nonsingular.papers.orhan2018.parts.differences import DAMPED, EPOCHS, EVALUATED_ON, scaled
+from nonsingular.papers.orhan2018.parts.differences import EPOCHS, EVALUATED_ON, damped, scaled
 
 NETWORKS = Only("residual", "malicious", BIAS, NORMALISED, "plain")
 
@@ -28,8 +28,8 @@ FLAT = 1.0
 NEAR = 0.5
 """Share of the gap between bias-regularised and residual networks below which performance "approaches"."""
 
-GRADIENTS_EARLY = of("gradient_norm", epoch=1, log=True)  # before it plain and bias-regularised networks are the same
-GRADIENTS_LATER = of("gradient_norm", epoch=(1, 2), log=True)
+FIRST_EPOCH = of("gradient_norm", epoch=1, log=True)  # before it plain and bias-regularised networks are the same
+FIRST_TWO = of("gradient_norm", epoch=(1, 2), log=True)
 
 FIGURE = Figure(
     "orhan2018/fig6",
@@ -53,7 +53,8 @@ FIGURE = Figure(
             average(first_over_last(), "residual") > log10(1 / 2),
         ),
         "malicious-no-decay": claim(
-            "Nor do they after the malicious start", average(first_over_last(), "malicious") > log10(1 / 2)
+            "Gradients do not decay toward early layers from the malicious start either",
+            average(first_over_last(), "malicious") > log10(1 / 2),
         ),
         **{
             f"{name}-flat": question(
@@ -67,23 +68,24 @@ FIGURE = Figure(
             average(first_over_last(), "plain") < log10(1 / 2),
         ),
         "bias-decay": claim(
-            "They do so in bias-regularised networks too, also after the first epoch",
+            "After the first epoch gradients decay to less than half in bias-regularised networks too",
             average(first_over_last(epoch=1), BIAS) < log10(1 / 2),
         ),
         "bias-like-plain": claim(
-            "Early in training plain and bias-regularised networks have nearly the same gradients",
-            larger(GRADIENTS_EARLY, BIAS, "plain").between(-NEARLY, NEARLY),
+            "After the first epoch plain and bias-regularised networks have nearly the same gradients",
+            larger(FIRST_EPOCH, BIAS, "plain").between(-NEARLY, NEARLY),
         ),
         "residual-larger-later": claim(
-            "As training goes on gradients are larger in residual than in plain networks",
-            larger(GRADIENTS_LATER, "residual", "plain") > 0,
+            "Once training goes on gradients are larger in residual than in plain networks",
+            larger(FIRST_TWO, "residual", "plain") > 0,
         ),
         "residual-larger-than-bias": claim(
-            "And larger than in bias-regularised networks", larger(GRADIENTS_LATER, "residual", BIAS) > 0
+            "Once training goes on gradients are larger in residual than in bias-regularised networks",
+            larger(FIRST_TWO, "residual", BIAS) > 0,
         ),
         "malicious-like-residual": claim(
-            "After the malicious start they are like those of residual networks later on",
-            larger(GRADIENTS_LATER, "malicious", "residual").between(-SIMILAR, SIMILAR),
+            "Once training goes on gradients from the malicious start are like those of residual networks",
+            larger(FIRST_TWO, "malicious", "residual").between(-SIMILAR, SIMILAR),
             source="orhan2018 §2.6, figure 6a",
         ),
         "bn-helps-bias": claim(
@@ -91,22 +93,26 @@ FIGURE = Figure(
             faster(NORMALISED, BIAS) > 0,
         ),
         "bn-near-residual": claim(
-            "With it their performance approaches that of residual networks: less than half of the gap remains, on "
-            "either side",
+            "With one batch normalisation the performance of bias-regularised networks approaches that of residual "
+            "ones: less than half of the gap remains, on either side",
             lies_between(SPEED, NORMALISED, {"residual": 1 - NEAR, BIAS: NEAR}, {"residual": 1 + NEAR, BIAS: -NEAR}),
         ),
         "bn-alleviates": claim(
-            "It alleviates the vanishing of their gradients", larger(first_over_last(), NORMALISED, BIAS) > 0
+            "One batch normalisation alleviates the vanishing of gradients, before training",
+            larger(first_over_last(), NORMALISED, BIAS) > 0,
         ),
     },
     differs=(
         *bias_regularisation.DIFFERS,
         "At epoch 0 plain and bias-regularised networks are the same, with equal weights and biases of zero: how their "
-        "gradients agree is judged after the first epoch, which has 200 steps at every scale but smoke.",
+        "gradients agree is judged after the first epoch, which has 200 steps at every scale but smoke. What one batch "
+        "normalisation does for vanishing gradients is judged at epoch 0, of plain networks with and without it.",
+        "What the paper says of training as it goes on is judged by the mean after epochs 1 and 2, the last it shows; "
+        "the first of them is also what stands for early in training.",
         "The paper says 'approaches', 'similarly' and 'do not decay' without numbers: the regions are ours.",
         EPOCHS,
         scaled,
-        DAMPED,
+        damped,
         EVALUATED_ON,
     ),
 )

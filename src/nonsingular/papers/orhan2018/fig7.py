@@ -1,10 +1,11 @@
 """Figure 7: skip matrices of fewer and fewer orthonormal vectors, and how often units are silent.
 
-Trained are 30-layer networks of 128 units, x' = f(W x + b) + Q x, that differ in the fixed skip matrix Q of each
+30-layer networks of 128 units are trained, x' = f(W x + b) + Q x, that differ in the fixed skip matrix Q of each
 layer: identity (``residual``), none (``plain``), or N orthonormal row vectors, each copied to 128 / N units
-(``N-vectors``; 128 of them are a dense orthogonal matrix). The fewer vectors, the more units share theirs and are told
-apart by W alone. Units are silent where f(W x + b) is zero; gradients are norms by activations, first over last layer.
-A run is a seed.
+(``N-vectors``; 128 of them are a dense orthogonal matrix, ``orthogonal``). The fewer vectors, the more units share
+theirs and are told apart by W alone. A unit is silent for a sample where its rectified part f(W x + b) is zero, before
+the skip is added. Of gradients the norm with respect to a layer's activations is taken, at the first over that at the
+last hidden layer. A run is a seed.
 """
 
 from math import log10
@@ -20,11 +21,11 @@ from nonsingular.experiments.verbs import average, claim, faster, larger, questi
 from nonsingular.networks import NetworkSpec
 from nonsingular.papers.orhan2018.parts import protocol
 from nonsingular.papers.orhan2018.parts.differences import (
-    DAMPED,
     EPOCHS,
     EVALUATED_ON,
     UNDAMPED,
     both_data_sets,
+    damped,
     scaled,
 )
 from nonsingular.training import Member
@@ -92,7 +93,8 @@ FIGURE = Figure(
         ),
         **{
             f"{VECTORS[many]}-above-{VECTORS[few]}": claim(
-                f"{VECTORS[many]} orthonormal skip vectors train better than {VECTORS[few]}", faster(many, few) > 0
+                f"Networks with {VECTORS[many]} orthonormal skip vectors train faster than with {VECTORS[few]}",
+                faster(many, few) > 0,
             )
             for many, few in zip(list(VECTORS)[:-1], list(VECTORS)[1:], strict=True)
         },
@@ -108,7 +110,7 @@ FIGURE = Figure(
             faster("orthogonal", "residual") > -NO_WORSE,
         ),
         "zero-responses": claim(
-            "With dense orthogonal skips units are deactivated less often than with identity skips",
+            "With dense orthogonal skips units are silent less often than with identity skips",
             larger("silent_rectifier", "orthogonal", "residual") < 0,
         ),
         "orthogonal-no-decay": claim(
@@ -117,7 +119,7 @@ FIGURE = Figure(
             source="orhan2018 §3 (ii)",
         ),
         "one-vector-vanishes": claim(
-            "The least orthogonal matrix suffers from vanishing gradients too",
+            "With a single skip vector, the least orthogonal matrix, gradients vanish too",
             average(first_over_last(), "1-vector") < log10(1 / 2),
         ),
         "kept-symmetry-no-help": claim(
@@ -129,10 +131,10 @@ FIGURE = Figure(
     },
     differs=(
         "The paper does not say whether layers share a skip matrix: here every layer draws its own.",
-        "The claim about zero responses is judged by the rectified part f(W x + b), before the skip is added. The "
-        "paper's axis, 3 to 7 %, suggests that it counts the sum with the skip instead. That cannot be zero but in "
-        "the first layer where skips are dense, as a sum of many numbers, so nothing could contradict the claim; "
-        "it is drawn (zero_response) and not judged.",
+        "The claim zero-responses is judged by silent units, whose rectified part f(W x + b) is zero before the skip "
+        "is added. The paper's axis, 3 to 7 %, suggests that it counts the sum with the skip instead. That cannot be "
+        "zero but in the first layer where skips are dense, as a sum of many numbers, so nothing could contradict the "
+        "claim; it is drawn (zero_response) and not judged.",
         f"What the paper calls slightly better is put at less than {SLIGHTLY_BETTER:g} percentage points.",
         "Plain networks are added: of networks trained with skips that keep the symmetry, as orhan2017's abstract "
         "has them, nothing else is known. That such a skip is no help is put at less than a percentage point.",
@@ -142,7 +144,7 @@ FIGURE = Figure(
         EPOCHS,
         scaled,
         UNDAMPED,
-        DAMPED,
+        damped,
         EVALUATED_ON,
     ),
 )

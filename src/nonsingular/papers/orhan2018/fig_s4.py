@@ -1,10 +1,12 @@
 """Figure S4: linear three-layer networks with two modes, and their Hessian (Note 5).
 
-Nothing is trained by batches: gradient flow is solved. The network (B + U)^T (A + V) is linear, with two hidden units
-and two modes of the data, of singular values s = 3 and 1.5. a and b are the columns of A and B, one a mode; time is in
-units of tau. Plain networks have no U and V, residual ones orthonormal skip vectors u, v. Varied is the start: small
-random weights, the caption's start of equal norms, random starts with those norms. A run is a start. The claims about
-Hessians (equations 23 to 28) are taken at one random point a run, with three hidden units.
+Nothing is trained by batches: gradient flow is solved. Layers are counted as in the paper, inputs and outputs among
+them: there is one hidden layer. The network (B + U)^T (A + V) is linear, with two hidden units and two modes of the
+data, of singular values s = 3 and 1.5. A and B have a row for each hidden unit and a column for each mode; a and b are
+such columns, incoming and outgoing weights. Plain networks have no U and V, residual ones orthonormal skip vectors u,
+v; time is in units of tau. Three kinds of starts are compared: small random weights, the caption's start of equal
+norms, random starts with those norms. A run is a start. The claims about Hessians (equations 23 to 28) are taken at
+one random point a run, with three hidden units.
 """
 
 from __future__ import annotations
@@ -48,12 +50,13 @@ FIGURE = Figure(
             "From small random weights the residual network converges faster", log_time_ratio("small") > 0, panel="a"
         ),
         "equal-norms": claim(
-            "It does so even with equal starting norms, from the caption's start",
+            "The residual network converges faster even with equal starting norms, from the caption's start",
             log_time_ratio_of_equal_start > 0,
             panel="b",
         ),
         "equal-norms-random": question(
-            "It does so on average over plain networks that start in random directions, with the same norms",
+            "The residual network converges faster on average over plain ones that start in random directions, with "
+            "the same norms",
             log_time_ratio("random equal norms") > 0,
         ),
         "hessian": claim(
@@ -62,17 +65,17 @@ FIGURE = Figure(
             source="orhan2018 equations 23-28",
         ),
         "overlap-singular": claim(
-            "Where two hidden units have equal b for all modes the Hessian is singular",
+            "Where two hidden units have equal outgoing weights, equal rows of B, the Hessian is singular",
             log_smallest_eigenvalue_at_overlap < -9,
             source="orhan2018 Note 5",
         ),
         "residual-not-singular-there": claim(
-            "In the residual network equal b make no singularity",
-            mean_value("residual_conditioning", f"{CONDITIONING}, with equal b", "log10") > -9,
+            "In the residual network equal rows of B make no singularity",
+            mean_value("residual_conditioning", f"{CONDITIONING}, with equal rows of B", "log10") > -9,
             source="orhan2018 Note 5",
         ),
         "residual-only-shifts": claim(
-            "But the skips only shift the singularities: at a - v and b - u the residual Hessian is the plain one's",
+            "The skips only shift the singularities: at a - v and b - u the residual Hessian is the plain one's",
             largest_value("shift_gap", "largest difference of entries over the largest entry") < ROUNDING,
             source="orhan2018 §2.5, Note 5",
         ),

@@ -1,10 +1,10 @@
 """Figure S5: deep linear networks, their phase portraits and their speed (Note 5).
 
-Nothing is trained by batches: gradient flow is solved. A linear network of L layers of units has L - 1 weight
-matrices; one mode of its data sees of each a single number a_l, and the loss (s - u)^2 / 2 with u = prod_l (a_l +
-c_l). The skips c_l are 0 (plain), 1 (residual) or l (hyper-residual: from all earlier layers); time is in units of
-tau. Figure a: the flow of three layers' a_1, a_2 (axes a, b). Figure b: u over time with ten layers, for s = 0.5, 1.5
-and 3. A run is a random start of a, the same for all three networks.
+Nothing is trained by batches: gradient flow is solved. A linear network of L layers of units, inputs and outputs among
+them, has L - 1 weight matrices. For one mode of the data, of singular value s, each matrix is a single number a_l, and
+the loss is (s - u)^2 / 2 with u = prod_l (a_l + c_l). The skips c_l are 0 (plain), 1 (residual) or l (hyper-residual:
+from all earlier layers); time is in units of tau. Figure a: the flow of three layers' a_1, a_2 (axes a, b). Figure b:
+u over time with ten layers, for s = 0.5, 1.5 and 3. A run is a random start of a, the same for all three networks.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ FIGURE = Figure(
             panel="b",
         ),
         "hyper-faster-in-steps": question(
-            "It is faster also in steps of gradient descent",
+            "With ten layers the hyper-residual network is faster than the residual one also in steps of gradient "
+            "descent",
             log_speed_up("hyper-residual", "residual", in_steps=True) > 0,
         ),
         **{
@@ -78,7 +79,7 @@ FIGURE = Figure(
             source="orhan2018 equations 33-34",
         ),
         "equal-columns": claim(
-            "Columns i and j of the Hessian are identical when a_i = a_j",
+            "Columns i and j of the residual network's Hessian are identical when a_i = a_j",
             distance_of_columns < ROUNDING,
             source="orhan2018 Note 5",
         ),

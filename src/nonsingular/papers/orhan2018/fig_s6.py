@@ -1,8 +1,9 @@
-"""Figure S6: shallow networks, plain against residual, in which gradients do not vanish (Note 7).
+"""Figure S6: shallow networks, plain against residual, in which gradients should not vanish (Note 7).
 
-Trained are plain and residual networks of two hidden layers of 16 units, in which no gradient vanishes: does what
-skips change go on without it? A run is a seed. Eigenvalues of the Hessian are counted exactly (degenerate: within 0.1
-of zero). That one thing tracks another is a rank correlation over the epochs of a run.
+Plain and residual networks of two hidden layers of 16 units are trained. The paper takes them to show that skips
+change degeneracy and overlap also where they have no vanishing gradients to mend. A run is a seed. Eigenvalues of the
+Hessian are counted exactly (degenerate: within 0.1 of zero). That one thing tracks another is a rank correlation over
+the epochs of a run.
 """
 
 from math import log10
@@ -48,28 +49,32 @@ FIGURE = Figure(
             panel="a",
         ),
         "test-accuracy": claim(
-            "They do better on the test data", larger("test_accuracy", "residual", "plain") > 0, panel="b"
+            "Shallow residual networks do better on the test data",
+            larger("test_accuracy", "residual", "plain") > 0,
+            panel="b",
         ),
         "degenerate": claim(
-            "They are less degenerate (exact counts)", larger("degenerate_exact", "residual", "plain") < 0, panel="d"
+            "Shallow residual networks are less degenerate (exact counts)",
+            larger("degenerate_exact", "residual", "plain") < 0,
+            panel="d",
         ),
         "negative": claim(
-            "They have more negative eigenvalues (exact counts)",
+            "Shallow residual networks have more negative eigenvalues (exact counts)",
             larger("negative_exact", "residual", "plain") > 0,
             panel="c",
         ),
         "gradients": claim(
-            "They have larger gradients with respect to activations",
+            "Shallow residual networks have larger gradients with respect to activations",
             larger("gradient_norm", "residual", "plain") > 0,
             panel="e",
         ),
         "plain-does-not-vanish": claim(
-            "Gradients do not vanish in the plain networks, even at the start",
+            "Gradients do not vanish in the shallow plain networks, even at the start",
             average(first_over_last(), "plain") > log10(1 / 2),
             panel="e",
         ),
         "overlap": claim(
-            "Their second hidden layer has less overlap",
+            "The second hidden layer of shallow residual networks has less overlap",
             larger(of("mean_overlap", layer=SECOND), "residual", "plain") < 0,
             panel="f",
         ),

@@ -1,6 +1,7 @@
 """Figure S7: figure 4 on SVHN and, with ``--data stl10``, on STL-10.
 
-Everything as in ``fig4``: one kind of plain 30-layer network, many seeds, the best tenth against the worst.
+As in ``fig4`` but for the images, the epochs, and those after which eigenvalues are estimated: one kind of plain
+30-layer network, many seeds, the best tenth against the worst.
 """
 
 from nonsingular.experiments.spec import LAST

@@ -1,14 +1,14 @@
-"""What the scale of the inputs decides: the paper's orderings under several scalings, and why they turn round.
+"""What the scale of the inputs decides: the paper's orderings under several scalings, and what may turn them round.
 
-With Glorot weights and zero biases a network's activations are proportional to its inputs. A plain layer halves the
-squared norm; a residual one multiplies it by 1.5 to 2.3, the more the more its units agree in sign; a dense orthogonal
-skip mixes the signs, which leaves 1.5. Over 20 layers this decides whether the first logits are far too large to be
-unlearnt soon, or the gradients so small that Adam's epsilon damps its steps.
+With Glorot weights and zero biases a network's activations are proportional to its inputs. By what a layer multiplies
+their squared norm depends on its skips: 1/2 without, 1 + 1/2 with dense orthogonal ones, and more with the identity,
+the more the units agree in sign. Over 20 layers this may make the first logits so large that they take long to
+unlearn, or the gradients so small that Adam's epsilon damps its steps. All of this is asked here.
 
-Trained are figure 3's plain, residual and hyper-residual networks (those add all earlier layers, times fixed random
-matrices) and one with dense orthogonal skips, each at six scalings of the inputs: ``unit*K`` (standardised, then
-divided so that their root mean square norm is K), ``standardised`` by pixel, ``raw``. A network is called
-``residual@unit*10``. A run is a seed.
+Figure 3's plain, residual and hyper-residual networks are trained (hyper-residual ones add all earlier layers, times
+fixed random matrices) and one with dense orthogonal skips, each at six scalings of the inputs: ``unit*K``
+(standardised, then divided so that their root mean square norm is K), ``standardised`` by pixel, ``raw``. A network is
+called ``residual@unit*10``. A run is a seed.
 """
 
 from dataclasses import replace
@@ -88,7 +88,7 @@ FIGURE = Figure(
             "A plain layer halves the squared norm", average(GROWTH_PER_LAYER, at("plain", "unit")).between(0.4, 0.6)
         ),
         "growth-residual": question(
-            "An identity skip makes it grow faster than by the sum of its parts' squared norms",
+            "An identity skip makes the squared norm grow faster than by the sum of its parts' squared norms",
             average(GROWTH_PER_LAYER, at("residual", "unit")).between(SUM[1], 2.3),
         ),
         "growth-orthogonal": question(

@@ -1,6 +1,6 @@
-"""What initialisation and batch normalisation do for PlainNets, and at which depth nothing does any more.
+"""What initialisation and batch normalisation do for PlainNets, and whether there is a depth at which neither helps.
 
-Trained are PlainNets (no skips) of several depths from Glorot's start (``plainnet-glorot``), from He's
+PlainNets (no skips) of several depths are trained from Glorot's start (``plainnet-glorot``), from He's
 (``plainnet-he``), from He's with batch normalisation (``plainnet-norm``), and ResNets with both. A network is called
 ``family-layers``; a run is a seed.
 """
@@ -68,7 +68,8 @@ FIGURE = Figure(
             best_of_deepest(tuple(REMEDIES), "resnet") < HALFWAY,
         ),
         "skips-do": claim(
-            "Skip connections alleviate the problem at that depth", deepest("resnet", "plainnet-norm") > 0
+            "Skip connections alleviate the training problems of the deepest networks",
+            deepest("resnet", "plainnet-norm") > 0,
         ),
     },
     differs=(

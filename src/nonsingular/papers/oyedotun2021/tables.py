@@ -1,6 +1,6 @@
 """Tables 1 to 3: training and test accuracy of PlainNet, ResNet and ResNeXt of one depth.
 
-Trained are three networks of 164 layers: PlainNet (no skips), ResNet (summed skips) and ResNeXt (the same with grouped
+Three networks of 164 layers are trained: PlainNet (no skips), ResNet (summed skips) and ResNeXt (the same with grouped
 convolutions); a table is a data set. A run is a seed. ``reached`` is how far accuracy came from guessing (0) to no
 error (100), so that data sets of 10 and of 100 classes are judged alike; half of the way counts as trained.
 """

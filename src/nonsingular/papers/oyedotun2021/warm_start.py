@@ -1,6 +1,6 @@
 """VGG-13 and VGG-16 from scratch, and started from a trained VGG-11.
 
-Trained are VGG-11, -13 and -16 without batch normalisation, each from its own random start; then ``vgg-13-warm`` and
+VGG-11, -13 and -16 are trained without batch normalisation, each from its own random start; then ``vgg-13-warm`` and
 ``vgg-16-warm``, whose first convolutions of every stage and last layers are taken from the trained VGG-11 of the same
 seed (the donor). A run is a seed.
 """

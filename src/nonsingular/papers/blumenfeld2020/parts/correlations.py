@@ -101,7 +101,12 @@ def grouped(variable: str, groups: Mapping[str, tuple[int, ...]] | None = None) 
             share = border / (border + inside)
         return mean(share, note=f"at epochs {epochs}, where layers differ most", within=(0, 1))
 
-    return Measure(effect, "step at a border over the sum of both; a smooth trend has half", "", BOTH[:1])
+    return Measure(
+        effect,
+        "mean step at the borders of stages over the sum of that and the mean step inside; a smooth trend has half",
+        "",
+        BOTH[:1],
+    )
 
 
 def steps(values: Float[np.ndarray, "run layer"], size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -40,9 +40,9 @@ def worst_drift(variable: str, *networks: str) -> Measure:
         return exactly(max(drifts.values()), ", ".join(f"{n} {d:.2g}" for n, d in drifts.items()))
 
     words = {
-        "cosine": "largest change of a cosine",
-        "norm": "largest relative change",
-        "gradient_norm": "largest relative change, below the last layer",
+        "cosine": "largest change of a cosine from the first layer on",
+        "norm": "largest relative change of a norm from the first layer on",
+        "gradient_norm": "largest relative change of a gradient's norm from the first layer on, below the last",
     }
     return Measure(effect, words[variable])
 
@@ -67,7 +67,9 @@ def on_average(results: xr.Dataset) -> Effect:
     return exactly(change, f"at a single translation it changes by up to {of_one:.2g}")
 
 
-@measured("log10 of the largest over the smallest norm, worst over widths and runs", "log10")
+@measured(
+    "log10 of the largest over the smallest norm of a layer's weight gradient, worst over widths and runs", "log10"
+)
 def gradient_ratio(results: xr.Dataset) -> Effect:
     """log10 of the largest over the smallest norm of ConstNet's weights' gradients through depth."""
     require(results, "weight_gradient_norm")
@@ -75,7 +77,7 @@ def gradient_ratio(results: xr.Dataset) -> Effect:
     return exactly(float(np.log10(norms.max("layer") / np.maximum(norms.min("layer"), 1e-300)).max()))
 
 
-@measured("largest norm")
+@measured("largest norm of the gradient with respect to the first convolution of a block")
 def fixup_inner(results: xr.Dataset) -> Effect:
     """The largest norm of the gradients of Fixup's inner convolutions."""
     norms = selected(results, "inner_gradient_norm", network="fixup")

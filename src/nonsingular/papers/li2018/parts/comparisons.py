@@ -35,7 +35,12 @@ def of_trained(variable: str, words: str, unit: str = "", within: Bounds = EVERY
             )
         return values.where(xr.DataArray(way > HALFWAY, dims="run"))
 
-    return Quantity(measure, f"{words}, of runs that trained", unit, within)
+    return Quantity(
+        measure,
+        f"{words}, of runs that came more than {HALFWAY:g} % of the way from guessing to no error",
+        unit,
+        within,
+    )
 
 
 OF_SURFACES = {

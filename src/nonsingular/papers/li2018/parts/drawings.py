@@ -9,6 +9,7 @@ import xarray as xr
 
 from nonsingular.papers.li2018.parts import surfaces
 from nonsingular.papers.li2018.parts.comparisons import OF_SURFACES
+from nonsingular.papers.li2018.parts.lines import LABELS
 from nonsingular.plots import landscape as plots
 from nonsingular.plots import landscape_interactive as interactive
 
@@ -91,13 +92,8 @@ def lines(results: xr.Dataset) -> Figure | None:
 
 def solutions(results: xr.Dataset) -> Figure | None:
     """Sharpness, norms and test errors of the ends of the lines."""
-    labels = {
-        "sharpness": "rise of the loss within a\nquarter of the way (nats)",
-        "weight_norm": "norm of the weights",
-        "test_error": "test error (%)",
-    }
     title = plots.caption("VGG-9 with small and large batches", results)
-    return _measures(results, labels, title) if "pair" in results.coords else None
+    return _measures(results, LABELS, title) if "pair" in results.coords else None
 
 
 def planes(results: xr.Dataset) -> tuple[list[xr.Dataset], list[str]]:

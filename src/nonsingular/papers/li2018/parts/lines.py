@@ -14,6 +14,7 @@ from nonsingular.experiments.run.trained import Trained, run_trained
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.papers.li2018.parts import surfaces
+from nonsingular.papers.li2018.parts.comparisons import of_trained
 
 PAIRS = {
     "without weight decay": ("small-batch", "large-batch"),
@@ -23,6 +24,12 @@ PAIRS = {
 SPAN = (-0.5, 1.5)
 NEAR = 0.25
 """Sharpness is measured within this share of the distance."""
+SHARPNESS = of_trained("sharpness", "mean rise of the loss within a quarter of the way to the other end", "nats")
+LABELS = {
+    "sharpness": "mean rise of the loss within a\nquarter of the way to the other end (nats)",
+    "weight_norm": "norm of the weights but biases\nand normalisation",
+    "test_error": "test error (%)",
+}
 
 
 def run(spec: Spec, workspace: Workspace) -> xr.Dataset:

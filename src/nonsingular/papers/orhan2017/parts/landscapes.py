@@ -14,7 +14,7 @@ from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import Measure, measured
 from nonsingular.theory import binary_weights, rescaling
 
-CHANGE = "|log10 change|, c from 1/4 to 4"
+CHANGE = "|log10 of the loss after over before rescaling|, c from 1/4 to 4"
 SKIPS = ("all-ones", "residual", "random-skip")
 
 

@@ -1,7 +1,7 @@
 """Bias regularisation (§2.6), and the study that figures 5 and 6 share: six networks of 30 layers, trained once.
 
-The penalty pulls the biases of hidden units to fixed targets, drawn for each unit from N(mu, sigma), and so makes
-units differ that would else be alike.
+The penalty pulls the biases of hidden units to fixed targets, drawn for each unit from N(mu, sigma), so that
+units are pulled apart that would else be alike.
 """
 
 from __future__ import annotations

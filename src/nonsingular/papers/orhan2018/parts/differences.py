@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from nonsingular.experiments.run.instruments import EVALUATED, PROBE_SAMPLES
 from nonsingular.experiments.run.instruments.hessian import FEW_STEPS, MOMENT_PROBES
-from nonsingular.experiments.spec import SCALES, Spec
+from nonsingular.experiments.spec import LAST, SCALES, Spec
 
 
 def _thousands(count: int) -> str:
@@ -45,12 +45,17 @@ def _and(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1])] * (len(words) > 1) + [words[-1]])
 
 
-DAMPED = (
-    "At a norm of 1 most weight gradients of plain 30-layer networks are below Adam's epsilon of 1e-8 at the start, so "
-    "that their first steps are damped: 97 % or more of them (three networks on CIFAR-10; root mean square gradients "
-    "of 2e-9 to 4e-9 by layer), against 34 % in residual ones and 48 to 53 % in plain ones of 20 layers; "
-    "orhan2018/input-scale tells what the scaling decides."
-)
+def damped(spec: Callable[[str], Spec]) -> str:
+    """What a norm of 1 does to the gradients of deep plain networks, and at which of a figure's scales."""
+    at = [scale for scale in SCALES if (data := spec(scale).data) and data.scaling == "unit"]
+    where = "" if len(at) == len(SCALES) else f" ({_and(at)} scale)"
+    return (
+        f"At a norm of 1{where} most weight gradients of plain 30-layer networks are below Adam's epsilon of 1e-8 at "
+        "the start, so that their first steps are damped: 97 % or more of them (three networks on CIFAR-10; root mean "
+        "square gradients of 2e-9 to 4e-9 by layer), against 34 % in residual ones and 48 to 53 % in plain ones of 20 "
+        "layers; orhan2018/input-scale tells what the scaling decides."
+    )
+
 
 UNDAMPED = (
     "A norm of 1 puts the gradients "
@@ -65,14 +70,33 @@ MOMENTS = (
     "optimiser, not by a grid search."
 )
 
+
+def estimated_after(spec: Callable[[str], Spec]) -> str:
+    """After which epochs each of the two estimates is made, at which of a figure's scales."""
+    at: dict[str, list[str]] = {}
+    for scale in SCALES:
+        made = spec(scale).instruments
+        both = {name: made.get(f"hessian_{key}") for name, key in (("moments", "moments"), ("Lanczos", "few_lanczos"))}
+        told = ", ".join(f"{name} {_epochs(when) if when else 'at none'}" for name, when in both.items())
+        at.setdefault(told, []).append(scale)
+    told = "; ".join(f"{what} ({_and(scales)})" for what, scales in at.items())
+    return f"A claim takes of each estimate the mean over its own epochs after the start: {told}."
+
+
+def _epochs(when: Sequence[int]) -> str:
+    return _and(["the last" if epoch == LAST else str(epoch) for epoch in when])
+
+
 ESTIMATED = (
     MOMENTS,
     "Where the paper's estimate from four moments was held against exact counts (orhan2018/figS3), the two were hardly "
     "related in its own range, networks at least 99.8 % degenerate (no correlation beyond chance over 11 networks and "
     "epochs). After six epochs the moments put 7 and 32 eigenvalues of a plain and a "
-    "residual network of 20 layers outside the window, 160 Lanczos steps 224 and 8 100. So eigenvalues are counted by "
-    f"Lanczos beside them, from laptop scale on, with {FEW_STEPS} products a network, and the claims judged by both; "
-    "what the smoke scale leaves out is not judged there.",
+    "residual network of 20 layers outside the window, 160 Lanczos steps 224 and 8 100. So Lanczos quadrature "
+    f"estimates the shares beside them, from laptop scale on, with {FEW_STEPS} products and one random vector a "
+    "network, the same for all. Claims are judged by both; their intervals are over runs, and hold neither estimate's "
+    "own error.",
+    estimated_after,
 )
 """Of figures whose eigenvalues are estimated: how the moments are taken, and what stands beside them."""
 

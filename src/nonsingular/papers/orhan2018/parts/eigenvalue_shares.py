@@ -1,7 +1,8 @@
 """Shares of degenerate and negative eigenvalues of Hessians too large to be counted exactly (§2.3, Note 3).
 
-They are estimated from four moments as in the paper, and counted by Lanczos beside it; a claim about them is judged by
-both. The sizes of a figure have the epochs after which each is done: ``moment_epochs``, ``lanczos_epochs``.
+They are estimated from four moments as in the paper, and by Lanczos quadrature beside it; a claim about them is judged
+by both, by each over the epochs at which it was taken. The sizes of a figure have the epochs after which each is done:
+``moment_epochs``, ``lanczos_epochs``.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from nonsingular.plots import spectra
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-METHODS = {"": ("moments", "by the paper's four moments"), "-lanczos": ("lanczos", "counted by Lanczos")}
+METHODS = {"": ("moments", "by the paper's four moments"), "-lanczos": ("lanczos", "estimated by Lanczos")}
 """What ids end in -> name and words. The paper's claims are about the first; the second is beside it, as ours."""
 
 FITTED_AFTER = 3  # epochs, as in orhan2018 figure 3d
 
 
 def instruments(size: Size) -> dict[str, tuple[int, ...] | None]:
-    """Of a study: moments and Lanczos counts, each where there are epochs for them."""
+    """Of a study: moments and Lanczos estimates, each where there are epochs for them."""
     epochs = {"hessian_moments": size.moment_epochs, "hessian_few_lanczos": size.lanczos_epochs}
     return {name: when for name, when in epochs.items() if when}
 

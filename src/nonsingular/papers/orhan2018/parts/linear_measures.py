@@ -20,7 +20,7 @@ STARTS = {
 PAPER_SADDLES = {"plain": (0.0, 0.0), "residual": (-1.0, -1.0), "hyper-residual": (-1.0, -2.0)}
 
 
-@measured("largest distance")
+@measured("largest distance of a saddle found from the paper's over the three networks")
 def distance_of_saddles(results: xr.Dataset) -> Effect:
     """Largest distance between the saddles found and the paper's."""
     require(results, "saddle")
@@ -72,7 +72,11 @@ def share_that_plain_reaches(results: xr.Dataset) -> Effect:
     return mean(share.isel(time=-1).max("s"))
 
 
-@measured("order with which the distance falls with the step, Euler's method has 1", "order in the step")
+@measured(
+    "order with which the distance of the matrices from the modes' flow falls with the step, least over networks; "
+    "Euler's method has 1",
+    "order in the step",
+)
 def order_of_matrix_descent(results: xr.Dataset) -> Effect:
     """Order in the step size at which the distance falls, the smallest over the networks."""
     require(results, "matrix_gap")
@@ -82,7 +86,7 @@ def order_of_matrix_descent(results: xr.Dataset) -> Effect:
     return exactly(float(min(orders)), f"largest distance {last:.1e} of s at {int(results.steps[-1])} steps")
 
 
-@measured("norm of their difference over that of one, mean over random points")
+@measured("norm of the columns' difference over that of one, mean over random points")
 def distance_of_columns(results: xr.Dataset) -> Effect:
     """Mean relative distance of the two columns."""
     require(results, "equal_columns")

@@ -204,4 +204,4 @@ def difference_from_predicted_nullity(singularity: str) -> Measure:
         found, predicted = (selected(results, name, **where) for name in ("nullity", "predicted"))
         return replace(exactly(float(np.abs(found - predicted).max())), runs=results.sizes["run"])
 
-    return Measure(effect, "largest difference")
+    return Measure(effect, "largest distance of the nullity from that number over the runs")

@@ -50,7 +50,11 @@ def share_with_one_stable_segment(inputs: int) -> Measure:
     return Measure(effect, f"share of random teachers with {inputs} input(s)")
 
 
-@measured("log10 of the slow-down", "log10")
+@measured(
+    "log10 of the slow-down: the squared gradient norm at the start, or where the loss then falls fastest if that is "
+    "smaller, over the smallest between",
+    "log10",
+)
 def log_slow_down(results: xr.Dataset) -> Effect:
     """Log10 of the slow-down on the trajectory nearest to, but outside, the basin; 0 if it never escapes."""
     require(results, "path_rate", "path_loss")
@@ -65,7 +69,7 @@ def log_slow_down(results: xr.Dataset) -> Effect:
     return exactly(float(np.log10(slow_down)), f"start {start:g} times the edge of the basin, full network")
 
 
-@measured("order with which the distance between both falls with h", "order in h")
+@measured("order with which the distance between the full and the reduced flow falls with h", "order in h")
 def order_of_reduction(results: xr.Dataset) -> Effect:
     """Slope of log deviation against log h."""
     require(results, "deviation", "scale_h")

@@ -97,7 +97,7 @@ def of_matrix(words: str, unit: str) -> Callable[[Callable[[xr.Dataset, str], Ef
     return verb
 
 
-@of_matrix("first infinite layer over the paper's", "of the paper's layer")
+@of_matrix("first layer with an infinite condition number over the paper's", "of the paper's layer")
 def relative_onset(results: xr.Dataset, matrix: str) -> Effect:
     """The onset over the paper's."""
     found, expected = onset(results, "plainnet", matrix), ONSET.get(results.attrs.get("data", ""), DEFAULT_ONSET)
@@ -106,9 +106,9 @@ def relative_onset(results: xr.Dataset, matrix: str) -> Effect:
     return Effect(found.value / expected, found.low / expected, found.high / expected, found.runs, note)
 
 
-@of_matrix("number of ResNet's layers that are infinite at the end", "layers")
+@of_matrix("number of ResNet's layers with an infinite condition number at the end", "layers")
 def never_infinite(results: xr.Dataset, matrix: str) -> Effect:
-    """How many layers of the ResNet are infinite.
+    """How many layers of the ResNet have an infinite condition number.
 
     Raises:
         NotMeasured: none, but none of the PlainNet either.
@@ -120,17 +120,20 @@ def never_infinite(results: xr.Dataset, matrix: str) -> Effect:
     return mean(residual, note=f"PlainNet: {float(plain.mean()):.3g}", within=(0, both[1].sizes["layer"]))
 
 
-@of_matrix("share of layers that are infinite, PlainNet minus ResNet", "percent of the layers")
+@of_matrix("share of layers with an infinite condition number, PlainNet minus ResNet", "percent of the layers")
 def fewer_infinite(results: xr.Dataset, matrix: str) -> Effect:
-    """How many more layers of the PlainNet are infinite, in percent of the layers after an addition."""
+    """How many more layers of the PlainNet have an infinite one, in percent of the layers after an addition."""
     plain, residual = (100 * infinite(results, name, matrix).mean("layer") for name in NETWORKS)
     note = f"PlainNet {float(plain.mean()):.3g}, ResNet {float(residual.mean()):.3g} % of the layers"
     return difference(plain, residual, note=note, within=(-100, 100))
 
 
-@of_matrix("first infinite layer, ResNet minus PlainNet, none counted as the layer after the last", "layers")
+@of_matrix(
+    "first layer with an infinite condition number, ResNet minus PlainNet, none counted as the layer after the last",
+    "layers",
+)
 def later_onset(results: xr.Dataset, matrix: str) -> Effect:
-    """The ResNet's first infinite layer minus the PlainNet's; where there is none, the layer after the last counts."""
+    """The ResNet's first layer with one minus the PlainNet's; where there is none, the layer after the last counts."""
     plain, residual = (infinite(results, name, matrix) for name in NETWORKS)
     last = int(residual.layer[-1])
     return difference(first_infinite(residual), first_infinite(plain), within=(-last, last))
@@ -145,7 +148,8 @@ def _log(values: xr.DataArray) -> xr.DataArray:
 
 
 @of_matrix(
-    "ResNet's mean log10 in the first tenth of the layers minus that in the second half, infinite counted as 16",
+    "ResNet's mean log10 condition number in the first tenth of the layers minus that in the second half, infinite "
+    "counted as 16",
     "log10",
 )
 def falls(results: xr.Dataset, matrix: str) -> Effect:
