@@ -1,7 +1,7 @@
 """What work costs, measured over sizes, and a model of it that is tested where it was not fitted: docs/scaling.md.
 
 ``pytest benchmarks/test_scaling.py --full -s`` prints the tables. A model is a sum of terms with coefficients that are
-not negative, fitted by least squares of the relative error on every second size; the error is stated at the others.
+not negative, fitted by least squares of the relative error on half of the sizes; the error is stated at the others.
 Seconds are processor time on one thread. Takes about a minute.
 """
 
@@ -82,19 +82,22 @@ def training_step(depth: int, width: int, runs: int, batch: int) -> dict[str, fl
 
 
 def fit(rows: list[dict[str, float]], what: str, terms: Terms) -> tuple[np.ndarray, float]:
-    """Coefficients from every second row, and the median relative error at the others; prints both."""
+    """Coefficients from one half of the rows, and the median relative error at the others; prints both."""
     matrix, values = np.array([terms(r) for r in rows]), np.array([r[what] for r in rows])
     weighted = matrix / values[:, None]
-    coefficients, _ = nnls(weighted[::2], np.ones(len(weighted[::2])))
-    errors = np.abs(weighted[1::2] @ coefficients - 1)
+    fitted = np.isin(np.arange(len(rows)) % 4, (0, 3))  # not every second: that would be one number of samples
+    coefficients, _ = nnls(weighted[fitted], np.ones(fitted.sum()))
+    errors = np.abs(weighted[~fitted] @ coefficients - 1)
     print(f"  {what}: coefficients {', '.join(f'{c:.3g}' for c in coefficients)}; relative error where not fitted: "
           f"median {100 * np.median(errors):.0f} %, largest {100 * errors.max():.0f} %")  # fmt: skip
     return coefficients, float(np.median(errors))
 
 
 def product_terms(r: Size) -> list[float]:
-    """Calls; samples times parameters; samples times units (passes over activations)."""
-    return [r["depth"], r["samples"] * r["parameters"], r["samples"] * r["depth"] * r["width"]]
+    """Calls; samples times parameters, in small products and in large ones; samples times units."""
+    work, units = r["samples"] * r["parameters"], r["depth"] * r["width"]
+    large = r["samples"] * r["width"] ** 2 >= LARGE
+    return [r["depth"], 0 if large else work, work if large else 0, r["samples"] * units]
 
 
 def memory_terms(r: Size) -> list[float]:
