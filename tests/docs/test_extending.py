@@ -24,8 +24,9 @@ def blocks(page):
 def test_an_experiment_of_your_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
-    for block in blocks("figures.md"):
-        exec(compile(block, "docs/howto/figures.md", "exec"), names)
+    for page in ("figures.md", "figure_words.md"):
+        for block in blocks(page):
+            exec(compile(block, f"docs/howto/{page}", "exec"), names)
     assert names["outcome"].results.sizes["run"] == 4
     folder = tmp_path / "out" / "mine" / "half"
     assert {"results.zarr", "figures", "claims.json", "spec.json", "report.html"} <= {p.name for p in folder.iterdir()}
@@ -43,16 +44,18 @@ def test_an_experiment_of_your_own(tmp_path, monkeypatch, capsys):
         assert "The images are scikit-learn" in whole.read_text()
 
 
-def test_the_table_names_what_is_there():
-    text = (ROOT / "docs" / "howto" / "figures.md").read_text()
-    for path in re.findall(r"`((?:experiments|plots|tests|orhan2018|measures)/[\w./]*)`", text):
+def test_pages_name_files_that_are_there():
+    text = "".join((ROOT / "docs" / "howto" / page).read_text() for page in ("figures.md", "figure_words.md"))
+    found = re.findall(r"`((?:src|experiments|plots|tests|orhan2018|measures)/[\w./]*)`", text)
+    assert len(found) > 0
+    for path in found:
         places = [ROOT, ROOT / "src" / "nonsingular", ROOT / "src" / "nonsingular" / "papers"]
         assert any((place / path).exists() for place in places), path
 
 
 @pytest.mark.parametrize("module", [quantities, verbs, needs], ids=lambda module: module.__name__.split(".")[-1])
 def test_the_page_has_every_quantity_verb_and_need(module):
-    text = (ROOT / "docs" / "howto" / "figures.md").read_text()
+    text = (ROOT / "docs" / "howto" / "figure_words.md").read_text()
     made = ("Quantity", "Measure", "Test", "Declared", "Need")
     there = [f for f in vars(module).values() if inspect.isfunction(f) and f.__module__ == module.__name__]
     names = [f.__name__ for f in there if f.__name__[0] != "_" and f.__annotations__.get("return") in made]

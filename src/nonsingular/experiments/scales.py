@@ -86,8 +86,8 @@ class Size:
 class Scales:
     """Numbers by name, each with its four values: for ``smoke``, ``laptop``, ``overnight`` and ``paper``.
 
-    ``Scales(runs=(2, 16, 20, 4), epochs=(2, 15, 300, 300))``; a single number is that of all scales. What trains
-    nothing may leave ``overnight`` out: it takes the paper's.
+    ``Scales(runs=(2, 16, 20, 4), epochs=(2, 15, 300, 300))``; what is no tuple is the value of all scales, so that
+    several numbers for each of them are a list. What trains nothing may leave ``overnight`` out: it takes the paper's.
 
     Raises:
         InputError: another count of values.
@@ -99,7 +99,10 @@ class Scales:
             row = values if isinstance(values, tuple) else (values,) * len(SCALES)
             scales = SCALES if len(row) == len(SCALES) else tuple(s for s in SCALES if s != "overnight")
             if len(row) != len(scales):
-                raise InputError(f"{name} needs a value for each of {', '.join(SCALES)}, got {len(row)}")
+                raise InputError(
+                    f"{name} needs a value for each of {', '.join(SCALES)}, got {len(row)}; what is meant for all of "
+                    "them is a list"
+                )
             self._rows[name] = dict(zip(scales, row, strict=True))
 
     def at(self, scale: str, experiment: str, data: str | None = None) -> Size:

@@ -157,7 +157,7 @@ def claim(
         statement: what the paper says, without a full stop; what is computed, and what is needed, are added.
         test: from a verb.
         source: where the paper says it, if not where it has the figure.
-        panel: of the figure, as in ``b``.
+        panel: of the figure, as in ``b``; put right after the source, as in "figure 2b".
         expected: the paper's own value in words, where it gives one.
         needs: of this claim, instead of the figure's.
         ours: whether it is no claim of the paper, as of ``question``.
@@ -165,9 +165,20 @@ def claim(
     return Declared(statement, test, source, expected, needs, ours, panel)
 
 
-def question(statement: str, test: Test, *, source: str | None = None, needs: Needs | None = None) -> Declared:
-    """A question of ours about a figure: judged as a claim is, and not counted in the paper's score."""
-    return Declared(statement, test, source, needs=needs, ours=True)
+def question(
+    statement: str,
+    test: Test,
+    *,
+    source: str | None = None,
+    panel: str = "",
+    expected: str = "",
+    needs: Needs | None = None,
+) -> Declared:
+    """A question of ours about a figure: judged as a claim is, and not counted in the paper's score.
+
+    Arguments are those of ``claim``.
+    """
+    return Declared(statement, test, source, expected, needs, ours=True, panel=panel)
 
 
 def _of(
