@@ -147,3 +147,20 @@ def test_broken_lines_keep_words_and_indentation_and_end_without_spaces(capsys, 
     assert all(line == line.rstrip() and len(line) <= width for line in printed)
     assert all(line.startswith("   word") for line in printed)
     assert " ".join(line.strip() for line in printed) == words
+
+
+def test_rows_that_say_the_same_are_folded_and_the_next_step_is_last(capsys, monkeypatch, diagnosis):
+    monkeypatch.setenv("COLUMNS", "80")
+    print_diagnosis(diagnosis)
+    said = lines(capsys, 80)
+    assert any(" to " in line and line.split()[-1] == "no" for line in said)
+    assert len([line for line in said if line.split()[-1:] == ["no"]]) < len(diagnosis.layers)
+    assert any(line.startswith("Next step:") for line in said[-12:])
+    columns = [Column("layer"), *numbers("a", "b" * 40, "c" * 40)]
+    rows = [[f"body.{i}", str(i), "0", "1" if i == 5 else "0"] for i in range(9)]
+    print_table(console(), columns, rows, parts=True, fold=True)
+    told = [line.split() for line in lines(capsys, 80)]
+    assert ["body.0", "to", "body.8", "(9)", "0"] not in told  # numbers differ in the part they stand in
+    assert [row[:2] for row in told if row[:1] == ["body.3"]] == [["body.3", "3"]]
+    assert ["body.0", "to", "body.4", "(5)", "0"] in told
+    assert ["body.6", "to", "body.8", "(3)", "0"] in told

@@ -227,7 +227,7 @@ def test_every_command_and_python_scale_named_data_alike_and_say_so(capsys, mine
     for name in ("diagnose", "spectrum", "landscape"):
         (option,) = [p for p in typer.main.get_group(cli.app).commands[name].params if p.name == "scaling"]
         assert (option.default, option.show_default) == (None, default)
-    assert f"data: name digits, scaling {default}" in ran(capsys, "mine.py:fine", "--out", "told")
+    assert f"data: digits, scaling {default}" in ran(capsys, "mine.py:fine", "--out", "told")
     assert f"scaling <b>{default}</b>" in (mine / "told" / "report.html").read_text()
     document = json.loads(ran(capsys, "mine.py:fine", "--out", "json", "--json"))
     assert document["data"] == {"name": "digits", "scaling": default}

@@ -14,6 +14,7 @@ from torch import nn
 
 import nonsingular as ns
 from nonsingular.diagnosis import bench, healthy
+from nonsingular.diagnosis.advice import next_step
 from nonsingular.diagnosis.bench import zoo
 from nonsingular.diagnosis.bench.patients import Case, flat
 from nonsingular.diagnosis.bench.patients import healthy as healthy_cases
@@ -292,3 +293,18 @@ def test_a_list_of_layers_says_how_many_it_leaves_out():
     found = ns.diagnose(zoo.mlp(16, 8, 20, 8), F.cross_entropy, [(torch.randn(64, 16), torch.randint(8, (64,)))])
     first = found.findings[0]
     assert f"and {len(first.layers) - 4} more" in str(found)
+
+
+def test_a_mistake_behind_the_network_explains_nothing_that_lies_before_it():
+    """Without the softmax the signal vanishes all the same, so it is told as a cause of its own."""
+    torch.manual_seed(0)
+    layers = [m for _ in range(8) for m in (nn.Linear(16, 16), nn.Sigmoid())]
+    logits, batch = nn.Sequential(*layers, nn.Linear(16, 4)), (torch.randn(64, 16), torch.arange(64) % 4)
+    both, one = (ns.diagnose(m, F.cross_entropy, [batch]) for m in (nn.Sequential(logits, nn.Softmax(1)), logits))
+    assert both.findings[0].kind == "probabilities-as-logits"
+    severity = {f.kind: f.severity for f in one.findings if not f.because}
+    assert severity
+    assert {f.kind: f.severity for f in both.findings[1:] if not f.because} == pytest.approx(severity, rel=0.05)
+    words = next_step(both).words
+    assert both.findings[0].remedy in words
+    assert f"does not cure {next(iter(severity))}, which has a cause of its own: try " in words

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 
 import pytest
 import torch
@@ -344,16 +345,56 @@ def test_the_proved_change_as_a_diff(tmp_path, treatment, what, minus, plus):
     assert diff(tmp_path / "absent.py", Trial(treatment, what)) == ""
 
 
+@pytest.mark.parametrize("inputs", [True, False])
+@pytest.mark.parametrize(
+    "returned",
+    [
+        "return Net(), nn.MSELoss()",
+        "return Net()",
+        "net = Net()\n    return net",
+        "net = make()\n    return net, F.mse_loss",
+    ],
+)
+def test_a_treatment_of_the_network_is_a_diff_that_can_be_applied(tmp_path, returned, inputs):
+    from nonsingular.diagnosis.prove import Trial
+
+    batches = "\ndef batches():\n    return [(torch.randn(9, 3), torch.randn(9, 2))]\n"
+    body = FILE.replace("return Net(), nn.MSELoss()", returned) + "\ndef make():\n    return Net()\n"
+    path, trial = tmp_path / "mine.py", Trial("rescale_input" if inputs else "zero_readout", "")
+    path.write_text(body + batches)
+    found = diff(path, trial, "build")
+    patched: dict = {}
+    exec(compile(_applied(body + batches, found), "mine.py", "exec"), patched)
+    built = patched["build"]()
+    network = built[0] if isinstance(built, tuple) else built
+    assert type(network).__name__ == ("Rescaled" if inputs else "Net")
+    assert diff(path, trial) == diff(path, trial, "absent") == ""
+    path.write_text(body)
+    assert bool(diff(path, trial, "build")) == (not inputs)  # without batches() nobody knows what inputs are
+
+
+@pytest.mark.parametrize(
+    "returned", ["return make()", "ns = 1\n    return Net()", "if ns:\n        return Net()\n    return Net()"]
+)
+def test_no_diff_where_what_is_returned_may_be_a_pair_or_stands_twice(tmp_path, returned):
+    from nonsingular.diagnosis.prove import Trial
+
+    path = tmp_path / "mine.py"
+    path.write_text(FILE.replace("return Net(), nn.MSELoss()", returned))
+    assert diff(path, Trial("zero_readout", ""), "build") == ""
+
+
 def _applied(source, patch):
-    lines = source.splitlines()
-    for line in patch.splitlines()[2:]:
-        if line.startswith("-"):
-            lines.remove(line[1:])
-    kept = [x for x in patch.splitlines()[3:] if not x.startswith(("-", "@"))]
-    first = next(i for i, x in enumerate(kept) if x.startswith("+"))
-    before = kept[first - 1][1:]
-    at = lines.index(before) + 1
-    return "\n".join(lines[:at] + [x[1:] for x in kept if x.startswith("+")] + lines[at:])
+    """The source with the hunks of a unified diff in it."""
+    lines, shift = source.splitlines(), 0
+    for hunk in re.split(r"^@@ ", patch, flags=re.MULTILINE)[1:]:
+        head, *body = hunk.splitlines()
+        at = int(re.match(r"-(\d+)", head)[1]) - 1 + shift
+        old, new = ([line[1:] for line in body if line[:1] in f" {sign}"] for sign in "-+")
+        assert lines[at : at + len(old)] == old
+        lines[at : at + len(old)] = new
+        shift += len(new) - len(old)
+    return "\n".join(lines)
 
 
 def _constant_of(told):

@@ -103,6 +103,7 @@ class Target(UsersCode):
                 raise InputError(f"{error}; TARGET must be {FORM}") from error
             raise
         module = self._code.module
+        self._name = name
         self._factory: Any = getattr(module, name, None)
         if self._factory is None:
             raise InputError(f"{place} has no {name!r}{_offers(place) or '; it has no function and no module either'}")
@@ -114,6 +115,11 @@ class Target(UsersCode):
         """The file that the code is in, where it is one."""
         found = getattr(self._code.module, "__file__", None)
         return Path(found) if found else None
+
+    @property
+    def place(self) -> str | None:
+        """The same with the name of the factory: ``FILE.py:factory``."""
+        return None if self.file is None else f"{self.file}:{self._name}"
 
     def build(self, checkpoint: Path | None = None, seed: int | None = None) -> tuple[nn.Module, LossFn | None]:
         """A model in evaluation mode, and the loss that came with it, if one did.

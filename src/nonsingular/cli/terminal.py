@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -45,8 +46,9 @@ def number(value: float | None) -> str:
 
 
 def in_words(data: Mapping[str, object]) -> str:
-    """Whose data were used, as `targets.bring` describes them."""
-    return ", ".join(f"{what} {value}" for what, value in data.items())
+    """Whose data were used, as `targets.bring` describes them: ``cifar10, scaling unit``, ``batches() of mine.py``."""
+    named = ("name", "batches")
+    return ", ".join(str(value) if what in named else f"{what} {value}" for what, value in data.items())
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -78,7 +80,9 @@ def numbers(*headings: str) -> list[Column]:
     return [Column(heading, right=True) for heading in headings]
 
 
-def print_table(to: Console, columns: Sequence[Column], rows: Sequence[Sequence[str]], parts: bool = False) -> None:
+def print_table(
+    to: Console, columns: Sequence[Column], rows: Sequence[Sequence[str]], parts: bool = False, fold: bool = False
+) -> None:
     """A table that fits; cells may have rich's markup.
 
     Text is broken between words. Where the numbers do not fit beside each other even so, the table falls into parts
@@ -90,6 +94,7 @@ def print_table(to: Console, columns: Sequence[Column], rows: Sequence[Sequence[
         columns: the first one is what a row is known by.
         rows: cells, as many as columns.
         parts: which of the two.
+        fold: three or more rows of a part that say the same, one below another, become one.
     """
     from rich.text import Text
 
@@ -107,10 +112,25 @@ def print_table(to: Console, columns: Sequence[Column], rows: Sequence[Sequence[
         first = min(least[0], to.width // 2)
         for chosen in _parts(least[1:], to.width - first):
             some = [0, *(i + 1 for i in chosen)]
-            width = [first, *(min(least[i], to.width - first - _GAP) for i in some[1:])]
-            _print_grid(to, [columns[i] for i in some], [[row[i] for i in some] for row in rows], width)
+            shown = [[row[i] for i in some] for row in rows]
+            shown = _folded(shown) if fold else shown
+            rest = [min(least[i], to.width - first - _GAP) for i in some[1:]]
+            names = _width([Text.from_markup(row[0]).plain for row in shown])
+            width = [max(first, min(names, to.width - sum(rest) - _GAP * len(rest))), *rest]
+            _print_grid(to, [columns[i] for i in some], shown, width)
     else:
         _print_paragraphs(to, columns, rows, min(widths[0], to.width // 3))
+
+
+def _folded(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Three or more rows of equal cells, but for the first, as one: from where to where, and how many."""
+    told: list[list[str]] = []
+    for cells, group in itertools.groupby(rows, key=lambda row: list(row[1:])):
+        names = [row[0] for row in group]
+        if len(names) > 2:
+            names = [f"{names[0]} to {names[-1]} ({len(names)})"]
+        told += [[name, *cells] for name in names]
+    return told
 
 
 def _width(cells: Sequence[str]) -> int:

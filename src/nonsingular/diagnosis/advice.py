@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nonsingular.diagnosis.findings import TRIFLE
+from nonsingular.diagnosis.learnability import points
 from nonsingular.diagnosis.patches import diff
-from nonsingular.diagnosis.programs import PROGRAMS
-from nonsingular.diagnosis.treatments import PRESCRIPTIONS
+from nonsingular.diagnosis.treatments import PRESCRIPTIONS, looks_at_inputs
 
 if TYPE_CHECKING:
     from nonsingular.diagnosis.diagnosis import Diagnosis
-    from nonsingular.diagnosis.prove import Trial
+    from nonsingular.diagnosis.prove import Proof, Trial
 
 
 @dataclass(frozen=True)
@@ -28,30 +30,78 @@ class Advice:
     code: str = ""
 
 
-def next_step(diagnosis: Diagnosis, source: Path | None = None) -> Advice | None:
-    """The proved change that helps most, else the remedy of the first finding; None where there is nothing to do.
+def next_step(diagnosis: Diagnosis, source: str | Path | None = None) -> Advice | None:
+    """The proved change that helps most, else what the first findings call for; None where there is nothing to do.
 
     Args:
         diagnosis: with or without a proof.
-        source: the file that builds the network.
+        source: the file that builds the network, or ``FILE.py:build``.
     """
-    best = diagnosis.proof.best if diagnosis.proof else None
-    first = next((f for f in diagnosis.findings if f.remedy), None)
-    if best is not None:
-        gained = f"{round(100 * best.gained.value)} points more" if best.gained.runs else "where untreated ones diverge"
-        change = first.remedy if first is not None and first is diagnosis.findings[0] else ""
-        words = f"{change} Proved here: {best.what}; treated copies learn {gained}.".strip()
-        return Advice(words, (diff(source, best) if source else "") or code(best))
-    if first is not None:
-        return Advice(first.remedy)
-    if diagnosis.proof is not None:
-        steps = diagnosis.proof.protocol.steps
-        return Advice(
-            f"Nothing that was tried helps within {steps} steps. Give the treatments more of them with --steps."
-        )
+    proof, called_for = diagnosis.proof, _called_for(diagnosis)
+    if proof is not None and proof.best is not None:
+        return _proved(proof.best, called_for, source)
+    tried = "" if proof is None else _undecided(proof)
+    if called_for:
+        return Advice(f"{called_for} {tried}".strip())
+    if tried:
+        return Advice(tried)
     if diagnosis.findings and diagnosis.learns is None:
-        return Advice("Add --steps 200 (steps=200 in Python) to see which treatment helps on your own batches.")
+        return Advice(TRY)
     return None
+
+
+TRY = "Add --steps 200 (steps=200 in Python) to see which treatment helps on your own batches."
+
+
+def _called_for(diagnosis: Diagnosis) -> str:
+    """The remedy of the first finding; and that another one is a cause of its own, where it is."""
+    roots = [f for f in diagnosis.findings if not f.because]
+    if not roots or not roots[0].remedy:
+        return ""
+    first, others = roots[0], [f for f in roots[1:] if f.severity >= TRIFLE and (f.treatments or f.remedy)]
+    if not others:
+        return first.remedy
+    other = others[0]
+    of_it = "" if diagnosis.proof is not None else f": {other.advice.rstrip('.')}"
+    return f"{first.remedy} That does not cure {other.kind}, which has a cause of its own{of_it}."
+
+
+def _proved(best: Trial, called_for: str, source: str | Path | None) -> Advice:
+    gained = (
+        f"{points(best.gained.value).lstrip('+')} points more" if best.gained.runs else "where untreated ones diverge"
+    )
+    words = f"{called_for} Proved here: {best.what}; treated copies learn {gained}.".strip()
+    path, factory = _parts(source)
+    if path is not None and (change := diff(path, best, factory)):
+        return Advice(words, change)
+    lines = code(best)
+    return Advice(f"{words} {WHERE}" if lines else words, lines)
+
+
+WHERE = "Put it where the network has been made, before its optimiser is:"
+
+
+def _undecided(proof: Proof) -> str:
+    """That nothing helps within these steps, and which treatment deserves more of them."""
+    nothing = f"Nothing that was tried helps within {proof.protocol.steps} steps."
+    hopeful = [t for t in proof.trials if t.verdict in ("too few runs", "too little") and t.gained.value > 0]
+    if not hopeful:
+        return f"{nothing} Give the treatments more of them with --steps."
+    best = max(hopeful, key=lambda t: t.gained.value)
+    ends = f"{points(best.gained.low)} to {points(best.gained.high)}"
+    right = f", held-out accuracy {best.accuracy.value:+.1f}" if math.isfinite(best.accuracy.value) else ""
+    return (
+        f"{nothing} Nearest to it comes {best.treatment}: {points(best.gained.value)} points ({ends}{right}). "
+        f"Give the treatments more steps: --steps {4 * proof.protocol.steps}."
+    )
+
+
+def _parts(source: str | Path | None) -> tuple[Path | None, str]:
+    """A file, and the function in it after a colon."""
+    if source is None:
+        return None, ""
+    file, colon, factory = str(source).rpartition(":")
+    return (Path(file), factory) if colon and factory.isidentifier() else (Path(source), "")
 
 
 def called(treatment: str) -> str:
@@ -60,6 +110,10 @@ def called(treatment: str) -> str:
 
 
 def code(trial: Trial) -> str:
-    """A treatment of the network as a line of Python; "" for one of the program."""
-    names = [name for name in trial.treatment.split(" + ") if name not in PROGRAMS]
-    return "\n".join(f"model = {called(name)}(model, inputs).model" for name in names)
+    """A treatment of the network as lines of Python; "" for one of the program."""
+    names = [name for name in trial.treatment.split(" + ") if name in PRESCRIPTIONS]
+    lines = ["import nonsingular as ns", ""] if names else []
+    if any(map(looks_at_inputs, names)):
+        lines.append("inputs, _ = next(iter(batches))  # one batch of yours")
+    given = {name: ", inputs" if looks_at_inputs(name) else "" for name in names}
+    return "\n".join([*lines, *(f"model = {called(name)}(model{given[name]}).model" for name in names)])

@@ -104,11 +104,12 @@ class Diagnosis:
         Args:
             path: of the page.
             title: what was diagnosed.
-            source: the file that builds the network: the next step is then a diff where it can be.
+            source: the file that builds the network, or ``FILE.py:build``: the next step is then a diff where it can
+                be.
         """
         from nonsingular.diagnosis.report import write_report
 
-        return write_report(Path(path), self, title, None if source is None else Path(source))
+        return write_report(Path(path), self, title, source)
 
     def __str__(self) -> str:
         lines = [f"{f.severity:.2f}  {f.kind}  {named(f.layers) or f.where}".rstrip() for f in self.findings]
@@ -181,6 +182,7 @@ def diagnose(
     if not isinstance(batches, list | tuple):
         batches = [b.whole for b in read(batches, None if steps else budget.samples)]
     seen, measured = examine(model, loss_fn, batches, budget, curvature, list(held_out))
+    seen = replace(seen, scaling=(data or {}).get("scaling", ""))
     on_progress(f"looked at {len(seen.layers)} layers on {seen.samples} samples")
     if observed is None and optimiser is not None:
         observed, failed = plainly(problem(model, loss_fn, batches, budget.samples), optimiser)

@@ -20,7 +20,7 @@ from typing import Any
 
 from nonsingular.diagnosis.healthy import Limit
 from nonsingular.diagnosis.records import TRAINS, Look, Statistic
-from nonsingular.diagnosis.rules import EXPLAINS, RULES, Rule, loop, network
+from nonsingular.diagnosis.rules import EXPLAINS, RULES, Rule, contract, loop, network
 from nonsingular.diagnosis.statistics import resolved
 
 NETWORK = {rule.kind for rule in network.RULES}
@@ -141,6 +141,7 @@ def findings(numbers: Mapping[str, Statistic], limits: Mapping[str, Limit], look
     if look is None:
         return _ranked(list(found.values()))
     later = [(kind, other) for kind in found if kind in from_loop for other in NETWORK]
+    later += [(kind, other) for kind in contract.BEHIND for other in NETWORK.difference(contract.OF_THE_LOSS)]
     # Nor does what is mild at the start explain what the loop does.
     later += [(a, b) for a in NETWORK for b in from_loop if a in found and 2 * found[a].severity < found[b].severity]
     dead = found.get("dead-units")

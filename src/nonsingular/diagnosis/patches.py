@@ -12,6 +12,7 @@ from pathlib import Path
 from nonsingular.diagnosis.optimisers import ELEMENTWISE
 from nonsingular.diagnosis.programs import CLIP
 from nonsingular.diagnosis.prove import Trial
+from nonsingular.diagnosis.treatments import PRESCRIPTIONS, looks_at_inputs
 
 MODULES = {
     "softmax": "Softmax", "log_softmax": "LogSoftmax", "sigmoid": "Sigmoid", "logsigmoid": "LogSigmoid",
@@ -22,12 +23,16 @@ Edit = tuple[int, int, str]
 """From here to there in the source, and what stands there then."""
 
 
-def diff(path: Path, trial: Trial) -> str:
+IMPORT = "import nonsingular as ns"
+
+
+def diff(path: Path, trial: Trial, factory: str = "") -> str:
     """The change that a treatment means in the user's own file, as a unified diff.
 
     Args:
         path: the file that builds the network.
         trial: what was proved.
+        factory: name of the function in it that returns the network, alone or before its loss; "" where none is known.
 
     Returns:
         "" where the change is none of the file, or could stand in more than one place.
@@ -36,7 +41,7 @@ def diff(path: Path, trial: Trial) -> str:
         return ""
     source = changed = path.read_text(encoding="utf-8")
     for name in trial.treatment.split(" + "):
-        edited = _edited(changed, replace(trial, treatment=name))
+        edited = _edited(changed, replace(trial, treatment=name), factory)
         if edited is None:
             return ""
         changed = edited
@@ -44,8 +49,9 @@ def diff(path: Path, trial: Trial) -> str:
     return "".join(difflib.unified_diff(before, after, path.name, path.name, n=2))
 
 
-def _edited(source: str, trial: Trial) -> str | None:
-    find = _finder(trial)
+def _edited(source: str, trial: Trial, factory: str) -> str | None:
+    network = trial.treatment in PRESCRIPTIONS
+    find = (lambda tree, source: _returned(tree, source, factory, trial.treatment)) if network else _finder(trial)
     if find is None:
         return None
     try:
@@ -55,7 +61,58 @@ def _edited(source: str, trial: Trial) -> str | None:
     if len(found) != 1:
         return None
     [(start, end, new)] = found
-    return source[:start] + new + source[end:]
+    changed = source[:start] + new + source[end:]
+    return _importing(changed) if network else changed
+
+
+def _returned(tree: ast.AST, source: str, factory: str, treatment: str) -> list[Edit]:
+    """What the factory returns, or the first of what it returns, treated; nothing where that may be no network."""
+    assert isinstance(tree, ast.Module)
+    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+    if factory not in functions or (looks_at_inputs(treatment) and "batches" not in functions):
+        return []
+    inputs = ", next(iter(batches()))[0]" if looks_at_inputs(treatment) else ""
+    built = functions[factory]
+    edits = []
+    for value in [n.value for n in ast.walk(built) if isinstance(n, ast.Return)]:
+        pair = isinstance(value, ast.Tuple) and bool(value.elts)
+        network = value.elts[0] if isinstance(value, ast.Tuple) and pair else value
+        if network is not None and (pair or _is_network(network, built)):
+            start, end = _span(network, source)
+            edits.append((start, end, f"ns.treatments.{treatment}({source[start:end]}{inputs}).model"))
+        else:
+            edits += [(0, 0, ""), (0, 0, "")]  # more than one place
+    return edits
+
+
+def _is_network(value: ast.expr, function: ast.FunctionDef) -> bool:
+    """Whether this is what a class is called to make, or a name for it; other calls may return a pair."""
+    if isinstance(value, ast.Attribute):
+        return value.attr == "model" and isinstance(value.value, ast.Call)  # of a treatment
+    if isinstance(value, ast.Name):
+        given = [
+            n.value for n in ast.walk(function)
+            if isinstance(n, ast.Assign) and any(isinstance(t, ast.Name) and t.id == value.id for t in n.targets)
+        ]  # fmt: skip
+        return len(given) == 1 and not isinstance(given[0], ast.Name) and _is_network(given[0], function)
+    return isinstance(value, ast.Call) and _last(value.func)[:1].isupper()
+
+
+def _importing(source: str) -> str | None:
+    """With ``ns`` imported; None where it is the name of something else."""
+    tree = ast.parse(source)
+    bound = {a.asname or a.name for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom) for a in n.names}
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    if IMPORT in source.splitlines():
+        return source
+    if "ns" in bound | names:
+        return None
+    first = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+    documented = [n for n in tree.body[:1] if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)]
+    after = (first or documented)[-1:]
+    line = after[0].end_lineno or 0 if after else 0
+    lines = source.splitlines(keepends=True)
+    return "".join([*lines[:line], f"{IMPORT}\n", *lines[line:]])
 
 
 def _finder(trial: Trial) -> Callable[[ast.AST, str], list[Edit]] | None:

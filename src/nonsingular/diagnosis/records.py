@@ -152,6 +152,7 @@ class Look:
         profiles: layer -> singular values of its responses over the largest, at most 24 of them.
         spectrum: counts of the Hessian's eigenvalues, where asked for.
         not_finite: the first batch with a loss or gradient that was not.
+        scaling: of the inputs, where they come of a named data set; else "".
 
     >>> import torch
     >>> import nonsingular as ns
@@ -176,6 +177,7 @@ class Look:
     spectrum: Any = None
     notes: tuple[str, ...] = field(default=())
     not_finite: Batch | None = None
+    scaling: str = ""
 
     def frame(self) -> pd.DataFrame:
         """The layers as a pandas frame, one row each, named by layer."""

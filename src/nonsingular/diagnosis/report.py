@@ -31,12 +31,18 @@ COLUMNS: tuple[tuple[str, str, Callable[[Layer], float], bool], ...] = (
     ("dead", "share of units that respond to no sample", lambda layer: layer.dead, False),
     ("eliminated", "share of units without incoming weights", lambda layer: layer.eliminated, False),
     ("twins", "share of units with the same weights as another", lambda layer: layer.twins, False),
-    ("directions", "directions of the representation above 1e-3 of the largest", lambda layer: layer.directions, True),
+    ("directions", "directions of the responses above 1e-3 of the largest", lambda layer: layer.directions, True),
+    (
+        "eff. rank",
+        "how many directions share the responses' spread: far fewer than directions where few take most",
+        lambda layer: layer.effective_rank,
+        True,
+    ),
     ("condition", "condition number of the representation", lambda layer: layer.condition_number, True),
 )
 
 
-def write_report(path: Path, diagnosis: Diagnosis, title: str, source: Path | None = None) -> Path:
+def write_report(path: Path, diagnosis: Diagnosis, title: str, source: str | Path | None = None) -> Path:
     """Write the page and return its path; with the user's file the next step is a diff where it can be."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("nonsingular.diagnosis"), autoescape=True, undefined=jinja2.StrictUndefined
@@ -55,11 +61,15 @@ def write_report(path: Path, diagnosis: Diagnosis, title: str, source: Path | No
         rows=_rows(diagnosis),
         figures=figures,
         kept=f"{diagnosis.look.kept_bytes / 2**20:,.0f} MiB",
-        machine=f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        machine=f"{platform.machine()}, {_threads(torch.get_num_threads())}, torch {torch.__version__}",
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, page)
     return path
+
+
+def _threads(number: int) -> str:
+    return f"{number} thread" if number == 1 else f"{number} threads"
 
 
 def _figures(diagnosis: Diagnosis) -> dict[str, Figure]:

@@ -22,6 +22,7 @@ from nonsingular.errors import InputError
 from nonsingular.measures import incoming, incoming_norm
 from nonsingular.networks import initialise, orthogonal
 
+PEOPLE = {"he": "He", "glorot": "Glorot"}
 INITIALISED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -169,7 +170,7 @@ def reinitialise(
         raise InputError("the model has no hidden linear or convolutional layers to initialise")
     for name in names:
         initialise(treated.get_submodule(name), how, generator)
-    return Treated(treated, f"{how} initialisation of {_names(names)}, biases zero", tuple(names))
+    return Treated(treated, f"{PEOPLE.get(how, how)} initialisation of {_names(names)}, biases zero", tuple(names))
 
 
 def revive_units(model: nn.Module, inputs: Any = None, *, seed: int = 0) -> Treated:
@@ -468,14 +469,21 @@ def _skipping(scale: float, matrix: Tensor | None, axis: int) -> Callable[[nn.Mo
 
 Prescription = Callable[[nn.Module, Any, int], Treated]
 
-PRESCRIPTIONS: dict[str, Prescription] = {
-    treatment.__name__: _prescribed(treatment)
+_FUNCTIONS: dict[str, Callable[..., Treated]] = {
+    treatment.__name__: treatment
     for treatment in (
         add_skips, bias_targets, reinitialise, revive_units, reset_biases, insert_normalisation, rescale_input,
         shrink_branches, zero_readout, shrink_embeddings, break_symmetry, unfreeze,
     )
 }  # fmt: skip
+
+PRESCRIPTIONS: dict[str, Prescription] = {name: _prescribed(treatment) for name, treatment in _FUNCTIONS.items()}
 """Treatments that need nothing but the model and a batch: name -> (model, inputs, seed) -> treated copy."""
+
+
+def looks_at_inputs(treatment: str) -> bool:
+    """Whether the treatment of this name needs the batch that it is given."""
+    return inspect.signature(_FUNCTIONS[treatment]).parameters["inputs"].default is inspect.Parameter.empty
 
 
 def _hidden(model: nn.Module) -> dict[str, nn.Module]:

@@ -120,9 +120,10 @@ def command(
             observed=observed, optimiser=own, held_out=apart, data=mine.data,
         )  # fmt: skip
         write_whole(out / "diagnosis.json", to_json(found.to_json()))
-        report = found.report(out / "report.html", target, mine.target.file)
+        source = mine.target.file if checkpoint else mine.target.place  # weights are of the network as it is
+        report = found.report(out / "report.html", target, source)
     if json_:
         print_json(found.to_json())
     else:
-        print_diagnosis(found, mine.target.file)
+        print_diagnosis(found, source)
         typer.echo(report)

@@ -19,8 +19,8 @@ UNTRAINED = (
 )
 
 
-def print_diagnosis(found: Diagnosis, source: Path | None = None) -> None:
-    """Findings with their evidence, what copies learned, what helped them, the next step, and one row a layer."""
+def print_diagnosis(found: Diagnosis, source: str | Path | None = None) -> None:
+    """Findings with their evidence, what copies learned, what helped them, one row a layer, and the next step."""
     to, look = console(), found.look
     size = sum(p.size for p in look.parameters)
     to.print(
@@ -35,10 +35,10 @@ def print_diagnosis(found: Diagnosis, source: Path | None = None) -> None:
     print_findings(to, found.findings, found.proof is not None)
     print_learns(to, found)
     print_proof(to, found)
-    print_next(to, found, source)
     _print_layers(to, found)
     for note in look.notes:
         to.print(f"[dim]{escape(note)}[/]")
+    print_next(to, found, source)
 
 
 def print_findings(to: Console, findings: Sequence[Finding], proved: bool = False) -> None:
@@ -78,12 +78,13 @@ def _print_layers(to: Console, found: Diagnosis) -> None:
             around,
         ])  # fmt: skip
     to.print()
-    print_table(to, [Column("layer"), Column("kind"), *numbers(*headings)], rows, parts=True)
+    print_table(to, [Column("layer"), Column("kind"), *numbers(*headings)], rows, parts=True, fold=True)
     to.print(
         "[dim]signal: root mean square passed on; spread: the part that tells samples apart; gradient: of one sample's "
-        "loss by the output; dead: units that respond to no sample; twins: units with the weights of another; "
-        "eff. rank and condition: of the responses (inf: fewer directions than units); around: whether a connection "
-        "leads around the layer.[/]"
+        "loss by the output; dead: units that respond to no sample; twins: units with the weights of another; eff. "
+        "rank: how many directions share the responses' spread (the page counts all above 1e-3 of the largest, too); "
+        "condition: of the responses (inf: fewer directions than units); around: whether a connection leads around "
+        "the layer.[/]"
     )
 
 

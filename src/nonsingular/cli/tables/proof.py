@@ -74,7 +74,7 @@ def print_proof(to: Console, found: Diagnosis) -> None:
     )
 
 
-def print_next(to: Console, found: Diagnosis, source: Path | None) -> None:
+def print_next(to: Console, found: Diagnosis, source: str | Path | None) -> None:
     """What to do next, and what to copy."""
     advice = next_step(found, source)
     if advice is None:

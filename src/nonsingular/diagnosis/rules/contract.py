@@ -401,6 +401,14 @@ SYMPTOMS = (
 )  # fmt: skip
 """What a mistake in the contract may bring about in the network."""
 
+BEHIND = (
+    "invalid-targets", "wrong-sign", "output-range", "lopsided-loss", "misplaced-targets", "probabilities-as-logits",
+    "unsuited-loss", "target-scale", "wrong-noise",
+)  # fmt: skip
+"""Kinds that lie behind the network, in outputs, loss and targets."""
+OF_THE_LOSS = ("saturated-output", "untrained-parameters", "degenerate-curvature")
+"""What they change of a network before any step: not what its layers pass on, nor the ratio of their gradients."""
+
 EXPLAINS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("nan-gradient", "shape-mismatch"), SYMPTOMS),
     # model.eval() does not reach modules that are not registered.

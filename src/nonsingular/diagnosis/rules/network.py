@@ -8,7 +8,7 @@ from nonsingular.diagnosis.rules.rule import Rule, certain, decades, share
 
 def _inputs_scale(look: Look) -> str:
     if look.input_norm > 10:
-        return f"The inputs' root mean square is {look.input_norm:.3g}: scale them to about 1."
+        return f"The inputs' root mean square is {look.input_norm:.3g}{_to_about_1(look, '')}."
     sizes = [look.input_norm, *(layer.signal for layer in look.layers)]
     steps = [(b / a, layer.name) for a, b, layer in zip(sizes, sizes[1:], look.layers, strict=False) if a > 0 and b > 0]
     factor, where = max(steps, default=(0.0, ""))
@@ -17,6 +17,13 @@ def _inputs_scale(look: Look) -> str:
             f"The signal grows most at {where}, {factor:.2g}-fold: divide what is summed there by its number or norm."
         )
     return ""
+
+
+def _to_about_1(look: Look, why: str) -> str:
+    """What to do about the scale of inputs: by whose scaling they have it."""
+    if look.scaling:
+        return f", by --scaling {look.scaling}: {why}try --scaling standardised"
+    return f": {why}scale them to about 1"
 
 
 def which_parameters(look: Look) -> str:
@@ -38,7 +45,7 @@ def _killers(look: Look) -> str:
     if killers:
         return f"Normalisation {killers[0]} removes what tells samples apart: it has too few values to normalise over."
     if look.input_norm < 0.05:
-        return f"The inputs' root mean square is {look.input_norm:.2g}: biases drown them; scale them to about 1."
+        return f"The inputs' root mean square is {look.input_norm:.2g}{_to_about_1(look, 'biases drown them; ')}."
     plain = sum(layer.bypassed is False for layer in look.layers)
     return f"{plain} of {len(look.layers)} layers have no connection that leads around them."
 
