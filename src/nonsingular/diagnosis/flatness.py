@@ -9,8 +9,6 @@ from typing import Any
 from torch import nn
 
 from nonsingular import progress
-from nonsingular.curvature import Hessian, spectrum
-from nonsingular.curvature.algebra import PRODUCTS
 from nonsingular.diagnosis.batches import LossFn, problem
 from nonsingular.diagnosis.records import Look
 from nonsingular.diagnosis.untouched import as_training, untouched
@@ -44,6 +42,9 @@ def with_spectrum(
         return replace(
             look, notes=(*look.notes, f"no Hessian: counting takes about {expected:.0f} s; ask for curvature")
         )
+    from nonsingular.curvature import Hessian, spectrum  # SciPy's linear algebra with it: where eigenvalues are counted
+    from nonsingular.curvature.algebra import PRODUCTS
+
     task = problem(model, loss_fn, batches, SAMPLES)
     try:
         with untouched(model), as_training(model), progress.stretch("its curvature", None, PRODUCTS):

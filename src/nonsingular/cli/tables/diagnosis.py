@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,7 +12,9 @@ from rich.markup import escape
 from nonsingular.cli.tables.proof import print_learns, print_next, print_proof
 from nonsingular.cli.terminal import Column, console, in_words, number, numbers, print_table
 from nonsingular.diagnosis import Diagnosis, Finding
-from nonsingular.diagnosis.bench import Outcome
+
+if TYPE_CHECKING:
+    from nonsingular.diagnosis.bench import Outcome
 
 UNTRAINED = (
     "; nothing was trained: --steps 200 tells whether it learns, `nonsingular watch train.py` whether your own loop "
