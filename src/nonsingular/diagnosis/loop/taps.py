@@ -10,6 +10,7 @@ import functools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -25,6 +26,9 @@ LOSSES = (
     "binary_cross_entropy_with_logits", "kl_div", "poisson_nll_loss", "gaussian_nll_loss", "hinge_embedding_loss",
     "soft_margin_loss", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "ctc_loss",
 )  # fmt: skip
+
+
+FOLDER = str(Path(__file__).parent)
 
 
 class Listener(Protocol):
@@ -188,11 +192,11 @@ _EVENTS, _LOSSES = _Taps(_install_events), _Taps(_install_losses)
 
 
 def _at_the_users_line(function: Callable[..., Any]) -> Any:
-    """Warnings that point at the caller of a function listened to point past this module."""
+    """Warnings that point at the caller of a function listened to point past this package."""
 
     @functools.wraps(function)
     def show(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> Any:
-        place = here() if filename == __file__ else None
+        place = here() if filename.startswith(FOLDER) else None
         if place is not None:
             filename, lineno = place.file, place.line
         return function(message, category, filename, lineno, file, line)
