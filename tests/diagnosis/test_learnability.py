@@ -147,6 +147,10 @@ def test_losses_of_model_and_batch_have_no_constant_but_the_first_loss():
             [{"params": m[0].parameters(), "lr": 1e-2}, {"params": m[2].parameters()}], lr=1e-3
         ),
         lambda m: torch.optim.Adam([m[0].weight], lr=1e-2),
+        lambda m: torch.optim.SGD(m.parameters(), lr=0.1, momentum=0.9, nesterov=True),
+        lambda m: torch.optim.Adam(m.parameters(), lr=1e-2, amsgrad=True, weight_decay=1e-2, foreach=False),
+        lambda m: torch.optim.Adagrad(m.parameters(), lr=1e-2, lr_decay=0.1, initial_accumulator_value=0.1),
+        lambda m: torch.optim.SGD(m.parameters(), lr=torch.tensor(0.1), maximize=True),
     ],
 )
 def test_copies_are_stepped_as_the_users_network_would_be(make):

@@ -17,6 +17,9 @@ ELEMENTWISE = (
 )  # fmt: skip
 """Optimisers of ``torch.optim`` that treat every number alone, so that stacked copies are stepped as each would be."""
 
+FUSED = ("SGD", "Adam", "AdamW", "Adagrad")
+"""Those that step all parameters in one call on every device: the same rule to rounding, several times faster."""
+
 PASSED_ON = {"params", "fused", "foreach", "capturable", "differentiable", "initial_lr", "decoupled_weight_decay"}
 Optimiser = torch.optim.Optimizer | Callable[[nn.Module], torch.optim.Optimizer]
 
@@ -46,7 +49,12 @@ class Steps:
             if p.requires_grad and own not in self.left_out:
                 held = (i for i, (names, _) in enumerate(self.groups) if names is None or own in names)
                 groups[next(held, 0)]["params"].append(p)
-        optimiser = self.kind([g for g in groups if g["params"]])
+        groups = [g for g in groups if g["params"]]
+        real = all(p.is_floating_point() for g in groups for p in g["params"])
+        how = {"fused": True} if real and self.name in FUSED else {}
+        # Adagrad alone has a setting that it reads from its arguments, not from its groups.
+        how |= {k: groups[0][k] for k in ("initial_accumulator_value",) if k in groups[0]}
+        optimiser = self.kind(groups, **how)
         if self.clip is not None:
             optimiser.register_step_pre_hook(_clipped(self.clip))
         return optimiser
