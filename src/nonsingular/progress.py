@@ -17,8 +17,8 @@ class Listener(Protocol):
     def end(self) -> None:
         """The latest stretch is over."""
 
-    def expect(self, unit: str, total: int) -> None:
-        """The stretch that is counted in this unit turns out to have so many."""
+    def expect(self, unit: str, total: int, more: bool = False) -> None:
+        """The stretch that is counted in this unit turns out to have so many, or at least so many."""
 
     def count(self, unit: str, number: int) -> None:
         """So many units are done; what no stretch is counted in is not shown."""
@@ -57,7 +57,7 @@ def count(unit: str, number: int = 1) -> None:
         listener.count(unit, number)
 
 
-def expect(unit: str, total: int) -> None:
-    """Tell that it turns out to have so many units in all."""
+def expect(unit: str, total: int, more: bool = False) -> None:
+    """Tell that it turns out to have so many units in all; at least so many, where there may be ``more``."""
     if (listener := _listener.get()) is not None:
-        listener.expect(unit, total)
+        listener.expect(unit, total, more)

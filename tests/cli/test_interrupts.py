@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from nonsingular.cli.interrupts import INTERRUPTED, STATUS
+from nonsingular import cli
+from nonsingular.cli import interrupts
+from nonsingular.cli.interrupts import STATUS
 
 SWALLOWS = """
 while True:
@@ -55,8 +57,32 @@ def interrupted(code):
 def test_it_ends_all_the_same_and_says_so(code):
     status, _, said = interrupted(code)
     assert status == STATUS
-    assert INTERRUPTED in said
+    assert "nonsingular: interrupted\n" in said
 
 
 def test_where_it_unwinds_nothing_is_said_twice():
     assert interrupted(UNWINDS) == (STATUS, "unwound\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["diagnose", "mine.py:build", "--steps", "20", "--replace"], "diagnose mine.py:build --steps 20 --resume"),
+        (["diagnose", "mine.py:build"], ""),
+        (["demo"], ""),
+    ],
+)
+def test_the_line_that_goes_on_is_told_where_there_is_one(tmp_path, monkeypatch, capsys, arguments, said):
+    (tmp_path / "mine.py").write_text("import torch\ndef build():\n    return torch.nn.Linear(64, 10)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["nonsingular", *arguments])
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nonsingular.diagnosis.diagnose", stop)
+    monkeypatch.setattr("nonsingular.experiments.reproducing.reproduce", stop)
+    assert cli.run(arguments) == STATUS
+    wanted = f"interrupted; go on with: nonsingular {said}" if said else "interrupted"
+    assert capsys.readouterr().err.splitlines()[-1] == f"nonsingular: {wanted}"
+    assert interrupts.interrupted() == wanted

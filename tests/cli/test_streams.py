@@ -1,5 +1,6 @@
 """``| head``, closed streams, full disks; JSON alone on standard output, progress on standard error."""
 
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import torch
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from nonsingular import cli, progress
 from nonsingular.cli import progress as shown
@@ -193,6 +195,39 @@ def test_what_turns_out_to_be_more_or_less_is_told(capsys):
     assert "10/40 steps, 1 steps/s, 0:30 left" in lines_of(capsys, Clock(11, works), ("training", 1000, "steps"))[0]
 
 
+@pytest.mark.usefixtures("as_ever")
+def test_where_more_may_come_the_time_is_a_least_one(capsys):
+    def works():
+        progress.expect("steps", 40, more=True)
+        progress.count("steps", 10)
+
+    assert lines_of(capsys, Clock(11, works), ("training", 1000, "steps"))[0].endswith("at least 0:30 left")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 140])
+def test_the_time_left_is_the_last_to_be_cut_and_what_is_over_is_gone(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    bar = shown.Bar()
+    clock = iter(range(10**6))
+    bar._bar.get_time = lambda: next(clock) / 10
+    with progress.heard_by(bar):
+        with progress.stretch("looking at the network", 512, "samples"):
+            progress.count("samples", 512)
+        bar.begin("training copies", 11_800, "net-steps")
+        for _ in range(64):
+            progress.count("net-steps", 100)
+        console = Console(width=width, file=io.StringIO())
+        console.print(bar._bar.get_renderable())
+        said = console.file.getvalue()
+    assert "looking" not in said
+    assert "training copies" in said
+    assert re.search(r"\d:\d\d left", said)
+    assert ("6,400/11,800" in said) == (width >= 60)
+    assert len(said.rstrip().splitlines()) == 1
+
+
 def test_progress_where_there_is_no_terminal(capsys, monkeypatch):
     monkeypatch.setattr(shown, "SECONDS", 0.02)
     with shown.Bar() as bar:
@@ -230,7 +265,7 @@ class Listener:
     def _of(self, unit):
         return next((s for s in reversed(self._open) if s[2] == unit), [0, 0, 0, 0])
 
-    def expect(self, unit, total):
+    def expect(self, unit, total, more=False):
         self._of(unit)[1] = total
 
     def count(self, unit, number):

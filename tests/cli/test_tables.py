@@ -16,6 +16,7 @@ from nonsingular.cli.tables.diagnosis import print_diagnosis
 from nonsingular.cli.tables.summary import print_summary
 from nonsingular.cli.terminal import Column, console, interval, number, numbers, print_table
 from nonsingular.diagnosis.bench import zoo
+from nonsingular.diagnosis.learnability import percent, points
 
 WIDTHS = (60, 80, 100, 200)
 RESULTS = Path(__file__).parents[2] / "results"
@@ -104,12 +105,12 @@ def test_a_diagnosis(capsys, monkeypatch, width, diagnosis):
         assert trial.treatment in " ".join(said)
         gained = trial.gained
         assert gained.runs
-        assert {f"{round(100 * x):+d}" for x in (gained.value, gained.low, gained.high)} <= shown
-        assert str(round(100 * trial.reached.value)) in shown
+        assert {points(x) for x in (gained.value, gained.low, gained.high)} <= shown
+        assert percent(trial.reached.value).split()[0] in shown
     assert found.learns
     for row in found.learns.rows:
         assert row.arm in " ".join(said)
-        assert {str(round(100 * row.learned.value)), number(row.first), number(row.loss)} <= shown
+        assert {percent(row.learned.value).split()[0], number(row.first), number(row.loss)} <= shown
 
 
 @pytest.mark.parametrize("width", WIDTHS)

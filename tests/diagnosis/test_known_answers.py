@@ -1,6 +1,7 @@
 """Known answers of what single checks measure, and what must not be taken for a mistake."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -284,3 +285,18 @@ def test_why_no_plain_steps_were_rehearsed_is_told():
     assert "no plain steps of your optimiser were rehearsed" in note
     assert "closure" in note
     assert told[-1] == note
+
+
+@pytest.mark.parametrize(("rate", "said"), [(0.05, "and they learn"), (1e-4, "no better than a constant")])
+def test_what_came_of_the_plain_steps_is_told(rate, said):
+    torch.manual_seed(0)
+    x, told = torch.randn(64, 4), []
+    y = x @ torch.randn(4, 1) if rate > 1e-3 else torch.randn(64, 1)
+    pairs = [(a, b) for a, b in zip(x.split(16), y.split(16), strict=True)]
+    found = ns.diagnose(
+        nn.Linear(4, 1), F.mse_loss, pairs, optimiser=lambda m: torch.optim.SGD(m.parameters(), rate), curvature=False,
+        on_progress=told.append,
+    )  # fmt: skip
+    assert re.search(r"rehearsed 100 plain steps of your optimiser: loss [\d.]+ at first, [\d.e-]+ at last", told[-1])
+    assert said in told[-1]
+    assert told[-1] in found.look.notes

@@ -134,16 +134,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status: 0 done, 1 internal failure, 2 bad input, 130 interrupted."""
+    interrupts.begin()
     try:
         result: Any = app(args=arguments, prog_name="nonsingular", standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
         return complain(str(error), 2)
     except (typer.Abort, KeyboardInterrupt):
-        return complain(interrupts.INTERRUPTED, interrupts.STATUS)
+        return complain(interrupts.interrupted(), interrupts.STATUS)
     except typer.Exit as stop:
         return (
-            complain(interrupts.INTERRUPTED, interrupts.STATUS)
+            complain(interrupts.interrupted(), interrupts.STATUS)
             if stop.exit_code == interrupts.STATUS
             else stop.exit_code
         )
@@ -156,4 +157,4 @@ def run(arguments: list[str] | None = None) -> int:
             return complain(error.format_message(), 2)
         raise
     status = result if isinstance(result, int) else 0
-    return complain(interrupts.INTERRUPTED, interrupts.STATUS) if status == interrupts.STATUS else status
+    return complain(interrupts.interrupted(), interrupts.STATUS) if status == interrupts.STATUS else status

@@ -4,16 +4,38 @@ from __future__ import annotations
 
 import os
 import select
+import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-INTERRUPTED = "interrupted; what was finished is kept: a command that has --resume goes on with it"
 STATUS = 130
 PATIENCE = 1.0
 """Seconds that unwinding may take: files are whole or absent at any moment, so that nothing is lost after them."""
+_how: list[str] = []
+"""The command line that goes on with what was interrupted; empty where nothing is kept."""
+
+
+def begin() -> None:
+    """A command line is run: nothing is kept of it yet."""
+    _how.clear()
+
+
+def resumable(arguments: Sequence[str] | None = None) -> None:
+    """From now on what was finished is kept, and the same command line goes on with it by ``--resume``.
+
+    Args:
+        arguments: of the command line; by default this process's own.
+    """
+    given = [a for a in (sys.argv[1:] if arguments is None else arguments) if a not in ("--resume", "--replace")]
+    _how[:] = ["nonsingular", *given, "--resume"]
+
+
+def interrupted() -> str:
+    """What is said, in one line."""
+    return f"interrupted; go on with: {shlex.join(_how)}" if _how else "interrupted"
 
 
 def promise() -> None:
@@ -45,7 +67,7 @@ def _watch(told: int) -> None:
     while signal.SIGINT not in os.read(told, 1):
         pass
     select.select([told], [], [], PATIENCE)
-    os.write(2, f"\nnonsingular: {INTERRUPTED}\n".encode())  # not by a stream, which the main thread may hold
+    os.write(2, f"\nnonsingular: {interrupted()}\n".encode())  # not by a stream, which the main thread may hold
     os._exit(STATUS)
 
 

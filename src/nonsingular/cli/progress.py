@@ -12,12 +12,17 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TaskID
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from nonsingular.progress import heard_by
 
 SECONDS = 10.0
 """Between two lines."""
+BAR_LEAST, BAR_MOST = 8, 40
+"""Characters of a bar."""
 
 
 class Bar:
@@ -35,16 +40,7 @@ class Bar:
     ) -> None:
         console = Console(stderr=True)
         self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[done]}"),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
+            SpinnerColumn(), _Line(console), console=console, disable=not console.is_terminal, transient=True
         )
         self._stretches: list[_Stretch] = []  # each within the one before
         self._note = ""
@@ -74,16 +70,12 @@ class Bar:
 
     def begin(self, name: str, total: int | None, unit: str) -> None:
         """A stretch begins, within the one that is going on."""
-        task = self._bar.add_task(escape(name), total=total, done="", rate="")
+        task = self._bar.add_task(name, total=total, done="", rate="", more=False)
         self._stretches.append(_Stretch(name, total, unit, task, self._clock()))
 
     def end(self) -> None:
-        """The latest stretch is over."""
-        over = self._stretches.pop()
-        if self._stretches:
-            self._bar.remove_task(over.task)
-        else:
-            self._bar.stop_task(over.task)
+        """The latest stretch is over: nothing more is shown of it."""
+        self._bar.remove_task(self._stretches.pop().task)
 
     def advance(self, steps: int = 1) -> None:
         """Part of the command's own stretch is done."""
@@ -95,11 +87,11 @@ class Bar:
         if (found := self._counted_in(unit)) is not None:
             self._advance(found, number)
 
-    def expect(self, unit: str, total: int) -> None:
-        """It turns out to have so many."""
+    def expect(self, unit: str, total: int, more: bool = False) -> None:
+        """It turns out to have so many, or at least so many."""
         if (found := self._counted_in(unit)) is not None:
-            found.total = total
-            self._bar.update(found.task, total=total, done=found.amount())
+            found.total, found.more = total, more
+            self._bar.update(found.task, total=total, done=found.amount(), more=more)
 
     def note(self, what: str) -> None:
         """A line on what has been done."""
@@ -130,12 +122,45 @@ class Bar:
                 sys.stderr.flush()
 
 
+class _Line(ProgressColumn):
+    """A stretch in one line of any width: what it is and the time left are kept, then come amount, bar and rate."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def render(self, task: Task) -> Table:
+        """As much as there is room for."""
+        left = "" if task.time_remaining is None else _left(task.time_remaining, task.fields["more"])
+        elapsed = "" if task.elapsed is None else _duration(task.elapsed)
+        room = self._console.width - 3 - len(left)  # of the spinner, and a gap
+        name = Text(task.description)
+        name.truncate(max(8, room), overflow="ellipsis")
+        room -= len(name) + 1
+        shown = {"done": task.fields["done"], "left": left, "rate": task.fields["rate"], "elapsed": elapsed}
+        for what in ("done", "bar", "rate", "elapsed"):
+            needs = BAR_LEAST + 1 if what == "bar" else len(shown[what]) + 1
+            if needs > room:
+                shown[what] = ""
+            else:
+                room -= needs
+                shown.setdefault(what, "shown")
+        bar = ProgressBar(
+            total=task.total, completed=task.completed, width=min(BAR_MOST, BAR_LEAST + room),
+            pulse=task.total is None, animation_time=task.get_time(),
+        )  # fmt: skip
+        cells = [name, bar if shown["bar"] else "", *(shown[what] for what in ("done", "left", "rate", "elapsed"))]
+        line = Table.grid(padding=(0, 1))
+        line.add_row(*filter(None, cells))
+        return line
+
+
 class _Stretch:
     """What a stretch of work has come to."""
 
     def __init__(self, name: str, total: int | None, unit: str, task: TaskID, now: float) -> None:
         self.name, self.total, self.unit, self.task = name, total, unit, task
-        self.done = 0
+        self.done, self.more = 0, False
         self._seen = deque([(now, 0)], maxlen=7)
 
     def amount(self) -> str:
@@ -151,8 +176,12 @@ class _Stretch:
         if rate > 0 and self.done != self.total:
             parts.append(f"{_short(rate)} {self.unit}/s")
             if self.total is not None:
-                parts.append(f"{_duration(max(0, self.total - done) / rate)} left")
+                parts.append(_left(max(0, self.total - done) / rate, self.more))
         return ", ".join(parts)
+
+
+def _left(seconds: float, more: bool) -> str:
+    return f"{'at least ' if more else ''}{_duration(seconds)} left"
 
 
 def _short(rate: float) -> str:

@@ -185,9 +185,9 @@ def diagnose(
     seen = replace(seen, scaling=(data or {}).get("scaling", ""))
     on_progress(f"looked at {len(seen.layers)} layers on {seen.samples} samples")
     if observed is None and optimiser is not None:
-        observed, failed = plainly(problem(model, loss_fn, batches, budget.samples), optimiser)
-        seen = replace(seen, notes=(*seen.notes, failed)) if failed else seen
-        on_progress(failed or "rehearsed plain steps of your optimiser")
+        observed, said = plainly(problem(model, loss_fn, batches, budget.samples), optimiser)
+        seen = replace(seen, notes=(*seen.notes, said))
+        on_progress(said)
     numbers = {**measured, **(observed or {})}
     found = tuple(findings(numbers, healthy.limits(), seen))
     diagnosis = Diagnosis(found, seen, numbers, data=dict(data or {}))

@@ -126,13 +126,18 @@ class Learnability:
 
 
 def percent(share: float) -> str:
-    """A share as it is shown, or a dash."""
-    return f"{round(100 * share)} %" if math.isfinite(share) else "–"
+    """A share as it is shown, or a dash; below 10 % with a decimal, so that differences are those of what is shown."""
+    return f"{_rounded(100 * share)} %" if math.isfinite(share) else "–"
 
 
 def points(share: float) -> str:
-    """A difference of shares in percentage points as it is shown, or a dash."""
-    return f"{round(100 * share):+d}" if math.isfinite(share) else "–"
+    """A difference of shares in percentage points as it is shown, likewise, or a dash."""
+    return _rounded(100 * share, "+") if math.isfinite(share) else "–"
+
+
+def _rounded(value: float, sign: str = "") -> str:
+    digits = 1 if 0.05 <= abs(value) < 9.95 else 0
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
 
 
 def numbers(e: Effect) -> dict[str, Any]:
@@ -153,14 +158,15 @@ def learnability(
         arm: the untreated one.
         protocol: how to train.
         kept: curves of arms trained before, which are not trained again; new ones are added.
-        on_run: called with the name of each arm that has been trained.
+        on_run: called with each arm that has been trained, and what it learned, in words.
         suspected: whether something wrong was found without training.
     """
     arms = four(arm, protocol)
     for name, (changed, _) in arms.items():
         if name not in kept:
             kept[name] = run(changed, protocol)
-        on_run(name)
+        reached = scaled(changed, [kept[name]], kept.get(ALIKE)).learned(kept[name].loss)
+        on_run(f"{name}: learned {percent(mean(reached).value)}")
     seen = [kept[name] for name in arms]
     scale = scaled(arm, seen, kept.get(ALIKE))
     apart = held_out_scale(arm, scale, kept.get(ALIKE))

@@ -13,7 +13,7 @@ from torch import nn
 
 from nonsingular import progress
 from nonsingular.diagnosis.course import STEPS, Arm, Change, Curve, Protocol, arm, run
-from nonsingular.diagnosis.learnability import MATERIAL, Scale, numbers, scaled
+from nonsingular.diagnosis.learnability import MATERIAL, Scale, numbers, percent, points, scaled
 from nonsingular.diagnosis.optimisers import Steps
 from nonsingular.diagnosis.programs import TREATMENTS, of_network
 from nonsingular.diagnosis.racing import hopeless, looking, stopped_at, why
@@ -28,7 +28,8 @@ UNTREATED = "untreated"
 TRAINING = "training copies"  # what progress calls it
 Build = Callable[[int], nn.Module]
 NOTHING = Effect(math.nan, math.nan, math.nan, 0)
-VERDICTS = ("helps", "too little", "too few runs", "no difference", "left early", "diverges", "hurts", "does not apply")
+SHOWN = 0.005  # of a share: what is less is no gain, however certain
+VERDICTS = ("helps", "too few runs", "too little", "no difference", "left early", "diverges", "hurts", "does not apply")
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,10 @@ class Trial:
         reached: part of what the best constant leaves that the treated copies took away, at most 1.
         gained: that part, treated minus untreated, paired by seed: what the verdict is about. The question is
             whether a network trains; whether it generalises is told beside it.
-        verdict: ``helps``, ``too little`` (better, but by less than 5 % of what the best constant leaves, or no better
-            than that constant), ``hurts``, ``no difference`` (less than 5 % either way), ``too few runs`` (chance may
-            be more than that), ``left early`` (so too, of copies left with nothing gained: it may as well hurt),
-            ``diverges`` or ``does not apply``.
+        verdict: ``helps``, ``too little`` (better, but by less than 5 % of what the best constant leaves, at least by
+            0.5 %, or no better than that constant), ``hurts``, ``no difference`` (less than 5 % either way), ``too
+            few runs`` (chance may be more than that), ``left early`` (so too, of copies left with nothing gained: it
+            may as well hurt), ``diverges`` or ``does not apply``.
         treated: what the treated copies reached; None where it does not apply.
         stopped: the step at which they were left, because they could not help any more (``racing``): all of the above
             is of that step, and intervals hold for all looks that were taken. None: they were trained to the end.
@@ -68,6 +69,13 @@ class Trial:
     verdict: str = "does not apply"
     treated: Curve | None = None
     stopped: int | None = None
+
+    @property
+    def short(self) -> str:
+        """What came of it in a line."""
+        if not self.gained.runs:
+            return f"{self.treatment}: {self.verdict}"
+        return f"{self.treatment}: {self.verdict}, learned {percent(self.reached.value)} ({points(self.gained.value)})"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, what is not finite as null."""
@@ -149,7 +157,7 @@ def prove(
         batches: likewise; all samples are used.
         treatments: names in ``programs.TREATMENTS``, or your own by name: (model, inputs, seed) -> treated copy.
         protocol: how to train.
-        on_run: called with the name of each arm that has been trained.
+        on_run: called with each arm that has been trained, and what came of it, in words.
         kept: curves of arms trained before, which are not trained again; new ones are added.
         steps: the user's own optimiser, as ``optimisers.like`` gives it.
 
@@ -209,7 +217,7 @@ def proved(
         best = next((t.treated for t in ranked(trials) if t.verdict == "helps"), None)
         trials.append(_trial(name, change, untreated, protocol, kept, scale, best))
         if not known_already:
-            on_run(name)
+            on_run(trials[-1].short)
     return Proof(protocol, untreated.steps, before, scale.constant, tuple(ranked(trials)))
 
 
@@ -295,6 +303,8 @@ def compare(treated: Sequence[float], untreated: Sequence[float]) -> tuple[Effec
     if lost_before:  # those that diverged have nothing to subtract
         return gained, "helps" if beats else "too little"
     if gained.low > 0:
+        if gained.value < SHOWN and gained.high < MATERIAL:
+            return gained, "no difference"
         return gained, "helps" if gained.value >= MATERIAL and beats else "too little"
     if gained.high < 0 and gained.value <= -MATERIAL:
         return gained, "hurts"

@@ -111,9 +111,10 @@ def tried(
         return steps_of_arms + ahead(treatments, before, protocol)
 
     with progress.stretch(TRAINING, in_all(advised[:MOST_ADVISED]), STEPS):
+        progress.expect(STEPS, in_all(advised[:MOST_ADVISED]), more=True)
         learns, scale = learnability(untreated, protocol, kept, on_run, suspected)
         names = _chosen(untreated, advised, learns)
-        progress.expect(STEPS, in_all(names))
+        progress.expect(STEPS, in_all(names), more=bool(advised))  # pairs of them may come
         if not names:
             return Tried(learns, None)
         changes = known(names)

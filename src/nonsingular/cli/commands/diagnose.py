@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nonsingular.cli import options
+from nonsingular.cli import interrupts, options
 from nonsingular.cli.commands import YOUR_NETWORK
 from nonsingular.cli.options import Batches, Checkpoint, Data, DataDir, Device, Json, Replace, Resume, Scaling, Target
 from nonsingular.cli.streams import print_json
@@ -114,6 +114,8 @@ def command(
             diagnosis.discard(out)
         plan = diagnosis.plan(target, model, protocol, **settings, own=stepped and stepped.to_json())
         kept = diagnosis.Kept(out, plan, resume) if steps else None
+        if steps:
+            interrupts.resumable()
         found = diagnosis.diagnose(
             model, mine.loss_fn, mine.batches, steps=steps, protocol=protocol,
             build=build, curvature=curvature, kept=kept, budget=diagnosis.Budget(seconds=seconds), on_progress=bar.note,

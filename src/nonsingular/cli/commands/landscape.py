@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nonsingular.cli import options
+from nonsingular.cli import interrupts, options
 from nonsingular.cli.commands import YOUR_NETWORK
 from nonsingular.cli.options import (
     Batches,
@@ -109,6 +109,7 @@ def command(
         options.keep_earlier(out, surfaces.earlier(out), replace, resume)
         if replace and not resume:
             surfaces.discard(out)
+        interrupts.resumable()
         name = "evaluating points" + ("" if exact or metrics else ", at most")
         bar.start(name, look.planes * grid ** (1 if len(states) == 2 else 2), "points")
         place = options.device(device)

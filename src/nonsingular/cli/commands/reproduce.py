@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nonsingular.cli import options
+from nonsingular.cli import interrupts, options
 from nonsingular.cli.commands import THE_PAPERS
 from nonsingular.cli.options import DataDir, Device, Epochs, Json, OtherData, OtherScaling, Precision, Resume, Scale
 from nonsingular.cli.streams import print_json
@@ -94,6 +94,7 @@ def command(
         precision=precision,
     )
     chosen = [experiment(id) for id in ids]  # refuses an unknown one before the first one runs
+    interrupts.resumable()
     rows: list[dict[str, object]] = []
     finished: list[Finished] = []
     for id, found in zip(ids, chosen, strict=True):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nonsingular.cli import options
+from nonsingular.cli import interrupts, options
 from nonsingular.cli.commands import THE_PAPERS
 from nonsingular.cli.options import DataDir, Device, Epochs, Json, OtherData, OtherScaling, Precision, Resume, Scale
 from nonsingular.cli.streams import print_json
@@ -62,6 +62,7 @@ def command(
     spec = searching.make_spec(scale, found, network, sampler, overrides)
     where = options.device(device)
     options.warn_of_emulation(spec.training, where)
+    interrupts.resumable()
     with Bar() as bar:
         workspace = Workspace(out, where, bar, data_dir)
         results = searching.search(spec, workspace, trials, at_once, resume)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
+from nonsingular import progress
 from nonsingular.diagnosis import healthy
 from nonsingular.diagnosis.batches import Problem
 from nonsingular.diagnosis.findings import Finding, findings
@@ -26,7 +27,7 @@ from nonsingular.diagnosis.loop.observer import Observer
 from nonsingular.diagnosis.loop.places import here
 from nonsingular.diagnosis.loop.records import BY_HAND, Loop
 from nonsingular.diagnosis.loop.statistics import loop_statistics
-from nonsingular.diagnosis.loop.statistics.losses import constant, latest, no_better, step_losses
+from nonsingular.diagnosis.loop.statistics.losses import constant, latest, no_better, step_losses, trains
 from nonsingular.diagnosis.loop.statistics.steps import ratio
 from nonsingular.diagnosis.loop.statistics.told import ENOUGH
 from nonsingular.diagnosis.loop.taps import tapped
@@ -177,6 +178,7 @@ def _rehearsed(model: nn.Module, step: Step, kept: list[Any], optimiser: Any, st
         for number, batch in enumerate(itertools.islice(itertools.cycle(kept), steps)):
             if number >= 5 and time.perf_counter() > end:
                 break
+            progress.count("steps")
             observer.drawn(batch)
             observer.loop.counts["rehearsed"] += 1
             try:
@@ -194,7 +196,7 @@ def _rehearsed(model: nn.Module, step: Step, kept: list[Any], optimiser: Any, st
 def plainly(
     task: Problem, optimiser: Any, steps: int = 100, seconds: float = 15.0
 ) -> tuple[Mapping[str, Statistic], str]:
-    """The statistics of plain steps: clear, forward, loss, backward, step; or none, and why.
+    """The statistics of plain steps: clear, forward, loss, backward, step; and what came of them in words, or why none.
 
     Args:
         task: model, loss and batches.
@@ -214,11 +216,24 @@ def plainly(
 
     try:
         with untouched(task.loss_fn) if isinstance(task.loss_fn, nn.Module) else nullcontext():
-            numbers = judged(_rehearsed(task.model, step, task.batches, optimiser, steps, seconds)).numbers
+            with progress.stretch("rehearsing plain steps of your optimiser", steps, "steps"):
+                seen = _rehearsed(task.model, step, task.batches, optimiser, steps, seconds)
+            numbers = judged(seen).numbers
     except InputError as error:
         return {}, f"no plain steps of your optimiser were rehearsed: {error}"
     caller = str(here())  # these steps are none of the user's lines
-    return {name: replace(s, where="") if s.where == caller else s for name, s in numbers.items()}, ""
+    numbers = {name: replace(s, where="") if s.where == caller else s for name, s in numbers.items()}
+    return numbers, _came_of_it(seen.loop)
+
+
+def _came_of_it(loop: Loop) -> str:
+    """How the loss went in plain steps: the means of the first and last tenth of them."""
+    losses = [float(value) for _, value in loop.losses]
+    some = max(1, len(losses) // 10)
+    first, last = (sum(part) / some for part in (losses[:some], losses[-some:])) if losses else (math.nan, math.nan)
+    verdict = ", and they learn" if trains(loop) else ", no better than a constant yet" if no_better(loop) else ""
+    went = f": loss {first:.3g} at first, {last:.3g} at last{verdict}" if losses else ""
+    return f"rehearsed {loop.steps} plain steps of your optimiser{went}"
 
 
 def judged(observer: Observer, look: bool = False) -> Rehearsal:
