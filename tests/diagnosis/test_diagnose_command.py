@@ -192,7 +192,14 @@ def test_the_page_in_a_browser(browser, tmp_path):
     assert page.evaluate(background) != light
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    for row in page.locator("#proof tbody tr").all():  # nothing of a verdict lies outside of the screen
+        for cell in row.locator("td").all():
+            box = cell.bounding_box()
+            assert box is None or box["x"] + box["width"] <= 390
+        assert row.bounding_box()["height"] < 200
+    assert page.locator("pre").evaluate_all("all => all.every(e => e.scrollWidth <= e.clientWidth)")
     images = page.locator("figure img")
+    assert all(images.nth(i).bounding_box()["width"] > 500 for i in range(3))
     assert images.count() == 3
     assert all(images.nth(i).evaluate("e => e.complete && e.naturalWidth > 0") for i in range(3))
     assert page.evaluate("window.hacked") is None

@@ -199,3 +199,12 @@ def test_a_copy_that_jumps_does_not_flatten_the_others(jump, scale):
     assert plots.training([0, 5, 10], paths).axes[0].get_yscale() == scale
     below_zero = paths | {"wrong sign": [[2.3], [0.0], [-9.0]]}  # no logarithm
     assert plots.training([0, 5, 10], below_zero).axes[0].get_yscale() == "linear"
+
+
+def test_no_two_copies_are_drawn_alike_and_nothing_lies_over_them():
+    figure = plots.training((0, 1), {str(i): ((2.0, 2.0), (1.0, 1.0 + i)) for i in range(20)})
+    (axes,) = figure.axes
+    assert len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in axes.get_lines()}) == 20
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert legend.get_window_extent().y1 <= axes.get_window_extent().y0

@@ -75,7 +75,8 @@ class Trial:
         """What came of it in a line."""
         if not self.gained.runs:
             return f"{self.treatment}: {self.verdict}"
-        return f"{self.treatment}: {self.verdict}, learned {percent(self.reached.value)} ({points(self.gained.value)})"
+        learned = f"learned {percent(self.reached.value)} ({points(self.gained.value)} points)"
+        return f"{self.treatment}: {self.verdict}, {learned}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, what is not finite as null."""

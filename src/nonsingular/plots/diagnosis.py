@@ -18,6 +18,7 @@ from nonsingular.plots.style import (
     SKY,
     VERMILION,
     YELLOW,
+    legend_below,
     new_figure,
     style,
 )  # fmt: skip
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, YELLOW)  # the untreated copies are black
+DRAWN = [(colour, *how) for how in (("-", "o"), ("--", "s"), (":", "^")) for colour in COLOURS]
+"""Colour, line and marker of the copies one after another: no two alike."""
 
 
 def through_depth(names: Sequence[str], measures: Mapping[str, Sequence[float]]) -> Figure:
@@ -61,20 +64,20 @@ def training(points: Sequence[int], paths: Mapping[str, Sequence[Sequence[float]
         paths: copy -> [point, run].
     """
     with style():
-        figure = new_figure(7, 3.4)
+        figure = new_figure(7, 3.2 + 0.07 * len(paths))  # the legend stands below
         axes = figure.subplots()
         low, high = math.inf, 0.0
         for i, (label, path) in enumerate(paths.items()):
             values = np.array(path, float)
             values[~np.isfinite(values)] = np.nan
-            colour = BLACK if i == 0 else COLOURS[(i - 1) % len(COLOURS)]
+            colour, line, marker = (BLACK, "-", "o") if i == 0 else DRAWN[(i - 1) % len(DRAWN)]
             seen = np.isfinite(values).any(1)
             at = np.array(points[: len(values)])[seen]
             if not len(at):
                 continue
             mean = np.nanmean(values[seen], 1)
             low, high = min(low, np.nanmin(values)), max(high, mean.max())
-            axes.plot(at, mean, "o-", ms=3, color=colour, label=label)
+            axes.plot(at, mean, linestyle=line, marker=marker, ms=3, color=colour, label=label)
             axes.fill_between(
                 at, np.nanmin(values[seen], 1), np.nanmax(values[seen], 1), color=colour, alpha=0.15, lw=0
             )
@@ -82,7 +85,7 @@ def training(points: Sequence[int], paths: Mapping[str, Sequence[Sequence[float]
             axes.set_yscale("log")
         axes.set_xlabel("steps")
         axes.set_ylabel("training loss (mean; band: all runs)")
-        axes.legend(fontsize=8)
+        legend_below(figure)
         return figure
 
 
