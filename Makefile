@@ -41,6 +41,7 @@ bench: $(BENCH)/.installed  ## speeds as ratios, against the peers: that all of 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nonsingular needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
+	@echo "installing the packages, PyTorch among them, into $(VENV): some minutes, once"
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 

@@ -122,8 +122,13 @@ def test_batches(source, tmp_path):
         ((inputs, labels),) = load_batches(model, None, None, None, "unit", 50)
         assert inputs.dim() == dims
         assert len(inputs) == len(labels) == 50
-    with pytest.raises(InputError, match="neither as 1 x 8 x 8 images nor flattened"):
+    with pytest.raises(InputError, match="neither as 1 x 8 x 8 images nor flattened") as refused:
         load_batches(Target(f"{source}:with_loss").build()[0], None, None, None, "unit", 50)
+    assert "a function batches() in the same file" in str(refused.value)
+    assert str(refused.value).count("cannot be multiplied") <= 2
+    with pytest.raises(InputError) as refused:
+        load_batches(nn.Sequential(nn.Flatten(), nn.Linear(3, 2)), None, None, None, "unit", 50)
+    assert str(refused.value).count("cannot be multiplied") == 1  # both ways fail alike
     path = tmp_path / "batches.pt"
     pair = torch.randn(4, 3), torch.randn(4, 3)
     for saved in ([pair], pair):

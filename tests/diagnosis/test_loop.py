@@ -283,6 +283,28 @@ def test_a_rehearsal_leaves_everything_as_it_was():
     assert model.training
 
 
+def test_classes_that_do_not_train_are_told_in_a_sentence():
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 2))
+
+    def evaluating(model, batch, optimiser):
+        model.eval()
+        return step(model, batch, optimiser)
+
+    for module, told in ((model, "BatchNorm1d and Dropout do not do"), (model[:2], "BatchNorm1d does not do its")):
+        pairs = [(x, torch.randn(16, 2 if module is model else 8)) for x, _ in data()]
+        found = ns.rehearse(module, evaluating, pairs, torch.optim.SGD(module.parameters(), 0.01))
+        assert any(told in f.remedy for f in found.findings)
+
+
+def test_missed_parameters_say_how_often_they_were_looked_at():
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
+    found = ns.rehearse(model, step, data(), torch.optim.SGD(model[2].parameters(), 0.1), steps=60)
+    missed = next(f for f in found.findings if f.kind == "optimiser-misses")
+    (told,) = [e for e in missed.evidence if "in vain" in e["measure"]]
+    assert told["value"] <= 60
+    assert ("of those looked at (not all of 60)" in told["measure"]) == (told["value"] < 60)
+
+
 def test_observing_changes_no_number(tmp_path):
     source = PROGRAMS["mnist"].source.replace("SEED", "3").replace('if __name__ == "__main__":\n    main()', "main()")
     source = source.replace("        scheduler.step()\n", "        scheduler.step()\n    return model.state_dict()\n")

@@ -465,10 +465,12 @@ def load_batches(
             return [(inputs, task.train_labels)]
     size = " x ".join(map(str, images.shape[1:]))
     others = " or ".join(name for name in ("cifar10", "mnist", "digits") if name != spec.name)
+    why = reasons[0] if reasons[0] == reasons[1] else f"images: {reasons[0]}; flattened: {reasons[1]}"
     raise InputError(
         f"the model takes {spec.name} neither as {size} images nor flattened to {task.train_inputs.shape[1]} "
-        f"numbers (images: {reasons[0]}; flattened: {reasons[1]}); name data that it takes, as in --data {others}, or "
-        "bring your own batches: --batches FILE, a torch.save of a list of (inputs, targets)"
+        f"numbers ({why}); bring your own: a function batches() in the same file that returns (inputs, targets) pairs, "
+        f"such as a DataLoader; or --batches FILE, a torch.save of a list of them; or name data that it takes, as in "
+        f"--data {others}"
     )
 
 

@@ -207,8 +207,8 @@ class Caught:
             return nothing
         evidence = ({"measure": words, "value": chance}, {"measure": "samples", "value": batch.samples})
         remedy = (
-            "Look at how inputs and targets were put together: shuffled apart, shifted by a row, sorted, or joined by "
-            "the wrong key."
+            "Look at how inputs and targets were put together before they reach the loop: shuffled apart, shifted by a "
+            "row, sorted, or joined by the wrong key."
         )
         return Statistic(float(batch.samples >= RELATED and chance > UNRELATED), (), words, "", evidence, remedy)
 

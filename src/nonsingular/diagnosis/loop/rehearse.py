@@ -168,6 +168,7 @@ def _rehearsed(model: nn.Module, step: Step, kept: list[Any], optimiser: Any, st
     with ExitStack() as stack:
         stack.enter_context(observer.tape)
         stack.enter_context(tapped(observer))
+        stack.enter_context(progress.stretch("rehearsing steps, at most", steps, "steps"))
         if callable(optimiser) and not isinstance(optimiser, Optimizer):
             optimiser = called(optimiser, model)  # observed too: its line is where the optimiser is made
         held = [o for o in _leaves(optimiser) if isinstance(o, Optimizer)]
@@ -216,8 +217,7 @@ def plainly(
 
     try:
         with untouched(task.loss_fn) if isinstance(task.loss_fn, nn.Module) else nullcontext():
-            with progress.stretch("rehearsing plain steps of your optimiser", steps, "steps"):
-                seen = _rehearsed(task.model, step, task.batches, optimiser, steps, seconds)
+            seen = _rehearsed(task.model, step, task.batches, optimiser, steps, seconds)
             numbers = judged(seen).numbers
     except InputError as error:
         return {}, f"no plain steps of your optimiser were rehearsed: {error}"
@@ -255,8 +255,9 @@ def judged(observer: Observer, look: bool = False) -> Rehearsal:
     caught = observer.caught
     found = tuple(findings(numbers, healthy.limits(), seen))
     if look and not found and no_better(loop):
-        place = loop.places.get("backward")
-        numbers["loop-unrelated"] = replace(caught.unrelated(), where=str(place or ""))
+        drawn = max((x for x in loop.loaders.values() if x.place), key=lambda x: x.drawn, default=None)
+        place = drawn.place if drawn is not None else loop.places.get("backward")
+        numbers["loop-unrelated"] = replace(caught.unrelated(), where=str(place or ""))  # the data, or where they end
         found = tuple(findings(numbers, healthy.limits(), seen))
     return Rehearsal(found, loop, numbers, seen, caught.loss_fn, tuple(caught.pairs), caught.followed)
 

@@ -50,10 +50,12 @@ def _missed(loop: Loop) -> Statistic:
             "Their modules are called but are no submodules: keep them in nn.ModuleList or nn.ModuleDict, not in a "
             "Python list or dict, so that parameters() has them."
         )
+    vain = max(loop.still[i] for i in ids)
+    some = f", of those looked at (not all of {loop.backwards})" if vain < loop.backwards else ""
     return Statistic(
         1.0, names_of(loop, ids), "parameters with a gradient that no optimiser holds", line_of(made),
         (shown("share of the trained entries that nothing moves", share),
-         shown("backward passes that reached them in vain", max(loop.still[i] for i in ids))), remedy,
+         shown(f"backward passes that reached them in vain{some}", vain)), remedy,
     )  # fmt: skip
 
 

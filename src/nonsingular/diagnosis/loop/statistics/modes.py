@@ -49,11 +49,12 @@ def _mode_training(loop: Loop) -> Statistic:
             value, at = share, t
     if at is None:
         return NOTHING
-    names, what = _told(at.module)
+    names, what, several = _told(at.module)
+    does = "do not do their work" if several else "does not do its work"
     return Statistic(
         value, names, words,
         line_of(at.switched or next(c.place for c in at.calls if c.graded and not c.training)), (),
-        f"Call model.train() before each training epoch: in evaluation mode {what} does not do its work.",
+        f"Call model.train() before each training epoch: in evaluation mode {what} {does}.",
     )  # fmt: skip
 
 
@@ -65,11 +66,12 @@ def _mode_testing(loop: Loop) -> Statistic:
         tests = test_calls(t)
         value = fmean(c.training for c in tests) if tests else 0.0
         if value:
-            names, what = _told(t.module)
+            names, what, several = _told(t.module)
+            changes = "change" if several else "changes"
             return Statistic(
                 value, names, words,
                 line_of(next(c.place for c in tests if c.training)), (shown("test passes", len(tests)),),
-                f"Call model.eval() before testing and model.train() after it: {what} changes what is measured.",
+                f"Call model.eval() before testing and model.train() after it: {what} {changes} what is measured.",
             )  # fmt: skip
     return NOTHING
 
@@ -88,10 +90,12 @@ def _depends_on_mode(module: nn.Module) -> bool:
     return any(map(_has_modes, module.modules()))
 
 
-def _told(module: nn.Module) -> tuple[tuple[str, ...], str]:
-    """Names of the first submodules that behave differently in training, and the classes of all of them."""
+def _told(module: nn.Module) -> tuple[tuple[str, ...], str, bool]:
+    """Names of the first submodules that behave differently in training, the classes of all, whether of several."""
     both = [(name, m) for name, m in module.named_modules() if _has_modes(m)]
-    return tuple(name for name, _ in both[:4]), ", ".join(dict.fromkeys(type(m).__name__ for _, m in both))
+    *others, last = dict.fromkeys(type(m).__name__ for _, m in both)
+    classes = f"{', '.join(others)} and {last}" if others else last
+    return tuple(name for name, _ in both[:4]), classes, bool(others)
 
 
 def _has_modes(m: nn.Module) -> bool:
