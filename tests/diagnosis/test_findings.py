@@ -308,3 +308,13 @@ def test_a_mistake_behind_the_network_explains_nothing_that_lies_before_it():
     words = next_step(both).words
     assert both.findings[0].remedy in words
     assert f"does not cure {next(iter(severity))}, which has a cause of its own: try " in words
+
+
+def test_a_table_is_made_of_networks_and_of_loops_and_read_again():
+    networks = [{"dead": 0.1 * k, "collapse": math.nan} for k in range(5)]
+    loops = [{"loop-large-step": 0.01 * k, "loop-trains": 1.0} for k in range(5)]  # the latter is no rule's
+    made = bench.tabulated([*networks, *loops], range(2))["quantiles"]
+    assert set(made) == {"dead", "loop-large-step"}
+    limits = healthy.from_table(made)
+    assert limits["dead"].high > 0.39
+    assert limits["loop-large-step"].high > 0.039

@@ -182,15 +182,15 @@ def healthy_numbers(case: Case, seed: int) -> list[dict[str, float]]:
 
 
 def tabulated(measured: Sequence[Mapping[str, float]], seeds: Sequence[int]) -> dict[str, object]:
-    """The table of many networks' statistics."""
-    names = dict.fromkeys(name for row in measured for name in row)
+    """The table of many networks' and loops' statistics: of those that a rule judges, over the rows that have them."""
+    names = dict.fromkeys(name for row in measured for name in row if name in table.MATERIAL)
     return {
         "networks": [c.name for c in calibrating()],
         "loops": list(PROGRAMS),
         "seeds": [min(seeds), max(seeds)],
         "states": ["at the start", f"after {TRAINED_EPOCHS} epochs"],
         "torch": torch.__version__.partition("+")[0],
-        "quantiles": table.quantiles({name: [row[name] for row in measured] for name in names}),
+        "quantiles": table.quantiles({name: [row[name] for row in measured if name in row] for name in names}),
     }
 
 
