@@ -267,10 +267,11 @@ def _network(caught: Caught, loop: Loop) -> tuple[Look | None, dict[str, Statist
     from nonsingular.diagnosis.examine import examine
 
     if caught.model is None or caught.loss_fn is None or not caught.pairs:
-        loop.notes.append(
-            "the network itself was not looked at: its loss was not seen, in training mode, as a function of one "
-            "output of the model and of targets"
-        )
+        if loop.backwards or loop.steps:
+            loop.notes.append(
+                "the network itself was not looked at: its loss was not seen, in training mode, as a function of one "
+                "output of the model and of targets"
+            )
         return None, {}
     try:
         seen, numbers = examine(caught.model, caught.loss_fn, caught.pairs, Budget(seconds=LOOK), curvature=False)
