@@ -45,3 +45,4 @@ def test_large_products_of_single_precision_are_taken():
     assert onednn.large(a, b)
     assert not onednn.large(a[:100], b)
     assert not onednn.large(a.double(), b.double())
+    assert not onednn.large(a.to("meta"), b.to("meta"))  # nor of any other device

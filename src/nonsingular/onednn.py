@@ -30,7 +30,8 @@ def available() -> bool:
 
 def large(a: Float[Tensor, "i k"], b: Float[Tensor, "k j"]) -> bool:
     """Whether oneDNN is faster for a product of single precision on a CPU, where it is available."""
-    return a.shape[0] * a.shape[1] * b.shape[1] >= LARGE and a.dtype == b.dtype == torch.float32
+    here = a.is_cpu and b.is_cpu and a.dtype == b.dtype == torch.float32
+    return here and a.shape[0] * a.shape[1] * b.shape[1] >= LARGE
 
 
 def product(a: Float[Tensor, "i k"], b: Float[Tensor, "k j"]) -> Float[Tensor, "i j"]:
