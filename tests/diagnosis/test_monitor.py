@@ -402,3 +402,16 @@ def test_bad_input(model, arguments, message):
         ns.Monitor(model, **arguments)
     with pytest.raises(InputError, match="no layers"):
         ns.Monitor(nn.ReLU())
+
+
+def test_a_monitor_and_a_diagnosis_name_the_same_cause_first():
+    torch.manual_seed(0)
+    model = nn.Sequential(*(m for _ in range(20) for m in (nn.Linear(16, 16), nn.ReLU())), nn.Linear(16, 4))
+    x, y = torch.randn(64, 16), torch.arange(64) % 4
+    first = ns.diagnose(model, F.cross_entropy, [(x, y)], curvature=False).findings[0]
+    with ns.Monitor(model, every=1, on_finding=None) as monitor:
+        F.cross_entropy(model(x), y).backward()
+        monitor.step()
+    assert first.kind == "vanishing-signal"
+    assert [f.kind for f in monitor.findings][:1] == [first.kind]
+    assert monitor.findings[0].treatments == first.treatments

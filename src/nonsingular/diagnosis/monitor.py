@@ -50,7 +50,7 @@ Log = Callable[[dict[str, float], int], Any]
 Reaction = Literal["warn", "stop"] | Callable[[Finding], Any] | None
 FIRST = 5  # steps from the start in which the loop is observed
 SAMPLES = 64  # of a batch that are measured
-ALARM_DECADES = 5.0  # between the layers' gradients
+ALARM_DECADES = 5.0  # between the layers' gradients, or what tells samples apart in them
 
 
 @runtime_checkable
@@ -215,14 +215,15 @@ class Monitor:
         bad = [k.rpartition("/")[2] for k, v in numbers.items() if "/signal/" in k and not math.isfinite(v)]
         if bad:
             found["overflow"] = Statistic(1.0, tuple(bad), "layers return infinity or NaN")
-        gradients = [v for k, v in numbers.items() if "/gradient/" in k]
-        names = tuple(k.rpartition("/")[2] for k in numbers if "/gradient/" in k)
-        if len(gradients) > 1 and all(0 < v < math.inf for v in gradients):
-            quarter = max(1, len(gradients) // 4)
-            decades = math.log10(max(gradients[-quarter:]) / max(gradients[:quarter]))
-            if abs(decades) > ALARM_DECADES:
-                words = "decades of the gradient from the first quarter of the layers to the last"
-                found["gradient-decades"] = Statistic(decades, names, words)
+        for measure, name in (("spread", "signal-decades"), ("gradient", "gradient-decades")):
+            sizes = {k.rpartition("/")[2]: v for k, v in numbers.items() if f"/{measure}/" in k}
+            values = list(sizes.values())
+            if len(values) > 1 and all(0 < v < math.inf for v in values):
+                quarter = max(1, len(values) // 4)
+                decades = math.log10(max(values[-quarter:]) / max(values[:quarter]))
+                if abs(decades) > ALARM_DECADES:
+                    words = f"decades of the {measure} from the first quarter of the layers to the last"
+                    found[name] = Statistic(decades, tuple(sizes), words)
         dead = tuple(k.rpartition("/")[2] for k, v in numbers.items() if "/negative/" in k and v >= 1)
         if dead:
             found["dead"] = Statistic(1.0, dead, "share of units that are positive for no sample")
