@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import xarray as xr
 
@@ -22,8 +22,9 @@ from nonsingular.plots import curves, scans
 from nonsingular.plots.curves import Panel
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
+    import matplotlib.figure
 
+Picture: TypeAlias = "matplotlib.figure.Figure"  # a word alone: Matplotlib is imported where something is drawn
 Drawing = Callable[[xr.Dataset], "Picture | None"]
 View = Callable[[xr.Dataset], xr.Dataset]
 """What is done to the results before they are drawn: runs sorted into groups, networks left out."""

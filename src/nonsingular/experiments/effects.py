@@ -11,6 +11,8 @@ from nonsingular.experiments.claims import NotMeasured
 
 ROUNDING = 1e-9
 """Identities between float64 numbers of order one hold to better than this."""
+FLOAT32_ROUNDING = 1e-6
+"""Those between float32 numbers."""
 
 
 def require(results: xr.Dataset, *names: str) -> None:

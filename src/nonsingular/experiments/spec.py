@@ -95,6 +95,11 @@ class Spec:
         return own
 
     @property
+    def seeds(self) -> range:
+        """One a run."""
+        return range(self.seed, self.seed + self.runs)
+
+    @property
     def digest(self) -> str:
         """A hash of the content: equal specs, equal digests."""
         return digest(self.to_json())

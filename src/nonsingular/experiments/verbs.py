@@ -33,7 +33,8 @@ from nonsingular.experiments.claims import (
     rank_correlation,
 )
 from nonsingular.experiments.effects import selected
-from nonsingular.experiments.quantities import CORRELATIONS, POINTS, SPEED, Bounds, Quantity, asked_of, of
+from nonsingular.experiments.fit import HALFWAY
+from nonsingular.experiments.quantities import CORRELATIONS, POINTS, SPEED, Bounds, Quantity, asked_of, of, reached
 from nonsingular.intervals import EVERYWHERE, sharing_error
 
 
@@ -225,6 +226,16 @@ def average(quantity: Quantity, network: str) -> Measure:
         return mean(quantity(results, network), within=quantity.possible(results))
 
     return _of(quantity, (network,), network, effect, "%" if quantity.unit == POINTS else quantity.unit)
+
+
+def trains(network: str) -> Test:
+    """That a network comes more than half of the way from guessing to no error on its training set."""
+    return average(reached(), network) > HALFWAY
+
+
+def fails_to_train(network: str) -> Test:
+    """That a network comes less than half of the way from guessing to no error on its training set."""
+    return average(reached(), network) < HALFWAY
 
 
 def weighted_sum(quantity: Quantity, weights: Mapping[str, float]) -> Measure:

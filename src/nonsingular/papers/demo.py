@@ -19,15 +19,11 @@ COLUMNS = ("train_accuracy", "test_accuracy", "weight_norm", "mean_overlap", "li
 def study(size: Size) -> Spec:
     """Four 20-layer networks of 128 units."""
     images = protocol.images(size.data or "digits", size.scale)
-    return size.spec(
-        data=images,
-        networks=(
-            *protocol.networks("plain", "residual", "hyper-residual", depth=20),
-            Member("bias-regularised", named("plain", depth=20), bias_regularisation.penalty(images.name)),
-        ),
-        training=protocol.training(images, size.epochs),
-        instruments=COLUMNS,
+    networks = (
+        *protocol.networks("plain", "residual", "hyper-residual", depth=20),
+        Member("bias-regularised", named("plain", depth=20), bias_regularisation.penalty(images.name)),
     )
+    return protocol.study(size, networks, dict.fromkeys(COLUMNS), data=images)
 
 
 FIGURE = Figure(

@@ -15,6 +15,13 @@ from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import LAST, Spec
 from nonsingular.training import Member
 
+LABELS = {
+    "tried_loss": "training loss after the search of a rate (nats)",
+    "learning_rate": "learning rate",
+    "rate": "learning rate that was tried",
+}
+"""Of what a search gives."""
+
 SEED = 1_000_000
 """Of the networks that are tried: none of a study's own."""
 

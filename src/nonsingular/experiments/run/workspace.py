@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 
 class Progress(Protocol):
@@ -56,6 +59,14 @@ class Workspace:
     engine: str = "local"
     experiment_folder: Path | None = None
     checkpoint_seconds: float = 30.0
+
+    def each(self, name: str, things: Iterable[T], unit: str) -> Iterator[T]:
+        """The things one by one; progress is told of each that is done with."""
+        things = list(things)
+        self.progress.start(name, len(things), unit)
+        for thing in things:
+            yield thing
+            self.progress.advance()
 
     def beside(self, name: str) -> list[Path]:
         """What has this name in folders beside the experiment's: what others have trained is not trained again."""

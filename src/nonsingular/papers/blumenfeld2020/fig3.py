@@ -7,8 +7,6 @@ start (``constnet-he``). Forward correlation is the mean cosine of pairs of filt
 backward that of those that read them. A run is a seed.
 """
 
-from __future__ import annotations
-
 from nonsingular.experiments.drawings import Curves, Only, labelled
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.fit import HALFWAY

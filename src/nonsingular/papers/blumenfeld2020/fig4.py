@@ -8,19 +8,16 @@ training, and steps between neighbours at the borders of stages are held against
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from nonsingular.experiments.drawings import Picture
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.verbs import claim
 from nonsingular.papers.blumenfeld2020.parts.constnet import BOTH, SIZES, stages, study
 from nonsingular.papers.blumenfeld2020.parts.correlations import WORDS, grouped
 from nonsingular.papers.blumenfeld2020.parts.protocol import CENTRED, DIFFERS, FORMS, SIDES
 from nonsingular.plots import symmetry
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 TWICE = 2 / 3
 """Of ``grouped``: steps at the borders are more than twice those inside."""

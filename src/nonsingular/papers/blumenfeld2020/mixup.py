@@ -8,8 +8,6 @@ tangent kernel at the start reaches. A run is a seed.
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 import torch.nn.functional as F
 import xarray as xr
@@ -17,7 +15,7 @@ import xarray as xr
 from nonsingular.data import Task, prepare
 from nonsingular.errors import InputError
 from nonsingular.experiments.effects import require
-from nonsingular.experiments.figure import Curves, Figure
+from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.fit import HALFWAY
 from nonsingular.experiments.needs import trained
 from nonsingular.experiments.quantities import POINTS, Quantity
@@ -29,8 +27,7 @@ from nonsingular.experiments.verbs import average, claim, larger
 from nonsingular.networks import ConstNetSpec
 from nonsingular.papers.blumenfeld2020.parts import protocol
 from nonsingular.papers.blumenfeld2020.parts.kernels import brightness
-from nonsingular.papers.blumenfeld2020.parts.protocol import ACCURACY, DIFFERS, NOISE, WIDENING, WIDTH
-from nonsingular.plots import symmetry
+from nonsingular.papers.blumenfeld2020.parts.protocol import ACCURACY, DIFFERS, NOISE, WIDENING, WIDTH, drawn
 from nonsingular.training import Member
 
 ALPHA = 1.0
@@ -96,10 +93,7 @@ FIGURE = Figure(
     sizes=Scales(runs=(2, 3, 4, 5), epochs=(2, 60, 15, 200), width=WIDTH, widening=WIDENING),
     study=study,
     run=run,
-    draw={
-        "accuracy": Curves("train_accuracy", "test_accuracy", title=TITLE),
-        "table": partial(symmetry.accuracies, title=TITLE),
-    },
+    draw=drawn(TITLE),
     claims={
         "beyond-the-linear-regime": claim(
             "Without batch normalisation ConstNet trains far beyond its linearisation at the start",

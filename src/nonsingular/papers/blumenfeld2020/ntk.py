@@ -11,30 +11,24 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from nonsingular.data import DataSpec
 from nonsingular.experiments.claims import Effect, exactly
-from nonsingular.experiments.effects import require, selected
+from nonsingular.experiments.effects import FLOAT32_ROUNDING, require, selected
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import Measure, claim, measured, question
 from nonsingular.networks import ConstNetSpec
 from nonsingular.papers.blumenfeld2020.parts.kernels import run
+from nonsingular.papers.blumenfeld2020.parts.protocol import few_images
 from nonsingular.plots import symmetry
 from nonsingular.training import Member
-
-FLOAT32_ROUNDING = 1e-6
-"""Of the order of float32's rounding: a third, what the first layer weighs channels with, is not a float32 number."""
 
 
 def study(size: Size) -> Spec:
     """ConstNet without and with batch normalisation, and its He start for comparison."""
     width, widening = size.width, size.widening
-    images = DataSpec(
-        size.dataset("cifar10"), train=size.samples, test=1, scaling="channels", layout="image", size=size.pixels
-    )
     return size.spec(
-        data=images,
+        data=few_images(size),
         networks=(
             Member("constnet", ConstNetSpec(width=width, widening=widening, batch_norm=False)),
             Member("constnet+bn", ConstNetSpec(width=width, widening=widening)),
@@ -78,7 +72,7 @@ FIGURE = Figure(
     claims={
         "linear": claim(
             "Without batch normalisation ConstNet's tangent kernel at the start is a linear model's",
-            gap("constnet") < FLOAT32_ROUNDING,
+            gap("constnet") < FLOAT32_ROUNDING,  # a third, the first layer's weight of a channel, is rounded to float32
         ),
         "batch-norm": claim(
             "With batch normalisation off the linear path, too, ConstNet's tangent kernel at the start is a linear "

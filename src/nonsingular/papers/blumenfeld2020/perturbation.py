@@ -8,6 +8,8 @@ layer. A run is a sample of features and perturbation.
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import torch
 import xarray as xr
@@ -36,29 +38,27 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     widths, size, spread = (spec.settings[key] for key in ("widths", "size", "spread"))
     kinds = [*LAYERS, "moved average"]
     whole, broken = np.empty((2, len(kinds), len(widths), spec.runs))
-    workspace.progress.start("perturbations", len(widths) * spec.runs, "draws")
-    for j, width in enumerate(widths):
-        for k in range(spec.runs):
-            generator = torch.Generator().manual_seed(spec.seed + k)
-            common = torch.randn(1, 1, size, size, generator=generator, dtype=torch.float64)
-            noise = spread * torch.randn(1, width, size, size, generator=generator, dtype=torch.float64)
-            x = common + noise
-            for i, kind in enumerate(kinds):
-                conv = nn.Conv2d(width, width, 3, padding=1, bias=False).double()
-                LAYERS.get(kind, average)(conv)
+    for (j, width), (k, seed) in workspace.each(
+        "perturbations", product(enumerate(widths), enumerate(spec.seeds)), "samples"
+    ):
+        generator = torch.Generator().manual_seed(seed)
+        common = torch.randn(1, 1, size, size, generator=generator, dtype=torch.float64)
+        noise = spread * torch.randn(1, width, size, size, generator=generator, dtype=torch.float64)
+        x = common + noise
+        for i, kind in enumerate(kinds):
+            conv = nn.Conv2d(width, width, 3, padding=1, bias=False).double()
+            LAYERS.get(kind, average)(conv)
+            with torch.no_grad():
                 if kind == "moved average":
-                    with torch.no_grad():
-                        moves = torch.randn(width, width, generator=generator, dtype=torch.float64)
-                        conv.weight[:, :, 1, 1] += 0.01 / width * moves
-                with torch.no_grad():
-                    y = conv(x)
-                    whole[i, j, k] = conv(noise).norm() / noise.norm()
-                    broken[i, j, k] = symmetry_breaking(responses(y)) / symmetry_breaking(responses(x))
-            workspace.progress.advance()
+                    moves = torch.randn(width, width, generator=generator, dtype=torch.float64)
+                    conv.weight[:, :, 1, 1] += 0.01 / width * moves
+                y = conv(x)
+                whole[i, j, k] = conv(noise).norm() / noise.norm()
+                broken[i, j, k] = symmetry_breaking(responses(y)) / symmetry_breaking(responses(x))
     dims = ("layer_kind", "width", "run")
     return xr.Dataset(
         {"perturbation": (dims, whole), "breaking": (dims, broken)},
-        coords={"layer_kind": kinds, "width": widths, "run": np.arange(spec.runs) + spec.seed},
+        coords={"layer_kind": kinds, "width": widths, "run": spec.seeds},
     )
 
 
@@ -72,7 +72,7 @@ def unchanged(results: xr.Dataset) -> Effect:
 
 @measured("slope of the log of the perturbation's norm against log width")
 def exponent(results: xr.Dataset) -> Effect:
-    """The slope of log norm against log width, one number a draw."""
+    """The slope of log norm against log width, one number a run."""
     values = np.log(selected(results, "perturbation", layer_kind="average").transpose("run", "width").values)
     return mean([np.polyfit(np.log(results.width.values), v, 1)[0] for v in values])
 

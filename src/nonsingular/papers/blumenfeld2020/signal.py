@@ -8,12 +8,13 @@ features, and the norm of the loss's gradients. A run is a seed of the weights.
 
 from __future__ import annotations
 
-from nonsingular.data import DataSpec
+from nonsingular.experiments.effects import FLOAT32_ROUNDING  # random orthogonal weights are float32
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import claim
 from nonsingular.networks.stacks import KINDS
+from nonsingular.papers.blumenfeld2020.parts.protocol import few_images
 from nonsingular.papers.blumenfeld2020.parts.signal_measures import (
     fixup_inner,
     gradient_ratio,
@@ -25,18 +26,13 @@ from nonsingular.papers.blumenfeld2020.parts.signals import run
 from nonsingular.plots import symmetry
 
 STABLE = ("constnet", "leakynet-1", "leakynet-I", "isometric")
-FLOAT32_ROUNDING = 1e-6
-"""The rounding of float32, in which random orthogonal weights are given."""
 SECTIONS = "blumenfeld2020 §3.1, appendices B, C, H"
 CLAIM = "blumenfeld2020 §3.1 claim, appendix C"
 
 
 def study(size: Size) -> Spec:
     """Equally wide stacks of every kind, at one depth and several widths."""
-    images = DataSpec(
-        size.dataset("cifar10"), train=size.samples, test=1, scaling="channels", layout="image", size=size.pixels
-    )
-    return size.spec(data=images, settings={"depth": size.depth, "widths": size.widths, "kinds": list(KINDS)})
+    return size.spec(data=few_images(size), settings={"depth": size.depth, "widths": size.widths, "kinds": list(KINDS)})
 
 
 FIGURE = Figure(

@@ -8,6 +8,7 @@ connected to one of the next layer each; ``all-to-all``: to all. Formulas are he
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 import xarray as xr
@@ -29,17 +30,15 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     counts = [[math.log2(subnetworks.count(s, n, layers)) for n in widths] for s in subnetworks.SYMMETRIES]
     most = spec.settings["enumerated"]
     sizes = [(n, l) for n in range(1, most + 1) for l in range(1, most + 1) if n * l <= most]  # noqa: E741
-    workspace.progress.start("masks", len(sizes) * len(subnetworks.SYMMETRIES), "sizes")
-    gaps = np.empty((len(subnetworks.SYMMETRIES), len(sizes)))
-    for i, kind in enumerate(subnetworks.SYMMETRIES):
-        for j, size in enumerate(sizes):
-            gaps[i, j] = abs(subnetworks.count(kind, *size) - subnetworks.enumerate_masks(kind, *size))
-            workspace.progress.advance()
+    gaps = [
+        abs(subnetworks.count(kind, *size) - subnetworks.enumerate_masks(kind, *size))
+        for kind, size in workspace.each("masks", product(subnetworks.SYMMETRIES, sizes), "sizes")
+    ]
     return xr.Dataset(
         {
             "bits": (("symmetry", "width"), counts),
             "approximate_bits": ("width", [subnetworks.approximate(n, layers) for n in widths]),
-            "gap": (("symmetry", "size"), gaps),
+            "gap": (("symmetry", "size"), np.reshape(gaps, (-1, len(sizes)))),
         },
         coords={"symmetry": list(subnetworks.SYMMETRIES), "width": widths, "size": [f"{n}x{d}" for n, d in sizes]},
         attrs={"layers": layers},

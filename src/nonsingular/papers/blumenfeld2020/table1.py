@@ -9,20 +9,17 @@ better than another if its test accuracy after the last epoch is higher. A run i
 
 from __future__ import annotations
 
-from functools import partial
-
 import xarray as xr
 
 from nonsingular.experiments.claims import Effect, exactly
 from nonsingular.experiments.effects import per_run
-from nonsingular.experiments.figure import Curves, Figure
+from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.fit import HALFWAY
 from nonsingular.experiments.needs import all_of, given, trained
 from nonsingular.experiments.quantities import epochs_until
 from nonsingular.experiments.verbs import Measure, Needs, claim, larger
 from nonsingular.papers.blumenfeld2020.parts.constnet import BREAKERS, PARAMETER_NOISE, SIZES, study
-from nonsingular.papers.blumenfeld2020.parts.protocol import ACCURACY, DIFFERS, LEFT_CHANCE, STUCK
-from nonsingular.plots import symmetry
+from nonsingular.papers.blumenfeld2020.parts.protocol import ACCURACY, DIFFERS, LEFT_CHANCE, STUCK, drawn
 
 TITLE = "ConstNet and what may break its symmetry"
 EQUAL_WITHIN = 2.0
@@ -54,10 +51,7 @@ FIGURE = Figure(
     source="blumenfeld2020 table 1, §4",
     sizes=SIZES,
     study=study,
-    draw={
-        "accuracy": Curves("train_accuracy", "test_accuracy", title=TITLE),
-        "table": partial(symmetry.accuracies, title=TITLE),
-    },
+    draw=drawn(TITLE),
     needs=HE_TRAINED,
     claims={
         "deterministic-fails": claim(

@@ -5,15 +5,12 @@ their features identical, and the others as the identity, which keeps them apart
 is a seed.
 """
 
-from functools import partial
-
-from nonsingular.experiments.figure import Curves, Figure
+from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.fit import HALFWAY
 from nonsingular.experiments.needs import trained
 from nonsingular.experiments.verbs import claim, larger, slope
 from nonsingular.papers.blumenfeld2020.parts.leakynet import COUNTS, DIFFERS, SIZES, study
-from nonsingular.papers.blumenfeld2020.parts.protocol import ACCURACY
-from nonsingular.plots import symmetry
+from nonsingular.papers.blumenfeld2020.parts.protocol import ACCURACY, drawn
 
 TITLE = "LeakyNet, 13 layers of which some start as averages"
 
@@ -23,10 +20,7 @@ FIGURE = Figure(
     source="blumenfeld2020 §5.2, table 2",
     sizes=SIZES,
     study=study,
-    draw={
-        "accuracy": Curves("train_accuracy", "test_accuracy", title=TITLE),
-        "table": partial(symmetry.accuracies, title=TITLE),
-    },
+    draw=drawn(TITLE),
     needs=trained(HALFWAY, "he", "0-averages"),
     claims={
         "accuracy-falls": claim(

@@ -6,12 +6,10 @@ computation (sums in random order), with dropout of 0, 1 and 5 %: ``bfloat16 no 
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import xarray as xr
 
-from nonsingular.experiments.figure import Curves, Figure
+from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.fit import HALFWAY
 from nonsingular.experiments.needs import all_of, trained
 from nonsingular.experiments.quantities import Quantity, epochs_until
@@ -20,9 +18,17 @@ from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import claim, larger, weighted_sum
 from nonsingular.networks import ConstNetSpec
 from nonsingular.papers.blumenfeld2020.parts import protocol
-from nonsingular.papers.blumenfeld2020.parts.protocol import ACCURACY, DIFFERS, NOISE, STUCK, WIDENING, WIDTH, quiet
+from nonsingular.papers.blumenfeld2020.parts.protocol import (
+    ACCURACY,
+    DIFFERS,
+    NOISE,
+    STUCK,
+    WIDENING,
+    WIDTH,
+    drawn,
+    quiet,
+)
 from nonsingular.papers.blumenfeld2020.table1 import symmetric
-from nonsingular.plots import symmetry
 from nonsingular.training import Member
 
 PRECISIONS = ("float32", "bfloat16")
@@ -87,10 +93,7 @@ FIGURE = Figure(
     source="blumenfeld2020 table 3",
     sizes=Scales(runs=(2, 2, 3, 4), epochs=(2, 60, 10, 200), width=WIDTH, widening=WIDENING),
     study=study,
-    draw={
-        "accuracy": Curves("train_accuracy", "test_accuracy", title=TITLE),
-        "table": partial(symmetry.accuracies, title=TITLE),
-    },
+    draw=drawn(TITLE),
     claims={
         **{
             f"{p}-dropout": claim(

@@ -7,8 +7,6 @@ shrinks the weights of small batches more, which make more steps; and small batc
 way. A run is a seed.
 """
 
-from __future__ import annotations
-
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.verbs import claim, larger
 from nonsingular.papers.li2018.parts import drawings, lines, surfaces, vgg9
@@ -50,10 +48,7 @@ FIGURE = Figure(
         "line is, which the paper shows, is measured here by the mean rise of the loss within a quarter of the way "
         "toward the other end: beyond both ends running variances of batch normalisation are extrapolated, and where "
         "they are negative the loss is not drawn.",
-        "Only solutions that have trained are compared: whose training accuracy has come half of the way from "
-        "guessing to no error.",
-        "Both batch sizes train at rate 0.1. At overnight scale images are 16 x 16 pixels, VGG-9 has 16 channels in "
-        "its first stage and trains 60 epochs.",
+        *vgg9.DIFFERS,
     ),
     labels=surfaces.STORED | LABELS | {"x": "from the small batch at 0 to the large batch at 1"},
 )

@@ -78,7 +78,6 @@ FIGURE = Figure(
         *surfaces.DIFFERS,
         "The published paper calls the surface of 20 layers without skips fairly benign; that it is rougher than with "
         "them is asked for our own information.",
-        "At overnight scale images are 16 x 16 pixels and the first stage has 8 channels.",
     ),
     labels=surfaces.STORED,
 )

@@ -46,7 +46,6 @@ FIGURE = Figure(
     differs=(
         *surfaces.DIFFERS,
         "The first layer is k times as wide, too: a ResNet k times as wide throughout.",
-        "At overnight scale images are 16 x 16 pixels, networks have 20 layers and 8 k channels in the first stage.",
     ),
     labels=surfaces.STORED,
 )

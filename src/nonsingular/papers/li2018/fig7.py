@@ -89,7 +89,6 @@ FIGURE = Figure(
         "of 100 layers without bottlenecks here.",
         "Eigenvalues are Lanczos' after as many products as the settings say: the ratio is of numbers inside the "
         "spectrum, and the results hold a bound on their distance from eigenvalues.",
-        "At overnight scale images are 16 x 16 pixels, the networks have 20 and 22 layers.",
     ),
     labels=surfaces.STORED | curvature.LABELS,
 )

@@ -80,10 +80,7 @@ FIGURE = Figure(
         "Directions are the first two principal components of all checkpoints minus the last, each of length one: this "
         "is how the normalised PCA directions of the slides are read. They are of all parameters, normalisation's "
         "included; the authors' code leaves those out. Running statistics stay those of the end.",
-        "Only paths of networks that have trained are compared: whose training accuracy has come half of the way from "
-        "guessing to no error.",
-        "Both batch sizes train at rate 0.1, as in the names of the authors' files.",
-        "At overnight scale images are 16 x 16 pixels, VGG-9 has 16 channels in its first stage and trains 60 epochs.",
+        *vgg9.DIFFERS,
     ),
     labels=surfaces.STORED | paths.LABELS,
 )

@@ -9,11 +9,12 @@ run is a seed.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import xarray as xr
 
 from nonsingular.data import DataSpec
+from nonsingular.experiments.drawings import Picture
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.fit import classes
 from nonsingular.experiments.needs import all_of, trained
@@ -24,9 +25,6 @@ from nonsingular.experiments.verbs import Measure, average, claim, larger, large
 from nonsingular.networks import NetworkSpec
 from nonsingular.plots.depth import changes
 from nonsingular.training import Member, TrainingSpec
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 DEPTH = 30
 BASELINE = "baseline"
@@ -92,11 +90,6 @@ CHOICES = {
 """What the slides call them."""
 
 
-def _called(change: str) -> str:
-    """A change in words: ``10 layers`` is a network of so many."""
-    return f"a network of {change}" if change.endswith("layers") else change
-
-
 def gains(change: str) -> Measure:
     """What one change alone gains."""
     return larger(reached(), change, BASELINE)
@@ -137,8 +130,8 @@ FIGURE = Figure(
         ),
         **{
             change.replace(" ", "-").replace("/", "over"): question(
-                f"Trainability depends on the {category}: {_called(change)} alone gains more than {MARGIN:g} % of the "
-                "way",
+                f"Trainability depends on the {category}: a change to {change} alone gains more than {MARGIN:g} % of "
+                "the way",
                 gains(change) > MARGIN,
                 needs=trained(50.0, BASELINE, *CATEGORIES),
             )

@@ -7,8 +7,6 @@ none, identity (``residual``), random, all ones (which keeps the symmetry betwee
 biases instead. A run is a teacher. Rescaling (W_i times c, W_j over c) is tried on real-valued networks.
 """
 
-from __future__ import annotations
-
 from nonsingular.experiments.effects import ROUNDING
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales

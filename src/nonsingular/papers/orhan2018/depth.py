@@ -11,8 +11,7 @@ from nonsingular.experiments.quantities import SPEED, first_over_last
 from nonsingular.experiments.scales import Scales
 from nonsingular.experiments.verbs import average, faster, larger, question, weighted_sum
 from nonsingular.networks import named
-from nonsingular.papers.orhan2018.parts import protocol
-from nonsingular.papers.orhan2018.parts.differences import EVALUATED_ON, damped, scaled
+from nonsingular.papers.orhan2018.parts import differences, protocol
 from nonsingular.papers.orhan2018.parts.trainable_depth import DEPTHS, GAIN, KINDS, SERIES, TRAINABLE_DEPTH, of_kinds
 from nonsingular.training import Member
 
@@ -67,8 +66,7 @@ FIGURE = Figure(
     },
     differs=(
         "The paper has no such figure: its networks have 2, 10, 20 or 30 hidden layers, and it compares no depths.",
-        scaled,
-        damped,
-        EVALUATED_ON,
+        differences.damped,
+        *differences.IMAGES,
     ),
 )

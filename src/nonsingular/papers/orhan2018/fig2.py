@@ -15,8 +15,6 @@ overlap. For the others a run is a random teacher: of the three units, and of th
 (the coordinate ``teacher`` of the results has its seed).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from nonsingular.experiments.figure import Figure

@@ -13,14 +13,11 @@ from nonsingular.experiments.quantities import END, of
 from nonsingular.experiments.scales import Scales
 from nonsingular.experiments.spec import LAST
 from nonsingular.experiments.verbs import Declared, claim, faster, larger
-from nonsingular.papers.orhan2018.parts import eigenvalue_shares, protocol
-from nonsingular.papers.orhan2018.parts.differences import EPOCHS, ESTIMATED, EVALUATED_ON, scaled
-from nonsingular.papers.orhan2018.parts.eigenvalue_shares import by_both
+from nonsingular.papers.orhan2018.parts import differences, eigenvalue_shares, protocol
+from nonsingular.papers.orhan2018.parts.eigenvalue_shares import EARLY, by_both
 
 SECTION = "orhan2018 §2.3, figure 3"
 UNITS = ("weight_norm", "mean_overlap", "linear_dependence", "zero_response")
-EARLY = 3
-"""The epoch that stands for early in training: the one whose spectra the paper shows (figure 3d)."""
 
 
 def order(more_degenerate: str, less: str) -> dict[str, Declared]:
@@ -103,5 +100,5 @@ FIGURE = Figure(
         **crossover("crossover", "residual"),
         **crossover("crossover-hyper", "hyper-residual"),
     },
-    differs=(*ESTIMATED, EPOCHS, scaled, EVALUATED_ON),
+    differs=(*differences.ESTIMATED, differences.EPOCHS, *differences.IMAGES),
 )

@@ -21,9 +21,8 @@ from nonsingular.experiments.quantities import first_over_last, of
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import LAST, Spec
 from nonsingular.experiments.verbs import average, claim
-from nonsingular.papers.orhan2018.parts import best_and_worst, eigenvalue_shares, protocol
+from nonsingular.papers.orhan2018.parts import best_and_worst, differences, eigenvalue_shares, protocol
 from nonsingular.papers.orhan2018.parts.best_and_worst import best_minus_worst, correlated, with_speed
-from nonsingular.papers.orhan2018.parts.differences import ESTIMATED, EVALUATED_ON, damped, scaled
 
 ALIKE = float(np.log10(2))
 """Gradients "similarly vanishing": within a factor of two of each other. The paper gives no number."""
@@ -117,13 +116,12 @@ def figure(
         },
         differs=(
             *differs,
-            *ESTIMATED,
+            *differences.ESTIMATED,
             f"Best and worst are at least {best_and_worst.FEWEST} runs each, of six or more, also where a tenth is "
             "fewer.",
             "The paper says 'similarly' of the gradients at the start: within a factor of two is our reading.",
-            scaled,
-            damped,
-            EVALUATED_ON,
+            differences.damped,
+            *differences.IMAGES,
         ),
     )
 

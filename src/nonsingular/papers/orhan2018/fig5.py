@@ -13,16 +13,8 @@ from nonsingular.experiments.drawings import Only
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.quantities import SPEED
 from nonsingular.experiments.verbs import Declared, claim, faster, larger, lies_between, smallest_of
-from nonsingular.papers.orhan2018.parts import bias_regularisation, eigenvalue_shares
+from nonsingular.papers.orhan2018.parts import bias_regularisation, differences, eigenvalue_shares
 from nonsingular.papers.orhan2018.parts.bias_regularisation import BIAS
-from nonsingular.papers.orhan2018.parts.differences import (
-    EPOCHS,
-    ESTIMATED,
-    EVALUATED_ON,
-    both_data_sets,
-    damped,
-    scaled,
-)
 
 NETWORKS = ("residual", "malicious", BIAS, "bias-l2", "plain")
 
@@ -90,11 +82,10 @@ FIGURE = Figure(
         "only.",
         "What the paper calls a small adverse effect is put at less than half of the residual networks' lead.",
         "The malicious start leaves the first layer and the readout alone, which have no skip.",
-        both_data_sets,
-        EPOCHS,
-        *ESTIMATED,
-        scaled,
-        damped,
-        EVALUATED_ON,
+        differences.both_data_sets,
+        differences.EPOCHS,
+        *differences.ESTIMATED,
+        differences.damped,
+        *differences.IMAGES,
     ),
 )

@@ -13,9 +13,8 @@ from nonsingular.experiments.drawings import Only
 from nonsingular.experiments.figure import Curves, Figure, OverLayers
 from nonsingular.experiments.quantities import SPEED, first_over_last, of
 from nonsingular.experiments.verbs import average, claim, faster, larger, lies_between, question
-from nonsingular.papers.orhan2018.parts import bias_regularisation
+from nonsingular.papers.orhan2018.parts import bias_regularisation, differences
 from nonsingular.papers.orhan2018.parts.bias_regularisation import BIAS, NORMALISED
-from nonsingular.papers.orhan2018.parts.differences import EPOCHS, EVALUATED_ON, damped, scaled
 
 NETWORKS = Only("residual", "malicious", BIAS, NORMALISED, "plain")
 
@@ -110,9 +109,8 @@ FIGURE = Figure(
         "What the paper says of training as it goes on is judged by the mean after epochs 1 and 2, the last it shows; "
         "the first of them is also what stands for early in training.",
         "The paper says 'approaches', 'similarly' and 'do not decay' without numbers: the regions are ours.",
-        EPOCHS,
-        scaled,
-        damped,
-        EVALUATED_ON,
+        differences.EPOCHS,
+        differences.damped,
+        *differences.IMAGES,
     ),
 )

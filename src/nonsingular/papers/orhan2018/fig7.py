@@ -19,15 +19,7 @@ from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import average, claim, faster, larger, question, slope
 from nonsingular.networks import NetworkSpec
-from nonsingular.papers.orhan2018.parts import protocol
-from nonsingular.papers.orhan2018.parts.differences import (
-    EPOCHS,
-    EVALUATED_ON,
-    UNDAMPED,
-    both_data_sets,
-    damped,
-    scaled,
-)
+from nonsingular.papers.orhan2018.parts import differences, protocol
 from nonsingular.training import Member
 
 VECTORS = {"orthogonal": 128, **{f"{n}-vectors": n for n in (64, 32, 16, 8, 4, 2)}, "1-vector": 1}
@@ -130,7 +122,7 @@ FIGURE = Figure(
         ),
     },
     differs=(
-        "The paper does not say whether layers share a skip matrix: here every layer draws its own.",
+        differences.OWN_SKIPS,
         "The claim zero-responses is judged by silent units, whose rectified part f(W x + b) is zero before the skip "
         "is added. The paper's axis, 3 to 7 %, suggests that it counts the sum with the skip instead. That cannot be "
         "zero but in the first layer where skips are dense, as a sum of many numbers, so nothing could contradict the "
@@ -138,13 +130,10 @@ FIGURE = Figure(
         f"What the paper calls slightly better is put at less than {SLIGHTLY_BETTER:g} percentage points.",
         "Plain networks are added: of networks trained with skips that keep the symmetry, as orhan2017's abstract "
         "has them, nothing else is known. That such a skip is no help is put at less than a percentage point.",
-        "Overnight only 128, 32, 8 and 1 vectors are trained: claims of neighbours (128-above-64 to 2-above-1) "
-        "are not judged there.",
-        both_data_sets,
-        EPOCHS,
-        scaled,
-        UNDAMPED,
-        damped,
-        EVALUATED_ON,
+        differences.both_data_sets,
+        differences.EPOCHS,
+        differences.UNDAMPED,
+        differences.damped,
+        *differences.IMAGES,
     ),
 )

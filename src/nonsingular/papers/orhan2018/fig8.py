@@ -12,25 +12,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import log10
-from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from nonsingular.experiments.drawings import Drawing, Only, titled
+from nonsingular.experiments.drawings import Drawing, Only, Picture, titled
 from nonsingular.experiments.figure import Curves, Figure, OverLayers, OverNumbers
 from nonsingular.experiments.quantities import SPEED, START, first_over_last, of
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import Declared, across, claim, faster, larger, question, slope
 from nonsingular.networks import NetworkSpec
-from nonsingular.papers.orhan2018.parts import protocol
-from nonsingular.papers.orhan2018.parts.differences import EPOCHS, EVALUATED_ON, UNDAMPED, both_data_sets, scaled
+from nonsingular.papers.orhan2018.parts import differences, protocol
 from nonsingular.papers.orhan2018.parts.skip_matrices import LAST_OVER_FIRST, OFF_CIRCLE, falls_as_tau
 from nonsingular.plots.skips import skip_matrices
 from nonsingular.training import Member
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 VALUES = (0.0, 0.005, 0.01, 0.015, 0.02, 0.025)
 OVERNIGHT = (0.0, 0.01, 0.025)
@@ -43,7 +38,7 @@ KINDS = {"equalised": TAUS, "covariance": COVARIANCE}
 """Skip, as ``NetworkSpec`` takes it -> its networks."""
 WORDS = {"equalised": "correlated eigenvectors", "covariance": "correlated skip vectors"}
 
-FLOAT32_ROUNDING = 1e-5
+MAGNIFIED_ROUNDING = 1e-5
 """Of a matrix in float32, magnified by the conditioning of its eigenvectors (at most 5 for these tau)."""
 
 
@@ -76,7 +71,7 @@ def claims(kind: str) -> dict[str, Declared]:
     declared = {
         "unit-circle": claim(
             "The skip matrices' eigenvalues lie on the unit circle",
-            across(OFF_CIRCLE, list(taus), "max") < FLOAT32_ROUNDING,
+            across(OFF_CIRCLE, list(taus), "max") < MAGNIFIED_ROUNDING,
         ),
         **(eigenvectors if kind == "equalised" else {}),
         "skip-vector-correlations": claim(
@@ -151,7 +146,7 @@ FIGURE = Figure(
     needs=protocol.STARTED,
     claims=claims("equalised") | claims("covariance"),
     differs=(
-        "The paper does not say whether layers share a skip matrix: here every layer draws its own.",
+        differences.OWN_SKIPS,
         "Its Note 6 gives the correlations of the eigenvectors the eigenvalues exp(-tau (i-1)), its text and "
         "figure 8a the covariances of the skip vectors; a matrix built as the Note says does not do what the text "
         "says (claim skip-vector-correlations). So two kinds are run: tau=T as in the Note, and covariance-tau=T "
@@ -160,12 +155,10 @@ FIGURE = Figure(
         "eigenvalues on the unit circle. At tau 0 it is an orthogonal matrix too, but one of quarter turns only.",
         "Correlations are covariances of vectors made equally long, so their eigenvalues fall not quite as those of "
         "the covariances: within a tenth of tau counts. Matrices are measured in four layers of every network.",
-        "Overnight tau is 0, 0.01 and 0.025.",
         "The paper does not say how many runs it made here: 10, as in its figure 7.",
-        both_data_sets,
-        EPOCHS,
-        scaled,
-        UNDAMPED,
-        EVALUATED_ON,
+        differences.both_data_sets,
+        differences.EPOCHS,
+        differences.UNDAMPED,
+        *differences.IMAGES,
     ),
 )

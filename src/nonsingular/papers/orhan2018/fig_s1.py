@@ -7,9 +7,8 @@ zero; negative: below -0.1; both as shares of all. A run is a seed: equal weight
 
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.scales import Scales, every_nth_epoch
-from nonsingular.experiments.verbs import claim, faster, larger
 from nonsingular.papers.orhan2018.parts.protocol import STARTED
-from nonsingular.papers.orhan2018.parts.small_networks import DIFFERS, small_networks
+from nonsingular.papers.orhan2018.parts.small_networks import DIFFERS, residual_ahead, small_networks
 
 FIGURE = Figure(
     "orhan2018/figS1",
@@ -26,19 +25,6 @@ FIGURE = Figure(
         "spectra": Curves("negative_exact", "degenerate_exact", title="Exact Hessian spectra, window ±0.1"),
     },
     needs=STARTED,
-    claims={
-        "accuracy": claim("Small residual networks train faster than plain ones", faster("residual", "plain") > 0),
-        "test-accuracy": claim(
-            "Small residual networks do better on the test images too", larger("test_accuracy", "residual", "plain") > 0
-        ),
-        "degenerate": claim(
-            "Fewer of the eigenvalues of small residual networks lie within 0.1 of zero",
-            larger("degenerate_exact", "residual", "plain") < 0,
-        ),
-        "negative": claim(
-            "More of the eigenvalues of small residual networks are negative",
-            larger("negative_exact", "residual", "plain") > 0,
-        ),
-    },
+    claims=residual_ahead("Small"),
     differs=DIFFERS,
 )

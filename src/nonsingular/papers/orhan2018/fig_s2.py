@@ -65,7 +65,6 @@ FIGURE = Figure(
     differs=(
         "The paper says 'initially' of the norms without an epoch: here after each of the first ten, which smoke does "
         "not reach. It says 'slightly larger': by how much is not judged.",
-        "Overnight and at paper scale 400 networks are trained, as in the paper; 100 on a laptop, 6 at smoke.",
         *DIFFERS,
     ),
 )

@@ -16,7 +16,7 @@ from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales, Size, every_nth_epoch
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import claim, question
-from nonsingular.papers.orhan2018.parts.differences import MOMENTS
+from nonsingular.papers.orhan2018.parts import differences
 from nonsingular.papers.orhan2018.parts.estimates import (
     DEGENERATE_ENOUGH,
     correlation_with_exact,
@@ -81,7 +81,7 @@ FIGURE = Figure(
         "scale few, of 16 units, ever are in it.",
         "The paper says of estimates and counts that they are linearly related; Pearson's correlation above 0 is "
         "asked.",
-        MOMENTS,
+        differences.MOMENTS,
         *DIFFERS,
     ),
 )

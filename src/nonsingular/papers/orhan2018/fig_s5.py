@@ -7,8 +7,6 @@ from all earlier layers); time is in units of tau. Figure a: the flow of three l
 u over time with ten layers, for s = 0.5, 1.5 and 3. A run is a random start of a, the same for all three networks.
 """
 
-from __future__ import annotations
-
 from nonsingular.experiments.effects import ROUNDING
 from nonsingular.experiments.figure import Figure
 from nonsingular.experiments.scales import Scales

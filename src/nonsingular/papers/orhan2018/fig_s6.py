@@ -11,10 +11,10 @@ from math import log10
 from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.quantities import first_over_last, of, tracks
 from nonsingular.experiments.scales import Scales, every_nth_epoch
-from nonsingular.experiments.verbs import across, average, claim, faster, larger
-from nonsingular.papers.orhan2018.parts.differences import EPOCHS
+from nonsingular.experiments.verbs import across, average, claim, larger
+from nonsingular.papers.orhan2018.parts import differences
 from nonsingular.papers.orhan2018.parts.protocol import STARTED
-from nonsingular.papers.orhan2018.parts.small_networks import DIFFERS, small_networks
+from nonsingular.papers.orhan2018.parts.small_networks import DIFFERS, residual_ahead, small_networks
 
 NETWORKS = ("plain", "residual")
 SECOND = 2
@@ -43,26 +43,7 @@ FIGURE = Figure(
     },
     needs=STARTED,
     claims={
-        "train-accuracy": claim(
-            "Shallow residual networks do better on the training data",
-            faster("residual", "plain") > 0,
-            panel="a",
-        ),
-        "test-accuracy": claim(
-            "Shallow residual networks do better on the test data",
-            larger("test_accuracy", "residual", "plain") > 0,
-            panel="b",
-        ),
-        "degenerate": claim(
-            "Shallow residual networks are less degenerate (exact counts)",
-            larger("degenerate_exact", "residual", "plain") < 0,
-            panel="d",
-        ),
-        "negative": claim(
-            "Shallow residual networks have more negative eigenvalues (exact counts)",
-            larger("negative_exact", "residual", "plain") > 0,
-            panel="c",
-        ),
+        **residual_ahead("Shallow", "train-accuracy", "abdc"),
         "gradients": claim(
             "Shallow residual networks have larger gradients with respect to activations",
             larger("gradient_norm", "residual", "plain") > 0,
@@ -99,7 +80,7 @@ FIGURE = Figure(
         "principal components, as in its figures S1 to S3, and all eigenvalues are counted.",
         "That one thing tracks another is judged over the epochs of each run; the paper shows curves.",
         "Where the paper says 'slightly' of the accuracies, which network is ahead is judged, not by how much.",
-        EPOCHS,
+        differences.EPOCHS,
         *DIFFERS,
     ),
 )

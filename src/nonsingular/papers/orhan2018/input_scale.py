@@ -20,8 +20,7 @@ from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
 from nonsingular.experiments.verbs import across, average, correlation_along, faster, question
 from nonsingular.networks import named
-from nonsingular.papers.orhan2018.parts import protocol
-from nonsingular.papers.orhan2018.parts.differences import EVALUATED_ON
+from nonsingular.papers.orhan2018.parts import differences, protocol
 from nonsingular.papers.orhan2018.parts.input_scalings import (
     CHANGE_OF_GROWTH,
     GROWTH_PER_LAYER,
@@ -108,6 +107,9 @@ FIGURE = Figure(
             correlation_along(SPEED, of("below_epsilon", epoch=START), everywhere("plain")) < 0,
         ),
     },
-    differs=("The paper has no such figure: it does not mention how it scaled its images.", EVALUATED_ON),
+    differs=(
+        "The paper has no such figure: it does not mention how it scaled its images.",
+        differences.EVALUATED_ON,
+    ),
     labels={"image_norm": "root mean square norm of an image", "scaling": "scaling of the inputs"},
 )

@@ -38,43 +38,40 @@ MEASURED = (
 
 def conditions_of_plainnet(suffix: str) -> dict[str, Declared]:
     """Claims of figure 5 about one of the matrices."""
+    said = partial(claim, ours=suffix in OURS)
     return {
-        f"onset{suffix}": claim(
+        f"onset{suffix}": said(
             "PlainNet's representations have infinite condition numbers from about layer 80 on with CIFAR-10, layer "
             "100 with CIFAR-100",
             r.relative_onset(suffix).between(0.5, 1.5),
             expected="about 1 (layer 80 or 100)",
-            ours=suffix in OURS,
         ),
-        f"worse-conditioned{suffix}": claim(
+        f"worse-conditioned{suffix}": said(
             "In the second half of its layers PlainNet is worse conditioned than ResNet",
             r.worse(suffix) > 0,
-            ours=suffix in OURS,
         ),
     }
 
 
 def conditions_of_resnet(suffix: str) -> dict[str, Declared]:
     """Claims of figure 7 about one of the matrices."""
+    said = partial(claim, ours=suffix in OURS)
     return {
-        f"never-infinite{suffix}": claim(
+        f"never-infinite{suffix}": said(
             "ResNet's representations never have an infinite condition number, where PlainNet's have",
             r.never_infinite(suffix) < 0.5,
             expected="0",
-            ours=suffix in OURS,
         ),
-        f"fewer-infinite{suffix}": claim(
+        f"fewer-infinite{suffix}": said(
             "Fewer of ResNet's layers have infinite condition numbers than of PlainNet's",
             r.fewer_infinite(suffix) > 0,
-            ours=suffix in OURS,
         ),
-        f"later-onset{suffix}": claim(
+        f"later-onset{suffix}": said(
             "ResNet's first infinite condition number comes later in depth than PlainNet's, or never",
             r.later_onset(suffix) > 0,
-            ours=suffix in OURS,
         ),
-        f"high-early-then-falls{suffix}": claim(
-            "ResNet's condition numbers are high in the early layers and fall", r.falls(suffix) > 0, ours=suffix in OURS
+        f"high-early-then-falls{suffix}": said(
+            "ResNet's condition numbers are high in the early layers and fall", r.falls(suffix) > 0
         ),
     }
 
@@ -99,7 +96,7 @@ FIGURES = (
         5,
         "PlainNet's activations through its depth, and condition numbers",
         {**conditions_of_plainnet(""), **conditions_of_plainnet("-channels")},
-        activations=drawings.activations("plainnet"),
+        activations=drawings.distribution("activation", "plainnet"),
         conditioning=drawings.conditioning,
     ),
     figure(
@@ -111,13 +108,13 @@ FIGURES = (
                 larger(r.IMBALANCE, "plainnet", "resnet") > 0,
             )
         },
-        weights=drawings.weights("plainnet"),
+        weights=drawings.distribution("weight", "plainnet"),
     ),
     figure(
         7,
         "ResNet's activations through its depth, and condition numbers",
         {**conditions_of_resnet(""), **conditions_of_resnet("-channels")},
-        activations=drawings.activations("resnet"),
+        activations=drawings.distribution("activation", "resnet"),
         conditioning=drawings.conditioning,
     ),
     figure(
@@ -133,6 +130,6 @@ FIGURES = (
                 larger(r.SPREAD_CHANGE, "resnet", "plainnet") > 0,
             ),
         },
-        weights=drawings.weights("resnet"),
+        weights=drawings.distribution("weight", "resnet"),
     ),
 )

@@ -13,7 +13,7 @@ from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.fit import HALFWAY
 from nonsingular.experiments.needs import trained
 from nonsingular.experiments.quantities import reached
-from nonsingular.experiments.verbs import average, claim, larger
+from nonsingular.experiments.verbs import claim, fails_to_train, larger, trains
 from nonsingular.papers.oyedotun2021.parts import drawings, protocol
 
 DATA = {1: ("mnist", "MNIST"), 2: ("cifar10", "CIFAR-10"), 3: ("cifar100-fine", "CIFAR-100")}
@@ -35,21 +35,19 @@ def table(number: int) -> Figure:
         claims={
             "plainnet-does-not-fit": claim(
                 "PlainNet does not fit even its training set",
-                average(reached(), "plainnet") < HALFWAY,
+                fails_to_train("plainnet"),
                 needs=trained(HALFWAY, "resnet", "resnext"),
             ),
-            "resnet-trains": claim("ResNet of the same depth trains", average(reached(), "resnet") > HALFWAY),
-            "resnext-trains": claim("ResNeXt of the same depth trains", average(reached(), "resnext") > HALFWAY),
-            "resnet-generalises": claim(
-                "PlainNet classifies new images worse than ResNet",
-                larger(reached("test"), "resnet", "plainnet") > 0,
-                needs=trained(),
-            ),
-            "resnext-generalises": claim(
-                "PlainNet classifies new images worse than ResNeXt",
-                larger(reached("test"), "resnext", "plainnet") > 0,
-                needs=trained(),
-            ),
+            "resnet-trains": claim("ResNet of the same depth trains", trains("resnet")),
+            "resnext-trains": claim("ResNeXt of the same depth trains", trains("resnext")),
+            **{
+                f"{called.lower()}-generalises": claim(
+                    f"PlainNet classifies new images worse than {called}",
+                    larger(reached("test"), called.lower(), "plainnet") > 0,
+                    needs=trained(),
+                )
+                for called in ("ResNet", "ResNeXt")
+            },
         },
         differs=protocol.DIFFERS,
     )

@@ -13,9 +13,10 @@ from nonsingular.experiments.figure import Curves, Figure
 from nonsingular.experiments.fit import HALFWAY
 from nonsingular.experiments.needs import all_of, given, trained
 from nonsingular.experiments.quantities import reached
+from nonsingular.experiments.run import rates
 from nonsingular.experiments.scales import Scales, Size
 from nonsingular.experiments.spec import Spec
-from nonsingular.experiments.verbs import Declared, Needs, average, claim, larger
+from nonsingular.experiments.verbs import Declared, Needs, claim, fails_to_train, larger, trains
 from nonsingular.networks import VGGSpec
 from nonsingular.papers.oyedotun2021.parts import protocol
 from nonsingular.papers.oyedotun2021.parts.donors import DONOR, WARM, run
@@ -51,23 +52,21 @@ DONATED = trained(HALFWAY, DONOR)
 
 def lost(network: str) -> Needs:
     """That a network has not trained from scratch: there is nothing to rescue of one that has."""
-    return given(average(reached(), network) < HALFWAY, f"{network} trains from scratch here: nothing is to be rescued")
+    return given(fails_to_train(network), f"{network} trains from scratch here: nothing is to be rescued")
 
 
 def rescued(layers: int) -> dict[str, Declared]:
     """The claims about networks of one depth."""
     cold, warm = f"vgg-{layers}", f"vgg-{layers}-warm"
     return {
-        f"{cold}-fails": claim(
-            f"VGG-{layers} does not train from scratch", average(reached(), cold) < HALFWAY, needs=DONATED
-        ),
+        f"{cold}-fails": claim(f"VGG-{layers} does not train from scratch", fails_to_train(cold), needs=DONATED),
         f"{cold}-rescued": claim(
             f"VGG-{layers} trains when it starts from a trained VGG-11",
             larger(reached(), warm, cold) > 0,
             needs=all_of(DONATED, lost(cold)),
         ),
         f"{cold}-warm-trains": claim(
-            f"Started from a trained VGG-11, VGG-{layers} trains", average(reached(), warm) > HALFWAY, needs=DONATED
+            f"Started from a trained VGG-11, VGG-{layers} trains", trains(warm), needs=DONATED
         ),
     }
 
@@ -95,7 +94,7 @@ FIGURE = Figure(
         )
     },
     claims={
-        "vgg-11-trains": claim("VGG-11 trains from scratch", average(reached(), DONOR) > HALFWAY),
+        "vgg-11-trains": claim("VGG-11 trains from scratch", trains(DONOR)),
         **rescued(13),
         **rescued(16),
     },
@@ -111,9 +110,5 @@ FIGURE = Figure(
         "A warm start trains as many epochs as a start from scratch, after those of its donor. Nothing is said of a "
         "rescue where the network trains from scratch.",
     ),
-    labels={
-        "tried_loss": "training loss after the search of a rate (nats)",
-        "learning_rate": "learning rate",
-        "rate": "learning rate that was tried",
-    },
+    labels=rates.LABELS,
 )

@@ -40,13 +40,11 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     assert spec.data is not None
     task = prepare(spec.data, workspace.data_dir)
     inputs = task.train_inputs
-    workspace.progress.start("kernels", len(spec.networks), "networks")
     kernels, linear = [], []
-    for member in spec.networks:
+    for member in workspace.each("kernels", spec.networks, "networks"):
         network = build(member.network, task.shape, task.classes, spec.seed)
         kernels.append(tangent_kernel(network, inputs).detach().numpy())
         linear.append(linear_kernel(inputs, network.readout.in_features).numpy())  # type: ignore[union-attr, arg-type]
-        workspace.progress.advance()
     ours, theirs = np.stack(kernels), np.stack(linear)
     full = _linear_in_pixels(inputs).numpy()
     spectra = np.stack([*(np.linalg.eigvalsh(k[..., 0])[::-1] for k in ours), np.linalg.eigvalsh(full)[::-1]])

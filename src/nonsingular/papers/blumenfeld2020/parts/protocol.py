@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from nonsingular.data import DataSpec
+from nonsingular.experiments.drawings import Curves, Drawing
 from nonsingular.experiments.quantities import END, of
 from nonsingular.experiments.scales import Networks, Size
 from nonsingular.experiments.spec import Spec
+from nonsingular.plots import symmetry
 from nonsingular.training import Breaker, TrainingSpec
 
 MILESTONES = (60, 120, 160)
@@ -32,6 +36,12 @@ def images(size: Size) -> DataSpec:
     name = size.dataset("cifar10")
     train, test, pixels = IMAGES["paper" if name == "digits" and size.scale != "smoke" else size.scale]
     return DataSpec(name, train, test, scaling="channels", layout="image", size=pixels)
+
+
+def few_images(size: Size) -> DataSpec:
+    """Of what is measured at the start: ``samples`` images with a side of ``pixels``."""
+    name = size.dataset("cifar10")
+    return DataSpec(name, size.samples, test=1, scaling="channels", layout="image", size=size.pixels)
 
 
 def training(size: Size) -> TrainingSpec:
@@ -67,6 +77,12 @@ def study(size: Size, networks: Networks, *instruments: str, **settings: object)
     return size.spec(
         data=images(size), networks=networks, training=training(size), instruments=measured, settings=settings
     )
+
+
+def drawn(title: str) -> dict[str, Drawing]:
+    """Accuracies over the epochs, and a table's at the end."""
+    accuracy = Curves("train_accuracy", "test_accuracy", title=title)
+    return {"accuracy": accuracy, "table": partial(symmetry.accuracies, title=title)}
 
 
 def quiet(scale: str) -> Breaker:

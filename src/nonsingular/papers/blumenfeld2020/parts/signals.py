@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,15 +22,11 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     assert spec.data is not None
     task = prepare(spec.data, workspace.data_dir)
     kinds, widths, depth = (spec.settings[key] for key in ("kinds", "widths", "depth"))
-    workspace.progress.start("signals", len(kinds) * len(widths) * spec.runs, "networks")
     found: dict[str, list[np.ndarray]] = {name: [] for name in VARIABLES}
-    for kind in kinds:
-        for width in widths:
-            for seed in range(spec.seed, spec.seed + spec.runs):
-                network = build(StackSpec(depth, width, kind), task.shape, task.classes, seed)
-                for name, values in signals(network.double(), task.train_inputs.double(), task.train_labels).items():
-                    found[name].append(values.detach().numpy())
-                workspace.progress.advance()
+    for kind, width, seed in workspace.each("signals", product(kinds, widths, spec.seeds), "networks"):
+        network = build(StackSpec(depth, width, kind), task.shape, task.classes, seed)
+        for name, values in signals(network.double(), task.train_inputs.double(), task.train_labels).items():
+            found[name].append(values.detach().numpy())
     shape = (len(kinds), len(widths), spec.runs)
     dims = ("network", "width", "run", "layer")
     data = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -23,14 +25,11 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     task = prepare(spec.data, workspace.data_dir)
     count = spec.settings["samples"]
     x, y = task.train_inputs[:count].double(), task.train_labels[:count]
-    workspace.progress.start(spec.experiment, len(spec.networks) * spec.runs, "networks")
     rows = []
-    for member in spec.networks:
-        for k in range(spec.runs):
-            network = build(member.network, task.shape, task.classes, spec.seed + k).double().train()
-            assert isinstance(network, Residual)
-            rows.append(block_gradients(network, x, y))
-            workspace.progress.advance()
+    for member, seed in workspace.each(spec.experiment, product(spec.networks, spec.seeds), "networks"):
+        network = build(member.network, task.shape, task.classes, seed).double().train()
+        assert isinstance(network, Residual)
+        rows.append(block_gradients(network, x, y))
     shape = (len(spec.networks), spec.runs, -1)
     dims = ("network", "run", "block")
     stacked = {name: np.array([row[name] for row in rows]).reshape(shape) for name in (*PARTS, "gap")}
@@ -38,7 +37,7 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
         {name: (dims, values) for name, values in stacked.items()},
         {
             "network": [m.name for m in spec.networks],
-            "run": np.arange(spec.runs) + spec.seed,
+            "run": spec.seeds,
             "block": np.arange(1, stacked["gap"].shape[-1] + 1),
         },
         {"data": spec.data.name, "layers": spec.networks[0].network.depth + 1},

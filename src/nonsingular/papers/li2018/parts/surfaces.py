@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nonsingular import landscape
 from nonsingular.experiments.fit import HALFWAY, fitted
-from nonsingular.experiments.run.rates import with_rates
+from nonsingular.experiments.run import rates
 from nonsingular.experiments.run.trained import Trained, run_trained
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.scales import Size
@@ -57,9 +57,7 @@ STORED = LABELS | {
     "trained": "whether training came half of the way to no error",
     "x": "along the first direction",
     "y": "along the second direction",
-    "tried_loss": "training loss after the search of a rate (nats)",
-    "learning_rate": "learning rate",
-    "rate": "learning rate that was tried",
+    **rates.LABELS,
 }
 """What is called how in the measured data."""
 PERCENT = ("nonconvex", "excess_variation")
@@ -102,7 +100,7 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
 
 def run_around(spec: Spec, workspace: Workspace, measure: Any, points: int) -> xr.Dataset:
     """As ``run`` with another measure: of one trained network, as ``run_trained`` takes it."""
-    spec, searched = with_rates(spec, workspace)
+    spec, searched = rates.with_rates(spec, workspace)
     results = run_trained(spec, workspace, measure, points)
     layers = [m.network.depth + 1 for m in spec.networks]
     return marked(results.assign(searched.variables).assign(layers=("network", layers)))

@@ -20,7 +20,7 @@ SKIPS = ("all-ones", "residual", "random-skip")
 
 def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     """Enumerate every network of every teacher, and rescale matrices of real-valued ones."""
-    settings, seeds = spec.settings, range(spec.seed, spec.seed + spec.runs)
+    settings, seeds = spec.settings, spec.seeds
     shapes = [binary_weights.Shape(*sizes) for sizes in settings["shapes"]]
     enumerated = len(shapes) * len(binary_weights.NETWORKS) + len(settings["strengths"]) * len(SKIPS)
     workspace.progress.start("landscapes", enumerated * spec.runs, "networks")

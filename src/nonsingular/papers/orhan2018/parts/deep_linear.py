@@ -10,8 +10,6 @@ from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.theory import linear_networks
 
-Array = np.ndarray
-
 NETWORKS = linear_networks.NETWORKS
 
 
@@ -31,9 +29,8 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     shape = (len(NETWORKS), len(S_VALUES), spec.runs)
     u, curvature = np.empty((*shape, times.size)), np.empty(shape)
     converged, shallow = np.empty(shape), np.empty(shape)
-    workspace.progress.start("trajectories", spec.runs, "starts")
-    for k in range(spec.runs):
-        start = settings["start"] * np.random.default_rng(spec.seed + k).standard_normal(weights)
+    for k, seed in enumerate(workspace.each("trajectories", spec.seeds, "starts")):
+        start = settings["start"] * np.random.default_rng(seed).standard_normal(weights)
         for i, network in enumerate(NETWORKS):
             for j, s in enumerate(S_VALUES):
                 path = linear_networks.mode_trajectory(network, s, start, times, tolerance=1e-8)
@@ -42,7 +39,6 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
                 few = linear_networks.mode_trajectory(network, s, start[: SHALLOW - 1], times, tolerance=1e-8)
                 shallow[i, j, k] = linear_networks.time_to_converge(times, np.abs(few.u / s - 1))
                 curvature[i, j, k] = path.curvature.where(path.time <= converged[i, j, k]).max()
-        workspace.progress.advance()
     dims = ("network", "s", "run")
     steps = [settings["steps"] * k for k in (1, 2, 4)]
     saddles = np.stack([linear_networks.saddles(n, 3.0)[:1].reshape(-1) for n in NETWORKS])
@@ -71,7 +67,7 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     return xr.merge([portraits.drop_attrs(), checks], combine_attrs="override").assign_attrs(checks.attrs)
 
 
-def _paths(network: str) -> Array:
+def _paths(network: str) -> np.ndarray:
     """Trajectories of the three-layer network from starts around the origin, ``[path, step, 2]``."""
     times = np.concatenate([[0], np.geomspace(1e-3, 30, 200)])
     angles = np.linspace(0, 2 * np.pi, 9)[:-1] + 0.2
@@ -79,13 +75,13 @@ def _paths(network: str) -> Array:
     return np.stack([linear_networks.mode_trajectory(network, 3.0, a, times, tolerance=1e-6).a for a in starts])
 
 
-def _mode_gaps(spec: Spec) -> Array:
+def _mode_gaps(spec: Spec) -> np.ndarray:
     """Relative distance between equations 33-34 and automatic differentiation of 29-31 at random points."""
     gaps = np.empty((len(NETWORKS), spec.runs))
     for i, network in enumerate(NETWORKS):
         c = linear_networks.skip_strengths(network, 6)
-        for k in range(spec.runs):
-            a = np.random.default_rng(spec.seed + k).standard_normal(5)
+        for k, seed in enumerate(spec.seeds):
+            a = np.random.default_rng(seed).standard_normal(5)
             automatic = torch.func.hessian(lambda p, c=c: (3.0 - (p + torch.tensor(c)).prod()) ** 2 / 2)(
                 torch.tensor(a)
             )
@@ -94,12 +90,12 @@ def _mode_gaps(spec: Spec) -> Array:
     return gaps
 
 
-def _equal_columns(spec: Spec) -> Array:
+def _equal_columns(spec: Spec) -> np.ndarray:
     """Relative distance between columns i and j of the residual network's Hessian where a_i = a_j."""
     c = linear_networks.skip_strengths("residual", 5)
     out = np.empty((2, spec.runs))
-    for k in range(spec.runs):
-        a = np.abs(np.random.default_rng(spec.seed + k).standard_normal(4))
+    for k, seed in enumerate(spec.seeds):
+        a = np.abs(np.random.default_rng(seed).standard_normal(4))
         a[1] = a[0]
         for i, s in enumerate((3.0, float(np.prod(a + c)))):
             H = linear_networks.mode_hessian(a, s, c)

@@ -109,3 +109,8 @@ EVALUATED_ON = (
     f"Accuracies are those of the first {_thousands(EVALUATED)} training and test samples; units, gradients and "
     f"Hessians are measured on the first {_thousands(PROBE_SAMPLES)} training samples."
 )
+
+IMAGES = (scaled, EVALUATED_ON)
+"""Of all figures whose networks are trained."""
+
+OWN_SKIPS = "The paper does not say whether layers share a skip matrix: here every layer draws its own."

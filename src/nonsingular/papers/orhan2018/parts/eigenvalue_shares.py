@@ -8,22 +8,19 @@ by both, by each over the epochs at which it was taken. The sizes of a figure ha
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from nonsingular.experiments.drawings import Curves, Drawing, View, titled
+from nonsingular.experiments.drawings import Curves, Drawing, Picture, View, titled
 from nonsingular.experiments.scales import Size
 from nonsingular.experiments.verbs import Declared, Test, claim
 from nonsingular.plots import spectra
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 METHODS = {"": ("moments", "by the paper's four moments"), "-lanczos": ("lanczos", "estimated by Lanczos")}
 """What ids end in -> name and words. The paper's claims are about the first; the second is beside it, as ours."""
 
-FITTED_AFTER = 3  # epochs, as in orhan2018 figure 3d
+EARLY = 3
+"""The epoch that stands for early in training: the one whose spectra the paper shows (figure 3d)."""
 
 
 def instruments(size: Size) -> dict[str, tuple[int, ...] | None]:
@@ -61,9 +58,9 @@ def shares(title: str, view: View | None = None) -> dict[str, Drawing]:
 def fitted(title: str) -> Drawing:
     """Densities fitted to the moments after three epochs, or after the last of a shorter training."""
 
-    def draw(results: xr.Dataset) -> Figure:
+    def draw(results: xr.Dataset) -> Picture:
         measured = results.dropna("epoch", how="all", subset=["mixture_w"])
-        epoch = FITTED_AFTER if FITTED_AFTER in measured.epoch else int(measured.epoch[-1])
+        epoch = EARLY if EARLY in measured.epoch else int(measured.epoch[-1])
         words = f"{titled(title, results)} after {epoch} {'epoch' if epoch == 1 else 'epochs'}; bands: standard errors"
         return spectra.fitted(measured.sel(epoch=epoch), words)
 

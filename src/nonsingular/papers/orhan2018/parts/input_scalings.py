@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import xarray as xr
 
 from nonsingular.errors import InputError
+from nonsingular.experiments.drawings import Picture
 from nonsingular.experiments.quantities import SPEED, START, Quantity, of
 from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import LAST, Spec
 from nonsingular.plots.scans import Scan, over_numbers
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 NETWORKS = ("plain", "residual", "hyper-residual", "orthogonal")
 SKIPS = NETWORKS[1:]

@@ -28,15 +28,20 @@ def distance_of_saddles(results: xr.Dataset) -> Effect:
     return exactly(float(max(gaps)))
 
 
+def _log_ratio(
+    results: xr.Dataset, times: xr.DataArray, first: str, second: str, per_time: xr.DataArray | float = 1.0
+) -> xr.DataArray:
+    """log10 of the second's time over the first's; what is not done in the window counts with its end."""
+    counts = np.minimum(times, results.attrs["window"]) * per_time
+    return xr.apply_ufunc(np.log10, counts.sel(network=second) / counts.sel(network=first))
+
+
 def log_speed_up(first: str, second: str, *, in_steps: bool = False) -> Measure:
     """Mean log10(second's time / first's), smallest over the singular values; unfinished runs count with the window."""
 
     def effect(results: xr.Dataset) -> Effect:
         require(results, "converged", "curvature")
-        times = np.minimum(results.converged, results.attrs["window"])
-        if in_steps:
-            times = times * results.curvature / 2
-        ratios = np.log10(times.sel(network=second) / times.sel(network=first))
+        ratios = _log_ratio(results, results.converged, first, second, results.curvature / 2 if in_steps else 1.0)
         means = ratios.mean("run")
         note = "mean at s = " + ", ".join(f"{float(s):g}: {float(m):.2f}" for s, m in zip(means.s, means, strict=True))
         return mean(ratios.min("s"), note=note)
@@ -53,11 +58,10 @@ def log_speed_up_by_depth(first: str, second: str) -> Measure:
 
     def effect(results: xr.Dataset) -> Effect:
         require(results, "converged", "converged_shallow")
-        speed_up = []
-        for name in ("converged", "converged_shallow"):
-            times = np.minimum(results[name], results.attrs["window"])
-            speed_up.append(np.log10(times.sel(network=second) / times.sel(network=first)))
-        return mean((speed_up[0] - speed_up[1]).min("s"))
+        deep, shallow = (
+            _log_ratio(results, times, first, second) for times in (results.converged, results.converged_shallow)
+        )
+        return mean((deep - shallow).min("s"))
 
     ratio = f"log10 of {second} over {first} time, at most the window"
     words = f"{ratio}, of 10 layers less that of {SHALLOW}, least over s, mean over starts"
@@ -104,9 +108,8 @@ def log_time_ratio(draw: str) -> Measure:
         require(results, "converged")
         times = results.converged.sel(draw=draw)
         missed = int((~np.isfinite(times)).sum())
-        times = np.minimum(times, results.attrs["window"])
         note = f"{missed} not converged in the window, counted with its end" if missed else ""
-        return mean(np.log10(times.sel(network="plain") / times.sel(network="residual")), note=note)
+        return mean(_log_ratio(results, times, "residual", "plain"), note=note)
 
     words = f"log10 of plain over residual time to 1 % error, at most the window, mean over {STARTS[draw]}"
     return Measure(effect, words, "log10")

@@ -188,12 +188,8 @@ def _flat(network: FullyConnected, incoming: Tensor, outgoing: Tensor) -> Tensor
 
 def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     """Null vectors and nullities of the exact Hessian in float64, plain against skip."""
-    workspace.progress.start("singular points", spec.runs)
-    found = []
-    for seed in range(spec.seed, spec.seed + spec.runs):
-        found.append(singular_points(seed))
-        workspace.progress.advance()
-    return xr.concat(found, xr.Variable("run", np.arange(spec.seed, spec.seed + spec.runs)))
+    found = [singular_points(seed) for seed in workspace.each("singular points", spec.seeds, "runs")]
+    return xr.concat(found, xr.Variable("run", spec.seeds))
 
 
 def difference_from_predicted_nullity(singularity: str) -> Measure:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from nonsingular.data import DataSpec
 from nonsingular.experiments.scales import Size
 from nonsingular.experiments.spec import Spec
+from nonsingular.experiments.verbs import Declared, claim, faster, larger
 from nonsingular.papers.orhan2018.parts import protocol
-from nonsingular.papers.orhan2018.parts.differences import EVALUATED_ON, scaled
+from nonsingular.papers.orhan2018.parts.differences import IMAGES
 
 PCA = 128  # Note 4: inputs reduced to as many components as the larger networks have units
 
 DIFFERS = (
     "The paper does not say on how many samples its Hessians are taken; here on the first 1 000 training samples.",
-    scaled,
-    EVALUATED_ON,
+    *IMAGES,
 )
 
 
@@ -48,3 +48,24 @@ def small_networks(
     return protocol.study(
         size, members, dict.fromkeys(measured) | dict.fromkeys(estimators, size.hessian_epochs), data=images(size)
     )
+
+
+def residual_ahead(kind: str, train: str = "accuracy", panels: Iterable[str] = ("",) * 4) -> dict[str, Declared]:
+    """What figures S1 and S6 say of accuracies and exact spectra of residual networks against plain ones.
+
+    Args:
+        kind: of networks, in a word.
+        train: id of the claim about training accuracy.
+        panels: where the figure shows training and test accuracy, degenerate and negative eigenvalues.
+    """
+    networks = f"{kind} residual networks"
+    tests = {
+        train: (f"{networks} train faster than plain ones", faster("residual", "plain") > 0),
+        "test-accuracy": (f"{networks} do better on test images", larger("test_accuracy", "residual", "plain") > 0),
+        "degenerate": (
+            f"{networks} have fewer eigenvalues within 0.1 of zero",
+            larger("degenerate_exact", "residual", "plain") < 0,
+        ),
+        "negative": (f"{networks} have more negative eigenvalues", larger("negative_exact", "residual", "plain") > 0),
+    }
+    return {id: claim(*said, panel=panel) for (id, said), panel in zip(tests.items(), panels, strict=True)}

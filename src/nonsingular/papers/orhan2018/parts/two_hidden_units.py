@@ -19,7 +19,7 @@ STARTS = (0.9, 1.02, 1.1, 1.5)  # eta at z = 0.4, relative to the edge of the ba
 
 def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     """Two hidden units (b, c) and linear dependence (d, e)."""
-    settings, progress = spec.settings, workspace.progress
+    settings = spec.settings
     teacher = two_units.close_teacher(0.5)
     edge = np.linspace(-1, 1, 402)  # an even number of points leaves out z = 0, where it is infinite
     parts = [
@@ -29,18 +29,14 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
         two_units.singular_lines(teacher).rename(z="line_z"),
         xr.Dataset({"edge_eta": ("edge_z", two_units.separatrix(edge))}, coords={"edge_z": edge}),
     ]
-    seeds = range(spec.seed, spec.seed + spec.runs)
-    progress.start("flow fields", len(seeds) + 1, "teachers")
     ratios, segments = [], []
-    for seed in seeds:
+    for seed in workspace.each("flow fields", spec.seeds, "teachers"):
         field = linear_dependence.flow(
             linear_dependence.random_teacher(seed), np.linspace(0.2, 2, settings["teachers_plane"])
         )
         ratios.append(linear_dependence.speed_ratio(field).ratio.values)
         segments.append([_stable_segments(inputs, seed) for inputs in (1, 2, 3)])
-        progress.advance()
     shown = linear_dependence.flow(linear_dependence.random_teacher(spec.seed), np.linspace(0.1, 2, settings["plane"]))
-    progress.advance()
     parts.append(shown.rename({name: f"plane_{name}" for name in (*shown.data_vars, "m", "c")}))
     parts.append(
         xr.Dataset(
@@ -48,7 +44,7 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
                 "ratio": (("teacher", "system"), np.array(ratios), {"long_name": "rms speed of m / of |Jc|"}),
                 "segments": (("teacher", "inputs"), np.array(segments), {"long_name": "stable segments of h = 0"}),
             },
-            coords={"teacher": list(seeds), "system": ["optimised", "teacher", "weights"], "inputs": [1, 2, 3]},
+            coords={"teacher": list(spec.seeds), "system": ["optimised", "teacher", "weights"], "inputs": [1, 2, 3]},
         )
     )
     return xr.merge(parts, combine_attrs="drop_conflicts")

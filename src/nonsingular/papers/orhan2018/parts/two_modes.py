@@ -10,9 +10,6 @@ from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.theory import linear_networks
 
-Array = np.ndarray
-
-
 SINGULAR_VALUES = (3.0, 1.5)
 
 
@@ -22,7 +19,7 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     skips = linear_networks.hadamard_skips()
     zero = np.zeros((2, 2))
 
-    def learn(network: str, A: Array, B: Array) -> xr.Dataset:
+    def learn(network: str, A: np.ndarray, B: np.ndarray) -> xr.Dataset:
         skip = skips if network == "residual" else zero
         return linear_networks.three_layer_trajectory(SINGULAR_VALUES, A, B, times, U=skip, V=skip)
 
@@ -34,37 +31,27 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
     equal = {"plain": learn("plain", *overlapped), "residual": learn("residual", zero, zero)}
     shown: dict[str, xr.Dataset] = {}
     convergence = np.empty((2, 2, spec.runs))
-    workspace.progress.start("trajectories", spec.runs, "starts")
-    for k in range(spec.runs):
-        rng = np.random.default_rng(spec.seed + k)
+    for k, seed in enumerate(workspace.each("trajectories", spec.seeds, "starts")):
+        rng = np.random.default_rng(seed)
         small, unit = 1e-4 * rng.standard_normal((2, 2, 2)), rng.standard_normal((2, 2, 2))
         unit /= np.linalg.norm(unit, axis=1, keepdims=True)
         paths = {network: learn(network, *small) for network in ("plain", "residual")}
         shown = shown or paths
         convergence[0, :, k] = [converged(paths[n]) for n in ("plain", "residual")]
         convergence[1, :, k] = [converged(learn("plain", *unit)), converged(equal["residual"])]
-        workspace.progress.advance()
-    networks = ["plain", "residual"]
+    networks, drawn = ["plain", "residual"], (shown, equal)
     return xr.Dataset(
         {
-            "a": (
-                ("start", "network", "time", "hidden", "mode"),
-                np.stack([[paths[n].a for n in networks] for paths in (shown, equal)]),
-            ),
-            "error": (
-                ("start", "network", "time"),
-                np.stack([[paths[n].error for n in networks] for paths in (shown, equal)]),
-            ),
-            "strength": (
-                ("start", "network", "time", "mode"),
-                np.stack([[paths[n].strength for n in networks] for paths in (shown, equal)]),
-            ),
+            **{
+                name: (("start", "network", "time", *dims), [[paths[n][name] for n in networks] for paths in drawn])
+                for name, dims in (("a", ("hidden", "mode")), ("error", ()), ("strength", ("mode",)))
+            },
             "converged": (("draw", "network", "run"), convergence, {"units": "tau", "long_name": "time to 1 % error"}),
             "equal_converged": ("network", [converged(equal[n]) for n in networks], {"units": "tau"}),
-            "hessian_gap": ("run", [_three_layer_gap(spec.seed + k) for k in range(spec.runs)]),
+            "hessian_gap": ("run", [_three_layer_gap(seed) for seed in spec.seeds]),
             "plain_conditioning": (("point", "run"), _conditioning_at_overlap(spec)),
             "residual_conditioning": ("run", _residual_conditioning(spec)),
-            "shift_gap": ("run", [_shift_gap(spec.seed + k) for k in range(spec.runs)]),
+            "shift_gap": ("run", [_shift_gap(seed) for seed in spec.seeds]),
         },
         coords={
             "start": ["small", "equal norms"],
@@ -94,7 +81,7 @@ def _three_layer_gap(seed: int) -> float:
     return float(np.abs(ours - automatic).max() / np.abs(automatic).max())
 
 
-def _conditioning_at_overlap(spec: Spec) -> Array:
+def _conditioning_at_overlap(spec: Spec) -> np.ndarray:
     """Log10 of the reciprocal condition number (smallest over largest |eigenvalue|) of the plain network's Hessian.
 
     It is by all weights, at three places: at a random one, at one where two hidden units have the same outgoing weights
@@ -102,29 +89,32 @@ def _conditioning_at_overlap(spec: Spec) -> Array:
     """
     s = np.array(SINGULAR_VALUES)
     out = np.empty((3, spec.runs))
-    for k in range(spec.runs):
-        A, B = np.random.default_rng(spec.seed + k).standard_normal((2, 3, 2))
+    for k, seed in enumerate(spec.seeds):
+        A, B = np.random.default_rng(seed).standard_normal((2, 3, 2))
         merged = B.copy()
         merged[1] = merged[0]
         solved = A + np.linalg.pinv(merged.T) @ (np.diag(s) - merged.T @ A)
         for i, (a, b) in enumerate([(A, B), (A, merged), (solved, merged)]):
-            values = np.abs(np.linalg.eigvalsh(linear_networks.three_layer_hessian(a, b, s)))
-            out[i, k] = np.log10(max(values.min() / values.max(), 1e-18))
+            out[i, k] = _log_conditioning(linear_networks.three_layer_hessian(a, b, s))
     return out
+
+
+def _log_conditioning(H: np.ndarray) -> float:
+    values = np.abs(np.linalg.eigvalsh(H))
+    return float(np.log10(max(values.min() / values.max(), 1e-18)))
 
 
 SKIPS = np.eye(3)[:, :2]  # orthonormal skip vectors of three hidden units, one a mode
 
 
-def _residual_conditioning(spec: Spec) -> Array:
+def _residual_conditioning(spec: Spec) -> np.ndarray:
     """As ``_conditioning_at_overlap`` of the residual network, where two hidden units have equal outgoing weights b."""
     out = np.empty(spec.runs)
-    for k in range(spec.runs):
-        A, B = np.random.default_rng(spec.seed + k).standard_normal((2, 3, 2))
+    for k, seed in enumerate(spec.seeds):
+        A, B = np.random.default_rng(seed).standard_normal((2, 3, 2))
         B[1] = B[0]
         H = linear_networks.three_layer_hessian(A, B, np.array(SINGULAR_VALUES), SKIPS, SKIPS)
-        values = np.abs(np.linalg.eigvalsh(H))
-        out[k] = np.log10(max(values.min() / values.max(), 1e-18))
+        out[k] = _log_conditioning(H)
     return out
 
 

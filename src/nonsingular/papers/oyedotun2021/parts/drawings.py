@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from nonsingular.experiments.drawings import Picture
 from nonsingular.experiments.run.instruments.representations import ACTIVATION_QUANTILES, WEIGHT_QUANTILES
 from nonsingular.networks.residual import LAYERS_A_BLOCK
 from nonsingular.papers.oyedotun2021.parts.by_depth import families
 from nonsingular.plots import depth as plots
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 NAMES = {"plainnet": "PlainNet", "resnet": "ResNet"}
+QUANTILES = {"activation": ACTIVATION_QUANTILES, "weight": WEIGHT_QUANTILES}
 
 
 def layers(results: xr.Dataset) -> int:
@@ -23,37 +21,29 @@ def layers(results: xr.Dataset) -> int:
     return int(results.sizes["layer"]) + 1
 
 
-def accuracies(results: xr.Dataset) -> Figure:
+def accuracies(results: xr.Dataset) -> Picture:
     """Training and test accuracy at the end."""
     return plots.accuracies(results, f"PlainNet, ResNet and ResNeXt with {layers(results)} layers at the end")
 
 
-def activations(network: str) -> Callable[[xr.Dataset], Figure]:
-    """Distribution of a network's activations by layer."""
-    return lambda r: plots.distributions(
-        r, network, ACTIVATION_QUANTILES, "activation", f"Activations of {NAMES[network]}-{layers(r)} by layer"
-    )
+def distribution(what: str, network: str) -> Callable[[xr.Dataset], Picture]:
+    """Of a network's ``activation`` or ``weight``, by layer."""
+    title = f"{what.capitalize()}s of {NAMES[network]}"
+    return lambda r: plots.distributions(r, network, QUANTILES[what], what, f"{title}-{layers(r)} by layer")
 
 
-def weights(network: str) -> Callable[[xr.Dataset], Figure]:
-    """Distribution of a network's weights by layer."""
-    return lambda r: plots.distributions(
-        r, network, WEIGHT_QUANTILES, "weight", f"Weights of {NAMES[network]}-{layers(r)} by layer"
-    )
-
-
-def conditioning(results: xr.Dataset) -> Figure:
+def conditioning(results: xr.Dataset) -> Picture:
     """Condition numbers of PlainNet and ResNet by layer."""
     title = f"Representations of {layers(results)}-layer networks"
     return plots.conditioning(results, list(NAMES), title, LAYERS_A_BLOCK["bottleneck"])
 
 
-def over_depth(results: xr.Dataset) -> Figure:
+def over_depth(results: xr.Dataset) -> Picture:
     """Accuracy at the end against depth, a curve a family of networks."""
     return plots.over_depth(results, families(results), "Accuracy at the end of training by depth")
 
 
-def conditioning_of_deepest(results: xr.Dataset) -> Figure | None:
+def conditioning_of_deepest(results: xr.Dataset) -> Picture | None:
     """Condition numbers by layer of every family's deepest network."""
     if "sample_condition_number" not in results:
         return None
