@@ -15,6 +15,7 @@ from nonsingular.diagnosis.course import Curve, Protocol
 from nonsingular.diagnosis.optimisers import named
 from nonsingular.diagnosis.prove import Proof, Trial
 from nonsingular.diagnosis.treatments import PRESCRIPTIONS
+from nonsingular.diagnosis.trying import _pairs
 from nonsingular.intervals import Effect
 
 BATCH = torch.randn(64, 16, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 4
@@ -78,3 +79,18 @@ def test_a_scale_that_the_tool_chose_is_not_the_users_fault():
         remark = next(f.remark for f in found.findings if "root mean square" in f.remark)
         assert said in remark
     assert "scale them" not in remark
+
+
+def test_two_causes_are_treated_together_where_neither_treatment_helps_alone(diagnosis):
+    def proof(**verdicts):
+        return with_proof(diagnosis, *(Trial(name, "", verdict=verdict) for name, verdict in verdicts.items())).proof
+
+    second = ("add_skips", "insert_normalisation", "reinitialise")
+    advised = ("another_loss", *second)
+    alone = proof(another_loss="no difference", add_skips="no difference", insert_normalisation="hurts",
+                  reinitialise="too few runs")  # fmt: skip
+    assert _pairs(advised, alone, second) == [("another_loss", "add_skips"), ("another_loss", "reinitialise")]
+    assert _pairs(advised, alone) == []
+    helped = proof(another_loss="no difference", add_skips="no difference", adam="helps")
+    assert _pairs(advised, helped, second) == [("another_loss", "adam")]
+    assert _pairs(advised, proof(another_loss="helps", add_skips="too few runs"), second) == []

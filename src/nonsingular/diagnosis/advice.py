@@ -62,7 +62,8 @@ def _called_for(diagnosis: Diagnosis) -> str:
     if not others:
         return first.remedy
     other = others[0]
-    of_it = "" if diagnosis.proof is not None else f": {other.advice.rstrip('.')}"
+    which = "; --steps 200 tells which helps" if other.treatments and not other.remedy else ""
+    of_it = "" if diagnosis.proof is not None else f": {other.advice.rstrip('.')}{which}"
     return f"{first.remedy} That does not cure {other.kind}, which has a cause of its own{of_it}."
 
 

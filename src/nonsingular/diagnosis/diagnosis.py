@@ -198,8 +198,11 @@ def diagnose(
     if not steps:
         return diagnosis
     protocol = replace(protocol or Protocol(), steps=steps)
-    names = diagnosis.treatments
-    out = tried(build or model, loss_fn, batches, names, protocol, stepped, kept, on_progress, bool(found))
+    names, roots = diagnosis.treatments, [f.treatments for f in found if not f.because and f.treatments]
+    out = tried(
+        build or model, loss_fn, batches, names, protocol, stepped, kept, on_progress, bool(found),
+        second=roots[1] if len(roots) > 1 else (),
+    )  # fmt: skip
     return replace(
         diagnosis,
         look=replace(seen, notes=(*seen.notes, out.note)) if out.note else seen,

@@ -83,6 +83,7 @@ def tried(
     kept: MutableMapping[str, Curve] | None,
     on_run: Callable[[str], None],
     suspected: bool,
+    second: Sequence[str] = (),
 ) -> Tried:
     """Train the learnability arms, and then what is advised and what their pattern suggests.
 
@@ -96,6 +97,7 @@ def tried(
         kept: curves of arms trained before.
         on_run: called with the name of each arm that has been trained.
         suspected: whether something wrong was found without training.
+        second: treatments of the second cause, where there are two of their own.
     """
     try:
         untreated = arm(copies(build, protocol), loss_fn, batches, protocol, steps)
@@ -119,22 +121,27 @@ def tried(
             return Tried(learns, None)
         changes = known(names)
         proof = proved(untreated, changes, protocol, kept, on_run, scale)
-        pairs = {" + ".join(pair): together([changes[name] for name in pair]) for pair in _pairs(advised, proof)}
+        pairs = {
+            " + ".join(pair): together([changes[name] for name in pair]) for pair in _pairs(advised, proof, second)
+        }
         progress.expect(STEPS, in_all([*names, *pairs]))
         paired = proved(untreated, pairs, protocol, kept, on_run, scale)
         return Tried(learns, replace(proof, trials=tuple(ranked([*proof.trials, *paired.trials]))))
 
 
-def _pairs(advised: Sequence[str], proof: Proof) -> list[tuple[str, str]]:
+def _pairs(advised: Sequence[str], proof: Proof, second: Sequence[str] = ()) -> list[tuple[str, str]]:
     """What the first finding calls for with each of the two that helped most, where the former alone does not help.
 
-    A mistake of the program may be hidden behind a step that is too small.
+    A mistake of the program may be hidden behind a step that is too small. Where nothing helps alone, there may be two
+    causes, and it is tried with what the ``second`` calls for.
     """
     first = next((t for t in proof.trials if t.treatment in advised[:1]), None)
     if first is None or first.verdict in ("helps", "hurts"):
         return []
     helped = [t.treatment for t in proof.trials if t.verdict == "helps"]
-    return [(first.treatment, name) for name in helped[:2]]
+    harmless = {t.treatment for t in proof.trials if t.verdict not in ("hurts", "diverges", "does not apply")}
+    others = helped or [name for name in second if name in harmless and name != first.treatment]
+    return [(first.treatment, name) for name in others[:2]]
 
 
 def _chosen(untreated: Arm, advised: Sequence[str], learns: Learnability) -> list[str]:
