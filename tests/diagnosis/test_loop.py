@@ -587,3 +587,56 @@ def _free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+class Heads(nn.Module):
+    """Tasks on one body, each with an output of its own."""
+
+    def __init__(self, tasks=3):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(6, 64), nn.ReLU())
+        self.heads = nn.ModuleList(nn.Linear(64, 2) for _ in range(tasks))
+
+    def forward(self, x):
+        return [head(self.body(x)) for head in self.heads]
+
+
+@pytest.mark.parametrize(
+    ("kept", "found"),
+    [
+        (lambda losses, i: losses[-1], True),
+        (lambda losses, i: sum(losses), False),
+        (lambda losses, i: losses[i % 3], False),  # tasks take turns
+        (lambda losses, i: losses[i % 2], False),  # and two turns of each show nothing of the third
+    ],
+)
+def test_heads_that_no_loss_reaches_are_told_however_small(kept, found):
+    torch.manual_seed(0)
+    count = iter(range(1000))
+
+    def several(model, batch, optimiser):
+        optimiser.zero_grad()
+        loss = kept([F.mse_loss(o, batch[1]) for o in model(batch[0])], next(count))
+        loss.backward()
+        optimiser.step()
+        return loss
+
+    model = Heads()
+    seen = ns.rehearse(model, several, data(), torch.optim.Adam(model.parameters(), 1e-3), steps=16)
+    first = [f for f in seen.findings if f.kind == "untrained-parameters"]
+    assert bool(first) == found, str(seen)
+    if found:
+        assert first[0].severity == 0.9
+        assert set(first[0].layers) == {f"heads.{k}.{what}" for k in (0, 1) for what in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_heads_that_the_loss_leaves_out_are_told_before_any_step(last):
+    torch.manual_seed(0)
+
+    def loss(outputs, y):
+        losses = [F.mse_loss(o, y) for o in outputs]
+        return losses[-1] if last else sum(losses)
+
+    found = [f for f in ns.diagnose(Heads(), loss, data()).findings if f.kind == "untrained-parameters"]
+    assert [(f.severity, f.layers) for f in found] == ([(0.9, ("heads.0", "heads.1"))] if last else [])

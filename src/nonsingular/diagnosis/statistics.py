@@ -34,6 +34,7 @@ def statistics(look: Look) -> dict[str, Statistic]:
         "output": _output(look, "classifier", "decades by which the loss is above that of equal odds"),
         "output-scale": _output(look, "regressor", "decades by which the outputs' spread is above the targets'"),
         "left-alone": _left_alone(look),
+        "unreached": _unreached(look),
         "untrained": _untrained(look),
         "flat": _flat(look),
     }
@@ -123,6 +124,18 @@ def _left_alone(look: Look) -> Statistic:
     known = _frozen_by_purpose(look) if learns else set()
     left = [p for p in look.parameters if (p.frozen and p.name not in known) or p.unused]
     return _share(look, left, "share of the parameters that are frozen or that the loss does not use")
+
+
+def _unreached(look: Look) -> Statistic:
+    """Whether there are modules that run and of whose parameters, none of them frozen, the loss depends on none."""
+    own: dict[str, list[Parameter]] = {}
+    for p in look.parameters:
+        own.setdefault(p.name.rpartition(".")[0], []).append(p)
+    ran = {layer.name for layer in look.layers}
+    deaf = [name for name, ps in own.items() if name in ran and all(p.unused and not p.trained for p in ps)]
+    some = any(not (p.frozen or p.unused or p.zero_gradient) for p in look.parameters)
+    words = "modules that run and that no gradient reaches"
+    return Statistic(float(some and bool(deaf)), tuple(deaf), words, "", ({"measure": words, "value": len(deaf)},))
 
 
 def _untrained(look: Look) -> Statistic:

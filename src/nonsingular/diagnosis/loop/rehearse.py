@@ -281,7 +281,7 @@ def _network(caught: Caught, loop: Loop) -> tuple[Look | None, dict[str, Statist
     told = [t for site in loop.sites.values() for t in site.targets]
     if sum(h.steps > 0 for h in loop.optimisers) > 1 or any(bool((t != told[0].flatten()[0]).any()) for t in told):
         numbers.pop("constant-targets", None)  # later batches, or adversaries, have others
-    for name in ("left-alone", "untrained"):
+    for name in ("left-alone", "unreached", "untrained"):
         numbers.pop(name, None)  # what is frozen there, the loop freezes on purpose or tells itself
     return seen, numbers
 

@@ -200,6 +200,12 @@ RULES: tuple[Rule, ...] = (
         "No gradient comes back from the loss: an operation on the way has none, so that nothing can be learnt.",
         "PyTorch, autograd mechanics",
     ),
+    _fact(
+        "untrained-parameters", "unreached", 0.9,
+        "These layers run, and the loss depends on nothing that they return: they stay as they were drawn.",
+        "PyTorch, autograd mechanics", remark=which_parameters,
+        remedy="See that the loss has a term for each output, that terms are added up and that none is detached.",
+    ),
     Rule(
         "untrained-parameters", "left-alone",
         "No step can change these parameters (frozen, or unused by the loss): they stay as they were drawn.",

@@ -46,6 +46,11 @@ RULES: tuple[Rule, ...] = (
         "PyTorch documentation, autograd mechanics", severity=certain(0.9), fact=True,
     ),
     Rule(
+        "untrained-parameters", "loop-unreached",
+        "These parts of the model run, and no loss is made of what they return: they stay as they were drawn.",
+        "PyTorch documentation, autograd mechanics", severity=certain(0.9), fact=True,
+    ),
+    Rule(
         "optimiser-reset", "loop-renewed",
         "An optimiser that is made anew has no moments and no momentum: Adam then takes a step of one learning rate by "
         "the sign of each gradient, and momentum never builds up.",

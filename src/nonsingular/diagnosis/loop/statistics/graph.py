@@ -7,8 +7,8 @@ import math
 import torch
 from torch import nn
 
-from nonsingular.diagnosis.loop.records import Loop
-from nonsingular.diagnosis.loop.statistics.steps import gradient_norm
+from nonsingular.diagnosis.loop.records import Loop, Trainee
+from nonsingular.diagnosis.loop.statistics.steps import gradient_norm, stepping, updates_of
 from nonsingular.diagnosis.loop.statistics.told import (
     ENOUGH,
     NOTHING,
@@ -21,6 +21,8 @@ from nonsingular.diagnosis.loop.statistics.told import (
     shown,
 )
 from nonsingular.diagnosis.records import Statistic
+
+CHANCES = 7  # steps for each part that takes turns, after which one in a thousand (e^-7) has had none
 
 
 def _cut(loop: Loop) -> Statistic:
@@ -83,6 +85,59 @@ def _behind_cut(loop: Loop) -> Statistic:
     return NOTHING
 
 
+def _unreached(loop: Loop) -> Statistic:
+    """Modules that run in training, are held by an optimiser and get no gradient, or zeros, in all that was seen."""
+    words = "modules that run in training and that no gradient ever reaches, although an optimiser holds them"
+    graded = {i for u in loop.updates for i, m in u.parameters.items() if m.gradient}
+    if not graded or _behind_cut(loop).value > 0:
+        return NOTHING
+    names, where = list[str](), ""
+    for held in stepping(loop):
+        steps = [{i for i, m in u.parameters.items() if m.gradient} for u in updates_of(loop, held)]
+        turns = _taking_turns(loop, steps)
+        if not held.ids & graded:
+            continue  # of something else than what trains here
+        deaf = [
+            (t, m) for t in loop.trainees if any(c.tracked and c.training for c in t.calls)
+            for m in t.module.modules() if _deaf(loop, t, m, held.ids, graded)
+        ]  # fmt: skip
+        if deaf and len(steps) >= (CHANCES * (turns + len(deaf)) if turns else ENOUGH):
+            names += names_of(loop, (id(p) for _, m in deaf for p in m.parameters(recurse=False)))
+            where = where or line_of(deaf[0][0].calls[-1].place)
+    if not names:
+        return NOTHING
+    return Statistic(
+        1.0, tuple(names), words, where,
+        (shown("steps looked at", len(loop.updates)), shown("parameters without any gradient", len(names))),
+        "See that each output has its loss, and that the losses are added up (loss = loss + ...), so that none takes "
+        "the place of another; what is meant to stay as it is should not be given to the optimiser.",
+    )  # fmt: skip
+
+
+def _deaf(loop: Loop, t: Trainee, module: nn.Module, held: set[int], graded: set[int]) -> bool:
+    """Whether it ran in training, stands as it was drawn, and none of its parameters ever had a gradient."""
+    own = list(module.parameters(recurse=False))
+    ran = id(module) in t.called and id(module) not in t.untracked and id(module) in t.lively
+    if not own or not ran or module in loop.loaded or not fresh([module]):
+        return False
+    if any(id(p) not in held or id(p) in graded or not p.requires_grad for p in own):
+        return False
+    # Without a gradient no step moves them: what moved was written, as an average of weights is.
+    return all(id(p) in t.reached or _stayed(loop, p) for p in own)
+
+
+def _stayed(loop: Loop, p: nn.Parameter) -> bool:
+    return id(p) in loop.starts and torch.equal(entries_of(loop, p), loop.starts[id(p)])
+
+
+def _taking_turns(loop: Loop, steps: list[set[int]]) -> int:
+    """Modules with a gradient at some steps and none at others, as experts and tasks that are drawn at random."""
+    some = {i for ids in steps for i in ids if any(i not in other for other in steps)}
+    return sum(
+        any(id(p) in some for p in m.parameters(recurse=False)) for t in loop.trainees for m in t.module.modules()
+    )
+
+
 def _cut_feed(loop: Loop) -> Statistic:
     """Share of the steps of a model's optimiser whose loss judges its output by another model, without its graph."""
     words = "share of the steps whose loss goes through another model that was given a detached output"
@@ -103,5 +158,6 @@ def _known(loop: Loop, module: nn.Module) -> list[nn.Parameter]:
 MEASURES: dict[str, Measure] = {
     "loop-cut": _cut,
     "loop-behind-cut": _behind_cut,
+    "loop-unreached": _unreached,
     "loop-cut-feed": _cut_feed,
 }
