@@ -640,3 +640,25 @@ def test_heads_that_the_loss_leaves_out_are_told_before_any_step(last):
 
     found = [f for f in ns.diagnose(Heads(), loss, data()).findings if f.kind == "untrained-parameters"]
     assert [(f.severity, f.layers) for f in found] == ([(0.9, ("heads.0", "heads.1"))] if last else [])
+
+
+@pytest.mark.parametrize(("divided_first", "found"), [(False, True), (True, False)])
+def test_gradients_that_are_clipped_while_their_loss_is_scaled_are_told(divided_first, found):
+    torch.manual_seed(0)
+    model, scale = nn.Linear(6, 2), 1024.0
+
+    def scaled(model, batch, optimiser):
+        optimiser.zero_grad()
+        loss = F.mse_loss(model(batch[0]), batch[1])
+        (loss * scale).backward()
+        for first in (divided_first, not divided_first):
+            if first:
+                for p in model.parameters():
+                    p.grad.div_(scale)
+            else:
+                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        return loss
+
+    seen = ns.rehearse(model, scaled, data(), torch.optim.SGD(model.parameters(), 0.1), steps=8)
+    assert ("clipped-away" in [f.kind for f in seen.findings]) == found, str(seen)

@@ -47,6 +47,7 @@ from nonsingular.diagnosis.records import Statistic
 from nonsingular.objective import first_line
 
 MEASURED = 40  # first steps, one by one
+SCALED = 2.0  # factor of a loss from which its gradients are said to be scaled
 CADENCE = 25  # of later ones, in pairs
 MODELS = 32  # that are told apart
 STRANGERS = 64  # modules that are called in a model and belong to none: some forward passes make new ones
@@ -114,6 +115,7 @@ class Observer:
         self._update: Update | None = None
         self._inside_step = 0
         self._scale: float | None = None
+        self._bound = math.inf  # norm to which gradients were clipped since the latest step
         self._pending_loss = math.nan
         self._ran = 0
         self.unseen = 0  # steps that were taken while nobody listened
@@ -430,6 +432,7 @@ class Observer:
             left = sum(p.numel() for p in own if id(p) not in self._clipped)
             held.unclipped.append(left / sum(p.numel() for p in own))
         self._clipped = set()
+        bound, self._bound = self._bound, math.inf
         if self.measuring or not own or own[0].device.type == "cpu":
             held.states.append(_state(own))
         if not self.measuring:
@@ -443,6 +446,14 @@ class Observer:
         update.used, update.made = _total(used.values()), _total(self._made.get(id(p), math.nan) for p in own)
         if getattr(optimiser, "grad_scale", None) is not None:
             update.used = update.made
+        by_hand = abs(self.loop.factors[-1]) if self.loop.factors and self._scale is None else 1.0
+        if (
+            by_hand >= SCALED
+            and update.made > 0
+            and update.used <= 1.01 * min(update.made, bound) / by_hand
+            and math.isfinite(bound)
+        ):
+            update.cut = min(1.0, update.used * by_hand / update.made)
         update.stale = self._stale(index, own)
         update.decay, update.shrinks = decay_share(optimiser), shrinkage(optimiser)
         update.sign = (-1 if self._signs == {-1} else 1) if self._signs else 0
@@ -548,7 +559,7 @@ class Observer:
             self._waiting.use(ids)
         self._waiting.clear(ids)
 
-    def clipped(self, parameters: Any) -> None:
+    def clipped(self, parameters: Any, most: float = math.inf) -> None:
         """See ``taps.Listener``."""
         self.loop.counts["clip"] += 1
         self._clipped |= {id(p) for p in ([parameters] if isinstance(parameters, Tensor) else parameters)}
@@ -557,6 +568,7 @@ class Observer:
             self.loop.counts["idle clip"] += 1
         if self._scale is not None:
             self.loop.counts["scaled clip"] += 1
+        self._bound = most
 
     def seeded(self, seed: Any) -> None:
         """See ``taps.Listener``."""

@@ -86,6 +86,8 @@ class Update:
         shrinks: part of itself that decay takes from a weight.
         made: norm of the gradient as the backward pass left it, without a scaler's factor.
         used: norm of the gradient as the optimiser met it.
+        cut: part of the gradient that is left by a clipping before a factor of the loss was divided out again; NaN
+            where it was not so.
         stale: share of the entries whose gradient was in a former step too and was not cleared since; NaN where
             the former step was not seen.
         sign: of what is minimised: -1 where only losses are in it, each with a minus; 0 where none is known.
@@ -105,6 +107,7 @@ class Update:
     made: float = math.nan
     used: float = math.nan
     stale: float = math.nan
+    cut: float = math.nan
     sign: int = 0
     kept: float = math.nan
     pending: list[Call] = field(default_factory=list)

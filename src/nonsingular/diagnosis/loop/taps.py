@@ -7,6 +7,7 @@ Nothing that is listened to changes what the user's code computes.
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -70,8 +71,8 @@ class Listener(Protocol):
     def cleared(self, thing: Any) -> None:
         """``zero_grad`` of an optimiser or a module."""
 
-    def clipped(self, parameters: Any) -> None:
-        """Gradients are about to be clipped."""
+    def clipped(self, parameters: Any, most: float) -> None:
+        """Gradients are about to be clipped to this norm; infinity where it is their values that are."""
 
     def scheduled(self, scheduler: Any, given: tuple[Any, ...]) -> None:
         """A scheduler was stepped, and given this."""
@@ -237,7 +238,9 @@ def _clip(listener: Listener, function: Callable[..., Any]) -> Any:
     def clip(*args: Any, **named: Any) -> Any:
         given = args[0] if args else named.pop("parameters")
         parameters = given if isinstance(given, torch.Tensor) else list(given)  # both look through them
-        listener.clipped(parameters)
+        most = args[1] if len(args) > 1 else named.get("max_norm", math.inf)
+        by_norm = function.__name__ == "clip_grad_norm_"
+        listener.clipped(parameters, float(most) if by_norm else math.inf)
         return function(parameters, *args[1:], **named)
 
     return clip

@@ -18,13 +18,17 @@ def _clipped(loop: Loop) -> Statistic:
     updates = moving(loop)
     if len(shares) < ENOUGH or not updates:
         return NOTHING
-    scaled = loop.counts["scaled clip"] > 0
+    by_hand = [u.cut for u in loop.updates if not math.isnan(u.cut)]
+    scaled = loop.counts["scaled clip"] > 0 or len(by_hand) >= ENOUGH
+    shares = by_hand if len(by_hand) >= ENOUGH else shares
     left = sorted(shares)[min(len(shares) - 1, int(0.9 * len(shares)))]
     if not scaled and (not stuck(loop) or typical_ratio(loop, updates) > 3e-4):
         return NOTHING
     remedy = "Clip at a norm that few steps reach: a high quantile of the norms that clip_grad_norm_ returns."
     if scaled:
-        remedy = "Call scaler.unscale_(optimiser) before clipping: the gradients still have the scaler's factor."
+        remedy = (
+            "Divide gradients by the loss's factor before clipping (scaler.unscale_(optimiser)): they still have it."
+        )
     return Statistic(
         1 - left, (), words, line_of(loop.places.get("clip")),
         (shown("norm of the gradient before clipping, median", median(u.made for u in loop.updates if u.made > 0)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import torch
 from torch import nn
@@ -132,7 +133,8 @@ def _stayed(loop: Loop, p: nn.Parameter) -> bool:
 
 def _taking_turns(loop: Loop, steps: list[set[int]]) -> int:
     """Modules with a gradient at some steps and none at others, as experts and tasks that are drawn at random."""
-    some = {i for ids in steps for i in ids if any(i not in other for other in steps)}
+    counts = Counter(i for ids in steps for i in ids)
+    some = {i for i, n in counts.items() if n < len(steps)}
     return sum(
         any(id(p) in some for p in m.parameters(recurse=False)) for t in loop.trainees for m in t.module.modules()
     )
