@@ -74,7 +74,7 @@ def test_sizes_are_those_of_the_scale():
         made().spec("night")
     with pytest.raises(InputError, match="runs needs a value for each of smoke, laptop, overnight, paper, got 2"):
         Scales(runs=(1, 2))
-    with pytest.raises(AttributeError, match="Scales has no 'epoch'; it has runs"):
+    with pytest.raises(InputError, match="Scales has no 'epoch'; it has runs"):
         Scales(runs=1).at("smoke", "x").epoch  # noqa: B018
 
 

@@ -79,8 +79,12 @@ class Size:
     def __getattr__(self, name: str) -> Any:
         numbers = self.__dict__.get("numbers", {})
         if name not in numbers:
-            raise AttributeError(f"Scales has no {name!r}; it has {', '.join(numbers) or 'nothing'}")
+            raise NoSuchNumber(f"Scales has no {name!r}; it has {', '.join(numbers) or 'nothing'}")
         return numbers[name]
+
+
+class NoSuchNumber(InputError, AttributeError):
+    """A figure asks its scales for a number that they do not have: told in a line, and still no attribute."""
 
 
 class Scales:
