@@ -482,7 +482,11 @@ PRESCRIPTIONS: dict[str, Prescription] = {name: _prescribed(treatment) for name,
 
 
 def looks_at_inputs(treatment: str) -> bool:
-    """Whether the treatment of this name needs the batch that it is given."""
+    """Whether the treatment of this name needs the batch that it is given.
+
+    >>> looks_at_inputs("add_skips"), looks_at_inputs("reinitialise")
+    (True, False)
+    """
     return inspect.signature(_FUNCTIONS[treatment]).parameters["inputs"].default is inspect.Parameter.empty
 
 
