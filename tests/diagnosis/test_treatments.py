@@ -11,8 +11,8 @@ from torch import nn
 
 import nonsingular as ns
 from nonsingular import treatments
-from nonsingular.diagnosis.advice import called
 from nonsingular.diagnosis.bench import zoo
+from nonsingular.diagnosis.patches import called
 from nonsingular.diagnosis.programs import TREATMENTS
 from nonsingular.diagnosis.rules import RULES
 from nonsingular.diagnosis.surgery import Skip, blocks

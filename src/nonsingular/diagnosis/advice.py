@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nonsingular.diagnosis.findings import TRIFLE
 from nonsingular.diagnosis.learnability import points
-from nonsingular.diagnosis.patches import diff
+from nonsingular.diagnosis.patches import IMPORT, called, diff
 from nonsingular.diagnosis.treatments import PRESCRIPTIONS, looks_at_inputs
 
 if TYPE_CHECKING:
@@ -105,15 +105,10 @@ def _parts(source: str | Path | None) -> tuple[Path | None, str]:
     return (Path(file), factory) if colon and factory.isidentifier() else (Path(source), "")
 
 
-def called(treatment: str) -> str:
-    """What a treatment is called in Python; those of the program have no function and keep their names."""
-    return f"ns.treatments.{treatment}" if treatment in PRESCRIPTIONS else treatment
-
-
 def code(trial: Trial) -> str:
     """A treatment of the network as lines of Python; "" for one of the program."""
     names = [name for name in trial.treatment.split(" + ") if name in PRESCRIPTIONS]
-    lines = ["import nonsingular as ns", ""] if names else []
+    lines = [IMPORT, ""] if names else []
     if any(map(looks_at_inputs, names)):
         lines.append("inputs, _ = next(iter(batches))  # one batch of yours")
     given = {name: ", inputs" if looks_at_inputs(name) else "" for name in names}

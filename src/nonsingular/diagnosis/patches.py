@@ -21,9 +21,12 @@ MODULES = {
 """Functions -> modules that call them."""
 Edit = tuple[int, int, str]
 """From here to there in the source, and what stands there then."""
-
-
 IMPORT = "import nonsingular as ns"
+
+
+def called(treatment: str) -> str:
+    """What a treatment is called in Python; those of the program have no function and keep their names."""
+    return f"ns.treatments.{treatment}" if treatment in PRESCRIPTIONS else treatment
 
 
 def diff(path: Path, trial: Trial, factory: str = "") -> str:
@@ -75,11 +78,11 @@ def _returned(tree: ast.AST, source: str, factory: str, treatment: str) -> list[
     built = functions[factory]
     edits = []
     for value in [n.value for n in ast.walk(built) if isinstance(n, ast.Return)]:
-        pair = isinstance(value, ast.Tuple) and bool(value.elts)
-        network = value.elts[0] if isinstance(value, ast.Tuple) and pair else value
-        if network is not None and (pair or _is_network(network, built)):
+        several = value.elts if isinstance(value, ast.Tuple) else []
+        network = several[0] if several else value
+        if network is not None and (several or _is_network(network, built)):
             start, end = _span(network, source)
-            edits.append((start, end, f"ns.treatments.{treatment}({source[start:end]}{inputs}).model"))
+            edits.append((start, end, f"{called(treatment)}({source[start:end]}{inputs}).model"))
         else:
             edits += [(0, 0, ""), (0, 0, "")]  # more than one place
     return edits

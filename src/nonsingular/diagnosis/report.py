@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import jinja2
 import torch
 
-from nonsingular.diagnosis.advice import called, next_step
+from nonsingular.diagnosis.advice import next_step
 from nonsingular.diagnosis.diagnosis import Diagnosis
 from nonsingular.diagnosis.learnability import percent, points
+from nonsingular.diagnosis.patches import called
 from nonsingular.diagnosis.records import Layer
 from nonsingular.files import svg, write_whole
 from nonsingular.plots import diagnosis as plots
