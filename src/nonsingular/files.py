@@ -165,6 +165,20 @@ def refuse_file(folder: Path) -> None:
         raise InputError(f"{file} is a file; results go to a folder, name another --out")
 
 
+def make_way(file: Path) -> None:
+    """Make the folders above a file that is to be written.
+
+    Raises:
+        InputError: it is a folder, or lies below a file.
+    """
+    if file.is_dir():
+        raise InputError(f"{file} is a folder; name a file, as in {file / 'page.html'}")
+    other = next((parent for parent in file.parents if parent.is_file()), None)
+    if other is not None:
+        raise InputError(f"{other} is a file; --out names a new one in a folder, as in page.html")
+    file.parent.mkdir(parents=True, exist_ok=True)
+
+
 def require_folder(folder: Path) -> None:
     """Refuse a path at which there is no folder to read from.
 

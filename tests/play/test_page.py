@@ -153,17 +153,21 @@ def test_no_frame_computes_more_than_its_share(page, model):
 # --- models ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_switched_skip_leads_off_the_plateau(page):
+def test_the_switched_skip_leads_off_a_plateau_that_outlasts_a_talk(page):
     show(page, "skip")
     run = """n => {
-      for (let k = 0; k < n; k++) play.shown.stage.model.step(0.02);
+      for (let k = 0; k < n; k++) play.shown.stage.model.step(0.2);
       return play.shown.state.loss.at(-1)[1];
     }"""
-    assert page.evaluate(run, 100) > 0.95  # 1.6 units of time on the plateau
+    page.get_by_role("button", name="From the start").click()
+    page.locator(".time button").first.click()  # Pause
+    assert page.evaluate(run, 5 * 60) > 0.99  # a minute
     page.locator(".switch").click()
-    assert page.evaluate(run, 120) < 0.05
+    assert "left the loss as it was" in page.locator(".readout").inner_text()
+    assert page.evaluate(run, 5 * 8) < 0.05
     page.locator(".switch").click()
-    assert page.evaluate(run, 1) > 0.3  # what was learnt needs its skip
+    assert page.evaluate(run, 1) > 0.3  # what was learnt needs its skip, and the page says so
+    assert "now compute another function" in page.locator(".readout").inner_text()
     assert page.locator("path.on").get_attribute("d").count("Z") == 1
 
 
@@ -246,6 +250,56 @@ def test_nothing_is_wider_than_the_window(page, width):
     page.set_viewport_size({"width": 1280, "height": 800})
 
 
+CUT = """() => {
+  const { min, max } = Math, found = [];
+  const within = (a, b) => min(a.left - b.left, b.right - a.right, a.top - b.top, b.bottom - a.bottom) >= -1;
+  const wide = (a, b) => min(a.right, b.right) - max(a.left, b.left);
+  const high = (a, b) => min(a.bottom, b.bottom) - max(a.top, b.top);
+  for (const svg of document.querySelectorAll('.plot > svg')) {
+    const texts = [...svg.querySelectorAll('text')].map(t => [t.textContent, t.getBoundingClientRect()]);
+    texts.forEach(([words, box], i) => {
+      if (!within(box, svg.getBoundingClientRect())) found.push(`cut: ${words}`);
+      for (const [other, its] of texts.slice(0, i)) {
+        if (wide(box, its) > 2 && high(box, its) > 4) found.push(`${words} on ${other}`);
+      }
+    });
+    if ([...svg.querySelectorAll('text')].some(t => parseFloat(getComputedStyle(t).fontSize) < 9)) found.push('tiny');
+  }
+  return found;
+}"""
+OUTSIDE = """() => [...document.querySelectorAll('main :is(button, input, output, h2, p, li, figure), .leave')]
+  .filter(e => e.checkVisibility()).filter(e => {
+    const box = e.getBoundingClientRect(), clipped = e.matches('button, p, li') && e.scrollWidth > e.clientWidth + 1;
+    return Math.min(box.left, box.top, innerWidth - box.right, innerHeight - box.bottom) < 0 || clipped;
+  }).map(e => e.textContent || e.tagName)"""
+
+
+@pytest.mark.parametrize(("width", "height", "presenting"), [(390, 844, False), (1280, 720, True), (1280, 800, True)])
+def test_no_word_is_cut_or_covered(page, width, height, presenting):
+    """While presenting, all that acts and all that is said is in the window as well."""
+    page.set_viewport_size({"width": width, "height": height})
+    page.evaluate("on => document.body.classList.toggle('present', on)", presenting)
+    for model in (*MODELS[1:], MODELS[0]):
+        page.evaluate("id => document.getElementById(id).click()", f"tab-{model}")
+        page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert page.evaluate(CUT) == [], model
+        assert not presenting or page.evaluate(OUTSIDE) == [], model
+    page.evaluate("document.body.classList.remove('present')")
+    assert all(tool.is_visible() for tool in page.locator(".tools button").all())
+    page.set_viewport_size({"width": 1280, "height": 800})
+
+
+def test_light_or_dark_is_kept(page):
+    page.locator("#theme").click()
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.locator("#theme").click()
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    page.evaluate("localStorage.clear()")
+    page.reload()
+
+
 CONTRAST = """() => {
   const channel = x => (x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
   const light = c => {
@@ -302,6 +356,9 @@ def test_presentation_is_led_by_keys(page):
         assert page.evaluate("play.shown.id") == MODELS[n]
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("3")
+    assert page.locator(".look li").evaluate_all("all => all.map(li => li.checkVisibility())") == [True] + 3 * [False]
+    page.keyboard.press("ArrowDown")
+    assert page.locator(".look li").nth(1).is_visible()
     assert page.evaluate("play.shown.id") == MODELS[2]
     page.keyboard.press("Escape")
     page.wait_for_selector("body:not(.present)")
@@ -354,6 +411,12 @@ def test_without_out_the_page_is_opened(monkeypatch, capsys):
     assert cli.run(["play"]) == 0
     assert opened[0].startswith("file://")
     assert capsys.readouterr().out.strip().endswith("play.html")
+
+
+def test_a_folder_that_was_not_there_is_told(tmp_path, capsys):
+    for said in ("made the folder", ""):
+        assert cli.run(["play", "--out", str(tmp_path / "new" / "play.html")]) == 0
+        assert (said in capsys.readouterr().err) if said else capsys.readouterr().err == ""
 
 
 def test_a_bad_out_is_one_line(tmp_path, capsys):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
@@ -184,6 +186,15 @@ def _print_paragraphs(to: Console, columns: Sequence[Column], rows: Sequence[Seq
         rest = [f"[dim]{c.heading}:[/] {row[i]}" for i, c in enumerate(columns) if i not in (0, lead) and row[i]]
         told.append([row[0], "\n".join(filter(None, [row[lead] if lead else "", "; ".join(rest)]))])
     _print_grid(to, [columns[0], Column("", least=1)], told, [first, to.width - first - _GAP], head=False)
+
+
+@contextmanager
+def telling_of_folders(file: Path | None) -> Iterator[None]:
+    """What writes ``file`` makes the folders above it: that there is a new one is told, a name may be mistyped."""
+    new = file is not None and not file.parent.exists()
+    yield
+    if new and file is not None:
+        complain(f"made the folder {file.parent}")
 
 
 def complain(message: str, status: int = 0) -> int:

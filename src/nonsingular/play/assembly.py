@@ -10,8 +10,7 @@ from typing import Any
 import jinja2
 
 from nonsingular import __version__
-from nonsingular.errors import InputError
-from nonsingular.files import plain, write_whole
+from nonsingular.files import make_way, plain, write_whole
 from nonsingular.policy import policy
 from nonsingular.theory import binary_weights, linear_dependence
 
@@ -59,12 +58,7 @@ def write_page(path: Path) -> Path:
     Raises:
         InputError: ``path`` is a folder, or lies below a file.
     """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file, as in {path / 'play.html'}")
-    file = next((parent for parent in path.parents if parent.is_file()), None)
-    if file is not None:
-        raise InputError(f"{file} is a file; --out names a new one in a folder, as in play.html")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_way(path)
     write_whole(path, page())
     return path
 

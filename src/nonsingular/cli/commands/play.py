@@ -10,6 +10,7 @@ import typer
 from nonsingular.cli.commands import THE_PAPERS
 from nonsingular.cli.options import Json
 from nonsingular.cli.streams import print_json
+from nonsingular.cli.terminal import telling_of_folders
 
 SHOWN = THE_PAPERS
 
@@ -25,7 +26,8 @@ def command(
 
     from nonsingular.play import write_page
 
-    path = write_page(out or Path(tempfile.mkdtemp(prefix="nonsingular-")) / "play.html")
+    with telling_of_folders(out):
+        path = write_page(out or Path(tempfile.mkdtemp(prefix="nonsingular-")) / "play.html")
     if json_:
         print_json({"page": str(path)})
     else:

@@ -124,9 +124,7 @@ play.models.push({
       const { unit, teacher } = state;
       plane.flow((m, c) => { const at = theory.held(m * unit.m, c * unit.c, teacher); return [-at.dm / unit.m, -at.dc / unit.c]; });
       plane.set(dependent, [[0.02, 0], [0.02, 9]]);
-      for (const text of plane.lines.querySelectorAll("text")) text.remove();
-      plane.say(0.02, 1.93, "linear dependence: m = 0", { parent: plane.lines, dx: 8 });
-      plane.say(1, 1, "teacher", { parent: plane.lines, dx: 9, dy: -8 });
+      plane.label([{ at: [1, 1], words: "teacher", dx: 9, dy: -8 }, { at: [0.02, 1.93], words: "linear dependence: m = 0", dx: 8 }]);
       plane.place(goal, 1, 1);
       space.setAttribute("viewBox", `0 0 ${host.clientWidth} ${host.clientHeight}`);
       aim(state.m, state.c);

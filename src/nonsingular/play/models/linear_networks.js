@@ -133,11 +133,12 @@ play.models.push({
         last = rest;
         return broken || Math.abs(a) > 6 ? [NaN, b] : [a, b];
       }));
-      for (const text of plane.lines.querySelectorAll("text")) text.remove();
       const [x, y] = [-c[0], -c[1]], r = 0.09;
       plane.set(cross, [[x - r, y - r], [x + r, y + r], [NaN, 0], [x - r, y + r], [x + r, y - r]]);
-      plane.say(x, y, plane.width > 420 ? `saddle of the ${state.network} network` : "saddle", { parent: plane.lines, classes: "halo strong", dx: 12, dy: 16 });
-      plane.say(-2.95, -2.9, "thick: solved, u = s", { parent: plane.lines });
+      plane.label([
+        { at: [x, y], words: plane.width > 420 ? [`saddle of the ${state.network} network`, "saddle"] : "saddle", classes: "halo strong", dx: 12, dy: 16 },
+        { at: [-2.95, -2.9], words: "thick: solved, u = s" },
+      ]);
       bars.x.range = [0.5, state.layers - 0.5];
       bars.x.ticks = Array.from({ length: state.layers - 1 }, (_, i) => i + 1);
       bars.y.range = [-1, Math.max(3, state.layers)];

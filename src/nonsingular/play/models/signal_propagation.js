@@ -24,7 +24,7 @@ play.models.push({
     const handle = plane.handle({ label: "Initialisation: variance of weights and of biases", step: 0.02,
       words: (w, b) => `weights ${w.toFixed(2)}, biases ${b.toFixed(2)}`, move: (w, b) => aim(w, b) });
 
-    const gradients = stage.plot("Gradient norm, relative to the last layer", { x: { range: [0, 40], label: "layer" }, y: { range: [-8, 8], label: "power of ten" } },
+    const gradients = stage.plot("Gradient norm, last layer = 1", { x: { range: [0, 40], label: "layer" }, y: { range: [-8, 8], label: "power of ten" } },
       [["this start", "", "var(--path)"], ["without the skip", "dashed", "var(--quiet)"]]);
     const likeness = stage.plot("Correlation of two inputs", { x: { range: [0, 40], label: "layer" }, y: { range: [-0.05, 1.05], label: "correlation c" } });
     const sizes = stage.plot("Length of a signal", { x: { range: [0, 40], label: "layer" }, y: { range: [1e-3, 1e3], log: true, label: "mean square q" } });
@@ -79,11 +79,10 @@ play.models.push({
       const critical = 2 * (1 - state.skip ** 2);
       plane.set(line, state.units === "relu" ? [[critical, -1], [critical, 2]] : fixed.map((q) => theory.criticalLine(q, state.skip)));
       plane.set(ground, []);
-      for (const text of plane.lines.querySelectorAll("text")) text.remove();
-      if (state.skip < 0.75) {
-        plane.say(0.1, 0.93, "order: gradients vanish", { parent: plane.lines, classes: "halo strong" });
-        plane.say(4.95, 0.05, "chaos: gradients explode", { parent: plane.lines, classes: "halo strong", anchor: "end" });
-      } else plane.say(4.95, 0.93, "nowhere does the gradient vanish fast", { parent: plane.lines, classes: "halo strong", anchor: "end" });
+      const strong = { classes: "halo strong" }, right = { ...strong, anchor: "end" };
+      plane.label(state.skip < 0.75
+        ? [{ at: [0.1, 0.93], words: "order: gradients vanish", ...strong }, { at: [4.95, 0.05], words: "chaos: gradients explode", ...right }]
+        : [{ at: [4.95, 0.93], words: "nowhere does the gradient vanish fast", ...right }]);
       for (const [plot] of rows) plot.x.range = [0, state.layers];
       for (const [plot] of rows) plot.drawAxes();
       paint();

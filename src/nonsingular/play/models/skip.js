@@ -4,19 +4,21 @@ play.models.push({
   short: "A skip",
   title: "A skip, switched on and off",
   question: "The network learns while you watch. Let it sit on the plateau, then switch the skip on.",
-  source: "Orhan & Pitkow 2018, §2 and Supplementary Note 5, equations 29-34; here with a skip of any strength c",
+  source: "Orhan & Pitkow 2018, §2 and Supplementary Note 5, equations 29-34; here with a skip of any strength c and a teacher s + c²: "
+    + "what the skip puts out by itself is no error",
   look: [
-    "<em>Small weights start beside the saddle</em> (cross). Every slope is nearly zero there: the loss is flat, and one of the two curvatures is negative.",
-    "<em>The skip slides the landscape,</em> by c along both axes. The weights have not moved, but the saddle has: now they stand on a slope.",
-    "<em>Switch it off again</em> after learning: the weights are no longer a solution. A skip is part of the network, not a trick of the training.",
+    "<em>Small weights start beside the saddle</em> (cross). Every slope is nearly zero there: without the skip the loss stays where it is for a minute.",
+    "<em>The skip slides the landscape,</em> by c along both axes. The weights have not moved, nor has the loss, but the saddle has: now they stand on a slope.",
+    "<em>Switch it off again</em> after learning: the loss jumps. The weights solve the network with the skip: the skip is part of the function.",
     "<em>Drag the point</em> onto the saddle with the skip on: −1, −1 is as bad a start for the residual network as 0, 0 for the plain one.",
   ],
   build(stage) {
     const { linearNetworks: theory } = play.theory;
     const { numbers } = play;
     const { short, node } = play.plot;
-    const START = [0.004, 0.003], S = 2, WINDOW = 12, RATE = 0.8; // units of time shown, and run through in a second
-    const state = { y: START.slice(), c: 0, target: 0, s: S, time: 0, loss: [], on: [] };
+    // Off the saddle weights grow by exp(s t): a minute of talk is a factor of 10^6.5, and they go unseen to 10^-3.
+    const START = [6e-10, 4e-10], S = 1, WINDOW = 6, RATE = 0.25; // units of time shown, and run through in a second
+    const state = { y: START.slice(), c: 0, target: 0, s: S, time: 0, loss: [], on: [], jump: "" };
     let running = false, last = 0;
 
     const plane = stage.plot("Loss of a network of three layers", { x: { range: [-2.6, 2.6], label: "first layer, a₁" }, y: { range: [-2.6, 2.6], label: "second layer, a₂" } },
@@ -28,24 +30,24 @@ play.models.push({
       return made;
     });
     const solved = plane.curve("trace wide residual"), cross = plane.curve("trace"), trail = plane.curve("trace path");
-    const name = plane.say(0, 0, "saddle", { parent: plane.lines, classes: "halo strong" });
     const handle = plane.handle({ label: "The network: strengths of its two layers", step: 0.05, words: (a, b) => `first layer ${a.toFixed(2)}, second ${b.toFixed(2)}`,
       move: (a, b) => { held = true; put([a, b]); }, done: () => { held = false; trace = [state.y.slice()]; } });
-    let held = false, trace = [START.slice()];
+    let held = false, trace = [START.slice()], named = "";
 
-    const losses = stage.plot("Loss, as it happens", { x: { range: [0, WINDOW], label: "time" }, y: { range: [0, 1.5], label: "loss / that of output 0" } },
+    const losses = stage.plot("Loss, as it happens", { x: { range: [0, WINDOW], label: "time" }, y: { range: [0, 1.5], label: "loss / that of weights 0" } },
       [["skip on", "", "var(--residual)"]]);
     const shade = node("path", { class: "on" }, losses.under), curve = losses.curve("trace path"), at = losses.dot("path");
 
     const bars = stage.plot("Curvature where it stands", { x: { range: [0.4, 2.6], label: "eigenvalue of the Hessian", ticks: [1, 2] }, y: { range: [-4, 8], label: "curvature" } });
     const two = [0, 1].map(() => node("rect", { class: "bar" }, bars.lines));
 
-    const strengths = () => [state.c, state.c];
-    const lossNow = () => 2 * theory.energy(state.y, state.s, strengths()) / state.s ** 2;
+    const strengths = (c = state.c) => [c, c];
+    const goal = (c = state.c) => state.s + c ** 2; // at weights of 0 the error is s, whatever the skip
+    const lossNow = (c = state.c) => 2 * theory.energy(state.y, goal(c), strengths(c)) / state.s ** 2;
 
     // Gradient flow for a time; the skip's strength is fixed during it.
     function learn(duration) {
-      const path = theory.path(state.y, state.s, strengths(), { tolerance: 1e-6 });
+      const path = theory.path(state.y, goal(), strengths(), { tolerance: 1e-6 });
       path.advance(duration, 60);
       state.y = path.y.at(-1);
       state.time += path.time;
@@ -56,15 +58,16 @@ play.models.push({
     function draw() {
       const c = state.c, [a, b] = state.y;
       // The loss depends on the product only: level lines are hyperbolas around the saddle (-c, -c).
-      LEVELS.forEach((level, k) => plane.set(levels[k], [-1, 1].flatMap((side) => hyperbola(state.s * (1 + side * Math.sqrt(level)), c))));
-      plane.set(solved, hyperbola(state.s, c));
+      LEVELS.forEach((level, k) => plane.set(levels[k], [-1, 1].flatMap((side) => hyperbola(goal() + side * state.s * Math.sqrt(level), c))));
+      plane.set(solved, hyperbola(goal(), c));
       const r = 0.08;
       plane.set(cross, [[-c - r, -c - r], [-c + r, -c + r], [NaN, 0], [-c - r, -c + r], [-c + r, -c - r]]);
-      name.setAttribute("x", plane.px(-c) + 12);
-      name.setAttribute("y", plane.py(-c) + 16);
+      const place = `${c} ${plane.width} ${plane.height}`;
+      if (place !== named) plane.label([{ at: [-c, -c], words: "saddle", classes: "halo strong", dx: 12, dy: 16 }]);
+      named = place;
       plane.set(trail, trace);
       handle.put(a, b);
-      const values = numbers.eigenvalues(theory.hessian(state.y, state.s, strengths()));
+      const values = numbers.eigenvalues(theory.hessian(state.y, goal(), strengths()));
       values.forEach((v, k) => {
         const [from, to] = [bars.py(0), bars.py(Math.max(-4, Math.min(8, v)))];
         for (const [key, value] of Object.entries({ x: bars.px(k + 0.75), width: bars.px(1.5) - bars.px(1), y: Math.min(from, to), height: Math.max(1, Math.abs(to - from)),
@@ -77,7 +80,7 @@ play.models.push({
         return `M${x0.toFixed(1)} ${losses.top}H${x1.toFixed(1)}V${losses.bottom}H${x0.toFixed(1)}Z`;
       }).join(""));
       const words = values[0] < -1e-3 ? "One curvature is negative: a saddle’s neighbourhood." : "No curvature is negative.";
-      stage.readout.textContent = `Skip strength ${c.toFixed(2)}, loss ${short(lossNow())} of that of output 0. ${words}`;
+      stage.readout.textContent = `Skip strength ${c.toFixed(2)}, loss ${short(lossNow())} of that of weights 0. ${words}${state.jump}`;
     }
 
     function hyperbola(p, c) {
@@ -126,6 +129,9 @@ play.models.push({
         if (c > 0) state.on.push([state.time, null]);
         else if (state.on.length) state.on.at(-1)[1] = state.time;
       }
+      const [before, after] = [lossNow(), lossNow(c)];
+      state.jump = c === state.target ? state.jump : Math.abs(after - before) < 0.01 ? " The switch left the loss as it was: what changed is its slope."
+        : ` The switch took the loss from ${short(before)} to ${short(after)}: the same weights now compute another function.`;
       state.target = c;
       strength.set(c);
       button.setAttribute("aria-pressed", String(c > 0));
@@ -134,7 +140,7 @@ play.models.push({
     }
 
     function restart() {
-      Object.assign(state, { y: START.slice(), time: 0, loss: [], on: state.target > 0 ? [[0, null]] : [] });
+      Object.assign(state, { y: START.slice(), time: 0, loss: [], jump: "", on: state.target > 0 ? [[0, null]] : [] });
       trace = [START.slice()];
       losses.x.range = [0, WINDOW];
       losses.drawAxes();

@@ -102,16 +102,11 @@ play.models.push({
         plane.set(elimination, [[-1, -9], [-1, 9], [NaN, 0], [1, -9], [1, 9]]);
         plane.set(unstable, [[-9, 0], [-1, 0], [NaN, 0], [1, 0], [9, 0]]);
         plane.set(stable, [[-1, 0], [1, 0]]);
-        const words = { parent: plane.lines };
-        for (const text of plane.lines.querySelectorAll("text")) text.remove();
-        for (const side of [-1, 1]) {
-          const text = plane.say(side, -1.45, `elimination: z = ${side < 0 ? "−1" : "1"}`, words);
-          const [x, y] = [plane.px(side) + (side < 0 ? -7 : 15), plane.py(-1.45)];
-          text.setAttribute("transform", `translate(${x} ${y}) rotate(-90)`);
-          text.removeAttribute("x"); text.removeAttribute("y");
-        }
-        plane.say(0, 0, "overlap, attracting", { ...words, anchor: "middle", dy: 20 });
-        if (plane.width > 420) plane.say(1.95, 0, "overlap, repelling", { ...words, anchor: "end", dy: 20 });
+        plane.label([
+          { at: [0, 0], words: "overlap, attracting", anchor: "middle", dy: 20 },
+          ...[-1, 1].map((side) => ({ at: [side, -1.45], words: `elimination: z = ${side < 0 ? "−1" : "1"}`, dx: side < 0 ? -7 : 15, turn: -90 })),
+          { at: [1.95, 0], words: ["overlap, repelling", "repelling"], anchor: "end", dy: 20 },
+        ]);
         losses.set(one, [[FIRST, 1], [LAST, 1]]);
         aim(state.z, state.eta);
         clock.refresh();

@@ -26,14 +26,31 @@ play.controls = (() => {
       this.readout = element("p", { className: "readout" });
       this.time = element("div", { className: "time" });
       const look = element("div", { className: "look" }, element("h3", { textContent: "What to look at" }));
-      const list = element("ol");
-      for (const words of model.look) list.append(element("li", { innerHTML: words }));
-      look.append(list, element("p", { className: "source", textContent: `Source: ${model.source}` }));
+      this.looks = model.look.map((words) => element("li", { innerHTML: words }));
+      look.append(element("ol", {}, ...this.looks), this.turner(), element("p", { className: "source", textContent: `Source: ${model.source}` }));
       this.root = element("section", { className: "model", id: `model-${model.id}`, role: "tabpanel" },
         element("div", { className: "head" }, element("h2", { textContent: model.title }), element("p", { textContent: model.question })),
         this.big, this.small, this.time,
         element("div", { className: "side" }, element("div", {}, element("h3", { textContent: "Try" }), this.controls, this.readout), look));
       this.root.setAttribute("aria-label", model.title);
+    }
+
+    // Buttons that lead through what to look at, for presentations, which show one of them at a time.
+    turner() {
+      const told = element("span"), button = (words, name, step) => {
+        const made = element("button", { type: "button", textContent: words });
+        made.setAttribute("aria-label", name);
+        made.addEventListener("click", () => this.turn(step));
+        return made;
+      };
+      let shown = 0;
+      this.turn = (step) => {
+        shown = (shown + step + this.looks.length) % this.looks.length;
+        this.looks.forEach((item, i) => item.classList.toggle("now", i === shown));
+        told.textContent = `${shown + 1} of ${this.looks.length}`;
+      };
+      this.turn(0);
+      return element("div", { className: "turner" }, button("‹", "What to look at before", -1), told, button("›", "What to look at next", 1));
     }
 
     figure(title, keys = [], where = this.small) {

@@ -38,11 +38,17 @@ play.plot = (() => {
     return ticks;
   }
 
+  // Letters as large as their room lets them be.
+  function fit(text, room) {
+    const length = text.getComputedTextLength();
+    if (length > room) text.style.fontSize = `${parseFloat(getComputedStyle(text).fontSize) * room / length}px`;
+  }
+
   class Plot {
     // x, y: { range, log, label }; label: what the picture is, for those who do not see it.
-    constructor(host, { x, y, label, equal = false }) {
+    constructor(host, { x, y, label }) {
       this.host = host;
-      Object.assign(this, { x, y, equal });
+      Object.assign(this, { x, y });
       this.svg = node("svg", { role: "group", "aria-label": label }, host);
       const id = `clip-${Math.random().toString(36).slice(2)}`;
       this.clip = node("rect", {}, node("clipPath", { id }, node("defs", {}, this.svg)));
@@ -60,8 +66,12 @@ play.plot = (() => {
       this.width = Math.max(60, this.host.clientWidth);
       this.height = Math.max(60, this.host.clientHeight);
       this.svg.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
-      const large = document.body.classList.contains("present") ? 1.2 : 1;
-      this.left = 62 * large; this.right = this.width - 12; this.top = 8; this.bottom = this.height - 38 * large;
+      const large = this.large = document.body.classList.contains("present") ? 1.2 : 1;
+      const name = node("text", { class: "name" }, this.axes);
+      name.textContent = this.y.label;
+      this.flat = 0.75 * name.getComputedTextLength() > this.height - 4; // too long to stand beside its axis: it lies above
+      this.left = (this.flat ? 46 : 62) * large; this.right = this.width - 12;
+      this.top = (this.flat ? 22 : 10) * large; this.bottom = this.height - 38 * large;
       for (const rect of [this.clip, this.ground]) {
         rect.setAttribute("x", this.left); rect.setAttribute("y", this.top);
         rect.setAttribute("width", Math.max(1, this.right - this.left)); rect.setAttribute("height", Math.max(1, this.bottom - this.top));
@@ -95,20 +105,36 @@ play.plot = (() => {
 
     drawAxes() {
       this.axes.replaceChildren();
-      const ticks = (axis, room) => axis.ticks || (axis.log ? logTicks : linearTicks)(axis.range, Math.max(2, room));
-      for (const v of ticks(this.x, (this.right - this.left) / 80)) {
+      const ticks = (axis, room) => axis.ticks || (axis.log ? logTicks : linearTicks)(axis.range, room);
+      const write = (words, attributes) => {
+        const text = node("text", attributes, this.axes);
+        text.textContent = words;
+        return text;
+      };
+      for (const v of ticks(this.x, Math.max(2, (this.right - this.left) / 80))) {
         const at = this.px(v);
         node("line", { class: "gridline", x1: at, x2: at, y1: this.top, y2: this.bottom }, this.axes);
-        node("text", { x: at, y: this.bottom + 16, "text-anchor": "middle" }, this.axes).textContent = short(v);
+        const text = write(short(v), { x: at, y: this.bottom + 16 * this.large, "text-anchor": "middle" });
+        text.setAttribute("x", Math.min(at, this.width - 1 - text.getComputedTextLength() / 2));
       }
-      for (const v of ticks(this.y, (this.bottom - this.top) / 36)) {
+      for (const v of ticks(this.y, Math.max(1, (this.bottom - this.top) / 36))) {
         const at = this.py(v);
         node("line", { class: "gridline", x1: this.left, x2: this.right, y1: at, y2: at }, this.axes);
-        node("text", { x: this.left - 7, y: at + 4, "text-anchor": "end" }, this.axes).textContent = short(v);
+        write(short(v), { x: this.left - 7, y: at + 4, "text-anchor": "end" });
       }
-      const middle = (this.top + this.bottom) / 2;
-      node("text", { class: "name", x: (this.left + this.right) / 2, y: this.height - 5, "text-anchor": "middle" }, this.axes).textContent = this.x.label;
-      node("text", { class: "name", x: 13, y: middle, "text-anchor": "middle", transform: `rotate(-90 13 ${middle})` }, this.axes).textContent = this.y.label;
+      const within = (middle, length, end) => Math.max(length / 2 + 2, Math.min(end - 2 - length / 2, middle));
+      const below = write(this.x.label, { class: "name", y: this.height - 5, "text-anchor": "middle" });
+      fit(below, this.width - 4);
+      below.setAttribute("x", within((this.left + this.right) / 2, below.getComputedTextLength(), this.width));
+      const beside = write(this.y.label, { class: "name", "text-anchor": this.flat ? "start" : "middle" });
+      if (this.flat) {
+        fit(beside, this.width - 4);
+        for (const [key, value] of [["x", 4], ["y", 14]]) beside.setAttribute(key, value);
+      } else {
+        fit(beside, this.height - 4);
+        const at = within((this.top + this.bottom) / 2, beside.getComputedTextLength(), this.height);
+        beside.setAttribute("transform", `translate(${13 * this.large} ${at}) rotate(-90)`);
+      }
     }
 
     // "M...L..." through points [[x, y]], lifted where one is not finite.
@@ -137,10 +163,35 @@ play.plot = (() => {
       if (shown) { dot.setAttribute("cx", at.toFixed(1)); dot.setAttribute("cy", up.toFixed(1)); }
     }
 
-    say(x, y, words, { classes = "halo", anchor = "start", dx = 0, dy = 0, parent = this.under } = {}) {
-      const text = node("text", { class: classes, x: this.px(x) + dx, y: this.py(y) + dy, "text-anchor": anchor }, parent);
-      text.textContent = words;
-      return text;
+    // Words on the plane, those that matter most first: each { at, words, anchor, dx, dy, classes, turn } in the first
+    // wording that fits where it belongs, else the last one moved into the plane; not at all where it would cover another.
+    label(labels) {
+      for (const text of this.lines.querySelectorAll("text")) text.remove();
+      const taken = [], covers = (box) => taken.some((o) => box.left < o.right && o.left < box.right && box.top < o.bottom && o.top < box.bottom);
+      for (const { at: [x, y], words, anchor = "start", dx = 0, dy = 0, classes = "halo", turn = 0 } of labels) {
+        const text = node("text", { class: classes, "text-anchor": anchor }, this.lines);
+        const put = (right, down) => {
+          text.setAttribute("transform", `translate(${this.px(x) + dx + right} ${this.py(y) + dy + down}) rotate(${turn})`);
+          return this.box(text);
+        };
+        const push = (low, high, from, to) => Math.max(0, low + 3 - from) - Math.max(0, to - high + 3);
+        let moves = [];
+        for (const wording of [words].flat()) {
+          text.textContent = wording;
+          const box = put(0, 0);
+          moves = [push(this.left, this.right, box.left, box.right), push(this.top, this.bottom, box.top, box.bottom)];
+          if (!moves.some(Boolean) && !covers(box)) break;
+        }
+        const box = put(...moves);
+        if (covers(box)) text.remove();
+        else taken.push(box);
+      }
+    }
+
+    // Where something is drawn, in the plot's own units.
+    box(drawn) {
+      const box = drawn.getBoundingClientRect(), frame = this.svg.getBoundingClientRect();
+      return { left: box.left - frame.left, right: box.right - frame.left, top: box.top - frame.top, bottom: box.bottom - frame.top };
     }
 
     // Evenly spaced streamlines of velocity(x, y) -> [x', y'], the slower the stronger.

@@ -69,6 +69,8 @@ play.start = () => {
     const onTab = event.target.matches("[role=tab]");
     if (event.key === "ArrowRight" || event.key === "PageDown") show(index + 1);
     else if (event.key === "ArrowLeft" || event.key === "PageUp") show(index - 1);
+    else if (event.key === "ArrowDown" && presenting()) stage.turn(1);
+    else if (event.key === "ArrowUp" && presenting()) stage.turn(-1);
     else if (event.key === " " && !event.target.matches("button")) stage.toggle?.();
     else if (event.key === "p" || event.key === "P") present(!presenting());
     else if (event.key === "Escape") present(false);
@@ -80,11 +82,26 @@ play.start = () => {
 
   // --- light and dark ---
 
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const theme = (name) => { document.documentElement.dataset.theme = name; if (stage) layout(); };
-  theme(dark.matches ? "dark" : "light");
-  dark.addEventListener("change", () => theme(dark.matches ? "dark" : "light"));
-  document.getElementById("theme").addEventListener("click", () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
+  // The reader's choice, kept where a browser lets a file keep something; until there is one, the system's.
+  const KEY = "nonsingular-play-theme", dark = matchMedia("(prefers-color-scheme: dark)");
+  const kept = (choice) => {
+    try {
+      if (choice) localStorage.setItem(KEY, choice);
+      return localStorage.getItem(KEY);
+    } catch { return null; }
+  };
+  let chosen = kept();
+  const theme = () => {
+    document.documentElement.dataset.theme = chosen || (dark.matches ? "dark" : "light");
+    if (stage) layout();
+  };
+  theme();
+  dark.addEventListener("change", theme);
+  document.getElementById("theme").addEventListener("click", () => {
+    chosen = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    kept(chosen);
+    theme();
+  });
 
   document.getElementById("svg").addEventListener("click", () => play.picture.saveSvg(stage, play.models[index]));
   document.getElementById("png").addEventListener("click", () => play.picture.savePng(stage, play.models[index]));
