@@ -43,6 +43,35 @@ def test_gradients_are_autograds(skip, activation, two_at_a_time):
             torch.testing.assert_close(p.grad, expected, rtol=1e-10, atol=1e-13, msg=name)
 
 
+@pytest.mark.parametrize("skip", SKIPS)
+def test_mixed_precision_rounds_as_much_as_autocast(skip, two_at_a_time):
+    """Both against double precision; every run's gradient of its own, in parts of two, two and one."""
+    population = Population(networks(5, depth=6, skip=skip))
+    exact = Population([n.double() for n in networks(5, depth=6, skip=skip)])
+    x = torch.randn(5, 200, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    labels = torch.arange(200).expand(5, 200) % 3
+
+    def by_autograd(networks, inputs):
+        losses = F.cross_entropy(networks(inputs).double().flatten(0, 1), labels.flatten(), reduction="none")
+        return torch.autograd.grad(losses.view(5, 200).mean(1).sum(), list(networks.parameters.values()))
+
+    reference = by_autograd(exact, x.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        usual = by_autograd(population, x)
+    stack = LinearStack(population, 200, torch.bfloat16)
+    for part in stack.parts():
+        stack.differentiate(part, x[part], lambda z, y=labels[part]: cross_entropy_gradient(z.float(), y))
+    ours = [p.grad for p in population.parameters.values()]
+    assert all(g.dtype == torch.float32 for g in ours)
+
+    def error(gradients):
+        off = sum((g.double() - r).square().flatten(1).sum(1) for g, r in zip(gradients, reference, strict=True))
+        return (off / sum(r.square().flatten(1).sum(1) for r in reference)).sqrt()
+
+    assert (error(ours) > 1e-4).all()  # they are rounded
+    assert error(ours).mean() < 1.3 * error(usual).mean() < 0.2
+
+
 def in_sequence(kind):
     torch.manual_seed(0)
     activations = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "leaky": nn.LeakyReLU, "none": nn.Identity}
@@ -167,7 +196,7 @@ def agree(fast, slow, epochs):
         (NetworkSpec(3, 8, skip="hyper", activation="gelu"), SPEC, True),
         (NetworkSpec(3, 8, batch_norm=(2,)), SPEC, False),
         (DropoutSpec(3, 8), SPEC, False),
-        (NetworkSpec(3, 8), TrainingSpec(batch=30, precision="bfloat16"), False),
+        (NetworkSpec(3, 8), TrainingSpec(batch=30, precision="bfloat16"), True),
         (NetworkSpec(3, 8), TrainingSpec(batch=30, mixup=0.2), False),
     ],
 )

@@ -108,12 +108,14 @@ class LinearStack:
         population: of ``FullyConnected`` networks, or of ``nn.Sequential`` of linear layers and activations, as
             ``fits`` accepts them.
         batch: samples of a step.
+        precision: of products and of layers' outputs; by default the parameters' own. In ``torch.bfloat16`` parameters
+            are rounded for every step and gradients added to them in full, as ``torch.autocast`` does.
 
     Attributes:
         runs: networks computed together.
     """
 
-    def __init__(self, population: Population, batch: int) -> None:
+    def __init__(self, population: Population, batch: int, precision: torch.dtype | None = None) -> None:
         plan = _planned(population.skeleton)
         assert plan is not None
         self._plan, self._batch = plan, batch
@@ -127,12 +129,14 @@ class LinearStack:
             for number, (f, layer) in enumerate(zip(self._functions, plan.layers, strict=True))
         ]
         kept = sum(width * (1 + a) for width, a in zip(widths, apart, strict=True))
-        a_run = 4 * batch * (kept + max(widths) * 2 * (1 + plan.hyper) + classes)
-        matrices = [self._parameters[f"{n}.weight"].detach() for n in self._plan.names]
-        self._products = [products(batch, weight) for weight in matrices]
+        first = next(iter(self._parameters.values())).detach()
+        like = first.new_empty((), dtype=precision or first.dtype)
+        a_run = like.itemsize * batch * (kept + max(widths) * 2 * (1 + plan.hyper) + classes)
+        shapes = [self._parameters[f"{n}.weight"].shape for n in self._plan.names]
+        self._products = [products(batch, like.expand(shape)) for shape in shapes]
         apiece = any(isinstance(p, OneByOne) for p in self._products[1:])
         self.runs = 1 if apiece else min(len(population), max(IN_CACHE // a_run, torch.get_num_threads()))
-        like = next(iter(self._parameters.values())).detach()
+        self._like, self._rounded = like, dict[str, Tensor]()
 
         def room(width: int) -> Tensor:
             return like.new_empty(self.runs, batch, width)
@@ -171,16 +175,22 @@ class LinearStack:
         if part.start not in self._views:
             self._views[part.start] = self._seen(part)
         views = self._views[part.start]
+        for exact, rounded in views.round:
+            rounded.copy_(exact)
         inputs, kept, logits = self._forward(views, x)
-        g = by_outputs(logits)
+        g = by_outputs(logits).to(logits.dtype)
         self._by_parameters(views, -1, g, inputs[-1])
         self._backward(views, inputs, kept, g)
+        for exact, rounded in views.widen:
+            exact.copy_(rounded)
 
     def _seen(self, part: slice) -> _Views:
         count, names = part.stop - part.start, self._plan.names
-        of = {n: p.detach()[part] for n, p in self._parameters.items()}
+        of = {n: p.detach()[part] for n, p in (self._parameters | self._buffers).items()}
         by = {n: p.grad[part] for n, p in self._parameters.items() if p.grad is not None}
-        buffers = {n: b[part] for n, b in self._buffers.items()}
+        round = [(t, self._stand_in(f"value {n}", t)) for n, t in of.items()]
+        widen = [(t, self._stand_in(f"gradient {n}", t)) for n, t in by.items()]
+        of, by = (dict(zip(names, (r for _, r in pairs), strict=True)) for names, pairs in ((of, round), (by, widen)))
         widths = [y.shape[-1] for y in self._outputs]
 
         def shaped(which: int, width: int) -> Tensor:
@@ -191,14 +201,24 @@ class LinearStack:
             biases=[of[f"{n}.bias"].unsqueeze(1) for n in names],
             by_weights=[by[f"{n}.weight"] for n in names],
             by_biases=[by[f"{n}.bias"] for n in names],
-            skips=[None if layer.skip is None else buffers[layer.skip] for layer in self._plan.layers],
-            earlier=[Q.squeeze(1) for Q in buffers["earlier"].split(1, 1)] if self._plan.hyper else [],
+            skips=[None if layer.skip is None else of[layer.skip] for layer in self._plan.layers],
+            earlier=[Q.squeeze(1) for Q in of["earlier"].split(1, 1)] if self._plan.hyper else [],
             outputs=[y[:count] for y in self._outputs],
             kept=[h[:count] for h in self._kept],
             logits=self._logits[:count],
             slopes=[shaped(number % 2, width) for number, width in enumerate(widths)],
             sums=[t[:count] for t in self._sums],
+            round=[(exact, rounded) for exact, rounded in round if rounded is not exact],
+            widen=[(exact, rounded) for exact, rounded in widen if rounded is not exact],
         )
+
+    def _stand_in(self, name: str, t: Float[Tensor, "run ..."]) -> Float[Tensor, "run ..."]:
+        """What is computed with in the place of a tensor: itself, or room for it in the precision of the products."""
+        if t.dtype == self._like.dtype:
+            return t
+        if name not in self._rounded:
+            self._rounded[name] = self._like.new_empty(self.runs, *t.shape[1:])
+        return self._rounded[name][: len(t)]
 
     def _forward(self, views: _Views, x: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
         """The inputs of every layer and of the readout, what gives each layer's slope, and the outputs."""
@@ -254,7 +274,8 @@ class LinearStack:
 class _Views:
     """What a part of the runs computes with, layer by layer and then the readout: made once, as that takes its time.
 
-    ``slopes`` are the gradients by layers' outputs, which take turns in two buffers.
+    ``slopes`` are the gradients by layers' outputs, which take turns in two buffers. ``round`` is done before a step and
+    ``widen`` behind it, between tensors of the parameters' precision and those of the products'.
     """
 
     weights: list[Tensor]
@@ -268,18 +289,20 @@ class _Views:
     logits: Tensor
     slopes: list[Tensor]
     sums: list[Tensor]
+    round: list[tuple[Tensor, Tensor]]
+    widen: list[tuple[Tensor, Tensor]]
 
 
 def fits(population: Population, task: Task, spec: TrainingSpec) -> bool:
     """Whether a population's gradients can be written out: otherwise they are left to autograd.
 
-    On a CPU, in float32, fully-connected networks without normalisation and dropout, all of whose parameters are
+    On a CPU, in float32 or mixed with bfloat16, fully-connected networks without normalisation and dropout, all of whose parameters are
     trained, on samples as they are and labels that the readout knows.
     """
     plan, parameters = _planned(population.skeleton), population.parameters
     if plan is None or not population.vectorised or plan.parameters != {*parameters}:
         return False
-    if spec.precision != "float32" or spec.augment != "none" or spec.mixup or _watched(population.skeleton):
+    if spec.augment != "none" or spec.mixup or _watched(population.skeleton):
         return False
     tensors = [*parameters.values(), task.train_inputs]
     plain = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)

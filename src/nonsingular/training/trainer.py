@@ -110,7 +110,9 @@ class Trainer:
         elif vectorised is None:
             vectorised = vectorises(networks, self.task, spec, self.device)
         self.population = Population(networks, self.device, vectorised)
-        self._stack = LinearStack(self.population, spec.batch) if fits(self.population, self.task, spec) else None
+        lower = torch.bfloat16 if spec.precision == "bfloat16" else None
+        fitting = fits(self.population, self.task, spec)
+        self._stack = LinearStack(self.population, spec.batch, lower) if fitting else None
         mixed = spec.precision == "bfloat16" and self.device.type == "cpu"
         if mixed and self.population.vectorised and self.population.convolves:
             raise InputError("vectorised convolutions know no bfloat16 on a CPU; leave vectorised out, or take float32")
@@ -214,7 +216,7 @@ class Trainer:
     def _by_outputs(self, outputs: Float[Tensor, "run sample ..."], labels: Tensor) -> Tensor:
         """The gradient of the sum of all runs' losses by their outputs."""
         if self.loss is F.cross_entropy and labels.ndim == 2 and not labels.is_floating_point():
-            return cross_entropy_gradient(outputs, labels)
+            return cross_entropy_gradient(_full(outputs), labels)
         leaf = outputs.detach().contiguous().requires_grad_()
         with torch.enable_grad():
             return torch.autograd.grad(self._losses(leaf, labels).sum(), leaf)[0]
