@@ -27,11 +27,18 @@ class Timing:
         return statistics.median(self.seconds)
 
 
+FEWEST, PATIENCE = 3, 60.0
+"""Rounds that count at least, and seconds after which no further one begins: a slow machine has fewer, not an hour."""
+
+
 def interleaved(candidates: Mapping[str, Callable[[], object]], rounds: int = 9, warmup: int = 2) -> dict[str, Timing]:
-    """Run every candidate once a round, ``rounds`` times after ``warmup`` rounds that do not count."""
+    """Run every candidate once a round, ``rounds`` times (fewer where they are slow) after ``warmup`` that do not count."""
     clock = _processor if torch.get_num_threads() == 1 else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    began = time.perf_counter()
     for round in range(warmup + rounds):
+        if round >= warmup + FEWEST and time.perf_counter() - began > PATIENCE:
+            break
         for name, work in candidates.items():
             start = clock()
             work()

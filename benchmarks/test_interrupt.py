@@ -13,30 +13,32 @@ import signal
 import subprocess
 import sys
 import time
+from math import prod
 from pathlib import Path
 from statistics import median
 
 TIMES, EARLIEST, LATEST, PROMISE = 2, 6.0, 12.0, 2.0  # seconds after the start
-CIFAR = ["--data", "cifar10"] if "NONSINGULAR_DATA" in os.environ else ["--data", "digits"]
+DATA, SHAPE = ("cifar10", (3, 32, 32)) if "NONSINGULAR_DATA" in os.environ else ("digits", (1, 8, 8))
+CIFAR = ["--data", DATA]
 COMMANDS = {
     "reproduce": ["reproduce", "orhan2018/fig3", *CIFAR],
     "reproduce, convolutions": ["reproduce", "oyedotun2021/table1", "--data", "digits"],
     "reproduce, Ray": ["reproduce", "orhan2018/fig3", *CIFAR, "--engine", "ray"],
     "search": ["search", "--trials", "40", *CIFAR],
-    "landscape": ["landscape", "TARGET", "--exact", *CIFAR],
-    "diagnose": ["diagnose", "TARGET", "--steps", "500", *CIFAR],
+    "landscape": ["landscape", "TARGET", "--exact", "--grid", "201", *CIFAR],
+    "diagnose": ["diagnose", "TARGET", "--steps", "5000", *CIFAR],
     "spectrum, Lanczos": ["spectrum", "TARGET", *CIFAR],
     "spectrum, exact": ["spectrum", "SMALL", "--method", "exact", "--samples", "5000", *CIFAR],
 }
-FACTORIES = """
+FACTORIES = f"""
 import nonsingular as ns
 from torch import nn
 
 def large():
-    return ns.networks.build(ns.networks.resnet(20, width=8), (3, 32, 32), 10, 0)
+    return ns.networks.build(ns.networks.resnet(20, width=8), {SHAPE}, 10, 0)
 
 def small():
-    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 2), nn.Tanh(), nn.Linear(2, 10))
+    return nn.Sequential(nn.Flatten(), nn.Linear({prod(SHAPE)}, 2), nn.Tanh(), nn.Linear(2, 10))
 """
 
 
