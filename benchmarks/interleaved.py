@@ -32,7 +32,7 @@ FEWEST, PATIENCE = 3, 60.0
 
 
 def interleaved(candidates: Mapping[str, Callable[[], object]], rounds: int = 9, warmup: int = 2) -> dict[str, Timing]:
-    """Run every candidate once a round, ``rounds`` times (fewer where they are slow) after ``warmup`` that do not count."""
+    """Run every candidate once a round, ``rounds`` times after ``warmup`` rounds that do not count; fewer if slow."""
     clock = _processor if torch.get_num_threads() == 1 else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     began = time.perf_counter()

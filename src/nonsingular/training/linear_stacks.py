@@ -274,8 +274,8 @@ class LinearStack:
 class _Views:
     """What a part of the runs computes with, layer by layer and then the readout: made once, as that takes its time.
 
-    ``slopes`` are the gradients by layers' outputs, which take turns in two buffers. ``round`` is done before a step and
-    ``widen`` behind it, between tensors of the parameters' precision and those of the products'.
+    ``slopes`` are the gradients by layers' outputs, which take turns in two buffers. ``round`` is copied before a step
+    and ``widen`` behind it, between tensors of the parameters' precision and those of the products'.
     """
 
     weights: list[Tensor]
@@ -296,8 +296,8 @@ class _Views:
 def fits(population: Population, task: Task, spec: TrainingSpec) -> bool:
     """Whether a population's gradients can be written out: otherwise they are left to autograd.
 
-    On a CPU, in float32 or mixed with bfloat16, fully-connected networks without normalisation and dropout, all of whose parameters are
-    trained, on samples as they are and labels that the readout knows.
+    On a CPU, in float32 or mixed with bfloat16, fully-connected networks without normalisation and dropout, all of
+    whose parameters are trained, on samples as they are and labels that the readout knows.
     """
     plan, parameters = _planned(population.skeleton), population.parameters
     if plan is None or not population.vectorised or plan.parameters != {*parameters}:
