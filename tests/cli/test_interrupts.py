@@ -37,6 +37,15 @@ while True:
     except KeyboardInterrupt:
         pass  # it came before the call
 """
+DIES = """
+class Dying:
+    def __del__(self):
+        print("ready", flush=True)
+        time.sleep(60)
+
+while True:
+    Dying()
+"""
 PREFIX = "import time\nfrom nonsingular.cli import interrupts\ninterrupts.promise()\n"
 
 
@@ -53,11 +62,11 @@ def interrupted(code):
     return process.returncode, out, said
 
 
-@pytest.mark.parametrize("code", [SWALLOWS, HIDES], ids=["swallowed", "one long call"])
-def test_it_ends_all_the_same_and_says_so(code):
+@pytest.mark.parametrize("code", [SWALLOWS, HIDES, DIES], ids=["swallowed", "one long call", "not to be raised"])
+def test_it_ends_all_the_same_and_says_so_in_one_line(code):
     status, _, said = interrupted(code)
     assert status == STATUS
-    assert "nonsingular: interrupted\n" in said
+    assert said == "\nnonsingular: interrupted\n"
 
 
 def test_where_it_unwinds_nothing_is_said_twice():

@@ -8,8 +8,9 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 STATUS = 130
 PATIENCE = 1.0
@@ -43,13 +44,23 @@ def promise() -> None:
 
     Python raises between two calls into a library. Some of these take a minute, others swallow the exception. So a
     thread is told of the signal as the system delivers it, whatever the main thread does, as long as that has let go
-    of the interpreter. A second Ctrl-C ends the process at once.
+    of the interpreter. A second Ctrl-C ends the process at once. Of one that Python itself cannot raise, as while an
+    object is taken away, it would print a traceback: that ends like one which a library swallows.
     """
     told, tell = os.pipe()
     os.set_blocking(tell, False)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(told,), daemon=True).start()
+    sys.unraisablehook = _without_interrupts(sys.unraisablehook)
+
+
+def _without_interrupts(tell: Callable[[Any], object]) -> Callable[[Any], None]:
+    def hook(unraisable: Any) -> None:
+        if unraisable.exc_type is not KeyboardInterrupt:
+            tell(unraisable)
+
+    return hook
 
 
 @contextmanager
