@@ -11,7 +11,7 @@ import xarray as xr
 from browsing import opened, wait
 from nonsingular import cli
 from nonsingular.experiments.about import About, asked
-from nonsingular.experiments.claims import Claim, exactly
+from nonsingular.experiments.claims import Claim, exactly, is_ours
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.overrides import Overrides, make_spec
 from nonsingular.experiments.report import differences
@@ -164,6 +164,20 @@ def test_every_link_has_a_target(page, whole):
     assert all(file.is_file() for file in files)
 
 
+def test_pictures_come_before_claims(page):
+    first = "all => all.map(a => [...a.querySelectorAll('figure:not(.live), table')].map(e => e.tagName))"
+    order = page.locator("article").evaluate_all(first)
+    assert {names[0] for names in order if "FIGURE" in names} == {"FIGURE"}
+
+
+def test_one_report_has_one_count(page):
+    """Buttons name verdicts; the contents count what the head of a chapter counts: claims, no questions of ours."""
+    assert not any(c.isdigit() for text in page.locator(".filter button").all_inner_texts() for c in text)
+    marks = "all => all.map(m => [...m.children].reduce((sum, b) => sum + Number(b.textContent), 0))"
+    rows = "all => all.map(a => a.querySelectorAll('.claims tbody tr:not([data-ours])').length)"
+    assert page.locator(".contents .marks").evaluate_all(marks) == page.locator("article").evaluate_all(rows)
+
+
 VISIBLE = """selectors => selectors.map(
   s => [...document.querySelectorAll(s)].filter(e => e.getClientRects().length).length)"""
 
@@ -177,6 +191,8 @@ def test_claims_are_filtered_by_verdict(page):
         having = sum(any(row["verdict"] == verdict for row in f.claims) for f in kept)
         assert page.evaluate(VISIBLE, parts) == [number, number, having, having, having]
         assert page.evaluate(VISIBLE, [f".claims .verdict.{verdict}"]) == [number]
+        ours = sum(is_ours(row) for row in rows if row["verdict"] == verdict)
+        assert f"{number} rows shown, {ours} of them questions of ours" in page.locator(".filter output").inner_text()
     page.locator(".filter button").first.click()
     assert page.evaluate(VISIBLE, parts) == [len(rows), len(rows), len(kept), len(kept), len(kept)]
 

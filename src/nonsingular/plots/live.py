@@ -25,7 +25,7 @@ def packed(content: bytes | str) -> str:
     True
     """
     raw = content.encode() if isinstance(content, str) else content
-    return base64.b64encode(gzip.compress(raw, 9, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(raw, 6, mtime=0)).decode()
 
 
 def available() -> bool:

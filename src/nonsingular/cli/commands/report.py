@@ -10,6 +10,7 @@ import typer
 from nonsingular.cli.commands import THE_PAPERS
 from nonsingular.cli.options import Folders, Json
 from nonsingular.cli.streams import print_json
+from nonsingular.cli.terminal import telling_of_folders
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,10 +32,16 @@ def command(
 ) -> None:
     """Gather finished experiments into one HTML page a paper: scoreboard, figures beside claims, protocol."""
     from nonsingular.cli.progress import Bar
-    from nonsingular.experiments.report.finished import find
 
-    with Bar():
-        written = write_pages(find(folders), out)
+    with Bar() as bar, telling_of_folders(out):
+        bar.start("loading the experiments", None, "")  # seconds, where libraries are not yet in memory
+        from nonsingular.experiments.report.finished import find
+        from nonsingular.papers.registry import experiments
+
+        found = find(folders)
+        experiments()
+        bar.end()
+        written = write_pages(found, out)
     if json_:
         print_json([{"report": path, "experiments": [f.id for f in found]} for path, found in written.items()])
     else:

@@ -5,6 +5,7 @@ Figures are packed into it (`nonsingular.plots.live`), so that a page of a hundr
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import struct
@@ -26,7 +27,7 @@ from nonsingular.experiments.report import differences
 from nonsingular.experiments.report.finished import Finished
 from nonsingular.experiments.report.papers import PAPERS, Paper, paper
 from nonsingular.experiments.report.strips import Strip, strip
-from nonsingular.files import write_whole
+from nonsingular.files import make_way, write_whole
 from nonsingular.plots import live
 from nonsingular.plots.dark import dark_aware
 
@@ -111,7 +112,7 @@ class Section:
 
     @property
     def verdicts(self) -> Mapping[str, int]:
-        """Rows by verdict, questions of ours too; those that there are."""
+        """Rows by verdict, questions of ours too; those that there are, for the filter."""
         return Counter(str(row["verdict"]) for row, _ in self.rows)
 
 
@@ -190,10 +191,9 @@ def write_report(path: Path, found: Sequence[Finished], experiments: Mapping[str
             differences from the paper.
 
     Raises:
-        InputError: ``path`` is a folder.
+        InputError: ``path`` is a folder, or lies below a file.
     """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file, as in {path / 'report.html'}")
+    make_way(path)
     order = {id: n for n, id in enumerate(experiments)}
     sections = []
     with progress.stretch(f"writing {path.name}", len(found), SECTIONS):
@@ -226,7 +226,6 @@ def write_report(path: Path, found: Sequence[Finished], experiments: Mapping[str
         script=script,
         policy=live.allowed(script, interactive=interactive),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, html)
     return path
 
@@ -291,8 +290,8 @@ def _picture(name: str, file: Path, title: str, found: Finished, page: Path) -> 
     description = f"Figure {name.replace('-', ' ')} of {found.id}: {title}; what it shows is judged in its claims"
     return Picture(
         name=name,
-        packed=live.packed(content),
-        kind="image/svg+xml" if svg else "image/png",
+        packed=live.packed(content if svg else _webp(content)),
+        kind="image/svg+xml" if svg else "image/webp",
         description=description,
         size=_svg_size(content) if svg else _png_size(content),
         files={kind.upper(): _link(version, page) for kind, version in versions.items()},
@@ -309,6 +308,15 @@ def _svg_size(content: bytes) -> tuple[int, int]:
     found = [re.search(rb'<svg[^>]* %s="([\d.]+)pt"' % side, content) for side in (b"width", b"height")]
     width, height = (float(f[1]) if f else 0.0 for f in found)
     return (round(width * 4 / 3), round(height * 4 / 3)) if width and height else HALF_SIZE
+
+
+def _webp(png: bytes) -> bytes:
+    """A picture for the page, a third as large and as good to look at; the file itself is linked."""
+    from PIL import Image
+
+    found = io.BytesIO()
+    Image.open(io.BytesIO(png)).save(found, "WEBP", quality=90, method=2)
+    return found.getvalue()
 
 
 def _png_size(content: bytes) -> tuple[int, int]:
