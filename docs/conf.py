@@ -90,4 +90,5 @@ def setup(app: Any) -> None:
     app.connect("autodoc-process-docstring", bars)
     app.connect("autodoc-process-signature", plainly)
     app.connect("builder-inited", generate.write_pages)
+    app.connect("source-read", generate.relink)
     app.connect("build-finished", generate.darken)

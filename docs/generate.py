@@ -21,7 +21,7 @@ from nonsingular.experiments.claims import is_ours
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report import differences, finished
 from nonsingular.experiments.report.finished import Finished
-from nonsingular.experiments.report.pages import VERDICTS, count
+from nonsingular.experiments.report.pages import SAID, VERDICTS, count
 from nonsingular.experiments.report.papers import paper
 from nonsingular.experiments.report.strips import strip
 from nonsingular.papers import registry
@@ -73,6 +73,37 @@ def darken(app: Any, exception: Exception | None) -> None:
             text = path.read_text()
             if (dark := dark_aware(text)) != text:
                 path.write_text(dark)
+
+
+def on_site(target: Path) -> str | None:
+    """The page of the site, below its root, in place of a file of the repository that a page links to.
+
+    Sources link to what a clone has: results and their READMEs, packages. The site shows these in pages of its own.
+    """
+    parts = target.relative_to(DOCS.parent).parts
+    match parts:
+        case ("results",):
+            return "gallery/index.md"
+        case ("results", "README.md"):
+            return "evidence.md"
+        case ("results", name, folder, "README.md"):
+            return f"gallery/{name}.md#{name}-{folder}".lower()
+        case ("src", "nonsingular", *package) if len(package) < 2:
+            return f"reference/{package[0] if package else 'index'}.md"
+    return None
+
+
+def relink(app: Any, page: str, source: list[str]) -> None:
+    """Links of a page to files of the repository become links to pages of the site."""
+    here = (DOCS / page).parent
+
+    def link(found: re.Match[str]) -> str:
+        target = (here / found[1]).resolve()
+        inside = target.is_relative_to(DOCS.parent) and not target.is_relative_to(DOCS)
+        place = on_site(target) if inside else None
+        return f"]({os.path.relpath(DOCS / place, here)})" if place else found[0]
+
+    source[0] = re.sub(r"\]\((\.[^)\s]*)\)", link, source[0])
 
 
 # --- results --------------------------------------------------------------------------------------------------
@@ -213,8 +244,7 @@ def _count_row(name: str, found: Sequence[Finished]) -> str:
 
 def _counted(found: Iterable[Finished]) -> str:
     counts = count(row for f in found for row in f.claims)
-    words = {"holds": "hold", "fails": "fail"}
-    return ", ".join(f"{number} {words.get(verdict, verdict)}" for verdict, number in counts.items()) + "."
+    return ", ".join(f"{number} {SAID.get(verdict, verdict)}" for verdict, number in counts.items()) + "."
 
 
 def _ordered(found: Iterable[Finished]) -> list[Finished]:

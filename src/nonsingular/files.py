@@ -83,6 +83,9 @@ def _arrange(figure: Figure) -> None:
     """Lay a figure out once for all its files; a figure with a layout is drawn twice, and laid out twice, for each."""
     import matplotlib as mpl
 
+    from nonsingular.plots.room import give_room
+
+    give_room(figure)
     layout = figure.get_layout_engine()
     if layout is not None:
         layout.execute(figure)

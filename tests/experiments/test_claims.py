@@ -18,6 +18,7 @@ from nonsingular.experiments.claims import (
     Region,
     difference,
     exactly,
+    interval_in_words,
     is_ours,
     judge,
     mean,
@@ -26,6 +27,7 @@ from nonsingular.experiments.claims import (
 from nonsingular.experiments.overrides import Overrides, make_spec
 from nonsingular.experiments.report.differences import share
 from nonsingular.experiments.report.pages import count, shares
+from nonsingular.experiments.report.strips import strip
 from nonsingular.intervals import clustered, erring_with, wilson
 from nonsingular.papers.registry import experiment
 
@@ -54,6 +56,16 @@ def test_verdict_of_a_bounded_region():
     assert region.verdict(exactly(1.5)) == "fails"
     assert POSITIVE.verdict(exactly(0.0)) == "fails"  # an identity, not five runs of nothing
     assert region.verdict(Effect(1.0, 0.5, 1.5, 5)) == "inconclusive"
+
+
+def test_an_interval_without_an_end_is_judged_by_the_end_that_it_has():
+    up, down, all_ = ((2.0, 0.5, math.inf, 30), (-2.0, -math.inf, -0.5, 30), (2.0, -math.inf, math.inf, 30))
+    assert [POSITIVE.verdict(Effect(*e)) for e in (up, down, all_)] == ["holds", "fails", "inconclusive"]
+    assert [NEGATIVE.verdict(Effect(*e)) for e in (up, down, all_)] == ["fails", "holds", "inconclusive"]
+    assert Region(-1.0, 1.0).verdict(Effect(*up)) == "inconclusive"
+    row = judge(claim(lambda _: Effect(*up)), xr.Dataset(), scale="smoke", data="none").to_json()
+    assert interval_in_words(row, "") == "0.5 or more"
+    assert "interval 0.5 or more" in strip(row).words
 
 
 def test_no_interval_is_inconclusive():

@@ -56,7 +56,7 @@ def in_words(data: Mapping[str, object]) -> str:
 def interval(low: float | None, high: float | None) -> str:
     """Both ends, with as many digits as tell them apart."""
     if low is None or high is None:
-        return "–" if low is high else f"{number(low)} to {number(high)}"
+        return "–" if low is high else f"{number(high)} or less" if low is None else f"{number(low)} or more"
     if low == high:
         return "no width"
     digits = next(d for d in range(3, 18) if d == 17 or f"{low:.{d}g}" != f"{high:.{d}g}")

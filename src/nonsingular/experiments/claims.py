@@ -57,7 +57,9 @@ class Region:
             return "inconclusive"
         if effect.runs > 1 and effect.low == effect.high == 0 and 0 in (self.low, self.high):
             return "inconclusive"
-        if self.low < effect.low and effect.high < self.high:
+        above = self.low < effect.low or self.low == -math.inf  # where a region has no end an interval needs none
+        below = effect.high < self.high or self.high == math.inf
+        if above and below:
             return "holds"
         if effect.high <= self.low or self.high <= effect.low:
             return "fails"
@@ -169,6 +171,20 @@ def judge(
         region=(claim.region.low, claim.region.high),
         share=share,
     )
+
+
+def interval_in_words(row: Mapping[str, Any], none: str) -> str:
+    """Both ends of the interval of a row of the scoreboard, the one that there is, or what stands for none.
+
+    >>> interval_in_words({"interval": [1.0, None]}, "no interval")
+    '1 or more'
+    """
+    low, high = row["interval"] or (None, None)
+    if low is None and high is None:
+        return none
+    if low is None or high is None:
+        return f"{high:.3g} or less" if low is None else f"{low:.3g} or more"
+    return f"{low:.3g} to {high:.3g}"
 
 
 NOT_MEASURED = "not measured: "

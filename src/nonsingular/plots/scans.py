@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from nonsingular.plots.style import GREY, colour, heading, legend_below, line, new_figure, style
+from nonsingular.plots.style import GREY, colour, doublings, heading, legend_below, line, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,12 +108,10 @@ def _mean_and_error(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _finish(ax: Axes, scan: Scan, along: str, label: str, base: int, ticks: Sequence[str]) -> None:
-    if base:
+    if base == 2:
+        doublings(ax, scan.values[along].values)
+    elif base:
         ax.set_xscale("log", base=base)
-    if base == 2:  # few numbers, each worth its tick
-        x = scan.values[along].values
-        ax.set_xticks(x, [f"{v:g}" for v in x])
-        ax.minorticks_off()
     if ticks:
         ax.set_xticks(scan.values[along].values, ticks, fontsize=7)
     if scan.log:

@@ -10,7 +10,20 @@ import xarray as xr
 
 from nonsingular.curvature import Spectrum
 from nonsingular.curvature.moments import PARAMETERS, Mixture
-from nonsingular.plots.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, colour, line, new_figure, style
+from nonsingular.plots.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    VERMILION,
+    colour,
+    heading,
+    line,
+    new_figure,
+    style,
+    zero_at_foot,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,6 +119,8 @@ def null_vectors(results: xr.Dataset) -> Figure:
     with style():
         figure = new_figure(9.6, 4.0)
         left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
+        left.set_yscale("log")
+        zero = zero_at_foot(left.yaxis, results[["product", "product_away"]].to_array().values)
         for offset, network, marker in ((-0.15, "plain", "o"), (0.15, "skip", "s")):
             chosen = results.sel(network=network)
             tint = GREEN if network == "plain" else BLUE
@@ -113,7 +128,7 @@ def null_vectors(results: xr.Dataset) -> Figure:
                 ("product", "zero residual", True),
                 ("product_away", "random targets", False),
             ):
-                values = np.maximum(chosen[variable].transpose("singularity", "run").values, 1e-18)
+                values = np.maximum(chosen[variable].transpose("singularity", "run").values, zero)
                 at = np.arange(len(kinds))[:, None] + offset + (0.0 if filled else 0.1)
                 left.plot(
                     np.broadcast_to(at, values.shape).ravel(), values.ravel(), marker, markersize=4, color=tint,
@@ -124,19 +139,27 @@ def null_vectors(results: xr.Dataset) -> Figure:
             right.bar(np.arange(len(kinds)) + 1.3 * offset, mean, 0.36, color=tint, label=network)
         predicted = results.predicted.sel(network="plain").isel(run=0)
         right.plot(np.arange(len(kinds)), predicted, "_", color=BLACK, markersize=32, label="predicted null vectors")
-        left.set_yscale("log")
-        left.set_ylabel("largest |H v| / |H|, predicted v")
+        left.set_ylabel("largest |H v| / |H|, predicted v (0: exactly)")
         right.set_ylabel("nullity of H at zero residual")
         for ax in (left, right):
             ax.set_xticks(range(len(kinds)), [k.replace("-", "\n") for k in kinds])
             ax.grid(axis="x", visible=False)
         left.legend(fontsize=7.5, loc="upper center", ncols=2, bbox_to_anchor=(0.5, -0.16))
         right.legend(fontsize=7.5, loc="upper center", ncols=2, bbox_to_anchor=(0.5, -0.16), markerscale=0.4)
-        figure.suptitle(
+        more = [k.replace("-", " ") for k in kinds if float(_spare(results, k)) > 0.5]
+        told = f"above their line ({', '.join(more)}): linear and dead units bring null vectors of their own"
+        heading(
+            figure,
             f"Exact singularities and the Hessian in float64, {results.sizes['run']} random networks (one point each)",
-            fontsize=10,
+            *([told] if more else []),
         )
         return figure
+
+
+def _spare(results: xr.Dataset, kind: str) -> xr.DataArray:
+    """Null vectors of the plain network that were not predicted."""
+    plain = results.sel(network="plain", singularity=kind)
+    return (plain.nullity - plain.predicted).mean()
 
 
 def estimates(points: xr.Dataset, at_least: float, networks: int) -> Figure:

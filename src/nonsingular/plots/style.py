@@ -9,7 +9,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, which readers with any of the common colour deficiencies can tell apart.
@@ -176,6 +178,39 @@ def legend_below(figure: Figure, ax: Axes | None = None) -> None:
     widest = max((len(label) for label in labels), default=1)
     columns = int(figure.get_figwidth() / (0.45 + 0.075 * widest))  # inches: the line, and the letters
     figure.legend(handles, labels, loc="outside lower center", ncols=min(max(columns, 1), max(len(labels), 1)))
+
+
+def doublings(ax: Axes, numbers: Iterable[float]) -> None:
+    """A horizontal axis of widths and the like, logarithmic: few numbers, each worth its tick."""
+    numbers = list(numbers)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(numbers, [f"{v:g}" for v in numbers])
+    ax.minorticks_off()
+
+
+def zero_at_foot(axis: Axis, values: np.ndarray) -> float:
+    """Room for exact zeros at the foot of a logarithmic axis, a decade or more below the rest, where a tick says 0.
+
+    Args:
+        axis: logarithmic once it is drawn on; its ticks are set.
+        values: all that is drawn along it.
+
+    Returns:
+        Where zeros are drawn; where there are none nothing changes.
+    """
+    import numpy as np
+    from matplotlib.ticker import NullLocator
+
+    above = values[np.isfinite(values) & (values > 0)]
+    if not (values == 0).any():
+        return 0.0
+    least, most = (np.log10(above.min()), np.log10(above.max())) if above.size else (0.0, 0.0)
+    decades = np.arange(np.floor(least), np.ceil(most) + 1)
+    decades = decades[:: max(1, len(decades) // 8)]
+    foot = float(10.0 ** (np.floor(least) - max(1.0, 0.1 * (most - least))))
+    axis.set_ticks([foot, *10.0**decades], labels=["0", *(f"$10^{{{int(d)}}}$" for d in decades)])
+    axis.set_minor_locator(NullLocator())
+    return foot
 
 
 def heading(figure: Figure, *lines: str) -> None:

@@ -10,7 +10,18 @@ import xarray as xr
 from matplotlib.ticker import MaxNLocator
 
 from nonsingular.data import SOURCES
-from nonsingular.plots.style import BLACK, GREY, SEQUENTIAL, colour, heading, legend_below, new_figure, style
+from nonsingular.plots.style import (
+    BLACK,
+    GREY,
+    SEQUENTIAL,
+    colour,
+    doublings,
+    heading,
+    legend_below,
+    new_figure,
+    style,
+    zero_at_foot,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +41,7 @@ def subnetworks(results: xr.Dataset) -> Figure:
             ax.plot(results.width, bits, marker="o", markersize=4, color=colour(like), label=f"symmetry: {name}")
         ok = results.approximate_bits.where(results.approximate_bits > 0)
         ax.plot(results.width, ok, ":", color=GREY, label=r"$2^{NL} / N!$")
-        ax.set_xscale("log", base=2)
+        doublings(ax, results.width.values)
         ax.set_yscale("log", base=2)
         ax.set_xlabel("width N (units a layer)")
         ax.set_ylabel("distinct sub-networks (bits)")
@@ -278,13 +289,15 @@ def perturbation(results: xr.Dataset) -> Figure:
     with style():
         figure = new_figure(7.4, 3.4)
         for ax, (variable, label) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+            ax.set_yscale("log")
+            doublings(ax, results.width.values)
+            zero = zero_at_foot(ax.yaxis, results[variable].mean("run").values)
             for kind, like in zip(results.layer_kind.values, ("leakynet-I", "leakynet-1", "fixup"), strict=True):
                 values = results[variable].sel(layer_kind=kind).mean("run")
-                shown = np.maximum(values, 1e-17)
-                ax.loglog(results.width, shown, marker="o", markersize=4, color=colour(like), label=f'"{kind}" layer')
+                shown = np.maximum(values, zero)
+                ax.plot(results.width, shown, marker="o", markersize=4, color=colour(like), label=f'"{kind}" layer')
             if variable == "perturbation":
-                ax.loglog(results.width, results.width.astype(float) ** -0.5, ":", color=GREY, label=r"$1/\sqrt{N}$")
-            ax.set_xscale("log", base=2)
+                ax.plot(results.width, results.width.astype(float) ** -0.5, ":", color=GREY, label=r"$1/\sqrt{N}$")
             ax.set_xlabel("width N (channels)")
             ax.set_ylabel(label)
         legend_below(figure)
@@ -293,4 +306,4 @@ def perturbation(results: xr.Dataset) -> Figure:
 
 
 def _draws(results: xr.Dataset) -> str:
-    return f"mean of {results.sizes['run']} draws; 1e-17 stands for zero"
+    return f"mean of {results.sizes['run']} draws"

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nonsingular.cli import interrupts
 from nonsingular.cli.commands import THE_PAPERS
 from nonsingular.cli.commands.reproduce import print_outcome, reproduced, written
 from nonsingular.cli.options import Device, Json
@@ -16,9 +17,12 @@ SHOWN = THE_PAPERS
 
 
 def command(
-    out: Annotated[Path, typer.Option(help="Folder of the results; an earlier demo there is replaced.")] = Path(
-        "out/demo"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of the results; an earlier demo there is replaced (reproduce demo --resume goes on with it)."
+        ),
+    ] = Path("out/demo"),
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -31,6 +35,7 @@ def command(
     from nonsingular.papers.registry import experiment
 
     discard(out, "demo")
+    interrupts.resumable(["reproduce", "demo", "--out", str(out), *(["--device", device] if device != "auto" else [])])
     outcome = reproduced(experiment("demo"), "laptop", Overrides(), out, None, device, resume=False)
     reached, claims = summary(outcome.results, COLUMNS), [j.to_json() for j in outcome.judgements]
     if json_:

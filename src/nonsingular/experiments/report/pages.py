@@ -21,7 +21,7 @@ import jinja2
 
 from nonsingular import __version__, progress
 from nonsingular.errors import InputError
-from nonsingular.experiments.claims import is_measured, is_ours
+from nonsingular.experiments.claims import interval_in_words, is_measured, is_ours
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report import differences
 from nonsingular.experiments.report.finished import Finished
@@ -214,7 +214,7 @@ def write_report(path: Path, found: Sequence[Finished], experiments: Mapping[str
         lstrip_blocks=True,
     )
     environment.tests["ours"] = is_ours
-    environment.globals["SAID"] = SAID
+    environment.globals |= {"SAID": SAID, "interval_in_words": interval_in_words}
     interactive = any(s.live for s in sections)
     script = live.script() + files(__package__).joinpath("templates/report.js").read_text(encoding="utf-8")
     html = environment.get_template("report.html").render(

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nonsingular.experiments.claims import interval_in_words
+
 WIDTH = 140.0
 MARGIN = 8.0
 
@@ -48,9 +50,10 @@ def strip(row: Mapping[str, Any]) -> Strip | None:
         scaled = MARGIN + (x - least) / room * (WIDTH - 2 * MARGIN)
         return round(min(max(scaled, 0.0), WIDTH), 2)
 
-    interval = None if low is None or high is None else (place(low), place(high))
+    interval = None if low is high is None else (place(_or(low, -math.inf)), place(_or(high, math.inf)))
     words = f"measured {value:.3g}" if value is not None else "not measured"
-    words += f", interval {low:.3g} to {high:.3g}" if low is not None and high is not None else ", no interval"
+    told = interval_in_words(row, "")
+    words += f", interval {told}" if told else ", no interval"
     return Strip(
         None if value is None else place(value),
         interval,
