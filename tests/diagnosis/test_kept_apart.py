@@ -1,6 +1,7 @@
 """What must be kept apart: answers from questions, tests from training, a variance from a deviation."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 import nonsingular as ns
 from nonsingular.diagnosis.batches import problem
 from nonsingular.diagnosis.contract import answers, noising, scene
-from nonsingular.diagnosis.contract.samples import unlike
+from nonsingular.diagnosis.contract.held_out import held_out_meaning, unlike
 
 
 def seen(model, loss, x, y):
@@ -107,6 +108,25 @@ def test_held_out_images_that_are_not_normalised():
 
     assert kinds(pixels[128:]) == ["unlike-tests"]
     assert kinds(x[128:]) == []
+
+
+def test_held_out_columns_and_classes_mean_what_they_mean_in_training():
+    torch.manual_seed(0)
+    x = torch.randn(400, 12)
+    y = x[:, :4].argmax(1)
+    [train] = ns.objective.read([(x[:300], y[:300])])
+
+    def lost(x, y):
+        [test] = ns.objective.read([(x, y)])
+        return held_out_meaning([train], [test]).value
+
+    order = torch.tensor([1, 2, 3, 0])
+    assert abs(lost(x[300:], y[300:])) < 0.2
+    assert abs(lost(0.2 * x[300:] + 1, y[300:])) < 0.2  # another scale is another finding
+    assert lost(x[300:], order[y[300:]]) > 0.8
+    assert lost(x[300:].flip(1), y[300:]) > 0.8
+    [noise] = ns.objective.read([(torch.randn(300, 12), y[:300])])
+    assert math.isnan(held_out_meaning([noise], [noise]).value)  # nothing is said of targets
 
 
 @pytest.mark.parametrize(("copies", "kinds"), [("parameters", ["stale-statistics"]), ("state", [])])

@@ -10,7 +10,9 @@ from torch import nn
 
 import nonsingular as ns
 from nonsingular.diagnosis.batches import problem
-from nonsingular.diagnosis.contract import layout, reading, scene, slopes, targets, terms
+from nonsingular.diagnosis.bench import data_mistakes
+from nonsingular.diagnosis.contract import floor, layout, near_copies, reading, scene, slopes, targets, terms
+from nonsingular.diagnosis.contract.edges import turned_round
 from nonsingular.diagnosis.contract.samples import fewer_classes
 from nonsingular.diagnosis.loop.movement import factor, some, still_there
 from nonsingular.diagnosis.loop.tape import Tape
@@ -126,6 +128,72 @@ def test_what_a_loss_does_not_look_at():
     sequences = nn.Sequential(nn.Linear(6, 20), nn.Unflatten(1, (4, 5)))
     left = targets.left_out(seen(sequences, nn.CrossEntropyLoss(ignore_index=0), [(x[:16], padded)]))
     assert left.value == 0  # padding
+
+
+@pytest.mark.parametrize(("hard", "trained", "value"), [(True, False, 0), (False, False, 1), (False, True, 0.5)])
+def test_a_hinge_that_no_sample_reaches_is_at_its_floor_and_not_blind(hard, trained, value):
+    """Of each class samples come one after the other: from the last to the first, the targets say the same."""
+    torch.manual_seed(0)
+    model = nn.Linear(20, 16)
+    if trained:
+        model.weight.data = torch.eye(16, 20) + 0.01 * torch.randn(16, 20)
+    one = seen(model, data_mistakes._mined(hard), [(torch.randn(64, 20), torch.arange(64) // 8)])
+    assert floor.at_floor(one).value == value
+    assert targets.ignored(one).value < 1
+
+
+def test_a_loss_without_a_slope_anywhere_is_not_at_its_floor():
+    one = seen(nn.Linear(6, 4), lambda o, t: 0 * F.cross_entropy(o, t), [(tokens(), torch.arange(64) % 4)])
+    assert floor.at_floor(one).value == 0
+
+
+@pytest.mark.parametrize("turn", [lambda x: x + 0.02 * torch.randn(x.shape), lambda x: x.flip(-1)])
+@pytest.mark.parametrize("classes", [True, False])
+def test_copies_are_told_from_neighbours_and_their_targets_compared(turn, classes):
+    torch.manual_seed(0)
+    x = torch.randn(64, 1, 6, 6)
+    y = torch.arange(64) % 4 if classes else x.mean((1, 2, 3))[:, None]
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 4 if classes else 1))
+
+    def share(x, y):
+        return near_copies.contradicting(seen(model, F.cross_entropy if classes else F.mse_loss, [(x, y)])).value
+
+    assert share(x, y) == 0
+    both = torch.cat([x, turn(x)])
+    assert share(both, torch.cat([y, y])) == 0
+    assert share(both, torch.cat([y, y[torch.randperm(64)]])) > 0.9
+    order = torch.randperm(128)
+    assert share(both[order], torch.cat([y, y])[order]) == 0
+
+
+def test_edges_are_turned_round_where_targets_depend_on_the_others():
+    [((x, edges), y)] = data_mistakes._sent(0)
+    model = data_mistakes.Messages(True)
+
+    def value(edges, y=y):
+        return turned_round(seen(model, F.cross_entropy, [((x, edges), y)])).value
+
+    assert value(edges) == 0
+    assert value(edges.flip(0)) > 0.1
+    assert not value(torch.cat([edges, edges.flip(0)], 1)) > 0  # there is no way round
+    assert value(edges.flip(0), torch.arange(300) % 3) == 0  # no neighbour tells anything
+
+
+@pytest.mark.parametrize(
+    ("times", "layers"), [((1, 1, 30), ("4",)), ((60, 1, 1), ("0",)), ((6, 6, 6), ("0", "2", "4"))]
+)
+def test_weights_that_start_too_large_are_named(times, layers):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 10))
+    with torch.no_grad():
+        for layer, factor in zip(model[::2], times, strict=True):
+            layer.weight.mul_(1.5 * factor)
+    x, y = torch.randn(128, 64), torch.arange(128) % 10
+    found = ns.diagnose(model, F.cross_entropy, [(x, y)], curvature=False).findings[0]
+    assert found.kind == "saturated-output"
+    assert set(found.layers) == set(layers)
+    assert found.where == f"{found.layers[0]}.weight"
+    assert sum("weights" in e["measure"] for e in found.evidence) == len(layers)
 
 
 class Reversed(torch.autograd.Function):

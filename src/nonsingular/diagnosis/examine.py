@@ -74,6 +74,8 @@ def examine(
     if math.isnan(numbers["large-targets"].value) or not math.isnan(numbers["small-targets"].value):
         # Outputs are too large against targets only where a distance compares them and the targets are ordinary.
         found["output-scale"] = replace(found["output-scale"], value=math.nan)
+    if numbers["at-floor"].value > 0:  # that no gradient comes is told, or all there is to learn is learnt
+        found["untrained"] = replace(found["untrained"], value=math.nan)
     return seen, found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from nonsingular.diagnosis.records import Layer, Look, Parameter, Statistic
 from nonsingular.intervals import wilson
@@ -16,7 +17,7 @@ PRECISION = 1e-6
 def statistics(look: Look) -> dict[str, Statistic]:
     """Every statistic of a look, by name."""
     return {
-        "signal-decades": _decades(look, lambda layer: layer.spread),
+        "signal-decades": _of_start(look, _decades(look, lambda layer: layer.spread)),
         "gradient-decades": _decades(look, lambda layer: layer.gradient),
         "overflow": _overflow(look),
         "blind": _blind(look),
@@ -31,8 +32,10 @@ def statistics(look: Look) -> dict[str, Statistic]:
         ),
         "missing-rank": _worst(look, lambda layer: layer.missing_rank, "missing directions of the incoming weights"),
         "collapse": _collapse(look),
-        "output": _output(look, "classifier", "decades by which the loss is above that of equal odds"),
-        "output-scale": _output(look, "regressor", "decades by which the outputs' spread is above the targets'"),
+        "output": _of_start(look, _output(look, "classifier", "decades by which the loss is above that of equal odds")),
+        "output-scale": _of_start(
+            look, _output(look, "regressor", "decades by which the outputs' spread is above the targets'")
+        ),
         "left-alone": _left_alone(look),
         "unreached": _unreached(look),
         "untrained": _untrained(look),
@@ -71,6 +74,9 @@ def _decades(look: Look, measure: Callable[[Layer], float]) -> Statistic:
 
 
 ORDINARY_LOSS = 0.2
+HE_NORM, DEFAULT_NORM = 2**0.5, 3**-0.5
+"""Of a unit's incoming weights, where layers start as He et al. 2015 and as PyTorch draw them."""
+LARGE_START, SMALL_START = 3.0, 1 / 3  # times these, from where a start is no usual one
 LIMIT = 40.0  # decades between the smallest and the largest number that float32 has, and a rest
 
 
@@ -116,6 +122,31 @@ def _worst(look: Look, measure: Callable[[Layer], float], words: str) -> Statist
 def _output(look: Look, task: str, words: str) -> Statistic:
     layers = (look.layers[-1].name,) if look.layers else ()
     return Statistic(_log(look.outputs.excess) if look.outputs.task == task else math.nan, layers, words)
+
+
+def _of_start(look: Look, statistic: Statistic) -> Statistic:
+    """What is too large, or too small, with the weights that make it so, where their start is no usual one."""
+    small, large = SMALL_START * DEFAULT_NORM, LARGE_START * HE_NORM
+    # A column of an embedding has as many weights as there are tokens, of which a sample meets one.
+    told = [layer for layer in look.layers if not (layer.normalised or layer.kind.startswith("Embedding"))]
+    if statistic.value > 0:
+        odd = sorted((x for x in told if x.weight_norm > large), key=lambda x: -x.weight_norm)
+    else:
+        odd = sorted((x for x in told if 0 < x.weight_norm < small), key=lambda x: x.weight_norm)
+    if not odd:
+        return statistic
+    measure = (
+        f"norm of a unit's incoming weights, of which He's start has {HE_NORM:.3g} and PyTorch's {DEFAULT_NORM:.2g}"
+    )
+    evidence = tuple({"measure": measure, "layer": layer.name, "value": layer.weight_norm} for layer in odd[:3])
+    remedy = (
+        f"Draw these weights {'smaller' if statistic.value > 0 else 'larger'}: with deviation (2 / inputs)**0.5 "
+        "(nn.init.kaiming_normal_) before a rectifier, (1 / inputs)**0.5 else."
+    )
+    return replace(
+        statistic, layers=tuple(layer.name for layer in odd), where=f"{odd[0].name}.weight", remedy=remedy,
+        evidence=(*statistic.evidence, *evidence),
+    )  # fmt: skip
 
 
 def _left_alone(look: Look) -> Statistic:

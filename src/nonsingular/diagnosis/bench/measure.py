@@ -206,7 +206,8 @@ def diagnose_case(case: Case, network: nn.Module, seed: int) -> list[Finding]:
 
 
 def _examined(case: Case, network: nn.Module, seed: int) -> tuple[Look, dict[str, Statistic]]:
-    return examine(network, case.loss, case.data(seed), BUDGET)
+    held_out = case.held_out(seed) if case.held_out is not None else ()
+    return examine(network, case.loss, case.data(seed), BUDGET, held_out=held_out)
 
 
 def _answer(case: Case, network: nn.Module, seed: int, after: bool) -> Answer:

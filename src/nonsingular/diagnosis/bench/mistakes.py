@@ -7,7 +7,6 @@ tells them apart is the mistake alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,10 +14,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nonsingular.diagnosis.bench import zoo
+from nonsingular.diagnosis.bench import data_mistakes, zoo
+from nonsingular.diagnosis.bench.pairs import (
+    KINDS,
+    REGRESSIONS,
+    WIDE,
+    Attention,
+    Body,
+    Cells,
+    Data,
+    Do,
+    Loss,
+    Pair,
+    by_class,
+    convolutional,
+    cut,
+    one_hot,
+    pair,
+    perceptron,
+    relabelled,
+    reread,
+    then,
+)
 from nonsingular.diagnosis.bench.patients import (
     Batches,
-    Case,
     flat,
     images,
     reconstruction,
@@ -27,127 +46,13 @@ from nonsingular.diagnosis.bench.patients import (
     tokens,
 )
 
-Loss = Callable[[Any, Any], Tensor]
-Body = Callable[[int], nn.Module]
-Data = Callable[..., Batches]
-
-
-# --- networks of every kind, by the number of their outputs ---------------------------------------------------
-
-
-class Cells(nn.Module):
-    """A recurrent network over eight rows, read at one of them; ``batch_first=False`` takes samples for time."""
-
-    def __init__(
-        self, outputs: int, kind: Callable[..., nn.Module] = nn.LSTM, batch_first: bool = True, step: int = -1
-    ) -> None:
-        super().__init__()
-        self.step = step
-        self.cells = kind(8, 32, batch_first=batch_first)
-        self.head = nn.Linear(32, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return self.head(self.cells(x)[0][:, self.step])
-
-
-class Attention(nn.Module):
-    """An encoder over eight rows; ``batch_first=False`` lets samples attend to one another."""
-
-    def __init__(self, outputs: int, batch_first: bool = True) -> None:
-        super().__init__()
-        self.embed = nn.Linear(8, 32)
-        self.layer = nn.TransformerEncoderLayer(32, 4, 64, 0.0, batch_first=batch_first)
-        self.head = nn.Linear(32, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return self.head(self.layer(self.embed(x)).mean(1))
-
-
-def convolutional(outputs: int, activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Module:
-    """Two convolutions and two layers."""
-    return nn.Sequential(
-        nn.Conv2d(1, 12, 3, padding=1), activation(), nn.AvgPool2d(2), nn.Conv2d(12, 24, 3, padding=1), activation(),
-        nn.AvgPool2d(2), nn.Flatten(), nn.Linear(96, 48), activation(), nn.Linear(48, outputs),
-    )  # fmt: skip
-
-
-def perceptron(outputs: int, activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Module:
-    """Two hidden layers on digits."""
-    return zoo.mlp(64, outputs, 2, 48, activation)
-
-
-KINDS: dict[str, tuple[Body, Data]] = {
-    "mlp": (perceptron, flat),
-    "cnn": (convolutional, images),
-    "rnn": (Cells, sequences),
-    "transformer": (Attention, sequences),
-}
-REGRESSIONS: dict[str, tuple[Body, Data]] = {
-    "regression": (lambda outputs: zoo.mlp(8, outputs, 2, 32), regression),
-    "tanh regression": (lambda outputs: zoo.mlp(8, outputs, 2, 32, nn.Tanh), regression),
-}
-
-
-WIDE: dict[str, tuple[Body, Data]] = {
-    "regression": (lambda outputs: zoo.mlp(8, outputs, 2, 48), regression),
-    "tanh regression": (lambda outputs: zoo.mlp(8, outputs, 2, 48, nn.Tanh), regression),
-}
-"""The same, too large for their Hessian to be counted."""
-
-
-def relabelled(data: Data, change: Callable[[Tensor], Tensor]) -> Data:
-    """The same inputs with other targets."""
-    return lambda seed, count=256: [(x, change(y)) for x, y in data(seed, count)]
-
-
-def reread(data: Data, change: Callable[[Tensor], Tensor]) -> Data:
-    """Other inputs with the same targets."""
-    return lambda seed, count=256: [(change(x), y) for x, y in data(seed, count)]
-
-
-def one_hot(y: Tensor) -> Tensor:
-    """Classes as rows of zeros and a one."""
-    return F.one_hot(y, 10).float()
-
-
-def then(body: Callable[[], nn.Module], *after: nn.Module) -> nn.Module:
-    """The network with further modules behind it."""
-    return nn.Sequential(body(), *after)
-
-
-class Do(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return self.function(x)
-
-
-Pair = tuple[Case, Case]
-
-
-def pair(
-    name: str, kind: str, expected: str, data: Data, loss: Loss, build: Callable[[], nn.Module], *,
-    twin: Callable[[], nn.Module] | None = None, twin_data: Data | None = None, twin_loss: Loss | None = None,
-) -> Pair:  # fmt: skip
-    """A sick program and its twin: what is not given is the same."""
-    sick = Case(f"{name}, {kind}", build, data, loss, (expected,))
-    healthy = replace(
-        sick, name=f"{name}, {kind}: cured", build=twin or build, data=twin_data or data, loss=twin_loss or loss,
-        expected=(), trains=False,
-    )  # fmt: skip
-    return sick, healthy
-
 
 def mistakes() -> list[Pair]:
     """Every mistake in every kind of network it can be made in, with its twin."""
     parts = (
         _heads, _ranges, _cosines, _absolute, _shapes, _signs, _coefficients, _likelihoods, _targets, _weights,
         _scales, _mixing,
-        _reading, _copies, _noises, _masks, _wiring, _slopes, _numbers, _layouts, _data,
+        _reading, _copies, _noises, _masks, _wiring, _slopes, _numbers, *data_mistakes.PARTS,
     )  # fmt: skip
     return [both for part in parts for both in part()]
 
@@ -770,14 +675,14 @@ def _wiring() -> Iterator[Pair]:
                    partial(then, ten, nn.Unflatten(1, (10, 1)), nn.LayerNorm(1), nn.Flatten()),
                    twin=partial(then, ten, nn.LayerNorm(10)))  # fmt: skip
         batched = partial(then, ten, nn.ReLU(), nn.BatchNorm1d(10), nn.Linear(10, 10))
-        yield pair("batch norm of single samples", kind, "degenerate-normalisation", _cut(data, 1), F.cross_entropy,
-                   batched, twin_data=_cut(data, 32))  # fmt: skip
+        yield pair("batch norm of single samples", kind, "degenerate-normalisation", cut(data, 1), F.cross_entropy,
+                   batched, twin_data=cut(data, 32))  # fmt: skip
         for name, momentum in (("stay", 0.0), ("hold one batch", 0.99)):
             yield pair(f"running statistics {name}", kind, "degenerate-normalisation", data, F.cross_entropy,
                        partial(then, ten, nn.ReLU(), nn.BatchNorm1d(10, momentum=momentum), nn.Linear(10, 10)),
                        twin=batched)  # fmt: skip
-        yield pair("batch norm of single classes", kind, "degenerate-normalisation", _sorted(data), F.cross_entropy,
-                   batched, twin_data=_cut(data, 32))  # fmt: skip
+        yield pair("batch norm of single classes", kind, "degenerate-normalisation", by_class(data), F.cross_entropy,
+                   batched, twin_data=cut(data, 32))  # fmt: skip
         yield pair("dropout never off", kind, "wrong-mode", data, F.cross_entropy,
                    partial(then, ten, nn.ReLU(), Do(lambda x: F.dropout(x, 0.3)), nn.Linear(10, 10)),
                    twin=partial(then, ten, nn.ReLU(), nn.Dropout(0.3), nn.Linear(10, 10)))  # fmt: skip
@@ -818,22 +723,6 @@ def _slopes() -> Iterator[Pair]:
 
 def _headed(body: Callable[[], nn.Module], head: Callable[[int, float], tuple[nn.Module, ...]]) -> nn.Module:
     return then(body, *head(2, 0.5))
-
-
-def _cut(data: Data, size: int) -> Data:
-    def cut(seed: int, count: int = 256) -> Batches:
-        [(x, y)] = data(seed, min(count, 256) if size > 1 else 48)
-        return list(zip(x.split(size), y.split(size), strict=True))
-
-    return cut
-
-
-def _sorted(data: Data) -> Data:
-    def by_class(seed: int, count: int = 256) -> Batches:
-        [(x, y)] = data(seed, count)
-        return [(x[y == label], y[y == label]) for label in range(10)]
-
-    return by_class
 
 
 # --- numbers --------------------------------------------------------------------------------------------------
@@ -894,71 +783,3 @@ class Masked(nn.Module):
         empty[::2, 6:] = True
         mask = ~empty if self.inverted else empty
         return self.head(self.attention(h, h, h, key_padding_mask=mask)[0].mean(1))
-
-
-# --- layouts --------------------------------------------------------------------------------------------------
-
-
-def _coloured(move: Callable[[Tensor], Tensor]) -> Data:
-    """Digits in three colours, kept with the colours last and brought to the front by ``move``."""
-
-    def data(seed: int, count: int = 128) -> Batches:
-        [(x, y)] = images(seed, count)
-        smooth = F.avg_pool2d(x, 3, 1, 1)
-        return [(move((smooth * torch.tensor([1.0, -0.6, 0.3]).view(1, 3, 1, 1)).permute(0, 2, 3, 1).contiguous()), y)]
-
-    return data
-
-
-def _layouts() -> Iterator[Pair]:
-    def colours() -> nn.Module:
-        return nn.Sequential(
-            nn.Conv2d(3, 12, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(192, 10)
-        )
-
-    yield pair("reshape for permute", "cnn", "scrambled-inputs", _coloured(lambda x: x.reshape(len(x), 3, 8, 8)),
-               F.cross_entropy, colours, twin_data=_coloured(lambda x: x.permute(0, 3, 1, 2)))  # fmt: skip
-
-    def masks(flipped: bool) -> Data:
-        def data(seed: int, count: int = 128) -> Batches:
-            [(x, _)] = images(seed, count)
-            half = torch.arange(len(x))[:, None, None, None] % 2 == 0
-            return [(torch.where(half, x.flip(-1), x) if flipped else x, (x > 0.5).float())]
-
-        return data
-
-    yield pair("inputs are mirrored, masks are not", "cnn", "misplaced-targets", masks(True),
-               F.binary_cross_entropy_with_logits,
-               lambda: nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 3, padding=1)),
-               twin_data=masks(False))  # fmt: skip
-
-
-# --- data -----------------------------------------------------------------------------------------------------
-
-
-def _data() -> Iterator[Pair]:
-    bad = "bad-data"
-    for kind, (body, data) in REGRESSIONS.items():
-        dated = reread(data, lambda x: torch.cat([x[:, :-1], 1.6e9 + 1e6 * x[:, -1:]], 1))
-        cents = reread(data, lambda x: x * torch.tensor([1e4] + [1.0] * (x.shape[1] - 1)))
-        for name, raw in (("seconds", dated), ("cents", cents)):
-            yield pair(f"one column in {name}", kind, bad, raw, F.mse_loss, partial(body, 1), twin_data=data)
-    for kind, (body, data) in KINDS.items():
-        ten = partial(body, 10)
-        yield pair("the same input", kind, bad, reread(data, lambda x: x[:1].expand_as(x).clone()), F.cross_entropy,
-                   ten, twin_data=data)  # fmt: skip
-
-        def doubled(seed: int, count: int = 256, data: Data = data, shift: int = 1) -> Batches:
-            [(x, y)] = data(seed, count // 2)
-            return [(torch.cat([x, x]), torch.cat([y, (y + shift) % 10]))]
-
-        yield pair("contradicting targets", kind, bad, doubled, F.cross_entropy, ten, twin_data=data)
-
-        def repeated(seed: int, count: int = 256, data: Data = data) -> Batches:
-            [(x, y)] = data(seed, 64)
-            return [(x.repeat(4, *[1] * (x.ndim - 1)), y.repeat(4))]
-
-        yield pair("repeated samples", kind, bad, repeated, F.cross_entropy, ten, twin_data=data)
-        yield pair("one rare class", kind, bad, relabelled(data, lambda y: (torch.arange(len(y)) % 50 == 0).long()),
-                   F.cross_entropy, partial(body, 2), twin_data=relabelled(data, lambda y: y % 2))  # fmt: skip
-        yield pair("sorted by class", kind, bad, _sorted(data), F.cross_entropy, ten, twin_data=_cut(data, 32))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nonsingular.diagnosis.bench import zoo
-from nonsingular.diagnosis.bench.mistakes import Cells, Do, convolutional, one_hot, perceptron, relabelled, reread, then
+from nonsingular.diagnosis.bench.pairs import Cells, Do, convolutional, one_hot, perceptron, relabelled, reread, then
 from nonsingular.diagnosis.bench.patients import (
     Batches,
     Case,

@@ -33,6 +33,7 @@ class Case:
         loss: (output, target) -> scalar.
         expected: kinds of finding that are right in the first place; empty for a healthy network.
         trains: whether the bench's own trainer can train it, to look at it after training too.
+        held_out: batches of an evaluation, where the mistake is in them, of the seed.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Case:
     loss: Callable[[Any, Any], Tensor] = F.cross_entropy
     expected: tuple[str, ...] = ()
     trains: bool = True
+    held_out: Callable[..., Batches] | None = None
 
     def network(self, seed: int) -> nn.Module:
         """One such network."""

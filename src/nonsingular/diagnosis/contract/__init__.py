@@ -12,11 +12,15 @@ from dataclasses import replace
 from nonsingular.diagnosis.batches import Problem
 from nonsingular.diagnosis.contract import (
     answers,
+    edges,
+    floor,
     heads,
+    held_out,
     layout,
     likelihoods,
     masks,
     narrow,
+    near_copies,
     noising,
     probes,
     reading,
@@ -53,6 +57,7 @@ CHECKS = {
     "endless": likelihoods.endless,
     "constant-targets": targets.constant,
     "ignored-targets": targets.ignored,
+    "at-floor": floor.at_floor,
     "left-out-labels": targets.left_out,
     "padding-counted": targets.padding_counted,
     "large-targets": targets.large,
@@ -66,6 +71,7 @@ CHECKS = {
     "inverted-mask": masks.inverted,
     "torn": layout.torn,
     "mirrored": layout.mirrored,
+    "turned-edges": edges.turned_round,
     "wrong-slope": slopes.wrong,
     "noise": layout.noise,
     "orderless": probes.orderless,
@@ -80,19 +86,28 @@ CHECKS = {
     "statistics-stay": narrow.statistics_stay,
     "seen-answers": answers.seen_answers,
     "copied-answers": answers.copied,
+    "near-contradictions": near_copies.contradicting,
     "uneven-features": samples.uneven_features,
     "raw-bytes": samples.raw_bytes,
     "imbalance": samples.imbalance,
     "ordered": samples.ordered,
 }
 
+APART = {
+    "leakage": held_out.leakage,
+    "held-out-scale": held_out.held_out_scale,
+    "held-out-ids": held_out.held_out_ids,
+    "held-out-meaning": held_out.held_out_meaning,
+}
+"""Checks of held-out batches against those of training."""
 
-def statistics(task: Problem, held_out: Sequence[Batch] = (), seen: Scene | None = None) -> dict[str, Statistic]:
+
+def statistics(task: Problem, tests: Sequence[Batch] = (), seen: Scene | None = None) -> dict[str, Statistic]:
     """Every statistic of the contract, by name.
 
     Args:
         task: model, loss and batches; data are judged on all of them, the rest on a few samples.
-        held_out: batches of an evaluation, to be looked for in the training's.
+        tests: batches of an evaluation, to be held against the training's.
         seen: the traced pass, where there was one already.
 
     Raises:
@@ -108,9 +123,8 @@ def statistics(task: Problem, held_out: Sequence[Batch] = (), seen: Scene | None
     )
     if found["inadmissible"].value > 0:
         found["refused-targets"] = replace(found["refused-targets"], value=0.0)  # the same, and told better
-    if held_out:
-        found["leakage"] = samples.leakage(task.batches, held_out)
-        found["held-out-scale"] = samples.held_out_scale(task.batches, held_out)
+    if tests:
+        found |= {name: check(task.batches, tests) for name, check in APART.items()}
     return found
 
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from nonsingular.diagnosis.contract import floor
 from nonsingular.diagnosis.contract.scene import DISTANCES, MARGINS, Pair, Scene
 from nonsingular.diagnosis.contract.trace import TRANSPOSES, VIEWS, Op
 from nonsingular.diagnosis.records import Statistic
-from nonsingular.errors import InputError
 
 LABELS = {"cross_entropy", "nll_loss"}
 UNITS_LAST = {"linear", "lstm", "gru", "rnn_tanh", "multi_head_attention_forward", "addmm", "matmul", "__matmul__"}
@@ -268,44 +268,40 @@ def constant(scene: Scene) -> Statistic:
 
 
 def ignored(scene: Scene) -> Statistic:
-    """Decades by which the slope of the loss by the outputs changes less than itself when targets change places."""
+    """Decades by which the slope of the loss by the outputs changes less than itself when targets change places.
+
+    At outputs of several sizes: at its floor a hinge looks at no target, and beside huge outputs any is a small change.
+    """
     words = "decades by which targets that change places change less of the loss's slope than there is"
     unknown = Statistic(math.nan, (), words)
     target, output = scene.batch.target, scene.output
     usable = isinstance(target, Tensor) and isinstance(output, Tensor) and target.ndim and scene.reads_target
     if scene.task.form != "output" or scene.loss is None or not usable or broadcast(scene).value == 1:
         return unknown  # each output against all targets: their order is lost, and that is told
-    n = len(target)
-    order = torch.arange(n - 1, -1, -1, device=target.device)
-    moved = (target[order] != target).reshape(n, -1).any(1)
-    if n < FEWEST or output.shape[0] != n or float(moved.double().mean()) < 0.25:
+    if len(target) < floor.FEWEST or output.shape[0] != len(target):
         return unknown
-    # Of outputs of about one: beside huge ones any target is a small change.
+    other, moved = floor.in_another_order(target)
+    if float(moved.double().mean()) < 0.25:
+        return unknown
     point = output.detach() / max(1.0, float(output.detach().double().square().mean().sqrt()))
-    try:
-        slopes = [_slope_of(scene, point, t) for t in (target, target, target[order])]
-    except (InputError, RuntimeError, ValueError, TypeError, IndexError):
+    changes = [c for at in (point, *floor.elsewhere(point)) if (c := _change(scene, at, target, other)) is not None]
+    if not changes:
         return unknown
-    here, again, there = slopes
-    size = float(here.norm())
-    if not (size > 0 and math.isfinite(size)) or not torch.equal(here, again):
-        return unknown
-    change = float((here - there).norm()) / size
-    evidence = ({"measure": "share of the slope that changes with the targets", "value": change},)
+    evidence = ({"measure": "share of the slope that changes with the targets", "value": max(changes)},)
     remedy = "Look at what the loss does with its targets: a label_smoothing of 1, a weight of 0, another variable."
     where = next((op.where or op.name for op in scene.calls), "")
-    return Statistic(-math.log10(max(change, 1e-16)), (), words, where, evidence, remedy)
+    return Statistic(-math.log10(max(*changes, 1e-16)), (), words, where, evidence, remedy)
 
 
-FEWEST = 8
-
-
-def _slope_of(scene: Scene, output: Tensor, target: Tensor) -> Tensor:
-    point = output.detach().clone().requires_grad_()
-    with torch.enable_grad():
-        loss = scene.task.loss(point, replace(scene.batch, target=target))
-        [slope] = torch.autograd.grad(loss, [point])
-    return slope.double()
+def _change(scene: Scene, output: object, target: Tensor, other: Tensor) -> float | None:
+    """Share of the loss's slope by these outputs that other targets change; None where it is none, or random."""
+    here, again, there = (
+        floor.slope(scene.task, output, replace(scene.batch, target=t)) for t in (target, target, other)
+    )
+    if here is None or again is None or there is None or not torch.equal(here, again):
+        return None
+    size = float(here.norm())
+    return float((here - there).norm()) / size if size > 0 and math.isfinite(size) else None
 
 
 def left_out(scene: Scene) -> Statistic:
@@ -345,7 +341,7 @@ def padding_counted(scene: Scene) -> Statistic:
         run = out.flip(1).long().cumprod(1).flip(1).bool()
         varied = len(run.sum(1).unique()) > 2 and float(run.any(1).double().mean()) > 0.5
         ignored = last == op.given(_IGNORE[op.name], "ignore_index", -100) or op.kwargs.get("reduction") == "none"
-        if not varied or ignored or not torch.equal(run, out) or len(target) < FEWEST:
+        if not varied or ignored or not torch.equal(run, out) or len(target) < floor.FEWEST:
             return Statistic(0.0, (), words)
         evidence = ({"measure": f"targets that are {last}, which comes at the ends alone", "value": int(out.sum())},)
         remedy = f"Leave padding out: ignore_index={last}, so that the loss is about the tokens."

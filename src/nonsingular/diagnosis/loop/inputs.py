@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from nonsingular.diagnosis.contract.samples import MANY, level
+from nonsingular.diagnosis.contract.held_out import counted, level
+from nonsingular.diagnosis.contract.samples import MANY
 from nonsingular.diagnosis.loop import places
 from nonsingular.diagnosis.loop.pairing import numbers_of, order_of_rows, rows_apart
 from nonsingular.diagnosis.loop.records import Call, Loader, Loop, Trainee
@@ -60,13 +61,13 @@ class Inputs:
         call.sample, call.sliced = _sample(x), _sliced(x, trainee.latest)
         trainee.latest = weakref.ref(x)
         if data and not x.is_inference():
-            call.level, call.rewritten = level(x), self._rewritten(x)
+            call.level, call.ids, call.rewritten = level(x), _ids(x), self._rewritten(x)
         self._order = order_of_rows(x, self.batch)
 
     def describe_test(self, call: Call, x: Tensor) -> None:
         """The size of what is given without autograd, of several samples."""
         if x.ndim and len(x) > 1:
-            call.level = level(x)
+            call.level, call.ids = level(x), _ids(x)
 
     def rows_apart(self, target: Tensor) -> bool | None:
         """As ``pairing.rows_apart``, of the latest batch and the latest call."""
@@ -77,6 +78,11 @@ class Inputs:
         whole = x._base if x._base is not None else x
         before, self._written = self._written, (id(whole), whole._version)
         return before[0] == id(whole) and before[1] != whole._version
+
+
+def _ids(x: Tensor) -> Tensor | None:
+    """How often each token occurs; None of numbers."""
+    return counted(x) if x.dtype == torch.long and x.ndim > 1 else None
 
 
 def dense(tree: Any) -> list[Tensor]:

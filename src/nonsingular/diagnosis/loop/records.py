@@ -184,6 +184,7 @@ class Call:
         tested: its input came from a data loader, or its output went into a loss.
         probed: a gradient is wanted by its inputs, which no model made: an attack, or an image that is optimised.
         level: mean and standard deviation of its inputs, where they are numbers of data.
+        ids: how often each token id is among its inputs, where they are tokens.
         passed: how often the loader of its batch had been begun, and which of its batches this is; zeros without one.
         cut_from: ids of the parameters of the models whose outputs are its inputs without their graph.
         rewritten: whether the tensor that its input is a part of was written over since the former call.
@@ -200,6 +201,7 @@ class Call:
     sliced: bool = False
     probed: bool = False
     level: tuple[float, float] | None = None
+    ids: Tensor | None = None
     rewritten: bool = False
     passed: tuple[int, int] = (0, 0)
     cut_from: set[int] = field(default_factory=set)

@@ -6,6 +6,11 @@ from nonsingular.diagnosis.rules.network import which_parameters
 from nonsingular.diagnosis.rules.rule import Rule, certain, share
 
 LOSSES = "PyTorch's documentation of the loss"
+WORDS = "Bengio et al. 2003, section 2 (one vocabulary)"
+OTHER_VOCABULARY = (
+    "The same ids are other words in the test data, or these are other texts altogether: what was learnt of an id does "
+    "not hold there."
+)
 
 
 def _fact(kind: str, statistic: str, severity: float, mechanism: str, source: str, **rest: object) -> Rule:
@@ -111,6 +116,12 @@ RULES: tuple[Rule, ...] = (
         "definition of a supervised task", severity=certain(0.97), material=4.0, sure=True,
     ),
     Rule(
+        "idle-loss", "at-floor",
+        "The loss is at its floor before anything is learnt: it has no slope for any of these samples, so that no step "
+        "follows from them.",
+        "Schroff et al. 2015, section 3.2 (easy triplets)", severity=certain(0.93), material=0.75, fact=True,
+    ),
+    Rule(
         "invalid-targets", "left-out-labels",
         "The loss leaves out every sample of this class: the network never learns to say it.",
         LOSSES, severity=lambda v: min(0.95, 0.65 + 0.35 * v), material=0.001, sure=True,
@@ -135,6 +146,19 @@ RULES: tuple[Rule, ...] = (
         "For a part of the samples the target fits the mirrored input, not the input: the network is shown two truths.",
         "PyTorch documentation, torchvision.transforms (joint transforms)", severity=lambda v: min(0.95, 0.7 + v / 2),
         material=0.1,
+    ),
+    Rule(
+        "misplaced-targets", "near-contradictions",
+        "Samples that are nearly the same have targets that are not: copies and targets are in another order, and the "
+        "network is shown two truths.",
+        "Shorten and Khoshgoftaar 2019 (augmentation that preserves the label)",
+        severity=lambda v: min(0.95, 0.7 + v / 4), material=0.1,
+    ),
+    Rule(
+        "turned-edges", "turned-edges",
+        "Messages go against the edges: each node is told of those that it points to, and its target depends on those "
+        "that point to it.",
+        "Gilmer et al. 2017, equation 1", severity=lambda v: min(0.95, 0.7 + v / 2), material=0.1,
     ),
     Rule(
         "wrong-gradient", "wrong-slope",
@@ -395,6 +419,16 @@ RULES: tuple[Rule, ...] = (
         "LeCun et al. 1998, section 4.3", severity=lambda v: min(0.9, 0.5 + v / 2), material=0.3,
     ),
     Rule(
+        "unlike-tests", "held-out-ids",
+        OTHER_VOCABULARY, WORDS, severity=lambda v: min(0.9, 0.5 + v), material=0.2,
+    ),
+    Rule(
+        "unlike-tests", "held-out-meaning",
+        "What inputs say of the targets in training they do not say in the held-out data: an id, a column or a class "
+        "stands for another thing there, and nothing that is learnt holds.",
+        "Kaufman et al. 2012", severity=certain(0.85), material=0.6,
+    ),
+    Rule(
         "bad-data", "leakage",
         "Samples of the evaluation are also trained on: its score says how well they are remembered.",
         "Kaufman et al. 2012", severity=lambda v: min(0.9, 0.3 + v), material=0.02,
@@ -409,14 +443,14 @@ SYMPTOMS = (
 
 BEHIND = (
     "invalid-targets", "wrong-sign", "output-range", "lopsided-loss", "misplaced-targets", "probabilities-as-logits",
-    "unsuited-loss", "target-scale", "wrong-noise",
+    "unsuited-loss", "target-scale", "wrong-noise", "idle-loss",
 )  # fmt: skip
 """Kinds that lie behind the network, in outputs, loss and targets."""
 OF_THE_LOSS = ("saturated-output", "untrained-parameters", "degenerate-curvature")
 """What they change of a network before any step: not what its layers pass on, nor the ratio of their gradients."""
 
 EXPLAINS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("nan-gradient", "shape-mismatch"), SYMPTOMS),
+    **dict.fromkeys(("nan-gradient", "shape-mismatch", "idle-loss"), SYMPTOMS),
     # model.eval() does not reach modules that are not registered.
     "unregistered-parameters": (*SYMPTOMS, "samples-mixed", "wrong-mode"),
     "nan-loss": (*SYMPTOMS, "nan-gradient"),

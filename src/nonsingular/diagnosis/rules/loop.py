@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nonsingular.diagnosis.rules.contract import OTHER_VOCABULARY, WORDS
 from nonsingular.diagnosis.rules.rule import Rule, certain
 
 LOOP = "PyTorch documentation, torch.optim (taking an optimisation step)"
@@ -240,6 +241,10 @@ RULES: tuple[Rule, ...] = (
         "unlike-tests", "loop-unlike-tests",
         "What is measured is how the network answers inputs of a size that it was never shown.",
         "LeCun et al. 1998, section 4.3", severity=lambda v: min(0.9, 0.5 + v / 2), material=0.3,
+    ),
+    Rule(
+        "unlike-tests", "loop-other-ids",
+        OTHER_VOCABULARY, WORDS, severity=lambda v: min(0.9, 0.5 + v), material=0.2,
     ),
     Rule(
         "wrong-sign", "loop-sign",

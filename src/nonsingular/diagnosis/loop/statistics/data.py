@@ -8,8 +8,9 @@ from statistics import median
 
 import torch
 
+from nonsingular.diagnosis.contract.held_out import ONE_CODE, OTHER_IDS, SCALED, UNLIKE, levels_told, other_ids, unlike
 from nonsingular.diagnosis.contract.noising import ROOT, WORDS, wrong_power
-from nonsingular.diagnosis.contract.samples import FEWER, SCALED, UNLIKE, fewer_classes, levels_told, unlike
+from nonsingular.diagnosis.contract.samples import FEWER, fewer_classes
 from nonsingular.diagnosis.loop.records import Loop
 from nonsingular.diagnosis.loop.statistics.modes import test_calls
 from nonsingular.diagnosis.loop.statistics.told import ENOUGH, NOTHING, Measure, is_moved, line_of, shown
@@ -161,6 +162,18 @@ def _unlike_tests(loop: Loop) -> Statistic:
     return NOTHING
 
 
+def _other_ids(loop: Loop) -> Statistic:
+    """By how much the token ids of tests are distributed otherwise than those of training."""
+    for t in loop.trainees:
+        train = [c.ids for c in t.calls if c.graded and c.ids is not None]
+        tests = [c for c in test_calls(t) if c.ids is not None]
+        if not train or not tests or not is_moved(loop, t) or loop.rewards or loop.returns:
+            continue
+        apart = other_ids(torch.stack(train), torch.stack([c.ids for c in tests if c.ids is not None]))
+        return Statistic(apart, (), OTHER_IDS, line_of(tests[0].place), remedy=ONE_CODE)
+    return NOTHING
+
+
 def _noise(loop: Loop) -> Statistic:
     wrong = wrong_power(loop.mixtures, loop.tables) if loop.mixtures else None
     if wrong is None:
@@ -192,6 +205,7 @@ MEASURES: dict[str, Measure] = {
     "loop-rewritten": _rewritten,
     "loop-drift": _drift,
     "loop-unlike-tests": _unlike_tests,
+    "loop-other-ids": _other_ids,
     "loop-noise": _noise,
     "loop-reseeded": _reseeded,
 }

@@ -1,0 +1,100 @@
+"""Samples that are nearly others, as augmented copies are, and whether their targets are nearly the same too."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from nonsingular.diagnosis.contract.samples import ENOUGH
+from nonsingular.diagnosis.contract.scene import Scene
+from nonsingular.diagnosis.records import Statistic
+from nonsingular.diagnosis.watch import evenly
+
+SAMPLES = 2048  # that are compared with each other
+NUMBERS = 8  # of a sample, from where two are not near each other by chance
+SIDE = 8  # pixels to which images are averaged: what moves by a pixel or has noise on it stays near
+LONGEST = 1024  # numbers of a sample that are compared
+COPIES = 7  # of one sample, at most
+GAP = 0.5  # distance of the copies over that of the sample that comes after them
+MANY = 0.2  # of the samples have a copy: else neighbours are as data have them
+UNRELATED = 0.7  # distance of two targets over that of any two
+TOLD = 32  # numbers of a target, at most
+
+
+def contradicting(scene: Scene) -> Statistic:
+    """Share of the samples with a near-copy, where targets of the two have nothing in common; 0 of few copies.
+
+    Exact copies are ``samples.repeated``'s.
+    """
+    words = "share of the samples that are nearly the same as another one with another target"
+    both = _tables(scene)
+    if both is None:
+        return Statistic(math.nan, (), words)
+    near, copied = _nearest(both[0])
+    share = float(copied.double().mean())
+    if share < MANY:
+        return Statistic(0.0, (), words)
+    apart = _apart(both[1], near, copied)
+    evidence = (
+        {"measure": "share of the samples that have a near-copy (noisy, mirrored or shifted)", "value": share},
+        {"measure": "how far their targets are from those of the copies, over what any two are", "value": apart},
+    )
+    remedy = (
+        "Bring targets into the order of the copies: torch.cat([x, copies]) needs torch.cat([y, y]), and "
+        "repeat_interleave of one needs repeat_interleave of the other."
+    )
+    return Statistic(share if apart > UNRELATED else 0.0, (), words, "", evidence, remedy)
+
+
+def _tables(scene: Scene) -> tuple[Tensor, Tensor] | None:
+    """Inputs and targets of all batches; None where they are not one tensor of numbers and one row a sample each."""
+    xs = [[t for t in tree_leaves(b.inputs) if isinstance(t, Tensor)] for b in scene.task.batches]
+    ys = [b.target for b in scene.task.batches]
+    if any(len(x) != 1 or not x[0].is_floating_point() or x[0].ndim < 2 for x in xs):
+        return None
+    whole = [x[0] for x in xs]
+    if any(not isinstance(y, Tensor) or not y.ndim or len(y) != len(x) for x, y in zip(whole, ys, strict=True)):
+        return None
+    if len({x.shape[1:] for x in whole}) != 1 or len({y.shape[1:] for y in ys}) != 1:
+        return None
+    x, y = torch.cat(whole)[:SAMPLES], torch.cat(ys)[:SAMPLES].detach().cpu()
+    if len(x) < 2 * ENOUGH or x[0].numel() < NUMBERS or y[0].numel() > TOLD or y.is_complex():
+        return None
+    return x.detach().cpu().double(), y.reshape(len(y), -1)
+
+
+def _nearest(x: Float[Tensor, "sample *place"]) -> tuple[Tensor, Tensor]:
+    """The nearest other sample of each, as it is or mirrored, and whether it is much nearer than others are.
+
+    Of data that lie in many directions one neighbour is hardly nearer than the next; copies are, as many as there are.
+    """
+    if x.ndim == 4:
+        x = F.adaptive_avg_pool2d(x, (min(SIDE, x.shape[2]), min(SIDE, x.shape[3])))
+        turned = [x, x.flip(-1), x.flip(-2), x.flip(-1, -2)]
+    else:
+        x = x.flatten(1)[:, evenly(x[0].numel(), LONGEST)]
+        deviation = x.std(0)
+        usual = deviation.median().clamp_min(1e-12)
+        turned = [(x - x.mean(0)) / torch.maximum(deviation, usual)]  # no column is all of the distance
+    own = turned[0].flatten(1)
+    distance = torch.stack([torch.cdist(own, t.flatten(1)) for t in turned]).amin(0).fill_diagonal_(math.inf)
+    found = distance.topk(COPIES + 1, largest=False)
+    steps = found.values[:, :-1] / found.values[:, 1:].clamp_min(1e-12)
+    near = found.indices[:, 0]
+    same = (own == own[near]).all(1)  # that is told by another rule
+    return near, (steps.amin(1) < GAP) & (near[near] == torch.arange(len(near))) & ~same
+
+
+def _apart(y: Tensor, near: Tensor, copied: Tensor) -> float:
+    """Mean distance of targets from those of the nearest sample over that from any: 1 where they are unrelated."""
+    others = y.roll(len(y) // 3, 0)
+    if y.is_floating_point():
+        own, usual = (float((y - other).norm(dim=1)[copied].double().mean()) for other in (y[near], others))
+    else:
+        own, usual = (float((y != other).any(1)[copied].double().mean()) for other in (y[near], others))
+    return own / usual if usual > 0 else 0.0
