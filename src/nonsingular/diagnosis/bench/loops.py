@@ -474,6 +474,11 @@ PROGRAMS: dict[str, Program] = {
         scripts.EMA,
         (
             mistake(
+                "tested while it is its beginning",
+                "early-average",
+                ("e.mul_(0.95).add_(p, alpha=0.05)", "e.mul_(0.999).add_(p, alpha=0.001)"),
+            ),
+            mistake(
                 "statistics stay",
                 "stale-statistics",
                 ("            for e, b in zip(ema.buffers(), model.buffers()):\n                e.copy_(b)\n", ""),
@@ -570,6 +575,68 @@ PROGRAMS: dict[str, Program] = {
                 ('groups.append({"params": model.head.parameters(), "lr": 5e-3})\n', ""),
             ),
             mistake("minus", "wrong-sign", ("loss = loss_fn(", "loss = -loss_fn(")),
+        ),
+    ),
+    "two tasks": Program(
+        scripts.TASKS,
+        (
+            mistake(
+                "one loss in the place of the other", "untrained-parameters", ("loss = loss + F.mse", "loss = F.mse")
+            ),
+            mistake(
+                "a head of before",
+                "optimiser-misses",
+                ("loader =", "model(torch.zeros(2, 64))\nmodel.kind = nn.Linear(48, 10)\nloader ="),
+            ),
+        ),
+    ),
+    "scaled by hand": Program(
+        scripts.SCALED_BY_HAND,
+        (
+            mistake(
+                "clipped while scaled",
+                "clipped-away",
+                ("        nn.utils.clip_grad_norm_(model.parameters(), 2.0)\n", ""),
+                (
+                    "        for p in model",
+                    "        nn.utils.clip_grad_norm_(model.parameters(), 2.0)\n        for p in model",
+                ),
+            ),
+        ),
+    ),
+    "waves": Program(
+        scripts.WAVES,
+        tuple(
+            mistake(f"decay of {d} in Adam", "decay-dominates", ("weight_decay=1e-4", f"weight_decay={d}"))
+            for d in ("0.03", "0.1")
+        ),
+    ),
+    "waves, decay apart": Program(scripts.WAVES.replace("Adam(", "AdamW(").replace("1e-4", "1e-2")),
+    "a rare class": Program(
+        scripts.RARE,
+        (
+            mistake(
+                "weights turned over", "lopsided-loss", ("counts.sum() / (2 * counts)", "2 * counts / counts.sum()")
+            ),
+            mistake(
+                "for each sample",
+                "lopsided-loss",
+                ("counts.sum() / (2 * counts)", "2 * counts / counts.sum()"),
+                (
+                    "F.cross_entropy(model(a), b, weight=weights)",
+                    '(F.cross_entropy(model(a), b, reduction="none") * weights[b]).mean()',
+                ),
+            ),
+        ),
+    ),
+    "shadow": Program(
+        scripts.SHADOW,
+        (
+            mistake(
+                "of too many steps",
+                "early-average",
+                ("for n, p in model.named_parameters()}, 0.9\n", "for n, p in model.named_parameters()}, 0.999\n"),
+            ),
         ),
     ),
     "one cycle": Program(

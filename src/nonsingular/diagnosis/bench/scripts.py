@@ -1206,3 +1206,115 @@ for epoch in range(60):
     loss.backward()
     optimizer.step()
 """
+
+TASKS = (
+    IMAGES
+    + """
+class Both(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU())
+        self.kind, self.size = nn.Linear(48, 10), nn.Linear(48, 1)
+
+    def forward(self, x):
+        h = self.body(x)
+        return self.kind(h), self.size(h)
+
+
+model = Both()
+optimizer = optim.Adam(model.parameters(), lr=2e-3)
+loader = DataLoader(images(384), 32, shuffle=True)
+for epoch in range(3):
+    for x, y in loader:
+        kinds, sizes = model(x)
+        loss = F.cross_entropy(kinds, y)
+        loss = loss + F.mse_loss(sizes, x.flatten(1).mean(1, keepdim=True))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+)
+
+SCALED_BY_HAND = (
+    IMAGES
+    + """
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10))
+optimizer = optim.SGD(model.parameters(), lr=0.1)
+loader = DataLoader(images(384), 32, shuffle=True)
+scale = 4096.0
+for epoch in range(3):
+    for x, y in loader:
+        optimizer.zero_grad()
+        (scale * F.cross_entropy(model(x), y)).backward()
+        for p in model.parameters():
+            p.grad /= scale
+        nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+        optimizer.step()
+"""
+)
+
+WAVES = """
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+torch.manual_seed(SEED)
+x = 4 * torch.rand(512, 1) - 2
+y = torch.sin(3 * x) + 0.05 * torch.randn(512, 1)
+model = nn.Sequential(nn.Linear(1, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
+optimizer = torch.optim.Adam(model.parameters(), lr=2e-3, weight_decay=1e-4)
+for epoch in range(12):
+    for rows in torch.randperm(len(x)).split(32):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x[rows]), y[rows])
+        loss.backward()
+        optimizer.step()
+"""
+
+RARE = """
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(SEED)
+y = (torch.rand(1024) < 0.02).long()
+x = torch.randn(1024, 16) + 1.2 * y[:, None] * torch.randn(16)
+model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 2))
+counts = torch.bincount(y, minlength=2).float()
+weights = counts.sum() / (2 * counts)
+optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+for epoch in range(2):
+    for a, b in DataLoader(TensorDataset(x, y), 32, shuffle=True):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(a), b, weight=weights)
+        loss.backward()
+        optimizer.step()
+"""
+
+SHADOW = (
+    IMAGES
+    + """
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+optimizer = optim.Adam(model.parameters(), lr=2e-3)
+loader, (x_test, y_test) = DataLoader(images(384), 32, shuffle=True), images(128).tensors
+shadow, decay = {n: p.detach().clone() for n, p in model.named_parameters()}, 0.9
+for epoch in range(4):
+    model.train()
+    for x, y in loader:
+        loss = F.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        for n, p in model.named_parameters():
+            shadow[n].mul_(decay).add_(p.detach(), alpha=1 - decay)
+kept = {n: p.detach().clone() for n, p in model.named_parameters()}
+for n, p in model.named_parameters():
+    p.data.copy_(shadow[n])
+model.eval()
+with torch.no_grad():
+    accuracy = (model(x_test).argmax(1) == y_test).float().mean()
+for n, p in model.named_parameters():
+    p.data.copy_(kept[n])
+"""
+)

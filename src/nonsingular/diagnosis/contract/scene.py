@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from nonsingular.diagnosis.batches import Problem
+from nonsingular.diagnosis.batches import Problem, indivisible
 from nonsingular.diagnosis.contract.trace import Op, Trace
+from nonsingular.diagnosis.course import joined
 from nonsingular.diagnosis.untouched import as_training, untouched
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch
@@ -112,6 +113,31 @@ class Scene:
         return op.where if op is not None else ""
 
     @cached_property
+    def every_class(self) -> Scene:
+        """The pass on samples of all classes that the batches have; this one where it has them, or they are unknown."""
+        whole = self.labels
+        if whole is None or indivisible(self.batch) or self.task.whole:
+            return self
+        own = labels_of(self.batch)
+        missing = whole.unique() if own is None else [c for c in whole.unique() if not bool((own == c).any())]
+        if not len(missing):
+            return self
+        first = torch.stack([(whole == c).nonzero()[0, 0] for c in whole.unique()])
+        rest = torch.arange(len(whole), device=whole.device)
+        rows = torch.cat([first, rest[~torch.isin(rest, first)]])[: self.batch.samples]
+        try:
+            return traced(self.task, joined(self.task.batches).take(rows, len(rows)))
+        except InputError:
+            return self
+
+    @cached_property
+    def labels(self) -> Tensor | None:
+        """The class of each sample of all batches, as numbers; None where targets are none, or one."""
+        each = [labels_of(b) for b in self.task.batches]
+        known = [t for t in each if t is not None]
+        return torch.cat(known) if known and len(known) == len(each) else None
+
+    @cached_property
     def reads_target(self) -> bool:
         """Whether the loss reads what the batch has for a target."""
         targets = [t for t in tree_leaves(self.batch.target) if isinstance(t, Tensor)]
@@ -190,6 +216,16 @@ def passes(task: Problem, inputs: list[Any], samples: int) -> Iterator[Trace]:
             with trace:
                 task.output(Batch(one, None, samples, pair=False))
         yield trace
+
+
+def labels_of(batch: Batch) -> Tensor | None:
+    """The class of each sample of a batch, the first of its targets that are whole numbers, or zeros and ones."""
+    for t in tree_leaves(batch.target):
+        if isinstance(t, Tensor) and t.ndim and t.numel() == len(t) == batch.samples and not t.is_complex():
+            flat = t.detach().flatten()
+            if not flat.is_floating_point() or bool(((flat == 0) | (flat == 1)).all()):
+                return flat.long()
+    return None
 
 
 def _trained(x: Any) -> bool:

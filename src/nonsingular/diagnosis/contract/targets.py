@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from nonsingular.diagnosis.contract import floor
-from nonsingular.diagnosis.contract.scene import DISTANCES, MARGINS, Pair, Scene
+from nonsingular.diagnosis.contract.scene import DISTANCES, MARGINS, Pair, Scene, labels_of
 from nonsingular.diagnosis.contract.trace import TRANSPOSES, VIEWS, Op
 from nonsingular.diagnosis.records import Statistic
 
@@ -367,6 +367,7 @@ def weighed(scene: Scene) -> dict[str, Statistic]:
         "enlarged-lead": "decades by which the loss's weights enlarge the lead of the most frequent class",
     }
     nothing = {name: Statistic(math.nan, (), w) for name, w in words.items()}
+    scene = scene.every_class
     for op in scene.calls:
         masses = _masses(scene, op)
         if masses is None:
@@ -389,6 +390,7 @@ def weighed(scene: Scene) -> dict[str, Statistic]:
 
 def balanced(scene: Scene) -> bool:
     """Whether weights in the loss make up for how many samples the classes have."""
+    scene = scene.every_class
     both = next((m for op in scene.calls if (m := _masses(scene, op)) is not None), None)
     return both is not None and float(both[0].max()) < min(0.85, float(both[1].max()) - 0.05)
 
@@ -419,7 +421,11 @@ def _masses(scene: Scene, op: Op) -> tuple[Tensor, Tensor] | None:
     counts = torch.bincount(labels[labels >= 0]).double()
     if len(labels) < 16 or int((counts > 0).sum()) < 2 or pull.numel() != labels.numel():
         return None
-    masses = torch.zeros_like(counts).index_add_(0, labels.clamp(min=0), pull * (labels >= 0))
+    each = torch.zeros_like(counts).index_add_(0, labels.clamp(min=0), pull * (labels >= 0)) / counts.clamp(min=1)
+    own, every = labels_of(scene.batch), scene.labels
+    if own is not None and every is not None and torch.equal(own, labels):
+        counts = torch.bincount(every[every >= 0], minlength=len(counts)).double()[: len(counts)]
+    masses = each * counts
     return (masses / masses.sum(), counts / counts.sum()) if float(masses.sum()) > 0 else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,10 @@ def movements(
         wanted = g != 0
         kept = ((change == 0) & wanted).sum() / wanted.sum().clamp(min=1)
         zeros = 1 - wanted.float().mean()
-        rows[id(p)] = [old.norm(), change.norm(), g.norm(), (g * change).sum(), -(old * change).sum(), kept, zeros]
+        rows[id(p)] = [
+            old.norm(), change.norm(), g.norm(), (g * change).sum(), -(old * change).sum(), kept, zeros,
+            -(old * g).sum(),
+        ]  # fmt: skip
     return {i: Movement(*values) for i, values in _fetch(rows).items()}
 
 
@@ -57,14 +61,14 @@ def not_zero(parameters: Iterable[nn.Parameter]) -> set[int]:
 @torch.no_grad()
 def decay_share(optimiser: Optimizer) -> float:
     """Norm of weight decay's part over that of the gradient's part, in what this step adds up; 0 without decay."""
-    name, decay, gradient = type(optimiser).__name__, 0.0, 0.0
+    decay, gradient = 0.0, 0.0
     for group in optimiser.param_groups:
         factor = float(group.get("weight_decay") or 0.0)
         own = [p for p in group["params"] if p.grad is not None]
         if not own:
             continue
         size = sum(n * n for n in norms({id(p): p for p in own}).values())
-        if name in DECOUPLED or group.get("decoupled_weight_decay"):
+        if _decoupled(optimiser, group):
             # An adaptive step is about one learning rate an entry, whatever the gradient's size.
             gradient += sum(p.numel() for p in own)
         else:
@@ -73,6 +77,20 @@ def decay_share(optimiser: Optimizer) -> float:
     if not decay:
         return 0.0
     return math.sqrt(decay / gradient) if gradient else math.inf
+
+
+def coupled(optimiser: Optimizer) -> dict[int, float]:
+    """Id of each parameter to whose gradient decay is added -> its factor."""
+    return {
+        id(p): factor
+        for group in optimiser.param_groups
+        if (factor := float(group.get("weight_decay") or 0.0)) and not _decoupled(optimiser, group)
+        for p in group["params"]
+    }
+
+
+def _decoupled(optimiser: Optimizer, group: Mapping[str, Any]) -> bool:
+    return type(optimiser).__name__ in DECOUPLED or bool(group.get("decoupled_weight_decay"))
 
 
 def some(p: Tensor, most: int = 4096) -> Tensor:

@@ -28,6 +28,7 @@ from nonsingular.diagnosis.loop.caught import BATCHES, Caught
 from nonsingular.diagnosis.loop.inputs import Inputs, dense
 from nonsingular.diagnosis.loop.movement import (
     TOLD,
+    coupled,
     decay_share,
     factor,
     movements,
@@ -39,7 +40,7 @@ from nonsingular.diagnosis.loop.movement import (
     still_there,
 )
 from nonsingular.diagnosis.loop.noising import mixture_in_sight
-from nonsingular.diagnosis.loop.records import BY_HAND, Broken, Call, Held, Loop, Site, Trainee, Update
+from nonsingular.diagnosis.loop.records import BY_HAND, Broken, Call, Held, Loop, Site, Tested, Trainee, Update
 from nonsingular.diagnosis.loop.returns import returns_in_sight
 from nonsingular.diagnosis.loop.tape import Rewarded, Tape
 from nonsingular.diagnosis.loop.waiting import Waiting
@@ -110,6 +111,7 @@ class Observer:
         self._reached: dict[int, set[int]] = {}  # ... -> parameters that a gradient reached since its former step
         self._signs: set[int] = set()  # of the losses in the backward passes since the former step
         self._snapshot: dict[int, Tensor] = {}
+        self._stepped: dict[int, Tensor] = {}  # id of a parameter -> some entries after the latest measured step
         self._walks: dict[int, tuple[int, dict[int, tuple[Tensor, Tensor]]]] = {}  # index -> its former step: from, to
         self._free: dict[int, tuple[Tensor, Tensor]] = {}  # parameters without an optimiser: value, gradient
         self._update: Update | None = None
@@ -143,6 +145,8 @@ class Observer:
                 self._inside.untracked.add(id(module))
             if module.training:
                 self._inside.lively.add(id(module))
+            if id(module) not in own:  # put in since, as another head is
+                own |= {id(m) for m in self._inside.module.modules()}
             new = id(module) not in own and len(self._inside.strangers) < STRANGERS
             if new and next(module.parameters(recurse=False), None) is not None:
                 self._inside.strangers[id(module)] = module
@@ -180,6 +184,8 @@ class Observer:
         if tensors and not (call.tracked or makers) and trainee.tests < TESTS:
             trainee.tests += 1
             self._inputs.describe_test(call, tensors[0])
+        if not (module.training or call.tracked or makers):
+            self._note_weights(trainee)
         self._keep(trainee, call)
         for t in tree_leaves(output):
             if isinstance(t, Tensor) and t.is_floating_point() and t.layout == torch.strided:
@@ -188,6 +194,14 @@ class Observer:
                     reference = _reference(t, self._inputs.batch) if self.measuring else None
                     t.register_hook(_graded(call, trainee, reference, self._now))
         self.caught.called(trainee.module, inputs, named, output)
+
+    def _note_weights(self, trainee: Trainee) -> None:
+        """What a model is tested with, at steps that lie further and further apart."""
+        if len(trainee.between) < CALLS:
+            trainee.between.add(self.loop.steps)
+        if trainee.tested is None or self.loop.steps > 1.1 * trainee.tested.steps:
+            own = {id(p): some(p, TOLD) for p in trainee.module.parameters()}
+            trainee.tested = Tested(self.loop.steps, own, dict(self._stepped))
 
     def _note_mixture(self, x: Tensor) -> None:
         if (mixed := mixture_in_sight(x)) is not None:
@@ -456,6 +470,7 @@ class Observer:
             update.cut = min(1.0, update.used * by_hand / update.made)
         update.stale = self._stale(index, own)
         update.decay, update.shrinks = decay_share(optimiser), shrinkage(optimiser)
+        update.coupled = coupled(optimiser)
         update.sign = (-1 if self._signs == {-1} else 1) if self._signs else 0
         update.pending = self._pending(held.ids)
         number, walk = self._walks.pop(index, (-1, {}))
@@ -477,6 +492,7 @@ class Observer:
             update.parameters = movements(own, self._snapshot)
             walk = {id(p): (some(self._snapshot[id(p)]), some(p)) for p in own}
             self._walks[index] = (held.steps, walk)
+            self._stepped |= {id(p): some(p, TOLD) for p in own}
             update.dtype = _main_dtype(own)
             if closure:  # it made its gradients itself, as L-BFGS does
                 update.stale = self._stale(index, own)

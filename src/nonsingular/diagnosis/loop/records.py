@@ -62,6 +62,7 @@ class Movement:
         inward: inner product of the change with minus the weights.
         lost: share of the entries with a gradient whose value the step left as it was.
         zeros: share of the gradient's entries that are zero.
+        outward: inner product of the weights with minus the gradient; positive where larger ones lessen the loss.
     """
 
     weight: float
@@ -71,6 +72,7 @@ class Movement:
     inward: float
     lost: float
     zeros: float
+    outward: float = 0.0
 
 
 @dataclass
@@ -84,6 +86,7 @@ class Update:
         peak: the learning rate that the schedule starts from, for the group of ``rate``.
         decay: norm of weight decay's part over that of the gradient's, in what the optimiser adds up; 0 without decay.
         shrinks: part of itself that decay takes from a weight.
+        coupled: id of a parameter -> by what its weights are multiplied and added to its gradient, if that is not 0.
         made: norm of the gradient as the backward pass left it, without a scaler's factor.
         used: norm of the gradient as the optimiser met it.
         cut: part of the gradient that is left by a clipping before a factor of the loss was divided out again; NaN
@@ -104,6 +107,7 @@ class Update:
     peak: float = math.nan
     decay: float = 0.0
     shrinks: float = 0.0
+    coupled: dict[int, float] = field(default_factory=dict)
     made: float = math.nan
     used: float = math.nan
     stale: float = math.nan
@@ -207,6 +211,21 @@ class Call:
     cut_from: set[int] = field(default_factory=set)
 
 
+@dataclass(frozen=True)
+class Tested:
+    """Weights with which a model was called in evaluation mode, without autograd.
+
+    Attributes:
+        steps: before it.
+        own: id of each of its parameters -> some entries.
+        stepped: of every parameter that a step has moved, what the latest measured one left.
+    """
+
+    steps: int
+    own: dict[int, Tensor]
+    stepped: dict[int, Tensor]
+
+
 @dataclass
 class Trainee:
     """A model that the user's code called.
@@ -226,6 +245,7 @@ class Trainee:
         switched: where it was last switched to evaluation or training.
         told: how often the user's code called its ``train()``.
         tests: calls without autograd, of whose inputs the size is kept.
+        tested: weights at one of the latest tests, which were made between ``between`` different steps.
     """
 
     label: str
@@ -240,6 +260,8 @@ class Trainee:
     switched: Place | None = None
     told: int = 0
     tests: int = 0
+    tested: Tested | None = None
+    between: set[int] = field(default_factory=set)
     latest: weakref.ref[Tensor] | None = None
 
 

@@ -209,6 +209,12 @@ RULES: tuple[Rule, ...] = (
         "Krogh and Hertz 1991; Loshchilov and Hutter 2019", severity=certain(0.9), material=0.003,
     ),
     Rule(
+        "decay-dominates", "loop-coupled",
+        "Small weights are worth more to these steps than a small loss: decay that is added to the gradient holds the "
+        "weights below the size that the task needs.",
+        "Loshchilov and Hutter 2019, section 2", severity=lambda v: min(0.9, 0.5 + v / 2), material=0.2,
+    ),
+    Rule(
         "wrong-mode", "loop-mode-training",
         "In evaluation mode dropout is off, and batch normalisation uses statistics that no longer follow the weights.",
         MODES, severity=lambda v: min(0.9, 0.5 + 0.4 * v), material=0.05, sure=True,
@@ -236,6 +242,13 @@ RULES: tuple[Rule, ...] = (
         "normalised by the mean and variance of another network.",
         "Ioffe and Szegedy 2015, section 3.1; PyTorch documentation, torch.optim.swa_utils",
         severity=lambda v: min(0.92, 0.6 + v / 4), material=0.3, sure=True,
+    ),
+    Rule(
+        "early-average", "loop-early",
+        "What is tested is an average that still is mostly the weights as they were drawn: it says little of what was "
+        "learnt.",
+        "Kingma and Ba 2015, section 3 (bias correction)", severity=lambda v: min(0.95, 0.5 + v / 2), material=0.5,
+        sure=True,
     ),
     Rule(
         "unlike-tests", "loop-unlike-tests",

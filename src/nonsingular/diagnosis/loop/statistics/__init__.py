@@ -10,6 +10,7 @@ from __future__ import annotations
 from nonsingular.diagnosis.loop.records import Loop
 from nonsingular.diagnosis.loop.statistics import (
     bounds,
+    coupled,
     data,
     graph,
     held,
@@ -36,6 +37,7 @@ MEASURES: dict[str, Measure] = {
         lasting,
         sizes,
         bounds,
+        coupled,
         schedules,
         modes,
         teachers,

@@ -42,7 +42,7 @@ def _missed(loop: Loop) -> Statistic:
         return NOTHING
     sizes = {i: n for t in loop.trainees for i, n in _sizes(t).items()}
     share = sum(sizes[i] for i in ids) / reached
-    made = max((h for h in loop.optimisers if h.steps), key=lambda h: h.latest).made if loop.steps else None
+    latest = max((h for h in loop.optimisers if h.steps), key=lambda h: h.latest) if loop.steps else None
     strangers = {id(p) for t in loop.trainees for m in t.strangers.values() for p in m.parameters()}
     remedy = "Give them to the optimiser: make it from all parameters of the model that trains, after that is complete."
     if set(ids) & strangers:
@@ -50,10 +50,16 @@ def _missed(loop: Loop) -> Statistic:
             "Their modules are called but are no submodules: keep them in nn.ModuleList or nn.ModuleDict, not in a "
             "Python list or dict, so that parameters() has them."
         )
+    elif latest is not None and latest.ids - {id(p) for t in loop.trainees for p in t.module.parameters()}:
+        remedy = (
+            f"{latest.label} was made before these layers took the place of others, which it still holds: make it "
+            "after the replacement, or hand the new ones to it with add_param_group."
+        )
     vain = max(loop.still[i] for i in ids)
     some = f", of those looked at (not all of {loop.backwards})" if vain < loop.backwards else ""
+    made = line_of(latest.made if latest is not None else None)
     return Statistic(
-        1.0, names_of(loop, ids), "parameters with a gradient that no optimiser holds", line_of(made),
+        1.0, names_of(loop, ids), "parameters with a gradient that no optimiser holds", made,
         (shown("share of the trained entries that nothing moves", share),
          shown(f"backward passes that reached them in vain{some}", vain)), remedy,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from statistics import median
 
 import torch
@@ -10,11 +11,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from nonsingular.diagnosis.loop.movement import running_statistics
-from nonsingular.diagnosis.loop.records import Loop, Trainee
+from nonsingular.diagnosis.loop.records import Loop, Tested, Trainee
 from nonsingular.diagnosis.loop.statistics.told import ENOUGH, NOTHING, Measure, entries_of, line_of, shown, trains_here
 from nonsingular.diagnosis.records import Statistic
 
 ALONG = 0.5  # cosine between the ways of two models' weights, from where one follows the other
+
+LATE = 0.8  # of the steps, after which a test is one of the last
+SELDOM = 0.25  # steps between which there are tests, of all: more are no tests, but part of the loop
 
 
 def _left_behind(loop: Loop) -> Statistic:
@@ -43,6 +47,38 @@ def _left_behind(loop: Loop) -> Statistic:
     return NOTHING
 
 
+def _early(loop: Loop) -> Statistic:
+    """Part of the way that a trained model has gone which is missing from the average that is tested in its place."""
+    words = "part of the way from the first weights that the weights which are tested have not gone"
+    for teacher in loop.trainees:
+        tested = teacher.tested
+        if tested is None or not loop.ended or not _is_tested_last(loop, teacher, tested):
+            continue
+        again = any(m in loop.loaded for m in teacher.module.modules())  # the best of its own earlier weights
+        for student in loop.trainees:
+            if not trains_here(student) or (student is teacher and again):
+                continue
+            ways = _ways(loop, tested.own, tested.stepped, *_both(teacher, student))
+            if ways is not None and _along(*ways):
+                a, b = ways
+                calls = [c for c in teacher.calls if not (c.graded or c.training)]
+                return Statistic(
+                    1 - float(a @ b / (b @ b)), (), words, line_of(calls[-1].place if calls else None),
+                    (shown("steps before the test", tested.steps),),
+                    "With a decay of d an average forgets what it began with in some times 1/(1 - d) steps: take a "
+                    "smaller one, let it grow (min(d, (1 + t) / (10 + t))), or divide by 1 - d^t.",
+                )  # fmt: skip
+    return NOTHING
+
+
+def _is_tested_last(loop: Loop, model: Trainee, tested: Tested) -> bool:
+    """Whether a model is tested near the end, and seldom: a teacher is asked at each step."""
+    late = tested.steps >= max(ENOUGH, LATE * loop.steps)
+    return (
+        late and len(model.between) <= SELDOM * loop.steps and not any(c.graded and not c.training for c in model.calls)
+    )
+
+
 def _both(teacher: Trainee, student: Trainee) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
     """Parameters of each by the names that they have without a wrapper around the model."""
     one, other = ({n.removeprefix("module."): p for n, p in t.module.named_parameters()} for t in (teacher, student))
@@ -51,15 +87,29 @@ def _both(teacher: Trainee, student: Trainee) -> tuple[dict[str, nn.Parameter], 
 
 def _follows(loop: Loop, teacher: dict[str, nn.Parameter], student: dict[str, nn.Parameter]) -> bool:
     """Whether the teacher's weights went, from where the student's began, the way that those have gone."""
+    now = {id(p): entries_of(loop, p) for p in (*teacher.values(), *student.values())}
+    ways = _ways(loop, now, now, teacher, student)
+    return ways is not None and _along(*ways)
+
+
+def _ways(
+    loop: Loop, one: Mapping[int, Tensor], other: Mapping[int, Tensor], teacher: dict[str, nn.Parameter],
+    student: dict[str, nn.Parameter],
+) -> tuple[Tensor, Tensor] | None:  # fmt: skip
+    """From where the student's weights began, to the teacher's in ``one`` and to the student's in ``other``."""
     if teacher.keys() != student.keys() or any(teacher[n].shape != student[n].shape for n in teacher):
-        return False
+        return None
     ways: list[tuple[Tensor, Tensor]] = []
     for name, p in student.items():
         start = loop.starts.get(id(p))
-        if start is None:
-            return False
-        ways.append(((entries_of(loop, teacher[name]) - start).double(), (entries_of(loop, p) - start).double()))
+        if start is None or id(teacher[name]) not in one:
+            return None
+        ways.append(((one[id(teacher[name])] - start).double(), (other.get(id(p), start) - start).double()))
     a, b = (torch.cat([way[i] for way in ways]) for i in (0, 1))
+    return a, b
+
+
+def _along(a: Tensor, b: Tensor) -> bool:
     size = float(a.norm() * b.norm())
     return size > 0 and float(a @ b) > ALONG * size
 
@@ -86,4 +136,4 @@ def _running(loop: Loop, m: nn.Module) -> tuple[Tensor, Tensor]:
     return loop.running_ends[id(m)] if id(m) in loop.running_ends else running_statistics(m)[id(m)]
 
 
-MEASURES: dict[str, Measure] = {"loop-left-behind": _left_behind}
+MEASURES: dict[str, Measure] = {"loop-left-behind": _left_behind, "loop-early": _early}
