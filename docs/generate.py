@@ -80,8 +80,7 @@ def on_site(target: Path) -> str | None:
 
     Sources link to what a clone has: results and their READMEs, packages. The site shows these in pages of its own.
     """
-    parts = target.relative_to(DOCS.parent).parts
-    match parts:
+    match target.relative_to(DOCS.parent).parts:
         case ("results",):
             return "gallery/index.md"
         case ("results", "README.md"):
@@ -94,16 +93,21 @@ def on_site(target: Path) -> str | None:
 
 
 def relink(app: Any, page: str, source: list[str]) -> None:
-    """Links of a page to files of the repository become links to pages of the site."""
+    """Links of a page to files of the repository become links to pages of the site, or the names of what it lacks."""
     here = (DOCS / page).parent
 
     def link(found: re.Match[str]) -> str:
-        target = (here / found[1]).resolve()
-        inside = target.is_relative_to(DOCS.parent) and not target.is_relative_to(DOCS)
-        place = on_site(target) if inside else None
-        return f"]({os.path.relpath(DOCS / place, here)})" if place else found[0]
+        target = (here / found[2]).resolve()
+        if target.is_relative_to(DOCS) or target.suffix not in ("", ".md"):
+            return found[0]
+        place = on_site(target)
+        return f"{found[1]}({os.path.relpath(DOCS / place, here)})" if place else f"{found[1][1:-1]} (`{_of(target)}`)"
 
-    source[0] = re.sub(r"\]\((\.[^)\s]*)\)", link, source[0])
+    source[0] = re.sub(r"(?<!!)(\[[^\]]*\])\((\.[^)\s#]*)(?:#[^)\s]*)?\)", link, source[0])
+
+
+def _of(target: Path) -> str:
+    return target.relative_to(DOCS.parent).as_posix()
 
 
 # --- results --------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ def command(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Open a page in which the small exact models move: two units, linear networks, binary weights, signals."""
+    """Open a page, for a lecture or alone, in which small exact models move: units, linear networks, binary weights."""
     import tempfile
 
     from nonsingular.play import write_page

@@ -25,12 +25,13 @@ def command(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="One page of all.", show_default="report.html for each paper, in the folder of its experiments"
+            help="One page of all papers, in this file.",
+            show_default="report.html for each paper, in the folder of its experiments",
         ),
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Gather finished experiments into one HTML page a paper: scoreboard, figures beside claims, protocol."""
+    """Gather finished experiments into an HTML page for each paper, or one of all: scoreboard, figures, claims."""
     from nonsingular.cli.progress import Bar
 
     with Bar() as bar, telling_of_folders(out):
