@@ -79,9 +79,10 @@ play.models.push({
       const critical = 2 * (1 - state.skip ** 2);
       plane.set(line, state.units === "relu" ? [[critical, -1], [critical, 2]] : fixed.map((q) => theory.criticalLine(q, state.skip)));
       plane.set(ground, []);
+      const said = (name, what) => (plane.width > 420 ? name + what : name);
       const strong = { classes: "halo strong" }, right = { ...strong, anchor: "end" };
       plane.label(state.skip < 0.75
-        ? [{ at: [0.1, 0.93], words: "order: gradients vanish", ...strong }, { at: [4.95, 0.05], words: "chaos: gradients explode", ...right }]
+        ? [{ at: [0.1, 0.93], words: said("order", ": gradients vanish"), ...strong }, { at: [4.95, 0.05], words: said("chaos", ": gradients explode"), ...right }]
         : [{ at: [4.95, 0.93], words: "nowhere does the gradient vanish fast", ...right }]);
       for (const [plot] of rows) plot.x.range = [0, state.layers];
       for (const [plot] of rows) plot.drawAxes();
