@@ -884,6 +884,16 @@ PROGRAMS: dict[str, Program] = {
             mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
         ),
     ),
+    "texts": Program(
+        scripts.TEXTS,
+        (
+            mistake(
+                "a vocabulary for each split",
+                "unlike-tests",
+                ("numbers[test[0]], test[1]", "vocabulary(test[0])[test[0]], test[1]"),
+            ),
+        ),
+    ),
     "citations": Program(
         scripts.CITATIONS, (mistake("no zero_grad", "gradients-accumulate", ("    optimizer.zero_grad()\n", "")),)
     ),

@@ -1318,3 +1318,50 @@ for n, p in model.named_parameters():
     p.data.copy_(kept[n])
 """
 )
+
+TEXTS = """
+import torch
+import torch.nn as nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(SEED)
+WORDS = 300
+lean = 0.7 * torch.randn(WORDS)
+
+
+def written(count):
+    kind = torch.randint(0, 2, (count,))
+    chance = torch.stack([(sign * lean).exp() / torch.arange(2.0, WORDS + 2.0) for sign in (-1, 1)])
+    return torch.multinomial(chance[kind], 16, replacement=True), kind
+
+
+def vocabulary(texts):
+    words = dict.fromkeys([*texts.flatten().tolist(), *range(WORDS)])
+    return torch.tensor(list(words)).argsort()
+
+
+class Bag(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = nn.Embedding(WORDS, 16), nn.Linear(16, 2)
+
+    def forward(self, x):
+        return self.head(self.table(x).mean(1))
+
+
+train, test = written(512), written(256)
+numbers = vocabulary(train[0])
+loader = DataLoader(TensorDataset(numbers[train[0]], train[1]), 32, shuffle=True)
+tests = DataLoader(TensorDataset(numbers[test[0]], test[1]), 64)
+model, loss_fn = Bag(), nn.CrossEntropyLoss()
+optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+for epoch in range(4):
+    model.train()
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss_fn(model(x), y).backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        right = sum(int((model(x).argmax(1) == y).sum()) for x, y in tests) / 256
+"""
