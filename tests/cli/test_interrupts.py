@@ -78,7 +78,7 @@ def test_where_it_unwinds_nothing_is_said_twice():
     [
         (["diagnose", "mine.py:build", "--steps", "20", "--replace"], "diagnose mine.py:build --steps 20 --resume"),
         (["diagnose", "mine.py:build"], ""),
-        (["demo"], ""),
+        (["demo", "--out", "mine"], "reproduce demo --out mine --resume"),
     ],
 )
 def test_the_line_that_goes_on_is_told_where_there_is_one(tmp_path, monkeypatch, capsys, arguments, said):
