@@ -20,7 +20,8 @@ from nonsingular.errors import InputError
 
 NODES = 64  # of a graph, from where something can be said; at most MOST are looked at
 MOST = 1024
-ASKED = 16  # nodes whose outputs are asked what they depend on
+MANY = 100_000  # edges that are looked at
+ASKED = 8  # nodes whose outputs are asked what they depend on
 ONE_WAY = 0.3  # share of the edges that have none back, from where there is a way round
 COLUMNS = 128
 RIDGES = (1.0, 10.0, 100.0)
@@ -45,7 +46,7 @@ def turned_round(scene: Scene) -> Statistic:
         along = _read_along(scene, x, edges)
         if along is None:
             continue
-        sends, gets = edges if along else edges.flip(0)
+        sends, gets = (edges if along else edges.flip(0)).cpu()
         read, other = (_told(x, y, known, a, b) for a, b in ((sends, gets), (gets, sends)))
         evidence = (
             {"measure": "share of the targets' variance that nodes tell which send messages", "value": read},
@@ -68,10 +69,10 @@ def _nodes(scene: Scene) -> tuple[Tensor, Tensor, Tensor] | None:
     if x is None or not isinstance(y, Tensor) or not y.ndim or len(y) != n or n < NODES or y.is_complex():
         return None
     if y.is_floating_point():
-        return x, y.detach().double().reshape(n, -1), torch.ones(n, dtype=torch.bool)
+        return x, y.detach().cpu().double().reshape(n, -1), torch.ones(n, dtype=torch.bool)
     if y.ndim > 1 or int(y.max()) < 1:
         return None
-    return x, F.one_hot(y.clamp(min=0)).double(), y >= 0
+    return x, F.one_hot(y.cpu().clamp(min=0)).double(), y.cpu() >= 0
 
 
 def _graphs(scene: Scene, n: int) -> Iterator[Edges]:
@@ -87,7 +88,7 @@ def _graphs(scene: Scene, n: int) -> Iterator[Edges]:
         if t.dtype == torch.long and t.shape[0] == 2 != n and t.shape[1] >= n and 0 <= int(t.min()) <= int(t.max()) < n:
             yield t[:, t[0] != t[1]]
         elif tuple(t.shape) == (n, n) and t.is_floating_point():
-            gets, sends = (t.to_dense() if t.layout != torch.strided else t).nonzero().T
+            gets, sends = t.nonzero().T if t.layout == torch.strided else t.to_sparse_coo().coalesce().indices()
             if n <= len(sends) < n * n / 4:
                 yield torch.stack([sends, gets])[:, sends != gets]
 
@@ -119,7 +120,9 @@ def _read_along(scene: Scene, x: Tensor, edges: Edges) -> bool | None:
         ends = edges.flatten().unique()
         for node in ends[evenly(len(ends), ASKED)].tolist():
             [slope] = torch.autograd.grad(out[node].sum(), [point], retain_graph=True, allow_unused=True)
-            felt = slope.abs().sum(1) > 0 if slope is not None else torch.zeros(len(x), dtype=torch.bool)
+            if slope is None:
+                return None
+            felt = slope.abs().sum(1) > 0
             along += int(felt[edges[0][edges[1] == node]].sum())
             against += int(felt[edges[1][edges[0] == node]].sum())
     if max(along, against) < ASKED / 2 or min(along, against) > 0.7 * max(along, against):
@@ -129,14 +132,16 @@ def _read_along(scene: Scene, x: Tensor, edges: Edges) -> bool | None:
 
 def _told(x: Tensor, y: Tensor, known: Tensor, sends: Tensor, gets: Tensor) -> float:
     """Share of the targets' variance that the mean and the number of the sending neighbours tell, in unseen nodes."""
-    own = x.detach().double()
+    rows = known.nonzero().flatten()
+    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))][:MOST]
+    few = torch.isin(gets, rows).nonzero().flatten()
+    sends, gets = (t[few[evenly(len(few), MANY)]] for t in (sends, gets))
+    own = x.detach().cpu().double()
     if own.shape[1] > COLUMNS:
         own = own @ torch.randn(own.shape[1], COLUMNS, generator=torch.Generator().manual_seed(0)).double()
     count = torch.zeros(len(x)).double().index_add_(0, gets, torch.ones(len(gets)).double())
     mean = torch.zeros_like(own).index_add_(0, gets, own[sends]) / count.clamp_min(1)[:, None]
     whole = torch.cat([own, mean, count.clamp(max=20)[:, None]], 1)
-    rows = known.nonzero().flatten()
-    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))][:MOST]
     return _explained(whole[rows], y[rows]) - _explained(own[rows], y[rows])
 
 

@@ -19,6 +19,7 @@ from nonsingular.objective import Batch
 
 FEWEST = 8  # samples
 BATCHES = 8
+ALIKE = 0.01  # of what tells outputs apart
 NOTHING = 1e-4  # of a slope
 TRAINED = 0.5  # the value of a loss at its floor that a network has been trained to: no finding
 HINGES = {
@@ -48,15 +49,15 @@ def slope(task: Problem, output: object, batch: Batch) -> Tensor | None:
 
 
 def elsewhere(output: object) -> list[object]:
-    """Other outputs: nearly the same for all samples, where every margin counts, and unlike, of about one."""
-    random = torch.Generator().manual_seed(0)
+    """Outputs that are nearly the same for all samples, where every margin counts, and those of other samples.
+
+    Both lie between outputs of the model, so that a loss that takes these takes them: probabilities, positive numbers.
+    """
     leaves, spec = tree_flatten(output)
-
-    def drawn(mean: float, deviation: float) -> object:
-        new = [mean + deviation * torch.randn(t.shape, generator=random).to(t) if _moves(t) else t for t in leaves]
-        return tree_unflatten(new, spec)
-
-    return [drawn(0.1, 0.001), drawn(0.0, 1.0)]
+    moved = [t.detach() if _moves(t) else t for t in leaves]
+    alike = [t.mean(0) + ALIKE * (t - t.mean(0)) if _moves(t) and t.ndim else t for t in moved]
+    others = [t.roll(1, 0) if _moves(t) and t.ndim else t for t in moved]
+    return [tree_unflatten(alike, spec), tree_unflatten(others, spec)]
 
 
 def in_another_order(target: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,7 +90,7 @@ def at_floor(scene: Scene) -> Statistic:
     evidence = (
         {"measure": "loss", "value": float(scene.loss.detach())},
         {"measure": "norm of its slope by the outputs, in what the targets decide", "value": here},
-        {"measure": "the same for random outputs", "value": max(known)},
+        {"measure": "the same for outputs that are nearly the same, or other samples'", "value": max(known)},
     )
     remedy = (
         "No sample is within the margin: choose harder negatives (semi-hard or hardest of the batch), a larger margin, "

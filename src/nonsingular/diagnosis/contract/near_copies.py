@@ -62,10 +62,21 @@ def _tables(scene: Scene) -> tuple[Tensor, Tensor] | None:
         return None
     if len({x.shape[1:] for x in whole}) != 1 or len({y.shape[1:] for y in ys}) != 1:
         return None
-    x, y = torch.cat(whole)[:SAMPLES], torch.cat(ys)[:SAMPLES].detach().cpu()
+    x, y = torch.cat([_few(x) for x in whole]), torch.cat(ys).detach().cpu()
+    # Copies follow their samples, or come behind all of them: of too many, some neighbours are kept from end to end.
+    kept = torch.arange(len(x)) // 2 % math.ceil(len(x) / SAMPLES) == 0
+    x, y = x[kept], y[kept]
     if len(x) < 2 * ENOUGH or x[0].numel() < NUMBERS or y[0].numel() > TOLD or y.is_complex():
         return None
-    return x.detach().cpu().double(), y.reshape(len(y), -1)
+    return x, y.reshape(len(y), -1)
+
+
+def _few(x: Tensor) -> Tensor:
+    """A few numbers of each sample that say where it is: means of an image's parts, some columns of others."""
+    x = x.detach()
+    if x.ndim == 4:
+        return F.adaptive_avg_pool2d(x, (min(SIDE, x.shape[2]), min(SIDE, x.shape[3]))).cpu().double()
+    return x.flatten(1)[:, evenly(x[0].numel(), LONGEST).to(x.device)].cpu().double()
 
 
 def _nearest(x: Float[Tensor, "sample *place"]) -> tuple[Tensor, Tensor]:
@@ -74,16 +85,16 @@ def _nearest(x: Float[Tensor, "sample *place"]) -> tuple[Tensor, Tensor]:
     Of data that lie in many directions one neighbour is hardly nearer than the next; copies are, as many as there are.
     """
     if x.ndim == 4:
-        x = F.adaptive_avg_pool2d(x, (min(SIDE, x.shape[2]), min(SIDE, x.shape[3])))
         turned = [x, x.flip(-1), x.flip(-2), x.flip(-1, -2)]
     else:
-        x = x.flatten(1)[:, evenly(x[0].numel(), LONGEST)]
         deviation = x.std(0)
         usual = deviation.median().clamp_min(1e-12)
         turned = [(x - x.mean(0)) / torch.maximum(deviation, usual)]  # no column is all of the distance
     own = turned[0].flatten(1)
-    distance = torch.stack([torch.cdist(own, t.flatten(1)) for t in turned]).amin(0).fill_diagonal_(math.inf)
-    found = distance.topk(COPIES + 1, largest=False)
+    distance = torch.full((len(x), len(x)), math.inf).double()
+    for other in turned:
+        torch.minimum(distance, torch.cdist(own, other.flatten(1)), out=distance)
+    found = distance.fill_diagonal_(math.inf).topk(COPIES + 1, largest=False)
     steps = found.values[:, :-1] / found.values[:, 1:].clamp_min(1e-12)
     near = found.indices[:, 0]
     same = (own == own[near]).all(1)  # that is told by another rule
