@@ -162,6 +162,8 @@ def test_copies_are_told_from_neighbours_and_their_targets_compared(turn, classe
     both = torch.cat([x, turn(x)])
     assert share(both, torch.cat([y, y])) == 0
     assert share(both, torch.cat([y, y[torch.randperm(64)]])) > 0.9
+    # A mirrored input may have a mirrored target: an angle with the other sign, a turn for its opposite.
+    assert share(both, torch.cat([y, (y + 2) % 4 if classes else -y])) == 0
     order = torch.randperm(128)
     assert share(both[order], torch.cat([y, y])[order]) == 0
 

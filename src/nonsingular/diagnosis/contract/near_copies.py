@@ -22,12 +22,12 @@ LONGEST = 1024  # numbers of a sample that are compared
 COPIES = 7  # of one sample, at most
 GAP = 0.5  # distance of the copies over that of the sample that comes after them
 MANY = 0.2  # of the samples have a copy: else neighbours are as data have them
-UNRELATED = 0.7  # distance of two targets over that of any two
+UNRELATED = 0.3  # of what one target tells of the other
 TOLD = 32  # numbers of a target, at most
 
 
 def contradicting(scene: Scene) -> Statistic:
-    """Share of the samples with a near-copy, where targets of the two have nothing in common; 0 of few copies.
+    """Share of the samples with a near-copy, where the targets of one tell nothing of the other's; 0 of few copies.
 
     Exact copies are ``samples.repeated``'s.
     """
@@ -39,16 +39,16 @@ def contradicting(scene: Scene) -> Statistic:
     share = float(copied.double().mean())
     if share < MANY:
         return Statistic(0.0, (), words)
-    apart = _apart(both[1], near, copied)
+    told = _told(both[1][copied], both[1][near[copied]])
     evidence = (
         {"measure": "share of the samples that have a near-copy (noisy, mirrored or shifted)", "value": share},
-        {"measure": "how far their targets are from those of the copies, over what any two are", "value": apart},
+        {"measure": "how far the target of one tells that of the other, 0 by chance", "value": told},
     )
     remedy = (
         "Bring targets into the order of the copies: torch.cat([x, copies]) needs torch.cat([y, y]), and "
         "repeat_interleave of one needs repeat_interleave of the other."
     )
-    return Statistic(share if apart > UNRELATED else 0.0, (), words, "", evidence, remedy)
+    return Statistic(share if told < UNRELATED else 0.0, (), words, "", evidence, remedy)
 
 
 def _tables(scene: Scene) -> tuple[Tensor, Tensor] | None:
@@ -101,11 +101,25 @@ def _nearest(x: Float[Tensor, "sample *place"]) -> tuple[Tensor, Tensor]:
     return near, (steps.amin(1) < GAP) & (near[near] == torch.arange(len(near))) & ~same
 
 
-def _apart(y: Tensor, near: Tensor, copied: Tensor) -> float:
-    """Mean distance of targets from those of the nearest sample over that from any: 1 where they are unrelated."""
-    others = y.roll(len(y) // 3, 0)
+def _told(y: Tensor, other: Tensor) -> float:
+    """How far targets tell those of the copies: 1 where they are the same, or change as mirrored ones may, 0 by chance.
+
+    By correlation of numbers; of classes, by how often the usual answer to each is right.
+    """
     if y.is_floating_point():
-        own, usual = (float((y - other).norm(dim=1)[copied].double().mean()) for other in (y[near], others))
-    else:
-        own, usual = (float((y != other).any(1)[copied].double().mean()) for other in (y[near], others))
-    return own / usual if usual > 0 else 0.0
+        a, b = (t.double() - t.double().mean(0) for t in (y, other))
+        size = a.norm(dim=0) * b.norm(dim=0)
+        return float(((a * b).sum(0).abs() / size.clamp_min(1e-12)).mean()) if bool((size > 0).any()) else 1.0
+    rows, ids = torch.cat([y, other]).unique(dim=0, return_inverse=True)
+    one, two = ids.chunk(2)
+    right, chance = (_usual(one, t, len(rows)) for t in (two, two[torch.randperm(len(two), generator=_seeded())]))
+    return (right - chance) / (1 - chance) if chance < 1 else 1.0
+
+
+def _usual(one: Tensor, two: Tensor, classes: int) -> float:
+    table = torch.zeros(classes, classes).index_put_((one, two), torch.ones(len(one)), accumulate=True)
+    return float(table.amax(1).sum()) / len(one)
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
