@@ -1,6 +1,6 @@
 """Whether intervals cover what they promise: simulated where the truth is known, often with ``--full``.
 
-``pytest benchmarks/test_intervals.py --full -s`` prints the table of docs/explanation/intervals.md, in about five
+``pytest benchmarks/test_intervals.py --full -s`` prints the table of docs/explanation/trust.md, in about five
 minutes. A promise that is not kept everywhere has its limit beside it, which is then what is tested.
 """
 

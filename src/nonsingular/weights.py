@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,22 +115,99 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise InputError(f"no checkpoint at {path}")
-    if path.suffix == ".safetensors":
-        try:
-            from safetensors.torch import load_file
-        except ImportError:
-            raise MissingExtra("a safetensors checkpoint", "checkpoints") from None
-        read: Callable[[], Any] = lambda: load_file(path)  # noqa: E731
-    else:
-        read = lambda: torch.load(path, map_location="cpu", weights_only=True)  # noqa: E731
-    try:
-        state = read()
-    except Exception as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path} is not a readable checkpoint of tensors: {first}") from error
+    state = read_tensors(path, "a readable checkpoint of tensors")
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not (isinstance(state, dict) and all(isinstance(t, Tensor) for t in state.values())):
-        raise InputError(f"{path} does not hold a dictionary of tensors, as model.state_dict() gives it")
+        raise InputError(
+            f"{path} does not hold a dictionary of tensors, as model.state_dict() gives it, but {described(state)}"
+        )
     return state
+
+
+def read_tensors(path: Path, what: str) -> Any:
+    """What a file of tensors holds: safetensors, or ``torch.load(weights_only=True)``; no code of the file is run.
+
+    Args:
+        path: of the file.
+        what: it should be, for the message.
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return _safetensors()(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except MissingExtra:
+        raise
+    except Exception as error:
+        if not isinstance(error, pickle.UnpicklingError | KeyError):  # what reading a file of anything else may end in
+            why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        elif zipfile.is_zipfile(path):
+            why = "it holds other objects, which may run code when read; save tensors (torch.as_tensor of arrays)"
+        else:
+            why = "it is a file of something else"
+        raise InputError(f"{path} is not {what}: {why}") from error
+
+
+def _safetensors() -> Callable[[Path], Any]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        raise MissingExtra("a safetensors checkpoint", "checkpoints") from None
+    return load_file
+
+
+def described(value: Any) -> str:
+    """What was given instead, in words.
+
+    >>> described({"weight": torch.zeros(1, 2), "bias": torch.zeros(1)})
+    'a dictionary of weight (tensor [1, 2]), bias (tensor [1])'
+    """
+    if isinstance(value, Tensor):
+        return f"a tensor {list(value.shape)}"
+    if isinstance(value, Mapping):
+        named = [f"{k} ({described(v).removeprefix('a ')})" for k, v in list(value.items())[:FEW]]
+        return f"a dictionary of {few(named, len(value))}"
+    if isinstance(value, list | tuple):
+        return f"a {type(value).__name__} of {len(value)}" + (f", the first {described(value[0])}" if value else "")
+    return f"{'an' if type(value).__name__[0] in 'aeiou' else 'a'} {type(value).__name__}"
+
+
+FEW = 3
+
+
+def few(names: Sequence[str], count: int | None = None) -> str:
+    """The first few names, and how many more there are."""
+    rest = (len(names) if count is None else count) - FEW
+    return ", ".join(names[:FEW]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def load(model: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    """Give a model other weights.
+
+    Args:
+        model: is changed.
+        state: a state dictionary.
+        what: it is, for the message: ``weights.pt does``, say.
+
+    Raises:
+        InputError: it does not fit; the message says what it lacks, what it has beyond, and what has another shape.
+    """
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, IndexError) as error:
+        own = model.state_dict()
+        shapes = [
+            f"{n} is {list(t.shape)} there and {list(own[n].shape)} in the model"
+            for n, t in state.items()
+            if n in own and t.shape != own[n].shape
+        ]
+        lacks, beyond = [n for n in own if n not in state], [n for n in state if n not in own]
+        why = [f"it lacks {few(lacks)}"] if lacks else []
+        why += [f"it has {few(beyond)}, which the model has not"] if beyond else []
+        why += [few(shapes)] if shapes else []
+        said = "; ".join(why) or " ".join(str(error).split())
+        raise InputError(f"{what} not fit the model ({type(model).__name__}): {said}") from error

@@ -1,6 +1,7 @@
 """TARGETs of the command line, and ``nonsingular spectrum``."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -15,6 +16,7 @@ from nonsingular.cli.targets import Target, bring, load_batches
 from nonsingular.curvature import Hessian, spectrum
 from nonsingular.errors import InputError
 from nonsingular.files import LOCK
+from nonsingular.plots.spectra import density
 
 SOURCE = """
 import torch
@@ -112,8 +114,58 @@ def test_bad_checkpoints(source, tmp_path):
     with pytest.raises(InputError, match="not a readable checkpoint"):
         Target(target).build(bad)
     torch.save({"other": torch.ones(3)}, bad)
-    with pytest.raises(InputError, match="does not fit the model"):
+    with pytest.raises(
+        InputError, match=r"does not fit the model \(Sequential\): it lacks 0.weight, 0.bias, 2.weight "
+    ):
         Target(target).build(bad)
+    state = Target(target).build()[0].state_dict()
+    torch.save(state | {"2.bias": torch.ones(3)}, bad)
+    with pytest.raises(InputError, match=r": 2.bias is \[3\] there and \[10\] in the model$"):
+        Target(target).build(bad)
+    torch.save({f"module.{name}": tensor for name, tensor in state.items()}, bad)
+    Target(target).build(bad)  # as DataParallel wrote them
+    with pytest.raises(InputError, match=r"not a dictionary of module.0.weight \(tensor \[4, 64\]\), .* and 1 more"):
+        bring(target, None, None, bad, None)
+    with pytest.raises(InputError, match=r"not a file of tensors .*: it is a file of something else"):
+        bring(target, None, None, source, None)
+
+
+FAULTY = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(64, 10)
+
+    def forward(self, x):
+        return {forward}
+
+def build():
+    return Net()
+"""
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        ("self.frist(x)", "the model fails: AttributeError: 'Net' object has no attribute 'frist' "),
+        ("self.first(y)", "the model fails: NameError: name 'y' is not defined "),
+        (
+            "self.first(x[:, :3])",
+            "takes digits neither .* numbers (images: mat1 and mat2 ",
+        ),
+        ("x.edges", "takes digits neither .* numbers (AttributeError: 'Tensor' object has no attribute 'edges' "),
+    ],
+)
+def test_errors_of_the_users_code_are_told_with_their_line(tmp_path, monkeypatch, forward, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faulty.py").write_text(FAULTY.format(forward=forward))
+    with pytest.raises(InputError, match=re.escape(message).replace(r"\.\*", ".*") + r".*\(faulty.py, line 11\)"):
+        bring("faulty.py:build", None, None, None, None, None, 50)
+    with pytest.raises(InputError, match=r"failed on the first batch: .*\(faulty.py, line 11\)"):
+        Hessian(Target("faulty.py:build").build()[0], F.cross_entropy, (torch.ones(4, 64), torch.arange(4)))
 
 
 def test_batches(source, tmp_path):
@@ -304,7 +356,9 @@ def test_spectrum_of_dictionaries_by_any_form_of_the_loss(tmp_path, capsys):
         given = ["--batches", str(tmp_path / "b.pt"), "--out", str(tmp_path / name), "--window", "0.01", "--json"]
         assert cli.run(["spectrum", target, *given]) == 0
         printed.append(json.loads(capsys.readouterr().out))
-    assert printed[0] == printed[1] == printed[2]
+    assert [p["loss_fn"] for p in printed] == ["the model's own", "<lambda>", "<lambda>"]
+    counts = [[p[part] for part in ("degenerate", "negative", "positive", "extremes")] for p in printed]
+    assert counts[0] == counts[1] == counts[2]
     assert printed[0]["positive"]["count"] > 0
     given = ["--batches", str(tmp_path / "b.pt"), "--out", str(tmp_path / "d")]
     assert cli.run(["diagnose", f"{tmp_path / 'mine.py'}:own", *given]) == 0
@@ -322,8 +376,11 @@ def test_spectrum_command(source, tmp_path, capsys, method):
     arguments = ["spectrum", f"{source}:flat", "--method", method, "--samples", "100", "--out", str(out), "--json"]
     assert cli.run(arguments) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert set(printed) == {"parameters", "window", "method", "degenerate", "negative", "positive"}
     assert printed["parameters"] == 310
+    assert [printed[k] for k in ("target", "checkpoint", "mode", "loss_fn")] == [
+        f"{source}:flat", None, "evaluation", "cross_entropy",
+    ]  # fmt: skip
+    assert printed == json.loads((out / "spectrum.json").read_text())
     assert (
         printed["degenerate"]["interval"][0] <= printed["degenerate"]["count"] <= printed["degenerate"]["interval"][1]
     )
@@ -332,7 +389,11 @@ def test_spectrum_command(source, tmp_path, capsys, method):
         mine = bring(f"{source}:flat", None, None, None, None, "unit", 100)
         assert mine.loss_fn is F.cross_entropy
         H = Hessian(mine.model, mine.loss_fn, mine.batches)
-        assert printed == json.loads(json.dumps(spectrum(H).to_json()))
+        found = spectrum(H, eigenvalues=True)
+        ((inputs, labels),) = mine.batches
+        assert printed["loss"] == pytest.approx(float(F.cross_entropy(mine.model(inputs), labels)))
+        assert {k: v for k, v in printed.items() if k in found.to_json()} == found.to_json()
+        assert len(printed["eigenvalues"]) == 310
 
 
 def test_spectrum_command_stops_where_it_is_told(source, tmp_path, capsys):
@@ -342,11 +403,16 @@ def test_spectrum_command_stops_where_it_is_told(source, tmp_path, capsys):
     mine = bring(f"{source}:flat", None, None, None, None, "unit", 100)
     H = Hessian(mine.model, mine.loss_fn, mine.batches)
     rough, default = (spectrum(H, method="lanczos", **o).to_json() for o in ({"error": 0.5}, {}))
-    assert printed == json.loads(json.dumps(rough)) != json.loads(json.dumps(default))
+    assert printed["positive"] == rough["positive"]
+    assert printed["products"] == rough["products"] < default["products"]
+    assert printed["stopped"] == ""
     arguments += ["--replace"]
     assert cli.run([*arguments, "--seconds", "1e-9"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "stopped early" in said
+    assert "stopped early" in json.loads((tmp_path / "spectrum.json").read_text())["stopped"]
+    stopped = spectrum(H, method="lanczos", seconds=1e-9)
+    assert "stopped early" in density({"mine": stopped}).axes[0].get_legend_handles_labels()[1][0]
     assert "max_" not in said
     for option in ("--error", "--seconds"):
         assert cli.run([*arguments, option, "0"]) == 2

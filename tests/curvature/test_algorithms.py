@@ -73,6 +73,9 @@ def test_large_operators_are_restarted_within_few_vectors():
 
 def test_eigenpairs_of_a_network_have_names():
     found = H.eigenpairs(2, "largest")
+    lines = str(found).splitlines()
+    assert lines[0] == f"Eigenpairs: 2 of {H.shape[0]}, converged in {found.products} products"
+    assert [line.split()[0] for line in lines[1:]] == [f"{value:.6g}" for value in found.values.tolist()]
     torch.testing.assert_close(found.values, torch.linalg.eigvalsh(DENSE).flip(0)[:2])
     by_name = found.directions[1]
     for name, product in (H @ by_name).items():

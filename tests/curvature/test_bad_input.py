@@ -117,7 +117,10 @@ CASES = {
         lambda: Hessian(IntegerParameter(), F.cross_entropy, [BATCH], params=["shift"]),
         "shift has dtype torch.int64",
     ),
-    "dropout": (lambda: Hessian(after(nn.Dropout(0.5)), F.cross_entropy, [BATCH]), r"module 1 \(Dropout\) is random"),
+    "dropout": (
+        lambda: Hessian(after(nn.Dropout(0.5)), F.cross_entropy, [BATCH], mode="train"),
+        r"module 1 \(Dropout\) is random",
+    ),
     "only once differentiable": (
         lambda: Hessian(after(Once()), F.cross_entropy, [BATCH]) @ torch.ones(43),
         r"module 1 \(Once\)",

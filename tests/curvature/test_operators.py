@@ -28,7 +28,7 @@ def eye(H):
 def test_equals_the_dense_hessian(name, linearise):
     model, loss_fn, batches = case(name)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    H = Hessian(model, loss_fn, batches, linearise=linearise)
+    H = Hessian(model, loss_fn, batches, linearise=linearise, mode="own")
     expected = dense_reference(model, loss_fn, batches)
     assert H.linearised is linearise
     torch.testing.assert_close(H @ eye(H), expected, rtol=1e-9, atol=1e-11)
@@ -41,7 +41,7 @@ def test_equals_the_dense_hessian(name, linearise):
 @pytest.mark.parametrize("name", ["attention", "residual tanh", "convolutions, batch norm in train mode"])
 def test_equals_finite_differences_of_the_gradient(name):
     model, loss_fn, batches = case(name)
-    H = Hessian(model, loss_fn, batches)
+    H = Hessian(model, loss_fn, batches, mode="own")
     at = nn.utils.parameters_to_vector(model.parameters()).detach()
     direction, step = torch.randn_like(at), 1e-5
 
@@ -57,7 +57,7 @@ def test_equals_finite_differences_of_the_gradient(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_vector_block_and_scipy_agree(name):
     model, loss_fn, batches = case(name)
-    H = Hessian(model, loss_fn, batches)
+    H = Hessian(model, loss_fn, batches, mode="own")
     V = torch.randn(H.shape[0], 3, dtype=torch.float64)
     columns = torch.stack([H @ v for v in V.T], dim=1)
     torch.testing.assert_close(H @ V, columns)
@@ -76,7 +76,7 @@ def test_linear_and_symmetric(seed, scale):
     torch.testing.assert_close(u @ (H @ v), v @ (H @ u))
 
 
-test_linear_and_symmetric.H = Hessian(*case("convolutions, batch norm in train mode"))
+test_linear_and_symmetric.H = Hessian(*case("convolutions, batch norm in train mode"), mode="own")
 
 
 def test_scalar_parameters():

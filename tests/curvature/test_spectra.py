@@ -42,7 +42,7 @@ def counts(eigenvalues, window=0.1):
 
 @pytest.mark.parametrize("name", ["relu mlp", "residual", "residual tanh", "several batches"])
 def test_layer_pairs_equal_products(name):
-    H = Hessian(*case(name))
+    H = Hessian(*case(name), mode="own")
     torch.testing.assert_close(by_layer_pairs(H.problem), Symmetric.dense(H), rtol=1e-9, atol=1e-12)
 
 
@@ -55,7 +55,7 @@ def test_layer_pairs_of_a_subset_of_parameters():
 @pytest.mark.parametrize("name", ["shared layer", "attention", "convolutions, batch norm in eval mode"])
 def test_layer_pairs_refuse_what_they_cannot_do(name):
     with pytest.raises(NotLayered):
-        by_layer_pairs(Hessian(*case(name)).problem)
+        by_layer_pairs(Hessian(*case(name), mode="own").problem)
 
 
 def test_layer_pairs_that_are_wrong_are_not_used():
@@ -166,7 +166,7 @@ def test_large_matrices_are_counted_alike_from_a_subspace_and_by_factorisation(m
 
 @pytest.mark.parametrize("name", ["residual", "convolutions, batch norm in eval mode", "tied weights"])
 def test_exact_spectrum_of_networks(name):
-    H = Hessian(*case(name))
+    H = Hessian(*case(name), mode="own")
     expected = counts(torch.linalg.eigvalsh(Symmetric.dense(H)).numpy(), 0.05)
     for eigenvalues in (False, True):
         s = spectrum(H, 0.05, "exact", eigenvalues=eigenvalues)
@@ -255,7 +255,7 @@ def test_intervals_cover_the_exact_count(how, source):
     if source == "synthetic":
         A, window = symmetric(network_like(150, 25, seed=1)), 0.1
     else:
-        A, window = Symmetric.dense(Hessian(*case("convolutions, batch norm in train mode"))), 0.02
+        A, window = Symmetric.dense(Hessian(*case("convolutions, batch norm in train mode"), mode="own")), 0.02
     exact = spectrum(A, window, "exact")
     repeats = 100
     covered = {"negative": 0, "degenerate": 0, "positive": 0}
@@ -550,7 +550,13 @@ def test_every_method_answers_in_the_same_form(method):
     s = spectrum(symmetric(network_like(200, 20)), 0.1, method, eigenvalues=True)
     parts = s.negative.count, s.degenerate.count, s.positive.count
     assert sum(parts) == pytest.approx(200, abs=1e-6)
-    assert set(s.to_json()) == {"parameters", "window", "method", "degenerate", "negative", "positive"}
+    written = s.to_json()
+    assert [written[k] for k in ("parameters", "window", "method", "how")] == [200, 0.1, method, s.how]
+    assert (written["extremes"][0] is None) == (method == "moments")
+    assert (written["eigenvalues"] is None) == (method != "exact")
+    assert str(s).splitlines()[0] == f"Spectrum of 200 eigenvalues, {method}"
+    assert str(s.negative) in str(s)
+    assert len(str(s)) < 500
     assert set(s.to_json()["negative"]) == {"count", "fraction", "interval"}
     grid = 0.1 * np.sinh(np.linspace(-12, 12, 40_001))
     mass = np.trapezoid(s.density(grid), grid)

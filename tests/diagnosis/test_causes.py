@@ -15,12 +15,12 @@ from nonsingular.diagnosis.batches import problem
 from nonsingular.diagnosis.findings import Finding, _ranked, findings
 from nonsingular.diagnosis.loop.observer import Observer
 from nonsingular.diagnosis.loop.pairing import numbers_of, order_of_rows, rows_apart
-from nonsingular.diagnosis.loop.places import Place
 from nonsingular.diagnosis.loop.records import Call, Held, Loader, Loop, Movement, Trainee, Update
 from nonsingular.diagnosis.loop.returns import FORWARD, REVERSED, judged
 from nonsingular.diagnosis.loop.statistics import MEASURES
 from nonsingular.diagnosis.loop.taps import tapped
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.places import Place
 
 HERE = Place(__file__, 1)
 

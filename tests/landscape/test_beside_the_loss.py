@@ -372,7 +372,7 @@ def test_a_loss_that_looks_past_the_model_is_refused():
 @pytest.mark.parametrize(
     ("metrics", "message"),
     [
-        (["f1"], "unknown metric 'f1'; there are accuracy, or give"),
+        (["f1"], "unknown metric 'f1'; there is accuracy, or give"),
         ({"loss": margin}, "cannot be called loss"),
         ({"margin": 3}, "must be a function of .output, target., got int"),
         ({"scores": lambda o, t: o}, r"metric scores must return a number, got shape \(40, 3\)"),

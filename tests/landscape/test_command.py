@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import signal
 import time
 
@@ -144,11 +145,41 @@ def test_two_checkpoints_are_a_line_and_more_a_path(capsys, here):
     landscape(capsys, *common, *given[:4], "--grid", 9, "--out", "line")
     line = Store(here / "line" / "results.zarr").read()
     assert float(line.x[0]) == -0.5
+    told = json.loads((here / "line" / "landscape.json").read_text())["results"]["solutions"]
+    assert told == {"first": {"loss": float(line.loss.sel(x=0))}, "second": {"loss": float(line.loss.sel(x=1))}}
     assert (here / "line" / "line.png").exists()
     numbers = json.loads(landscape(capsys, *common, *given, "--grid", 9, "--out", "path"))
     assert 0 < sum(numbers["explained"]) <= 1
     assert Store(here / "path" / "results.zarr").read().sizes["checkpoint"] == 4
     assert {p.name for p in (here / "path").glob("*.png")} == {"trajectory.png", "surface.png"}
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_lines_say_their_mode_and_why_the_loss_is_not_finite(capsys, here, mode):
+    """Between a network of small running variances and one of large ones, some beyond the first are negative."""
+    for name, variance in (("a.pt", 1.0), ("b.pt", 9.0)):
+        state = {"0.weight": torch.randn(4, 1, 3, 3), "0.bias": torch.zeros(4), "4.weight": torch.randn(10, 144),
+                 "4.bias": torch.zeros(10), "1.weight": torch.ones(4), "1.bias": torch.zeros(4),
+                 "1.running_mean": torch.zeros(4), "1.running_var": torch.full((4,), variance),
+                 "1.num_batches_tracked": torch.tensor(1)}  # fmt: skip
+        torch.save(state, here / name)
+    line = (
+        "mine.py:conv",
+        "--samples",
+        50,
+        "--grid",
+        9,
+        "--checkpoint",
+        "a.pt",
+        "--checkpoint",
+        "b.pt",
+        "--mode",
+        mode,
+    )
+    shown = " ".join(landscape(capsys, *line).split())
+    assert ("mode: evaluation" if mode == "eval" else "mode: training") in shown
+    why = r"not finite at 2 points.*at 2 points a running variance .* negative: --statistics recomputed takes them from"
+    assert (re.search(why, shown) is not None) == (mode == "eval")  # in training mode they are not used
 
 
 def test_hessian_directions_and_the_map_of_convexity(capsys, here):
@@ -169,16 +200,21 @@ def test_hessian_directions_and_the_map_of_convexity(capsys, here):
         (["--subset", 5000], "between 1 and the 50 given"),
         (["--precision", "half"], "float32, bfloat16, auto"),
         (["--planes", 2, "--directions", "hessian"], "leave out planes"),
-        (["--metric", "f1"], "unknown metric 'f1'; there are accuracy"),
+        (["--metric", "f1"], "unknown metric 'f1'; there is accuracy, or give FILE.py:function of (output, target)\n"),
+        (["--mode", "test"], "unknown mode 'test'; there are eval, train"),
         (["--metric", "mine.py:f1"], "mine.py has no function 'f1'"),
         (["--weights", "pixels"], "weights must be 'samples', 'tokens', 'equal'"),
         (["--statistics", "batch"], "there are given, recomputed"),
         (["--statistics", "recomputed"], "no batch normalisation with running statistics"),
         (["--export", "stl"], "unknown export 'stl'; there are vtk, h5"),
         (["--checkpoint", "none.pt"], "no checkpoint at none.pt"),
-        (["--checkpoint", "mine.py"], "not a readable checkpoint"),
-        (["--checkpoint", "other.pt"], "does not fit the model"),
-        (["--checkpoint", "numbers.pt"], "dictionary of tensors"),
+        (["--checkpoint", "mine.py"], "not a readable checkpoint of tensors: it is a file of something else"),
+        (
+            ["--checkpoint", "other.pt"],
+            "does not fit the model (Sequential): it lacks 0.weight, 0.bias, 2.weight and 3 "
+            "more; it has 9.weight, which the model has not\n",
+        ),
+        (["--checkpoint", "numbers.pt"], "dictionary of tensors, as model.state_dict() gives it, but a list of 2, the"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(capsys, here, arguments, message):

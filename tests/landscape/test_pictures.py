@@ -1,9 +1,13 @@
 """Pictures of surfaces: heights that are what their axes say."""
 
+import io
+
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib import image as mpimg
 
+from browsing import opened, wait
 from nonsingular.plots import landscape as plots
 from nonsingular.plots.landscape_parts import Scale
 
@@ -110,3 +114,21 @@ def test_bars_stay_within_what_is_possible_and_mean_something_on_log_axes(wide):
     for (low, high, at), row in zip(bars(ax), values, strict=True):
         assert 0.5 <= low < at < high
         assert at == pytest.approx(np.exp(np.log(row).mean()) if wide else row.mean())
+
+
+def test_a_surface_to_turn_lies_within_its_window_at_any_width(browser, tmp_path):
+    """Nothing is cut at the edges, titles of axes least of all; a page that was narrowed is that of a narrow one."""
+    pytest.importorskip("plotly")
+    from nonsingular.plots.landscape_interactive import page as written
+
+    (tmp_path / "surface.html").write_text(written(surface(bowl()), "mine.py:build"))
+    page, errors, _ = opened(browser, tmp_path / "surface.html", viewport={"width": 1280, "height": 800})
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        scene = "document.querySelector('[data-shown] #scene')"
+        wait(page, f"{scene} && {scene}.clientWidth <= {width} && {scene}.clientHeight > 500")
+        page.wait_for_timeout(200)
+        image = mpimg.imread(io.BytesIO(page.screenshot()))[..., :3]
+        assert image[-3:].min() == image[:, :3].min() == image[:, -3:].min() == 1
+        assert image.min() < 0.5
+    assert errors == []

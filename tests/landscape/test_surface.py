@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from nonsingular import landscape
 from nonsingular.errors import InputError
+from nonsingular.landscape.axes import ENDS, axis
+from nonsingular.objective import Objective
 
 
 def directions(model):
@@ -40,6 +42,39 @@ def test_refined_surfaces_agree_with_exact_ones():
     assert fast.attrs["evaluated"] < 0.3 * exact.attrs["evaluated"]
     assert fast.attrs["interpolation_checked"] > 0
     assert fast.standard_error.isnull().equals(~fast.evaluated)
+
+
+@pytest.mark.parametrize("grid", [2, 4, 9, 50, 51])
+@pytest.mark.parametrize("span", [(-1, 1), (-0.5, 1.5), (-0.3, 7.1), (0, 1), (0.2, 0.7)])
+def test_solutions_are_among_the_points_which_are_as_even_as_they_can_be(span, grid):
+    inside = [mark for mark in ENDS if span[0] <= mark <= span[1]]
+    points = axis(span, grid, ENDS)
+    assert (points[0], points[-1]) == span
+    assert set(inside) <= set(points)
+    assert len(points) == max(grid, len({*span, *inside}))
+    steps = np.diff(points)
+    assert (steps > 0).all()
+    if grid >= 50:
+        assert steps.max() <= 1.35 * steps.min()
+        assert steps.max() <= 1.04 * np.diff(span)[0] / (grid - 1) * 1.05
+
+
+@pytest.mark.parametrize("settings", [landscape.EXACT, landscape.Settings(tolerance=0.2)])
+def test_solutions_are_evaluated_whatever_is_interpolated(settings):
+    a, between_them, b = (relu_net() for _ in range(3))
+    for number, model in enumerate((between_them, b), 1):
+        for p in model.parameters():
+            p.data += 0.3 * number * torch.randn_like(p)
+    batches = pairs()
+    losses = [float(Objective(m, F.cross_entropy, batches).value()) for m in (a, b)]
+    way = landscape.between(a, b)
+    line = landscape.line(a, F.cross_entropy, batches, way, span=(-0.5, 1.5), grid=51, settings=settings)
+    plane = landscape.surface(a, F.cross_entropy, batches, *directions(a), grid=20, settings=settings)
+    path = landscape.trajectory(a, F.cross_entropy, batches, [a, between_them, b], grid=14, settings=settings)
+    found = line.sel(x=[0.0, 1.0]), plane.sel(x=0.0, y=0.0), path.sel(x=0.0, y=0.0)
+    assert all(bool(f.evaluated.all()) for f in found)
+    np.testing.assert_allclose(found[0].loss, losses, rtol=1e-5)
+    np.testing.assert_allclose([found[1].loss, found[2].loss], losses, rtol=1e-5)
 
 
 def test_losses_below_zero_are_interpolated_as_they_are():

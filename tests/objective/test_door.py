@@ -1,6 +1,7 @@
 """Whatever form model, loss and data come in, the numbers are those of plain autograd, or they are refused."""
 
 import copy
+import warnings
 from dataclasses import dataclass
 
 import pytest
@@ -10,8 +11,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
-from nonsingular.curvature import GaussNewton, Hessian
+from nonsingular.curvature import GaussNewton, Hessian, Jacobian, spectrum
 from nonsingular.errors import InputError
+from nonsingular.landscape import eigenvectors, line
 from nonsingular.objective import Objective, read, taken_by
 from nonsingular.objective.finite import finite
 
@@ -203,16 +205,59 @@ def test_training_on_changes_nothing(kind, used):
     torch.testing.assert_close(H.recomputed_product(v), expected)
 
 
-def test_the_mode_is_that_of_the_beginning_or_the_one_that_is_named():
-    model = nn.Sequential(nn.Linear(WIDTH, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, CLASSES)).double().eval()
-    values = {mode: Objective(model, CE, (X, Y), mode=mode).value() for mode in (None, "eval", "train")}
-    objective = Objective(model, CE, (X, Y))
+def normalised():
+    return nn.Sequential(nn.Linear(WIDTH, 5), nn.BatchNorm1d(5), nn.Dropout(0.3), nn.Linear(5, CLASSES)).double()
+
+
+def step(model):
+    return {"0.weight": torch.ones_like(model[0].weight)}
+
+
+MEASURES = {  # everything that takes a model: a number of it, and what it says of the mode
+    "objective": lambda m, **o: (o := Objective(m, CE, (X, Y), **o)) and (o.value(), o.mode),
+    "Hessian": lambda m, **o: (H := Hessian(m, CE, (X, Y), **o)) and (H.trace().value, repr(H)),
+    "Gauss-Newton": lambda m, **o: (G := GaussNewton(m, CE, (X, Y), **o)) and (G.trace().value, repr(G)),
+    "Jacobian": lambda m, **o: (J := Jacobian(m, X, **o)) and (J.dense().square().sum(), repr(J)),
+    "spectrum": lambda m, **o: (s := spectrum(Hessian(m, CE, (X, Y), **o))) and (s.trace[0], repr(s)),
+    "line": lambda m, **o: (
+        (x := line(m, CE, (X, Y), step(m), grid=3, **o)) and (float(x.loss[0]), x.attrs["model_mode"])
+    ),
+    "eigenvectors": lambda m, **o: (eigenvectors(m, CE, (X, Y), count=1, **o)[1][0], "evaluation training"),
+}
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_everything_measures_in_evaluation_mode_unless_another_is_said(name):
+    torch.manual_seed(0)
+    measure, model = MEASURES[name], normalised()
+    evaluated, said = measure(model.eval())
+    assert "evaluation" in said
+    trained, said = measure(model, mode="train", seed=0)
+    assert "training" in said
+    assert float(trained) != pytest.approx(float(evaluated), rel=1e-3)
     model.train()
-    torch.testing.assert_close(objective.value(), values[None])
-    torch.testing.assert_close(values["eval"], values[None])
-    torch.testing.assert_close(values["train"], CE(copy.deepcopy(model)(X), Y))
+    with pytest.warns(UserWarning, match="is in training mode.*measured in evaluation mode") as caught:
+        assert float(measure(model)[0]) == pytest.approx(float(evaluated))
+    assert caught[0].filename == __file__  # the line that has to change
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert float(measure(model, mode="eval")[0]) == pytest.approx(float(evaluated))
+        assert float(measure(model, mode="own", seed=0)[0]) == pytest.approx(float(trained))
+        measure(nn.Sequential(nn.Linear(WIDTH, CLASSES)).double().train())  # the same in both
     assert model.training
     assert not model[1].running_mean.any()
+    with pytest.raises(InputError, match="mode must be 'eval', 'train', 'own'"):
+        measure(model, mode="test")
+
+
+def test_modules_may_keep_modes_of_their_own():
+    model = normalised().train()
+    model[1].eval()
+    objective = Objective(model, CE, (X, Y), mode="own", seed=0)
+    assert objective.mode == "own (4 of 5 modules in training mode)"
+    model.eval()
+    model[2].train()
+    torch.testing.assert_close(Objective(model, CE, (X, Y), mode="own", seed=0).value(), objective.value())
 
 
 def test_buffers_that_the_model_writes_are_as_they_were_in_every_evaluation():
@@ -481,7 +526,7 @@ def test_batches_are_cut_only_where_that_is_harmless_on_every_batch():
         later = Objective(model, lambda out, y: CE(out, y) * (1 + (y < 0).any()), cut(X, masked, 5), weights="samples")
         assert later.cut(3) is None
     normalised = nn.Sequential(nn.Linear(WIDTH, 5), nn.BatchNorm1d(5), nn.Linear(5, CLASSES)).double()
-    assert Objective(normalised.train(), CE, (X, Y)).cut(4) is None
+    assert Objective(normalised, CE, (X, Y), mode="train").cut(4) is None
     assert len(Objective(normalised.eval(), CE, (X, Y)).cut(4)[0]) == 3
 
 
@@ -513,7 +558,7 @@ def noisy_loss(out, y):
 
 RANDOM = {
     "noise in forward": (Noisy, CE, r"module model \(Noisy\) is random"),
-    "dropout of an LSTM": (Recurrent, CE, r"module cell \(LSTM\) is random in train mode.*\.eval\(\)"),
+    "dropout of an LSTM": (Recurrent, CE, r"module cell \(LSTM\) is random in train mode.*mode='eval'"),
     "dropout": (lambda: nn.Sequential(nn.Dropout(0.1), network()), CE, r"module 0 \(Dropout\) is random"),
     "noise in the loss": (network, noisy_loss, "loss_fn draws random numbers"),
 }
@@ -526,9 +571,9 @@ def test_random_losses_are_named_and_have_common_random_numbers_on_request(name)
     torch.manual_seed(0)
     model = make().double().train()
     with pytest.raises(InputError, match=message):
-        Hessian(model, loss_fn, PARTS)
+        Hessian(model, loss_fn, PARTS, mode="train")
     before = torch.get_rng_state()
-    H, again, other = (Hessian(model, loss_fn, PARTS, seed=s, weights="samples") for s in (3, 3, 4))
+    H, again, other = (Hessian(model, loss_fn, PARTS, mode="train", seed=s, weights="samples") for s in (3, 3, 4))
     v = vector(model)
     products = [h @ v for h in (H, H, again, other)]
     assert torch.equal(torch.get_rng_state(), before)
@@ -618,7 +663,6 @@ REFUSED = {
         "form='output' or form='model'",
     ),
     "an unknown form": (lambda: Objective(network(), CE, (X, Y), form="both"), "form must be 'output'"),
-    "an unknown mode": (lambda: Objective(network(), CE, (X, Y), mode="test"), "mode must be 'eval'"),
     "unknown weights": (lambda: Objective(network(), CE, PARTS, weights="pixels"), "weights must be 'samples'"),
     "weights that are no numbers": (lambda: Objective(network(), CE, PARTS, weights=lambda b: None), "not a number"),
     "meta": (

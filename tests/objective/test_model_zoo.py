@@ -114,7 +114,7 @@ def test_a_language_model_that_saves_activations(reentrant):
     model, batch = gpt2().double(), sentences(3)
     saving = copy.deepcopy(model).train()
     saving.gradient_checkpointing_enable({"use_reentrant": reentrant})
-    H = Hessian(saving, None, [batch])
+    H = Hessian(saving, None, [batch], mode="train")
     V = torch.randn(H.shape[0], 2, dtype=torch.float64)
     expected = reference(lambda: model(**batch).loss, model, V)
     assert (H @ V - expected).norm() <= 1e-6 * expected.norm()

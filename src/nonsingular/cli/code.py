@@ -8,7 +8,6 @@ import importlib
 import importlib.util
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
@@ -17,6 +16,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from nonsingular.errors import InputError
+from nonsingular.places import raised_in
 
 T = TypeVar("T")
 
@@ -101,14 +101,9 @@ class Code:
             ) from error
         except Exception as error:
             said = " ".join(str(error).split())
-            raise InputError(f"{failure}: {type(error).__name__}: {said}{self._line(error)}") from error
+            raise InputError(f"{failure}: {type(error).__name__}: {said}{raised_in(error)}") from error
         finally:
             sys.argv = arguments
-
-    def _line(self, error: Exception) -> str:
-        """Where in the user's folders it happened."""
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_below(f.filename, self._home.folders)]
-        return f" ({os.path.relpath(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
 
 
 def code(place: str) -> Code:
@@ -235,8 +230,3 @@ def _place(module: ModuleType | None) -> Path | None:
         return path.parent.parent if path.name == "__init__.py" else path.parent
     folders = list(getattr(module, "__path__", None) or [])
     return Path(os.path.realpath(folders[0])).parent if folders else None
-
-
-def _is_below(file: str, folders: Sequence[str]) -> bool:
-    no_line_of_theirs = file.startswith("<") or "site-packages" in file or "dist-packages" in file
-    return not no_line_of_theirs and any(os.path.realpath(file).startswith(folder + os.sep) for folder in folders)

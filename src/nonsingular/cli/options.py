@@ -81,6 +81,13 @@ RandomSeed = Annotated[
         show_default="none",
     ),
 ]
+Mode = Annotated[
+    str,
+    typer.Option(
+        "--mode",
+        help="eval (running statistics, no dropout) or train (the batch's statistics, dropout by --random-seed).",
+    ),
+]
 SAMPLES = 1000
 Samples = Annotated[
     int | None, typer.Option("--samples", help="Training images of the data set to use.", show_default=str(SAMPLES))
@@ -125,6 +132,10 @@ Precision = Annotated[
 
 _IN_PYTHON = {
     "give seed=": "give --random-seed N",
+    "take statistics='recomputed'": "--statistics recomputed takes them from the data",
+    "recompute them with mode='eval'": "recompute them with --mode eval",
+    "give {name: function of (output, target)}": "give FILE.py:function of (output, target)",
+    "measure it in evaluation mode (mode='eval')": "measure it with --mode eval",
     "give weights='samples', 'tokens', 'equal' or a function batch -> weight": "give --weights samples, tokens or "
     "equal",
     "give reduction='sum'": "let it average",
@@ -142,10 +153,14 @@ def in_options_words() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        said = str(error)
-        for python, here in _IN_PYTHON.items():
-            said = said.replace(python, here)
-        raise InputError(said) from error
+        raise InputError(options_words(str(error))) from error
+
+
+def options_words(said: str) -> str:
+    """What the library says, its advice to give an argument in the words of the commands."""
+    for python, here in _IN_PYTHON.items():
+        said = said.replace(python, here)
+    return said
 
 
 def keep_earlier(out: Path, found: str | None, replace: bool, resume: bool | None = None) -> None:
@@ -164,6 +179,17 @@ def keep_earlier(out: Path, found: str | None, replace: bool, resume: bool | Non
         return
     on = "" if resume is None else "go on with it by its own command and --resume, "
     raise InputError(f"{out} holds {found}: {on}name another --out, or throw it away with --replace")
+
+
+def mode(name: str) -> str:
+    """The mode of a model that a word stands for.
+
+    Raises:
+        InputError: an unknown word.
+    """
+    if name not in ("eval", "train"):
+        raise InputError(f"unknown mode {name!r}; there are eval, train")
+    return name
 
 
 def device(name: str) -> torch.device:

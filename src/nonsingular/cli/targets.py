@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import pickle
 import random
-import textwrap
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,15 +15,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nonsingular import weights
 from nonsingular.cli.code import code
 from nonsingular.cli.options import SAMPLES, SCALING
 from nonsingular.cli.terminal import complain
 from nonsingular.data import DataSpec, load, prepare
 from nonsingular.data.prepare import parse_scaling
 from nonsingular.errors import InputError
-from nonsingular.objective import Evaluated, cross_entropy_fits, misfit, own_loss, read, taken_by
+from nonsingular.objective import (
+    Evaluated,
+    cross_entropy_fits,
+    is_of_code,
+    misfit,
+    own_loss,
+    read,
+    taken_by,
+    told,
+)
 from nonsingular.objective.models import refuse_without_values
-from nonsingular.weights import read_weights
 
 if TYPE_CHECKING:
     from nonsingular.diagnosis.loop import Rehearsal
@@ -141,7 +147,7 @@ class Target(UsersCode):
             what = f"({', '.join(type(part).__name__ for part in made)})" if isinstance(made, tuple) else _a(made)
             raise InputError(f"{self.name} must return a torch.nn.Module, or (module, loss_fn); it returned {what}")
         if checkpoint is not None:
-            _load_weights(model, checkpoint)
+            weights.load(model, weights.state_of(checkpoint, model), f"{checkpoint} does")
         refuse_without_values(model)
         return model.eval(), loss_fn
 
@@ -422,13 +428,6 @@ def _a(value: Any) -> str:
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-def _load_weights(model: nn.Module, path: Path) -> None:
-    try:
-        model.load_state_dict(read_weights(path))
-    except (RuntimeError, IndexError) as error:
-        raise InputError(f"{path} does not fit the model: {' '.join(str(error).split())[:300]}") from error
-
-
 def load_batches(
     model: nn.Module, data: str | None, batches: Path | None, data_dir: Path | None, scaling: str, samples: int
 ) -> Batches:
@@ -454,15 +453,18 @@ def load_batches(
     task = prepare(spec, data_dir)
     shape = load(spec.name, data_dir).train.shape[1:]
     images = task.train_inputs.view(-1, *shape)
-    reasons: list[str] = []
+    failures: list[Exception] = []
     for inputs in (images, task.train_inputs):
         try:
             with torch.no_grad():
                 model(inputs[:2])
         except Exception as error:
-            reasons.append(textwrap.shorten(_first_line(error), REASON, placeholder=" ..."))
+            failures.append(error)
         else:
             return [(inputs, task.train_labels)]
+    for failure in filter(is_of_code, failures):
+        raise InputError(f"the model fails: {told(failure)}") from failure
+    reasons = [told(error, REASON) for error in failures]
     size = " x ".join(map(str, images.shape[1:]))
     others = " or ".join(name for name in ("cifar10", "mnist", "digits") if name != spec.name)
     why = reasons[0] if reasons[0] == reasons[1] else f"images: {reasons[0]}; flattened: {reasons[1]}"
@@ -482,25 +484,16 @@ def read_batches(path: Path) -> Batches:
     """
     if not path.is_file():
         raise InputError(f"no batches at {path}")
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        if zipfile.is_zipfile(path) and isinstance(error, pickle.UnpicklingError):
-            why = "it holds other objects, which may run code when read; save tensors (torch.as_tensor of arrays)"
-        elif isinstance(error, KeyError):  # what reading a file of anything else may end in
-            why = "it is a file of something else"
-        else:
-            why = _first_line(error)
-        raise InputError(f"{path} is not a file of tensors (torch.save of pairs): {why}") from error
+    found = weights.read_tensors(path, "a file of tensors (torch.save of pairs)")
     if isinstance(found, list) and len(found) == 2 and isinstance(found[0], Tensor):
         found = tuple(found)  # one pair
-    if isinstance(found, Tensor):
-        raise InputError(f"{path} must hold a list of pairs (inputs, targets) or of dictionaries, or one of them")
+    # A dictionary is a model's arguments by name, which weights have not.
+    if isinstance(found, Tensor) or (isinstance(found, Mapping) and not all(str(k).isidentifier() for k in found)):
+        raise InputError(
+            f"{path} must hold a list of pairs (inputs, targets) or of dictionaries, or one of them, not "
+            f"{weights.described(found)}"
+        )
     try:
         return [batch.whole for batch in read(found)]
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

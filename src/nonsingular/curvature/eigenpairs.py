@@ -20,18 +20,20 @@ from nonsingular.curvature.precision import require_finite, require_precision
 from nonsingular.curvature.room import fitting, gaussian, require
 from nonsingular.curvature.vectors import Layout, layout_of
 from nonsingular.errors import InputError
+from nonsingular.spelling import spelled
 
 WHICH = ("magnitude", "largest", "smallest")
 RELATIVE = ("largest", "own")
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}
 BLOCK = 4
+SHOWN = 10  # pairs that are printed
 SMALL = 1024  # eigenvalues up to which the space may become the whole one: never more products than those
 LOOKS = 6  # expansions from fresh random vectors before a repeated eigenvalue is believed to have no more copies
 
 
 @dataclass(frozen=True)
 class Eigenpairs:
-    """Eigenvalues and eigenvectors, and how well they are known.
+    """Eigenvalues and eigenvectors, and how well they are known; printed, a line a pair without its vector.
 
     Attributes:
         values: eigenvalues, in the order asked for, float64 ``[k]``.
@@ -55,6 +57,14 @@ class Eigenpairs:
     converged: bool
     layout: Layout | None = None
 
+    def __repr__(self) -> str:
+        """Values and residuals of the first pairs, and what they took."""
+        pairs = list(zip(self.values.tolist(), self.residuals.tolist(), strict=True))
+        reached = "converged" if self.converged else "not converged"
+        lines = [f"Eigenpairs: {len(pairs)} of {self.vectors.shape[0]:,}, {reached} in {self.products:,} products"]
+        lines += [f"  {value:<12.6g} residual {residual:.1e}" for value, residual in pairs[:SHOWN]]
+        return "\n".join(lines + [f"  and {len(pairs) - SHOWN} more"] * (len(pairs) > SHOWN))
+
     @property
     def directions(self) -> list[dict[str, Tensor]]:
         """Each eigenvector as tensors of the parameters' shapes, by name.
@@ -67,6 +77,7 @@ class Eigenpairs:
         return [self.layout.named(v) for v in self.vectors.T]
 
 
+@spelled
 def eigenpairs(
     H: SymmetricOperator | Tensor,
     k: int = 1,

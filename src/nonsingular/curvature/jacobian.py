@@ -17,7 +17,8 @@ from nonsingular.curvature.problem import Params, Problem
 from nonsingular.curvature.recorded import Recorded, columns
 from nonsingular.curvature.vectors import Layout
 from nonsingular.errors import InputError
-from nonsingular.objective import FAILURES, Batch, Objective, brought, first_line
+from nonsingular.objective import FAILURES, Batch, Objective, brought, told
+from nonsingular.spelling import spelled
 
 
 class Jacobian(Linear):
@@ -34,6 +35,7 @@ class Jacobian(Linear):
         params: as `Curvature` takes them.
         outputs: what of the model's output is meant, as a function of it (``lambda out: out.logits``); by default all
             real numbers that it holds.
+        mode: as for `Curvature`.
         seed: for models that draw random numbers; see `Objective`.
         linearise: as for `Curvature`.
         dtype: compute in this precision; the parameters' own by default, float32 where they have 16 bits.
@@ -57,6 +59,7 @@ class Jacobian(Linear):
     torch.Size([16, 2])
     """
 
+    @spelled
     def __init__(
         self,
         model: nn.Module | Objective,
@@ -64,13 +67,16 @@ class Jacobian(Linear):
         params: Choice | Iterable[Choice] | None = None,
         *,
         outputs: Select | None = None,
+        mode: str | None = None,
         seed: int | None = None,
         linearise: bool = True,
         dtype: torch.dtype | None = None,
         channels_last: bool | None = None,
         memory: float | None = None,
     ) -> None:
-        self.problem = Problem(_without_loss(model, batches, outputs, seed, dtype), params, channels_last)
+        self.problem = Problem(
+            _without_loss(model, batches, outputs, mode=mode, seed=seed, dtype=dtype), params, channels_last
+        )
         self.problem.check("the model's output", lambda p, batch: _size(self.problem.output(p, batch), outputs))
         self.outputs = outputs
         self._shapes = [self._shapes_on(batch) for batch in self.problem.batches]
@@ -124,8 +130,7 @@ class Jacobian(Linear):
         return self._forwards.nbytes + self._backwards.nbytes
 
     def _told(self) -> Sequence[str]:
-        number = len(self.problem.batches)
-        return [f"{number} batch{'' if number == 1 else 'es'}"]
+        return self.problem.told
 
     def _product(self, v: Float[Tensor, "P *columns"]) -> Float[Tensor, "outputs *columns"]:
         found = torch.cat([self._forwards.times(i, v) for i in range(len(self._shapes))])
@@ -140,17 +145,15 @@ class Jacobian(Linear):
         return total
 
 
-def _without_loss(
-    model: nn.Module | Objective, batches: Any, select: Select | None, seed: int | None, dtype: torch.dtype | None
-) -> Objective:
+def _without_loss(model: nn.Module | Objective, batches: Any, select: Select | None, **options: Any) -> Objective:
     """The model and its data at the door, with a loss that looks at the outputs alone."""
     if isinstance(model, Objective):
-        return brought(model, None, batches, seed=seed, dtype=dtype)
+        return brought(model, None, batches, **options)
 
     def size(output: Any, target: Any = None) -> Tensor:
         return _size(output, select)
 
-    return Objective(model, size, batches, form="output", reduction="sum", seed=seed, dtype=dtype)
+    return Objective(model, size, batches, form="output", reduction="sum", **options)
 
 
 def _size(output: Any, select: Select | None) -> Tensor:
@@ -162,7 +165,7 @@ def _size(output: Any, select: Select | None) -> Tensor:
     try:
         meant = output if select is None else select(output)
     except FAILURES as error:
-        raise InputError(f"outputs= failed on what the model returns: {first_line(error)}") from error
+        raise InputError(f"outputs= failed on what the model returns: {told(error)}") from error
     found = floats(meant)
     if not found:
         what = "outputs= gives" if select is not None else "the model returns"

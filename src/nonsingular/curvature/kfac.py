@@ -74,6 +74,7 @@ class KFAC(_Partner):
         params: which parameters, as `Curvature` takes them; all that require a gradient by default.
         kind: ``"kfac"``, or ``"ekfac"`` with eigenvalues corrected in the factors' eigenbasis (George and others 2018).
         exact: the loss's second derivative, instead of targets drawn from the model's predictions.
+        mode: as for `Curvature`.
         seed: of the draws.
         options: of curvlinops' operator.
 
@@ -96,6 +97,7 @@ class KFAC(_Partner):
         *,
         kind: str = "kfac",
         exact: bool = True,
+        mode: str | None = None,
         seed: int = 0,
         **options: Any,
     ) -> None:
@@ -105,7 +107,7 @@ class KFAC(_Partner):
             import curvlinops
         except ImportError:
             raise MissingExtra("KFAC, which curvlinops computes,", "kfac") from None
-        objective = brought(model, loss_fn, batches)
+        objective = brought(model, loss_fn, batches, mode=mode)
         loss: Any = objective.loss_fn
         if callable(loss) and not isinstance(loss, nn.Module) and loss in MODULES:
             loss = MODULES[loss]()

@@ -19,6 +19,7 @@ from nonsingular.curvature.recorded import Recorded, columns
 from nonsingular.curvature.vectors import Layout
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch, Loss, Objective, brought
+from nonsingular.spelling import spelled
 
 
 class Curvature(Recorded, Symmetric):
@@ -29,9 +30,7 @@ class Curvature(Recorded, Symmetric):
     parameters' shapes, by name or in that order. What else it can do is in `Symmetric`.
 
     Args:
-        model: any module, or an `Objective` in place of model, loss and batches. It is copied, and never changed. Train
-            mode means batch statistics for batch normalisation, whose running statistics stay as they are; active
-            dropout is refused without a ``seed``.
+        model: any module, or an `Objective` in place of model, loss and batches. It is copied, and never changed.
         loss_fn: as `Objective` takes it: (model output, target) -> scalar, (model, batch) -> scalar, or None.
         batches: as `Objective` takes data: a pair (inputs, target), or batches. Read once, and copied.
         params: which parameters to differentiate: names, what names start with (``"encoder"``), patterns
@@ -39,6 +38,9 @@ class Curvature(Recorded, Symmetric):
         reduction: ``"mean"`` weighs each batch's loss by its share of the whole, right for losses that average
             over the batch; ``"sum"`` adds them up.
         weights: what that share is counted in; see `Objective`.
+        mode: ``"eval"`` (running statistics, no dropout), ``"train"`` (batch statistics, dropout with a ``seed``), or
+            ``"own"``, every module as it is; by default ``"eval"``, with a warning where the model is in training mode
+            and that makes a difference. An `Objective` has its own.
         form: of the loss; see `Objective`.
         seed: for losses that draw random numbers; see `Objective`.
         microbatch: split every batch into pieces of at most this many samples. Faster where intermediate results then
@@ -67,6 +69,7 @@ class Curvature(Recorded, Symmetric):
     (True, (2, 2))
     """
 
+    @spelled
     def __init__(
         self,
         model: nn.Module | Objective,
@@ -76,6 +79,7 @@ class Curvature(Recorded, Symmetric):
         *,
         reduction: str = "mean",
         weights: str | Callable[[Any], float] | None = None,
+        mode: str | None = None,
         form: str | None = None,
         seed: int | None = None,
         microbatch: int | None = None,
@@ -85,8 +89,10 @@ class Curvature(Recorded, Symmetric):
         channels_last: bool | None = None,
         memory: float | None = None,
     ) -> None:
-        given: dict[str, Any] = {"reduction": reduction, "weights": weights, "form": form, "seed": seed, "dtype": dtype}
-        problem = Problem(brought(model, loss_fn, batches, **given), params, channels_last)
+        objective = brought(
+            model, loss_fn, batches, reduction=reduction, weights=weights, mode=mode, form=form, seed=seed, dtype=dtype
+        )
+        problem = Problem(objective, params, channels_last)
         super().__init__(problem, linearise, compile, memory)
         problem.check()
         self._refuse()
@@ -111,8 +117,7 @@ class Curvature(Recorded, Symmetric):
         return Layout(self.problem.names, tuple(p.shape for p in self.problem.params))
 
     def _told(self) -> Sequence[str]:
-        number = len(self.problem.batches)
-        return [f"{number} batch{'' if number == 1 else 'es'}"]
+        return self.problem.told
 
     def _product(self, v: Float[Tensor, "P *columns"]) -> Float[Tensor, "P *columns"]:
         return self._vector_product(v) if v.dim() == 1 else self._block_product(v)

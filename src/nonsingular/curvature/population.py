@@ -16,6 +16,7 @@ from nonsingular.curvature.problem import Params, Problem
 from nonsingular.curvature.recorded import BLOCK_BYTES, Recorded
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch, Loss, Objective
+from nonsingular.spelling import spelled
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -37,6 +38,7 @@ class PopulationHessian(Recorded):
             are not named have the model's own values in every run.
         reduction: as for `Hessian`.
         weights: as for `Hessian`.
+        mode: as for `Hessian`.
         dtype: compute in this precision; the parameters' own by default.
         linearise: as for `Hessian`. Off, or where it fails or memory is short, networks are differentiated anew one
             after the other.
@@ -55,6 +57,7 @@ class PopulationHessian(Recorded):
     (4, 8, 8)
     """
 
+    @spelled
     def __init__(
         self,
         model: nn.Module,
@@ -65,12 +68,15 @@ class PopulationHessian(Recorded):
         buffers: Mapping[str, Tensor] | None = None,
         reduction: str = "mean",
         weights: str | Callable[[Any], float] | None = None,
+        mode: str | None = None,
         dtype: torch.dtype | None = None,
         linearise: bool = True,
         memory: float | None = None,
     ) -> None:
         self._options: dict[str, Any] = {"linearise": linearise, "memory": memory}
-        self._objective = Objective(model, loss_fn, batches, reduction=reduction, weights=weights, dtype=dtype)
+        self._objective = Objective(
+            model, loss_fn, batches, reduction=reduction, weights=weights, mode=mode, dtype=dtype
+        )
         super().__init__(Problem(self._objective, None, channels_last=False), linearise, False, memory)
         self.problem.check()
         self.stacked = self._match(stacked)
@@ -83,10 +89,9 @@ class PopulationHessian(Recorded):
         return (self.runs, self.problem.size, self.problem.size)
 
     def __repr__(self) -> str:
-        """Kind, size, dtype and number of batches."""
+        """Kind, size, dtype, number of batches and mode."""
         size, dtype = " x ".join(map(str, self.shape)), str(self.dtype).removeprefix("torch.")
-        number = len(self.problem.batches)
-        return f"PopulationHessian({size}, {dtype}, {number} batch{'' if number == 1 else 'es'})"
+        return f"PopulationHessian({', '.join((size, dtype, *self.problem.told))})"
 
     def __matmul__(self, V: Float[Tensor, "run P *columns"]) -> Float[Tensor, "run P *columns"]:
         if V.dim() not in (2, 3) or tuple(V.shape[:2]) != self.shape[:2]:

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from nonsingular.curvature.choosing import Choice, choose
 from nonsingular.errors import InputError
-from nonsingular.objective import FAILURES, Batch, Objective, first_line, is_out_of_memory, out_of_memory
+from nonsingular.objective import FAILURES, Batch, Objective, is_out_of_memory, out_of_memory, told
 
 Params = tuple[Tensor, ...]
 
@@ -40,6 +40,12 @@ class Problem:
     def size(self) -> int:
         """Number of chosen parameters."""
         return sum(p.numel() for p in self.params)
+
+    @property
+    def told(self) -> tuple[str, str]:
+        """What ``repr`` says of it: the number of batches, and in which mode the model is measured."""
+        number = len(self.batches)
+        return f"{number} batch{'' if number == 1 else 'es'}", f"mode: {self.objective.mode}"
 
     def output(self, params: Sequence[Tensor], batch: Batch, buffers: Mapping[str, Tensor] | None = None) -> Any:
         """The model's output on ``batch``, with other values for some buffers if given."""
@@ -79,7 +85,7 @@ class Problem:
         except FAILURES as error:
             if is_out_of_memory(error):
                 raise out_of_memory(batch) from error
-            raise InputError(f"the model or the loss failed on the first batch: {first_line(error)}") from error
+            raise InputError(f"the model or the loss failed on the first batch: {told(error)}") from error
         if not loss.requires_grad:
             raise InputError(f"{what} does not depend on the chosen parameters (detached, or under no_grad?)")
         _refuse_steps(self, loss, params, batch)

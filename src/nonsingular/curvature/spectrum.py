@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nonsingular import progress
-from nonsingular.curvature.algebra import PRODUCTS, Symmetric
+from nonsingular.curvature.algebra import PRODUCTS, Linear, Symmetric
 from nonsingular.curvature.counting import lanczos_counts
 from nonsingular.curvature.inertia import window_counts
 from nonsingular.curvature.lanczos import SymmetricOperator, times
@@ -21,6 +21,8 @@ from nonsingular.curvature.moments import Mixture, fit_mixture, skilling_moments
 from nonsingular.curvature.precision import require_precision
 from nonsingular.curvature.traces import Forms
 from nonsingular.errors import InputError
+from nonsingular.files import plain
+from nonsingular.spelling import spelled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,6 +67,12 @@ class Count:
         """The part in percent, for people: 0 where an estimate is less than a thousandth of one eigenvalue."""
         return 100 * self.fraction if self.count >= 1e-3 else 0.0
 
+    def __str__(self) -> str:
+        """The number, its interval and its share."""
+        low, high = self.interval
+        known = f" ({low:,.0f} to {high:,.0f})" if math.isfinite(low) else " (interval not known)"
+        return f"{self.count:,.0f}{'' if low == high else known}, {self.percent:.4g} %"
+
     def to_json(self) -> dict[str, object]:
         """``{"count", "fraction", "interval"}``, NaN as null; the interval is the count's."""
         interval = [None if math.isnan(x) else x for x in self.interval]
@@ -73,7 +81,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Where a matrix's eigenvalues lie.
+    """Where a matrix's eigenvalues lie; printed, in a few lines.
 
     Attributes:
         parameters: number of eigenvalues, P.
@@ -89,6 +97,7 @@ class Spectrum:
         mixture: of ``moments``: the density that was fitted.
         eigenvalues: all of them, ascending, where they were asked for (``exact``).
         stopped: of ``lanczos``: why the intervals are wider than asked; empty where they are not.
+        matrix: whose eigenvalues they are, as the operator prints itself: with the mode that the model is measured in.
 
     >>> import torch
     >>> import nonsingular as ns
@@ -110,7 +119,22 @@ class Spectrum:
     mixture: Mixture | None = None
     eigenvalues: Float[np.ndarray, " P"] | None = field(default=None, repr=False, compare=False)
     stopped: str = ""
+    matrix: str = ""
     _density: Callable[[Array, float], Array] | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        """Counts with their intervals, the ends of the spectrum, of what it is and how it was got."""
+        lines = [f"Spectrum of {self.parameters:,} eigenvalues, {self.method}"]
+        parts = {
+            f"degenerate, within ±{self.window:g}": self.degenerate,
+            f"negative, below -{self.window:g}": self.negative,
+            f"positive, above {self.window:g}": self.positive,
+        }
+        lines += [f"  {name:<28}{count}" for name, count in parts.items()]
+        if not math.isnan(self.extremes[0]):
+            lines.append(f"  from {self.extremes[0]:.4g} to {self.extremes[1]:.4g}")
+        lines += [f"  of {self.matrix}"] if self.matrix else []
+        return "\n".join([*lines, f"  {self.how}"])
 
     def density(self, grid: Float[np.ndarray, " point"], width: float = 0.05) -> Float[np.ndarray, " point"]:
         """Density of the eigenvalues on a grid, per unit of eigenvalue; it integrates to 1.
@@ -138,17 +162,25 @@ class Spectrum:
         return density({"eigenvalues": self}, title)
 
     def to_json(self) -> dict[str, object]:
-        """The object that ``nonsingular spectrum --json`` prints."""
+        """What ``nonsingular spectrum --json`` prints beside what the command was given; what is not known is null."""
         return {
+            "matrix": self.matrix,
             "parameters": self.parameters,
             "window": self.window,
             "method": self.method,
             "degenerate": self.degenerate.to_json(),
             "negative": self.negative.to_json(),
             "positive": self.positive.to_json(),
+            "extremes": plain(self.extremes),
+            "trace": plain(self.trace),
+            "eigenvalues": plain(self.eigenvalues),
+            "products": self.products,
+            "how": self.how,
+            "stopped": self.stopped,
         }
 
 
+@spelled
 def spectrum(
     H: SymmetricOperator | Tensor,
     window: float = 0.1,
@@ -202,10 +234,12 @@ def spectrum(
     require_precision(H)
     method = method or ("exact" if eigenvalues or H.shape[0] <= EXACT_BY_DEFAULT else "lanczos")
     if method == "exact":
-        return _exact(H, window, eigenvalues)
-    if method == "lanczos":
-        return _lanczos(H, window, error, seconds, max_steps, max_probes, seed)
-    return _moments(H, window, max_probes, seed)
+        found = _exact(H, window, eigenvalues)
+    elif method == "lanczos":
+        found = _lanczos(H, window, error, seconds, max_steps, max_probes, seed)
+    else:
+        found = _moments(H, window, max_probes, seed)
+    return replace(found, matrix=repr(H) if isinstance(H, Linear) else "")
 
 
 def _exact(H: SymmetricOperator | Tensor, window: float, eigenvalues: bool) -> Spectrum:

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from nonsingular.data import load
 from nonsingular.diagnosis.untouched import untouched
 from nonsingular.errors import InputError
-from nonsingular.objective import Batch, first_line, is_out_of_memory, out_of_memory, taken_by
+from nonsingular.objective import Batch, is_out_of_memory, out_of_memory, taken_by, told
 from nonsingular.objective.data import read, refuse_undense
 from nonsingular.objective.finite import finite
 from nonsingular.objective.losses import Evaluated, misfit, no_scalar, said
@@ -87,9 +87,7 @@ class Problem:
             if is_out_of_memory(error):
                 raise out_of_memory(batch) from error
             shapes = ", ".join(str(tuple(t.shape)) for t in tree_leaves(batch.inputs) if isinstance(t, Tensor))
-            raise InputError(
-                f"the model fails on inputs of shape {shapes}: {first_line(error)}{_bytes(batch)}"
-            ) from error
+            raise InputError(f"the model fails on inputs of shape {shapes}: {told(error)}{_bytes(batch)}") from error
 
     def predicted(self, batch: Batch) -> Any:
         """What the model returns in evaluation mode, without a graph."""
@@ -147,7 +145,7 @@ class Problem:
         except FAILURES as error:
             if is_out_of_memory(error):
                 raise out_of_memory(self.batches[0]) from error
-            raise InputError(f"{what}: {first_line(error)}{misfit(output, batch.target)}") from error
+            raise InputError(f"{what}: {told(error)}{misfit(output, batch.target)}") from error
         if loss is None:
             none = "the model returns no loss of its own: give loss_fn"
             raise InputError(none if self.loss_fn is None else "loss_fn returns None: let it return the loss")

@@ -177,7 +177,7 @@ def arm(networks: Sequence[nn.Module], loss_fn: Any, data: Any, protocol: Protoc
         refuse_undense(batch)
     few = batches[0] if batches[0].samples <= BATCH else batches[0].take(slice(0, BATCH), BATCH)
     with _quiet():
-        checked = Objective(networks[0], loss_fn, [few.whole], seed=0, weights="equal")
+        checked = Objective(networks[0], loss_fn, [few.whole], seed=0, weights="equal", mode="own")
     samples = joined(batches).map(taken_by(networks[0]))
     held = max(1, round(protocol.held_out * samples.samples))
     order = torch.randperm(samples.samples, generator=torch.Generator().manual_seed(0)).to(checked.device)

@@ -24,6 +24,7 @@ from nonsingular.diagnosis.prove import Build, Proof
 from nonsingular.diagnosis.records import Layer, Look, Statistic
 from nonsingular.diagnosis.trying import advised, own_steps, tried
 from nonsingular.objective import read
+from nonsingular.spelling import spelled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,6 +122,7 @@ class Diagnosis:
         return "\n".join(lines)
 
 
+@spelled
 def diagnose(
     model: nn.Module,
     loss_fn: LossFn | None,

@@ -48,7 +48,7 @@ def with_spectrum(
     task = problem(model, loss_fn, batches, SAMPLES)
     try:
         with untouched(model), as_training(model), progress.stretch("its curvature", None, PRODUCTS):
-            H = Hessian(model, loss_fn, [b.whole for b in task.batches])
+            H = Hessian(model, loss_fn, [b.whole for b in task.batches], mode="own")
             if size <= EXACT:
                 found = spectrum(H, method="exact")
             else:

@@ -45,6 +45,7 @@ from nonsingular.diagnosis.loop.statistics.losses import constant
 from nonsingular.diagnosis.loop.taps import tapped
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.errors import InputError, MissingExtra
+from nonsingular.spelling import spelled
 
 Log = Callable[[dict[str, float], int], Any]
 Reaction = Literal["warn", "stop"] | Callable[[Finding], Any] | None
@@ -112,6 +113,7 @@ class Monitor:
         'gradients-accumulate'
     """
 
+    @spelled
     def __init__(
         self, model: nn.Module, every: int = 100, log: Log | Writer | None = None, prefix: str = "nonsingular",
         keep: int = 1000, *, optimiser: Optimizer | Sequence[Optimizer] | None = None, on_finding: Reaction = "warn",

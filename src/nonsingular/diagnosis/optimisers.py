@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nonsingular.errors import InputError
-from nonsingular.objective import first_line
+from nonsingular.objective import told
 
 ELEMENTWISE = (
     "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Rprop", "ASGD",
@@ -130,7 +130,7 @@ def called(optimiser: Callable[[nn.Module], Any], model: nn.Module) -> Any:
     try:
         return optimiser(model)
     except Exception as error:
-        raise InputError(f"optimiser(model) fails: {type(error).__name__}: {first_line(error)}") from error
+        raise InputError(f"optimiser(model) fails: {told(error)}") from error
 
 
 def like(optimiser: Optimiser, model: nn.Module) -> Steps:

@@ -21,7 +21,7 @@ from nonsingular.diagnosis.treatments import Prescription
 from nonsingular.errors import InputError
 from nonsingular.files import plain
 from nonsingular.intervals import Effect, difference, mean
-from nonsingular.objective import first_line
+from nonsingular.objective import told
 from nonsingular.objective.failures import FAILURES
 
 UNTREATED = "untreated"
@@ -263,7 +263,7 @@ def _trial(
     except InputError as reason:
         return Trial(name, str(reason))
     except FAILURES as error:  # the network relied on what was changed, such as class numbers among its inputs
-        return Trial(name, f"the treated copies fail: {first_line(error)}")
+        return Trial(name, f"the treated copies fail: {told(error)}")
     finally:
         progress.count(STEPS, untold)
     curve, stopped = kept[name], stopped_at(kept[name], protocol.steps)

@@ -13,12 +13,15 @@ from torch import nn
 
 from nonsingular.curvature import Hessian, Lanczos
 from nonsingular.errors import InputError
+from nonsingular.landscape.axes import Span, axis
 from nonsingular.landscape.fitting import Direction, fitted
 from nonsingular.landscape.keeping import Kept, digest
-from nonsingular.landscape.surface import UNIT, Span, _axis
+from nonsingular.landscape.surface import UNIT
 from nonsingular.objective import Loss, Objective, Options, brought
+from nonsingular.spelling import spelled
 
 
+@spelled
 def convexity(
     model: nn.Module | Objective,
     loss_fn: Loss | None,
@@ -70,19 +73,20 @@ def convexity(
     >>> sorted(found.dims)
     ['x', 'y']
     """
-    axis = _axis(span, grid)
-    objective = brought(model, loss_fn, batches, mode="eval", **options)
+    points = axis(span, grid)
+    grid = len(points)
+    objective = brought(model, loss_fn, batches, **options)
     x, y = (fitted(d, objective.model, f"direction {k}") for k, d in enumerate((x, y), 1))
     centre = {**objective.parameters, **objective.buffers}
-    name = "" if keep is None else digest(objective, (x, y), "convexity", span, grid, steps, start, linearise)
+    name = "" if keep is None else digest(objective, (x, y), "convexity", points.tolist(), steps, start, linearise)
     kept = Kept((grid, grid, 3), keep, name)
     on_points(int(kept.done.sum()))
     try:
-        for i, j in sorted(np.ndindex(grid, grid), key=lambda ij: abs(axis[ij[0]]) + abs(axis[ij[1]])):
+        for i, j in sorted(np.ndindex(grid, grid), key=lambda ij: abs(points[ij[0]]) + abs(points[ij[1]])):
             if kept.done[i, j]:
                 continue
             state: dict[str, torch.Tensor] = dict(centre)
-            for c, direction in ((axis[j], x), (axis[i], y)):
+            for c, direction in ((points[j], x), (points[i], y)):
                 for name, d in direction.items():
                     state[name] = state[name] + float(c) * d.to(state[name])
             try:
@@ -102,7 +106,7 @@ def convexity(
             name: (("y", "x"), np.where(np.isfinite(smallest), values, np.nan))
             for name, values in (("smallest", smallest), ("largest", largest), ("residual", residual), ("ratio", ratio))
         },
-        coords={"y": axis, "x": axis},
+        coords={"y": points, "x": points},
         attrs={"products": steps},
     )
 

@@ -22,6 +22,7 @@ from nonsingular.errors import InputError
 from nonsingular.landscape.fitting import Direction, fitted, precise
 from nonsingular.objective import Loss, Objective, Options, brought
 from nonsingular.objective.models import refuse_unusable
+from nonsingular.spelling import spelled
 from nonsingular.weights import Weights, state_of
 
 RELATIVE = ("filter", "layer", "weight")
@@ -184,6 +185,7 @@ def between(start: Weights, end: Weights, model: nn.Module | None = None) -> Dir
     return found if model is None else fitted(found, model, "the direction between the two")
 
 
+@spelled
 def eigenvectors(
     model: nn.Module | Objective,
     loss_fn: Loss | None,
@@ -222,7 +224,7 @@ def eigenvectors(
     >>> len(directions), bool(abs(curvatures[0]) >= abs(curvatures[1]))
     (2, True)
     """
-    H = Hessian(brought(model, loss_fn, batches, mode="eval", **options))
+    H = Hessian(brought(model, loss_fn, batches, **options))
     if H.shape[0] < count:
         raise InputError(f"a model of {H.shape[0]} parameters has no {count} eigenvectors")
     with warnings.catch_warnings():

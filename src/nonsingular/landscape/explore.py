@@ -26,6 +26,7 @@ from nonsingular.landscape.paths import principal
 from nonsingular.landscape.roughness import MEASURES, compare
 from nonsingular.landscape.surface import Settings, line, surface, trajectory, with_weights
 from nonsingular.objective import Loss, Objective, Options, brought
+from nonsingular.spelling import spelled
 from nonsingular.training import Store
 from nonsingular.weights import Weights
 
@@ -33,6 +34,7 @@ DIRECTIONS = (*NORMALISATIONS, "hessian")
 EXPORTS = ("vtk", "h5")
 POINTS = "points"  # what progress is counted in
 NUMBERS = "landscape.json"
+LINE, PLANE = 101, 51  # points along an axis
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Look:
         keep: ``bias`` and ``norm`` to move biases and normalisation parameters too.
         seed: of the first pair of random directions; pair ``k`` has the seeds ``seed + 2 k`` and the next.
         planes: pairs of random directions.
-        grid: points along each axis.
+        grid: points along each axis; None takes 101 on a line and 51 on a plane. The solutions are always among them.
         span: planes reach from ``-span`` to ``span``; None takes 1 for directions as large as the weights, and for the
             others the multiple of a direction that is a tenth of the weights' norm.
         convexity: points along each axis of a map of the Hessian's extreme eigenvalues; 0 for none.
@@ -63,10 +65,14 @@ class Look:
     keep: tuple[str, ...] = ()
     seed: int = 0
     planes: int = 1
-    grid: int = 51
+    grid: int | None = None
     span: float | None = None
     convexity: int = 0
     export: tuple[str, ...] = ()
+
+    def points(self, states: int) -> tuple[int, ...]:
+        """How many there are along each axis, by the number of states that are looked at."""
+        return (self.grid or LINE,) if states == 2 else (self.grid or PLANE,) * 2
 
     def __post_init__(self) -> None:
         if self.directions not in DIRECTIONS:
@@ -86,6 +92,7 @@ class Look:
             require_h5py()
 
 
+@spelled
 def explore(
     model: nn.Module,
     loss_fn: Loss | None,
@@ -130,8 +137,9 @@ def explore(
     ['plane', 'x', 'y']
     """
     here = with_weights(model, states[-1 if len(states) > 2 else 0]) if states else model
-    brings = brought(here, loss_fn, batches, mode="eval", reduction=settings.reduction, **options), None, None
-    common: dict[str, Any] = {"grid": look.grid, "metrics": metrics, "settings": settings, "on_points": on_points}
+    brings = brought(here, loss_fn, batches, reduction=settings.reduction, **options), None, None
+    grid = look.points(len(states))[0]
+    common: dict[str, Any] = {"grid": grid, "metrics": metrics, "settings": settings, "on_points": on_points}
     if len(states) > 2:
         found = trajectory(*brings, states, keep=folder / "points-path.npz", **common)
         _export(look, folder / "path", found, principal(states, here).directions, here)
@@ -162,7 +170,9 @@ def explore(
                 )
     found = xr.concat(planes, "plane", combine_attrs="drop_conflicts", join="exact")
     each = {name: ("plane", [p.attrs[name] for p in planes]) for name in VARYING}
-    found = found.rename(evaluated="was_evaluated").assign(each).assign_attrs(kind="planes", directions=look.directions)
+    notes = "; ".join(dict.fromkeys(p.attrs["notes"] for p in planes if p.attrs["notes"]))
+    found = found.rename(evaluated="was_evaluated").assign(each)
+    found = found.assign_attrs(kind="planes", directions=look.directions, notes=notes)
     if look.convexity:
         curved = curved.rename(x="curvature_x", y="curvature_y")
         found = found.assign({f"hessian_{name}": curved[name] for name in curved})
@@ -191,7 +201,7 @@ def summary(found: xr.Dataset) -> dict[str, Any]:
     True
     """
     numbers: dict[str, Any] = {k: v for k, v in found.attrs.items() if k not in VARYING}
-    numbers |= {k: found.attrs[k] for k in VARYING if k in found.attrs}
+    numbers |= {k: found.attrs[k] for k in VARYING if k in found.attrs} | {"mode": numbers.pop("model_mode")}
     if found.attrs["kind"] == "planes":
         numbers |= {name: [v.item() for v in found[name].values] for name in VARYING}
         if (found.loss > 0).all() and min(found.sizes["x"], found.sizes["y"]) >= 3:
@@ -203,6 +213,7 @@ def summary(found: xr.Dataset) -> dict[str, Any]:
         numbers["largest_distance"] = float(found.distance.max())
     if "hessian_ratio" in found:
         numbers["largest_hessian_ratio"] = float(found.hessian_ratio.max())
+    numbers["solutions"] = _solutions(found)
     loss = found.loss.where(np.isfinite(found.loss))
     numbers["smallest_loss"], numbers["largest_loss"] = float(loss.min()), float(loss.max())
     numbers["not_finite"] = int(loss.isnull().sum())
@@ -210,6 +221,17 @@ def summary(found: xr.Dataset) -> dict[str, Any]:
         name: {"smallest": float(found[name].min()), "largest": float(found[name].max())} for name in beside(found)
     }
     return plain(numbers)
+
+
+def _solutions(found: xr.Dataset) -> dict[str, dict[str, float]]:
+    """The loss and the metrics at the weights themselves, by what each is called in the figures."""
+    if "plane" in found.dims:
+        found = found.isel(plane=0)
+    kinds = {"line": {"first": 0.0, "second": 1.0}, "trajectory": {"end": 0.0}}
+    return {
+        name: {q: float(found[q].sel(dict.fromkeys(found[q].dims, at))) for q in ("loss", *beside(found))}
+        for name, at in kinds.get(found.attrs["kind"], {"centre": 0.0}).items()
+    }
 
 
 def earlier(folder: Path) -> str | None:

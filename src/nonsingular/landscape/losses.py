@@ -17,7 +17,7 @@ from typing import Any, Unpack
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nonsingular.curvature.problem import Problem
@@ -41,7 +41,9 @@ from nonsingular.objective import (
     out_of_memory,
     require_bytes,
     skips_first,
+    told,
 )
+from nonsingular.spelling import spelled
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 CACHED_IMAGES = 32
@@ -61,8 +63,8 @@ class Losses:
     """The loss as a function of coordinates: at ``c`` the weights are the model's plus the sum of ``c_k`` directions.
 
     Args:
-        model: any module, the centre, or an `Objective` in place of model, loss and batches. It is copied and evaluated
-            in evaluation mode (an Objective in its own); the original is never touched.
+        model: any module, the centre, or an `Objective` in place of model, loss and batches. It is copied; the original
+            is never touched.
         loss_fn: as `Objective` takes it: (model output, target) -> scalar, (model, batch) -> scalar, or None.
         batches: as `Objective` takes data: a pair (inputs, target), or batches. Read once.
         directions: one for each coordinate.
@@ -79,7 +81,7 @@ class Losses:
         folded: fold batch normalisation into convolutions.
         vectorised: compute several points in one call; by default where the model has no convolutions and is small.
         total: adds a vector up over all processes that hold a part of the data, where statistics are recomputed.
-        **options: ``form``, ``weights`` and ``seed`` of `Objective`.
+        **options: ``form``, ``weights``, ``seed`` and ``mode`` of `Objective`.
 
     Attributes:
         objective: model, loss and data.
@@ -105,6 +107,7 @@ class Losses:
     (2,)
     """
 
+    @spelled
     def __init__(
         self,
         model: nn.Module | Objective,
@@ -126,7 +129,7 @@ class Losses:
     ) -> None:
         if precision not in PRECISIONS:
             raise InputError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
-        objective = brought(model, loss_fn, batches, reduction=reduction, mode="eval", **options)
+        objective = brought(model, loss_fn, batches, reduction=reduction, **options)
         directions = [fitted(d, objective.model, f"direction {k}") for k, d in enumerate(directions, 1)]
         weights = sum(p.numel() * p.element_size() for p in objective.model.parameters())
         require_bytes(
@@ -209,7 +212,7 @@ class Losses:
             beside = points[[*rows, *[start] * (width - len(rows))]]
             with torch.no_grad():
                 values = self._stacked(beside)[: len(rows)] if self._vectorised else self._one(points[start])[None]
-            values = np.where(self._possible(points[list(rows)])[:, None, None], values, math.nan)
+            values = np.where(self.possible(points[list(rows)])[:, None, None], values, math.nan)
             for row, pieces in zip(rows, values, strict=True):
                 found[row], errors[row] = self._summary(pieces)
                 on_point(row, found[row], errors[row])
@@ -261,12 +264,14 @@ class Losses:
         values = [self._measured(objective, state, b) for b in pieces or self._pieces.batches]
         return torch.stack(values).double().cpu().numpy()
 
-    def _possible(self, points: Points) -> np.ndarray:
+    def possible(self, points: Points) -> Bool[np.ndarray, " point"]:
         """Where no running variance is negative, as it may become beyond the ends of a line between two networks."""
         possible = np.ones(len(points), bool)
         if self._normalisations:  # all of them are taken anew
             return possible
         for name in {n for d in self._directions for n in d if n.endswith("running_var")}:
+            if self.objective.model.get_submodule(name.rpartition(".")[0]).training:
+                continue  # the batch's are taken
             centre = self._centre[name]
             moves = torch.stack([d.get(name, torch.zeros_like(centre)) for d in self._directions])
             variances = centre.double().cpu().numpy() + points @ moves.double().cpu().numpy()
@@ -339,7 +344,7 @@ class Losses:
             except FAILURES as error:
                 if isinstance(error, InputError):
                     raise
-                raise InputError(f"metric {name} failed on the first batch: {first_line(error)}") from error
+                raise InputError(f"metric {name} failed on the first batch: {told(error)}") from error
             if number.numel() != 1:
                 raise InputError(
                     f"metric {name} must return a number, got shape {tuple(number.shape)}; take its mean over samples"
@@ -370,6 +375,10 @@ class Losses:
         found = normalisations(self.objective.model)
         if not found:
             raise InputError("the model has no batch normalisation with running statistics: nothing to recompute")
+        if all(m.training for m in found.values()):
+            raise InputError(
+                "in training mode batch normalisation takes each batch's statistics: recompute them with mode='eval'"
+            )
         failure: Exception | None = None
         try:
             with torch.no_grad():
@@ -405,7 +414,7 @@ class Losses:
                 with redirect_stderr(io.StringIO()):
                     objective = Objective(
                         found.module, given.loss_fn, [(first[0].inputs, first[0].target)], form="output",
-                        reduction=self.reduction, seed=given.seed,
+                        reduction=self.reduction, seed=given.seed, mode="own",
                     )  # fmt: skip
                     self._folded, self._folded_objective = found, objective
                     again = [self._one(point, first)[:, 0] for point in points]

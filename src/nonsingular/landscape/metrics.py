@@ -90,9 +90,9 @@ def chosen(metrics: Metrics) -> dict[str, Metric]:
         names = list(metrics)
         for name in names:
             if name not in METRICS:
+                there = ", ".join(METRICS)
                 raise InputError(
-                    f"unknown metric {name!r}; there are {', '.join(METRICS)}, or give {{name: function of (output, "
-                    "target)}}"
+                    f"unknown metric {name!r}; there is {there}, or give {{name: function of (output, target)}}"
                 )
         metrics = {name: METRICS[name] for name in names}
     for name, metric in metrics.items():

@@ -10,7 +10,7 @@ search back to the regions they lie in.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,12 @@ class Refined:
 
 
 def refine(
-    evaluate: Evaluate, shape: tuple[int, ...], tolerance: float, seed: int = 0, checks: int = CHECKS
+    evaluate: Evaluate,
+    shape: tuple[int, ...],
+    tolerance: float,
+    seed: int = 0,
+    checks: int = CHECKS,
+    axes: Sequence[Array] | None = None,
 ) -> Refined:
     """Values on a grid of one or two axes.
 
@@ -60,8 +65,9 @@ def refine(
         tolerance: root-mean-square error aimed at, as a share of the values' range; 0 evaluates every point.
         seed: of the points that are checked.
         checks: how many.
+        axes: coordinates of the points along each axis, where they are not even.
     """
-    grid = _Grid(evaluate, shape)
+    grid = _Grid(evaluate, shape, axes)
     if tolerance <= 0:
         grid.evaluate(np.ones(shape, bool))
         return Refined(grid.values, grid.known, 0.0, 0.0, 0)
@@ -92,8 +98,9 @@ def refine(
 class _Grid:
     """Values known so far."""
 
-    def __init__(self, evaluate: Evaluate, shape: tuple[int, ...]) -> None:
+    def __init__(self, evaluate: Evaluate, shape: tuple[int, ...], axes: Sequence[Array] | None) -> None:
         self._evaluate = evaluate
+        self.axes = [np.arange(n) for n in shape] if axes is None else axes
         self.values = np.full(shape, math.nan)
         self.known = np.zeros(shape, bool)
 
@@ -122,7 +129,7 @@ def _descend(grid: _Grid, tolerance: float, suspicion: Array) -> Array:
     doubt = np.zeros(grid.values.shape)  # expected error of the spline on the grid at hand
     for k in range(1, depth):
         finer = [a[k] for a in axes]
-        predicted = interpolate(values, knots, finer)
+        predicted = interpolate(values, *([c[i] for c, i in zip(grid.axes, at, strict=True)] for at in (knots, finer)))
         fresh = _mask(grid.values.shape, finer) & ~_mask(grid.values.shape, knots)
         reach = tuple(int(np.diff(a).max()) // 2 + 1 if len(a) > 1 else 1 for a in knots)
         if k == 1:
@@ -157,7 +164,7 @@ def levels(n: int) -> list[Array]:
 
 
 def interpolate(values: Array, knots: list[Array], finer: list[Array]) -> Array:
-    """Cubic splines axis by axis, from values on the product of ``knots`` to that of ``finer``.
+    """Cubic splines axis by axis, from values on the product of the coordinates ``knots`` to that of ``finer``.
 
     Values that are not finite stand as the nearest finite ones: nothing near them is left to the spline.
     """

@@ -120,11 +120,11 @@ def compare(surfaces: Sequence[xr.Dataset], noise: float = NOISE) -> dict[str, t
 
 
 def second_differences(loss: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Smaller and larger eigenvalue of the discrete Hessian at the inner points of a regular grid ``[y, x]``."""
-    hx, hy = np.diff(x).mean(), np.diff(y).mean()
-    xx = (loss[1:-1, 2:] - 2 * loss[1:-1, 1:-1] + loss[1:-1, :-2]) / hx**2
-    yy = (loss[2:, 1:-1] - 2 * loss[1:-1, 1:-1] + loss[:-2, 1:-1]) / hy**2
-    xy = (loss[2:, 2:] - loss[2:, :-2] - loss[:-2, 2:] + loss[:-2, :-2]) / (4 * hx * hy)
+    """Smaller and larger eigenvalue of the discrete Hessian at the inner points of a grid ``[y, x]``."""
+    wide, high = x[2:] - x[:-2], (y[2:] - y[:-2])[:, None]
+    slope_x, slope_y = np.diff(loss[1:-1], axis=1) / np.diff(x), np.diff(loss[:, 1:-1], axis=0) / np.diff(y)[:, None]
+    xx, yy = 2 * np.diff(slope_x, axis=1) / wide, 2 * np.diff(slope_y, axis=0) / high
+    xy = (loss[2:, 2:] - loss[2:, :-2] - loss[:-2, 2:] + loss[:-2, :-2]) / (wide * high)
     middle, half = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
     return middle - half, middle + half
 

@@ -13,6 +13,7 @@ import xarray as xr
 from torch import nn
 
 from nonsingular.errors import InputError
+from nonsingular.landscape.axes import CENTRE, ENDS, Axis, Span, axis, marked
 from nonsingular.landscape.directions import VECTORS, cosine, norm
 from nonsingular.landscape.distributed import Distributed, summed
 from nonsingular.landscape.fitting import Direction, fitted, movement
@@ -24,9 +25,9 @@ from nonsingular.landscape.refinement import refine
 from nonsingular.landscape.statistics import STATISTICS
 from nonsingular.machine import emulates_bfloat16, known
 from nonsingular.objective import Loss, Objective, Options, brought
-from nonsingular.weights import Weights, state_of
+from nonsingular.spelling import spelled
+from nonsingular.weights import Weights, load, state_of
 
-Span = tuple[float, float]
 UNIT: Span = (-1.0, 1.0)
 
 
@@ -81,6 +82,7 @@ EXACT = Settings(tolerance=0.0)
 DEFAULT = Settings()
 
 
+@spelled
 def line(
     model: nn.Module | Objective,
     loss_fn: Loss | None,
@@ -98,20 +100,20 @@ def line(
     """The loss along one direction through a model's weights.
 
     Args:
-        model: any module, evaluated in evaluation mode, on a copy; or an `Objective`, in its own mode, in place of
-            model, loss and batches (which are then None).
+        model: any module, of which a copy is evaluated; or an `Objective`, in place of model, loss and batches (which
+            are then None).
         loss_fn: as `Objective` takes it: (model output, target) -> scalar, (model, batch) -> scalar, or None.
         batches: as `Objective` takes data: a pair (inputs, target), or batches.
         direction: from ``landscape.directions``, or a flat vector.
         span: coordinates of the first and last point; 0 is the model itself.
-        grid: points.
+        grid: points, as even as they can be with 0 and 1 among them: of `between`, the two solutions.
         metrics: measured beside the loss in the same pass: ``["accuracy"]``, or {name: function of (output, target)}.
             Every point is then evaluated: metrics are not smooth.
         settings: exactness and speed.
         keep: file in which points are kept as they come, and from which a stopped call goes on.
         on_points: called with the number of points just done; those that are interpolated are done in the end.
-        **options: ``form``, ``weights`` and ``seed`` of `Objective`: a random loss needs a seed, and draws the same
-            random numbers at every point (common random numbers).
+        **options: ``form``, ``weights``, ``seed`` and ``mode`` of `Objective`: evaluation mode by default; a random
+            loss needs a seed, and draws the same random numbers at every point (common random numbers).
 
     Returns:
         Dimension ``x``; variables ``loss``, ``standard_error`` (of taking a subset of the data), ``evaluated``
@@ -130,10 +132,11 @@ def line(
         >>> found.loss.shape, found.attrs["moved_weights"]
         ((3,), 2)
     """
-    objective = brought(model, loss_fn, batches, mode="eval", reduction=settings.reduction, **options)
-    return _evaluate(objective, {"x": direction}, {"x": span}, grid, metrics, settings, keep, on_points)
+    objective = brought(model, loss_fn, batches, reduction=settings.reduction, **options)
+    return _evaluate(objective, {"x": direction}, {"x": axis(span, grid, ENDS)}, metrics, settings, keep, on_points)
 
 
+@spelled
 def surface(
     model: nn.Module | Objective,
     loss_fn: Loss | None,
@@ -160,7 +163,7 @@ def surface(
         y: second direction.
         span: coordinates of the first and last column; 0 is the model itself.
         span_y: of the rows; ``span`` by default.
-        grid: points along each axis.
+        grid: points along each axis, as even as they can be with 0, the model itself, among them.
         metrics: as in ``line``.
         settings: exactness and speed.
         keep: as in ``line``.
@@ -181,11 +184,12 @@ def surface(
     >>> dict(found.loss.sizes)
     {'y': 9, 'x': 9}
     """
-    objective = brought(model, loss_fn, batches, mode="eval", reduction=settings.reduction, **options)
-    spans = {"y": span_y or span, "x": span}
-    return _evaluate(objective, {"y": y, "x": x}, spans, grid, metrics, settings, keep, on_points)
+    objective = brought(model, loss_fn, batches, reduction=settings.reduction, **options)
+    axes = {"y": axis(span_y or span, grid), "x": axis(span, grid)}
+    return _evaluate(objective, {"y": y, "x": x}, axes, metrics, settings, keep, on_points)
 
 
+@spelled
 def trajectory(
     model: nn.Module | Objective,
     loss_fn: Loss | None,
@@ -259,10 +263,7 @@ def with_weights(model: nn.Module, weights: Weights, what: str = "the checkpoint
         InputError: they do not fit it.
     """
     found = copy.deepcopy(model)
-    try:
-        found.load_state_dict(state_of(weights, found))
-    except (RuntimeError, IndexError) as error:
-        raise InputError(f"{what} not fit the model: {' '.join(str(error).split())[:300]}") from error
+    load(found, state_of(weights, found), what)
     return found
 
 
@@ -275,14 +276,12 @@ def _around(coordinates: np.ndarray, margin: float) -> Span:
 def _evaluate(
     objective: Objective,
     directions: dict[str, Direction],
-    spans: dict[str, Span],
-    grid: int,
+    axes: dict[str, Axis],
     metrics: Metrics,
     settings: Settings,
     keep: Path | None,
     on_points: Callable[[int], None],
 ) -> xr.Dataset:
-    axes = {name: _axis(span, grid) for name, span in spans.items()}
     metrics = chosen(metrics)
     settings = replace(settings, tolerance=0.0) if metrics else settings
     directions = {name: fitted(d, objective.model, f"direction {name}") for name, d in directions.items()}
@@ -293,7 +292,7 @@ def _evaluate(
         total=summed if settings.distributed else None,
     )  # fmt: skip
     shape = tuple(map(len, axes.values()))
-    decides = settings, list(spans.values()), grid, losses.quantities
+    decides = settings, [a.tolist() for a in axes.values()], losses.quantities
     name = "" if keep is None else digest(objective, directions.values(), *decides)
     kept = Kept((*shape, len(losses.quantities)), keep, name)
     if kept.precision:
@@ -319,9 +318,9 @@ def _evaluate(
         return kept.values[(*indices.T, 0)]
 
     try:
-        logarithmic = bool((at(_extremes(shape)) > 0).all())
+        logarithmic = bool((at(_surely(axes)) > 0).all())
         scale = _log if logarithmic else np.asarray
-        refined = refine(lambda indices: scale(at(indices)), shape, settings.tolerance, settings.seed)
+        refined = refine(lambda i: scale(at(i)), shape, settings.tolerance, settings.seed, axes=list(axes.values()))
     finally:
         kept.save()
     on_points(int((~kept.done).sum()))
@@ -332,6 +331,9 @@ def _evaluate(
         "standard_error": kept.errors[..., 0],
         "evaluated": kept.done,
     }
+    notes = [*objective.notes, *losses.notes]
+    if (lost := ~np.isfinite(measured["loss"])).any():
+        notes += _why_lost(losses, np.stack(np.meshgrid(*axes.values(), indexing="ij"), axis=-1)[lost])
     for k, metric in enumerate(metrics, 1):
         measured |= {metric: kept.values[..., k], f"{metric}_standard_error": kept.errors[..., k]}
     return xr.Dataset(
@@ -348,8 +350,9 @@ def _evaluate(
             "samples": everyone.samples,
             "total_samples": everyone.total,
             "how": losses.how,
+            "model_mode": objective.mode,  # "mode" is an attribute of netCDF's writer
             "statistics": settings.statistics,
-            "notes": "; ".join((*objective.notes, *losses.notes)),
+            "notes": "; ".join(notes),
             **{f"norm_{name}": norm(d) for name, d in directions.items()},
             **({"cosine": cosine(*directions.values())} if len(directions) == 2 else {}),
             **movement(directions, objective.parameters),
@@ -367,19 +370,24 @@ def _choose_precision(losses: Losses, settings: Settings, axes: dict[str, np.nda
         losses.choose_precision(np.stack([c.ravel() for c in corners], axis=1), settings.tolerance / 2)
 
 
-def _axis(span: Span, grid: int) -> np.ndarray:
-    low, high = span
-    if grid < 2:
-        raise InputError(f"grid must be at least 2 points, got {grid}")
-    if not (np.isfinite([low, high]).all() and low < high):
-        raise InputError(f"span must be two finite numbers, the smaller first, got {low:g} and {high:g}")
-    return np.linspace(low, high, grid)
+def _why_lost(losses: Losses, points: np.ndarray) -> list[str]:
+    """Why the loss is not finite at points, in words."""
+    negative = int((~losses.possible(points)).sum())
+    reasons = {
+        "a running variance of batch normalisation, moved with the weights, is negative: take statistics='recomputed'":
+            negative,
+        "the model's own numbers overflow": len(points) - negative,
+    }  # fmt: skip
+    return [f"at {n} point{'s' * (n != 1)} {why}" for why, n in reasons.items() if n]
 
 
-def _extremes(shape: tuple[int, ...]) -> np.ndarray:
-    """Corners and middle, which every refinement evaluates anyway."""
+def _surely(axes: dict[str, Axis]) -> np.ndarray:
+    """Indices of what is evaluated whatever is interpolated: the solutions, the corners, and the middle."""
+    shape = tuple(map(len, axes.values()))
     ends = np.array(np.meshgrid(*((0, n - 1) for n in shape), indexing="ij")).reshape(len(shape), -1).T
-    return np.concatenate([ends, [[n // 2 for n in shape]]])
+    solutions = (marked(a, CENTRE if len(shape) > 1 else ENDS) for a in axes.values())
+    there = np.array(np.meshgrid(*solutions, indexing="ij"), int).reshape(len(shape), -1).T
+    return np.unique(np.concatenate([ends, [[n // 2 for n in shape]], there]), axis=0)
 
 
 def _log(values: np.ndarray) -> np.ndarray:

@@ -5,9 +5,11 @@ from nonsingular.objective.failures import (
     FAILURES,
     available_bytes,
     first_line,
+    is_of_code,
     is_out_of_memory,
     out_of_memory,
     require_bytes,
+    told,
 )
 from nonsingular.objective.losses import Evaluated, Loss, Metric, cross_entropy_fits, misfit, own_loss
 from nonsingular.objective.models import evaluating, taken_by
@@ -30,6 +32,7 @@ __all__ = [
     "cross_entropy_fits",
     "evaluating",
     "first_line",
+    "is_of_code",
     "is_out_of_memory",
     "merge",
     "misfit",
@@ -40,5 +43,6 @@ __all__ = [
     "skips_first",
     "taken_by",
     "tensors",
+    "told",
     "tree_map",
 ]

@@ -1,13 +1,16 @@
-"""What goes wrong, in words: the first line of an error, and memory that ran out."""
+"""What goes wrong, in words: an error of the user's code with its line, and memory that ran out."""
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from nonsingular.errors import InputError
 from nonsingular.memory import available_bytes
+from nonsingular.places import raised_in
 
 if TYPE_CHECKING:
     from nonsingular.objective.data import Batch
@@ -21,8 +24,11 @@ FAILURES = (
     AttributeError,
     AssertionError,
     NotImplementedError,
+    NameError,
+    ImportError,
+    ArithmeticError,
 )
-"""What a user's model or loss raises when it is given what it cannot take."""
+"""What a user's model or loss raises when it is given what it cannot take, or where its code is wrong."""
 
 
 def first_line(error: BaseException) -> str:
@@ -33,6 +39,28 @@ def first_line(error: BaseException) -> str:
     'what is wrong'
     """
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def told(error: BaseException, width: int = 300) -> str:
+    """What an error says, its kind where the message alone is no sentence, and the line of the user's it comes from.
+
+    Args:
+        error: as it was caught.
+        width: letters of its message at most.
+
+    >>> told(KeyError("labels"))
+    "KeyError: 'labels'"
+    """
+    kind = "" if type(error) in (RuntimeError, ValueError) or isinstance(error, InputError) else type(error).__name__
+    said = textwrap.shorten(first_line(error), width, placeholder=" ...")
+    return f"{kind}: {said}{raised_in(error)}" if kind and kind != said else f"{said}{raised_in(error)}"
+
+
+def is_of_code(error: BaseException) -> bool:
+    """Whether an error is one of the code itself, whatever it is given: a name or an attribute that is not there."""
+    if isinstance(error, AttributeError):
+        return not isinstance(error.obj, Tensor)  # inputs of another kind have other attributes
+    return isinstance(error, NameError | ImportError)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

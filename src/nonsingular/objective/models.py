@@ -19,8 +19,6 @@ from torch.utils import checkpoint
 from nonsingular.errors import InputError
 from nonsingular.objective.differentiable import TwiceDifferentiable
 
-MODES = ("eval", "train")
-
 
 def unwrap(model: nn.Module) -> tuple[nn.Module, str]:
     """The module inside ``torch.compile`` and data-parallel wrappers, and what they put before its names."""

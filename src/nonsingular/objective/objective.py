@@ -18,13 +18,17 @@ from nonsingular.errors import InputError
 from nonsingular.objective import randomness
 from nonsingular.objective.data import Batch, read, valid
 from nonsingular.objective.differentiable import TwiceDifferentiable
-from nonsingular.objective.failures import FAILURES, first_line, is_out_of_memory, out_of_memory
+from nonsingular.objective.failures import FAILURES, is_out_of_memory, out_of_memory, told
 from nonsingular.objective.finite import first_not_finite
 from nonsingular.objective.losses import Evaluated, Metric, cross_entropy_fits, misfit, no_scalar, said
-from nonsingular.objective.models import MODES, evaluating, own_copies, precision, refuse_unusable, unwrap
+from nonsingular.objective.models import evaluating, own_copies, precision, refuse_unusable, unwrap
+from nonsingular.objective.modes import TOLD, Modes, named, put
 from nonsingular.objective.reach import Reached
 from nonsingular.objective.trees import fresh, tensors
 from nonsingular.objective.weights import NAMES, SINGLE, Rule, determine, rules, trying
+from nonsingular.places import warn
+from nonsingular.spelling import spelled
+from nonsingular.weights import described
 
 State = Mapping[str, Tensor]
 
@@ -43,6 +47,7 @@ class Options(TypedDict, total=False):
     form: str | None
     weights: str | Callable[[Any], float] | None
     seed: int | None
+    mode: str | None
 
 
 class Objective:
@@ -64,8 +69,9 @@ class Objective:
             ignored: tokens, pixels), ``"equal"``, or a function of the batch. By default whatever makes the mean that
             of the whole data, found and proved on the loss itself; where it cannot be, it is asked for.
         reduction: ``"mean"``; or ``"sum"`` for losses that add up over samples.
-        mode: ``"eval"`` or ``"train"``; by default as the model is. Batch normalisation in train mode takes the batch's
-            statistics, and leaves the running ones alone.
+        mode: ``"eval"``, ``"train"``, or ``"own"``: every module as it is. By default ``"eval"``, with a warning where
+            the model is in training mode and its loss another one there. In training mode dropout needs a ``seed``,
+            and batch normalisation takes the batch's statistics and leaves the running ones alone.
         seed: of the random numbers that the model or the loss draws, the same in every evaluation; without a seed
             random losses are refused.
         dtype: compute in this precision; by default in the parameters', and float32 where they have 16 bits.
@@ -80,6 +86,8 @@ class Objective:
         weights: of the batches; they sum to 1 with ``reduction="mean"``.
         parameters, buffers: name -> tensor, copies.
         channels_last: whether tensors with four axes are in that order, as suits convolutions.
+        mode: ``evaluation`` or ``training``, or in words which modules are in which.
+        loss_name: of the function, or of its class; whose loss it is where none was given.
         notes: what was decided for the user, in words.
 
     Raises:
@@ -95,6 +103,7 @@ class Objective:
         ('model', 1, torch.Size([]))
     """
 
+    @spelled
     def __init__(
         self,
         model: nn.Module,
@@ -110,15 +119,18 @@ class Objective:
         device: torch.device | str | None = None,
         samples: int | None = None,
     ) -> None:
-        _refuse_options(reduction, mode, dtype, samples, weights)
+        _refuse_options(reduction, dtype, samples, weights)
         refuse_unusable(model)
         inner, self.prefix = unwrap(model)
         refuse_unusable(inner)
         self._names: Any = WeakTensorKeyDictionary({p: n for n, p in inner.named_parameters()})
         self.model, self.loss_fn = own_copies(inner, loss_fn)
-        if mode is not None:
-            self.model.train(mode == "train")
-        self._modes = [(m, m.training) for m in self.model.modules()]
+        was = _modes(self.model)
+        put(self.model, mode)
+        self._modes = _modes(self.model)
+        if self.model is inner:  # no copy: it is put into its modes while it is evaluated
+            for m, training in was:
+                m.training = training
         self.reduction, self.seed, self.notes = reduction, seed, list[str]()
         self.dtype = dtype or precision(inner)
         self.device = torch.device(device) if device is not None else _device(inner)
@@ -140,6 +152,9 @@ class Objective:
         self._wanted = weights
         alone = reduction == "sum" or (len(self.batches) == 1 and not callable(weights))
         self.weights = _normalised([1.0] * len(self.batches) if alone else determine(self, weights)[0], reduction)
+        if mode is None and self._differs_in(was):
+            self.notes.append(TOLD)
+            warn(TOLD)
 
     # --- the function ---------------------------------------------------------------------------------------
 
@@ -229,11 +244,26 @@ class Objective:
         other.buffers = {n: self.prepare(state.get(n, t).detach()) for n, t in self.buffers.items()}
         return other
 
+    @property
+    def mode(self) -> str:
+        """``evaluation`` or ``training``, or in words which modules are in which."""
+        return named(self._modes)
+
+    @property
+    def loss_name(self) -> str:
+        """What the loss is called: its own name, or whose it is."""
+        if self.loss_fn is None:
+            return "the model's own"
+        return getattr(self.loss_fn, "__name__", type(self.loss_fn).__name__)
+
     def training(self, modules: Iterable[nn.Module]) -> Objective:
         """The same objective with some modules of ``self.model`` in train mode."""
         ids = {id(m) for m in modules}
+        return self._in([(m, mode or id(m) in ids) for m, mode in self._modes])
+
+    def _in(self, modes: Modes) -> Objective:
         other = copy.copy(self)
-        other._modes = [(m, mode or id(m) in ids) for m, mode in self._modes]
+        other._modes = list(modes)
         return other
 
     def own(self, chosen: Any) -> Any:
@@ -426,11 +456,9 @@ class Objective:
             if self.form == "output" and batch.target is None:
                 raise InputError(
                     f"batch {batch.index} must be a pair (inputs, target) for this loss_fn, or the loss be "
-                    f"loss_fn(model, batch): {first_line(error)}"
+                    f"loss_fn(model, batch); it is {described(batch.whole)}: {told(error)}"
                 ) from error
-            raise InputError(
-                f"the model or the loss failed on {where}: {first_line(error)}{self._misfit(batch)}"
-            ) from error
+            raise InputError(f"the model or the loss failed on {where}: {told(error)}{self._misfit(batch)}") from error
         reached.look_behind(value)
         if reached.found is not None:
             raise InputError(
@@ -481,6 +509,18 @@ class Objective:
             )
         raise InputError("training_step returns no loss (manual optimisation?): give loss_fn")
 
+    def _differs_in(self, modes: Modes) -> bool:
+        """Whether the loss on the first batch is another one in other modes, or fails in them."""
+        if list(modes) == self._modes:
+            return False
+        batch, state = self.batches[0], {n: b.clone() for n, b in self.buffers.items()}
+        try:
+            with trying(), randomness.seeded(0, self.device):
+                there = self._in(modes).loss(state, batch.map(fresh))
+            return not self._equal(self.loss({}, batch).detach(), there.detach())
+        except Exception:  # a user's code may raise anything in a mode that it is not made for
+            return True
+
     def _refuse_randomness(self, batch: Batch) -> None:
         """Refuse losses that come out otherwise with other random numbers."""
         values = []
@@ -494,7 +534,7 @@ class Objective:
             self.loss({}, batch)
         what = f"{found[0]} is random" if found else "loss_fn draws random numbers"
         training = " in train mode" if found and any(t for _, t in self._modes) else ""
-        cure = "call .eval() on it, or give" if training else "give"
+        cure = "measure it in evaluation mode (mode='eval'), or give" if training else "give"
         raise InputError(
             f"{what}{training}, so the loss is no function of the weights: {cure} seed= for the same random numbers in "
             "every evaluation"
@@ -504,10 +544,9 @@ class Objective:
         return bool((a - b).abs() <= 100 * SINGLE * a.abs()) or not bool(torch.isfinite(a))
 
 
-def brought(
-    model: nn.Module | Objective, loss_fn: Any, data: Any, *, mode: str | None = None, **options: Any
-) -> Objective:
-    """The objective that was given, in its own mode, or that of what was given.
+@spelled
+def brought(model: nn.Module | Objective, loss_fn: Any, data: Any, **options: Any) -> Objective:
+    """The objective that was given, or that of what was given, with these options.
 
     Raises:
         InputError: as `Objective`; an objective and something beside it that it has already.
@@ -520,7 +559,7 @@ def brought(
     True
     """
     if not isinstance(model, Objective):
-        return Objective(model, loss_fn, data, mode=mode, **options)
+        return Objective(model, loss_fn, data, **options)
     unset = {"reduction": ("mean", model.reduction), "dtype": (None, model.dtype)}
     beside = [n for n, value in options.items() if value not in unset.get(n, (None,))]
     if loss_fn is not None or data is not None or beside:
@@ -529,13 +568,9 @@ def brought(
     return model
 
 
-def _refuse_options(
-    reduction: str, mode: str | None, dtype: torch.dtype | None, samples: int | None, weights: Any
-) -> None:
+def _refuse_options(reduction: str, dtype: torch.dtype | None, samples: int | None, weights: Any) -> None:
     if reduction not in ("mean", "sum"):
         raise InputError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
-    if mode is not None and mode not in MODES:
-        raise InputError(f"mode must be 'eval', 'train' or None (as the model is), got {mode!r}")
     if dtype is not None and dtype not in (torch.float32, torch.float64):
         raise InputError(f"dtype must be torch.float32 or torch.float64, got {dtype}; 16 bits are too few")
     if weights is not None and not callable(weights) and weights not in NAMES:
@@ -544,6 +579,10 @@ def _refuse_options(
         )
     if samples is not None and samples < 1:
         raise InputError(f"samples must be at least 1, got {samples}")
+
+
+def _modes(model: nn.Module) -> list[tuple[nn.Module, bool]]:
+    return [(m, m.training) for m in model.modules()]
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:

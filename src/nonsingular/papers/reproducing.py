@@ -14,8 +14,10 @@ from nonsingular.experiments.reproducing import Outcome
 from nonsingular.experiments.reproducing import reproduce as run
 from nonsingular.experiments.run.workspace import SILENT, Progress, Workspace
 from nonsingular.papers import registry
+from nonsingular.spelling import spelled
 
 
+@spelled
 def reproduce(
     figure: str | Experiment,
     scale: str = "laptop",

@@ -10,7 +10,7 @@ import xarray as xr
 
 from nonsingular.intervals import mean
 from nonsingular.landscape.metrics import beside
-from nonsingular.plots.landscape_parts import Scale, across, bar, eigenvalue_ratios, filled, frames, how
+from nonsingular.plots.landscape_parts import DEEP, Scale, across, bar, eigenvalue_ratios, filled, frames, how
 from nonsingular.plots.style import (
     BLACK,
     BLUE,
@@ -100,7 +100,8 @@ def relief(surfaces: Sequence[xr.Dataset], names: Sequence[str], title: str, col
                 ax: Any = figure.add_subplot(*shape, place, projection="3d")
                 _stand(ax, surface, scale)
                 ax.set_title(name if not level else "", y=0.98)
-        figure.suptitle(f"{title}\n{how(surfaces)}", fontsize=10)
+        both = f"{'left' if beside else 'above'}: {DEEP}; {'right' if beside else 'below'}: the loss itself; "
+        heading(figure, title, (both if len(scales) > 1 else "") + how(surfaces))
         return figure
 
 
@@ -137,9 +138,15 @@ def line(found: xr.Dataset, title: str) -> Figure:
             ax.plot(found.x, values, color=BLUE)
             if float(error.max()) > 0:
                 ax.fill_between(found.x, values - error, values + error, color=BLUE, alpha=0.25, lw=0)
-            for at, end in ((0, "first"), (1, "second")):
+            for at, end, side in ((0, " first", "left"), (1, "second ", "right")):
+                if at not in found.x:
+                    continue
                 ax.axvline(at, color=GREY, lw=1, ls="--")
-                ax.text(at, 0.97, f" {end}", transform=ax.get_xaxis_transform(), color=GREY, fontsize=8, va="top")
+                ax.plot(at, values.sel(x=at), "o", color=BLUE, ms=5)
+                ax.text(
+                    at, 0.97, end, transform=ax.get_xaxis_transform(), color=GREY, fontsize=8, va="top", ha=side
+                )  # fmt: skip
+            ax.set_xlim(float(found.x[0]), float(found.x[-1]))
             if name == "loss" and 0 < 3 * float(values.min()) < float(values.max()):
                 ax.set_yscale("log")
             ax.set_ylabel(f"{name} (log scale)" if ax.get_yscale() == "log" else name.replace("_", " "))
@@ -179,7 +186,7 @@ def trajectories(
             ax.set_ylabel(f"2nd component ({second:.1f} %)")
             ax.set_title("\n".join(filter(None, (name, _off(surface)))), fontsize=9)
         bar(figure, drawn, axes, scale)
-        figure.suptitle(f"{title}\ncircle: start, star: end, dots: epochs; {how(surfaces)}", fontsize=10)
+        figure.suptitle(f"{title}\ncircle: start, star: end, dots: checkpoints; {how(surfaces)}", fontsize=10)
         return figure
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from nonsingular.errors import MissingExtra
 from nonsingular.plots import live
-from nonsingular.plots.landscape_parts import Scale
+from nonsingular.plots.landscape_parts import DEEP, Scale
 from nonsingular.plots.style import SEQUENTIAL, VERMILION
 
 
@@ -55,9 +55,19 @@ def surface(found: xr.Dataset, title: str) -> Any:
                 text=[f"checkpoint {k}" for k in range(len(x))], hovertemplate="%{text}<extra></extra>",
             )
         )  # fmt: skip
+    else:
+        i, j = (int(np.abs(found[axis].values).argmin()) for axis in ("y", "x"))
+        figure.add_trace(
+            go.Scatter3d(
+                x=[float(found.x[j])], y=[float(found.y[i])], z=[height[i, j]], mode="markers", showlegend=False,
+                marker={"size": 5, "color": VERMILION}, hovertemplate="the weights themselves<extra></extra>",
+            )
+        )  # fmt: skip
+    red = "the path of the run" if "path_x" in found else "the weights themselves"
+    caption = f"<br><sup>red: {red}{'<br>' + DEEP if scale.logarithmic else ''}</sup>"
     axes = {"xaxis_title": "first direction", "yaxis_title": "second direction", "zaxis_title": label}
     look = {"template": "plotly_white", "paper_bgcolor": "rgba(0,0,0,0)", "margin": {"l": 0, "r": 0, "b": 0}}
-    return figure.update_layout(title=title, scene=axes, **look)
+    return figure.update_layout(title=title + caption, scene=axes, **look)
 
 
 def page(found: xr.Dataset, title: str) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEVELS = 24
+DEEP = "by its logarithm every small loss is a deep pit"
 
 
 @dataclass(frozen=True)
@@ -149,11 +150,13 @@ def eigenvalue_ratios(ax: Axes, surface: xr.Dataset, levels: np.ndarray) -> Any:
 
 
 def how(surfaces: Sequence[xr.Dataset]) -> str:
-    """What was computed: the samples, those that they were drawn from, and whose statistics normalise."""
+    """What was computed: the samples, those that they were drawn from, whose statistics normalise, and the mode."""
     attrs = surfaces[0].attrs
     samples = f"{attrs['samples']:,} samples" if "samples" in attrs else ""
     if "total_samples" in attrs and attrs["samples"] < attrs["total_samples"]:
         samples += f" of {attrs['total_samples']:,}"
     if attrs.get("statistics") == "recomputed":
         samples += ", batch-norm statistics recomputed"
+    if attrs.get("model_mode", "evaluation") != "evaluation":
+        samples += f", {attrs['model_mode']} mode"
     return samples

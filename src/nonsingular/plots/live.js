@@ -56,12 +56,17 @@
     return narrow.matches ? narrowed(data, layout) : { data, layout };
   }
 
-  // On a phone the scale lies below the figure, and a scene is seen from so far that all of it is there.
+  // A scene is seen from so far that all of it is there, the titles of its axes too: the further the narrower it is.
+  function framed(layout, host) {
+    const far = 1.3 * Math.max(1, 0.95 / (host.clientWidth / host.clientHeight));
+    layout.scene.camera ??= { eye: { x: 1.25 * far, y: 1.25 * far, z: 0.95 * far }, center: { x: 0, y: 0, z: -0.15 } };
+  }
+
+  // On a phone the scale lies below the figure.
   function narrowed(data, layout) {
     for (const trace of data) {
       if (trace.colorbar) Object.assign(trace.colorbar, { orientation: "h", y: -0.05, yanchor: "top", thickness: 14, len: 0.9 });
     }
-    if (layout.scene) layout.scene.camera = { ...layout.scene.camera, eye: { x: 2, y: 2, z: 1.5 } };
     layout.font = { ...layout.font, size: 11 };
     layout.margin = { l: 10, r: 10, t: 60, b: 70, ...(layout.scene ? {} : { l: 45 }) };
     return { data, layout };
@@ -71,8 +76,17 @@
     const text = await unpack(host.dataset.figure).text();
     library ??= plotly();
     const Plotly = await library;
-    const show = () => { const { data, layout } = coloured(text); return Plotly.react(host, data, layout, { responsive: true, displaylogo: false }); };
-    for (const media of [dark, narrow]) media.addEventListener("change", show);
+    let width = 0, waits = null;
+    const show = () => {
+      const { data, layout } = coloured(text);
+      if (layout.scene) framed(layout, host);
+      width = host.clientWidth;
+      Plotly.purge(host); // what was drawn at another width leaves its margins behind
+      return Plotly.newPlot(host, data, layout, { responsive: true, displaylogo: false });
+    };
+    const again = () => { if (host.clientWidth !== width) { clearTimeout(waits); waits = setTimeout(show, 150); } };
+    dark.addEventListener("change", show);
+    addEventListener("resize", again);
     await show();
     host.dataset.shown = "";
   }

@@ -106,7 +106,8 @@ def _reach(s: Spectrum) -> float:
 
 def _in_words(s: Spectrum) -> str:
     parts = (("degenerate", s.degenerate), ("negative", s.negative), ("positive", s.positive))
-    return f"{s.method}, " + ", ".join(f"{c.percent:.4g} % {name}" for name, c in parts)
+    counts = f"{s.method}, " + ", ".join(f"{c.percent:.4g} % {name}" for name, c in parts)
+    return f"{counts}\n{s.stopped}" if s.stopped else counts
 
 
 def null_vectors(results: xr.Dataset) -> Figure:

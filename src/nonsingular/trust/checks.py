@@ -85,7 +85,7 @@ class Case:
         program = self.program
         several = len(program.batches) > 1 and program.reduction == "mean"
         weights = {"weights": "equal"} if several and program.mass is None else {}
-        return {"reduction": program.reduction, **weights}
+        return {"reduction": program.reduction, "mode": "own", **weights}
 
 
 def alike(found: Any, expected: Any, tolerance: float, what: str) -> None:
@@ -183,7 +183,7 @@ def lines(case: Case) -> None:
          for n, p in program.model.named_parameters() if p.requires_grad}
         for _ in range(2)
     )  # fmt: skip
-    options = case.options()
+    options = case.options() | {"mode": "eval"}
     settings = landscape.Settings(tolerance=0.0, reduction=options.pop("reduction"))
     data = (program.model, program.loss_fn, program.batches)
     found = landscape.line(*data, x, grid=5, settings=settings, **options)

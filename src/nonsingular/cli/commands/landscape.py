@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from nonsingular.cli.options import (
     DataDir,
     Device,
     Json,
+    Mode,
     RandomSeed,
     Replace,
     Resume,
@@ -49,7 +51,9 @@ def command(
     data_dir: DataDir = None,
     scaling: Scaling = None,
     samples: Samples = None,
-    grid: Annotated[int, typer.Option(help="Points along each axis.")] = 51,
+    grid: Annotated[
+        int | None, typer.Option(help="Points along each axis.", show_default="101 on a line, 51 on a plane")
+    ] = None,
     directions: Annotated[
         str,
         typer.Option(
@@ -80,6 +84,7 @@ def command(
     statistics: Annotated[
         str, typer.Option(help="Of batch normalisation: given, or recomputed from the data at every point.")
     ] = "given",
+    mode: Mode = "eval",
     weights: Weights = None,
     random_seed: RandomSeed = None,
     export: Annotated[
@@ -102,7 +107,8 @@ def command(
         directions, _several(keep), seed, planes, grid, span, convexity, _several(export)
     )  # fmt: skip
     settings = surfaces.Settings(0.0 if exact else tolerance, subset, precision, seed, statistics=statistics)
-    metrics = _metrics(metric or [])
+    with options.in_options_words():
+        metrics = _metrics(metric or [])
     mine = targets.bring(target, None, data, batches, data_dir, scaling, samples, seed)
     states = checkpoint or []
     with held(out), Bar() as bar:
@@ -111,12 +117,12 @@ def command(
             surfaces.discard(out)
         interrupts.resumable()
         name = "evaluating points" + ("" if exact or metrics else ", at most")
-        bar.start(name, look.planes * grid ** (1 if len(states) == 2 else 2), "points")
+        bar.start(name, look.planes * math.prod(look.points(len(states))), "points")
         place = options.device(device)
         with options.in_options_words():
             found = surfaces.explore(
                 mine.model.to(place), mine.loss_fn, mine.batches, states, look, settings, out, bar.advance,
-                metrics=metrics, seed=random_seed, weights=weights,
+                metrics=metrics, seed=random_seed, weights=weights, mode=options.mode(mode),
             )  # fmt: skip
         surfaces.save(out, found, target, look, settings)
         figures = _draw(out, found, target)

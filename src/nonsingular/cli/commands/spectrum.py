@@ -17,6 +17,7 @@ from nonsingular.cli.options import (
     DataDir,
     Device,
     Json,
+    Mode,
     RandomSeed,
     Replace,
     Samples,
@@ -47,6 +48,7 @@ def command(
         float,
         typer.Option(help="Of lanczos: stop after so long, preparing apart, with the interval as wide as it is."),
     ] = 60.0,
+    mode: Mode = "eval",
     weights: Weights = None,
     random_seed: RandomSeed = None,
     seed: Annotated[int, typer.Option(help="Of the random vectors, and of the factory.")] = 0,
@@ -62,7 +64,7 @@ def command(
     from nonsingular.cli.tables.spectrum import print_spectrum
     from nonsingular.curvature.algebra import PRODUCTS
     from nonsingular.curvature.spectrum import EXACT_BY_DEFAULT
-    from nonsingular.files import held, to_json, write_figure, write_whole
+    from nonsingular.files import held, plain, to_json, write_figure, write_whole
     from nonsingular.objective import Objective
     from nonsingular.plots.spectra import density
 
@@ -71,21 +73,26 @@ def command(
         options.keep_earlier(out, _earlier(out), replace)
         bar.start("checking model, loss and data", None, PRODUCTS)
         objective = Objective(
-            mine.model, mine.loss_fn, mine.batches, weights=weights, seed=random_seed, device=options.device(device)
-        )
+            mine.model, mine.loss_fn, mine.batches, weights=weights, mode=options.mode(mode), seed=random_seed,
+            device=options.device(device),
+        )  # fmt: skip
         for note in objective.notes:
             typer.echo(note, err=True)
         H = curvature.Hessian(objective)
         method = method or ("exact" if H.shape[0] <= EXACT_BY_DEFAULT else "lanczos")
         bar.start(f"spectrum of {H.shape[0]:,} parameters", None, PRODUCTS)
         found = curvature.spectrum(H, window, method, eigenvalues=True, error=error, seconds=seconds, seed=seed)
-        write_whole(out / FILE, to_json(found.to_json()))
-        figure = density({target: found}, f"Hessian spectrum of {target}")
+        record = {
+            "target": target, "checkpoint": checkpoint, "data": mine.data, "mode": objective.mode,
+            "loss": float(objective.value()), "loss_fn": objective.loss_name, **found.to_json(),
+        }  # fmt: skip
+        write_whole(out / FILE, to_json(record))
+        figure = density({target: found}, f"Hessian spectrum of {target}, mode: {objective.mode}")
         picture = write_figure(out, "spectrum", figure)
     if json_:
-        print_json(found.to_json())
+        print_json(plain(record))
     else:
-        print_spectrum(found, mine.data)
+        print_spectrum(found, record)
         if checkpoint is None:
             typer.echo(mine.made)
         typer.echo(picture)

@@ -7,8 +7,16 @@ from typing import Any
 
 from rich.markup import escape
 
+from nonsingular.cli.options import options_words
 from nonsingular.cli.terminal import Column, console, in_words, number, print_table
 from nonsingular.cli.terminal import numbers as columns_of
+
+AT = {
+    "centre": "at the centre, the weights themselves",
+    "first": "at the first solution",
+    "second": "at the second",
+    "end": "at the end of the path",
+}
 
 
 def print_landscape(numbers: Mapping[str, Any], data: Mapping[str, object]) -> None:
@@ -16,6 +24,9 @@ def print_landscape(numbers: Mapping[str, Any], data: Mapping[str, object]) -> N
     to = console()
     lost = f"; not finite at {numbers['not_finite']:,} points" if numbers["not_finite"] else ""
     to.print(f"loss from {_four(numbers['smallest_loss'])} to {_four(numbers['largest_loss'])}{lost}", highlight=False)
+    for name, values in numbers["solutions"].items():
+        said = ", ".join(f"{quantity} {_four(value)}" for quantity, value in values.items())
+        to.print(f"{AT[name]}: {escape(said)}", highlight=False)
     for name, ends in numbers["metrics"].items():
         to.print(f"{name} from {_four(ends['smallest'])} to {_four(ends['largest'])}", highlight=False)
     for done, error, span in zip(
@@ -27,7 +38,8 @@ def print_landscape(numbers: Mapping[str, Any], data: Mapping[str, object]) -> N
         to.print(f"{done:,} of {numbers['points']:,} points evaluated{rest}", highlight=False)
     to.print(f"[dim]{numbers['samples']:,} of {numbers['total_samples']:,} samples; {escape(numbers['how'])}[/]")
     if numbers.get("notes"):
-        to.print(f"[dim]{escape(numbers['notes'])}[/]")
+        to.print(f"[dim]{escape(options_words(numbers['notes']))}[/]")
+    to.print(f"mode: {numbers['mode']}")
     to.print(f"data: {escape(in_words(data))}")
     if "explained" in numbers:
         to.print(f"variance of the path: {', '.join(f'{100 * e:.1f} %' for e in numbers['explained'])}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from rich.markup import escape
 
@@ -11,8 +12,8 @@ from nonsingular.cli.terminal import Column, console, in_words, numbers, print_t
 from nonsingular.curvature import Spectrum
 
 
-def print_spectrum(found: Spectrum, data: Mapping[str, object]) -> None:
-    """Counts of eigenvalues with their intervals, how they were got, and on which data."""
+def print_spectrum(found: Spectrum, record: Mapping[str, Any]) -> None:
+    """Counts of eigenvalues with their intervals, how they were got, of which loss, in which mode, on which data."""
     where = {
         "degenerate": f"degenerate, within ±{found.window:g}",
         "negative": f"negative, below -{found.window:g}",
@@ -27,4 +28,5 @@ def print_spectrum(found: Spectrum, data: Mapping[str, object]) -> None:
     to = console()
     print_table(to, [Column("eigenvalues", least=20), *numbers("count", "95 % interval", "%")], rows)
     to.print(f"{found.parameters:,} parameters; {found.how}.")
-    to.print(f"data: {escape(in_words(data))}")
+    to.print(f"loss: {record['loss']:.4g}, {escape(record['loss_fn'])}; mode: {record['mode']}")
+    to.print(f"data: {escape(in_words(record['data']))}")

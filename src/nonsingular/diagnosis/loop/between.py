@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nonsingular.diagnosis.loop.places import Place, at_line
+from nonsingular.diagnosis.loop.places import at_line
+from nonsingular.places import Place
 
 MARK = "nonsingular output"
 Operation = Callable[[Tensor], Tensor]

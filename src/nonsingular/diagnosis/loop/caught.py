@@ -19,12 +19,13 @@ from nonsingular.diagnosis.constants import best_constant
 from nonsingular.diagnosis.contract.finite import not_finite
 from nonsingular.diagnosis.course import joined
 from nonsingular.diagnosis.loop.between import Output
-from nonsingular.diagnosis.loop.places import at_line, here
+from nonsingular.diagnosis.loop.places import at_line
 from nonsingular.diagnosis.loop.tape import Rewarded, Tape
 from nonsingular.diagnosis.neighbours import chance_of_neighbours
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.diagnosis.untouched import as_training, untouched
 from nonsingular.errors import InputError
+from nonsingular.places import here
 
 BATCHES = 8
 RELATED, UNRELATED = 128, 0.1  # samples from where, and p-values beyond which, inputs are said to tell nothing

@@ -11,9 +11,9 @@ from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis.contract.held_out import counted, level
 from nonsingular.diagnosis.contract.samples import MANY
-from nonsingular.diagnosis.loop import places
 from nonsingular.diagnosis.loop.pairing import numbers_of, order_of_rows, rows_apart
 from nonsingular.diagnosis.loop.records import Call, Loader, Loop, Trainee
+from nonsingular.places import here
 
 
 class Inputs:
@@ -33,7 +33,7 @@ class Inputs:
 
     def began(self, loader: Any) -> None:
         """A data loader is iterated from its start."""
-        found = self._loop.loaders.setdefault(id(loader), Loader(place=places.here()))
+        found = self._loop.loaders.setdefault(id(loader), Loader(place=here()))
         found.begun += 1
         self._loader, numbers = found, numbers_of(getattr(loader, "dataset", None))
         found.changed += found.numbers is not None and numbers != found.numbers

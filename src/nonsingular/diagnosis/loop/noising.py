@@ -7,7 +7,7 @@ import itertools
 from torch import Tensor, nn
 
 from nonsingular.diagnosis.contract.noising import Mixture, mixture
-from nonsingular.diagnosis.loop.places import user_frame
+from nonsingular.places import user_frame
 
 MOST = 6  # tensors in sight that are tried
 

@@ -23,7 +23,6 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis.contract.refusals import of_call, refused_by
-from nonsingular.diagnosis.loop import places
 from nonsingular.diagnosis.loop.caught import BATCHES, Caught
 from nonsingular.diagnosis.loop.inputs import Inputs, dense
 from nonsingular.diagnosis.loop.movement import (
@@ -40,12 +39,14 @@ from nonsingular.diagnosis.loop.movement import (
     still_there,
 )
 from nonsingular.diagnosis.loop.noising import mixture_in_sight
+from nonsingular.diagnosis.loop.places import assigned, variable
 from nonsingular.diagnosis.loop.records import BY_HAND, Broken, Call, Held, Loop, Site, Tested, Trainee, Update
 from nonsingular.diagnosis.loop.returns import returns_in_sight
 from nonsingular.diagnosis.loop.tape import Rewarded, Tape
 from nonsingular.diagnosis.loop.waiting import Waiting
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.objective import first_line
+from nonsingular.places import Place, here
 
 MEASURED = 40  # first steps, one by one
 SCALED = 2.0  # factor of a loss from which its gradients are said to be scaled
@@ -169,7 +170,7 @@ class Observer:
                 self.caught.lost(type(module).__name__, inputs, named, module)
             return
         tensors = dense((inputs, named))
-        call = Call(self.loop.steps, module.training, torch.is_grad_enabled(), places.here())
+        call = Call(self.loop.steps, module.training, torch.is_grad_enabled(), here())
         call.tested = self._inputs.are_drawn(tensors)
         makers = self._made_by(tensors)
         for former in makers:
@@ -207,20 +208,20 @@ class Observer:
         if (mixed := mixture_in_sight(x)) is not None:
             self.loop.mixtures.append(mixed[0])
             self.loop.tables = mixed[1]
-            self.loop.places["mixture"] = places.here()
+            self.loop.places["mixture"] = here()
 
     def switched(self, module: nn.Module, training: bool) -> None:
         """See ``taps.Listener``."""
         trainee = self._trainees.get(id(module))
         self._told[id(module)] = self._told.get(id(module), 0) + training
         if trainee is not None and module.training != training:
-            trainee.switched = places.here()
+            trainee.switched = here()
 
     def loaded(self, module: nn.Module, own: bool = False) -> None:
         """See ``taps.Listener``."""
         if own:
             self.loop.counts["own state"] += 1
-            self.loop.places["own state"] = places.here()
+            self.loop.places["own state"] = here()
             return
         self.loop.loaded.update(module.modules())
 
@@ -230,7 +231,7 @@ class Observer:
             if len(self._trainees) >= MODELS or next(module.parameters(), None) is None:
                 return None
             inner = getattr(module, "_orig_mod", module)
-            found = Trainee(places.variable(module) or places.variable(inner) or type(inner).__name__, inner)
+            found = Trainee(variable(module) or variable(inner) or type(inner).__name__, inner)
             self._trainees[id(module)] = found
             self._own[id(inner)] = {id(m) for m in inner.modules()} | {id(module)}
             self.loop.trainees.append(found)
@@ -272,7 +273,7 @@ class Observer:
             call.tested = True
         if not (value.requires_grad and self.measuring):
             return
-        place = places.here()
+        place = here()
         if isinstance(target, Tensor) and (apart := self._inputs.rows_apart(target)) is not None:
             self.loop.counts["rows apart" if apart else "rows together"] += 1
             self.loop.places["rows"] = place
@@ -292,7 +293,7 @@ class Observer:
     def refused(self, function: Any, args: tuple[Any, ...], named: dict[str, Any], error: Exception) -> None:
         """See ``taps.Listener``."""
         if not self._elsewhere() and not self.loop.refused and (found := of_call(function, args, named)) is not None:
-            where = str(places.here() or "")
+            where = str(here() or "")
             made = refused_by(found, error, op=function.__name__)
             self.loop.refused = {name: replace(s, where=where) for name, s in made.items()}
 
@@ -319,7 +320,7 @@ class Observer:
             told.log_probability.register_hook(_rewarding(self.loop, told))
             self.loop.places["rewards"] = told.place
         self.loop.backwards += 1
-        self.loop.places["backward"] = place = places.here()
+        self.loop.places["backward"] = place = here()
         if isinstance(root, Tensor):
             if root.grad_fn is None:
                 self.loop.counts["cut"] += 1
@@ -397,18 +398,18 @@ class Observer:
 
     def made(self, optimiser: Optimizer) -> None:
         """See ``taps.Listener``."""
-        self._index(optimiser, places.here())
+        self._index(optimiser, here())
 
     def met(self, optimiser: Optimizer) -> None:
         """An optimiser was made before anybody listened."""
         self._index(optimiser)
 
-    def _index(self, optimiser: Optimizer, place: places.Place | None = None) -> int:
+    def _index(self, optimiser: Optimizer, place: Place | None = None) -> int:
         own = [p for group in optimiser.param_groups for p in group["params"]]
         ids = {id(p) for p in own}
         if optimiser not in self._held:
             kind = type(optimiser).__name__
-            held = Held(kind, kind, place or places.assigned(optimiser))
+            held = Held(kind, kind, place or assigned(optimiser))
             again = next((i for i, h in enumerate(self.loop.optimisers) if h.remakes(held, ids)), None)
             if again is None:
                 self.loop.optimisers.append(held)
@@ -427,8 +428,8 @@ class Observer:
         index = self._index(optimiser)
         held = self.loop.optimisers[index]
         if not held.steps:
-            held.label = places.variable(optimiser) or held.kind
-        held.place = places.here()
+            held.label = variable(optimiser) or held.kind
+        held.place = here()
         self._waiting.use(held.ids)
         for i in held.ids:
             self._free.pop(i, None)
@@ -566,7 +567,7 @@ class Observer:
     def cleared(self, thing: Any) -> None:
         """See ``taps.Listener``."""
         self.loop.counts["zero_grad"] += 1
-        self.loop.places["zero_grad"] = places.here()
+        self.loop.places["zero_grad"] = here()
         if not self._waiting:
             return
         groups = [g["params"] for g in thing.param_groups] if isinstance(thing, Optimizer) else [thing.parameters()]
@@ -579,7 +580,7 @@ class Observer:
         """See ``taps.Listener``."""
         self.loop.counts["clip"] += 1
         self._clipped |= {id(p) for p in ([parameters] if isinstance(parameters, Tensor) else parameters)}
-        self.loop.places["clip"] = places.here()
+        self.loop.places["clip"] = here()
         if self.loop.backwards == self._seen_by_steps:
             self.loop.counts["idle clip"] += 1
         if self._scale is not None:
@@ -588,7 +589,7 @@ class Observer:
 
     def seeded(self, seed: Any) -> None:
         """See ``taps.Listener``."""
-        if not self._elsewhere() and self.loop.backwards and (place := places.here()) is not None:
+        if not self._elsewhere() and self.loop.backwards and (place := here()) is not None:
             self.loop.seeds[seed, place] += 1
 
     def scheduled(self, scheduler: Any, given: tuple[Any, ...] = ()) -> None:
@@ -600,9 +601,9 @@ class Observer:
             anew = all(s is not scheduler and type(s) is type(scheduler) for s in known)
             if held.steps and anew:
                 held.schedulers.append(scheduler)
-                held.schedule_made = places.here()
+                held.schedule_made = here()
             held.scheduler, held.schedule = scheduler, type(scheduler).__name__
-            held.schedule_place = places.here()
+            held.schedule_place = here()
             if held.steps:  # a scheduler steps itself when it is made
                 held.schedule_steps += 1
             number = given[0] if given and isinstance(scheduler, ReduceLROnPlateau) else None
@@ -615,7 +616,7 @@ class Observer:
         if scaler.is_enabled():
             self._scale = float(scaler.get_scale())
             self.loop.counts["scaled"] += 1
-            self.loop.places["scaler"] = places.here()
+            self.loop.places["scaler"] = here()
 
     def unscaled(self, scaler: Any, optimiser: Optimizer) -> None:
         """See ``taps.Listener``."""

@@ -1,44 +1,16 @@
-"""Where in the user's own code something happens: the innermost line that belongs to no library."""
+"""What the user's own code calls a thing, and where it makes it; functions at one of its lines."""
 
 from __future__ import annotations
 
 import ast
 import linecache
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from sysconfig import get_path
-from types import FrameType, FunctionType
+from types import FunctionType
 from typing import TypeVar
 
-import torch
+from nonsingular.places import Place, is_library, user_frame
 
 T = TypeVar("T")
-_OURS = str(Path(__file__).resolve().parents[2])
-_LIBRARIES = tuple({f"{p}/" for p in (_OURS, Path(torch.__file__).parent, *map(get_path, ("stdlib", "platstdlib")))})
-
-
-@dataclass(frozen=True)
-class Place:
-    """A line of a file."""
-
-    file: str
-    line: int
-
-    def __str__(self) -> str:
-        path = Path(self.file)
-        try:
-            return f"{path.relative_to(Path.cwd())}:{self.line}"
-        except ValueError:
-            return f"{self.file}:{self.line}"
-
-
-def here() -> Place | None:
-    """The user's line that is being executed; None where there is none, as in a thread of a library."""
-    frame = user_frame()
-    return None if frame is None else Place(frame.f_code.co_filename, frame.f_lineno)
 
 
 def at_line(function: Callable[..., T], place: Place | None) -> Callable[..., T]:
@@ -72,20 +44,6 @@ def assigned(thing: object) -> Place | None:
         and any(ast.unparse(target).removeprefix("self.") == name for target in node.targets)
     ]
     return Place(file, lines[0]) if len(lines) == 1 else None
-
-
-def user_frame() -> FrameType | None:
-    """The innermost frame of the user's own code."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and is_library(frame.f_code.co_filename):
-        frame = frame.f_back
-    return frame
-
-
-@cache
-def is_library(file: str) -> bool:
-    """Whether a file is Python's, this library's or an installed package's: none of the user's own."""
-    return file.startswith(("<", *_LIBRARIES)) or "/site-packages/" in file or "/dist-packages/" in file
 
 
 def variable(thing: object) -> str:

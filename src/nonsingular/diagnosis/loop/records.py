@@ -13,8 +13,8 @@ from weakref import WeakSet
 from torch import Tensor, nn
 
 from nonsingular.diagnosis.contract.noising import Mixture
-from nonsingular.diagnosis.loop.places import Place
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.places import Place
 
 BY_HAND = -1
 """Stands for the optimiser where the user's own code changes the weights."""

@@ -24,7 +24,6 @@ from nonsingular.diagnosis.look import Budget
 from nonsingular.diagnosis.loop.caught import Caught
 from nonsingular.diagnosis.loop.movement import ADAPTIVE
 from nonsingular.diagnosis.loop.observer import Observer
-from nonsingular.diagnosis.loop.places import here
 from nonsingular.diagnosis.loop.records import BY_HAND, Loop
 from nonsingular.diagnosis.loop.statistics import loop_statistics
 from nonsingular.diagnosis.loop.statistics.losses import constant, latest, no_better, step_losses, trains
@@ -36,6 +35,8 @@ from nonsingular.diagnosis.records import Look, Statistic
 from nonsingular.diagnosis.untouched import untouched
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch
+from nonsingular.places import here
+from nonsingular.spelling import spelled
 
 Step = Callable[[Any, Any, Any], Any]
 SHARPEST = 2_000_000  # parameters of a model whose sharpness is computed
@@ -120,6 +121,7 @@ class Rehearsal:
         return "\n".join(f"{f.severity:.2f}  {f.kind}  {f.place}" for f in self.findings)
 
 
+@spelled
 def rehearse(
     model: nn.Module, step: Step, batches: Iterable[Any], optimiser: Any = None, steps: int = 30,
     seconds: float = math.inf,
@@ -301,7 +303,7 @@ def sharpness(caught: Caught, loop: Loop) -> float:
         return math.nan
     try:
         with untouched(model):
-            operator = Hessian(model, loss_fn, caught.pairs[:1]).to_scipy()
+            operator = Hessian(model, loss_fn, caught.pairs[:1], mode="own").to_scipy()
             values = eigsh(operator, k=1, which="LA", tol=1e-2, maxiter=30, return_eigenvectors=False)
     except (InputError, RuntimeError, ArpackNoConvergence, ValueError):
         return math.nan

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from nonsingular.diagnosis.loop.places import user_frame
+from nonsingular.places import user_frame
 
 DISCOUNTS = (1.0, 0.999, 0.995, 0.99, 0.98, 0.97, 0.96, 0.95, 0.9, 0.85, 0.8, 0.7, 0.5)
 ALIKE = 1 - 1e-4  # correlation from where two sequences are the same but for scale and shift

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from nonsingular.diagnosis.loop.places import Place, at_line, here, variable
+from nonsingular.diagnosis.loop.places import at_line, variable
+from nonsingular.places import Place, here
 
 MOST = 2000
 """Calls of one step that are kept; a loop that makes more between output and loss is not read."""

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.modules import module as modules
 from torch.optim import Optimizer, lr_scheduler, optimizer
 
-from nonsingular.diagnosis.loop.places import here
+from nonsingular.places import here
 
 LOSSES = (
     "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy",

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from nonsingular.diagnosis.loop.movement import some
-from nonsingular.diagnosis.loop.places import Place
 from nonsingular.diagnosis.loop.records import Loop
+from nonsingular.places import Place
 
 FEW = 8  # entries that tell whether a weight has moved
 MOST = 256  # backward passes without a step that are kept

@@ -111,6 +111,12 @@ class Section:
         return count(row for row, _ in self.rows)
 
     @property
+    def from_what(self) -> str:
+        """From what it differs: a figure of the reader's own is of no paper, but has scales."""
+        paper = " from the paper" if self.found.paper in NAMED else ""
+        return paper if self.differs else f"{paper or ' from the paper'} scale"
+
+    @property
     def verdicts(self) -> Mapping[str, int]:
         """Rows by verdict, questions of ours too; those that there are, for the filter."""
         return Counter(str(row["verdict"]) for row, _ in self.rows)

@@ -10,11 +10,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-from nonsingular.diagnosis.loop.places import is_library
 from nonsingular.diagnosis.loop.records import Call, Loop, Trainee
 from nonsingular.diagnosis.loop.statistics.losses import constant
 from nonsingular.diagnosis.loop.statistics.told import ENOUGH, NOTHING, Measure, is_moved, line_of, shown, trains_here
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.places import is_library
 
 
 def _own_train(loop: Loop) -> Statistic:

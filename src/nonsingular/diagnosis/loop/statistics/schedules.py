@@ -9,12 +9,12 @@ import re
 from collections.abc import Sequence
 from statistics import fmean
 
-from nonsingular.diagnosis.loop.places import Place
 from nonsingular.diagnosis.loop.records import Held, Loop
 from nonsingular.diagnosis.loop.statistics.losses import trains
 from nonsingular.diagnosis.loop.statistics.steps import highest_rate_ahead, stepping
 from nonsingular.diagnosis.loop.statistics.told import ENOUGH, NOTHING, Measure, line_of, shown
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.places import Place
 
 FALL = 2.5  # by how much a rate falls in one step, or rises in several, where a warm-up begins anew
 LOSSES = re.compile(r"loss|err|mse|mae|nll|perplex|_ppl|rmse", re.IGNORECASE)

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from nonsingular.diagnosis.loop.movement import TOLD, some
-from nonsingular.diagnosis.loop.places import Place
 from nonsingular.diagnosis.loop.records import Loop, Trainee
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.diagnosis.weights import drawn, telling
+from nonsingular.places import Place
 
 ENOUGH = 3  # steps before anything is said
 NOTHING = Statistic(math.nan, (), "")
