@@ -5,6 +5,7 @@ import copy
 import inspect
 import io
 import json
+import math
 import re
 import socket
 import warnings
@@ -546,6 +547,59 @@ def test_the_steps_own_loss_and_batches_are_looked_at(tmp_path, monkeypatch):
     found = json.loads(out.getvalue())
     assert [(f["kind"], f["where"]) for f in found["findings"]] == [("shape-mismatch", "mine.py:6")]
     assert "mine.py" in found["data"]["batches"]
+
+
+TWO_NETWORKS = """
+import torch
+from torch import nn
+torch.manual_seed(0)
+x = torch.randn(512, 6)
+y = (x[:, 0] > 0).long()
+teacher, student = (nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, 2)) for width in (32, 8))
+for model in (teacher, student):
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for a, b in zip(x.split(32), y.split(32)):
+        if model is teacher:
+            loss = nn.functional.cross_entropy(model(a)OF_ONE, b)
+        else:
+            with torch.no_grad():
+                soft = (teacher(a) / 2).softmax(1)
+            loss = nn.functional.kl_div((model(a) / 2)OF_OTHER, soft, reduction="batchmean")
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+"""
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "found"),
+    [
+        ("", ".log_softmax(1)", []),
+        (".softmax(1)", ".log_softmax(1)", ["train.py:12"]),
+        ("", ".softmax(1)", ["train.py:16"]),
+    ],
+    ids=["neither", "the first", "the second"],
+)
+def test_of_networks_trained_one_after_another_each_is_looked_at(one, other, found, tmp_path):
+    _, seen = watched(tmp_path, TWO_NETWORKS.replace("OF_ONE", one).replace("OF_OTHER", other))
+    assert [(f.kind, f.where) for f in seen.findings] == [("probabilities-as-logits", where) for where in found]
+
+
+def test_adversaries_that_are_shown_one_label_each_are_not_told_that_all_are_the_same():
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"D": nn.Linear(2, 1), "G": nn.Linear(4, 2)})
+    optimisers = [torch.optim.Adam(m.parameters()) for m in model.values()]
+    bce = nn.functional.binary_cross_entropy_with_logits
+
+    def step(model, batch, optimisers):
+        fake = model["G"](batch)
+        for optimiser, outputs, label in ((optimisers[0], fake.detach(), 0.0), (optimisers[1], fake, 1.0)):
+            optimiser.zero_grad()
+            bce(model["D"](outputs), torch.full((32, 1), label)).backward()
+            optimiser.step()
+
+    seen = ns.rehearse(model, step, [torch.randn(32, 4) for _ in range(8)], optimisers)
+    assert math.isnan(seen.numbers["constant-targets"].value)
 
 
 DISTRIBUTED = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from nonsingular.errors import InputError
 from nonsingular.places import here
 
 BATCHES = 8
+NETWORKS = 3  # trained one after another that are looked at, as a teacher and its student are
 RELATED, UNRELATED = 128, 0.1  # samples from where, and p-values beyond which, inputs are said to tell nothing
 LARGEST = 50_000_000  # entries of a model that is copied
 
@@ -65,20 +66,23 @@ class Caught:
         batches: that are kept; 0 keeps the latest alone, and no copy of the model.
         tape: of what the script calls, where one runs: with it losses are known however they are written, without it
             only torch's and modules of the user's.
+        networks: that may come, this one and those trained after it.
 
     Attributes:
         model: a copy of the model at its first loss, None where there was none, or none that can be copied.
         loss_fn: (output, target) -> scalar, as the loop calls it.
         pairs: (inputs, target) of the first batches.
         whole: whether ``loss_fn`` is what backward passes begin from, and no part of it.
+        later: the same of another network, whose training began when these batches were full; None where there is none.
     """
 
-    def __init__(self, batches: int = BATCHES, tape: Tape | None = None) -> None:
+    def __init__(self, batches: int = BATCHES, tape: Tape | None = None, networks: int = NETWORKS) -> None:
         self.model: nn.Module | None = None
         self.loss_fn: Callable[[Any, Any], Tensor] | None = None
         self.pairs: list[tuple[Any, Any]] = []
         self.whole = False
-        self._most, self.tape = batches, tape
+        self.later: Caught | None = None
+        self._most, self.tape, self._networks = batches, tape, networks
         self._call: _Call | None = None
         self._latest: _Lost | None = None
         self._source: tuple[int, tuple[str, ...]] | None = None
@@ -92,7 +96,7 @@ class Caught:
         ):
             return  # of a teacher
         self._call = _Call(model, inputs, named, Output(output) if isinstance(output, Tensor) else None)
-        if self.tape is not None and len(self.pairs) < self._most:
+        if self.tape is not None and self._wants(model):
             self.tape.begin(output)
 
     def lost(
@@ -146,9 +150,30 @@ class Caught:
         """Of the present backward pass."""
         return self._rewarded
 
+    def each(self) -> Iterator[Caught]:
+        """This network, and those trained after it."""
+        yield self
+        if self.later is not None:
+            yield from self.later.each()
+
+    def _wants(self, model: nn.Module) -> bool:
+        """Whether the loss of a model's output would be kept."""
+        if len(self.pairs) < self._most:
+            return True
+        if self._follows(model):
+            return False
+        return self._networks > 1 if self.later is None else self.later._wants(model)
+
+    def _follows(self, model: nn.Module) -> bool:
+        return self._source is not None and self._source[0] == id(model)
+
     def _keep(self, lost: _Lost) -> None:
         """The model at its first loss, and the first batches."""
         call = lost.call
+        if len(self.pairs) >= self._most and not self._follows(call.model) and self._networks > 1:
+            self.later = self.later or Caught(self._most, networks=self._networks - 1)
+            self.later._keep(lost)
+            return
         if self._source is None and call.model.training:
             self._begin(call.model, lost)
         wanted = self._source == (id(call.model), lost.words) and not (call.inputs and call.named)

@@ -51,7 +51,8 @@ class Rehearsal:
         findings: worst first; empty for a loop without anything wrong.
         loop: all facts.
         numbers: the statistics that findings come from.
-        look: at the network and data that the loop trains, where it was asked for and the loop showed them.
+        look: at the network and data that the loop trains, where it was asked for and the loop showed them: of several
+            networks trained one after another at the first with a finding, or else the first.
         loss_fn: (output, target) -> scalar, as the loop computes it; None where that is not known.
         pairs: (inputs, target) of its first batches, as the loop hands them to the model and to the loss.
         followed: the network that these are of, the first that the loop trains; None where none is known.
@@ -247,13 +248,14 @@ def judged(observer: Observer, look: bool = False) -> Rehearsal:
     """
     loop, seen, network = observer.loop, None, dict[str, Statistic]()
     if look:
-        seen, network = _network(observer.caught, loop)
+        looks = [_network(caught, loop) for caught in observer.caught.each()]
+        seen, network = next((one for one in looks if findings(one[1], healthy.limits(), one[0])), looks[0])
     loop.constant = observer.caught.constant()
     numbers = loop_statistics(loop)
     if not math.isnan(numbers["loop-large-step"].value):
         loop.sharpness = sharpness(observer.caught, loop)
         numbers = loop_statistics(loop)
-    numbers = network | numbers | loop.refused
+    numbers = network | numbers | loop.refused | _of_later_batches(loop)
     caught = observer.caught
     found = tuple(findings(numbers, healthy.limits(), seen))
     if look and not found and no_better(loop):
@@ -280,12 +282,18 @@ def _network(caught: Caught, loop: Loop) -> tuple[Look | None, dict[str, Statist
     except (InputError, RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         loop.notes.append(f"the network itself was not looked at: {_line(error)}")
         return None, {}
-    told = [t for site in loop.sites.values() for t in site.targets]
-    if sum(h.steps > 0 for h in loop.optimisers) > 1 or any(bool((t != told[0].flatten()[0]).any()) for t in told):
-        numbers.pop("constant-targets", None)  # later batches, or adversaries, have others
     for name in ("left-alone", "unreached", "untrained"):
         numbers.pop(name, None)  # what is frozen there, the loop freezes on purpose or tells itself
     return seen, numbers
+
+
+def _of_later_batches(loop: Loop) -> dict[str, Statistic]:
+    """What the loop knows better than its first batches: targets that are all alike there may have others."""
+    told = [t for site in loop.sites.values() for t in site.targets]
+    adversaries = sum(h.steps > 0 for h in loop.optimisers) > 1
+    if adversaries or any(bool((t != told[0].flatten()[0]).any()) for t in told):
+        return {"constant-targets": Statistic(math.nan, (), "")}
+    return {}
 
 
 def sharpness(caught: Caught, loop: Loop) -> float:
