@@ -18,6 +18,7 @@ from nonsingular.diagnosis import Budget, look
 from nonsingular.diagnosis.bench.patients import next_token, tokens
 from nonsingular.diagnosis.bench.zoo import GPT, Detached, Fixup, Recurrent, ResNet, ViT, mlp
 from nonsingular.diagnosis.layers import layers, unit_weights
+from nonsingular.diagnosis.statistics import statistics
 
 
 def batch(*shape, classes=10, seed=0):
@@ -208,6 +209,23 @@ def test_parameters_are_told_apart():
     assert seen["head.bias"].frozen
     assert seen["right.0.weight"].unused
     assert not seen["left.0.weight"].unused
+
+
+@pytest.mark.parametrize("steps", [0, 60])
+def test_frozen_layers_that_were_trained_before_are_known_by_their_biases(steps):
+    """A few steps leave so few weights spread as they were drawn; what is frozen as it was drawn is a mistake."""
+    torch.manual_seed(0)
+    features = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten())
+    model = nn.Sequential(features, nn.Linear(128, 10))
+    optimiser, (x, y) = torch.optim.Adam(model.parameters(), 1e-2), batch(64, 1, 8, 8)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimiser.step()
+    features.requires_grad_(False)
+    model[1].reset_parameters()
+    left = statistics(look(model, F.cross_entropy, [(x, y)]))["left-alone"].value
+    assert left == 0 if steps else left > 0.3
 
 
 def test_zero_weights_that_learn_are_not_eliminated():

@@ -179,7 +179,11 @@ class _Passes:
                 zero_gradient=name in self._reached and self._norms[name] == 0,
                 zero=not bool(p.detach().any()),
                 tied=tuple(aliases[id(p)][1:]),
-                trained=not p.requires_grad and weights.telling(p) and not weights.drawn(p),
+                trained=not p.requires_grad
+                and (
+                    (weights.telling(p) and not weights.drawn(p))
+                    or weights.biases_moved(self._task.model.get_submodule(name.rpartition(".")[0]))
+                ),
             )
             for name, p in self._task.model.named_parameters()
         ]

@@ -113,5 +113,17 @@ def drawn(p: Tensor) -> bool:
     return min(float((way - ranks).abs().max()) for way in ways) < 1.95 / len(x) ** 0.5
 
 
+def biases_moved(module: nn.Module) -> bool:
+    """Whether a layer's biases are spread further than PyTorch draws them, within one over the root of its inputs.
+
+    By training, as others start them all the same or nearer zero. It tells layers with too few weights for ``drawn``.
+    """
+    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+    if not (isinstance(weight, Tensor) and isinstance(bias, Tensor)) or weight.ndim < 2 or not bias.numel():
+        return False
+    bias = bias.detach()
+    return bool(bias.max() > bias.min()) and float(bias.abs().max()) > 1.001 * weight[0].numel() ** -0.5
+
+
 DRAWN = 20_000  # weights that are looked at
 CUT_OFF = 0.8796  # deviation of a normal distribution that is cut off at two deviations, over its own before
