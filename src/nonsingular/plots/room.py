@@ -24,7 +24,7 @@ def give_room(figure: Figure) -> None:
     >>> from nonsingular.plots.style import new_figure
     >>> figure = new_figure(3, 2)
     >>> ax = figure.subplots()
-    >>> ax.set_xticks(range(4), ["linearly dependent"] * 4)
+    >>> ticks = ax.set_xticks(range(4), ["linearly dependent"] * 4)
     >>> give_room(figure)
     >>> ax.get_xticklabels()[0].get_rotation()
     30.0
