@@ -788,6 +788,8 @@ PROGRAMS: dict[str, Program] = {
     "q-learning": Program(
         scripts.Q_LEARNING, (mistake("past the end", "wrong-returns", (" * best * (1 - done)", " * best")),)
     ),
+    "replay": Program(scripts.REPLAY, (mistake("past the end", "wrong-returns", (".values * (1 - d)", ".values")),)),
+    "rollout": Program(scripts.ROLLOUT, (mistake("into the next", "wrong-returns", (" * R * (1 - done)", " * R")),)),
     "masked": Program(
         scripts.MASKED,
         (

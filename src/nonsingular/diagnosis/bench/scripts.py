@@ -1017,6 +1017,65 @@ for step in range(80):
         frozen.load_state_dict(q.state_dict())
 """
 
+REPLAY = """
+import copy
+import random
+import torch
+from torch import nn
+
+torch.manual_seed(SEED)
+random.seed(SEED)
+q = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
+frozen = copy.deepcopy(q)
+optimizer = torch.optim.Adam(q.parameters(), lr=2e-3)
+memory, s = [], torch.randn(4)
+for t in range(600):
+    a, following, d = random.randrange(2), s + 0.3 * torch.randn(4), random.random() < 0.1
+    memory.append((s, torch.tensor(a), torch.tensor(1.0), following, torch.tensor(float(d))))
+    s = torch.randn(4) if d else following
+
+
+def learn():
+    s, a, r, s2, d = (torch.stack(column) for column in zip(*random.sample(memory, 64)))
+    with torch.no_grad():
+        goal = r + 0.95 * frozen(s2).max(1).values * (1 - d)
+    loss = (q(s).gather(1, a[:, None])[:, 0] - goal).pow(2).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+for t in range(80):
+    learn()
+    if t % 20 == 19:
+        frozen.load_state_dict(q.state_dict())
+"""
+
+ROLLOUT = """
+import torch
+from torch import nn
+from torch.distributions import Categorical
+
+torch.manual_seed(SEED)
+policy = nn.Sequential(nn.Linear(3, 24), nn.Tanh(), nn.Linear(24, 2))
+optimizer = torch.optim.Adam(policy.parameters(), lr=1e-2)
+for number in range(30):
+    states = torch.randn(32, 3)
+    with torch.no_grad():
+        actions = Categorical(logits=policy(states)).sample()
+    rewards = ((actions == (states[:, 0] > 0).long()).float() + 0.1 * states[:, 1]).tolist()
+    dones = [t % 8 == 7 for t in range(32)]
+    R, returns = 0.0, []
+    for r, done in zip(rewards[::-1], dones[::-1]):
+        R = r + 0.95 * R * (1 - done)
+        returns.insert(0, R)
+    returns = torch.tensor(returns)
+    loss = -(Categorical(logits=policy(states)).log_prob(actions) * (returns - returns.mean())).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+
 WARM_UP = (
     IMAGES
     + """

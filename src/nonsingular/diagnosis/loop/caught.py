@@ -146,6 +146,11 @@ class Caught:
         """The user's own network of which model, loss and batches are kept."""
         return self._live
 
+    @property
+    def target(self) -> Any:
+        """What the latest loss compared outputs with; a tuple where there are several."""
+        return self._latest.target if self._latest is not None else None
+
     def rewarded(self) -> list[Rewarded]:
         """Of the present backward pass."""
         return self._rewarded

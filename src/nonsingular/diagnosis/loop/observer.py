@@ -23,6 +23,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis.contract.refusals import of_call, refused_by
+from nonsingular.diagnosis.loop.bootstraps import Bootstraps
 from nonsingular.diagnosis.loop.caught import BATCHES, Caught
 from nonsingular.diagnosis.loop.inputs import Inputs, dense
 from nonsingular.diagnosis.loop.movement import (
@@ -41,7 +42,7 @@ from nonsingular.diagnosis.loop.movement import (
 from nonsingular.diagnosis.loop.noising import mixture_in_sight
 from nonsingular.diagnosis.loop.places import assigned, variable
 from nonsingular.diagnosis.loop.records import BY_HAND, Broken, Call, Held, Loop, Site, Tested, Trainee, Update
-from nonsingular.diagnosis.loop.returns import returns_in_sight
+from nonsingular.diagnosis.loop.returns import PAST_THE_END, returns_in_sight
 from nonsingular.diagnosis.loop.tape import Rewarded, Tape
 from nonsingular.diagnosis.loop.waiting import Waiting
 from nonsingular.diagnosis.records import Statistic
@@ -102,6 +103,7 @@ class Observer:
         self._busy = False  # within a backward pass: what it recomputes is no call of the user's
         self._outputs: deque[tuple[StorageWeakRef, Call]] = deque(maxlen=16)  # memory of an output, its call
         self._inputs = Inputs(self.loop)
+        self._bootstraps = Bootstraps()
         self._now: list[Call] = []  # calls that the present backward pass has come back to
         self._probed = False  # the latest call's inputs want a gradient
         self._waiting = Waiting(self.loop)
@@ -195,6 +197,7 @@ class Observer:
                     reference = _reference(t, self._inputs.batch) if self.measuring else None
                     t.register_hook(_graded(call, trainee, reference, self._now))
         self.caught.called(trainee.module, inputs, named, output)
+        self._bootstraps.returned(output)
 
     def _note_weights(self, trainee: Trainee) -> None:
         """What a model is tested with, at steps that lie further and further apart."""
@@ -273,6 +276,7 @@ class Observer:
             call.tested = True
         if not (value.requires_grad and self.measuring):
             return
+        self._bootstraps.compared(target)
         place = here()
         if isinstance(target, Tensor) and (apart := self._inputs.rows_apart(target)) is not None:
             self.loop.counts["rows apart" if apart else "rows together"] += 1
@@ -314,8 +318,10 @@ class Observer:
         root = tensors if isinstance(tensors, Tensor) else next(iter(tensors), None)
         self.caught.before_backward(root)
         rewarded = self.caught.rewarded()
+        for target in tree_leaves(self.caught.target):
+            self._bootstraps.compared(target)
         if not self.loop.returns and self.loop.backwards < LOOKED_FOR_RETURNS:
-            self.loop.returns = returns_in_sight()
+            self.loop.returns = returns_in_sight() or (PAST_THE_END if self._bootstraps.go_on() else "")
         for told in rewarded:
             told.log_probability.register_hook(_rewarding(self.loop, told))
             self.loop.places["rewards"] = told.place

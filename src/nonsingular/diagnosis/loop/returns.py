@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from nonsingular.diagnosis.loop.bootstraps import DISCOUNTS, ENDS
 from nonsingular.places import user_frame
 
-DISCOUNTS = (1.0, 0.999, 0.995, 0.99, 0.98, 0.97, 0.96, 0.95, 0.9, 0.85, 0.8, 0.7, 0.5)
 ALIKE = 1 - 1e-4  # correlation from where two sequences are the same but for scale and shift
 REWARDS = re.compile(r"(^|_)(rewards?|rs?|rews?)$", re.IGNORECASE)
 RETURNS = re.compile(r"(^|_)(returns?|rets?|discounted(_rewards)?|gs?|rtgs?|targets?)$", re.IGNORECASE)
 FORWARD, REVERSED = "the sum of what came before", "in the order of the steps turned round"
 PAST_THE_END = "continued past the end of an episode"
-DONES = re.compile(r"(^|_)(dones?|terminals?|terminated|finals?|ends?)$", re.IGNORECASE)
 GOALS = re.compile(r"(^|_)(goals?|targets?|expected|td|y|qs?)(_|$)", re.IGNORECASE)
 
 
@@ -35,7 +34,9 @@ def returns_in_sight() -> str:
         for told in returns:
             if len(earned) == len(told) and (wrong := judged(earned, told)):
                 return wrong
-    dones = [s for n, v in names.items() if DONES.search(n) and (s := _numbers(v)) is not None]
+    dones = [s for n, v in names.items() if ENDS.search(n) and (s := _numbers(v)) is not None]
+    if any(across(r, told, d) for d in dones for r in rewards for told in returns):
+        return PAST_THE_END
     goals = [s for n, v in names.items() if GOALS.search(n) and (s := _numbers(v)) is not None]
     return PAST_THE_END if any(goes_on(r, g, d) for d in dones for r in rewards for g in goals) else ""
 
@@ -54,6 +55,25 @@ def goes_on(rewards: Sequence[float], goals: Sequence[float], dones: Sequence[fl
     rest, size = np.abs(g - r), 1e-5 * (1 + np.abs(g).max())
     near = np.corrcoef(r, g)[0, 1] > 0.3 if r.std() > 0 and g.std() > 0 else True  # goals of these rewards
     return bool((rest > size).all() and near)
+
+
+def across(rewards: Sequence[float], returns: Sequence[float], dones: Sequence[float]) -> bool:
+    """Whether returns are sums that run on from one episode into the next.
+
+    >>> across([1.0, 0.0, 2.0, 1.0, 3.0], [7.0, 6.0, 6.0, 4.0, 3.0], [0, 1, 0, 0, 1])
+    True
+    >>> across([1.0, 0.0, 2.0, 1.0, 3.0], [1.0, 0.0, 6.0, 4.0, 3.0], [0, 1, 0, 0, 1])
+    False
+    """
+    if not 4 <= len(rewards) == len(returns) == len(dones) or not {1.0} <= set(dones[:-1]) <= {0.0, 1.0}:
+        return False
+    r, told, ended = (np.asarray(x, dtype=float) for x in (rewards, returns, dones))
+    pieces = np.split(r, np.flatnonzero(ended[:-1]) + 1)
+    for discount in DISCOUNTS:
+        apart = np.concatenate([_summed(piece[::-1], discount)[::-1] for piece in pieces])
+        if _alike(_summed(r[::-1], discount)[::-1], told):
+            return not _alike(apart, told)
+    return False
 
 
 def judged(rewards: Sequence[float], returns: Sequence[float]) -> str:
