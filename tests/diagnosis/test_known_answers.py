@@ -11,7 +11,17 @@ from torch import nn
 import nonsingular as ns
 from nonsingular.diagnosis.batches import problem
 from nonsingular.diagnosis.bench import data_mistakes
-from nonsingular.diagnosis.contract import floor, layout, near_copies, reading, scene, slopes, targets, terms
+from nonsingular.diagnosis.contract import (
+    floor,
+    layout,
+    near_copies,
+    reading,
+    reductions,
+    scene,
+    slopes,
+    targets,
+    terms,
+)
 from nonsingular.diagnosis.contract.edges import turned_round
 from nonsingular.diagnosis.contract.samples import fewer_classes
 from nonsingular.diagnosis.loop.movement import factor, some, still_there
@@ -115,6 +125,39 @@ def test_a_term_without_targets_is_weighed_against_the_others(times):
     )
     found = terms.one_sided(seen(model, of_output, [(x, y)]))
     assert found.value == pytest.approx(float(torch.log10(second / first)), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("data", "other", "apart"),
+    [
+        ("sum", "mean", 64 * 6),  # a number counts 1 in the one and 1 / 384 in the other
+        ("mean", "sum", 64 * 6),
+        ("sum", "sum", 1),
+        ("mean", "mean", 1),
+    ],
+)
+def test_a_sum_beside_a_mean_is_told_by_what_a_number_counts(data, other, apart):
+    torch.manual_seed(0)
+    model, x, y = nn.Linear(6, 6), tokens(), tokens(1)
+
+    def loss(output, target):
+        squares = output.square().sum() if other == "sum" else output.square().sum(1).mean() / 6
+        return F.mse_loss(output, target, reduction=data) + 2 * squares / 2
+
+    found = reductions.unlike(seen(model, loss, [(x, y)])).value
+    assert found == pytest.approx(math.log10(apart), abs=1e-3)
+    penalty = lambda model, batch: loss(model(batch[0]), batch[1]) + sum(p.sum() for p in model.parameters())  # noqa: E731
+    assert reductions.unlike(seen(model, penalty, [(x, y)])).value == pytest.approx(found, abs=1e-3)  # no term of the outputs
+
+
+def test_rows_of_the_rare_class_are_looked_for_where_the_first_batch_has_none():
+    torch.manual_seed(0)
+    model, x, y = nn.Linear(6, 2), torch.randn(256, 6), (torch.arange(256) == 200).long()
+    for weights, name in (([1.0, 255.0], "balanced"), ([255.0, 1.0], "enlarged")):
+        loss = nn.CrossEntropyLoss(weight=torch.tensor(weights))
+        shown = seen(model, loss, list(zip(x.split(32), y.split(32), strict=True)))
+        assert targets.balanced(shown) == (name == "balanced")
+        assert (targets.weighed(shown)["enlarged-lead"].value > 1) == (name == "enlarged")
 
 
 def test_what_a_loss_does_not_look_at():

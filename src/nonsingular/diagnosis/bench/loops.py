@@ -502,6 +502,17 @@ PROGRAMS: dict[str, Program] = {
         scripts.VAE,
         (
             mistake("no step", "step-too-small", ("        optimizer.step()\n", "")),
+            mistake("a mean of the divergence", "lopsided-loss", ("-0.5 * torch.sum(", "-0.5 * torch.mean(")),
+            mistake("a mean over pixels", "lopsided-loss", ('reduction="sum"', 'reduction="mean"')),
+            mistake(
+                "a mean over pixels, a sum over the code",
+                "lopsided-loss",
+                ('reduction="sum"', 'reduction="mean"'),
+                (
+                    "    kld = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())",
+                    "    kld = (-0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp(), dim=1)).mean()",
+                ),
+            ),
             mistake("variance for deviation", "wrong-noise", ("torch.exp(0.5 * logvar)", "torch.exp(logvar)")),
             mistake(
                 "logarithm of zero",
@@ -540,6 +551,10 @@ PROGRAMS: dict[str, Program] = {
                 ("        loss = 0.5 * loss + F.cross_entropy(out, y)\n", ""),
             ),
         ),
+    ),
+    "kept teacher": Program(
+        scripts.KEPT_TEACHER,
+        (mistake("by the place in the batch", "misplaced-targets", ("soft[rows]", "soft[place]")),),
     ),
     "wgan": Program(
         scripts.WGAN, (mistake("no zero_grad", "gradients-accumulate", ("        opt_d.zero_grad()\n", "")),)

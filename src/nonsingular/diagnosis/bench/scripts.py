@@ -474,6 +474,32 @@ for epoch in range(3):
 """
 )
 
+KEPT_TEACHER = (
+    IMAGES
+    + """
+x, y = images(384).tensors
+teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+step = optim.Adam(teacher.parameters(), lr=3e-3)
+for rows in torch.randperm(384).repeat(2).split(32):
+    step.zero_grad()
+    F.cross_entropy(teacher(x[rows]), y[rows]).backward()
+    step.step()
+with torch.no_grad():
+    soft = F.softmax(teacher(x) / 2, 1)
+student = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+optimizer = optim.Adam(student.parameters(), lr=3e-3)
+for epoch in range(3):
+    order = torch.randperm(384)
+    for place in torch.arange(384).split(32):
+        rows = order[place]
+        out, told = student(x[rows]), soft[rows]
+        loss = F.cross_entropy(out, y[rows]) + 4 * F.kl_div(F.log_softmax(out / 2, 1), told, reduction="batchmean")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+)
+
 WGAN = """
 import torch
 import torch.nn as nn

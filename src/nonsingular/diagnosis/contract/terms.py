@@ -23,7 +23,7 @@ def one_sided(scene: Scene) -> Statistic:
     unknown = Statistic(math.nan, (), words)
     if scene.loss is None or not scene.loss.requires_grad or not scene.reads_target:
         return unknown
-    terms = list(_terms(scene, scene.loss))
+    terms = list(terms_of(scene, scene.loss))
     reading = _reading(scene)
     parameters = [p for p in scene.task.model.parameters() if p.requires_grad]
     with_targets = [t for t in terms if id(t) in reading]
@@ -48,15 +48,15 @@ def one_sided(scene: Scene) -> Statistic:
     return Statistic(math.log10(size / data), (), words, where, evidence, remedy)
 
 
-def _terms(scene: Scene, tensor: Tensor) -> Iterator[Tensor]:
+def terms_of(scene: Scene, tensor: Tensor) -> Iterator[Tensor]:
     """What a loss is the sum of; a sum that is scaled is looked into."""
     op = scene.trace.producer(tensor)
     parts = [t for t in op.args if isinstance(t, Tensor) and t.requires_grad] if op is not None and op.in_loss else []
     if op is not None and op.name in SUMS and len(parts) == 2 and all(p.numel() == 1 for p in parts):
         for part in parts:
-            yield from _terms(scene, part)
+            yield from terms_of(scene, part)
     elif op is not None and op.name in SCALES and len(parts) == 1 and _has_sum(scene, parts[0]):
-        yield from _terms(scene, parts[0])
+        yield from terms_of(scene, parts[0])
     else:
         yield tensor
 

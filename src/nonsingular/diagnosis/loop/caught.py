@@ -6,7 +6,7 @@ import copy
 import math
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ from nonsingular.places import here
 BATCHES = 8
 NETWORKS = 3  # trained one after another that are looked at, as a teacher and its student are
 RELATED, UNRELATED = 128, 0.1  # samples from where, and p-values beyond which, inputs are said to tell nothing
+SURE = 0.01  # p-value up to which they do tell something
 LARGEST = 50_000_000  # entries of a model that is copied
 
 
@@ -242,6 +243,30 @@ class Caught:
             "row, sorted, or joined by the wrong key."
         )
         return Statistic(float(batch.samples >= RELATED and chance > UNRELATED), (), words, "", evidence, remedy)
+
+    def soft_apart(self) -> Statistic:
+        """Whether soft targets are not alike where inputs are, although another target of the same loss is."""
+        words = "chance that soft targets without any relation to the inputs look like these (permutation test)"
+        nothing = Statistic(math.nan, (), words)
+        if self.model is None or self.loss_fn is None or not self.pairs or not isinstance(self.pairs[0][1], tuple):
+            return nothing
+        try:
+            batch = joined(problem(self.model, self.loss_fn, self.pairs, sys.maxsize).batches)
+            leaves = [t for t in tree_leaves(batch.target) if isinstance(t, Tensor) and len(t) == batch.samples]
+            soft = [t.is_floating_point() and t.ndim == 2 and t.shape[1] > 1 and len(t.unique()) > 2 for t in leaves]
+            if batch.samples < RELATED or not any(soft):
+                return nothing
+            chances = [chance_of_neighbours(replace(batch, target=t)) for t in leaves]
+        except (InputError, RuntimeError, ValueError, TypeError, IndexError):
+            return nothing
+        worst = max((c for c, s in zip(chances, soft, strict=True) if s and not math.isnan(c)), default=math.nan)
+        best = min((c for c in chances if not math.isnan(c)), default=math.nan)
+        evidence = ({"measure": words, "value": worst}, {"measure": "of the target that is related", "value": best})
+        remedy = (
+            "Look at how soft targets find their samples: a teacher's answers that were kept are in the order in which "
+            "they were made; index them by the sample's own number, not by its place among shuffled ones."
+        )
+        return Statistic(float(worst > UNRELATED and best <= SURE), (), words, "", evidence, remedy)
 
     def constant(self) -> float:
         """The loss of the best constant prediction on the kept batches; NaN where it is not known, or there is none."""

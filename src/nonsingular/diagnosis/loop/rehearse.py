@@ -258,6 +258,11 @@ def judged(observer: Observer, look: bool = False) -> Rehearsal:
     numbers = network | numbers | loop.refused | _of_later_batches(loop)
     caught = observer.caught
     found = tuple(findings(numbers, healthy.limits(), seen))
+    if look and not found:
+        apart = next((s for one in caught.each() if (s := one.soft_apart()).value > 0), None)
+        if apart is not None:
+            numbers["loop-soft-apart"] = replace(apart, where=str(loop.places.get("backward") or ""))
+            found = tuple(findings(numbers, healthy.limits(), seen))
     if look and not found and no_better(loop):
         drawn = max((x for x in loop.loaders.values() if x.place), key=lambda x: x.drawn, default=None)
         place = drawn.place if drawn is not None else loop.places.get("backward")

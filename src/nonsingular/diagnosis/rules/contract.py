@@ -209,6 +209,12 @@ RULES: tuple[Rule, ...] = (
         material=2.0,
     ),
     Rule(
+        "lopsided-loss", "unlike-reductions",
+        "A sum grows with the numbers of a batch and a mean does not: beside the one the other term has no say.",
+        "Kingma and Welling 2014, equation 8 (both terms are sums over a sample's numbers)",
+        severity=lambda v: min(0.92, 0.6 + v / 8), material=1.25, sure=True,
+    ),
+    Rule(
         "wrong-sign", "near-and-far",
         "The loss draws together what differs and drives apart what is alike.",
         "Schroff et al. 2015, section 3.1", severity=certain(0.7), material=3.0,

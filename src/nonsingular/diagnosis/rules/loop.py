@@ -296,6 +296,11 @@ RULES: tuple[Rule, ...] = (
         sure=True,
     ),
     Rule(
+        "misplaced-targets", "loop-soft-apart",
+        "Samples that are alike have like labels and soft targets that have nothing in common: these belong to others.",
+        "Hinton et al. 2015; Good 2005, chapter 3 (permutation tests)", severity=certain(0.8), fact=True, sure=False,
+    ),
+    Rule(
         "drifting-inputs", "loop-rewritten",
         "The data change each time they are read: what was learnt of them holds for numbers that are no longer there.",
         "PyTorch documentation, in-place operations", severity=certain(0.96), material=0.1, sure=True,
