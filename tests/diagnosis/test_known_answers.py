@@ -147,7 +147,9 @@ def test_a_sum_beside_a_mean_is_told_by_what_a_number_counts(data, other, apart)
     found = reductions.unlike(seen(model, loss, [(x, y)])).value
     assert found == pytest.approx(math.log10(apart), abs=1e-3)
     penalty = lambda model, batch: loss(model(batch[0]), batch[1]) + sum(p.sum() for p in model.parameters())  # noqa: E731
-    assert reductions.unlike(seen(model, penalty, [(x, y)])).value == pytest.approx(found, abs=1e-3)  # no term of the outputs
+    assert reductions.unlike(seen(model, penalty, [(x, y)])).value == pytest.approx(
+        found, abs=1e-3
+    )  # no term of the outputs
 
 
 def test_rows_of_the_rare_class_are_looked_for_where_the_first_batch_has_none():
