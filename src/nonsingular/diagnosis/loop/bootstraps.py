@@ -41,7 +41,8 @@ class Bootstraps:
         Whether one has is read off a variable, by the name that it has where the backward pass is called.
         """
         values, goals = list(self._values), list(self._goals)
-        self._values.clear(), self._goals.clear()
+        self._values.clear()
+        self._goals.clear()
         for goal in goals:
             n = goal.numel()
             outputs = [v.reshape(n, -1) for v in values if len(v) == n and v.numel() <= 64 * n]
