@@ -613,11 +613,27 @@ class Padded(nn.Module):
         return self.head((h * kept).sum(1) / kept.sum(1).clamp(min=1))
 
 
-def _padded(seed: int, count: int = 128) -> Batches:
+class ReadLate(nn.Module):
+    """A recurrence over padded tokens, read at the end of each sample, or at the end of its padding."""
+
+    def __init__(self, cell: type[nn.LSTM] | type[nn.GRU], late: bool, last: bool = False) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(12, 16, padding_idx=0), nn.Linear(16, 2)
+        self.cell, self.late, self.last = cell(16, 16, batch_first=True), late, last
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        states, end = self.cell(self.table(x))
+        if self.late and self.last:
+            return self.head((end[0] if isinstance(end, tuple) else end)[-1])
+        ends = -torch.ones(len(x), dtype=torch.long) if self.late else (x > 0).sum(1) - 1
+        return self.head(states[torch.arange(len(x)), ends])
+
+
+def _padded(seed: int, count: int = 128, length: int = 8) -> Batches:
     """Is there a mark among the tokens, of which there are three to seven, and then padding?"""
     random = torch.Generator().manual_seed(seed)
-    x = torch.randint(1, 12, (128, 8), generator=random)
-    x = x * (torch.arange(8) < torch.randint(3, 8, (128, 1), generator=random))
+    x = torch.randint(1, 12, (128, length), generator=random)
+    x = x * (torch.arange(length) < torch.randint(3, 8, (128, 1), generator=random))
     return [(x, (x > 9).any(1).long())]
 
 
@@ -628,6 +644,10 @@ def _masks() -> Iterator[Pair]:
     ):  # fmt: skip
         yield pair(f"mask inverted, {name}", "transformer", "inverted-mask", _padded, F.cross_entropy,
                    partial(Padded, **given), twin=partial(Padded, by_hand=given.get("by_hand", False)))  # fmt: skip
+    long = partial(_padded, length=30)
+    for name, cell, last in (("gru", nn.GRU, False), ("lstm", nn.LSTM, True)):
+        yield pair(f"read after the padding, {name}", "recurrent", "read-after-padding", long, F.cross_entropy,
+                   partial(ReadLate, cell, True, last), twin=partial(ReadLate, cell, False))  # fmt: skip
 
 
 class Listed(nn.Module):

@@ -20,7 +20,7 @@ PADDED = 0.2  # share of the samples that must be seen to end in padding
 def inverted(scene: Scene) -> Statistic:
     """Whether a mask hides what the samples hold, and leaves their padding."""
     words = "share of what the samples hold that a mask hides, where it leaves their padding"
-    paddings = [p for t in tree_leaves((scene.batch.inputs, scene.batch.target)) if (p := _padding(t)) is not None]
+    paddings = [p for t in tree_leaves((scene.batch.inputs, scene.batch.target)) if (p := padding(t)) is not None]
     if not paddings:
         return Statistic(math.nan, (), words)
     for op in scene.trace.ops:
@@ -44,7 +44,7 @@ def inverted(scene: Scene) -> Statistic:
     return Statistic(0.0, (), words)
 
 
-def _padding(x: object) -> Tensor | None:
+def padding(x: object) -> Tensor | None:
     """Which positions ``[sample, position]`` hold nothing: one number, or zeros, to the end (or from the start) on."""
     if not isinstance(x, Tensor) or x.dtype == torch.bool or x.is_complex() or x.ndim not in (2, 3):
         return None

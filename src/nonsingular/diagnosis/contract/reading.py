@@ -89,7 +89,7 @@ def _slopes(scene: Scene) -> Iterator[Tensor]:
     tables = [op for op in scene.trace.ops if op.name == "embedding" and isinstance(op.out, Tensor) and not op.in_loss]
     leaves = [t for t in tree_leaves(batch.inputs) if isinstance(t, Tensor)]
     if tables and len(leaves) == 1:
-        x, out = tables[0].out, _summed(scene.output)
+        x, out = tables[0].out, summed(scene.output)
         if out is not None and x.requires_grad and x.shape[: leaves[0].ndim] == leaves[0].shape and x.ndim == 3:
             [slope] = torch.autograd.grad(out, [x], retain_graph=True, allow_unused=True)
             if slope is not None:
@@ -100,7 +100,7 @@ def _slopes(scene: Scene) -> Iterator[Tensor]:
     point = leaves[0].detach().clone().requires_grad_()
     inputs = tree_map_only(Tensor, lambda _: point, batch.inputs)
     with untouched(scene.task.model), as_training(scene.task.model), torch.enable_grad():
-        out = _summed(scene.task.output(Batch(inputs, None, n, pair=False)))
+        out = summed(scene.task.output(Batch(inputs, None, n, pair=False)))
         if out is None:
             return
         [slope] = torch.autograd.grad(out, [point], allow_unused=True)
@@ -108,7 +108,7 @@ def _slopes(scene: Scene) -> Iterator[Tensor]:
         yield slope
 
 
-def _summed(output: Any) -> Tensor | None:
+def summed(output: Any) -> Tensor | None:
     """All outputs, each times a random number."""
     found = [t for t in tree_leaves(getattr(output, "logits", output)) if isinstance(t, Tensor) and t.requires_grad]
     if not found:

@@ -105,6 +105,13 @@ RULES: tuple[Rule, ...] = (
         "PyTorch documentation, torch.nn.MultiheadAttention and scaled_dot_product_attention", severity=certain(0.97),
         material=0.5, sure=True,
     ),
+    Rule(
+        "read-after-padding", "read-late",
+        "The recurrence runs on through the padding and is read at its end: by then it has forgotten what the sample "
+        "holds, the more the longer the padding is, and its gradient has to come back all that way.",
+        "Hochreiter and Schmidhuber 1997 (what a recurrence forgets)", severity=lambda v: min(0.85, 0.2 + 0.65 * v),
+        material=0.4,
+    ),
     _fact(
         "invalid-targets", "constant-targets", 0.9,
         "All targets are the same, so that the best answer depends on no input: the network learns its last bias.",
@@ -469,6 +476,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "target-scale": (*SYMPTOMS, "output-range", "affine-network"),
     "bad-data": SYMPTOMS,
     "wrong-sign": (*SYMPTOMS, "output-range"),
+    "read-after-padding": SYMPTOMS,
     "inverted-mask": (*SYMPTOMS, "nan-loss", "nan-gradient", "unread-inputs"),
     "vanishing-signal": ("affine-network", "dead-readout"),
     "dead-units": ("affine-network", "dead-readout"),

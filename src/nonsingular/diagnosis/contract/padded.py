@@ -1,0 +1,62 @@
+"""Recurrences that run on through padding and are read at its end, long after what a sample holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from nonsingular.diagnosis.contract.masks import padding
+from nonsingular.diagnosis.contract.reading import summed
+from nonsingular.diagnosis.contract.scene import Scene
+from nonsingular.diagnosis.contract.trace import Op
+from nonsingular.diagnosis.records import Statistic
+
+RECURRENCES = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
+LATE = 8  # steps through padding, from which a state is said to be read late
+
+
+def read_late(scene: Scene) -> Statistic:
+    """Share of the samples whose outputs depend on a recurrence only through states that lie in their padding."""
+    words = f"share of the samples that a recurrence is read of {LATE} or more steps after their end"
+    empty = next((e for t in tree_leaves(scene.batch.inputs) if (e := padding(t)) is not None), None)
+    total = summed(scene.output)
+    if empty is None or total is None or not bool(empty[:, -1].any()) or bool(empty[:, 0].any()):
+        return Statistic(math.nan, (), words)
+    after = empty.sum(1)
+    late = (after >= LATE).to(total.device)
+    for op in scene.trace.ops:
+        for only_padding in _read(op, total, empty):
+            share = float((only_padding & late).double().mean())
+            evidence = (
+                {"measure": "steps through padding, mean over samples", "value": float(after.double().mean())},
+                {"measure": "positions", "value": empty.shape[1]},
+            )
+            remedy = (
+                "Read each sample's state at its own last position: out[range(n), lengths - 1], or "
+                "nn.utils.rnn.pack_padded_sequence with the lengths, after which h_n is that."
+            )
+            return Statistic(share, (op.module,) if op.module else (), words, op.place, evidence, remedy)
+    return Statistic(0.0, (), words)
+
+
+def _read(op: Op, total: Tensor, empty: Bool[Tensor, "sample position"]) -> Iterator[Bool[Tensor, " sample"]]:
+    """Of a recurrence over padded samples: which of them are read in their padding alone."""
+    if op.name not in RECURRENCES or len(op.args) < 9 or not isinstance(op.out, tuple):
+        return  # over packed samples it has no ``batch_first``, and ends where they end
+    both_ways, batch_first = bool(op.args[7]), bool(op.args[8])
+    states, last = op.out[0], op.out[1]
+    if not (isinstance(states, Tensor) and states.requires_grad and states.ndim == 3):
+        return
+    by_states, by_last = torch.autograd.grad(total, [states, last], retain_graph=True, allow_unused=True)
+    if by_states is not None:
+        felt = by_states.abs().sum(2) > 0
+        felt = felt if batch_first else felt.T
+        if felt.shape == empty.shape and bool(felt.any()):
+            yield ~(felt & ~empty.to(felt.device)).any(1)
+    elif by_last is not None and not both_ways and states.shape[not batch_first] == len(empty):
+        yield empty[:, -1].to(states.device)  # the other way round it has seen the beginning last
