@@ -65,11 +65,14 @@ def _layouts() -> Iterator[Pair]:
 
 
 class Messages(nn.Module):
-    """Two rounds of means over the nodes that send messages, by a list of edges or a table of node by node."""
+    """Means over the nodes that send messages, by a list of edges, weighed or not, or by a table of node by node.
 
-    def __init__(self, listed: bool) -> None:
+    ``back``: messages are added up where they come from.
+    """
+
+    def __init__(self, listed: bool, back: bool = False, weighed: bool = False) -> None:
         super().__init__()
-        self.listed = listed
+        self.listed, self.back, self.weighed = listed, back, weighed
         self.first, self.second = nn.Linear(24, 32), nn.Linear(64, 3)
 
     def forward(self, x: Tensor, edges: Tensor) -> Tensor:  # noqa: D102
@@ -77,8 +80,16 @@ class Messages(nn.Module):
         if not self.listed:
             return self.second(torch.cat([h, edges @ h / edges.sum(1, keepdim=True).clamp(min=1)], 1))
         sends, gets = edges
-        count = torch.zeros(len(x)).index_add_(0, gets, torch.ones(len(gets))).clamp(min=1)
-        return self.second(torch.cat([h, torch.zeros_like(h).index_add_(0, gets, h[sends]) / count[:, None]], 1))
+        if self.back:
+            gets = sends
+        share = torch.ones(len(gets))
+        if self.weighed:  # a softmax over the messages of each node
+            score = (h[sends] * h[gets]).sum(1)
+            middle = torch.zeros(len(x)).index_add(0, gets, score) / torch.zeros(len(x)).index_add(0, gets, share)
+            share = (score - middle[gets]).clamp(max=20).exp()
+        count = torch.zeros(len(x)).index_add(0, gets, share).clamp(min=1e-9)
+        told = h[sends] * share[:, None] if self.weighed else 0.5 * h[sends]
+        return self.second(torch.cat([h, torch.zeros_like(h).index_add(0, gets, told) / count[:, None]], 1))
 
 
 def _sent(seed: int, count: int = 300, listed: bool = True, turned: bool = False) -> Batches:
@@ -99,6 +110,8 @@ def _graphs() -> Iterator[Pair]:
     for words, listed in (("a list", True), ("a table", False)):
         yield pair(f"edges turned round, {words}", "graph", "turned-edges", partial(_sent, listed=listed, turned=True),
                    F.cross_entropy, partial(Messages, listed), twin_data=partial(_sent, listed=listed))  # fmt: skip
+    back, weighed = partial(Messages, True, back=True), partial(Messages, True, weighed=True)
+    yield pair("messages sent back", "graph", "turned-edges", _sent, F.cross_entropy, back, twin=weighed)
 
 
 # --- floors ---------------------------------------------------------------------------------------------------

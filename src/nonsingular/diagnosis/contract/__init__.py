@@ -75,6 +75,7 @@ CHECKS = {
     "torn": layout.torn,
     "mirrored": layout.mirrored,
     "turned-edges": edges.turned_round,
+    "sent-back": edges.sent_back,
     "wrong-slope": slopes.wrong,
     "noise": layout.noise,
     "orderless": probes.orderless,

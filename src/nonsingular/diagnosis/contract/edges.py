@@ -1,4 +1,4 @@
-"""Graphs whose edges are turned round: messages go against the way in which the targets depend on neighbours."""
+"""Graphs whose messages go astray: against the way in which targets depend on neighbours, or back to their senders."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Integer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nonsingular.diagnosis.contract.scene import Scene
+from nonsingular.diagnosis.contract.trace import Op
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.diagnosis.untouched import untouched
 from nonsingular.diagnosis.watch import evenly
@@ -158,3 +159,52 @@ def _explained(x: Float[Tensor, "node column"], y: Float[Tensor, "node number"])
             left += float((y[test] - x[test] @ torch.linalg.solve(gram, x[fit].T @ y[fit])).square().sum())
         best = max(best, 1 - left / max(float(y.square().sum()), 1e-12))
     return best
+
+
+def sent_back(scene: Scene) -> Statistic:
+    """Whether what is read of the nodes by an index is added up by that very index: every node gets its own."""
+    words = "messages that are added up at the nodes that they come from"
+    read: dict[
+        int, Tensor
+    ] = {}  # id of rows that were read by an index, and of what was made of them alone -> the index
+    for op in scene.trace.ops:
+        if op.in_loss:
+            continue
+        if (index := _read_by(op)) is not None or (index := _made_of(op, read)) is not None:
+            read[id(op.out)] = index
+        added, values = _added(op)
+        if added is None or id(values) not in read:
+            continue
+        index = read[id(values)]
+        own = added if added.ndim == 1 else added.flatten(1)[:, 0]
+        if own.shape == index.shape and len(own) > NODES and torch.equal(own, index) and len(own.unique()) < len(own):
+            evidence = ({"measure": "messages", "value": len(own)}, {"measure": "nodes", "value": len(own.unique())})
+            at = f" ({op.where})" if op.where else ""
+            remedy = f"Add messages up at the other end of the edges{at}: read by edge_index[0], add by edge_index[1]."
+            return Statistic(1.0, (op.module,) if op.module else (), words, op.where, evidence, remedy)
+    return Statistic(0.0, (), words)
+
+
+def _read_by(op: Op) -> Tensor | None:
+    """The index by which rows are read."""
+    by_rows = op.name == "__getitem__" or (op.name == "index_select" and op.given(1, "dim") == 0)
+    index = op.given(1 if op.name == "__getitem__" else 2, "index") if by_rows else None
+    return index if isinstance(index, Tensor) and index.dtype == torch.long and index.ndim == 1 else None
+
+
+def _made_of(op: Op, read: dict[int, Tensor]) -> Tensor | None:
+    """The index of the rows of which alone, parameters apart, rows were made."""
+    rows = [t for t in op.tensors if not isinstance(t, nn.Parameter) and t.ndim]
+    found = {id(index): index for t in rows if (index := read.get(id(t))) is not None}
+    if len(found) != 1 or not isinstance(op.out, Tensor) or not op.out.ndim:
+        return None
+    [index] = found.values()
+    alone = all(id(t) in read or len(t) != len(index) for t in rows)
+    return index if alone and len(op.out) == len(index) else None
+
+
+def _added(op: Op) -> tuple[Tensor | None, object]:
+    """The index by which rows are added up, and the rows."""
+    if op.name in ("index_add", "index_add_", "scatter_add", "scatter_add_", "index_reduce", "index_reduce_"):
+        return op.given(2, "index"), op.given(3, "source" if op.name.startswith("index") else "src")
+    return None, None

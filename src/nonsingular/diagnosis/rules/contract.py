@@ -167,6 +167,11 @@ RULES: tuple[Rule, ...] = (
         "that point to it.",
         "Gilmer et al. 2017, equation 1", severity=lambda v: min(0.95, 0.7 + v / 2), material=0.1,
     ),
+    _fact(
+        "turned-edges", "sent-back", 0.9,
+        "Messages come back to the nodes that send them: no node is told of its neighbours.",
+        "Gilmer et al. 2017, equation 1",
+    ),
     Rule(
         "wrong-gradient", "wrong-slope",
         "The backward pass of this function does not return its slope, so that steps lead elsewhere than downhill.",
