@@ -17,7 +17,6 @@ REWARDS = re.compile(r"(^|_)(rewards?|rs?|rews?)$", re.IGNORECASE)
 RETURNS = re.compile(r"(^|_)(returns?|rets?|discounted(_rewards)?|gs?|rtgs?|targets?)$", re.IGNORECASE)
 FORWARD, REVERSED = "the sum of what came before", "in the order of the steps turned round"
 PAST_THE_END = "continued past the end of an episode"
-GOALS = re.compile(r"(^|_)(goals?|targets?|expected|td|y|qs?)(_|$)", re.IGNORECASE)
 
 
 def returns_in_sight() -> str:
@@ -35,26 +34,7 @@ def returns_in_sight() -> str:
             if len(earned) == len(told) and (wrong := judged(earned, told)):
                 return wrong
     dones = [s for n, v in names.items() if ENDS.search(n) and (s := _numbers(v)) is not None]
-    if any(across(r, told, d) for d in dones for r in rewards for told in returns):
-        return PAST_THE_END
-    goals = [s for n, v in names.items() if GOALS.search(n) and (s := _numbers(v)) is not None]
-    return PAST_THE_END if any(goes_on(r, g, d) for d in dones for r in rewards for g in goals) else ""
-
-
-def goes_on(rewards: Sequence[float], goals: Sequence[float], dones: Sequence[float]) -> bool:
-    """Whether goals go on beyond the reward where an episode has ended, as they do elsewhere.
-
-    >>> goes_on([1.0, 0.0, 2.0, 1.0, 0.0], [1.5, 0.4, 2.5, 1.3, 0.6], [0, 1, 0, 1, 0])
-    True
-    >>> goes_on([1.0, 0.0, 2.0, 1.0, 0.0], [1.5, 0.0, 2.5, 1.0, 0.6], [0, 1, 0, 1, 0])
-    False
-    """
-    if not len(rewards) == len(goals) == len(dones) or set(dones) != {0.0, 1.0}:
-        return False
-    r, g = np.asarray(rewards, dtype=float), np.asarray(goals, dtype=float)
-    rest, size = np.abs(g - r), 1e-5 * (1 + np.abs(g).max())
-    near = np.corrcoef(r, g)[0, 1] > 0.3 if r.std() > 0 and g.std() > 0 else True  # goals of these rewards
-    return bool((rest > size).all() and near)
+    return PAST_THE_END if any(across(r, told, d) for d in dones for r in rewards for told in returns) else ""
 
 
 def across(rewards: Sequence[float], returns: Sequence[float], dones: Sequence[float]) -> bool:
