@@ -170,9 +170,16 @@ def _unreached(look: Look) -> Statistic:
 
 
 def _untrained(look: Look) -> Statistic:
-    """Share of the parameters with zero gradients; behind zero layers that learn they will pass."""
+    """Share of the parameters with zero gradients; behind zero layers that learn they will pass.
+
+    Biases alone do not count: they cancel where a loss takes differences of outputs.
+    """
     waits = bool(learning_zeros(look)) or any(map(_closed_gate, look.parameters))
-    stuck = [p for p in look.parameters if p.zero_gradient and not (p.frozen or waits or _one_step(p))]
+    moved = {p.name.rpartition(".")[0] for p in look.parameters if not (p.zero_gradient or p.frozen or p.unused)}
+    stuck = [
+        p for p in look.parameters
+        if p.zero_gradient and not (p.frozen or waits or _one_step(p) or _bias_of(p) in moved)
+    ]  # fmt: skip
     return _share(look, stuck, "share of the parameters that no gradient moves")
 
 
@@ -193,6 +200,12 @@ def _closed_gate(p: Parameter) -> bool:
     """Whether this is one number by which a branch is multiplied, zero at the start and about to grow (ReZero)."""
     learns = not (p.zero_gradient or p.unused or p.frozen)
     return p.size == 1 and p.zero and learns and p.name.rpartition(".")[2] != "bias"
+
+
+def _bias_of(p: Parameter) -> str | None:
+    """The layer of which this is the bias."""
+    layer, _, name = p.name.rpartition(".")
+    return layer if name == "bias" else None
 
 
 def _one_step(p: Parameter) -> bool:

@@ -178,6 +178,41 @@ def _texts(seed: int, count: int = 300, order: str = "", own: bool = False) -> B
     return [(number[x], y)]
 
 
+class Couple(nn.Module):
+    """Both of each pair by one network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 8))
+
+    def forward(self, pair: Tensor) -> Tensor:  # noqa: D102
+        return torch.stack([self.body(pair[:, 0]), self.body(pair[:, 1])], 1)
+
+
+def _couples(seed: int, count: int = 256) -> Batches:
+    """Pairs of points, half of them of one cluster: 1 where they are of two."""
+    random = torch.Generator().manual_seed(seed)
+    centres = 1.5 * torch.randn(6, 12, generator=random)
+    first, second = torch.randint(6, (2, 256), generator=random)
+    second = torch.where(torch.rand(256, generator=random) < 0.5, first, second)
+    x = centres[torch.stack([first, second], 1)] + torch.randn(256, 2, 12, generator=random)
+    return [(x, (first != second).float())]
+
+
+def _contrastive(exchanged: bool) -> Loss:
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        distance = F.pairwise_distance(output[:, 0], output[:, 1])
+        near = target if exchanged else 1 - target
+        return (near * distance**2 + (1 - near) * (2 - distance).clamp(min=0) ** 2).mean()
+
+    return loss
+
+
+def _exchanged() -> Iterator[Pair]:
+    yield pair("terms of a contrastive loss exchanged", "pairs", "wrong-sign", _couples, _contrastive(True), Couple,
+               twin_loss=_contrastive(False))  # fmt: skip
+
+
 def _held_out() -> Iterator[Pair]:
     for order in ("met", "often"):
         sick, twin = pair(f"a vocabulary for each split, by how they are {order}", "tokens", "unlike-tests",
@@ -243,4 +278,4 @@ def _data() -> Iterator[Pair]:
         yield pair("sorted by class", kind, bad, by_class(data), F.cross_entropy, ten, twin_data=cut(data, 32))
 
 
-PARTS = (_layouts, _graphs, _floors, _held_out, _data)
+PARTS = (_layouts, _graphs, _floors, _exchanged, _held_out, _data)

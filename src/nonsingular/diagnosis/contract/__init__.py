@@ -12,6 +12,7 @@ from dataclasses import replace
 from nonsingular.diagnosis.batches import Problem
 from nonsingular.diagnosis.contract import (
     answers,
+    couples,
     edges,
     floor,
     heads,
@@ -55,6 +56,7 @@ CHECKS = {
     "swapped": targets.swapped,
     "against-targets": signs.against_targets,
     "backwards": signs.backwards,
+    "exchanged-pairs": couples.exchanged,
     "undefined": likelihoods.undefined,
     "endless": likelihoods.endless,
     "constant-targets": targets.constant,

@@ -76,6 +76,12 @@ RULES: tuple[Rule, ...] = (
         "of what it should.",
         "Goodfellow et al. 2016, section 4.3", severity=certain(0.99), material=0.05, sure=True,
     ),
+    Rule(
+        "wrong-sign", "exchanged-pairs",
+        "The loss draws the pairs together that are unlike each other, and those that are alike apart: the embedding "
+        "learns the opposite of what it should.",
+        "Hadsell et al. 2006, equation 4", severity=certain(0.85), material=4.0,
+    ),
     _fact(
         "wrong-sign", "endless", 0.96,
         "What is minimised has no least value: it falls for ever, and nothing is learnt of the targets.",
