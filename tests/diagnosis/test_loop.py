@@ -549,6 +549,44 @@ def test_the_steps_own_loss_and_batches_are_looked_at(tmp_path, monkeypatch):
     assert "mine.py" in found["data"]["batches"]
 
 
+VALUES = """
+import torch
+from torch import nn
+torch.manual_seed(0)
+q, frozen = nn.Linear(3, 1), nn.Linear(3, 1)
+optimiser = torch.optim.Adam([*q.parameters()], lr=1e-3)
+for _ in range(12):
+    state, following = torch.randn(2, 64, 3)
+    reward, done = torch.randn(64), (torch.rand(64) < 0.1).float()
+    with torch.no_grad():
+        after = frozen(following)[:, 0]
+    value = q(state)[:, 0]
+    GOAL
+    loss = nn.functional.smooth_l1_loss(value, goal)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+"""
+ON = "goal = reward + 0.9 * after"
+
+
+@pytest.mark.parametrize(
+    ("goal", "found"),
+    [
+        (ON, True),
+        (f"{ON} * (1 - done)", False),
+        (f"done_mask = done; {ON} * (1 - done_mask); del done", False),
+        (f"done_mask = 1 - done; {ON} * done_mask; del done", False),
+        (f"mask = 1 - done; {ON}; del done", True),
+        (f"truncated = done; {ON}", False),  # past the end of the time there is, values do go on
+        ("goal = reward.cumsum(0); advantage = (goal - value).detach()", False),  # reward + value, by definition
+    ],
+)
+def test_goals_that_go_on_past_an_end_are_told_by_their_numbers(goal, found, tmp_path):
+    _, seen = watched(tmp_path, VALUES.replace("GOAL", goal), look=False)
+    assert ("wrong-returns" in [f.kind for f in seen.findings]) == found, str(seen)
+
+
 TWO_NETWORKS = """
 import torch
 from torch import nn

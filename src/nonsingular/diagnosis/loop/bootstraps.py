@@ -13,7 +13,9 @@ from nonsingular.places import user_frames
 
 DISCOUNTS = (1.0, 0.999, 0.995, 0.99, 0.98, 0.97, 0.96, 0.95, 0.9, 0.85, 0.8, 0.7, 0.5)
 ENDS = re.compile(r"(^|_)(d|dones?|ends?|ended|finals?|last|terminals?|terminated|terms?)(_|$)", re.IGNORECASE)
-GOES_ON = re.compile(r"(^|_)(not?n?_?dones?|not?n?_?(final|terminal)s?|alive|continues?|masks?)(_|$)", re.IGNORECASE)
+GOES_ON = re.compile(r"(^|_)(not?n?_?dones?|not?n?_?(final|terminal)s?|alive|continues?)(_|$)", re.IGNORECASE)
+EITHER = re.compile(r"(^|_)masks?(_|$)", re.IGNORECASE)  # some write 1 for an end, others for what goes on
+CUT_OFF = re.compile(r"trunc|time_?(limit|out)", re.IGNORECASE)  # an end by the clock, past which values do go on
 FEWEST, MOST = 8, 4096  # samples of a batch
 NUMBERS = 16  # of as many samples, in sight, that may be the rewards
 ROWS = 0.98  # of the samples, of which the form holds
@@ -23,36 +25,61 @@ class Bootstraps:
     """Knows what models returned and what losses took for targets since the former backward pass."""
 
     def __init__(self) -> None:
-        self._values, self._goals = deque[Tensor](maxlen=4), deque[Tensor](maxlen=4)
+        self._values, self._goals = deque[tuple[Tensor, Any]](maxlen=4), deque[Tensor](maxlen=4)
 
     def returned(self, output: Any) -> None:
         """A model did."""
         if isinstance(output, Tensor) and output.is_floating_point() and 0 < output.ndim < 3:
-            self._values.append(output.detach())
+            self._values.append((output.detach(), output.grad_fn))
 
     def compared(self, target: Any) -> None:
         """A loss took a target."""
         if isinstance(target, Tensor) and target.is_floating_point():
             self._goals.append(target.detach())
 
-    def go_on(self) -> bool:
-        """Whether the goals of samples at which an episode has ended have a value of what follows in them all the same.
-
-        Whether one has is read off a variable, by the name that it has where the backward pass is called.
-        """
-        values, goals = list(self._values), list(self._goals)
+    def forget(self) -> None:
+        """A backward pass is over, and what came before it."""
         self._values.clear()
         self._goals.clear()
+
+    def go_on(self, root: Any) -> bool:
+        """Whether the goals of samples at which an episode has ended have a value of what follows in them all the same.
+
+        Whether one has is read off a variable, by the name that it has where the backward pass is called. An output
+        that the pass comes back to is the value of the state itself, which is compared with the goal.
+
+        Args:
+            root: what the backward pass begins from.
+        """
+        goals = [g for g in self._goals if FEWEST <= g.numel() <= MOST and g.numel() == len(g)]
+        reached = _reached(root) if goals and self._values else set()
+        values = [v for v, made in self._values if made not in reached]
+        if not (goals and values) or _cut_off():
+            return False
         for goal in goals:
             n = goal.numel()
             outputs = [v.reshape(n, -1) for v in values if len(v) == n and v.numel() <= 64 * n]
-            if not FEWEST <= n <= MOST or not outputs or goal.numel() != len(goal):
-                continue
-            names = _in_sight(n)
+            names = _in_sight(n) if outputs else {}
             for ended in _ended(names):
                 if any(_follows(goal.flatten(), r, outputs, ended) for r in list(names.values())[:NUMBERS]):
                     return True
         return False
+
+
+def _reached(root: Any) -> set[Any]:
+    """The operations that a backward pass comes back to."""
+    stack, seen = [getattr(root, "grad_fn", None)], set[Any]()
+    while stack:
+        node = stack.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            stack += [following for following, _ in node.next_functions]
+    return seen
+
+
+def _cut_off() -> bool:
+    """Whether episodes are also ended by a clock: which end is which, no variable tells for sure."""
+    return any(CUT_OFF.search(name) for frame in user_frames() for name in (*frame.f_locals, *frame.f_globals))
 
 
 def _in_sight(n: int) -> dict[str, Tensor]:
@@ -74,12 +101,14 @@ def _entries(names: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _ended(names: Mapping[str, Tensor]) -> list[Tensor]:
-    """At which samples an episode has ended, by each variable that says so."""
+    """At which samples an episode has ended, by each variable that says so: fewer than those at which none has."""
     found = []
     for name, value in names.items():
         if not bool(((value == 0) | (value == 1)).all()) or len(value.unique()) < 2:
             continue
-        if GOES_ON.search(name):
+        if EITHER.search(name):
+            found.append(value == float(value.mean() < 0.5))
+        elif GOES_ON.search(name):
             found.append(value == 0)
         elif ENDS.search(name):
             found.append(value == 1)

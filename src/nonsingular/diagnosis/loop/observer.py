@@ -321,7 +321,8 @@ class Observer:
         for target in tree_leaves(self.caught.target):
             self._bootstraps.compared(target)
         if not self.loop.returns and self.loop.backwards < LOOKED_FOR_RETURNS:
-            self.loop.returns = returns_in_sight() or (PAST_THE_END if self._bootstraps.go_on() else "")
+            self.loop.returns = returns_in_sight() or (PAST_THE_END if self._bootstraps.go_on(root) else "")
+        self._bootstraps.forget()
         for told in rewarded:
             told.log_probability.register_hook(_rewarding(self.loop, told))
             self.loop.places["rewards"] = told.place
