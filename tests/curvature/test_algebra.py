@@ -20,7 +20,7 @@ VECTOR = torch.randn(H.shape[0], generator=torch.Generator().manual_seed(0), dty
 
 def test_printed_operators_say_what_they_are():
     size, number = f"{H.shape[0]} x {H.shape[0]}, float64", len(BATCHES)
-    assert repr(H) == f"Hessian({size}, {number} batch{'es' if number > 1 else ''})"
+    assert repr(H) == f"Hessian({size}, {number} batch{'es' if number > 1 else ''}, mode: evaluation)"
     assert repr(G).startswith("GaussNewton(")
     assert repr(2 * H - G + 0.5) == f"Combination({size}, 2 * Hessian + -1 * GaussNewton + 0.5)"
     assert repr(PopulationHessian(MODEL, stack_module_state([MODEL] * 3)[0], LOSS, BATCHES)).startswith(

@@ -70,6 +70,15 @@ WITHOUT_PATIENT = {
 }
 
 
+@pytest.mark.parametrize("kind", [torch.int32, torch.int64])
+def test_whole_numbers_as_targets_of_a_table_are_no_classes_of_nodes(kind):
+    """However large they are: prices, times."""
+    x = torch.randn(128, 4, generator=torch.Generator().manual_seed(0))
+    y = (1e9 + 1e8 * x[:, 0]).to(kind)
+    found = ns.diagnose(nn.Linear(4, 1), lambda out, target: (out[:, 0] - target / 1e9).square().mean(), [(x, y)])
+    assert not [f for f in found.findings if f.kind == "turned-edges"]
+
+
 def test_every_kind_of_finding_has_a_patient_in_the_bench():
     cases = [*sick(), *(case for case, _ in mistakes())]
     planted = {kind for case in cases for kind in case.expected}

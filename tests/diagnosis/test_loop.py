@@ -618,8 +618,10 @@ for model in (teacher, student):
     ],
     ids=["neither", "the first", "the second"],
 )
-def test_of_networks_trained_one_after_another_each_is_looked_at(one, other, found, tmp_path):
-    _, seen = watched(tmp_path, TWO_NETWORKS.replace("OF_ONE", one).replace("OF_OTHER", other))
+@pytest.mark.parametrize("batches", ["zip(x.split(32), y.split(32))", "[(x, y)] * 16"], ids=["batches", "all at once"])
+def test_of_networks_trained_one_after_another_each_is_looked_at(batches, one, other, found, tmp_path):
+    script = TWO_NETWORKS.replace("zip(x.split(32), y.split(32))", batches)
+    _, seen = watched(tmp_path, script.replace("OF_ONE", one).replace("OF_OTHER", other))
     assert [(f.kind, f.where) for f in seen.findings] == [("probabilities-as-logits", where) for where in found]
 
 

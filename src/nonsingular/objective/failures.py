@@ -57,7 +57,12 @@ def told(error: BaseException, width: int = 300) -> str:
 
 
 def is_of_code(error: BaseException) -> bool:
-    """Whether an error is one of the code itself, whatever it is given: a name or an attribute that is not there."""
+    """Whether an error is one of the code itself, whatever it is given: a name or an attribute that is not there.
+
+    >>> import nonsingular as ns
+    >>> ns.objective.is_of_code(NameError("name 'sefl' is not defined"))
+    True
+    """
     if isinstance(error, AttributeError):
         return not isinstance(error.obj, Tensor)  # inputs of another kind have other attributes
     return isinstance(error, NameError | ImportError)

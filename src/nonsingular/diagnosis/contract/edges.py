@@ -24,7 +24,7 @@ MOST = 1024
 MANY = 100_000  # edges that are looked at
 ASKED = 8  # nodes whose outputs are asked what they depend on
 ONE_WAY = 0.3  # share of the edges that have none back, from where there is a way round
-COLUMNS = 128
+COLUMNS, CLASSES = 128, 1000
 RIDGES = (1.0, 10.0, 100.0)
 Edges = Integer[Tensor, "2 edge"]
 
@@ -37,13 +37,12 @@ def turned_round(scene: Scene) -> Statistic:
     """
     words = "share of the targets' variance that the nodes tell to which no message comes from, beyond those that send"
     unknown = Statistic(math.nan, (), words)
-    nodes = _nodes(scene)
+    graphs = [g for g in _graphs(scene, scene.batch.samples) if _one_way(g) >= ONE_WAY]
+    nodes = _nodes(scene) if graphs else None
     if nodes is None:
         return unknown
     x, y, known = nodes
-    for edges in _graphs(scene, len(x)):
-        if _one_way(edges) < ONE_WAY:
-            continue
+    for edges in graphs:
         along = _read_along(scene, x, edges)
         if along is None:
             continue
@@ -71,9 +70,11 @@ def _nodes(scene: Scene) -> tuple[Tensor, Tensor, Tensor] | None:
         return None
     if y.is_floating_point():
         return x, y.detach().cpu().double().reshape(n, -1), torch.ones(n, dtype=torch.bool)
-    if y.ndim > 1 or int(y.max()) < 1:
+    y = y.cpu().long()
+    classes, codes = y.unique(return_inverse=True)
+    if y.ndim > 1 or not 1 < len(classes) <= CLASSES:
         return None
-    return x, F.one_hot(y.cpu().clamp(min=0)).double(), y.cpu() >= 0
+    return x, F.one_hot(codes, len(classes)).double(), y >= 0
 
 
 def _graphs(scene: Scene, n: int) -> Iterator[Edges]:
@@ -84,11 +85,12 @@ def _graphs(scene: Scene, n: int) -> Iterator[Edges]:
         if id(t) in seen or t.requires_grad:
             continue
         seen.add(id(t))
-        if t.ndim != 2 or (t.layout == torch.strided and not t.numel()):
+        if t.ndim != 2 or t.is_complex() or (t.layout == torch.strided and not t.numel()):
             continue
-        if t.dtype == torch.long and t.shape[0] == 2 != n and t.shape[1] >= n and 0 <= int(t.min()) <= int(t.max()) < n:
+        listed = t.layout == torch.strided and t.dtype == torch.long and t.shape[0] == 2 != n and t.shape[1] >= n
+        if listed and 0 <= int(t.min()) <= int(t.max()) < n:
             yield t[:, t[0] != t[1]]
-        elif tuple(t.shape) == (n, n) and t.is_floating_point():
+        elif tuple(t.shape) == (n, n) and n >= NODES:
             gets, sends = t.nonzero().T if t.layout == torch.strided else t.to_sparse_coo().coalesce().indices()
             if n <= len(sends) < n * n / 4:
                 yield torch.stack([sends, gets])[:, sends != gets]

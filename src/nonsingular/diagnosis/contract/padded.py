@@ -18,30 +18,33 @@ from nonsingular.diagnosis.records import Statistic
 
 RECURRENCES = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
 LATE = 8  # steps through padding, from which a state is said to be read late
+REMEDY = (
+    "Read each sample's state at its own last position: out[range(n), lengths - 1], or "
+    "nn.utils.rnn.pack_padded_sequence with the lengths, after which h_n is that."
+)
 
 
 def read_late(scene: Scene) -> Statistic:
     """Share of the samples whose outputs depend on a recurrence only through states that lie in their padding."""
     words = f"share of the samples that a recurrence is read of {LATE} or more steps after their end"
-    empty = next((e for t in tree_leaves(scene.batch.inputs) if (e := padding(t)) is not None), None)
+    paddings = [e for t in tree_leaves(scene.batch.inputs) if (e := padding(t)) is not None]
+    paddings = [e for e in paddings if bool(e[:, -1].any()) and not bool(e[:, 0].any())]
     total = summed(scene.output)
-    if empty is None or total is None or not bool(empty[:, -1].any()) or bool(empty[:, 0].any()):
+    if not paddings or total is None:
         return Statistic(math.nan, (), words)
-    after = empty.sum(1)
-    late = (after >= LATE).to(total.device)
+    worst = Statistic(0.0, (), words)
     for op in scene.trace.ops:
-        for only_padding in _read(op, total, empty):
-            share = float((only_padding & late).double().mean())
-            evidence = (
-                {"measure": "steps through padding, mean over samples", "value": float(after.double().mean())},
-                {"measure": "positions", "value": empty.shape[1]},
-            )
-            remedy = (
-                "Read each sample's state at its own last position: out[range(n), lengths - 1], or "
-                "nn.utils.rnn.pack_padded_sequence with the lengths, after which h_n is that."
-            )
-            return Statistic(share, (op.module,) if op.module else (), words, op.place, evidence, remedy)
-    return Statistic(0.0, (), words)
+        for empty in paddings:
+            for only_padding in _read(op, total, empty):
+                after = empty.sum(1).to(total.device)
+                share = float((only_padding & (after >= LATE)).double().mean())
+                if share > worst.value:
+                    evidence = (
+                        {"measure": "steps through padding, mean over samples", "value": float(after.double().mean())},
+                        {"measure": "positions", "value": empty.shape[1]},
+                    )
+                    worst = Statistic(share, (op.module,) if op.module else (), words, op.place, evidence, REMEDY)
+    return worst
 
 
 def _read(op: Op, total: Tensor, empty: Bool[Tensor, "sample position"]) -> Iterator[Bool[Tensor, " sample"]]:
@@ -58,5 +61,5 @@ def _read(op: Op, total: Tensor, empty: Bool[Tensor, "sample position"]) -> Iter
         felt = felt if batch_first else felt.T
         if felt.shape == empty.shape and bool(felt.any()):
             yield ~(felt & ~empty.to(felt.device)).any(1)
-    elif by_last is not None and not both_ways and states.shape[not batch_first] == len(empty):
+    elif by_last is not None and not both_ways and states.shape[:2] == (empty.shape if batch_first else empty.T.shape):
         yield empty[:, -1].to(states.device)  # the other way round it has seen the beginning last

@@ -74,7 +74,7 @@ class Caught:
         loss_fn: (output, target) -> scalar, as the loop calls it.
         pairs: (inputs, target) of the first batches.
         whole: whether ``loss_fn`` is what backward passes begin from, and no part of it.
-        later: the same of another network, whose training began when these batches were full; None where there is none.
+        later: the same of another network, whose training began after this one's; None where there is none.
     """
 
     def __init__(self, batches: int = BATCHES, tape: Tape | None = None, networks: int = NETWORKS) -> None:
@@ -164,10 +164,8 @@ class Caught:
 
     def _wants(self, model: nn.Module) -> bool:
         """Whether the loss of a model's output would be kept."""
-        if len(self.pairs) < self._most:
-            return True
-        if self._follows(model):
-            return False
+        if self._source is None or self._follows(model):
+            return len(self.pairs) < self._most
         return self._networks > 1 if self.later is None else self.later._wants(model)
 
     def _follows(self, model: nn.Module) -> bool:
@@ -176,7 +174,8 @@ class Caught:
     def _keep(self, lost: _Lost) -> None:
         """The model at its first loss, and the first batches."""
         call = lost.call
-        if len(self.pairs) >= self._most and not self._follows(call.model) and self._networks > 1:
+        other = self._source is not None and not self._follows(call.model)
+        if other and self._networks > 1 and (self.pairs or self.model is None):
             self.later = self.later or Caught(self._most, networks=self._networks - 1)
             self.later._keep(lost)
             return
