@@ -11,7 +11,7 @@ from torch import nn
 import nonsingular as ns
 from nonsingular.diagnosis.batches import problem
 from nonsingular.diagnosis.contract import answers, noising, scene
-from nonsingular.diagnosis.contract.held_out import held_out_meaning, unlike
+from nonsingular.diagnosis.contract.held_out import held_out_meaning, held_out_scale, unlike
 
 
 def seen(model, loss, x, y):
@@ -127,6 +127,25 @@ def test_held_out_columns_and_classes_mean_what_they_mean_in_training():
     assert lost(x[300:].flip(1), y[300:]) > 0.8
     [noise] = ns.objective.read([(torch.randn(300, 12), y[:300])])
     assert math.isnan(held_out_meaning([noise], [noise]).value)  # nothing is said of targets
+
+
+@pytest.mark.parametrize("whole", [torch.int32, torch.int64])
+@pytest.mark.parametrize("labels", ["of samples", "of tokens"])
+def test_targets_that_are_ignored_mean_nothing(labels, whole):
+    torch.manual_seed(0)
+
+    def data(samples, ignored):
+        x = torch.randint(1, 9, (samples, 10)) if labels == "of tokens" else torch.randn(samples, 8)
+        y = (x + 1 if labels == "of tokens" else x.argmax(1)).to(whole)
+        y[torch.rand(len(y)) < ignored] = -100
+        return ns.objective.read([(x, y)])
+
+    assert abs(held_out_meaning(list(data(400, 0.05)), list(data(200, 0.6))).value) < 0.05
+
+
+def test_held_out_inputs_that_are_no_tensors_say_nothing_of_scale():
+    batches = [ns.objective.Batch({"text": ["a"] * 4}, torch.zeros(4), 4)]
+    assert math.isnan(held_out_scale(batches, batches).value)
 
 
 @pytest.mark.parametrize(("copies", "kinds"), [("parameters", ["stale-statistics"]), ("state", [])])

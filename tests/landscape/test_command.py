@@ -206,6 +206,7 @@ def test_hessian_directions_and_the_map_of_convexity(capsys, here):
         (["--weights", "pixels"], "weights must be 'samples', 'tokens', 'equal'"),
         (["--statistics", "batch"], "there are given, recomputed"),
         (["--statistics", "recomputed"], "no batch normalisation with running statistics"),
+        (["--grid", 0], "grid must be at least 2 points, got 0"),
         (["--export", "stl"], "unknown export 'stl'; there are vtk, h5"),
         (["--checkpoint", "none.pt"], "no checkpoint at none.pt"),
         (["--checkpoint", "mine.py"], "not a readable checkpoint of tensors: it is a file of something else"),

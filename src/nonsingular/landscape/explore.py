@@ -72,7 +72,8 @@ class Look:
 
     def points(self, states: int) -> tuple[int, ...]:
         """How many there are along each axis, by the number of states that are looked at."""
-        return (self.grid or LINE,) if states == 2 else (self.grid or PLANE,) * 2
+        usual = LINE if states == 2 else PLANE
+        return (usual if self.grid is None else self.grid,) * (1 if states == 2 else 2)
 
     def __post_init__(self) -> None:
         if self.directions not in DIRECTIONS:
@@ -81,6 +82,8 @@ class Look:
             raise InputError(f"planes must be at least 1, got {self.planes}")
         if self.planes > 1 and self.directions == "hessian":
             raise InputError("there is one plane of the Hessian's eigenvectors; leave out planes")
+        if self.grid is not None and self.grid < 2:
+            raise InputError(f"grid must be at least 2 points, got {self.grid}")
         if self.span is not None and not 0 < self.span < float("inf"):
             raise InputError(f"span must be positive, got {self.span}")
         if self.convexity < 0:

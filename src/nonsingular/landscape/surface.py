@@ -376,7 +376,7 @@ def _why_lost(losses: Losses, points: np.ndarray) -> list[str]:
     reasons = {
         "a running variance of batch normalisation, moved with the weights, is negative: take statistics='recomputed'":
             negative,
-        "the model's own numbers overflow": len(points) - negative,
+        "the model or the loss gives inf or NaN": len(points) - negative,
     }  # fmt: skip
     return [f"at {n} point{'s' * (n != 1)} {why}" for why, n in reasons.items() if n]
 

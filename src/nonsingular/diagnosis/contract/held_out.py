@@ -62,8 +62,9 @@ def held_out_scale(batches: Sequence[Batch], held_out: Sequence[Batch]) -> Stati
     found = []
     for part in (batches, held_out):
         leaves = [[t for t in tree_leaves(b.inputs) if isinstance(t, Tensor)] for b in part]
+        alone = [found[0] for found in leaves if len(found) == 1]
         # Where there is one batch, its halves tell how much batches differ.
-        pieces = [piece for [x, *rest] in leaves if not rest and x.ndim and len(x) > 3 for piece in x.chunk(2)]
+        pieces = [piece for x in alone if x.ndim and len(x) > 3 for piece in x.chunk(2)]
         found.append([known for x in pieces if (known := level(x)) is not None])
     train, test = found
     if len(train) < 2 or not test:
@@ -178,6 +179,10 @@ def _tokens(batch: Batch) -> Tensor | None:
 
 COLUMNS, TARGETS = 512, 64  # of inputs and targets that are held against each other
 KNOWN = 0.5  # cosine between what two parts of the training data say, from where they say something
+SAME_MEANING = (
+    "Use one encoder, one order of columns and one numbering of classes for all splits; where they are the same, held-out "
+    "data are of another kind, and training needs such data too."
+)
 OTHER_MEANING = (
     "share that is lost, in held-out data, of what inputs say of targets in training: correlations of columns or ids"
 )
@@ -210,7 +215,7 @@ def held_out_meaning(batches: Sequence[Batch], held_out: Sequence[Batch]) -> Sta
         {"measure": "likeness (cosine) of the correlations of two parts of the training data", "value": usual},
         {"measure": "of training and held-out data", "value": there},
     )
-    return Statistic(1 - there / usual, (), OTHER_MEANING, "", evidence, ONE_CODE)
+    return Statistic(1 - there / usual, (), OTHER_MEANING, "", evidence, SAME_MEANING)
 
 
 def _told(part: Sequence[Batch], train: Sequence[Batch]) -> tuple[Tensor, Tensor] | None:
@@ -229,19 +234,28 @@ def _classes(batches: Sequence[Batch]) -> int:
 
 
 def _tables(batch: Batch, classes: int) -> tuple[Tensor, Tensor] | None:
+    """Negative targets are left out: they stand for no class (padding that a loss ignores)."""
     y, ids = batch.target, _tokens(batch)
     if not isinstance(y, Tensor) or not y.ndim or len(y) != batch.samples or y.is_complex():
         return None
+    y = y.detach().cpu()
     if ids is not None and y.shape == ids.shape and not y.is_floating_point():  # a token and what follows it
-        return tuple(F.one_hot(t.flatten()[:MANY].cpu() % TARGETS, TARGETS).double() for t in (ids, y))  # type: ignore[return-value]
+        kept = (y >= 0).nonzero(as_tuple=True)
+        return _ones(ids.cpu()[kept][:MANY] % TARGETS, TARGETS), _ones(y[kept][:MANY] % TARGETS, TARGETS)
     x = _by_sample(batch) if ids is not None else _numbers(batch)
-    if x is None or (not y.is_floating_point() and (y.numel() != len(y) or classes < 2)):
+    if x is None:
         return None
     if y.is_floating_point():
-        return x.double(), y.detach().cpu().flatten(1)[:, :TARGETS].double() if y.ndim > 1 else y.cpu()[
-            :, None
-        ].double()
-    return x.double(), F.one_hot(y.cpu().flatten().long().clamp(0, classes - 1), classes).double()
+        rows = y.flatten(1) if y.ndim > 1 else y[:, None]
+        return x.double(), rows[:, :TARGETS].double()
+    if y.numel() != len(y) or classes < 2:
+        return None
+    y = y.flatten()
+    return x[y >= 0].double(), _ones(y[y >= 0].clamp(max=classes - 1), classes)
+
+
+def _ones(classes: Integer[Tensor, " sample"], count: int) -> Float[Tensor, "sample class"]:
+    return F.one_hot(classes.long(), count).double()
 
 
 def _numbers(batch: Batch) -> Tensor | None:
