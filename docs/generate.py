@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from results import MARK, interval, measured
+from results import MARK, measured
 
 import nonsingular as ns
-from nonsingular.experiments.claims import is_ours
+from nonsingular.experiments.claims import interval_in_words, is_ours
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report import differences, finished
 from nonsingular.experiments.report.finished import Finished
@@ -210,7 +210,7 @@ def _row(row: dict[str, Any]) -> str:
     statement = html.escape(row["statement"])
     ours = "<em>ours:</em> " if is_ours(row) else ""
     runs = f"{row['runs']} run{'' if row['runs'] == 1 else 's'}"
-    around = f"{interval(row, 'no interval')}, {runs}"
+    around = f"{interval_in_words(row, 'no interval')}, {runs}"
     note = f"; {html.escape(row['note'])}" if row["note"] else ""
     return (
         f"<tr class='{row['verdict']}'><td>{ours}{statement}"

@@ -75,7 +75,7 @@ def _table(rows: Iterable[dict[str, Any]]) -> str:
 
 def _line(row: dict[str, Any]) -> str:
     whose = "Ours: " if is_ours(row) and not row["statement"].startswith("Ours") else ""
-    cells = [whose + row["statement"], row["expected"], measured(row), interval(row), row["runs"]]
+    cells = [whose + row["statement"], row["expected"], measured(row), interval_in_words(row), row["runs"]]
     return f"| {' | '.join(_cell(cell) for cell in cells)} | **{row['verdict']}** |\n"
 
 
@@ -86,11 +86,6 @@ def _cell(text: object) -> str:
 def measured(row: dict[str, Any]) -> str:
     """The effect of a claim with its unit, or a dash."""
     return "–" if row["measured"] is None else f"{row['measured']:.3g} {row['unit']}".strip()
-
-
-def interval(row: dict[str, Any], none: str = "–") -> str:
-    """Both ends of a claim's interval, or what stands for none."""
-    return interval_in_words(row, none)
 
 
 # --- the board ------------------------------------------------------------------------------------------------
@@ -118,7 +113,7 @@ def _chapter(name: str, headlines: Sequence[tuple[str, str, str]], found: Sequen
 
 def _headline(id: str, words: str, overturns: str, found: Sequence[Finished]) -> str:
     where, row = _shown(id, found)
-    around = f" ({seen})" if (seen := interval(row, "")) else ""
+    around = f" ({seen})" if (seen := interval_in_words(row, "")) else ""
     share = (row.get("share") or {}).get("steps")
     steps = "not kept" if share is None else f"{100 * share:.3g} %"
     link = f"[{words}]({where.paper}/{where.folder.name}/README.md)"

@@ -42,6 +42,7 @@ MISSPELT = {  # public name -> a keyword that it lacks and the nearest one that 
     "Objective": ("sed", "seed"),
     "Monitor": ("evry", "every"),
     "diagnose": ("step", "steps"),
+    "objective.brought": ("mod", "mode"),
     "rehearse": ("second", "seconds"),
     "reproduce": ("network", "networks"),
     "spectrum": ("metod", "method"),

@@ -32,6 +32,25 @@ class MissingExtra(InputError):
         super().__init__(f"{what} needs an optional part: {install(extra)}")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message.
+
+    >>> first_line(ValueError("what is wrong" + chr(10) + "and more"))
+    'what is wrong'
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def a_kind(value: object) -> str:
+    """Of what kind a value is, with its article.
+
+    >>> a_kind(1), a_kind({})
+    ('an int', 'a dict')
+    """
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
 def install(extra: str) -> str:
     """The command that installs an optional part, wherever this package itself came from.
 

@@ -54,6 +54,21 @@ def tails() -> tuple[float, float]:
     return _error.get() / 2, 1 - _error.get() / 2
 
 
+def in_words(low: float | None, high: float | None, none: str = "–") -> str:
+    """Both ends of an interval, with as many digits as tell them apart; the one that there is; or ``none``.
+
+    Ends that agree to six digits have no width: single precision tells no more.
+
+    >>> in_words(0.123412, 0.123448), in_words(1.0, None), in_words(2.0, 2.0)
+    ('0.12341 to 0.12345', '1 or more', 'no width')
+    """
+    low, high = (None if end is None or math.isnan(end) else end for end in (low, high))
+    if low is None or high is None:
+        return none if low is high else f"{high:.3g} or less" if low is None else f"{low:.3g} or more"
+    told = ((f"{low:.{digits}g}", f"{high:.{digits}g}") for digits in range(3, 7))
+    return next((f"{a} to {b}" for a, b in told if a != b), "no width")
+
+
 @dataclass(frozen=True)
 class Effect:
     """A measured number with its interval; ``runs`` is how many independent runs stand behind it."""

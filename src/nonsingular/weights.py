@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nonsingular.errors import InputError, MissingExtra
+from nonsingular.errors import InputError, MissingExtra, a_kind, first_line
 
 Weights = nn.Module | Mapping[str, Tensor] | str | Path | Tensor | np.ndarray
 """A module, its state dictionary, a checkpoint file, or a flat vector in the order of ``model.parameters()``."""
@@ -144,7 +144,7 @@ def read_tensors(path: Path, what: str) -> Any:
         raise
     except Exception as error:
         if not isinstance(error, pickle.UnpicklingError | KeyError):  # what reading a file of anything else may end in
-            why = (str(error).strip() or type(error).__name__).splitlines()[0]
+            why = first_line(error)
         elif zipfile.is_zipfile(path):
             why = "it holds other objects, which may run code when read; save tensors (torch.as_tensor of arrays)"
         else:
@@ -173,7 +173,7 @@ def described(value: Any) -> str:
         return f"a dictionary of {few(named, len(value))}"
     if isinstance(value, list | tuple):
         return f"a {type(value).__name__} of {len(value)}" + (f", the first {described(value[0])}" if value else "")
-    return f"{'an' if type(value).__name__[0] in 'aeiou' else 'a'} {type(value).__name__}"
+    return a_kind(value)
 
 
 FEW = 3

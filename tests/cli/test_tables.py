@@ -1,6 +1,7 @@
 """What is printed at 60, 80, 100 and 200 columns: no number is cut, nothing is lost, verdicts come first."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -14,9 +15,10 @@ import nonsingular as ns
 from nonsingular import cli
 from nonsingular.cli.tables.diagnosis import print_diagnosis
 from nonsingular.cli.tables.summary import print_summary
-from nonsingular.cli.terminal import Column, console, interval, number, numbers, print_table
+from nonsingular.cli.terminal import Column, console, number, numbers, print_table
 from nonsingular.diagnosis.bench import zoo
 from nonsingular.diagnosis.learnability import percent, points
+from nonsingular.intervals import in_words
 
 WIDTHS = (60, 80, 100, 200)
 RESULTS = Path(__file__).parents[2] / "results"
@@ -36,11 +38,11 @@ def lines(capsys, width):
 
 
 def test_ends_of_intervals_differ_where_they_do():
-    assert interval(0.1, 0.25) == "0.1 to 0.25"
-    assert interval(5.87e-8, 5.87e-8) == "no width"
-    assert interval(0.123412, 0.123448) == "0.12341 to 0.12345"
-    assert interval(1.0, 1.0 + 1e-15) == "1 to 1.000000000000001"
-    assert (interval(None, None), interval(None, 2.0)) == ("–", "2 or less")
+    assert in_words(0.1, 0.25) == "0.1 to 0.25"
+    assert in_words(5.87e-8, 5.87e-8) == "no width"
+    assert in_words(0.123412, 0.123448) == "0.12341 to 0.12345"
+    assert in_words(1.0, 1.0 + 1e-15) == "no width"
+    assert (in_words(None, None), in_words(None, 2.0), in_words(math.nan, 1.0)) == ("–", "2 or less", "1 or less")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -378,7 +378,7 @@ def test_spectrum_command(source, tmp_path, capsys, method):
     printed = json.loads(capsys.readouterr().out)
     assert printed["parameters"] == 310
     assert [printed[k] for k in ("target", "checkpoint", "mode", "loss_fn")] == [
-        f"{source}:flat", None, "evaluation", "cross_entropy",
+        f"{source}:flat", None, "eval", "cross_entropy",
     ]  # fmt: skip
     assert printed == json.loads((out / "spectrum.json").read_text())
     assert (

@@ -177,7 +177,7 @@ def test_lines_say_their_mode_and_why_the_loss_is_not_finite(capsys, here, mode)
         mode,
     )
     shown = " ".join(landscape(capsys, *line).split())
-    assert ("mode: evaluation" if mode == "eval" else "mode: training") in shown
+    assert f"mode: {mode} " in shown
     why = r"not finite at 2 points.*at 2 points a running variance .* negative: --statistics recomputed takes them from"
     assert (re.search(why, shown) is not None) == (mode == "eval")  # in training mode they are not used
 

@@ -21,7 +21,7 @@ from nonsingular.cli.options import SAMPLES, SCALING
 from nonsingular.cli.terminal import complain
 from nonsingular.data import DataSpec, load, prepare
 from nonsingular.data.prepare import parse_scaling
-from nonsingular.errors import InputError
+from nonsingular.errors import InputError, a_kind
 from nonsingular.objective import (
     Evaluated,
     cross_entropy_fits,
@@ -114,7 +114,7 @@ class Target(UsersCode):
         if self._factory is None:
             raise InputError(f"{place} has no {name!r}{_offers(place) or '; it has no function and no module either'}")
         if not callable(self._factory):
-            raise InputError(f"{target} is {_a(self._factory)}; it must be a function that returns a model")
+            raise InputError(f"{target} is {a_kind(self._factory)}; it must be a function that returns a model")
 
     @property
     def file(self) -> Path | None:
@@ -144,7 +144,7 @@ class Target(UsersCode):
         made = self._factory if isinstance(self._factory, nn.Module) else self._call()
         model, loss_fn = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
         if not isinstance(model, nn.Module) or not (loss_fn is None or callable(loss_fn)):
-            what = f"({', '.join(type(part).__name__ for part in made)})" if isinstance(made, tuple) else _a(made)
+            what = f"({', '.join(type(part).__name__ for part in made)})" if isinstance(made, tuple) else a_kind(made)
             raise InputError(f"{self.name} must return a torch.nn.Module, or (module, loss_fn); it returned {what}")
         if checkpoint is not None:
             weights.load(model, weights.state_of(checkpoint, model), f"{checkpoint} does")
@@ -420,12 +420,7 @@ def _form(value: Any) -> str:
     if isinstance(value, Tensor):
         shape = ", ".join(["N", *map(str, value.shape[1:])][: value.dim()])
         return f"[{shape}] of {str(value.dtype).removeprefix('torch.')}"
-    return _a(value)
-
-
-def _a(value: Any) -> str:
-    name = type(value).__name__
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    return a_kind(value)
 
 
 def load_batches(

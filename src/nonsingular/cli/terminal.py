@@ -53,16 +53,6 @@ def in_words(data: Mapping[str, object]) -> str:
     return ", ".join(str(value) if what in named else f"{what} {value}" for what, value in data.items())
 
 
-def interval(low: float | None, high: float | None) -> str:
-    """Both ends, with as many digits as tell them apart."""
-    if low is None or high is None:
-        return "–" if low is high else f"{number(high)} or less" if low is None else f"{number(low)} or more"
-    if low == high:
-        return "no width"
-    digits = next(d for d in range(3, 18) if d == 17 or f"{low:.{d}g}" != f"{high:.{d}g}")
-    return f"{low:.{digits}g} to {high:.{digits}g}" if low < high else f"{number(low)} to {number(high)}"
-
-
 class Column(NamedTuple):
     """A column of `print_table`.
 

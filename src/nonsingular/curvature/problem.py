@@ -45,7 +45,7 @@ class Problem:
     def told(self) -> tuple[str, str]:
         """What ``repr`` says of it: the number of batches, and in which mode the model is measured."""
         number = len(self.batches)
-        return f"{number} batch{'' if number == 1 else 'es'}", f"mode: {self.objective.mode}"
+        return f"{number} batch{'' if number == 1 else 'es'}", f"mode: {self.objective.mode_in_words}"
 
     def output(self, params: Sequence[Tensor], batch: Batch, buffers: Mapping[str, Tensor] | None = None) -> Any:
         """The model's output on ``batch``, with other values for some buffers if given."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import xarray as xr
 
-from nonsingular.intervals import Effect, difference, erring_with, exactly, mean, rank_correlation
+from nonsingular.intervals import Effect, difference, erring_with, exactly, in_words, mean, rank_correlation
 
 __all__ = [
     "NEGATIVE",
@@ -173,18 +173,14 @@ def judge(
     )
 
 
-def interval_in_words(row: Mapping[str, Any], none: str) -> str:
-    """Both ends of the interval of a row of the scoreboard, the one that there is, or what stands for none.
+def interval_in_words(row: Mapping[str, Any], none: str = "–") -> str:
+    """The interval of a row of the scoreboard, as `intervals.in_words` tells it.
 
-    >>> interval_in_words({"interval": [1.0, None]}, "no interval")
+    >>> interval_in_words({"interval": [1.0, None]})
     '1 or more'
     """
     low, high = row["interval"] or (None, None)
-    if low is None and high is None:
-        return none
-    if low is None or high is None:
-        return f"{high:.3g} or less" if low is None else f"{low:.3g} or more"
-    return f"{low:.3g} to {high:.3g}"
+    return in_words(low, high, none)
 
 
 NOT_MEASURED = "not measured: "

@@ -85,7 +85,9 @@ class Kept:
 
 def digest(objective: Objective, directions: Iterable[Direction], *rest: object) -> str:
     """A hash of weights, directions, the beginnings of all tensors of data, and whatever else decides the losses."""
-    found = hashlib.sha256(repr((objective.form, objective.seed, objective.mode, objective.weights, *rest)).encode())
+    found = hashlib.sha256(
+        repr((objective.form, objective.seed, objective.mode_in_words, objective.weights, *rest)).encode()
+    )
     for state in (objective.parameters, objective.buffers, *directions):
         for name, tensor in state.items():
             found.update(f"{name}{tuple(tensor.shape)}".encode())

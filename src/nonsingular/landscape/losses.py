@@ -199,9 +199,9 @@ class Losses:
             on_point: called with (row, values, standard errors) as each point is done.
 
         Returns:
-            Values, the loss first (NaN or infinite where the model or the loss is, NaN where a running variance is moved
-            below zero), and the standard errors of taking a
-            subset: 0 where all samples are used, NaN where one sample gives none.
+            Values, the loss first (NaN or infinite where the model or the loss is, NaN where a running variance is
+            moved below zero), and the standard errors of taking a subset: 0 where all samples are used, NaN where one
+            sample gives none.
         """
         shape = len(points), len(self.quantities)
         found, errors = np.empty(shape), np.empty(shape)

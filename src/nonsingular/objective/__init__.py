@@ -1,10 +1,10 @@
 """What a user brings: a model, a loss, data; checked once at the door and handed to every part."""
 
+from nonsingular.errors import first_line
 from nonsingular.objective.data import Batch, read
 from nonsingular.objective.failures import (
     FAILURES,
     available_bytes,
-    first_line,
     is_of_code,
     is_out_of_memory,
     out_of_memory,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from nonsingular.errors import InputError
+from nonsingular.errors import InputError, first_line
 from nonsingular.memory import available_bytes
 from nonsingular.places import raised_in
 
@@ -29,16 +29,6 @@ FAILURES = (
     ArithmeticError,
 )
 """What a user's model or loss raises when it is given what it cannot take, or where its code is wrong."""
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message.
-
-    >>> import nonsingular as ns
-    >>> ns.objective.first_line(ValueError("what is wrong" + chr(10) + "and more"))
-    'what is wrong'
-    """
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def told(error: BaseException, width: int = 300) -> str:

@@ -35,13 +35,22 @@ def put(model: nn.Module, mode: str | None) -> None:
 
 
 def named(modes: Modes) -> str:
-    """The mode in a word or two.
+    """The mode, as it is asked for; ``own`` where modules are in different ones.
 
     >>> layers = [nn.Linear(3, 2), nn.Dropout()]
     >>> named([(layer, False) for layer in layers])
-    'evaluation'
+    'eval'
+    """
+    training = {mode for _, mode in modes}
+    return "own" if len(training) > 1 else "train" if True in training else "eval"
+
+
+def in_words(modes: Modes) -> str:
+    """The mode in a word or two, for people.
+
+    >>> in_words([(nn.Linear(3, 2), False), (nn.Dropout(), True)])
+    'own (1 of 2 modules in training mode)'
     """
     training = sum(mode for _, mode in modes)
-    if 0 < training < len(modes):
-        return f"own ({training} of {len(modes)} modules in training mode)"
-    return "training" if training else "evaluation"
+    own = f"own ({training} of {len(modes)} modules in training mode)"
+    return {"eval": "evaluation", "train": "training", "own": own}[named(modes)]

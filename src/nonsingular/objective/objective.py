@@ -6,7 +6,7 @@ import copy
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ from nonsingular.objective.failures import FAILURES, is_out_of_memory, out_of_me
 from nonsingular.objective.finite import first_not_finite
 from nonsingular.objective.losses import Evaluated, Metric, cross_entropy_fits, misfit, no_scalar, said
 from nonsingular.objective.models import evaluating, own_copies, precision, refuse_unusable, unwrap
-from nonsingular.objective.modes import TOLD, Modes, named, put
+from nonsingular.objective.modes import TOLD, Modes, in_words, named, put
 from nonsingular.objective.reach import Reached
 from nonsingular.objective.trees import fresh, tensors
 from nonsingular.objective.weights import NAMES, SINGLE, Rule, determine, rules, trying
@@ -48,6 +48,13 @@ class Options(TypedDict, total=False):
     weights: str | Callable[[Any], float] | None
     seed: int | None
     mode: str | None
+
+
+class _Brought(Options, total=False):
+    """What `brought` hands on."""
+
+    reduction: str
+    dtype: torch.dtype | None
 
 
 class Objective:
@@ -86,7 +93,8 @@ class Objective:
         weights: of the batches; they sum to 1 with ``reduction="mean"``.
         parameters, buffers: name -> tensor, copies.
         channels_last: whether tensors with four axes are in that order, as suits convolutions.
-        mode: ``evaluation`` or ``training``, or in words which modules are in which.
+        mode: ``eval`` or ``train``, or ``own`` where modules are in different ones.
+        mode_in_words: the same for people, with how many are in which.
         loss_name: of the function, or of its class; whose loss it is where none was given.
         notes: what was decided for the user, in words.
 
@@ -246,8 +254,13 @@ class Objective:
 
     @property
     def mode(self) -> str:
-        """``evaluation`` or ``training``, or in words which modules are in which."""
+        """``eval`` or ``train``, or ``own`` where modules are in different ones."""
         return named(self._modes)
+
+    @property
+    def mode_in_words(self) -> str:
+        """``evaluation`` or ``training``, or how many modules are in which."""
+        return in_words(self._modes)
 
     @property
     def loss_name(self) -> str:
@@ -545,7 +558,7 @@ class Objective:
 
 
 @spelled
-def brought(model: nn.Module | Objective, loss_fn: Any, data: Any, **options: Any) -> Objective:
+def brought(model: nn.Module | Objective, loss_fn: Any, data: Any, **options: Unpack[_Brought]) -> Objective:
     """The objective that was given, or that of what was given, with these options.
 
     Raises:

@@ -157,6 +157,6 @@ def how(surfaces: Sequence[xr.Dataset]) -> str:
         samples += f" of {attrs['total_samples']:,}"
     if attrs.get("statistics") == "recomputed":
         samples += ", batch-norm statistics recomputed"
-    if attrs.get("model_mode", "evaluation") != "evaluation":
-        samples += f", {attrs['model_mode']} mode"
+    if attrs.get("model_mode", "eval") != "eval":
+        samples += f", mode: {attrs['model_mode']}"
     return samples

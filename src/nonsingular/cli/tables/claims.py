@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.markup import escape
 
-from nonsingular.cli.terminal import Column, console, interval, number, numbers, print_table
-from nonsingular.experiments.claims import is_ours
+from nonsingular.cli.terminal import Column, console, number, numbers, print_table
+from nonsingular.experiments.claims import interval_in_words, is_ours
 from nonsingular.experiments.report.pages import NAMED, SAID, count, many, shares
 
 VERDICT_STYLE = {"holds": "bold green", "fails": "bold red", "inconclusive": "yellow", "unmeasured": "dim"}
@@ -32,7 +32,7 @@ def print_claims(rows: Sequence[Mapping[str, Any]]) -> None:
             f"{'[dim]ours:[/] ' if is_ours(row) else ''}{statement} [dim]{_measured_on(row)}[/]",
             escape(str(row["expected"])),
             number(row["measured"]),
-            interval(*(row["interval"] or (None, None))),
+            interval_in_words(row),
             escape(str(row["paper"])),
         ])  # fmt: skip
     print_table(console(), columns, table)

@@ -6,8 +6,9 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from nonsingular.cli.terminal import console, interval, number
+from nonsingular.cli.terminal import console, number
 from nonsingular.experiments.report.comparing import Comparison
+from nonsingular.intervals import in_words
 
 
 def print_comparison(found: Comparison) -> None:
@@ -20,7 +21,7 @@ def print_comparison(found: Comparison) -> None:
     for row in found.differences:
         names = (escape(row.label), escape(row.network or "all"))
         table.add_row(
-            *names, number(row.a), number(row.b), number(row.value), interval(*(row.interval or (None, None)))
+            *names, number(row.a), number(row.b), number(row.value), in_words(*(row.interval or (None, None)))
         )
     shown.print(table)
     shown.print(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from rich.markup import escape
 
-from nonsingular.cli.terminal import Column, console, interval, number, numbers, print_table
+from nonsingular.cli.terminal import Column, console, number, numbers, print_table
+from nonsingular.intervals import in_words
 from nonsingular.machine import Machine
 
 
 def print_machine(found: Machine) -> None:
     """Each rate with the slowest and the fastest round, then the choices."""
     rows = [
-        [work, number(rate.value), interval(rate.low, rate.high), "GB/s" if work == "memory" else "GFLOP/s"]
+        [work, number(rate.value), in_words(rate.low, rate.high), "GB/s" if work == "memory" else "GFLOP/s"]
         for work, rate in found.rates.items()
     ]
     to = console()

@@ -48,6 +48,22 @@ def slope(task: Problem, output: object, batch: Batch) -> Tensor | None:
     return torch.cat(known) if known else None
 
 
+def change(task: Problem, output: object, batch: Batch, other: Tensor, own: Tensor) -> float | None:
+    """Norm of what of the loss's slope changes with other targets; None where it has none with them, or is random.
+
+    Args:
+        task: whose loss is taken.
+        output: as ``slope`` takes it.
+        batch: with the targets.
+        other: targets in their place.
+        own: the slope with the batch's own.
+    """
+    again, there = (slope(task, output, replace(batch, target=t)) for t in (batch.target, other))
+    if again is None or there is None or not torch.equal(own, again):
+        return None
+    return float((own - there).norm())
+
+
 def elsewhere(output: object) -> list[object]:
     """Outputs that are nearly the same for all samples, where every margin counts, and those of other samples.
 
@@ -109,12 +125,10 @@ def _told(task: Problem, output: object, batch: Batch) -> float | None:
     if not size or not isinstance(target, Tensor) or not target.ndim or len(target) != batch.samples:
         return size
     other, moved = in_another_order(target)
-    there = slope(task, output, replace(batch, target=other)) if float(moved.double().mean()) > 0.25 else None
-    again = slope(task, output, batch) if there is not None else None
-    if there is None or again is None or not torch.equal(own, again):
+    found = change(task, output, batch, other, own) if float(moved.double().mean()) > 0.25 else None
+    if found is None:
         return size
-    change = float((own - there).norm())
-    return change if change > NOTHING * size else 0.0
+    return found if found > NOTHING * size else 0.0
 
 
 def _everywhere(scene: Scene) -> bool:

@@ -180,8 +180,8 @@ def _tokens(batch: Batch) -> Tensor | None:
 COLUMNS, TARGETS = 512, 64  # of inputs and targets that are held against each other
 KNOWN = 0.5  # cosine between what two parts of the training data say, from where they say something
 SAME_MEANING = (
-    "Use one encoder, one order of columns and one numbering of classes for all splits; where they are the same, held-out "
-    "data are of another kind, and training needs such data too."
+    "Use one encoder, one order of columns and one numbering of classes for all splits; where they are the same, "
+    "held-out data are of another kind, and training needs such data too."
 )
 OTHER_MEANING = (
     "share that is lost, in held-out data, of what inputs say of targets in training: correlations of columns or ids"

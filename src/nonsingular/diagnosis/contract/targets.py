@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -284,7 +283,7 @@ def ignored(scene: Scene) -> Statistic:
     if float(moved.double().mean()) < 0.25:
         return unknown
     point = output.detach() / max(1.0, float(output.detach().double().square().mean().sqrt()))
-    changes = [c for at in (point, *floor.elsewhere(point)) if (c := _change(scene, at, target, other)) is not None]
+    changes = [c for at in (point, *floor.elsewhere(point)) if (c := _share_changed(scene, at, other)) is not None]
     if not changes:
         return unknown
     evidence = ({"measure": "share of the slope that changes with the targets", "value": max(changes)},)
@@ -293,15 +292,14 @@ def ignored(scene: Scene) -> Statistic:
     return Statistic(-math.log10(max(*changes, 1e-16)), (), words, where, evidence, remedy)
 
 
-def _change(scene: Scene, output: object, target: Tensor, other: Tensor) -> float | None:
+def _share_changed(scene: Scene, output: object, other: Tensor) -> float | None:
     """Share of the loss's slope by these outputs that other targets change; None where it is none, or random."""
-    here, again, there = (
-        floor.slope(scene.task, output, replace(scene.batch, target=t)) for t in (target, target, other)
-    )
-    if here is None or again is None or there is None or not torch.equal(here, again):
+    own = floor.slope(scene.task, output, scene.batch)
+    size = math.nan if own is None else float(own.norm())
+    if own is None or not 0 < size < math.inf:
         return None
-    size = float(here.norm())
-    return float((here - there).norm()) / size if size > 0 and math.isfinite(size) else None
+    found = floor.change(scene.task, output, scene.batch, other, own)
+    return None if found is None else found / size
 
 
 def left_out(scene: Scene) -> Statistic:

@@ -448,8 +448,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "unlike-tests", "held-out-meaning",
-        "What inputs say of the targets in training they do not say in the held-out data: ids, columns or classes stand "
-        "for other things there, or these are other data altogether (of another time or place).",
+        "What inputs say of the targets in training they do not say in the held-out data: ids, columns or classes "
+        "stand for other things there, or these are other data altogether (of another time or place).",
         "Kaufman et al. 2012", severity=lambda v: min(0.85, 0.2 + 0.6 * v), material=0.6,
     ),
     Rule(
