@@ -41,7 +41,7 @@ def diagnosis(task: ns.data.Task) -> Figure:
         left.semilogy(at, spread, "o-", ms=3, color=VERMILION, label="what tells samples apart")
         left.semilogy(at, gradient, "o-", ms=3, color=BLUE, label="gradient")
         left.set(xlabel="layer", ylabel="size (activation and loss units)", title=found.findings[0].kind)
-        left.legend(loc="lower center")
+        left.legend(loc="upper center")
         for y, trial in enumerate(tried):
             value, low, high = (100 * x for x in (trial.gained.value, trial.gained.low, trial.gained.high))
             tone = GREEN if trial.verdict == "helps" else GREY
