@@ -425,7 +425,7 @@ def test_spectrum_command_in_words(source, tmp_path, capsys):
     assert "degenerate" in printed
     assert "exact" in printed
     assert "210 parameters" in printed
-    assert "untrained unless it loads some; --checkpoint FILE" in printed
+    assert "(--checkpoint FILE for trained ones)" in printed
 
 
 COMMANDS = {

@@ -549,6 +549,20 @@ def test_the_steps_own_loss_and_batches_are_looked_at(tmp_path, monkeypatch):
     assert "mine.py" in found["data"]["batches"]
 
 
+def test_a_training_that_a_number_of_the_data_makes_undefined_is_told(tmp_path):
+    """After its first steps, which are large."""
+    _, found = watched(
+        tmp_path,
+        "import torch\nfrom torch import nn\ntorch.manual_seed(0)\n"
+        "x, y = torch.randn(512, 4), torch.randn(512, 1)\nx[500, 0] = float('nan')\n"
+        "model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))\n"
+        "optimiser = torch.optim.SGD(model.parameters(), lr=0.3)\n"
+        "for a, b in zip(x.split(16), y.split(16)):\n"
+        "    optimiser.zero_grad()\n    nn.functional.mse_loss(model(a), b).backward()\n    optimiser.step()\n",
+    )
+    assert "nan-loss" in [f.kind for f in found.findings], str(found)
+
+
 VALUES = """
 import torch
 from torch import nn

@@ -281,9 +281,7 @@ class Brought:
     @property
     def made(self) -> str:
         """What is said of weights that no file gave."""
-        return (
-            f"weights: as {self.target.name} makes them, untrained unless it loads some; --checkpoint FILE for others"
-        )
+        return f"weights: as {self.target.name} makes them (--checkpoint FILE for trained ones)"
 
 
 def bring(

@@ -37,6 +37,7 @@ def statistics(look: Look) -> dict[str, Statistic]:
             look, _output(look, "regressor", "decades by which the outputs' spread is above the targets'")
         ),
         "left-alone": _left_alone(look),
+        "unused": _unused(look),
         "unreached": _unreached(look),
         "untrained": _untrained(look),
         "flat": _flat(look),
@@ -150,11 +151,18 @@ def _of_start(look: Look, statistic: Statistic) -> Statistic:
 
 
 def _left_alone(look: Look) -> Statistic:
-    """Share of the parameters that are frozen, other than on purpose, or that the loss does not depend on."""
+    """Share of the parameters that are frozen, other than on purpose."""
     learns = any(not (p.frozen or p.unused or p.zero_gradient) for p in look.parameters)
     known = _frozen_by_purpose(look) if learns else set()
-    left = [p for p in look.parameters if (p.frozen and p.name not in known) or p.unused]
-    return _share(look, left, "share of the parameters that are frozen or that the loss does not use")
+    left = [p for p in look.parameters if p.frozen and p.name not in known]
+    return _share(look, left, "share of the parameters that are frozen")
+
+
+def _unused(look: Look) -> Statistic:
+    """Share of the parameters that the loss does not depend on, by its graph."""
+    return _share(
+        look, [p for p in look.parameters if p.unused], "share of the parameters that the loss does not reach"
+    )
 
 
 def _unreached(look: Look) -> Statistic:

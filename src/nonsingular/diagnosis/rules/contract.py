@@ -256,12 +256,19 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "untrained-parameters", "left-alone",
-        "No step can change these parameters (frozen, or unused by the loss): they stay as they were drawn.",
+        "No step can change frozen parameters: they stay as they were drawn.",
         "PyTorch documentation, torch.Tensor.requires_grad_",
         treatments=("unfreeze",), severity=share,
         material=0.01, remark=which_parameters, sure=True,
-        remedy="Call requires_grad_(True) on what should train, and use what is unused; look at the names that are "
-        "compared where layers are frozen by name.",
+        remedy="Call requires_grad_(True) on what should train; look at the names that are compared where layers are "
+        "frozen by name.",
+    ),
+    Rule(
+        "untrained-parameters", "unused",
+        "The loss does not depend on these parameters: no gradient reaches them, and they stay as they were drawn.",
+        "PyTorch, autograd mechanics", severity=share, material=0.01, remark=which_parameters, sure=True,
+        remedy="Use what these layers return, and hand it on with its graph: detach(), .data, no_grad(), numpy or a "
+        "new tensor behind them cuts it.",
     ),
     Rule(
         "samples-mixed", "mixed",

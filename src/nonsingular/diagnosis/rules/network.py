@@ -33,7 +33,7 @@ def which_parameters(look: Look) -> str:
     )
     words = [
         f"{word}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
-        for word, names in (("frozen", frozen), ("not used by the loss", unused), ("zero gradient", zero))
+        for word, names in (("frozen", frozen), ("not reached by the loss", unused), ("zero gradient", zero))
         if names
     ]
     hint = ". Frozen parameters are right where they were trained before." if frozen else "."

@@ -68,7 +68,7 @@ def _thrown(loop: Loop) -> dict[str, Any] | None:
     losses = step_losses(loop)
     jump = max(losses[1:10], default=0.0) / max(losses[0], 1e-12) if losses and losses[0] > 0 else 0.0
     best, values = constant(loop)
-    late = losses[10:]
+    late = [loss for loss in losses[10:] if math.isfinite(loss)]
     usual = 1 + 3 * pstdev(late) / max(fmean(late), 1e-12) if late else 1.0  # by which batches differ
     if jump > max(1.25, usual) and len(values) >= 20 and 0 < 0.9 * best <= latest(values):
         return shown("largest loss of the first ten over the first, after which little was learnt", jump)
