@@ -46,3 +46,10 @@ def test_large_products_of_single_precision_are_taken():
     assert not onednn.large(a[:100], b)
     assert not onednn.large(a.double(), b.double())
     assert not onednn.large(a.to("meta"), b.to("meta"))  # nor of any other device
+
+
+@pytest.mark.parametrize(("name", "taken"), [("AMD EPYC 9V74", True), ("Intel(R) Xeon(R) Processor", False)])
+def test_it_is_taken_where_the_other_library_is_not_at_home(name, taken, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(onednn, "processor", lambda: name)
+    assert onednn.available() == taken

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache as cached
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ def describe(device: torch.device) -> Machine:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Machine(
         device.type,
-        torch.cuda.get_device_name(device) if cuda else _processor(),
+        torch.cuda.get_device_name(device) if cuda else processor(),
         "" if cuda else torch.backends.cpu.get_cpu_capability(),
         cores,
         torch.get_num_threads(),
@@ -241,7 +242,9 @@ def _timed(work: Callable[[], object], device: torch.device) -> tuple[float, int
             return seconds, calls
 
 
-def _processor() -> str:
+@cached
+def processor() -> str:
+    """The processor's name, as the system has it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

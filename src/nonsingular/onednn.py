@@ -1,6 +1,6 @@
 """Large matrix products by oneDNN, the library that PyTorch has for convolutions, where that is faster.
 
-``torch.mm`` calls another library, which on some processors does not use AVX-512; oneDNN does wherever it is. It is
+``torch.mm`` calls Intel's library, which on others' processors does not use AVX-512; oneDNN does wherever it is. It is
 slower to start, so that small products stay with ``torch.mm``.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from nonsingular.machine import processor
 
 LARGE = 4_000_000
 """Multiply-adds of a product from which oneDNN is taken.
@@ -20,12 +22,13 @@ with 64 and 256 x 256 (4.2e6), 1.35 with 500 and 96 x 96 (4.6e6), 1.55 with 500 
 
 
 def available() -> bool:
-    """Whether oneDNN's products are there and worth it: on CPUs with AVX-512.
+    """Whether oneDNN's products are there and worth it: on CPUs with AVX-512 that are not Intel's.
 
-    With AVX2 alone (``ONEDNN_MAX_CPU_ISA=AVX2``) they were 0.7 to 1.0 times as fast.
+    With AVX2 alone (``ONEDNN_MAX_CPU_ISA=AVX2``) they were 0.7 to 1.0 times as fast; on a Xeon, where ``torch.mm`` uses
+    AVX-512 as well, a step of six networks of 30 x 128 units took 1.5 (one thread) and 2.2 times as long (two).
     """
     there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return there and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return there and torch.backends.cpu.get_cpu_capability() == "AVX512" and "Intel" not in processor()
 
 
 def large(a: Float[Tensor, "i k"], b: Float[Tensor, "k j"]) -> bool:

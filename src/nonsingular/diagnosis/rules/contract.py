@@ -252,8 +252,8 @@ RULES: tuple[Rule, ...] = (
         "untrained-parameters", "unreached", 0.9,
         "These layers run, and no gradient of the loss comes back to them: they stay as they were drawn.",
         "PyTorch, autograd mechanics", remark=which_parameters,
-        remedy="See that the loss has a term for each output, that terms are added up, and that nothing is cut off on the "
-        "way: detach(), .data, no_grad(), numpy or a new tensor.",
+        remedy="See that the loss has a term for each output, that terms are added up, and that nothing is cut off on "
+        "the way: detach(), .data, no_grad(), numpy or a new tensor.",
     ),
     Rule(
         "untrained-parameters", "left-alone",
