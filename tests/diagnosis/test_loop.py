@@ -639,8 +639,9 @@ def test_of_networks_trained_one_after_another_each_is_looked_at(batches, one, o
     assert [(f.kind, f.where) for f in seen.findings] == [("probabilities-as-logits", where) for where in found]
 
 
-@pytest.mark.parametrize(("labels", "constant"), [((0.0, 1.0), math.nan), ((0.0,), 1.0)])
-def test_adversaries_that_are_shown_one_label_each_are_not_told_that_all_are_the_same(labels, constant):
+@pytest.mark.parametrize(("labels", "overruled"), [((0.0, 1.0), True), ((0.0,), False)])
+def test_adversaries_that_are_shown_one_label_each_are_not_told_that_all_are_the_same(labels, overruled):
+    """What ``diagnose`` finds of the first batch is overruled."""
     torch.manual_seed(0)
     model = nn.ModuleDict({"D": nn.Linear(2, 1), "G": nn.Linear(4, 2)})
     optimisers = [torch.optim.Adam(m.parameters()) for m in model.values()]
@@ -648,13 +649,14 @@ def test_adversaries_that_are_shown_one_label_each_are_not_told_that_all_are_the
 
     def step(model, batch, optimisers):
         fake = model["G"](batch)
-        for optimiser, outputs, label in zip(optimisers, (fake.detach(), fake), labels, strict=True):
+        for optimiser, outputs, label in zip(optimisers, (fake.detach(), fake), labels, strict=False):
             optimiser.zero_grad()
             bce(model["D"](outputs), torch.full((32, 1), label)).backward()
             optimiser.step()
 
     seen = ns.rehearse(model, step, [torch.randn(32, 4) for _ in range(8)], optimisers[: len(labels)])
-    assert seen.numbers["constant-targets"].value == pytest.approx(constant, nan_ok=True)
+    assert ("constant-targets" in seen.numbers) == overruled
+    assert not overruled or math.isnan(seen.numbers["constant-targets"].value)
 
 
 DISTRIBUTED = """
