@@ -67,7 +67,7 @@ def keywords(function: Callable[..., Any]) -> tuple[list[str], bool]:
             if not options:
                 return found, True
             found += options[0].__annotations__
-    return found[found[:1] == ["self"] :], False
+    return [name for name in found if name != "self"], False
 
 
 def keywords_of(kind: type) -> list[str]:
@@ -76,7 +76,7 @@ def keywords_of(kind: type) -> list[str]:
     for base in kind.__mro__:
         if "__init__" in vars(base):
             own, handed_on = keywords(vars(base)["__init__"])
-            found += [name for name in own if name not in (*found, "self")]
+            found += [name for name in own if name not in found]
             if not handed_on:
                 break
     return found

@@ -180,10 +180,7 @@ class _Passes:
                 zero=not bool(p.detach().any()),
                 tied=tuple(aliases[id(p)][1:]),
                 trained=not p.requires_grad
-                and (
-                    (weights.telling(p) and not weights.drawn(p))
-                    or weights.biases_moved(self._task.model.get_submodule(name.rpartition(".")[0]))
-                ),
+                and weights.trained(p, self._task.model.get_submodule(name.rpartition(".")[0])),
             )
             for name, p in self._task.model.named_parameters()
         ]

@@ -113,7 +113,12 @@ def drawn(p: Tensor) -> bool:
     return min(float((way - ranks).abs().max()) for way in ways) < 1.95 / len(x) ** 0.5
 
 
-def biases_moved(module: nn.Module) -> bool:
+def trained(p: Tensor, module: nn.Module) -> bool:
+    """Whether weights of a module, or its biases, show that it has been trained."""
+    return (telling(p) and not drawn(p)) or _biases_moved(module)
+
+
+def _biases_moved(module: nn.Module) -> bool:
     """Whether a layer's biases are spread further than PyTorch draws them, within one over the root of its inputs.
 
     By training, as others start them all the same or nearer zero. It tells layers with too few weights for ``drawn``.

@@ -175,22 +175,22 @@ class LinearStack:
         if part.start not in self._views:
             self._views[part.start] = self._seen(part)
         views = self._views[part.start]
-        for exact, rounded in views.round:
+        for exact, rounded in views.before:
             rounded.copy_(exact)
         inputs, kept, logits = self._forward(views, x)
         g = by_outputs(logits).to(logits.dtype)
         self._by_parameters(views, -1, g, inputs[-1])
         self._backward(views, inputs, kept, g)
-        for exact, rounded in views.widen:
+        for exact, rounded in views.behind:
             exact.copy_(rounded)
 
     def _seen(self, part: slice) -> _Views:
         count, names = part.stop - part.start, self._plan.names
         of = {n: p.detach()[part] for n, p in (self._parameters | self._buffers).items()}
         by = {n: p.grad[part] for n, p in self._parameters.items() if p.grad is not None}
-        round = [(t, self._stand_in(f"value {n}", t)) for n, t in of.items()]
-        widen = [(t, self._stand_in(f"gradient {n}", t)) for n, t in by.items()]
-        of, by = (dict(zip(names, (r for _, r in pairs), strict=True)) for names, pairs in ((of, round), (by, widen)))
+        values = [(t, self._stand_in(f"value {n}", t)) for n, t in of.items()]
+        slopes = [(t, self._stand_in(f"gradient {n}", t)) for n, t in by.items()]
+        of, by = (dict(zip(names, (r for _, r in pairs), strict=True)) for names, pairs in ((of, values), (by, slopes)))
         widths = [y.shape[-1] for y in self._outputs]
 
         def shaped(which: int, width: int) -> Tensor:
@@ -208,8 +208,8 @@ class LinearStack:
             logits=self._logits[:count],
             slopes=[shaped(number % 2, width) for number, width in enumerate(widths)],
             sums=[t[:count] for t in self._sums],
-            round=[(exact, rounded) for exact, rounded in round if rounded is not exact],
-            widen=[(exact, rounded) for exact, rounded in widen if rounded is not exact],
+            before=[(exact, rounded) for exact, rounded in values if rounded is not exact],
+            behind=[(exact, rounded) for exact, rounded in slopes if rounded is not exact],
         )
 
     def _stand_in(self, name: str, t: Float[Tensor, "run ..."]) -> Float[Tensor, "run ..."]:
@@ -274,8 +274,9 @@ class LinearStack:
 class _Views:
     """What a part of the runs computes with, layer by layer and then the readout: made once, as that takes its time.
 
-    ``slopes`` are the gradients by layers' outputs, which take turns in two buffers. ``round`` is copied before a step
-    and ``widen`` behind it, between tensors of the parameters' precision and those of the products'.
+    ``slopes`` are the gradients by layers' outputs, which take turns in two buffers. ``before`` a step the
+    first of each pair, a parameter, is copied to the second, in the precision of products; ``behind`` it gradients are
+    copied back.
     """
 
     weights: list[Tensor]
@@ -289,8 +290,8 @@ class _Views:
     logits: Tensor
     slopes: list[Tensor]
     sums: list[Tensor]
-    round: list[tuple[Tensor, Tensor]]
-    widen: list[tuple[Tensor, Tensor]]
+    before: list[tuple[Tensor, Tensor]]
+    behind: list[tuple[Tensor, Tensor]]
 
 
 def fits(population: Population, task: Task, spec: TrainingSpec) -> bool:

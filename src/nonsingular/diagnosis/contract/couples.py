@@ -70,7 +70,9 @@ def _two(x: Any) -> tuple[Tensor, Tensor] | None:
 
 def _deviations(values: Float[Tensor, " pair"], chosen: Bool[Tensor, " pair"]) -> float:
     """By how many standard deviations the ranks of the chosen are above those by chance (Mann and Whitney)."""
+    from scipy.stats import rankdata  # which takes half a second to load
+
     n, k = len(values), int(chosen.sum())
-    ranks = values.argsort().argsort().double() + 1
+    ranks = rankdata(values.cpu().numpy())  # ties share theirs, in whatever order they come
     expected, variance = k * (n + 1) / 2, k * (n - k) * (n + 1) / 12
-    return (float(ranks[chosen].sum()) - expected) / math.sqrt(variance)
+    return (float(ranks[chosen.cpu().numpy()].sum()) - expected) / math.sqrt(variance)

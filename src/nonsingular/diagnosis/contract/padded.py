@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -32,19 +33,19 @@ def read_late(scene: Scene) -> Statistic:
     total = summed(scene.output)
     if not paddings or total is None:
         return Statistic(math.nan, (), words)
-    worst = Statistic(0.0, (), words)
-    for op in scene.trace.ops:
-        for empty in paddings:
-            for only_padding in _read(op, total, empty):
-                after = empty.sum(1).to(total.device)
-                share = float((only_padding & (after >= LATE)).double().mean())
-                if share > worst.value:
-                    evidence = (
-                        {"measure": "steps through padding, mean over samples", "value": float(after.double().mean())},
-                        {"measure": "positions", "value": empty.shape[1]},
-                    )
-                    worst = Statistic(share, (op.module,) if op.module else (), words, op.place, evidence, REMEDY)
-    return worst
+    found = [
+        (float((only_padding & (empty.sum(1).to(total.device) >= LATE)).double().mean()), op, empty)
+        for op, empty in itertools.product(scene.trace.ops, paddings)
+        for only_padding in _read(op, total, empty)
+    ]
+    share, op, empty = max(found, key=lambda one: one[0], default=(0.0, None, paddings[0]))
+    if op is None or not share:
+        return Statistic(0.0, (), words)
+    evidence = (
+        {"measure": "steps through padding, mean over samples", "value": float(empty.sum(1).double().mean())},
+        {"measure": "positions", "value": empty.shape[1]},
+    )
+    return Statistic(share, (op.module,) if op.module else (), words, op.place, evidence, REMEDY)
 
 
 def _read(op: Op, total: Tensor, empty: Bool[Tensor, "sample position"]) -> Iterator[Bool[Tensor, " sample"]]:

@@ -197,7 +197,12 @@ class Observer:
                     reference = _reference(t, self._inputs.batch) if self.measuring else None
                     t.register_hook(_graded(call, trainee, reference, self._now))
         self.caught.called(trainee.module, inputs, named, output)
-        self._bootstraps.returned(output)
+        if self._looks_for_returns:
+            self._bootstraps.returned(output)
+
+    @property
+    def _looks_for_returns(self) -> bool:
+        return not self.loop.returns and self.loop.backwards < LOOKED_FOR_RETURNS
 
     def _note_weights(self, trainee: Trainee) -> None:
         """What a model is tested with, at steps that lie further and further apart."""
@@ -276,7 +281,8 @@ class Observer:
             call.tested = True
         if not (value.requires_grad and self.measuring):
             return
-        self._bootstraps.compared(target)
+        if self._looks_for_returns:
+            self._bootstraps.compared(target)
         place = here()
         if isinstance(target, Tensor) and (apart := self._inputs.rows_apart(target)) is not None:
             self.loop.counts["rows apart" if apart else "rows together"] += 1
@@ -318,11 +324,11 @@ class Observer:
         root = tensors if isinstance(tensors, Tensor) else next(iter(tensors), None)
         self.caught.before_backward(root)
         rewarded = self.caught.rewarded()
-        for target in tree_leaves(self.caught.target):
-            self._bootstraps.compared(target)
-        if not self.loop.returns and self.loop.backwards < LOOKED_FOR_RETURNS:
+        if self._looks_for_returns:
+            for target in tree_leaves(self.caught.target):
+                self._bootstraps.compared(target)
             self.loop.returns = returns_in_sight() or (PAST_THE_END if self._bootstraps.go_on(root) else "")
-        self._bootstraps.forget()
+            self._bootstraps.forget()
         for told in rewarded:
             told.log_probability.register_hook(_rewarding(self.loop, told))
             self.loop.places["rewards"] = told.place
@@ -658,6 +664,7 @@ class Observer:
         self._waiting.forget()
         self._walks = {}
         self._outputs.clear()
+        self._bootstraps.forget()  # it holds graphs
         lists: list[list[Any]] = [self.loop.updates, self.loop.losses, *(s.values for s in self.loop.sites.values())]
         for long in lists:
             del long[KEPT // 5 : max(KEPT // 5, len(long) - KEPT)]  # the first, and the latest

@@ -28,7 +28,7 @@ from nonsingular.diagnosis.loop.records import BY_HAND, Loop
 from nonsingular.diagnosis.loop.statistics import loop_statistics
 from nonsingular.diagnosis.loop.statistics.losses import constant, latest, no_better, step_losses, trains
 from nonsingular.diagnosis.loop.statistics.steps import ratio
-from nonsingular.diagnosis.loop.statistics.told import ENOUGH
+from nonsingular.diagnosis.loop.statistics.told import ENOUGH, NOTHING
 from nonsingular.diagnosis.loop.taps import tapped
 from nonsingular.diagnosis.optimisers import called
 from nonsingular.diagnosis.records import Look, Statistic
@@ -298,7 +298,7 @@ def _of_later_batches(loop: Loop) -> dict[str, Statistic]:
     told = [t for site in loop.sites.values() for t in site.targets]
     adversaries = sum(h.steps > 0 for h in loop.optimisers) > 1
     if adversaries or any(bool((t != told[0].flatten()[0]).any()) for t in told):
-        return {"constant-targets": Statistic(math.nan, (), "")}
+        return {"constant-targets": NOTHING}
     return {}
 
 
