@@ -112,8 +112,7 @@ class Rehearsal:
         if len(values) >= 2 * ENOUGH and math.isfinite(best) and (late := latest(values)) >= best:
             return (
                 f"nothing wrong found in the loop, but its loss did not get below that of the best constant prediction "
-                f"in these steps: {late:.3g} at the end, against {best:.3g}; look at inputs and targets, and ask "
-                "`nonsingular diagnose --steps 200` whether the network can learn them"
+                f"in these steps: {late:.3g} at the end, against {best:.3g}"
             )
         return "nothing wrong found in the loop"
 
