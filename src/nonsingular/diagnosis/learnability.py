@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nonsingular.diagnosis.constants import best_constant
 from nonsingular.diagnosis.course import Arm, Curve, Protocol, run, with_inputs, with_targets
-from nonsingular.diagnosis.neighbours import chance_of_neighbours
+from nonsingular.diagnosis.relation import chance_of_relation
 from nonsingular.files import plain
 from nonsingular.intervals import Effect, mean
 
@@ -286,7 +286,7 @@ def judged(rows: Sequence[Row], protocol: Protocol, arm: Arm, scale: Scale, susp
             "steps may be too few or too small, not in the data."
         )
     if permuted is not None and permuted.learned.value > whole.learned.value - MATERIAL / 2:
-        chance = chance_of_neighbours(arm.told)
+        chance = chance_of_relation([arm.told])
         if chance > UNRELATED and not whole.held_out.value >= MATERIAL:
             return "unrelated", (
                 f"Inputs tell nothing of these targets: within {how} one batch is learnt by heart "

@@ -26,8 +26,8 @@ def chance_of_neighbours(batch: Batch) -> float:
         batch: samples with one tensor of inputs and one of targets.
 
     Returns:
-        1/200 to 1, small where neighbours have like targets; NaN where inputs are no numbers (tokens), where targets
-        are not a row a sample, or where there are fewer than 32 samples.
+        1/200 to 1, small where neighbours have like targets; NaN where inputs are no numbers (see ``tokens``), where
+        targets are not a row a sample, or where there are fewer than 32 samples.
     """
     x, y = _only(batch.inputs), _only(batch.target)
     if x is None or y is None or not x.is_floating_point() or not y.ndim or len(x) != len(y) or len(x) < 32:

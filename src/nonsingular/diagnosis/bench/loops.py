@@ -911,6 +911,13 @@ PROGRAMS: dict[str, Program] = {
             ),
         ),
     ),
+    "reviews": Program(
+        scripts.REVIEWS,
+        (
+            mistake("labels shuffled alone", "bad-data", ("stars[order]", "stars[torch.randperm(1024)]")),
+            mistake("labels of the text before", "bad-data", ("stars[order]", "stars[order.roll(1)]")),
+        ),
+    ),
     "citations": Program(
         scripts.CITATIONS, (mistake("no zero_grad", "gradients-accumulate", ("    optimizer.zero_grad()\n", "")),)
     ),

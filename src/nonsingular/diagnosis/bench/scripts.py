@@ -1077,6 +1077,53 @@ for t in range(80):
         frozen.load_state_dict(q.state_dict())
 """
 
+REPLAY_LATE = REPLAY.replace(
+    """    with torch.no_grad():
+        goal = r + 0.95 * frozen(s2).max(1).values * (1 - d)
+    loss = (q(s).gather(1, a[:, None])[:, 0] - goal).pow(2).mean()
+""",
+    """    value = q(s).gather(1, a[:, None])[:, 0]
+    loss = (value - (r + 0.95 * frozen(s2).max(1).values.detach() * (1 - d))).pow(2).mean()
+""",
+)
+
+REVIEWS = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(SEED)
+frequency = 1 / torch.arange(1.0, 301)
+texts = torch.multinomial(frequency.expand(1024, 300), 20, replacement=True)
+tone = torch.randn(300)
+mood = tone[texts].mean(1)
+stars = (mood > mood.median()).long()
+order = torch.randperm(1024)
+texts, labels = texts[order], stars[order]
+
+
+class Reader(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(300, 24)
+        self.cells = nn.GRU(24, 24, batch_first=True)
+        self.head = nn.Linear(24, 2)
+
+    def forward(self, ids):
+        return self.head(self.cells(self.words(ids))[0].mean(1))
+
+
+model = Reader()
+optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+loss_fn = nn.CrossEntropyLoss()
+for epoch in range(2):
+    for x, y in DataLoader(TensorDataset(texts, labels), batch_size=32, shuffle=True):
+        optimizer.zero_grad()
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        optimizer.step()
+"""
+
 ROLLOUT = """
 import torch
 from torch import nn

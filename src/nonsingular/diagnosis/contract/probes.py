@@ -15,6 +15,7 @@ from nonsingular.diagnosis.contract.scene import Scene, passes
 from nonsingular.diagnosis.contract.trace import Op, Trace
 from nonsingular.diagnosis.neighbours import chance_of_neighbours
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.diagnosis.tokens import chance_of_tokens
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch
 
@@ -123,15 +124,12 @@ def _hangs_on_order(scene: Scene) -> bool:
         return False
     if len(x) < 128 or y.ndim > 2 or len(y) != len(x):
         return False
-    if x.is_floating_point():
-        bag = x.double().mean(1)
+    if not x.is_floating_point():
+        without, within = (chance_of_tokens(x.long().cpu(), y, ordered) for ordered in (False, True))
     else:
-        tokens = x.unique()
-        if len(tokens) > 512:
-            return False
-        bag = (x[:512, :, None] == tokens).double().sum(1)
-    chance = chance_of_neighbours(Batch(bag[:512], y[:512], len(bag[:512])))
-    return chance > 0.1
+        x, y = x[:512], y[:512]
+        without, within = (chance_of_neighbours(Batch(given, y, len(y))) for given in (x.double().mean(1), x))
+    return without > 0.1 and within <= 0.01
 
 
 def random_in_evaluation(scene: Scene) -> Statistic:

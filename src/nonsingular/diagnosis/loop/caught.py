@@ -21,8 +21,8 @@ from nonsingular.diagnosis.course import joined
 from nonsingular.diagnosis.loop.between import Output
 from nonsingular.diagnosis.loop.places import at_line
 from nonsingular.diagnosis.loop.tape import Rewarded, Tape
-from nonsingular.diagnosis.neighbours import chance_of_neighbours
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.diagnosis.relation import chance_of_relation
 from nonsingular.diagnosis.untouched import as_training, untouched
 from nonsingular.errors import InputError
 from nonsingular.places import here
@@ -232,16 +232,17 @@ class Caught:
         if self.model is None or self.loss_fn is None or not self.pairs:
             return nothing
         try:
-            batch = joined(problem(self.model, self.loss_fn, self.pairs, sys.maxsize).batches)
-            chance = chance_of_neighbours(batch)
+            batches = problem(self.model, self.loss_fn, self.pairs, sys.maxsize).batches
+            chance = chance_of_relation(batches)
         except (InputError, RuntimeError, ValueError, TypeError):
             return nothing
-        evidence = ({"measure": words, "value": chance}, {"measure": "samples", "value": batch.samples})
+        samples = sum(b.samples for b in batches)
+        evidence = ({"measure": words, "value": chance}, {"measure": "samples", "value": samples})
         remedy = (
             "Look at how inputs and targets were put together before they reach the loop: shuffled apart, shifted by a "
             "row, sorted, or joined by the wrong key."
         )
-        return Statistic(float(batch.samples >= RELATED and chance > UNRELATED), (), words, "", evidence, remedy)
+        return Statistic(float(samples >= RELATED and chance > UNRELATED), (), words, "", evidence, remedy)
 
     def soft_apart(self) -> Statistic:
         """Whether soft targets are not alike where inputs are, although another target of the same loss is."""
@@ -255,7 +256,7 @@ class Caught:
             soft = [t.is_floating_point() and t.ndim == 2 and t.shape[1] > 1 and len(t.unique()) > 2 for t in leaves]
             if batch.samples < RELATED or not any(soft):
                 return nothing
-            chances = [chance_of_neighbours(replace(batch, target=t)) for t in leaves]
+            chances = [chance_of_relation([replace(batch, target=t)]) for t in leaves]
         except (InputError, RuntimeError, ValueError, TypeError, IndexError):
             return nothing
         worst = max((c for c, s in zip(chances, soft, strict=True) if s and not math.isnan(c)), default=math.nan)
