@@ -404,7 +404,8 @@ def test_a_look_loads_no_more_than_it_needs():
     code = (
         "import sys, torch, nonsingular as ns; from torch import nn; torch.set_num_threads(1)\n"
         "net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))\n"
-        "ns.diagnose(net, nn.CrossEntropyLoss(), [(torch.randn(30, 4), torch.arange(30) % 2)], curvature=False)\n"
+        "found = ns.diagnose(net, nn.CrossEntropyLoss(), [(torch.randn(30, 4), torch.arange(30) % 2)])\n"
+        "assert found.look.spectrum.method == 'exact'\n"
         "heavy = 'torch._dynamo', 'sympy', 'scipy', 'xarray', 'pandas', 'nonsingular.diagnosis.bench'\n"
         "print([m for m in heavy if m in sys.modules])"
     )

@@ -10,7 +10,8 @@ loss as a function of all of these :math:`\Psi`. A change of layer l's parameter
     {\partial\delta_{l,a}\,\partial\delta_{m,i}} + \tilde x_{l,b}\, \frac{\partial \Psi}{\partial\delta_{m,i}}\,
     \frac{\partial x_{m,j}}{\partial\delta_{l,a}} .
 
-Both derivatives need one direction a unit instead of one a parameter, and the sums are matrix products.
+Both derivatives need one direction a unit instead of one a parameter, and the sums are matrix products. They are taken
+by backward passes alone: PyTorch's forward mode and ``vmap`` first load its compiler, which takes a second.
 """
 
 from __future__ import annotations
@@ -23,12 +24,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nonsingular import progress
-from nonsingular.curvature.linearise import record
+from nonsingular.curvature.outputs import pushing
 from nonsingular.curvature.problem import Problem
 from nonsingular.objective import Batch
 
 ROWS = "rows"  # what progress is counted in, of each batch
-UNIT_BYTES = 2**27  # of per-sample derivatives with respect to some units of a layer, held at a time
 SAMPLES = 512  # summed at a time, so that the factors stay in the processor's cache
 
 
@@ -36,6 +36,7 @@ class NotLayered(Exception):
     """The model is not of the kind that layer pairs need; the message says why."""
 
 
+@torch.enable_grad()
 def by_layer_pairs(problem: Problem) -> Float[Tensor, "P P"]:
     """The Hessian of a model of linear layers; see the module's docstring.
 
@@ -51,8 +52,9 @@ def by_layer_pairs(problem: Problem) -> Float[Tensor, "P P"]:
     with progress.stretch("its matrix, layer by layer", rows * len(problem.batches), ROWS):
         for batch, weight in zip(problem.batches, problem.weights, strict=True):
             layers = _by_execution(problem, layers, batch)
+            traced = _traced(problem, layers, batch)
             for l in range(len(layers)):  # noqa: E741
-                _add_row(blocks, problem, layers, batch, l, weight)
+                _add_row(blocks, layers, traced, l, weight)
     return _assemble(problem, layers, blocks)
 
 
@@ -129,64 +131,61 @@ def _by_execution(problem: Problem, layers: list[_Layer], batch: Batch) -> list[
     return [layers[i] for i, _ in seen]
 
 
+@dataclass(frozen=True)
+class _Traced:
+    """One batch with its graph: what was added to layers' outputs, the loss's slopes by it, and layers' inputs."""
+
+    deltas: Sequence[Tensor]
+    slopes: Sequence[Tensor]
+    inputs: Sequence[Tensor]
+
+
+def _traced(problem: Problem, layers: Sequence[_Layer], batch: Batch) -> _Traced:
+    like = torch.empty((), dtype=problem.dtype, device=problem.device)
+    deltas = [like.new_zeros(batch.samples, layer.units, requires_grad=True) for layer in layers]
+    loss, seen = _tapped(problem, layers, batch, deltas)
+    slopes = torch.autograd.grad(loss, deltas, create_graph=True, materialize_grads=True)
+    return _Traced(deltas, slopes, [x for _, x in seen])
+
+
 def _add_row(
     blocks: dict[tuple[int, int], Tensor],
-    problem: Problem,
     layers: Sequence[_Layer],
-    batch: Batch,
+    traced: _Traced,
     l: int,  # noqa: E741
     weight: float,
 ) -> None:
     """Add one batch to ``blocks[l, m]``, m >= l, of shape [unit of l, its input and 1, unit of m, its input and 1]."""
-    zeros = tuple(
-        torch.zeros(batch.samples, layer.units, dtype=problem.dtype, device=problem.device) for layer in layers
-    )
-
-    def loss(deltas: tuple[Tensor, ...]) -> tuple[Tensor, list[Tensor]]:
-        value, seen = _tapped(problem, layers, batch, deltas)
-        return value, [x for _, x in seen]
-
-    def slopes_and_inputs(delta: Tensor) -> tuple[tuple[Tensor, ...], list[Tensor]]:
-        slopes, inputs = torch.func.grad(loss, has_aux=True)((*zeros[:l], delta, *zeros[l + 1 :]))
-        return slopes[l:], inputs[l:]
-
-    def along(direction: Tensor) -> Sequence[Tensor]:
-        curved, moved = torch.func.jvp(slopes_and_inputs, (zeros[l],), (direction,))[1]
-        return [*curved, *moved]
-
-    slopes, inputs = (tuple(t.detach() for t in ts) for ts in slopes_and_inputs(zeros[l]))
-    ones = torch.ones(batch.samples, 1, dtype=problem.dtype, device=problem.device)
-    augmented = [torch.cat([x, ones], 1) for x in inputs]
-    linear = record(along, (zeros[l],), float("inf"))
-    units, width = layers[l].units, sum(t.shape[1] for t in (*slopes, *inputs))
+    delta, slopes, inputs = traced.deltas[l], traced.slopes[l:], traced.inputs[l:]
+    along = pushing([*slopes, *inputs[1:]], [delta])  # a layer's own input stays
+    slopes, ones = [s.detach() for s in slopes], torch.ones_like(delta[:, :1])
+    augmented = [torch.cat([x.detach(), ones], 1) for x in inputs]
     for m, layer in enumerate(layers[l:], l):
         if (l, m) not in blocks:
-            shape = (units, layers[l].inputs + 1, layer.units, layer.inputs + 1)
-            blocks[l, m] = torch.zeros(shape, dtype=problem.dtype, device=problem.device)
-    at_once = max(1, UNIT_BYTES // (8 * batch.samples * width))
-    for some in torch.eye(units, dtype=problem.dtype, device=problem.device).split(at_once):
-        out = linear.stacked(some[:, None, :].expand(-1, *zeros[l].shape))
+            blocks[l, m] = slopes[0].new_zeros(layers[l].units, layers[l].inputs + 1, layer.units, layer.inputs + 1)
+    for unit in range(layers[l].units):
+        direction = torch.zeros_like(delta)
+        direction[:, unit] = 1
+        out = along([direction])
         curved, moved = out[: len(slopes)], out[len(slopes) :]
-        which = slice(int(some[0].argmax()), int(some[0].argmax()) + len(some))
         for m in range(len(slopes)):
-            moving = (slopes[m], moved[m]) if m else None  # a layer's own input stays
-            _add_products(blocks[l, l + m][which], weight, augmented[0], augmented[m], curved[m], moving)
-        progress.count(ROWS, len(some) * augmented[0].shape[1])
+            moving = (slopes[m], moved[m - 1]) if m else None
+            _add_products(blocks[l, l + m][unit], weight, augmented[0], augmented[m], curved[m], moving)
+        progress.count(ROWS, augmented[0].shape[1])
 
 
 def _add_products(
     block: Tensor, weight: float, first: Tensor, second: Tensor, curved: Tensor, moving: tuple[Tensor, Tensor] | None
 ) -> None:
-    """Add to ``block[a, b, i, j]`` the samples' sum of ``first[b] (second[j] curved[a, i] + slope[i] moved[a, j])``."""
-    a, b, i, j = block.shape
+    """Add to ``block[b, i, j]`` the samples' sum of ``first[b] (second[j] curved[i] + slope[i] moved[j])``."""
+    b, i, j = block.shape
     for start in range(0, len(first), SAMPLES):
         part = slice(start, start + SAMPLES)
-        right = curved[:, part, :, None] * second[None, part, None, :]
+        right = curved[part, :, None] * second[part, None, :]
         if moving is not None:
             slope, moved = moving
-            right[..., : j - 1].addcmul_(slope[None, part, :, None], moved[:, part, None, :])
-        left = first[part].mT.expand(a, b, -1)
-        block.view(a, b, i * j).baddbmm_(left, right.view(a, -1, i * j), alpha=weight)
+            right[..., : j - 1].addcmul_(slope[part, :, None], moved[part, None, :])
+        block.view(b, i * j).addmm_(first[part].mT, right.flatten(1), alpha=weight)
 
 
 def _assemble(problem: Problem, layers: Sequence[_Layer], blocks: dict[tuple[int, int], Tensor]) -> Tensor:

@@ -16,7 +16,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
 from nonsingular.curvature.algebra import Symmetric
@@ -143,6 +142,8 @@ class Lanczos(Tridiagonal):
 
     def ritz_vectors(self, which: Array) -> Float[Tensor, "P c"]:
         """Ritz vectors of the given indices, orthonormal columns."""
+        from scipy.linalg import eigh_tridiagonal  # which exact counts do without
+
         _, vectors = eigh_tridiagonal(self.alpha, self.beta[:-1])
         chosen = torch.as_tensor(vectors[:, which], dtype=self.H.dtype, device=self.H.device)
         rows = chosen.mT @ self.basis

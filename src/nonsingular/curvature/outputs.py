@@ -45,18 +45,32 @@ def outputs_on(problem: Problem, batch: Batch, select: Select | None = None) -> 
 
 
 def pushed(z: Sequence[Tensor], params: Params, direction: Sequence[Tensor]) -> Tensors:
-    """The derivative of outputs z along a direction by plain automatic differentiation, without forward mode.
+    """The derivative of outputs z along a direction by plain automatic differentiation, without forward mode."""
+    return pushing(z, params)(direction)
+
+
+def pushing(z: Sequence[Tensor], params: Sequence[Tensor]) -> Callable[[Sequence[Tensor]], Tensors]:
+    """The derivative of outputs z along a direction, as a function of it.
 
     It is the derivative of ``u^T J`` with respect to u, times the direction.
     """
     moving = [t for t in z if t.requires_grad]
     u = [torch.zeros_like(t, requires_grad=True) for t in moving]
-    pulled = torch.autograd.grad(moving, params, u, create_graph=True, materialize_grads=True) if moving else ()
-    along = sum(((g * d).sum() for g, d in zip(pulled, direction, strict=False)), torch.zeros(()))
-    if not along.requires_grad:
-        return tuple(torch.zeros_like(t) for t in z)
-    found = iter(torch.autograd.grad(along, u, retain_graph=True, materialize_grads=True))
-    return tuple(next(found) if t.requires_grad else torch.zeros_like(t) for t in z)
+    pulled = torch.autograd.grad(_dot(moving, u), params, create_graph=True, materialize_grads=True) if moving else ()
+
+    def along(direction: Sequence[Tensor]) -> Tensors:
+        slope = _dot(pulled, direction)
+        if not slope.requires_grad:
+            return tuple(torch.zeros_like(t) for t in z)
+        found = iter(torch.autograd.grad(slope, u, retain_graph=True, materialize_grads=True))
+        return tuple(next(found) if t.requires_grad else torch.zeros_like(t) for t in z)
+
+    return along
+
+
+def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """A scalar, since ``torch.autograd.grad`` loads PyTorch's compiler, half a second, for others' cotangents."""
+    return sum(((x * y).sum() for x, y in zip(a, b, strict=False)), torch.zeros(()))
 
 
 def pulled(z: Sequence[Tensor], params: Params, cotangent: Sequence[Tensor]) -> Tensors:

@@ -15,7 +15,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigh_tridiagonal, solve_banded
 
 Array = np.ndarray
 
@@ -92,6 +91,8 @@ class Tridiagonal:
         """Ritz values, the start vector's weights on them, and bounds on their residuals (norms of H y - theta y)."""
         if self.steps == 1:
             return np.array(self.alpha), np.ones(1), np.array(self.beta)
+        from scipy.linalg import eigh_tridiagonal  # which exact counts do without
+
         values, vectors = eigh_tridiagonal(self.alpha, self.beta[:-1])
         return values, vectors[0] ** 2, self.beta[-1] * np.abs(vectors[-1])
 
@@ -113,6 +114,8 @@ class Tridiagonal:
         if self.exhausted or self.beta[-1] == 0:
             values, weights, _ = self.ritz()
             return values, weights
+        from scipy.linalg import eigh_tridiagonal, solve_banded
+
         m = self.steps
         banded = np.zeros((3, m))
         banded[1] = np.array(self.alpha) - edge
