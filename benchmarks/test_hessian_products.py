@@ -20,7 +20,10 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from child import Measured, here, in_child
+from interleaved import interleaved, ratio, show
+from nonsingular import onednn
 from nonsingular.curvature import Hessian
+from nonsingular.networks import NetworkSpec, build
 from peers import PEERS, Batch, Product, installed, skip_missing
 from resnet import ResNet20
 
@@ -144,6 +147,59 @@ def test_what_limits_products(full: bool) -> None:
         seconds = median(timed(lambda product=product: product(v)) for _ in range(3 if full else 1))  # type: ignore[misc]
         print(f"  {name}: {work:.2f} GFLOP a product, {work / seconds:.0f} GFLOP/s")
         assert work > 0
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A fully-connected network, as wide as its inputs, and its samples."""
+
+    depth: int
+    width: int
+    samples: int
+
+    def multiply_adds(self) -> int:
+        """Of a product, ours or a double backward: two a layer in each of forward, backward and weights' gradients."""
+        first = self.samples * self.width**2
+        return 6 * (self.depth - 1) * first + 2 * first + 6 * self.samples * self.width * CLASSES
+
+
+CLASSES = 10
+LAYERS = (Layers(10, 512, 1000), Layers(10, 128, 2000), Layers(10, 32, 2000))
+
+
+def retained(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> Product:
+    """The quickest way without this package: a gradient whose graph is kept, differentiated once a product."""
+    parameters = list(model.parameters())
+    slopes = torch.autograd.grad(F.cross_entropy(model(x), y), parameters, create_graph=True)
+    flat = torch.cat([s.flatten() for s in slopes])
+    return lambda v: torch.cat([p.flatten() for p in torch.autograd.grad(flat, parameters, v, retain_graph=True)])
+
+
+@pytest.mark.parametrize("size", LAYERS, ids=lambda size: str(size.width))
+def test_linear_layers(size: Layers, full: bool) -> None:
+    """Products of fully-connected networks, alone and of four vectors at once, and what limits them."""
+    size = size if full else Layers(2, size.width // 32, 5)
+    torch.manual_seed(0)
+    model = build(NetworkSpec(size.depth, size.width), size.width, CLASSES, 0)
+    x, y = torch.randn(size.samples, size.width), torch.randint(CLASSES, (size.samples,))
+    H, peer = Hessian(model, F.cross_entropy, [(x, y)]), retained(model, x, y)
+    V, side = torch.randn(H.shape[0], 4), 1500 if full else 10
+    torch.testing.assert_close(peer(V[:, 0]), H @ V[:, 0], rtol=1e-3, atol=1e-5)
+    a = torch.randn(side, side)
+    ways: dict[str, Callable[[], object]] = {"torch.mm": lambda: a @ a}
+    ways |= {"oneDNN": lambda: onednn.product(a, a)} if onednn.available() else {}
+    rates = {n: 2 * side**3 / t.median / 1e9 for n, t in interleaved(ways, *((5, 1) if full else (1, 0))).items()}
+    timings = interleaved(
+        {"retained": lambda: peer(V[:, 0]), "ours": lambda: H @ V[:, 0], "a column of four": lambda: H @ V},
+        *((9, 2) if full else (1, 0)),
+    )
+    columns = {"retained": 1, "ours": 1, "a column of four": 4}
+    rows = {n: f"{rate:.0f} GFLOP/s of large matrices" for n, rate in rates.items()}
+    for name, timing in timings.items():
+        seconds = timing.median / columns[name]
+        gain = columns[name] * ratio(timings["retained"], timing)
+        rows[name] = f"{1e3 * seconds:.1f} ms, {2 * size.multiply_adds() / seconds / 1e9:.0f} GFLOP/s, {gain:.2f} times"
+    show(str(size), rows)
 
 
 def test_recording_against_torch_linearize(full: bool) -> None:

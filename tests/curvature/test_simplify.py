@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nonsingular import onednn
-from nonsingular.curvature import Hessian, linearise, simplify
+from nonsingular.curvature import Hessian, Jacobian, linearise, simplify
 
 CONV, BACKWARD = torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default
 
@@ -65,6 +65,10 @@ def test_large_products_are_onednns(available, monkeypatch):
     H = Hessian(*problem)
     large = calls(H._linear_maps()[0]._call, onednn.product, simplify._product_and)
     assert large >= 6 if available else large == 0
+    assert H._linear_maps()[0].large == available
     v = torch.randn(H.shape[0])
     torch.testing.assert_close((H @ v).double(), exact @ v.double(), rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(H @ torch.stack([v, v], 1), torch.stack([H @ v] * 2, 1), rtol=1e-4, atol=1e-6)
+    w = torch.randn_like(v)
+    torch.testing.assert_close(H @ torch.stack([v, w], 1), torch.stack([H @ v, H @ w], 1), rtol=1e-4, atol=1e-6)
+    J = Jacobian(model, problem[2])
+    torch.testing.assert_close(J @ torch.stack([v, w], 1), torch.stack([J @ v, J @ w], 1), rtol=1e-4, atol=1e-6)

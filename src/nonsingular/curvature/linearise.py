@@ -57,6 +57,7 @@ class LinearMap:
         graph: the recorded calls; takes the constants, then the inputs.
         constants: what the calls read besides the inputs.
         widest: bytes of the largest intermediate tensor, to judge how many inputs fit side by side.
+        large: whether it has products that oneDNN computes where it is called alone.
     """
 
     def __init__(self, graph: fx.GraphModule, constants: list[Tensor], widest: int) -> None:
@@ -67,7 +68,8 @@ class LinearMap:
         self._stackable = _reshaping(graph)
         rewrites = [join_convolutions] if on_cpu and convolves(graph.graph) else []
         self._compilable = _rewritten(self._stackable, rewrites)
-        rewrites = [speed_up_products] if on_cpu and onednn.available() else []
+        self.large = on_cpu and onednn.available() and any(node.meta.get(LARGE) for node in graph.graph.nodes)
+        rewrites = [speed_up_products] if self.large else []
         self._call: Callable[..., Any] = _rewritten(self._compilable, rewrites)
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
