@@ -292,7 +292,7 @@ class Observer:
         site.weighted = site.weighted or not plain
         if isinstance(output, Tensor) and isinstance(target, Tensor):
             site.classes = output.shape[1] if output.ndim > 1 and not target.is_floating_point() else 0
-            if sum(len(t) for t in site.targets) < TARGETS:
+            if target.numel() and sum(len(t) for t in site.targets) < TARGETS:
                 site.targets.append(target.detach().flatten()[:TARGETS].cpu())
         if value.numel() == 1 or named.get("reduction") == "none":
             number, shown = self.loop.steps, value.detach()
@@ -462,7 +462,7 @@ class Observer:
         self._clipped = set()
         bound, self._bound = self._bound, math.inf
         if self.measuring or not own or own[0].device.type == "cpu":
-            held.states.append(_state(own))
+            held.states.append((held.steps, _state(own)))
         if not self.measuring:
             self._unclear.pop(index, None)
             self._walks.pop(index, None)

@@ -135,7 +135,7 @@ class Held:
         scaled: steps with gradients that still had a scaler's factor.
         rates: largest learning rate of each step; ``momentum`` of that group, 0 without.
         unclipped: share of what a step uses that was not clipped, where the rest was, at each step with a clipping.
-        states: what some of its weights were at the start of each step, as a number that tells them from others.
+        states: (step, what some of its weights were before it), as a number that tells them from others.
         latest: steps of all optimisers before its latest one.
         remade: how often the same line made another of the same parameters.
         base: the learning rate that its schedule multiplies.
@@ -158,7 +158,7 @@ class Held:
     rates: Thinned[float] = field(default_factory=Thinned)
     momentum: float = 0.0
     unclipped: Thinned[float] = field(default_factory=Thinned)
-    states: list[int] = field(default_factory=list)
+    states: Thinned[tuple[int, int]] = field(default_factory=Thinned)
     latest: int = 0
     remade: int = 0
     base: float = math.nan
@@ -373,8 +373,8 @@ class Loop:
     broken: Broken | None = None
     sharpness: float = math.nan
     constant: float = math.nan
-    rewards: list[float] = field(default_factory=list)
-    factors: list[float] = field(default_factory=list)
+    rewards: Thinned[float] = field(default_factory=Thinned)
+    factors: Thinned[float] = field(default_factory=Thinned)
     starts: dict[int, Tensor] = field(default_factory=dict)
     running: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     ends: dict[int, Tensor] = field(default_factory=dict)

@@ -49,11 +49,13 @@ def _returned(loop: Loop) -> Statistic:
     words = "times that the weights are again exactly what they were at an earlier step"
     for held in stepping(loop):
         seen: dict[int, list[int]] = {}
-        for number, state in enumerate(held.states):
-            if not number or held.states[number - 1] != state:
-                seen.setdefault(state, []).append(number)
+        before = None
+        for step, state in held.states:
+            if state != before:
+                seen.setdefault(state, []).append(step)
+            before = state
         again = max(seen.values(), key=len, default=[])
-        if len(again) > 2 and again[-1] - again[0] >= 0.5 * len(held.states) and not trains(loop):
+        if len(again) > 2 and again[-1] - again[0] >= 0.5 * held.steps and not trains(loop):
             return Statistic(
                 len(again) - 1.0, (), words, line_of(held.made),
                 (shown("first of these steps", again[0]), shown("last of them", again[-1])),
