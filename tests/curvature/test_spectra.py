@@ -28,7 +28,7 @@ from nonsingular.curvature import (
 from nonsingular.curvature.counting import count_interval
 from nonsingular.curvature.dense import NotLayered, by_layer_pairs
 from nonsingular.curvature.inertia import subspace_counts
-from nonsingular.curvature.moments import exact_mixtures, mismatch, mixture_moments, paper_grid
+from nonsingular.curvature.moments import _relative, exact_mixtures, mismatch, mixture_moments, paper_grid
 from nonsingular.curvature.spectrum import Count
 
 
@@ -525,6 +525,21 @@ def test_fit_is_no_worse_than_the_papers_grid(seed):
     w, xi, omega, alpha = paper_grid(24)
     best = mismatch(moments, mixture_moments(*np.broadcast_arrays(w, xi, omega, alpha))).min()
     assert fit_mixture(moments).mismatch <= best + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_fit_goes_by_the_closed_form_moments_and_their_slopes(seed):
+    rng = np.random.default_rng(seed)
+    x, wanted, unit = rng.uniform((-9, -2, -1, -4), (0, 2, 1, 4)), rng.normal(size=4), rng.uniform(0.1, 3)
+
+    def errors(x):
+        return mixture_moments(np.exp(x[0]), x[1] * unit, np.exp(x[2]), np.sinh(x[3])) / wanted - 1
+
+    found, slopes = _relative(wanted, unit, x)
+    np.testing.assert_allclose(found, errors(x))
+    steps = 1e-6 * np.eye(4)
+    differences = np.stack([(errors(x + h) - errors(x - h)) / 2e-6 for h in steps], axis=1)
+    np.testing.assert_allclose(slopes, differences, rtol=1e-5, atol=1e-6 * np.abs(differences).max())
 
 
 @pytest.mark.filterwarnings("error")
