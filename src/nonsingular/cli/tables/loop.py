@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 from rich.console import Console
 from rich.markup import escape
 
@@ -20,8 +23,7 @@ def print_loop(found: Rehearsal, script: str) -> None:
         )
         _print_notes(to, found)
         return
-    optimisers = ", ".join(seen["optimisers"]) or "no optimiser"
-    to.print(f"\n[bold]watched {escape(script)}[/]: {seen['steps']} steps, {optimisers}", highlight=False)
+    to.print(f"\n[bold]watched {escape(script)}[/]: {_steps(seen)}", highlight=False)
     best = seen["constant_loss"]
     reference = "" if best is None else f" (the best constant prediction: {number(best)})"
     if seen["first_loss"] is not None:
@@ -33,6 +35,17 @@ def print_loop(found: Rehearsal, script: str) -> None:
         to.print(f"[bold {'yellow' if ',' in said else 'green'}]{said}[/]", highlight=False)
     print_findings(to, found.findings)
     _print_notes(to, found)
+
+
+def _steps(seen: dict[str, Any]) -> str:
+    """What was seen to step; of many optimisers, the steps of the one that took most.
+
+    >>> _steps({"steps": 8, "optimisers": ["Adam"] * 60 + ["SGD"]})
+    '8 steps each at most, 60 x Adam, SGD'
+    """
+    kinds = Counter(seen["optimisers"])
+    optimisers = ", ".join(kind if n == 1 else f"{n} x {kind}" for kind, n in kinds.items()) or "no optimiser"
+    return f"{seen['steps']:,} steps{' each at most' if kinds.total() > 1 else ''}, {optimisers}"
 
 
 def _print_notes(to: Console, found: Rehearsal) -> None:
