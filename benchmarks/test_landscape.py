@@ -185,6 +185,29 @@ def test_surface(trained: tuple[nn.Module, tuple[Tensor, Tensor]], size: Size, f
     assert not full or whole > seconds
 
 
+WIDE = ((30, 128, 3072, 1000), (3, 128, 784, 2000), (5, 512, 256, 1000), (5, 128, 64, 2000))
+
+
+@pytest.mark.parametrize("sizes", WIDE, ids=str)
+def test_wide_fully_connected_networks(sizes: tuple[int, int, int, int], full: bool) -> None:
+    """Points of networks of so many layers, units, inputs and samples: first layers added up, large ones by oneDNN."""
+    depth, width, inputs, samples = sizes if full else (2, 3, sizes[2] // 4, 5)
+    network, theirs = (build(NetworkSpec(depth, width), inputs, 10, 0).eval() for _ in range(2))
+    batch = (torch.randn(samples, inputs), torch.randint(10, (samples,)))
+    directions = [landscape.gaussian(network, seed) for seed in (0, 1)]
+    points = np.random.default_rng(0).uniform(-0.3, 0.3, (8, 2))
+    ours, plain = (landscape.Losses(network, F.cross_entropy, [batch], directions, shared=s) for s in (True, False))
+    scripts = Scripts(theirs, batch, directions)
+    np.testing.assert_allclose(ours(points)[0], [scripts(p) for p in points], rtol=1e-3)
+    timings = interleaved(
+        {"scripts": lambda: [scripts(p) for p in points], "layers as they are": calls(plain, points)}
+        | {"ours": calls(ours, points)},
+        *((9, 2) if full else (1, 0)),
+    )
+    gains = {n: f"{1e3 * t.median / 8:.2f} ms a point, {ratio(timings['scripts'], t):.2f}" for n, t in timings.items()}
+    show(f"{depth} layers x {width}, {inputs} inputs, {samples} samples", gains)
+
+
 def test_small_networks_side_by_side(full: bool) -> None:
     """Many points in one call pays for small fully-connected networks only; the losses are the same."""
     for depth, width in ((10, 16), (30, 128)) if full else ((3, 4),):

@@ -53,3 +53,17 @@ def test_it_is_taken_where_the_other_library_is_not_at_home(name, taken, monkeyp
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(onednn, "processor", lambda: name)
     assert onednn.available() == taken
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (2, 5, 4), (4,), (0, 4)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_layers_give_what_they_give(shape, bias, monkeypatch):
+    monkeypatch.setattr(onednn, "LARGE", 1)
+    layer, x = torch.nn.Linear(4, 3, bias=bias), torch.randn(shape)
+    with torch.no_grad():
+        torch.testing.assert_close(onednn.forward(layer, x), layer(x))
+    onednn.forward(layer, x).square().sum().backward()  # what is differentiated has its graph
+    slope = layer.weight.grad.clone()
+    layer.zero_grad()
+    layer(x).square().sum().backward()
+    torch.testing.assert_close(slope, layer.weight.grad)

@@ -7,8 +7,9 @@ slower to start, so that small products stay with ``torch.mm``.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from nonsingular.machine import processor
 
@@ -52,6 +53,17 @@ def affine(
 ) -> Float[Tensor, "sample unit"]:
     """:math:`x W^T + b`. It could rectify in passing, but makes zeros of what is no number."""
     return torch.ops.mkldnn._linear_pointwise(x, _dense(weight), bias.contiguous(), "none", [], "")
+
+
+def forward(layer: nn.Linear, input: Float[Tensor, "... input"]) -> Float[Tensor, "... unit"]:
+    """What a layer computes, by whichever is faster; what is differentiated by PyTorch's own."""
+    weight, bias = layer.weight, layer.bias
+    followed = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (input, weight, bias))
+    rows = input if input.dim() == 2 else input.reshape(-1, input.shape[-1])
+    if followed or not large(rows, weight.mT):
+        return F.linear(input, weight, bias)
+    y = product(rows, weight.mT) if bias is None else affine(rows, weight, bias)
+    return y.view(*input.shape[:-1], -1)
 
 
 def _dense(matrix: Tensor) -> Tensor:

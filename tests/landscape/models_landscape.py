@@ -1,10 +1,16 @@
-"""Small networks and data of the landscape tests."""
+"""Small networks and data of the landscape tests, and the slow way that the fast ones are held against."""
 
+import copy
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from nonsingular import landscape
+
+POINTS = np.array([[0.0, 0.0], [1.0, -0.5], [-0.3, 0.8], [0.2, 0.1], [-1, -1]])
 
 
 def relu_net(sizes=(6, 10, 8, 3), bias=True, seed=0):
@@ -51,3 +57,21 @@ class SkipNet(nn.Module):
 
 def image_pairs(samples=24, seed=1):
     return pairs(samples=samples, seed=seed, image=(2, 6, 6))
+
+
+def obvious(model, loss_fn, batches, directions, points):
+    """Set the weights, pass all the data through, point after point."""
+    found = []
+    for point in points:
+        moved = copy.deepcopy(model).double().eval()
+        with torch.no_grad():
+            for c, d in zip(point, directions, strict=True):
+                for name, tensor in d.items():
+                    moved.state_dict()[name] += c * tensor.double()
+            losses = [(loss_fn(moved(x.double()), t).item(), len(x)) for x, t in batches]
+        found.append(sum(v * n for v, n in losses) / sum(n for _, n in losses))
+    return np.array(found)
+
+
+def directions(model, **options):
+    return [landscape.gaussian(model, seed, **options) for seed in (0, 1)]

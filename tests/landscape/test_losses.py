@@ -1,6 +1,5 @@
 """The fast ways of computing losses against the slow, obvious one; and what they must leave alone."""
 
-import copy
 import sys
 
 import numpy as np
@@ -8,34 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models_landscape import SkipNet, image_pairs, pairs, relu_net
+from models_landscape import POINTS, SkipNet, directions, image_pairs, obvious, pairs, relu_net
 from torch import nn
 from torch.nn import functional as F
 
 from nonsingular import landscape
 from nonsingular.errors import InputError
 from nonsingular.landscape.folding import fold
-
-POINTS = np.array([[0.0, 0.0], [1.0, -0.5], [-0.3, 0.8], [0.2, 0.1], [-1, -1]])
-
-
-def obvious(model, loss_fn, batches, directions, points):
-    """Set the weights, pass all the data through, point after point."""
-    found = []
-    for point in points:
-        moved = copy.deepcopy(model).double().eval()
-        with torch.no_grad():
-            for c, d in zip(point, directions, strict=True):
-                for name, tensor in d.items():
-                    moved.state_dict()[name] += c * tensor.double()
-            losses = [(loss_fn(moved(x.double()), t).item(), len(x)) for x, t in batches]
-        found.append(sum(v * n for v, n in losses) / sum(n for _, n in losses))
-    return np.array(found)
-
-
-def directions(model, **options):
-    return [landscape.gaussian(model, seed, **options) for seed in (0, 1)]
-
 
 CASES = {
     "fully-connected": (relu_net, pairs),

@@ -1,8 +1,8 @@
 """The loss at many points of weight space: the work that every surface, line and trajectory consists of.
 
 The model is copied, so the caller's is never touched. Fully-connected networks are computed at many points in one
-vectorised call; convolutional ones point by point in channels-last order, with batch normalisation folded into the
-convolutions, in pieces of the data that stay in the processor's cache.
+vectorised call, their first layer by adding up; convolutional ones point by point in channels-last order, with batch
+normalisation folded into the convolutions, in pieces of the data that stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from nonsingular import onednn
 from nonsingular.curvature.problem import Problem
 from nonsingular.errors import InputError
 from nonsingular.landscape.fitting import Direction, fitted
 from nonsingular.landscape.folding import Folded, fold
 from nonsingular.landscape.metrics import Metrics, accuracy, chosen
 from nonsingular.landscape.pieces import Pieces
+from nonsingular.landscape.sharing import Forwards, Shared, computing, linear_layers, share
 from nonsingular.landscape.statistics import STATISTICS, normalisations, recomputed
 from nonsingular.landscape.subset import estimate
 from nonsingular.machine import WORTH
@@ -79,6 +81,7 @@ class Losses:
         precision: ``float32`` (the model's own precision), ``bfloat16`` (mixed), or ``auto``: mixed where a trial finds
             it faster and its error small (see ``choose_precision``).
         folded: fold batch normalisation into convolutions.
+        shared: add up what layers of the data give with the centre's weights and each direction's, computed once.
         vectorised: compute several points in one call; by default where the model has no convolutions and is small.
         total: adds a vector up over all processes that hold a part of the data, where statistics are recomputed.
         **options: ``form``, ``weights``, ``seed`` and ``mode`` of `Objective`.
@@ -123,6 +126,7 @@ class Losses:
         microbatch: int | None = None,
         precision: str = "float32",
         folded: bool = True,
+        shared: bool = True,
         vectorised: bool | None = None,
         total: Callable[[Tensor], Tensor] | None = None,
         **options: Unpack[Options],
@@ -156,9 +160,13 @@ class Losses:
         self.notes: list[str] = []
         self._pieces = self._cut(microbatch, subset_seed)
         self._folded: Folded | None = None
+        self._shared: Shared | None = None
+        self._by_onednn: Forwards = {}
         self._normalisations = self._to_recompute(statistics)
         self._check_centre()
         self._folded = self._fold() if folded else None
+        if shared and self._folded is None:
+            self._quicken()
         if vectorised is None:
             vectorised = not self._problem.convolutional and self._points_at_once() >= FEWEST_POINTS
         self._vectorised = vectorised and not self._normalisations and self._can_vectorise()
@@ -178,6 +186,8 @@ class Losses:
             ways.append(f"{self._points_at_once()} points a call")
         if self._folded is not None:
             ways.append("batch normalisation folded")
+        if self._shared is not None:
+            ways.append("first layer shared")
         if self._normalisations:
             ways.append("statistics recomputed")
         if any(isinstance(m, nn.Conv2d) for m in self._problem.model.modules()):
@@ -261,7 +271,9 @@ class Losses:
         objective = self.objective
         if self._folded is not None:
             objective, state = self._folded_objective, self._folded.state(state)
-        values = [self._measured(objective, state, b) for b in pieces or self._pieces.batches]
+        at = torch.tensor(point, dtype=self._problem.dtype, device=self.device)
+        with computing(self._forwards(at, self._by_onednn)):
+            values = [self._measured(objective, state, b) for b in pieces or self._pieces.batches]
         return torch.stack(values).double().cpu().numpy()
 
     def possible(self, points: Points) -> Bool[np.ndarray, " point"]:
@@ -289,12 +301,19 @@ class Losses:
                 if name in direction:
                     moved[name] = moved[name] + c[:, k].view(-1, *[1] * centre.dim()) * direction[name]
 
-        def at(moved: dict[str, Tensor]) -> Tensor:
+        def at(moved: dict[str, Tensor], point: Tensor) -> Tensor:
             state = {**self._centre, **moved}
-            values = [self._measured(self.objective, state, b) for b in pieces or self._pieces.batches]
+            with computing(self._forwards(point, {})):
+                values = [self._measured(self.objective, state, b) for b in pieces or self._pieces.batches]
             return torch.stack(values)
 
-        return torch.vmap(at)(moved).double().cpu().numpy()
+        return torch.vmap(at)(moved, c).double().cpu().numpy()
+
+    def _forwards(self, point: Tensor, otherwise: Forwards) -> Forwards:
+        """What layers compute by other ways than their own."""
+        if self.precision == "bfloat16":  # whose products are quicker
+            return {}
+        return otherwise if self._shared is None else {**otherwise, **self._shared.at(point, otherwise)}
 
     def _measured(self, objective: Objective, state: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """The loss and the metrics of one piece, ``[quantity]``."""
@@ -422,6 +441,19 @@ class Losses:
                 self._folded = None
                 return None
         return found if np.allclose(plain, again, rtol=1e-3, atol=1e-6, equal_nan=True) else None
+
+    def _quicken(self) -> None:
+        """Share layers of the data and compute large ones by oneDNN, if that gives the same losses."""
+        first = self._pieces.batches[:1]
+        points = [[c] * len(self._directions) for c in (0.0, 0.5)]
+        with torch.no_grad():
+            plain = [self._one(point, first)[:, 0] for point in points]
+            self._shared = share(self.objective, self._centre, self._directions, self._pieces.batches)
+            if onednn.available():
+                self._by_onednn = {m: functools.partial(onednn.forward, m) for m in linear_layers(self.objective.model)}
+            again = [self._one(point, first)[:, 0] for point in points]
+        if not np.allclose(plain, again, rtol=1e-3, atol=1e-6, equal_nan=True):
+            self._shared, self._by_onednn = None, {}
 
     def _can_vectorise(self) -> bool:
         """Whether a vectorised call works and gives what one point after another gives."""
