@@ -15,9 +15,10 @@ from nonsingular.diagnosis.batches import problem
 from nonsingular.diagnosis.findings import Finding, _ranked, findings
 from nonsingular.diagnosis.loop.observer import Observer
 from nonsingular.diagnosis.loop.pairing import numbers_of, order_of_rows, rows_apart
-from nonsingular.diagnosis.loop.records import Call, Held, Loader, Loop, Movement, Trainee, Update
+from nonsingular.diagnosis.loop.records import Call, Held, Loader, Loop, Movement, Thinned, Trainee, Update
 from nonsingular.diagnosis.loop.returns import FORWARD, REVERSED, judged
 from nonsingular.diagnosis.loop.statistics import MEASURES
+from nonsingular.diagnosis.loop.statistics.steps import loss_factor
 from nonsingular.diagnosis.loop.taps import tapped
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.places import Place
@@ -65,6 +66,11 @@ def test_a_certain_trifle_comes_behind():
     # An inferred kind never explains a certain one.
     cut, flat = finding("untrained-parameters", 0.9, certain=True), finding("vanishing-gradient", 1.0)
     assert next((f.kind, f.because) for f in _ranked([cut, flat])) == ("untrained-parameters", "")
+
+
+def test_losses_of_either_sign_have_a_factor_of_their_size():
+    assert loss_factor(Loop(factors=Thinned([-1.0, 1.0, 1.0, -1.0]))) == 1  # an actor's and a critic's in turn
+    assert loss_factor(Loop(factors=Thinned([-0.01, 0.01]))) == 0.01
 
 
 # --- steps ----------------------------------------------------------------------------------------------------

@@ -202,6 +202,31 @@ def test_a_loss_is_read_off_its_calls(loss):
     torch.testing.assert_close(few, loss(other[:4].repeat(3, 1), target[:4].repeat(3)))
 
 
+def test_a_teacher_that_is_called_after_its_student_is_a_target():
+    """Also where its output has a graph, as long as none of the loss's gradient goes there."""
+    tape, student, teacher, x = Tape(), nn.Linear(3, 4), nn.Linear(3, 4), torch.randn(8, 3)
+    for cut in (True, False):
+        with tape:
+            out = student(x)
+            tape.begin(out, "student")
+            tape.pause()
+            told = teacher(x)
+            tape.resume()
+            tape.begin(told, "teacher")
+            soft = (told.detach() if cut else told).softmax(1)
+            root = F.kl_div(out.log_softmax(1), soft, reduction="batchmean")
+            read = tape.read(root)
+            tape.end()
+        if not cut:
+            assert read is None
+            continue
+        assert read.call == "student"
+        assert torch.equal(read.target, told)
+        other, target = torch.randn(8, 4), torch.randn(8, 4)
+        expected = F.kl_div(other.log_softmax(1), target.softmax(1), reduction="batchmean")
+        torch.testing.assert_close(read.loss(other, target), expected)
+
+
 def test_what_is_more_than_a_loss_of_one_output_is_not_read():
     tape, model, x = Tape(), nn.Linear(3, 2), torch.randn(8, 3)
     kept, former = torch.zeros(()), model(x + 1)
@@ -596,8 +621,10 @@ ON = "goal = reward + 0.9 * after"
         ("goal = reward.cumsum(0); advantage = (goal - value).detach()", False),  # reward + value, by definition
     ],
 )
-def test_goals_that_go_on_past_an_end_are_told_by_their_numbers(goal, found, tmp_path):
-    _, seen = watched(tmp_path, VALUES.replace("GOAL", goal), look=False)
+@pytest.mark.parametrize("loss", ["nn.functional.smooth_l1_loss(value, goal)", "((value - goal) ** 2).mean()"])
+def test_goals_that_go_on_past_an_end_are_told_by_their_numbers(goal, loss, found, tmp_path):
+    source = VALUES.replace("GOAL", goal).replace("nn.functional.smooth_l1_loss(value, goal)", loss)
+    _, seen = watched(tmp_path, source, look=False)
     assert ("wrong-returns" in [f.kind for f in seen.findings]) == found, str(seen)
 
 

@@ -552,6 +552,16 @@ PROGRAMS: dict[str, Program] = {
             ),
         ),
     ),
+    "teacher after its student": Program(
+        scripts.TEACHER_LAST,
+        (
+            mistake(
+                "probabilities for their logarithms",
+                "probabilities-as-logits",
+                ("F.log_softmax(student(x) / 2, 1)", "F.softmax(student(x) / 2, 1)"),
+            ),
+        ),
+    ),
     "kept teacher": Program(
         scripts.KEPT_TEACHER,
         (mistake("by the place in the batch", "misplaced-targets", ("soft[rows]", "soft[place]")),),
@@ -804,6 +814,9 @@ PROGRAMS: dict[str, Program] = {
         scripts.Q_LEARNING, (mistake("past the end", "wrong-returns", (" * best * (1 - done)", " * best")),)
     ),
     "replay": Program(scripts.REPLAY, (mistake("past the end", "wrong-returns", (".values * (1 - d)", ".values")),)),
+    "replay, goals after values": Program(
+        scripts.REPLAY_LATE, (mistake("past the end", "wrong-returns", (".detach() * (1 - d)", ".detach()")),)
+    ),
     "rollout": Program(scripts.ROLLOUT, (mistake("into the next", "wrong-returns", (" * R * (1 - done)", " * R")),)),
     "masked": Program(
         scripts.MASKED,

@@ -500,6 +500,28 @@ for epoch in range(3):
 """
 )
 
+TEACHER_LAST = (
+    IMAGES
+    + """
+loader = DataLoader(images(384), batch_size=32, shuffle=True)
+teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+student = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+step = optim.Adam(teacher.parameters(), lr=3e-3)
+for epoch in range(2):
+    for x, y in loader:
+        step.zero_grad()
+        F.cross_entropy(teacher(x), y).backward()
+        step.step()
+optimizer = optim.Adam(student.parameters(), lr=3e-3)
+for epoch in range(3):
+    for x, y in loader:
+        loss = F.kl_div(F.log_softmax(student(x) / 2, 1), F.softmax(teacher(x).detach() / 2, 1), reduction="batchmean")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+)
+
 WGAN = """
 import torch
 import torch.nn as nn

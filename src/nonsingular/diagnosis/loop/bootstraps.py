@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from nonsingular.diagnosis.loop.tape import comes_back_to
 from nonsingular.places import user_frames
 
 DISCOUNTS = (1.0, 0.999, 0.995, 0.99, 0.98, 0.97, 0.96, 0.95, 0.9, 0.85, 0.8, 0.7, 0.5)
@@ -25,7 +26,7 @@ class Bootstraps:
     """Knows what models returned and what losses took for targets since the former backward pass."""
 
     def __init__(self) -> None:
-        self._values, self._goals = deque[tuple[Tensor, Any]](maxlen=4), deque[Tensor](maxlen=4)
+        self._values, self._goals = deque[tuple[Tensor, Any]](maxlen=4), deque[Tensor](maxlen=8)
 
     def returned(self, output: Any) -> None:
         """A model did."""
@@ -52,7 +53,7 @@ class Bootstraps:
             root: what the backward pass begins from.
         """
         goals = [g for g in self._goals if FEWEST <= g.numel() <= MOST and g.numel() == len(g)]
-        reached = _reached(root) if goals and self._values else set()
+        reached = comes_back_to(root) if goals and self._values else set()
         values = [v for v, made in self._values if made not in reached]
         if not (goals and values) or _cut_off():
             return False
@@ -64,17 +65,6 @@ class Bootstraps:
                 if any(_follows(goal.flatten(), r, outputs, ended) for r in list(names.values())[:NUMBERS]):
                     return True
         return False
-
-
-def _reached(root: Any) -> set[Any]:
-    """The operations that a backward pass comes back to."""
-    stack, seen = [getattr(root, "grad_fn", None)], set[Any]()
-    while stack:
-        node = stack.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            stack += [following for following, _ in node.next_functions]
-    return seen
 
 
 def _cut_off() -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,15 +29,16 @@ from nonsingular.errors import InputError
 from nonsingular.places import here
 
 BATCHES = 8
+CALLS = 4  # latest calls of models among which that is looked for whose output a loss takes
 NETWORKS = 3  # trained one after another that are looked at, as a teacher and its student are
 RELATED, UNRELATED = 128, 0.1  # samples from where, and p-values beyond which, inputs are said to tell nothing
 SURE = 0.01  # p-value up to which they do tell something
 LARGEST = 50_000_000  # entries of a model that is copied
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Call:
-    """The latest call of a model."""
+    """One of the latest calls of models."""
 
     model: nn.Module
     inputs: tuple[Any, ...]
@@ -61,7 +63,7 @@ class _Lost:
 
 
 class Caught:
-    """Pairs the latest call of a model with the loss of its output.
+    """Pairs calls of a model with the losses of their outputs.
 
     Args:
         batches: that are kept; 0 keeps the latest alone, and no copy of the model.
@@ -84,11 +86,12 @@ class Caught:
         self.whole = False
         self.later: Caught | None = None
         self._most, self.tape, self._networks = batches, tape, networks
-        self._call: _Call | None = None
+        self._calls = deque[_Call](maxlen=CALLS)
         self._latest: _Lost | None = None
         self._source: tuple[int, tuple[str, ...]] | None = None
         self._live: nn.Module | None = None
         self._rewarded: list[Rewarded] = []
+        self._untrained: list[Tensor] = []
 
     def called(self, model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
         """A model of the user's returned."""
@@ -96,9 +99,9 @@ class Caught:
             isinstance(t, Tensor) and t.requires_grad for t in tree_leaves(output)
         ):
             return  # of a teacher
-        self._call = _Call(model, inputs, named, Output(output) if isinstance(output, Tensor) else None)
+        self._calls.append(_Call(model, inputs, named, Output(output) if isinstance(output, Tensor) else None))
         if self.tape is not None and self._wants(model):
-            self.tape.begin(output)
+            self.tape.begin(output, self._calls[-1])
 
     def lost(
         self, name: str, args: tuple[Any, ...], named: dict[str, Any], module: Callable[..., Tensor] | None = None
@@ -106,10 +109,12 @@ class Caught:
         """A loss took an output: one of torch's functions by its name, or a module of the user's."""
         output = args[0] if args else named.get("input")
         target = args[1] if len(args) > 1 else named.get("target")
-        if self._call is None or self._call.returned is None or len(args) > 3 or not isinstance(target, Tensor):
+        if len(args) > 3 or not isinstance(target, Tensor):
             return
-        between = self._call.returned.until(output, place := here())
-        if between is None:
+        place = here()
+        found = ((c, c.returned.until(output, place)) for c in reversed(self._calls) if c.returned is not None)
+        call, between = next(((c, made) for c, made in found if made is not None), (None, None))
+        if call is None or between is None:
             return
         options = {k: v for k, v in named.items() if k not in ("input", "target")}
         if len(args) > 2:
@@ -125,21 +130,21 @@ class Caught:
             return loss_fn(between(output), target, **options)
 
         loss = at_line(loss, place)  # its operations are the script's, for all that is said of them
-        self._latest = _Lost(self._call, loss, target, (name,))
+        self._latest = _Lost(call, loss, target, (name,))
 
     def before_backward(self, root: Any) -> None:
         """A backward pass begins: the loss that it begins from is the one that trains."""
-        if self._call is None:
+        if not self._calls:
             return
-        self._rewarded = []
+        self._rewarded, self._untrained = [], []
         if self.tape is not None and isinstance(root, Tensor):
             read = self.tape.read(root)
-            self._rewarded = self.tape.rewarded()
+            self._rewarded, self._untrained = self.tape.rewarded(), self.tape.untrained()
             self.tape.end()
             if read is not None:
-                self._latest = _Lost(self._call, read.loss, read.target, read.words, whole=True)
+                self._latest = _Lost(read.call, read.loss, read.target, read.words, whole=True)
         lost = self._latest
-        if lost is not None and lost.call is self._call and self._most:
+        if lost is not None and lost.call in self._calls and self._most:
             self._keep(lost)
 
     @property
@@ -148,9 +153,10 @@ class Caught:
         return self._live
 
     @property
-    def target(self) -> Any:
-        """What the latest loss compared outputs with; a tuple where there are several."""
-        return self._latest.target if self._latest is not None else None
+    def goals(self) -> list[Tensor]:
+        """What the latest loss compared outputs with, as it is read and as it was computed on the way."""
+        read = tree_leaves(self._latest.target) if self._latest is not None else []
+        return [*(t for t in read if isinstance(t, Tensor)), *self._untrained]
 
     def rewarded(self) -> list[Rewarded]:
         """Of the present backward pass."""

@@ -325,8 +325,8 @@ class Observer:
         self.caught.before_backward(root)
         rewarded = self.caught.rewarded()
         if self._looks_for_returns:
-            for target in tree_leaves(self.caught.target):
-                self._bootstraps.compared(target)
+            for goal in self.caught.goals:
+                self._bootstraps.compared(goal)
             self.loop.returns = returns_in_sight() or (PAST_THE_END if self._bootstraps.go_on(root) else "")
             self._bootstraps.forget()
         for told in rewarded:

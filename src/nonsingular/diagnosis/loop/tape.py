@@ -9,7 +9,7 @@ import linecache
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -48,16 +48,20 @@ class Read:
         loss: (output, target) -> scalar, whatever the number of samples.
         target: the tensor that it compares the output with, or a tuple of several.
         words: the functions it calls, which tell one loss from another.
+        call: whose output it takes, as ``begin`` was told.
     """
 
     loss: Callable[[Any, Any], Tensor]
     target: Any
     words: tuple[str, ...]
+    call: Any = None
 
 
 REWARDS = re.compile(r"(^|_)(rewards?|returns?|advantages?|advs?|gaes?|scores?)(_|$)", re.IGNORECASE)
 """Names under which what a policy earns goes; a cost, which is to be small, has others."""
 PRODUCTS = {"mul", "__mul__", "__rmul__", "multiply"}
+DIFFERENCES = {"sub", "__sub__", "__rsub__", "rsub", "subtract"}
+OUTPUTS = 2  # of models, one of which a loss may be of: a student's, then its teacher's
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,24 @@ class Rewarded:
     place: Place | None
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """What was kept from one output of a model to the next.
+
+    Attributes:
+        output, call: what the model returned, and by which call.
+        calls: of torch's functions since.
+        earned: products of log-probabilities and rewards among them.
+        untrained: what something trained was compared with.
+    """
+
+    output: Any
+    call: Any
+    calls: list[_Call] = field(default_factory=list)
+    earned: list[Rewarded] = field(default_factory=list)
+    untrained: list[Tensor] = field(default_factory=list)
+
+
 class Tape(TorchFunctionMode):
     """While it is entered, and between ``begin`` and ``end``, calls are kept.
 
@@ -83,14 +105,12 @@ class Tape(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._calls: list[_Call] = []
-        self._earned: list[Rewarded] = []
-        self._output: Any = None
-        self._open, self._paused, self._thread = False, False, threading.get_ident()
+        self._begun: list[_Begun] = []
+        self._paused, self._thread = False, threading.get_ident()
 
-    def begin(self, output: Any) -> None:
-        """A model has returned this: what was kept before belongs to another call."""
-        self._calls, self._earned, self._output, self._open = [], [], output, True
+    def begin(self, output: Any, call: Any = None) -> None:
+        """A model has returned this, by this call; of earlier ones the latest is kept."""
+        self._begun = [*self._begun[1 - OUTPUTS :], _Begun(output, call)]
 
     def pause(self) -> None:
         """Another model is called: what it computes inside is no part of the loss."""
@@ -102,55 +122,74 @@ class Tape(TorchFunctionMode):
 
     def end(self) -> None:
         """Let go of everything."""
-        self._calls, self._earned, self._output, self._open = [], [], None, False
+        self._begun = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the function and, where it returns tensors, keep the call."""
         out = func(*args, **(kwargs or {}))
-        if self._open and not self._paused and threading.get_ident() == self._thread and _tensors(out):
-            self._calls.append(_Call(_own(func), tuple(args), dict(kwargs or {}), out, here()))
-            if getattr(func, "__name__", "") in PRODUCTS and (earned := _earned(args)) is not None:
-                self._earned.append(earned)
-            if len(self._calls) > MOST:
-                self.end()
+        if self._begun and not self._paused and threading.get_ident() == self._thread and _tensors(out):
+            self._keep(_Call(_own(func), tuple(args), dict(kwargs or {}), out, here()))
         return out
 
-    def read(self, root: Tensor) -> Read | None:
-        """The loss whose value is ``root``, as a function of the model's output; None where it is more than that.
+    def _keep(self, call: _Call) -> None:
+        kept, name = self._begun[-1], getattr(call.function, "__name__", "")
+        kept.calls.append(call)
+        if name in PRODUCTS and (earned := _earned(call.args)) is not None:
+            kept.earned.append(earned)
+        elif name in DIFFERENCES:
+            kept.untrained.extend(_untrained(call.args))
+        if sum(len(b.calls) for b in self._begun) > MOST:
+            self.end()
 
-        It is more where another call of a model goes into it, and where it reads nothing that has a row a sample.
+    def read(self, root: Tensor) -> Read | None:
+        """The loss whose value is ``root``, as a function of a model's output; None where it is more than that.
+
+        It is more where another call of a model goes into it with its graph, and where it reads nothing that has a row
+        a sample. What another call returned without its graph, as a teacher's, is a target.
         """
-        outputs = {id(t): i for i, t in enumerate(_tensors(self._output))}
-        calls = self._behind(root, set(outputs))
-        sizes = {t.shape[0] for t in _tensors(self._output) if t.ndim}
+        since = (self._begun[i:] for i in reversed(range(len(self._begun))))
+        return next((read for some in since if (read := self._of(root, some)) is not None), None)
+
+    def _of(self, root: Tensor, since: Sequence[_Begun]) -> Read | None:
+        """The same as a function of the first of these outputs, by what was called since."""
+        begun = since[0]
+        outputs = {id(t): i for i, t in enumerate(_tensors(begun.output))}
+        calls = _behind(root, [call for some in since for call in some.calls], set(outputs))
+        sizes = {t.shape[0] for t in _tensors(begun.output) if t.ndim}
         calls = [call for call in calls if not (len(sizes) == 1 and _chooses(call, *sizes))]
         outside = _outside(calls, set(outputs))
         if outside is None or not calls or len(sizes) != 1 or not any(id(t) in outputs for c in calls for t in c.given):
             return None
-        if any(t.grad_fn is not None for t in outside.values()):
+        made = {t.grad_fn for t in outside.values() if t.grad_fn is not None}
+        if made and made & comes_back_to(root):
             return None
         [samples] = sizes
-        rows = [t for t in outside.values() if t.ndim and t.shape[0] == samples and not t.requires_grad]
+        leaf = lambda t: t.requires_grad and t.grad_fn is None  # noqa: E731
+        rows = {i: t.detach() for i, t in outside.items() if t.ndim and t.shape[0] == samples and not leaf(t)}
         if not rows or samples < 1:
             return None
-        order = [id(t) for t in rows]
-        again = _again(calls, outputs, order, id(root))
-        target = rows[0] if len(rows) == 1 else tuple(rows)
+        again = _again(calls, outputs, list(rows), id(root))
+        target = next(iter(rows.values())) if len(rows) == 1 else tuple(rows.values())
         words = tuple(getattr(call.function, "__name__", "") for call in calls)
-        return Read(_any_number(again, samples), target, words)
+        return Read(_any_number(again, samples), target, words, begun.call)
 
     def rewarded(self) -> list[Rewarded]:
         """Products of log-probabilities and rewards that were computed since the model returned."""
-        return list(self._earned)
+        return [earned for begun in self._begun for earned in begun.earned]
 
-    def _behind(self, root: Tensor, outputs: set[int]) -> list[_Call]:
-        """The calls that the root was made by, in order."""
-        wanted, found = {id(root)}, list[_Call]()
-        for call in reversed(self._calls):
-            if any(id(t) in wanted for t in _tensors(call.out)):
-                found.append(call)
-                wanted |= {id(t) for t in call.given} - outputs
-        return found[::-1]
+    def untrained(self) -> list[Tensor]:
+        """What something trained was compared with by a difference since the model returned."""
+        return [t for begun in self._begun for t in begun.untrained]
+
+
+def _behind(root: Tensor, calls: Sequence[_Call], outputs: set[int]) -> list[_Call]:
+    """The calls that the root was made by, in order."""
+    wanted, found = {id(root)}, list[_Call]()
+    for call in reversed(calls):
+        if any(id(t) in wanted for t in _tensors(call.out)):
+            found.append(call)
+            wanted |= {id(t) for t in call.given} - outputs
+    return found[::-1]
 
 
 def _chooses(call: _Call, samples: int) -> bool:
@@ -179,6 +218,24 @@ def _earned(args: Sequence[Any]) -> Rewarded | None:
         return Rewarded(logs, rewards.detach(), place)
     minus = bool((values >= 0).all()) and node is not None and node.name().startswith("Neg")
     return Rewarded(logs, -rewards.detach(), place) if minus else None
+
+
+def _untrained(args: Sequence[Any]) -> list[Tensor]:
+    """Of a difference between something trained and something that is not, the latter."""
+    tensors = [x for x in args if isinstance(x, Tensor) and x.ndim]
+    given = [x for x in tensors if not x.requires_grad]
+    return given if len(tensors) == 2 and len(given) == 1 else []
+
+
+def comes_back_to(root: Any) -> set[Any]:
+    """The operations that a backward pass comes back to."""
+    stack, seen = [getattr(root, "grad_fn", None)], set[Any]()
+    while stack:
+        node = stack.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            stack += [following for following, _ in node.next_functions]
+    return seen
 
 
 def _own(function: Any) -> Any:

@@ -35,7 +35,7 @@ def stepped_at(loop: Loop, update: Update) -> str:
 
 def loss_factor(loop: Loop) -> float:
     """By what the loss is multiplied before each backward pass."""
-    return abs(median(loop.factors)) if loop.factors else 1.0
+    return median(map(abs, loop.factors)) if loop.factors else 1.0
 
 
 def moving(loop: Loop) -> list[Update]:
