@@ -161,6 +161,36 @@ def test_a_readout_unit_that_never_leaves_its_bound_is_dead():
     assert found.evidence[0]["value"] == 0.5
 
 
+@pytest.mark.parametrize(
+    ("loss", "kind", "remedy"),
+    [
+        (F.cross_entropy, "probabilities-as-logits", "Take softmax out"),
+        (lambda o, y: F.nll_loss(o, y), "probabilities-as-logits", "log_softmax over axis 1"),
+        (lambda o, y: F.mse_loss(o, F.one_hot(y, 3).float()), "samples-mixed", "over the classes' axis"),
+        (lambda o, y: F.binary_cross_entropy(o, F.one_hot(y, 3).float()), "samples-mixed", "over the classes' axis"),
+    ],
+)
+def test_a_softmax_over_the_batch_has_one_remedy_by_what_the_loss_takes(loss, kind, remedy):
+    torch.manual_seed(0)
+    x = torch.randn(64, 6)
+    model = nn.Sequential(nn.Linear(6, 3), nn.Softmax(0))
+    found = diagnosed(model, loss, [(x, x[:, :3].argmax(1))]).findings
+    about = [f for f in found if f.where == "1"]
+    assert about[0] == found[0]
+    assert about[0].kind == kind
+    assert all(remedy in f.remedy for f in about)
+    assert all(f.because == kind for f in about[1:])
+
+
+def test_targets_that_the_loss_makes_probabilities_of_are_taken():
+    torch.manual_seed(0)
+    x, y = torch.randn(64, 6), torch.randn(64, 3)
+    loss = lambda o, t: F.kl_div(o.log_softmax(1), t.softmax(1), reduction="batchmean")  # noqa: E731
+    assert not diagnosed(nn.Linear(6, 3), loss, [(x, y)]).findings
+    raw = lambda o, t: F.kl_div(o.log_softmax(1), t, reduction="batchmean")  # noqa: E731
+    assert "invalid-targets" in [f.kind for f in diagnosed(nn.Linear(6, 3), raw, [(x, y)]).findings]
+
+
 def test_leakage_counts_the_held_out_samples_that_were_trained_on():
     x, y = batch(100)
     other, answers = batch(40, seed=1)

@@ -123,6 +123,7 @@ def findings(numbers: Mapping[str, Statistic], limits: Mapping[str, Limit], look
             it shows comes of the loop.
     """
     found: dict[str, Finding] = {}
+    judged: dict[str, Statistic] = {}
     from_loop: set[str] = set()
     trains = TRAINS in numbers and numbers[TRAINS].value == 1
     for rule in RULES:
@@ -136,23 +137,37 @@ def findings(numbers: Mapping[str, Statistic], limits: Mapping[str, Limit], look
         if value > edge:
             one = _finding(rule, statistic, value, edge, look)
             if rule.kind not in found or _first(one) < _first(found[rule.kind]):
-                found[rule.kind] = one
+                found[rule.kind], judged[rule.kind] = one, statistic
                 (from_loop.add if rule in loop.RULES else from_loop.discard)(rule.kind)
+    settled = _settled(sorted(found.values(), key=_first), judged)
+    for kind, by in settled.items():
+        found[kind] = replace(found[kind], remedy=found[by].remedy, treatments=found[by].treatments)
     if look is None:
-        return _ranked(list(found.values()))
+        return _ranked(list(found.values()), settled=settled)
     later = [(kind, other) for kind in found if kind in from_loop for other in NETWORK]
     later += [(kind, other) for kind in contract.BEHIND for other in NETWORK.difference(contract.OF_THE_LOSS)]
     # Nor does what is mild at the start explain what the loop does.
     later += [(a, b) for a in NETWORK for b in from_loop if a in found and 2 * found[a].severity < found[b].severity]
     dead = found.get("dead-units")
     if dead is None:
-        return _ranked(list(found.values()), later)
+        return _ranked(list(found.values()), later, settled)
     # Dead units take the signal away, and where the signal is gone units are dead: what came first is the cause.
     others = ("vanishing-signal", "vanishing-gradient", "exploding-signal")
     gone = _signal_gone(look, dead.layers)
-    return _ranked(
-        list(found.values()), [*later, *((dead.kind, kind) if gone else (kind, dead.kind) for kind in others)]
-    )
+    later += [(dead.kind, kind) if gone else (kind, dead.kind) for kind in others]
+    return _ranked(list(found.values()), later, settled)
+
+
+def _settled(order: Sequence[Finding], judged: Mapping[str, Statistic]) -> dict[str, str]:
+    """Kind -> the kind whose remedy takes out the operation that both are about: what is gone need not be mended."""
+    settled: dict[str, str] = {}
+    for by in order:
+        cause = judged[by.kind]
+        if not (cause.of and cause.takes_out) or by.kind in settled:
+            continue
+        same = [f.kind for f in order if f is not by and judged[f.kind].of == cause.of]
+        settled |= {kind: by.kind for kind in same if kind not in settled and kind not in settled.values()}
+    return settled
 
 
 def _signal_gone(look: Look, dead: Sequence[str]) -> bool:
@@ -199,15 +214,19 @@ def _first(finding: Finding) -> tuple[bool, float]:
 TRIFLE = 0.2  # of a severity
 
 
-def _ranked(found: Sequence[Finding], but: Sequence[tuple[str, str]] = ()) -> list[Finding]:
+def _ranked(
+    found: Sequence[Finding], but: Sequence[tuple[str, str]] = (), settled: Mapping[str, str] | None = None
+) -> list[Finding]:
     """Certain and worst first; what another finding explains, unless that is far milder, comes behind it.
 
     Args:
         found: in any order.
         but: pairs of kinds of which the first does not explain the second here.
+        settled: kind -> the kind that explains it here, whatever is true elsewhere.
     """
     order = sorted(found, key=_first)
     causes = {f.kind: cause for f in order if (cause := _cause(f, order, but)) is not None}
+    causes |= {kind: next(f for f in order if f.kind == by) for kind, by in (settled or {}).items()}
     ranked = [
         f if f.kind not in causes
         else replace(f, because=causes[f.kind].kind, severity=min(f.severity, 0.9 * causes[f.kind].severity) / 2)

@@ -30,6 +30,8 @@ class Statistic:
         where: a parameter, an operation or ``file:line``, where that says more than the layers; "" otherwise.
         evidence: further numbers: each with ``measure`` (words), ``value`` and perhaps ``layer`` and ``healthy``.
         remedy: what to change, where it depends on what was seen; "" otherwise.
+        of: the operation that the remedy is about, as ``Op.told`` has it; "" where it is about none.
+        takes_out: whether the remedy takes that operation out, or puts another in its place.
     """
 
     value: float
@@ -38,6 +40,8 @@ class Statistic:
     where: str = ""
     evidence: tuple[Mapping[str, Any], ...] = ()
     remedy: str = ""
+    of: str = ""
+    takes_out: bool = False
 
 
 @dataclass(frozen=True)

@@ -500,6 +500,8 @@ def _mixing() -> Iterator[Pair]:
         ten = partial(body, 10)
         yield pair("softmax over samples", kind, mixed, data, F.nll_loss, partial(then, ten, nn.LogSoftmax(0)),
                    twin=partial(then, ten, nn.LogSoftmax(1)))  # fmt: skip
+        yield pair("probabilities over samples", kind, "probabilities-as-logits", data, F.cross_entropy,
+                   partial(then, ten, nn.Softmax(0)), twin=ten)  # fmt: skip
         yield pair("centred by the batch", kind, mixed, data, F.cross_entropy,
                    partial(then, ten, Do(lambda x: x - x.mean(0))), twin=ten)  # fmt: skip
     for cell in (nn.LSTM, nn.GRU):

@@ -89,7 +89,8 @@ def _made(op: Op, loss: Tensor) -> Statistic:
         *({"measure": "largest it was given", "value": float(v.max())} for v in values[:1]),
     ]
     words = f"{op.name} in {part} returns NaN or infinity from finite numbers"
-    return Statistic(1.0, (op.module,) if op.module else (), words, op.where, tuple(evidence), _forward_remedy(op))
+    layers = (op.module,) if op.module else ()
+    return Statistic(1.0, layers, words, op.where, tuple(evidence), _forward_remedy(op), op.told)
 
 
 LOGARITHMS = ("log", "log2", "log10", "log_")
@@ -176,6 +177,7 @@ def _gradient(task: Problem, loss: Tensor, trace: Trace) -> Statistic:
         f"{name.lower()} at {line}" if line else name.lower(),
         tuple(evidence),
         _backward_remedy(name, line),
+        f"{name.lower()} at {line}",
     )
 
 

@@ -59,7 +59,8 @@ def _twice(scene: Scene, loss: Op) -> Statistic | None:
             return _told(loss, head, words, tensor, "Give the loss what the network had before it was normalised.")
     if loss.name in LOG_PROBABILITIES and head is not None and head.name in SOFTMAXES | SIGMOIDS:
         words = f"{head.name} comes before {loss.name}, which takes log-probabilities"
-        return _told(loss, head, words, tensor, f"Use log_softmax instead of {head.name}, or logits and cross_entropy.")
+        remedy = f"Use log_softmax over axis {_classes(loss)} instead of {head.name}, or logits and cross_entropy."
+        return _told(loss, head, words, tensor, remedy)
     inner = _inside(scene, tensor)
     if inner is not None and inner.name in SOFTMAXES | SIGMOIDS:
         words = f"the outputs are probabilities twice over: {inner.name} and then once more"
@@ -108,7 +109,18 @@ def _told(loss: Op, head: Op | None, words: str, tensor: Tensor, remedy: str) ->
     if loss.name == "cross_entropy" and values.ndim > 1 and values.shape[1] > 1:
         floor = math.log1p((values.shape[1] - 1) * math.exp(-1.0))
         evidence.append({"measure": "loss that logits between 0 and 1 cannot go below", "value": floor})
-    return Statistic(CERTAIN, (at.module,) if at.module else (), words, at.where, tuple(evidence), remedy)
+    layers = (at.module,) if at.module else ()
+    return Statistic(CERTAIN, layers, words, at.where, tuple(evidence), remedy, *_out(head))
+
+
+def _out(head: Op | None) -> tuple[str, bool]:
+    """That a remedy takes this operation out, or puts another in its place."""
+    return (head.told, True) if head is not None else ("", False)
+
+
+def _classes(loss: Op) -> int:
+    """The axis along which a loss of log-probabilities has the classes."""
+    return loss.args[0].ndim - 1 if loss.name in ("kl_div", "ctc_loss") else 1
 
 
 def _sums_to_one(tensor: Tensor) -> bool:
@@ -177,7 +189,8 @@ def _clipped(scene: Scene, loss: Op, logits: Tensor) -> Statistic | None:
         {"measure": "share of logits at a bound", "value": _at_bounds(logits, low, high)},
     ]  # fmt: skip
     remedy = f"Take {head.name} off the output{f' ({head.where})' if head.where else ''}: logits may be any number."
-    return Statistic(CERTAIN, (head.module,) if head.module else (), words, head.where, tuple(evidence), remedy)
+    layers = (head.module,) if head.module else ()
+    return Statistic(CERTAIN, layers, words, head.where, tuple(evidence), remedy, *_out(head))
 
 
 FAINT = 0.05  # factor between a layer and the loss, below which logits hardly differ
@@ -242,7 +255,8 @@ def _cut(head: Op, words: str) -> Statistic:
     remedy = (
         f"Use sigmoid instead of {head.name}{f' ({head.where})' if head.where else ''}, or logits and their own loss."
     )
-    return Statistic(CERTAIN, (head.module,) if head.module else (), words, head.where, evidence, remedy)
+    layers = (head.module,) if head.module else ()
+    return Statistic(CERTAIN, layers, words, head.where, evidence, remedy, *_out(head))
 
 
 def _at_bounds(values: Tensor, low: float, high: float) -> float:
@@ -262,7 +276,8 @@ def positive_logarithms(scene: Scene) -> Statistic:
         words = f"{head.name} comes before {op.name}, which takes the logarithm of the rate"
         evidence = ({"measure": f"{words}; bounds from", "value": low}, {"measure": "to", "value": high})
         remedy = f"Take {head.name} off the output{f' ({head.where})' if head.where else ''}, or pass log_input=False."
-        return Statistic(CERTAIN, (head.module,) if head.module else (), words, head.where, evidence, remedy)
+        layers = (head.module,) if head.module else ()
+        return Statistic(CERTAIN, layers, words, head.where, evidence, remedy, *_out(head))
     return Statistic(ABSENT if scene.calls else math.nan, (), "")
 
 
@@ -272,7 +287,7 @@ def unnormalised(scene: Scene) -> Statistic:
         tensor = op.args[0].detach()
         if op.name not in LOG_PROBABILITIES or tensor.ndim < 2:
             continue
-        axis = tensor.ndim - 1 if op.name in ("kl_div", "ctc_loss") else 1
+        axis = _classes(op)
         rest = tensor.double().logsumexp(axis)
         head = scene.trace.source(op.args[0])
         if head is not None and head.name in SOFTMAXES | SIGMOIDS:
@@ -304,12 +319,15 @@ def shared(scene: Scene) -> Statistic:
         axis = head.given(1, "dim")
         if not isinstance(axis, int) or target.ndim <= abs(axis) - (axis < 0) or head.args[0].shape[axis] == 1:
             continue
+        if axis % head.args[0].ndim == 0:
+            continue  # over the samples, which no target asks for
         sums = target.double().sum(axis)
         off = float(((sums - 1).abs() > 0.01).double().mean())
         if off > 0.02:
             evidence = ({"measure": words, "value": float(sums.mean())},)
             remedy = f"Use sigmoid instead of {head.name}: then each output is a probability of its own."
-            return Statistic(off, (head.module,) if head.module else (), words, head.where, evidence, remedy)
+            layers = (head.module,) if head.module else ()
+            return Statistic(off, layers, words, head.where, evidence, remedy, *_out(head))
     return Statistic(0.0 if scene.calls else math.nan, (), words)
 
 
@@ -337,7 +355,8 @@ def out_of_reach(scene: Scene) -> Statistic:
                 f"Take {head.name} off the output{f' ({head.where})' if head.where else ''}, "
                 "or bring the targets into its range."
             )
-            return Statistic(outside, (head.module,) if head.module else (), words, head.where, evidence, remedy)
+            layers = (head.module,) if head.module else ()
+            return Statistic(outside, layers, words, head.where, evidence, remedy, *_out(head))
     return Statistic(0.0 if seen else math.nan, (), words)
 
 
@@ -442,7 +461,7 @@ def unsuited(scene: Scene) -> Statistic:
         if absolute and binary:
             evidence = ({"measure": f"{words}; classes", "value": target.shape[1]},)
             remedy = "This is a loss of regression: use cross-entropy on the logits for a classification."
-            return Statistic(CERTAIN, (), words, pair.op.where, evidence, remedy)
+            return Statistic(CERTAIN, (), words, pair.op.where, evidence, remedy, *_out(head))
     return Statistic(ABSENT if scene.pairs else math.nan, (), words)
 
 

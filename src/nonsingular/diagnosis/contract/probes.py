@@ -73,7 +73,8 @@ def mixed(scene: Scene) -> Statistic:
     remedy += _mixing_remedy(place)
     evidence = ({"measure": "samples in the pass", "value": n},)
     where = place.where if place is not None else ""
-    return Statistic(change / spread, layers, words, where, evidence, remedy)
+    of = place.told if place is not None else ""
+    return Statistic(change / spread, layers, words, where, evidence, remedy, of)
 
 
 ATTENTION = {"multi_head_attention_forward", "scaled_dot_product_attention", "_transformer_encoder_layer_fwd"}
@@ -115,7 +116,7 @@ def orderless(scene: Scene) -> Statistic:
 
 
 def _hangs_on_order(scene: Scene) -> bool:
-    """Whether what is there, in whatever order, tells nothing of the targets: what remains is the order."""
+    """Whether what is there, in whatever order, tells nothing of the targets, and in its order does."""
     batches = scene.task.batches
     try:
         x = torch.cat([next(t for t in tree_leaves(b.inputs) if isinstance(t, Tensor)) for b in batches])

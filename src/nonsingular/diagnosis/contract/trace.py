@@ -68,6 +68,11 @@ class Op:
         """The user's line, else the module."""
         return self.place or self.module
 
+    @property
+    def told(self) -> str:
+        """Name and place, which tell one operation from another."""
+        return f"{self.name} at {self.where}"
+
 
 @dataclass
 class Trace(TorchFunctionMode):
