@@ -20,6 +20,7 @@ import nonsingular as ns
 import processes
 from nonsingular.diagnosis import rules
 from nonsingular.diagnosis.bench.loops import PROGRAMS
+from nonsingular.diagnosis.contract.finite import given
 from nonsingular.diagnosis.loop import Observer, judged, script, tapped
 from nonsingular.diagnosis.loop.between import Output
 from nonsingular.diagnosis.loop.tape import Tape
@@ -574,18 +575,54 @@ def test_the_steps_own_loss_and_batches_are_looked_at(tmp_path, monkeypatch):
     assert "mine.py" in found["data"]["batches"]
 
 
-def test_a_training_that_a_number_of_the_data_makes_undefined_is_told(tmp_path):
-    """After its first steps, which are large."""
-    _, found = watched(
-        tmp_path,
-        "import torch\nfrom torch import nn\ntorch.manual_seed(0)\n"
-        "x, y = torch.randn(512, 4), torch.randn(512, 1)\nx[500, 0] = float('nan')\n"
-        "model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))\n"
-        "optimiser = torch.optim.SGD(model.parameters(), lr=0.3)\n"
-        "for a, b in zip(x.split(16), y.split(16)):\n"
-        "    optimiser.zero_grad()\n    nn.functional.mse_loss(model(a), b).backward()\n    optimiser.step()\n",
-    )
-    assert "nan-loss" in [f.kind for f in found.findings], str(found)
+GIVEN = """import torch
+from torch import nn
+torch.manual_seed(0)
+x, y = torch.randn(512, 4), torch.randn(512, 1)
+PART[500, 0] = float("NUMBER")
+model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+for a, b in zip(x.split(16), y.split(16)):
+    optimiser.zero_grad()
+    loss = LOSS
+    loss.backward()
+    optimiser.step()
+"""
+
+
+@pytest.mark.parametrize("loss", ["nn.functional.mse_loss(model(a), b)", "((model(a) - b) ** 2).mean()"])
+@pytest.mark.parametrize(("part", "number"), [("x", "nan"), ("x", "inf"), ("y", "nan")])
+def test_data_that_are_not_finite_are_named_with_their_samples(part, number, loss, tmp_path):
+    source = GIVEN.replace("PART", part).replace("NUMBER", number).replace("LOSS", loss)
+    _, found = watched(tmp_path, source)
+    first = found.findings[0]
+    assert first.kind == "nan-loss"
+    numbers = {e["measure"]: e["value"] for e in first.evidence}
+    what = "inputs" if part == "x" else "targets"
+    assert first.remedy.startswith(f"In 1 of the 16 samples of this batch {what} are NaN or infinite.")
+    assert numbers["number of the first of them in the batch, from 0"] == 4
+    assert numbers["first step whose loss is not finite"] == 31
+    assert first.where.endswith("train.py:11")
+    _, found = watched(tmp_path, source.replace("500", "20"))  # in a batch that the network is looked at with
+    assert found.findings[0].remedy.startswith("In 1 of the 16 samples")
+    assert "Mend the operation" not in found.findings[0].remedy
+
+
+def test_infinities_that_hide_are_no_data():
+    hidden = torch.zeros(4, 4).masked_fill(torch.ones(4, 4).triu(1).bool(), -math.inf)
+    assert given((torch.randn(4, 3), hidden), None) is None
+    assert given((torch.randn(4, 3), hidden.abs()), None) is not None
+
+
+def test_weights_that_were_not_finite_before_are_told_so():
+    model = nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 1))
+    with torch.no_grad():
+        model[1].bias.fill_(math.nan)
+    batches = [(torch.randn(8, 4), torch.randn(8, 1))] * 2
+    found = ns.rehearse(model, step, batches, torch.optim.SGD(model.parameters(), 0.1))
+    first = next(f for f in found.findings if f.kind == "nan-loss")
+    assert (first.layers, first.where) == (("1",), "1.bias")
+    assert "before this batch" in first.remedy
 
 
 VALUES = """

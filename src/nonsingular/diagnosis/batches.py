@@ -19,7 +19,7 @@ from nonsingular.diagnosis.untouched import untouched
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch, is_out_of_memory, out_of_memory, taken_by, told
 from nonsingular.objective.data import read, refuse_undense
-from nonsingular.objective.finite import finite
+from nonsingular.objective.finite import finite, samples_not_finite
 from nonsingular.objective.losses import Evaluated, misfit, no_scalar, said
 from nonsingular.objective.models import refuse_unusable
 from nonsingular.objective.trees import fresh, tensors
@@ -284,7 +284,12 @@ def _check(batch: Batch) -> None:
         raise InputError(f"batch {batch.index} has no tensor among its inputs")
     for what, tree in (("inputs", batch.inputs), ("targets", batch.target)):
         if not finite(tree):
-            raise InputError(f"the {what} of batch {batch.index} have NaN or infinite entries")
+            rows = samples_not_finite(tree, batch.samples)
+            told = f": {len(rows)} of its {batch.samples} samples, the first is number {rows[0]}" if rows else ""
+            raise InputError(
+                f"the {what} of batch {batch.index} have NaN or infinite entries{told} (counted from 0): mend such "
+                "samples or leave them out"
+            )
     counts, target = {t.shape[0] for t in tensors if t.ndim}, batch.target
     if batch.pair and isinstance(target, Tensor) and target.ndim and len(counts) == 1 and target.shape[0] not in counts:
         raise InputError(f"batch {batch.index} has {counts.pop()} inputs but {target.shape[0]} targets")

@@ -43,6 +43,21 @@ def first_not_finite(objective: Objective, batch: Batch) -> str:
     return found[0] if found else "the model's output is finite, so loss_fn makes it"
 
 
+def samples_not_finite(tree: Any, samples: int) -> list[int]:
+    """Which of so many samples have NaN or infinite entries in ``tree``, where its tensors have a row for each.
+
+    >>> import torch
+    >>> from nonsingular.objective.finite import samples_not_finite
+    >>> samples_not_finite((torch.tensor([[1.0], [torch.nan], [2.0]]), torch.tensor([1.0, 2.0, torch.inf])), 3)
+    [1, 2]
+    """
+    broken = torch.zeros(samples, dtype=torch.bool)
+    for t in tensors(tree):
+        if t.layout == torch.strided and not t.is_nested and t.is_floating_point() and t.ndim and len(t) == samples:
+            broken |= ~torch.isfinite(t.detach()).reshape(samples, -1).all(1).cpu()
+    return broken.nonzero()[:, 0].tolist()
+
+
 def finite(tree: Any) -> bool:
     """Whether no floating-point tensor of ``tree`` has NaN or infinite entries."""
     stored = [part for t in tensors(tree) if t.is_floating_point() for part in parts(t)]

@@ -7,14 +7,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis.batches import Problem
 from nonsingular.diagnosis.contract.trace import OWN, Op, Trace
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.diagnosis.untouched import as_training, untouched
 from nonsingular.objective import Batch
-from nonsingular.objective.finite import finite
+from nonsingular.objective.finite import finite, samples_not_finite
 
+DATA = "the data"
+"""What a remedy is about where no operation makes a number that is not finite."""
 HUGE = 1e15  # what is computed from numbers beyond it overflows; that is a matter of the signal
 
 
@@ -41,6 +44,40 @@ def not_finite(task: Problem, batch: Batch | None) -> dict[str, Statistic]:
         if not finite(loss):
             return {"nan-loss": nothing, "nan-gradient": nothing}  # an overflow of the network's own signal
         return {"nan-loss": nothing, "nan-gradient": _gradient(task, loss, trace)}
+
+
+def given(inputs: Any, target: Any) -> Statistic | None:
+    """What a model or its loss was handed that is not finite itself; None where all of it is.
+
+    Args:
+        inputs: of the model.
+        target: what the loss compares with, None where that is not known.
+    """
+    for what, tree in (("inputs", inputs), ("targets", target)):
+        tree = [t for t in tree_leaves(tree) if isinstance(t, Tensor) and not _masks(t)]
+        if finite(tree):
+            continue
+        samples = next((len(t) for t in tree if t.ndim), 1)
+        rows = samples_not_finite(tree, samples) or [0]
+        told = f"{len(rows)} of the {samples} samples of this batch {what} are NaN or infinite"
+        evidence = (
+            {"measure": f"samples of the batch whose {what} are NaN or infinite", "value": len(rows)},
+            {"measure": "samples of the batch", "value": samples},
+            {"measure": "number of the first of them in the batch, from 0", "value": rows[0]},
+        )
+        return Statistic(1.0, (), f"in {told}", "", evidence, f"In {told}. {CLEAN}", DATA)
+    return None
+
+
+CLEAN = (
+    "Mend such samples or leave them out before training: (~torch.isfinite(x).flatten(1).all(1)).nonzero() finds them. "
+    "Where the data are finite, look at what is done to them on their way, such as a division by a deviation of zero."
+)
+
+
+def _masks(t: Tensor) -> bool:
+    """Whether infinities are meant: minus infinity where something is hidden, and zero elsewhere."""
+    return t.is_floating_point() and t.layout == torch.strided and bool(((t == 0) | (t == -math.inf)).all())
 
 
 def _first(trace: Trace) -> Op | None:

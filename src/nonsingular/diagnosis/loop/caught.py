@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nonsingular.diagnosis.batches import problem
 from nonsingular.diagnosis.constants import best_constant
-from nonsingular.diagnosis.contract.finite import not_finite
+from nonsingular.diagnosis.contract.finite import given, not_finite
 from nonsingular.diagnosis.course import joined
 from nonsingular.diagnosis.loop.between import Output
 from nonsingular.diagnosis.loop.places import at_line
@@ -26,7 +26,8 @@ from nonsingular.diagnosis.records import Statistic
 from nonsingular.diagnosis.relation import chance_of_relation
 from nonsingular.diagnosis.untouched import as_training, untouched
 from nonsingular.errors import InputError
-from nonsingular.places import here
+from nonsingular.objective.finite import finite, samples_not_finite
+from nonsingular.places import here, user_frame
 
 BATCHES = 8
 CALLS = 4  # latest calls of models among which that is looked for whose output a loss takes
@@ -191,6 +192,8 @@ class Caught:
         if not wanted or len(self.pairs) >= self._most:
             return
         pair = (call.held, lost.target)
+        if given(*pair) is not None:
+            return  # told where the loss is not finite
         if not any(_same(pair, other) for other in self.pairs):  # the one batch of full-batch training
             self.pairs.append(tree_map_only(Tensor, lambda t: t.detach().clone(), pair))
 
@@ -284,17 +287,45 @@ class Caught:
         except (InputError, RuntimeError, ValueError, TypeError):
             return math.nan
 
-    def replayed(self) -> Statistic | None:
-        """What makes a number that is not finite, by the latest call run again; None where that does not show it."""
-        if self._latest is None:
-            return None
+    def replayed(self, batch: Sequence[Tensor] = ()) -> Statistic | None:
+        """What makes a number that is not finite, by the latest call run again; None where that does not show it.
+
+        Args:
+            batch: that was drawn last, where a loader drew it.
+        """
         lost = self._latest
+        call = self._calls[-1] if self._calls else None
+        target = lost.target if lost is not None and lost.call is call else None
+        if call is not None and (handed := given(call.held, [target, *batch, *_broken_rows(call.held)])) is not None:
+            return handed
+        if lost is None:
+            return None
         try:
             task = problem(lost.call.model, lost.loss, [(lost.call.held, lost.target)], sys.maxsize)
             found = not_finite(task, task.batches[0])
-        except (InputError, RuntimeError, ValueError, TypeError) as error:
-            return Statistic(1.0, (), "", " ".join(str(error).split()).partition(":")[0])
+        except (InputError, RuntimeError, ValueError, TypeError):
+            return _broken_weights(lost.call.model)
         return next((s for s in found.values() if s.value > 0), None)
+
+
+def _broken_rows(inputs: Any) -> list[Tensor]:
+    """What the user's code has in sight for samples of this batch, of which some and not all are not finite."""
+    n = next((len(t) for t in tree_leaves(inputs) if isinstance(t, Tensor) and t.ndim), 0)
+    frame = user_frame()
+    held = [] if frame is None else [t for t in frame.f_locals.values() if isinstance(t, Tensor)]
+    rows = [t for t in held if not t.requires_grad and t.ndim and len(t) == n]
+    return [t for t in rows if 0 < len(samples_not_finite(t, n)) < n]
+
+
+def _broken_weights(model: nn.Module) -> Statistic | None:
+    name = next((name for name, p in model.named_parameters() if not finite(p)), None)
+    if name is None:
+        return None
+    remedy = (
+        f"{name} had NaN or infinite entries before this batch: look at the steps before it, and at the gradients that "
+        "they took; smaller steps or clipped gradients keep weights finite that grow beyond all bounds."
+    )
+    return Statistic(1.0, (name.rpartition(".")[0] or name,), "", name, (), remedy)
 
 
 def _spread(model: nn.Module, inputs: Any) -> float:

@@ -394,7 +394,7 @@ class Observer:
             return
         self._busy = True  # the replay's own calls are none of the user's
         try:
-            made = self.caught.replayed()
+            made = self.caught.replayed(self._inputs.batch)
         finally:
             self._busy = False
         self.broke(what, made, parameters)

@@ -361,6 +361,12 @@ RULES: tuple[Rule, ...] = (
         "root or a logarithm, a clamp), or take smaller steps where the numbers grew before.", sure=False,
     ),
     Rule(
+        "nan-loss", "loop-nan-data",
+        "Numbers of the data are not finite: the loss of such a sample is not either, and from one step with it on "
+        "every weight is NaN.",
+        "IEEE 754 (operations on NaN)", severity=certain(0.97), fact=True,
+    ),
+    Rule(
         "nan-gradient", "loop-nan-gradient",
         "The loss is finite and its gradient is not: one step makes every weight NaN.",
         "IEEE 754; PyTorch documentation, anomaly detection", severity=certain(0.94), fact=True,

@@ -41,10 +41,10 @@ def _decay(loop: Loop) -> Statistic:
     """Decay's part of a step; of a penalty that the loss has itself, the part of the steps that leads to zero."""
     declared = [u for u in loop.updates if u.decay > 0 and u.parameters]
     updates = declared or [u for u in loop.updates if u.parameters and weight_norm(u)]
-    if len(updates) < ENOUGH:
-        return NOTHING
-    # Once the weights have come to zero, steps lead round it.
+    # Once the weights have come to zero, steps lead round it; weights that are not finite have no size.
     early = [u for u in updates if weight_norm(u) > 0.3 * weight_norm(updates[0])]
+    if len(updates) < ENOUGH or not early:
+        return NOTHING
     inward = median(map(towards_zero, early))
     first, last = (weight_norm(u) for u in (updates[0], updates[-1]))
     alike = loop.together > ALIKE

@@ -6,6 +6,7 @@ from statistics import median
 
 import torch
 
+from nonsingular.diagnosis.contract.finite import DATA
 from nonsingular.diagnosis.loop.records import BY_HAND, Loop
 from nonsingular.diagnosis.loop.statistics.losses import trains
 from nonsingular.diagnosis.loop.statistics.steps import gradient_norm, mean_over_parameters, typical_ratio, updates_of
@@ -66,7 +67,16 @@ def _still_scaled(loop: Loop) -> Statistic:
 
 
 def _nan_loss(loop: Loop) -> Statistic:
-    return _broken(loop, "loss")
+    return NOTHING if _handed_in(loop) else _broken(loop, "loss")
+
+
+def _nan_data(loop: Loop) -> Statistic:
+    return _broken(loop, "loss") if _handed_in(loop) else NOTHING
+
+
+def _handed_in(loop: Loop) -> bool:
+    """Whether what is not finite was handed to the model or the loss, and no operation made it."""
+    return loop.broken is not None and loop.broken.made is not None and loop.broken.made.of == DATA
 
 
 def _nan_gradient(loop: Loop) -> Statistic:
@@ -92,5 +102,6 @@ MEASURES: dict[str, Measure] = {
     "loop-skipped": _skipped,
     "loop-still-scaled": _still_scaled,
     "loop-nan-loss": _nan_loss,
+    "loop-nan-data": _nan_data,
     "loop-nan-gradient": _nan_gradient,
 }
