@@ -453,7 +453,7 @@ def test_a_script_that_trains_nothing_is_told_so_in_one_line(tmp_path):
         "other.py trained nothing that was seen: no backward pass and no step of an optimiser; give the script that "
         "trains, with its arguments"
     )
-    assert status == 0
+    assert status == 2
 
 
 def test_json_is_all_that_is_printed(tmp_path):
@@ -480,6 +480,22 @@ def test_a_scripts_own_error_is_told_as_its_own(tmp_path, capsys):
     assert watched(tmp_path, "raise SystemExit('words')")[0].status == 1
     with pytest.raises(KeyboardInterrupt):
         watched(tmp_path, "raise KeyboardInterrupt")
+
+
+def test_a_script_that_raises_is_judged_until_then(tmp_path):
+    source = BETWEEN.replace("LOSS", "F.cross_entropy(model(xb), yb)")
+    line = source.count("\n", 0, source.index("    opt.step()")) + 2
+    ran, found = watched(tmp_path, source + "    if i == 3: [][0]\n")
+    raised = f"IndexError: list index out of range at {tmp_path / 'train.py'}:{line}"
+    assert ran.status == 1
+    assert str(found) == f"nothing wrong found in the loop, until the script raised {raised}"
+    assert found.loop.notes[0] == f"the script raised {raised}, after 4 steps: what was seen until then was judged"
+    ran, found = watched(tmp_path, source.replace("    opt.zero_grad()\n", "") + "    if i == 10: [][0]\n")
+    assert found.findings[0].kind == "gradients-accumulate"
+    assert "after 11 steps" in found.loop.notes[0]
+    _, found = watched(tmp_path, "1 / 0")
+    assert found.empty
+    assert found.loop.notes[0].startswith("the script raised ZeroDivisionError: division by zero at")
 
 
 def test_scripts_that_are_none(tmp_path):

@@ -49,7 +49,7 @@ def command(
     if ran is not None:
         ran.tell()
     found = judged(observer, look=ran is not None)
-    status = interrupts.STATUS if ran is None else ran.status
+    status = interrupts.STATUS if ran is None else ran.status or (2 if found.empty else 0)
     if json_:
         print_json({**found.to_json(), "script": str(script), "status": status})
     else:

@@ -16,7 +16,7 @@ from nonsingular.diagnosis.loop import Rehearsal
 def print_loop(found: Rehearsal, script: str) -> None:
     """What the loop did, in three lines, and what is wrong with it."""
     to, seen = console(), found.summary()
-    if not (seen["backwards"] or seen["steps"] or found.findings):
+    if found.empty:
         to.print(
             f"\n[yellow]{escape(script)} trained nothing that was seen[/]: no backward pass and no step of an "
             "optimiser; give the script that trains, with its arguments"

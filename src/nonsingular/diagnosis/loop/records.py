@@ -353,6 +353,7 @@ class Loop:
         together: decades by which outputs of different samples have come together since the start; NaN where not known.
         constant: loss of the best constant prediction, of what backward passes begin from; NaN where it is not known.
         ended: whether the loop came to its own end.
+        raised: the error by which it did not, with its line; "" where none was raised.
         loaded: modules that weights were loaded into.
         refused: facts of one of torch's losses that raised an error; empty where none did.
         notes: what could not be seen.
@@ -388,6 +389,7 @@ class Loop:
     modes: tuple[float, float] | None = None
     together: float = math.nan
     ended: bool = False
+    raised: str = ""
     seconds: float = 0.0
     refused: dict[str, Statistic] = field(default_factory=dict)
     loaded: WeakSet[nn.Module] = field(default_factory=WeakSet)

@@ -106,8 +106,15 @@ class Rehearsal:
             "notes": list(self.loop.notes),
         }
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of a training was seen: no backward pass, no step of an optimiser, and nothing wrong."""
+        return not (self.loop.backwards or self.loop.steps or self.loop.counts["hand"] or self.findings)
+
     def nothing(self) -> str:
         """What is said where there are no findings: also that nothing was learnt, where that is known."""
+        if self.loop.raised:
+            return f"nothing wrong found in the loop, until the script raised {self.loop.raised}"
         best, values = constant(self.loop)
         if len(values) >= 2 * ENOUGH and math.isfinite(best) and (late := latest(values)) >= best:
             return (

@@ -12,8 +12,11 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 
 from nonsingular.diagnosis.loop.observer import Enough, Observer
+from nonsingular.diagnosis.loop.records import Loop
 from nonsingular.diagnosis.loop.taps import tapped
 from nonsingular.errors import InputError
+from nonsingular.objective import first_line
+from nonsingular.places import Place, is_library
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,22 @@ def run(script: Path, arguments: Sequence[str], observer: Observer) -> Ran:
             observer.finish(ended=False)
             raise
         except BaseException as error:
-            observer.finish(ended=False)
+            _note(error, observer.finish(ended=False))
             return Ran(1, error.with_traceback(_own(error.__traceback__, code.co_filename)))
     observer.finish()
     return Ran()
+
+
+def _note(error: BaseException, loop: Loop) -> None:
+    """That the script raised an error, where, and after how many steps."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not is_library(f.filename)]
+    where = f" at {Place(frames[-1].filename, frames[-1].lineno or 0)}" if frames else ""
+    loop.raised = f"{type(error).__name__}: {first_line(error)}{where}"
+    steps = loop.steps or loop.counts["hand"]
+    loop.notes.append(
+        f"the script raised {loop.raised}, after {steps} step{'' if steps == 1 else 's'}: what was seen until then was "
+        "judged"
+    )
 
 
 @contextmanager
