@@ -152,6 +152,24 @@ def test_a_sum_beside_a_mean_is_told_by_what_a_number_counts(data, other, apart)
     )  # no term of the outputs
 
 
+def test_terms_between_the_heaviest_and_the_lightest_are_judged_too():
+    torch.manual_seed(0)
+    model, x, y = nn.Linear(6, 6), tokens(), tokens(1)
+
+    def loss(output, target):  # a number counts 0.1, 1 and 1e-5: the first and the last are means
+        return 38.4 * F.mse_loss(output, target) + F.l1_loss(output, target, reduction="sum") + 384e-5 * output.mean()
+
+    def means(output, target):
+        return 38.4 * F.mse_loss(output, target) + F.l1_loss(output, target) + 384e-5 * output.mean()
+
+    def between(output, target):
+        return 384 * F.mse_loss(output, target) + 0.01 * F.l1_loss(output, target, reduction="sum") + output.mean()
+
+    assert reductions.unlike(seen(model, loss, [(x, y)])).value == pytest.approx(5, abs=0.01)
+    assert reductions.unlike(seen(model, between, [(x, y)])).value == pytest.approx(2, abs=0.01)
+    assert reductions.unlike(seen(model, means, [(x, y)])).value == 0
+
+
 def test_rows_of_the_rare_class_are_looked_for_where_the_first_batch_has_none():
     torch.manual_seed(0)
     model, x, y = nn.Linear(6, 2), torch.randn(256, 6), (torch.arange(256) == 200).long()

@@ -44,10 +44,12 @@ def unlike(scene: Scene) -> Statistic:
     found = list(_reduced(scene, scene.loss))
     if len(found) < 2:
         return unknown
-    heavy, light = max(found, key=lambda r: r.weight), min(found, key=lambda r: r.weight)
-    ways = {heavy.how, light.how}
-    if len(ways) < 2 or (SUM not in ways and not one_sided(scene).value > LARGER):
+    pairs = [(a, b) for a in found for b in found if a.how != b.how and a.weight >= b.weight]
+    if not one_sided(scene).value > LARGER:
+        pairs = [both for both in pairs if SUM in (both[0].how, both[1].how)]
+    if not pairs:
         return Statistic(0.0, (), words)
+    heavy, light = max(pairs, key=lambda both: both[0].weight / both[1].weight)
     where = light.op.where or heavy.op.where
     evidence = (
         {"measure": f"weight of a number in the term at {heavy.op.where}, a {heavy.how}", "value": heavy.weight},
