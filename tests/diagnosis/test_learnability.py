@@ -3,6 +3,7 @@
 import copy
 import math
 import re
+import time
 
 import pytest
 import torch
@@ -60,6 +61,23 @@ def test_best_constants_are_those_of_the_textbook():
     told = arm(copies(mlp(outputs=1), QUICK), F.l1_loss, [(x, y)], QUICK)
     median = told.told.target.median()
     assert best_constant(told, told.told) == pytest.approx(float((told.told.target - median).abs().mean()), rel=1e-2)
+
+
+def test_a_best_constant_that_takes_too_long_is_not_known():
+    slow = iter(range(1000))
+
+    def loss(output, target):
+        next(slow)
+        time.sleep(0.05)
+        return F.l1_loss(output, target)
+
+    x, y = numbers()
+    told = arm(copies(mlp(outputs=1), QUICK), loss, [(x, y)], QUICK)
+    done = next(slow)
+    assert math.isnan(best_constant(told, told.told, seconds=0.1))
+    assert next(slow) - done < 6
+    expected = best_constant(told, told.told)
+    assert best_constant(told, told.told, seconds=60) == expected
 
 
 def test_a_loss_of_probabilities_has_a_best_constant():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -34,15 +35,22 @@ class Predicts(Protocol):
         """The loss of an output."""
 
 
-def best_constant(arm: Predicts, batch: Batch) -> float:
+def best_constant(arm: Predicts, batch: Batch, seconds: float = math.inf) -> float:
     """The loss of the best constant on these samples.
 
     One output for all samples, found from the class frequencies, the targets' mean and the network's mean output, and
     improved by L-BFGS (Liu and Nocedal 1989).
 
+    Args:
+        arm: a network with its loss.
+        batch: the samples.
+        seconds: after which no further descent begins, and one that goes on is given up.
+
     Returns:
-        NaN where outputs are no tensor ``[sample, ...]``, the loss is no function of them, or falls without end.
+        NaN where outputs are no tensor ``[sample, ...]``, the loss is no function of them, or falls without end, and
+        where no descent came to its end in time.
     """
+    end = time.perf_counter() + seconds
     if arm.form != "output":
         return math.nan
     try:
@@ -51,15 +59,24 @@ def best_constant(arm: Predicts, batch: Batch) -> float:
         return math.nan
     if not (isinstance(output, Tensor) and output.ndim and output.shape[0] == batch.samples):
         return math.nan
-    losses = [_improved(start, arm, batch) for start in _starts(output, batch.target)]
+    losses: list[float] = []
+    for start in _starts(output, batch.target):
+        if time.perf_counter() > end:
+            break
+        losses.append(_improved(start, arm, batch, end))
     best = min((x for x in losses if math.isfinite(x)), default=math.nan)
     return best if best > FALLS_FOR_EVER else math.nan
 
 
 def _starts(output: Tensor, target: object) -> Iterator[Tensor]:
+    """Constants that the targets suggest come first."""
+    yield from _by_targets(output, target)
     if bool(torch.isfinite(output).all()):
         yield output.mean(0)
     yield torch.zeros_like(output[0])
+
+
+def _by_targets(output: Tensor, target: object) -> Iterator[Tensor]:
     if not isinstance(target, Tensor) or not target.ndim or target.shape[0] != output.shape[0]:
         return
     if target.shape == output.shape:
@@ -78,13 +95,22 @@ class _Settled(Exception):
     """Nothing more is gained."""
 
 
-def _improved(start: Tensor, arm: Predicts, batch: Batch) -> float:
-    """The smallest loss that a descent from ``start`` meets; infinite where the loss takes no such output."""
+class _Late(Exception):
+    """There is no more time."""
+
+
+def _improved(start: Tensor, arm: Predicts, batch: Batch, end: float) -> float:
+    """The smallest loss that a descent from ``start`` meets; infinite where the loss takes no such output, or too long.
+
+    What a descent has met that is given up at ``end`` is no least loss.
+    """
     constant = start.detach().clone().requires_grad_()
     optimiser = torch.optim.LBFGS([constant], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
     met: list[float] = []
 
     def closure() -> Tensor:
+        if time.perf_counter() > end:
+            raise _Late
         optimiser.zero_grad()
         loss = arm.of_output(constant.expand(batch.samples, *constant.shape), batch.target)
         if math.isfinite(value := loss.item()):
@@ -99,6 +125,8 @@ def _improved(start: Tensor, arm: Predicts, batch: Batch) -> float:
         with torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             optimiser.step(closure)
+    except _Late:
+        return math.inf
     except (_Settled, RuntimeError, TypeError, ValueError, IndexError):
         pass  # it is over, or a loss takes probabilities only, say: what was met before counts
     return min(met, default=math.inf)

@@ -277,13 +277,17 @@ class Caught:
         )
         return Statistic(float(worst > UNRELATED and best <= SURE), (), words, "", evidence, remedy)
 
-    def constant(self) -> float:
-        """The loss of the best constant prediction on the kept batches; NaN where it is not known, or there is none."""
+    def constant(self, seconds: float = math.inf) -> float:
+        """The loss of the best constant prediction on the kept batches; NaN where it is not known, or there is none.
+
+        Args:
+            seconds: that it may take: a loss is made again some tens of times for it, however long it is.
+        """
         if self.model is None or self.loss_fn is None or not (self.whole and self.pairs):
             return math.nan
         try:
             task = problem(self.model, self.loss_fn, self.pairs, sys.maxsize)
-            return best_constant(task, joined(task.batches))
+            return best_constant(task, joined(task.batches), seconds)
         except (InputError, RuntimeError, ValueError, TypeError):
             return math.nan
 

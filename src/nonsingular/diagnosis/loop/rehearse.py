@@ -41,6 +41,7 @@ from nonsingular.spelling import spelled
 Step = Callable[[Any, Any, Any], Any]
 SHARPEST = 2_000_000  # parameters of a model whose sharpness is computed
 LOOK = 20.0  # seconds after which no further batch is looked at
+LEAST, SHARE = 5.0, 0.2  # seconds, and part of the loop's own, that the best constant prediction may take
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ def judged(observer: Observer, look: bool = False) -> Rehearsal:
     if look:
         looks = [_network(caught, loop) for caught in observer.caught.each()]
         seen, network = next((one for one in looks if findings(one[1], healthy.limits(), one[0])), looks[0])
-    loop.constant = observer.caught.constant()
+    loop.constant = observer.caught.constant(max(LEAST, SHARE * loop.seconds))
     numbers = loop_statistics(loop)
     if not math.isnan(numbers["loop-large-step"].value):
         loop.sharpness = sharpness(observer.caught, loop)
