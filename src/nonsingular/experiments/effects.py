@@ -47,6 +47,6 @@ def per_run(results: xr.Dataset, variable: str, network: str) -> xr.DataArray:
         NotMeasured: the results lack the network or the variable, or hold nothing but NaN for it.
     """
     values = selected(results, variable, network=network)
-    if not np.isfinite(values).any():
+    if not np.isfinite(values.values).any():
         raise NotMeasured(f"{variable} of {network} was never finite")
     return values
