@@ -1,3 +1,4 @@
+import gc
 import os
 import shutil
 import sys
@@ -13,6 +14,12 @@ from paper import spared
 from processes import server
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_collection_finish():
+    """What thousands of tests and the libraries consist of stays: no collection of garbage goes through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

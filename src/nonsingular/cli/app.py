@@ -122,6 +122,9 @@ for _module in sorted(_modules, key=lambda module: commands.SECTIONS.index(modul
     )(_answering(_module.command))
 
 
+_command = functools.cache(functools.partial(typer.main.get_command, app))  # for who runs several in one process
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: the user's mistakes and interrupts end in one line and their exit status, not in a traceback."""
     streams.secure()
@@ -136,7 +139,7 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status: 0 done, 1 internal failure, 2 bad input, 130 interrupted."""
     interrupts.begin()
     try:
-        result: Any = app(args=arguments, prog_name="nonsingular", standalone_mode=False)
+        result: Any = _command()(args=arguments, prog_name="nonsingular", standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
         return complain(str(error), 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -49,7 +50,9 @@ class Home:
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Within: the folders' modules come first."""
-        others = _taken({name for name in _tops() if self._claims(name) and not self._is_here(name)})
+        files = {file.removesuffix(".py") for folder in self.folders for file in _files(folder)}
+        claimed = [name for name in _tops() if name in files and self._claims(name)]
+        others = _taken({name for name in claimed if not self._is_here(name)})
         sys.modules.update(self._own)
         importlib.invalidate_caches()
         sys.meta_path[:] = [self, *(finder for finder in sys.meta_path if finder is not self)]
@@ -63,7 +66,7 @@ class Home:
             sys.modules.update(others)
 
     def _claims(self, name: str) -> bool:
-        if "." in name or name in _NEVER_OURS | self.not_ours:
+        if "." in name or name in _NEVER_OURS or name in self.not_ours:
             return False
         return any(os.path.isfile(f"{f}/{name}.py") or os.path.isfile(f"{f}/{name}/__init__.py") for f in self.folders)
 
@@ -210,6 +213,11 @@ def _tops() -> list[str]:
     return [name for name in sys.modules if "." not in name]
 
 
+def _files(folder: str) -> list[str]:
+    """Of a folder, which may be gone."""
+    return os.listdir(folder) if os.path.isdir(folder) else []
+
+
 def _top(name: str) -> str:
     return name.partition(".")[0]
 
@@ -226,7 +234,12 @@ def _place(module: ModuleType | None) -> Path | None:
     """The folder from which a top-level module comes."""
     file = getattr(module, "__file__", None)
     if file:
-        path = Path(os.path.realpath(file))
-        return path.parent.parent if path.name == "__init__.py" else path.parent
+        return _folder(os.path.abspath(file))
     folders = list(getattr(module, "__path__", None) or [])
     return Path(os.path.realpath(folders[0])).parent if folders else None
+
+
+@functools.cache  # of every module that is loaded, before and after each call of the user's code
+def _folder(file: str) -> Path:
+    path = Path(os.path.realpath(file))
+    return path.parent.parent if path.name == "__init__.py" else path.parent
