@@ -92,6 +92,11 @@ class Mixture:
         tails = skewnorm.cdf(x, self.alpha, self.xi, self.omega)
         return float(self.w * tails + (1 - self.w) * norm.cdf(x, scale=BULK))
 
+    def parts(self, window: float) -> Float[np.ndarray, " 3"]:
+        """Parts of the spectrum within ``window`` of zero, below and above."""
+        below, above = self.cdf(-window), 1 - self.cdf(window)
+        return np.array([1 - below - above, below, above]).clip(0.0, 1.0)  # rounding
+
 
 PARAMETERS = ("w", "xi", "omega", "alpha")
 

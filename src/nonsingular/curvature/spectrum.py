@@ -316,19 +316,15 @@ def _moments(H: SymmetricOperator, window: float, probes: int, seed: int) -> Spe
     if not np.isfinite(samples).all():
         raise InputError("the moments are not finite: the operator's products have NaN or infinite entries")
 
-    def parts(moments: Array) -> Array:
-        fit = fit_mixture(moments)
-        below, above = fit.cdf(-window), 1 - fit.cdf(window)
-        return np.array([1 - below - above, below, above]).clip(0.0, 1.0)  # rounding
-
     if not np.all(samples.mean(axis=0)):
         raise InputError("a moment is zero: a mixture cannot be fitted to it; use method='exact' or 'lanczos'")
-    fit, best = fit_mixture(samples.mean(axis=0)), parts(samples.mean(axis=0))
+    fit = fit_mixture(samples.mean(axis=0))
+    best = fit.parts(window)
     half = np.full(3, math.nan)
     if probes > 1:
         from scipy.special import stdtrit  # which takes a quarter of a second to load
 
-        half = stdtrit(probes - 1, 0.975) * _error_of_fits(samples, parts)
+        half = stdtrit(probes - 1, 0.975) * _error_of_fits(samples, lambda moments: fit_mixture(moments).parts(window))
 
     def count(i: int) -> Count:
         low, high = max(0.0, best[i] - half[i]), min(1.0, best[i] + half[i])

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nonsingular.curvature import Hessian, Spectrum, spectrum
+from nonsingular.curvature import Hessian, Spectrum, fit_mixture, skilling_moments, spectrum
 from nonsingular.curvature.moments import PARAMETERS
+from nonsingular.errors import InputError
 
 if TYPE_CHECKING:
     from nonsingular.experiments.run.instruments.snapshot import Snapshot
@@ -70,12 +71,11 @@ def moments(snapshot: Snapshot) -> dict[str, Tensor]:
     names = (*MOMENTS, *MIXTURE)
 
     def measure(H: Hessian) -> list[float]:
-        try:
-            s = spectrum(H, WINDOW, "moments", max_probes=MOMENT_PROBES, seed=SEED)
-        except ValueError:  # a vanished gradient leaves no moments to fit
+        try:  # no spectrum, whose intervals take nine more fits
+            mixture = fit_mixture(skilling_moments(H, MOMENT_PROBES, SEED).mean(axis=0))
+        except InputError:  # a vanished gradient leaves no moments to fit
             return [math.nan] * len(names)
-        assert s.mixture is not None
-        return [*_fractions(s), *(getattr(s.mixture, name) for name in PARAMETERS)]
+        return [*mixture.parts(WINDOW), *(getattr(mixture, name) for name in PARAMETERS)]
 
     return _each_run(snapshot, names, measure)
 
