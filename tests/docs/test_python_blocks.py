@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,15 @@ def test_pages_run(page, tmp_path, monkeypatch):
     for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}.items():
         monkeypatch.setenv(name, value)  # cluster.md under torchrun, with one process
     exec(compile(blocks(page), page, "exec"), given())
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "start.md"], ids=lambda p: p.name)
+def test_the_first_example_warns_of_nothing(page):
+    """Also of a network that has just been trained, and is another one when it is measured."""
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3)).train()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exec(compile(blocks(page), page, "exec"), {**given(), "model": model})
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
