@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import nonsingular as ns
-from nonsingular.files import svg, write_whole
+from nonsingular.files import write_whole
 from nonsingular.plots.landscape import relief
+from nonsingular.plots.saving import svg
 from nonsingular.plots.spectra import density
 from nonsingular.plots.style import BLACK, BLUE, GREEN, GREY, VERMILION, new_figure, style
 

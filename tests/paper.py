@@ -7,9 +7,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from nonsingular import files
+from nonsingular.plots import saving
 
-_PUT, _ARRANGED = Figure.savefig, files._arrange
+_PUT, _ARRANGED = Figure.savefig, saving._arrange
 
 
 @functools.cache
@@ -32,8 +32,8 @@ def _left_empty(figure, file, *, format=None, **_):
 @contextmanager
 def spared():
     """Within, pictures are whole files with nothing on them."""
-    Figure.savefig, files._arrange = _left_empty, lambda figure: None
+    Figure.savefig, saving._arrange = _left_empty, lambda figure: None
     try:
         yield
     finally:
-        Figure.savefig, files._arrange = _PUT, _ARRANGED
+        Figure.savefig, saving._arrange = _PUT, _ARRANGED

@@ -11,7 +11,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from nonsingular import cli
-from nonsingular.files import PARTIAL, write_figure, write_whole
+from nonsingular.files import PARTIAL, write_whole
+from nonsingular.plots.saving import write_figure
 from users_files import FIGURE, TARGET
 
 pytestmark = pytest.mark.drawn

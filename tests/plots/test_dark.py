@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from nonsingular.files import svg
 from nonsingular.plots.dark import dark_aware
+from nonsingular.plots.saving import svg
 from nonsingular.plots.style import new_figure, style
 
 pytestmark = pytest.mark.drawn

@@ -32,7 +32,7 @@ def give_room(figure: Figure) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.ticker import FixedLocator
 
-    _break_title(figure, FigureCanvasAgg(figure).get_renderer())
+    break_title(figure)
     named = [ax.xaxis for ax in figure.axes if isinstance(ax.xaxis.get_major_locator(), FixedLocator)]
     changes: tuple[dict[str, Any], ...] = ({"labelsize": SMALLER}, {"labelrotation": TURNED})
     for change in changes:
@@ -57,10 +57,14 @@ def _touch(axis: Any, renderer: Any) -> bool:
     return any(left.x1 + 2 > right.x0 for left, right in pairwise(boxes))
 
 
-def _break_title(figure: Figure, renderer: Any) -> None:
+def break_title(figure: Figure) -> None:
+    """Break the lines of a figure's title that are wider than the paper."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     title = figure._suptitle  # type: ignore[attr-defined]  # matplotlib has no other way to it
     if title is None or not title.get_text():
         return
+    renderer = FigureCanvasAgg(figure).get_renderer()
     share = title.get_window_extent(renderer).width / (0.98 * figure.bbox.width)
     if share > 1:
         lines = title.get_text().split("\n")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
+
+from nonsingular.plots.room import break_title
 
 if TYPE_CHECKING:
     import numpy as np
@@ -215,5 +216,5 @@ def zero_at_foot(axis: Axis, values: np.ndarray) -> float:
 
 def heading(figure: Figure, *lines: str) -> None:
     """A title above all axes, its lines broken where the figure ends."""
-    letters = int(13.5 * figure.get_figwidth())
-    figure.suptitle("\n".join(part for text in lines for part in textwrap.wrap(text, letters)), fontsize=10)
+    figure.suptitle("\n".join(lines), fontsize=10)
+    break_title(figure)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from nonsingular.checks import checked
 from nonsingular.data import prepare
 from nonsingular.errors import InputError
 from nonsingular.experiments.overrides import Overrides, override
@@ -22,9 +23,10 @@ from nonsingular.experiments.reproducing import claimed
 from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Progress, Workspace
 from nonsingular.experiments.spec import Spec, at_scale
-from nonsingular.files import to_json, write_figure, write_whole
+from nonsingular.files import to_json, write_whole
 from nonsingular.networks import named
 from nonsingular.papers.orhan2018.parts import bias_regularisation, protocol
+from nonsingular.plots.saving import write_figure
 from nonsingular.plots.search import draw
 from nonsingular.search.numbers import NUMBERS, Range, applied
 from nonsingular.search.proposals import Proposals, check, full_disk_named
@@ -47,6 +49,7 @@ SIZES = {"smoke": Size(2, 6, 3), "laptop": Size(12, 20, 10), "overnight": Size(2
 """The paper tells neither how many trials it made nor for how long it trained them."""
 
 
+@checked
 def make_spec(
     scale: str, found: tuple[Range, ...], network: str, sampler: str, overrides: Overrides | None = None
 ) -> Spec:
@@ -83,6 +86,7 @@ def make_spec(
     return override(spec, replace(overrides or Overrides(), data=None))
 
 
+@checked
 def search(
     spec: Spec, workspace: Workspace, trials: int | None = None, together: int | None = None, resume: bool = False
 ) -> xr.Dataset:
