@@ -11,7 +11,8 @@ from torch import nn
 import nonsingular as ns
 from nonsingular.diagnosis.batches import problem
 from nonsingular.diagnosis.contract import answers, noising, scene
-from nonsingular.diagnosis.contract.held_out import held_out_meaning, held_out_scale, unlike
+from nonsingular.diagnosis.contract.held_out import held_out_scale, unlike
+from nonsingular.diagnosis.contract.meanings import held_out_meaning
 
 
 def seen(model, loss, x, y):

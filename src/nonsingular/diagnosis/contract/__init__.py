@@ -20,6 +20,7 @@ from nonsingular.diagnosis.contract import (
     layout,
     likelihoods,
     masks,
+    meanings,
     narrow,
     near_copies,
     noising,
@@ -103,8 +104,8 @@ CHECKS = {
 APART = {
     "leakage": held_out.leakage,
     "held-out-scale": held_out.held_out_scale,
-    "held-out-ids": held_out.held_out_ids,
-    "held-out-meaning": held_out.held_out_meaning,
+    "held-out-ids": meanings.held_out_ids,
+    "held-out-meaning": meanings.held_out_meaning,
 }
 """Checks of held-out batches against those of training."""
 

@@ -47,7 +47,7 @@ def turned_round(scene: Scene) -> Statistic:
         if along is None:
             continue
         sends, gets = (edges if along else edges.flip(0)).cpu()
-        read, other = (_told(x, y, known, a, b) for a, b in ((sends, gets), (gets, sends)))
+        read, other = (_gain_by_messages(x, y, known, a, b) for a, b in ((sends, gets), (gets, sends)))
         evidence = (
             {"measure": "share of the targets' variance that nodes tell which send messages", "value": read},
             {"measure": "that the nodes tell which get them", "value": other},
@@ -133,7 +133,7 @@ def _read_along(scene: Scene, x: Tensor, edges: Edges) -> bool | None:
     return along > against
 
 
-def _told(x: Tensor, y: Tensor, known: Tensor, sends: Tensor, gets: Tensor) -> float:
+def _gain_by_messages(x: Tensor, y: Tensor, known: Tensor, sends: Tensor, gets: Tensor) -> float:
     """Share of the targets' variance that the mean and the number of the sending neighbours tell, in unseen nodes."""
     rows = known.nonzero().flatten()
     rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))][:MOST]

@@ -92,13 +92,13 @@ def at_floor(scene: Scene) -> Statistic:
         return Statistic(math.nan, (), words)
     if scene.batch.samples < FEWEST:
         return Statistic(math.nan, (), words)
-    here = _told(scene.task, scene.output, scene.batch)
+    own = slope(scene.task, scene.output, scene.batch)
+    here = _decided(scene.task, scene.output, scene.batch, own)
     if here is None or here > 0:
         return Statistic(math.nan if here is None else 0.0, (), words)
-    others = [_told(scene.task, output, scene.batch) for output in elsewhere(scene.output)]
+    others = [_decided(scene.task, o, scene.batch, slope(scene.task, o, scene.batch)) for o in elsewhere(scene.output)]
     known = [x for x in others if x is not None]
     hinge = next((op for op in scene.trace.ops if op.in_loss and op.name in HINGES and _idle(op.out)), None)
-    own = slope(scene.task, scene.output, scene.batch)
     # Beside huge outputs targets change nothing either, though no hinge is idle.
     flat = hinge is not None or (own is not None and not bool(own.any()))
     if not flat or not known or not max(known) > 0 or not _everywhere(scene):
@@ -116,9 +116,9 @@ def at_floor(scene: Scene) -> Statistic:
     return Statistic(1.0 if _drawn(scene) else TRAINED, (), words, where, evidence, remedy)
 
 
-def _told(task: Problem, output: object, batch: Batch) -> float | None:
-    """Norm of the slope, or of what of it changes with the targets, where these can be exchanged."""
-    own, target = slope(task, output, batch), batch.target
+def _decided(task: Problem, output: object, batch: Batch, own: Tensor | None) -> float | None:
+    """Norm of the slope ``own``, or of what of it changes with the targets, where these can be exchanged."""
+    target = batch.target
     if own is None or not bool(torch.isfinite(own).all()):
         return None
     size = float(own.norm())
@@ -135,7 +135,8 @@ def _everywhere(scene: Scene) -> bool:
     """Whether it is so in whole batches, the first ones: a larger one has harder samples."""
     task = scene.task
     with untouched(task.model), as_training(task.model):
-        return all(_told(task, task.output(b), b) in (0.0, None) for b in task.batches[:BATCHES])
+        outputs = ((task.output(b), b) for b in task.batches[:BATCHES])
+        return all(_decided(task, o, b, slope(task, o, b)) in (0.0, None) for o, b in outputs)
 
 
 def _drawn(scene: Scene) -> bool:

@@ -51,20 +51,20 @@ def _twice(scene: Scene, loss: Op) -> Statistic | None:
     head = scene.trace.source(tensor, {"clamp", "clip", "clamp_"})
     if loss.name in LOGITS:
         if head is not None and head.name in SOFTMAXES | SIGMOIDS:
-            return _told(
+            return _statistic(
                 loss, head, f"{head.name} comes before {loss.name}, which takes logits", tensor, _without(head)
             )
         if loss.name == "cross_entropy" and _sums_to_one(tensor):
             words = f"the outputs are probabilities, but {loss.name} takes logits"
-            return _told(loss, head, words, tensor, "Give the loss what the network had before it was normalised.")
+            return _statistic(loss, head, words, tensor, "Give the loss what the network had before it was normalised.")
     if loss.name in LOG_PROBABILITIES and head is not None and head.name in SOFTMAXES | SIGMOIDS:
         words = f"{head.name} comes before {loss.name}, which takes log-probabilities"
         remedy = f"Use log_softmax over axis {_classes(loss)} instead of {head.name}, or logits and cross_entropy."
-        return _told(loss, head, words, tensor, remedy)
+        return _statistic(loss, head, words, tensor, remedy)
     inner = _inside(scene, tensor)
     if inner is not None and inner.name in SOFTMAXES | SIGMOIDS:
         words = f"the outputs are probabilities twice over: {inner.name} and then once more"
-        return _told(loss, inner, words, tensor, _without(inner))
+        return _statistic(loss, inner, words, tensor, _without(inner))
     return None
 
 
@@ -90,16 +90,16 @@ def _single_unit(scene: Scene, loss: Op) -> Statistic | None:
             remedy = (
                 "Use binary_cross_entropy_with_logits for one output, a distance for a regression, or more outputs."
             )
-            return _told(loss, None, words, tensor, remedy)
+            return _statistic(loss, None, words, tensor, remedy)
     for op in scene.trace.back(tensor):
         axis = op.given(1, "dim")
         if op.name in SOFTMAXES | {"log_softmax"} and isinstance(axis, int) and op.args[0].shape[axis] == 1:
             words = f"{op.name} over one unit: it is the same for every sample"
-            return _told(loss, op, words, tensor, "Use sigmoid for one unit, or one unit a class.")
+            return _statistic(loss, op, words, tensor, "Use sigmoid for one unit, or one unit a class.")
     return None
 
 
-def _told(loss: Op, head: Op | None, words: str, tensor: Tensor, remedy: str) -> Statistic:
+def _statistic(loss: Op, head: Op | None, words: str, tensor: Tensor, remedy: str) -> Statistic:
     values = tensor.detach()
     at = head or loss
     evidence: list[dict[str, Any]] = [

@@ -39,16 +39,16 @@ def contradicting(scene: Scene) -> Statistic:
     share = float(copied.double().mean())
     if share < MANY:
         return Statistic(0.0, (), words)
-    told = _told(both[1][copied], both[1][near[copied]])
+    likeness = _likeness(both[1][copied], both[1][near[copied]])
     evidence = (
         {"measure": "share of the samples that have a near-copy (noisy, mirrored or shifted)", "value": share},
-        {"measure": "how far the target of one tells that of the other, 0 by chance", "value": told},
+        {"measure": "how far the target of one tells that of the other, 0 by chance", "value": likeness},
     )
     remedy = (
         "Bring targets into the order of the copies: torch.cat([x, copies]) needs torch.cat([y, y]), and "
         "repeat_interleave of one needs repeat_interleave of the other."
     )
-    return Statistic(share if told < UNRELATED else 0.0, (), words, "", evidence, remedy)
+    return Statistic(share if likeness < UNRELATED else 0.0, (), words, "", evidence, remedy)
 
 
 def _tables(scene: Scene) -> tuple[Tensor, Tensor] | None:
@@ -101,7 +101,7 @@ def _nearest(x: Float[Tensor, "sample *place"]) -> tuple[Tensor, Tensor]:
     return near, (steps.amin(1) < GAP) & (near[near] == torch.arange(len(near))) & ~same
 
 
-def _told(y: Tensor, other: Tensor) -> float:
+def _likeness(y: Tensor, other: Tensor) -> float:
     """How far targets tell those of the copies: 1 where they are the same, or change as mirrored ones may, 0 by chance.
 
     By correlation of numbers; of classes, by how often the usual answer to each is right.

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from nonsingular.diagnosis.contract.held_out import counted, level
+from nonsingular.diagnosis.contract.held_out import level
+from nonsingular.diagnosis.contract.meanings import frequencies
 from nonsingular.diagnosis.contract.samples import MANY
 from nonsingular.diagnosis.loop.pairing import numbers_of, order_of_rows, rows_apart
 from nonsingular.diagnosis.loop.records import Call, Loader, Loop, Trainee
@@ -82,7 +83,7 @@ class Inputs:
 
 def _ids(x: Tensor) -> Tensor | None:
     """How often each token occurs; None of numbers."""
-    return counted(x) if x.dtype == torch.long and x.ndim > 1 else None
+    return frequencies(x) if x.dtype == torch.long and x.ndim > 1 else None
 
 
 def dense(tree: Any) -> list[Tensor]:

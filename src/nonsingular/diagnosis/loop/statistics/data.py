@@ -8,7 +8,8 @@ from statistics import median
 
 import torch
 
-from nonsingular.diagnosis.contract.held_out import ONE_CODE, OTHER_IDS, SCALED, UNLIKE, levels_told, other_ids, unlike
+from nonsingular.diagnosis.contract.held_out import SCALED, UNLIKE, levels_as_evidence, unlike
+from nonsingular.diagnosis.contract.meanings import ONE_CODE, OTHER_IDS, other_ids
 from nonsingular.diagnosis.contract.noising import ROOT, WORDS, wrong_power
 from nonsingular.diagnosis.contract.samples import FEWER, fewer_classes
 from nonsingular.diagnosis.loop.records import Loop
@@ -158,7 +159,9 @@ def _unlike_tests(loop: Loop) -> Statistic:
         if len(train) < ENOUGH or not tests or not is_moved(loop, t) or loop.rewards or loop.returns:
             continue
         test = [c.level for c in tests if c.level is not None]
-        return Statistic(unlike(train, test), (), UNLIKE, line_of(tests[0].place), levels_told(train, test), SCALED)
+        return Statistic(
+            unlike(train, test), (), UNLIKE, line_of(tests[0].place), levels_as_evidence(train, test), SCALED
+        )
     return NOTHING
 
 

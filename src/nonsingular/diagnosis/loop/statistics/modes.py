@@ -49,7 +49,7 @@ def _mode_training(loop: Loop) -> Statistic:
             value, at = share, t
     if at is None:
         return NOTHING
-    names, what, several = _told(at.module)
+    names, what, several = _with_modes(at.module)
     does = "do not do their work" if several else "does not do its work"
     return Statistic(
         value, names, words,
@@ -66,7 +66,7 @@ def _mode_testing(loop: Loop) -> Statistic:
         tests = test_calls(t)
         value = fmean(c.training for c in tests) if tests else 0.0
         if value:
-            names, what, several = _told(t.module)
+            names, what, several = _with_modes(t.module)
             changes = "change" if several else "changes"
             return Statistic(
                 value, names, words,
@@ -90,7 +90,7 @@ def _depends_on_mode(module: nn.Module) -> bool:
     return any(map(_has_modes, module.modules()))
 
 
-def _told(module: nn.Module) -> tuple[tuple[str, ...], str, bool]:
+def _with_modes(module: nn.Module) -> tuple[tuple[str, ...], str, bool]:
     """Names of the first submodules that behave differently in training, the classes of all, whether of several."""
     both = [(name, m) for name, m in module.named_modules() if _has_modes(m)]
     *others, last = dict.fromkeys(type(m).__name__ for _, m in both)
