@@ -17,7 +17,7 @@ from typing import Any
 from results import MARK, measured
 
 import nonsingular as ns
-from nonsingular.experiments.claims import interval_in_words, is_ours
+from nonsingular.experiments.claims import BESIDE, interval_in_words, is_ours, source_in_words
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report import differences, finished
 from nonsingular.experiments.report.finished import Finished
@@ -27,6 +27,7 @@ from nonsingular.experiments.report.strips import strip
 from nonsingular.papers import registry
 from nonsingular.play import write_page
 from nonsingular.plots.dark import dark_aware
+from nonsingular.words import counted
 
 DOCS = Path(__file__).parent
 EXTRA = DOCS / "_extra"
@@ -178,12 +179,13 @@ def evidence(found: Sequence[Finished]) -> str:
         "*inconclusive* otherwise. Nothing is written by hand: the rows are those of `results/*/*/claims.json`.\n",
         "{.board-counts}\n| paper | "
         + " | ".join(VERDICTS)
-        + " | ours |\n|---"
+        + " | beside |\n|---"
         + "|---" * (len(VERDICTS) + 1)
         + "|\n"
         + "\n".join(_count_row(name, [f for f in found if f.paper == name]) for name in PAPERS),
         "\nShaded: where the claim holds; bar: 95 % interval; dot: measured. One claim may be judged by several "
-        "protocols; the counts above take it once, as decided where those that decide agree. *Ours*: our questions.\n",
+        "protocols; the counts above take it once, as decided where those that decide agree. *Beside*: questions that "
+        "are not the paper's claims, judged alike and not counted.\n",
         "```{raw} html\n<div class='board'><p class='show'>Show "
         + " ".join(
             f"<label><input type='checkbox' checked id='show-{v}'> <span class='verdict {v}'>{v}</span></label>"
@@ -208,13 +210,13 @@ def _table(rows: Iterable[dict[str, Any]]) -> str:
 
 def _row(row: dict[str, Any]) -> str:
     statement = html.escape(row["statement"])
-    ours = "<em>ours:</em> " if is_ours(row) else ""
-    runs = f"{row['runs']} run{'' if row['runs'] == 1 else 's'}"
-    around = f"{interval_in_words(row, 'no interval')}, {runs}"
+    whose = f"<em>{BESIDE}:</em> " if is_ours(row) else ""
+    around = f"{interval_in_words(row, 'no interval')}, {counted(row['runs'], 'run')}"
     note = f"; {html.escape(row['note'])}" if row["note"] else ""
     return (
-        f"<tr class='{row['verdict']}'><td>{ours}{statement}"
-        f"<div class='quiet'>{html.escape(row['source'])}; expected {html.escape(row['expected'])}{note}</div></td>"
+        f"<tr class='{row['verdict']}'><td>{whose}{statement}"
+        f"<div class='quiet'>{html.escape(source_in_words(row))}; "
+        f"expected {html.escape(row['expected'])}{note}</div></td>"
         f"<td>{html.escape(measured(row))}{_drawn(row)}<div class='quiet'>{around}</div></td>"
         f"<td><span class='verdict {row['verdict']}'>{row['verdict']}</span></td></tr>"
     )

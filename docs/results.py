@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nonsingular.experiments.claims import interval_in_words, is_ours
+from nonsingular.experiments.claims import BESIDE, interval_in_words, is_ours
 from nonsingular.experiments.report import finished
 from nonsingular.experiments.report.finished import Finished
 from nonsingular.experiments.report.pages import SAID, count
 from nonsingular.experiments.report.papers import paper
 from nonsingular.experiments.spec import SCALES
+from nonsingular.words import percentage
 
 RESULTS = Path(__file__).parents[1] / "results"
 MAIN = ("accuracy", "table", "depth", "scaling", "contours", "phase", "two-units", "null", "landscape")
@@ -74,7 +75,7 @@ def _table(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def _line(row: dict[str, Any]) -> str:
-    whose = "Ours: " if is_ours(row) and not row["statement"].startswith("Ours") else ""
+    whose = f"{BESIDE.capitalize()}: " if is_ours(row) and not row["statement"].startswith("Ours") else ""
     cells = [whose + row["statement"], row["expected"], measured(row), interval_in_words(row), row["runs"]]
     return f"| {' | '.join(_cell(cell) for cell in cells)} | **{row['verdict']}** |\n"
 
@@ -115,7 +116,7 @@ def _headline(id: str, words: str, overturns: str, found: Sequence[Finished]) ->
     where, row = _shown(id, found)
     around = f" ({seen})" if (seen := interval_in_words(row, "")) else ""
     share = (row.get("share") or {}).get("steps")
-    steps = "not kept" if share is None else f"{100 * share:.3g} %"
+    steps = "not kept" if share is None else percentage(share, 3)
     link = f"[{words}]({where.paper}/{where.folder.name}/README.md)"
     verdict = f"**{row['verdict']}**" + _otherwise(row, found)
     return f"| {link} | {verdict} | {measured(row)}{around} | {row['runs']} | {steps} | {overturns} |"

@@ -16,6 +16,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nonsingular.words import counted
+
 EVERYWHERE = (-math.inf, math.inf)
 
 ERROR = 0.05
@@ -54,19 +56,23 @@ def tails() -> tuple[float, float]:
     return _error.get() / 2, 1 - _error.get() / 2
 
 
+EQUAL = "all equal"
+"""What is said of an interval whose ends are the same: so were all runs."""
+
+
 def in_words(low: float | None, high: float | None, none: str = "–") -> str:
     """Both ends of an interval, with as many digits as tell them apart; the one that there is; or ``none``.
 
-    Ends that agree to six digits have no width: single precision tells no more.
+    Ends that agree to six digits are equal: single precision tells no more.
 
     >>> in_words(0.123412, 0.123448), in_words(1.0, None), in_words(2.0, 2.0)
-    ('0.12341 to 0.12345', '1 or more', 'no width')
+    ('0.12341 to 0.12345', '1 or more', 'all equal')
     """
     low, high = (None if end is None or math.isnan(end) else end for end in (low, high))
     if low is None or high is None:
         return none if low is high else f"{high:.3g} or less" if low is None else f"{low:.3g} or more"
     told = ((f"{low:.{digits}g}", f"{high:.{digits}g}") for digits in range(3, 7))
-    return next((f"{a} to {b}" for a, b in told if a != b), "no width")
+    return next((f"{a} to {b}" for a, b in told if a != b), EQUAL)
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,7 @@ def clustered(
     True
     """
     members = _members(values, cluster)
-    note = note or f"{sum(map(len, members))} points of {len(members)} runs"
+    note = note or f"{counted(sum(map(len, members)), 'point')} of {counted(len(members), 'run')}"
     if statistic is None:
         sums, sizes = np.array([m.sum() for m in members]), np.array([float(len(m)) for m in members])
         return _effect([_resampled(sums, sizes, seed=0)], note, within)
@@ -187,7 +193,7 @@ def rank_correlation(a: ArrayLike, b: ArrayLike, *, cluster: ArrayLike | None = 
     pairs = pairs[:, finite]
     n = pairs.shape[1]
     if n < FEWEST_PAIRS:
-        return Effect(math.nan, math.nan, math.nan, n, note or f"{n} runs give no rank correlation")
+        return Effect(math.nan, math.nan, math.nan, n, note or f"{counted(n, 'run')}: too few for a rank correlation")
     value = float(_spearman(pairs[:1], pairs[1:])[0])
     if math.isnan(value):
         return Effect(value, value, value, n, note or "what does not vary has no rank correlation")
@@ -196,7 +202,7 @@ def rank_correlation(a: ArrayLike, b: ArrayLike, *, cluster: ArrayLike | None = 
         if len(members) < 2:
             return Effect(math.nan, math.nan, math.nan, len(members), note or "one run gives no interval")
         ends = _ends_over_clusters(members, lambda x: float(_spearman(x.T[:1], x.T[1:])[0]), value)
-        note = note or f"{n} points of {len(members)} runs"
+        note = note or f"{counted(n, 'point')} of {counted(len(members), 'run')}"
         return _with_room(_bounded(value, ends, len(members), note, (-1, 1)))
     draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
     # A resample of one run again and again has no correlation: 0 is the honest stand-in.

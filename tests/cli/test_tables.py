@@ -18,6 +18,7 @@ from nonsingular.cli.tables.summary import print_summary
 from nonsingular.cli.terminal import Column, console, number, numbers, print_table
 from nonsingular.diagnosis.bench import zoo
 from nonsingular.diagnosis.learnability import percent, points
+from nonsingular.experiments.claims import is_ours
 from nonsingular.intervals import in_words
 
 WIDTHS = (60, 80, 100, 200)
@@ -39,9 +40,9 @@ def lines(capsys, width):
 
 def test_ends_of_intervals_differ_where_they_do():
     assert in_words(0.1, 0.25) == "0.1 to 0.25"
-    assert in_words(5.87e-8, 5.87e-8) == "no width"
+    assert in_words(5.87e-8, 5.87e-8) == "all equal"
     assert in_words(0.123412, 0.123448) == "0.12341 to 0.12345"
-    assert in_words(1.0, 1.0 + 1e-15) == "no width"
+    assert in_words(1.0, 1.0 + 1e-15) == "all equal"
     assert (in_words(None, None), in_words(None, 2.0), in_words(math.nan, 1.0)) == ("–", "2 or less", "1 or less")
 
 
@@ -76,6 +77,9 @@ def test_the_scoreboard(capsys, monkeypatch, width, paper):
     assert cli.run(["claims", str(RESULTS / paper)]) == 0
     found = lines(capsys, width)
     assert [line.split()[0] for line in found if line.startswith(VERDICTS)] == [row["verdict"] for row in rows]
+    said = " ".join(" ".join(found).split())
+    assert " ours" not in said
+    assert ("not the paper's claim:" in said) == any(is_ours(row) for row in rows)
     shown = {n for line in found for n in NUMBER.findall(line)}
     for row in rows:
         told = (row["measured"], *(row["interval"] or ()))

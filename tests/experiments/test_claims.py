@@ -65,7 +65,7 @@ def test_an_interval_without_an_end_is_judged_by_the_end_that_it_has():
     assert Region(-1.0, 1.0).verdict(Effect(*up)) == "inconclusive"
     row = judge(claim(lambda _: Effect(*up)), xr.Dataset(), scale="smoke", data="none").to_json()
     assert interval_in_words(row, "") == "0.5 or more"
-    assert "interval 0.5 or more" in strip(row).words
+    assert "interval: 0.5 or more" in strip(row).words
 
 
 def test_no_interval_is_inconclusive():

@@ -174,7 +174,7 @@ def test_one_report_has_one_count(page):
     """Buttons name verdicts; the contents count what the head of a chapter counts: claims, no questions of ours."""
     assert not any(c.isdigit() for text in page.locator(".filter button").all_inner_texts() for c in text)
     marks = "all => all.map(m => [...m.children].reduce((sum, b) => sum + Number(b.textContent), 0))"
-    rows = "all => all.map(a => a.querySelectorAll('.claims tbody tr:not([data-ours])').length)"
+    rows = "all => all.map(a => a.querySelectorAll('.claims tbody tr:not([data-beside])').length)"
     assert page.locator(".contents .marks").evaluate_all(marks) == page.locator("article").evaluate_all(rows)
 
 
@@ -191,8 +191,8 @@ def test_claims_are_filtered_by_verdict(page):
         having = sum(any(row["verdict"] == verdict for row in f.claims) for f in kept)
         assert page.evaluate(VISIBLE, parts) == [number, number, having, having, having]
         assert page.evaluate(VISIBLE, [f".claims .verdict.{verdict}"]) == [number]
-        ours = sum(is_ours(row) for row in rows if row["verdict"] == verdict)
-        assert f"{number} rows shown, {ours} of them questions of ours" in page.locator(".filter output").inner_text()
+        others = sum(is_ours(row) for row in rows if row["verdict"] == verdict)
+        assert f"{number} rows shown, {others} of them not the paper's" in page.locator(".filter output").inner_text()
     page.locator(".filter button").first.click()
     assert page.evaluate(VISIBLE, parts) == [len(rows), len(rows), len(kept), len(kept), len(kept)]
 
@@ -488,7 +488,7 @@ def test_positions_keep_the_order_of_values():
     found = strip(row(20.0, [17.0, 22.0], "> 0", [0.0, None]))
     assert 0 < found.edges[0] < found.interval[0] < found.value < found.interval[1] < WIDTH
     assert found.allowed == (found.edges[0], WIDTH)
-    assert found.words == "measured 20, interval 17 to 22; the claim: > 0"
+    assert found.words == "measured 20, interval: 17 to 22; the claim: > 0"
 
 
 def test_an_interval_across_the_edge_is_drawn_across_it():

@@ -18,7 +18,8 @@ from typing import Any
 
 import xarray as xr
 
-from nonsingular.intervals import Effect, difference, erring_with, exactly, in_words, mean, rank_correlation
+from nonsingular.checks import checked
+from nonsingular.intervals import EQUAL, Effect, difference, erring_with, exactly, in_words, mean, rank_correlation
 
 __all__ = [
     "NEGATIVE",
@@ -74,6 +75,7 @@ class NotMeasured(Exception):
     """Raised by a claim's effect when the results lack what it needs (a network left out, too few epochs)."""
 
 
+@checked
 @dataclass(frozen=True)
 class Claim:
     """One sentence of a paper, the effect that tests it and the region where the paper puts that effect.
@@ -174,13 +176,18 @@ def judge(
 
 
 def interval_in_words(row: Mapping[str, Any], none: str = "–") -> str:
-    """The interval of a row of the scoreboard, as `intervals.in_words` tells it.
+    """The interval of a row of the scoreboard, as `intervals.in_words` tells it; "exact" where nothing was sampled.
 
-    >>> interval_in_words({"interval": [1.0, None]})
+    >>> interval_in_words({"interval": [1.0, None], "runs": 8})
     '1 or more'
+    >>> [interval_in_words({"interval": [0.0, 0.0], "runs": runs}) for runs in (1, 8)]
+    ['exact', 'all runs equal']
     """
     low, high = row["interval"] or (None, None)
-    return in_words(low, high, none)
+    told = in_words(low, high, none)
+    if told == EQUAL:
+        return "exact" if row["runs"] <= 1 else "all runs equal"
+    return told
 
 
 NOT_MEASURED = "not measured: "
@@ -196,6 +203,20 @@ OURS = "ours, on "
 """How the source of a question of ours begins; what follows is the part of the paper that it is about."""
 
 
+BESIDE = "not the paper's claim"
+"""What is said before the statement of such a question."""
+
+
 def is_ours(row: Mapping[str, Any]) -> bool:
     """Whether a row of the scoreboard is no claim of the paper."""
     return str(row["source"]).startswith(OURS)
+
+
+def source_in_words(row: Mapping[str, Any]) -> str:
+    """Where the paper says it; of what is no claim of the paper, the part that it is about.
+
+    >>> source_in_words({"source": "ours, on figure 3"})
+    'about figure 3'
+    """
+    source = str(row["source"])
+    return f"about {source.removeprefix(OURS)}" if is_ours(row) else source

@@ -10,7 +10,7 @@ SHOWN = THE_PAPERS
 
 
 def command(folders: Folders, json_: Json = False) -> None:
-    """Show the scoreboard: each claim, the paper's value, ours with its interval, and the verdict."""
+    """Show the scoreboard: each claim, the paper's value, what was measured here with its interval, the verdict."""
     from nonsingular.cli.tables.claims import print_claims, print_counts
     from nonsingular.experiments.report.finished import read_claims
 

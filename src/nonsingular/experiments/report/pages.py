@@ -21,7 +21,7 @@ import jinja2
 
 from nonsingular import __version__, progress
 from nonsingular.errors import InputError
-from nonsingular.experiments.claims import interval_in_words, is_measured, is_ours
+from nonsingular.experiments.claims import BESIDE, interval_in_words, is_measured, is_ours, source_in_words
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report import differences
 from nonsingular.experiments.report.finished import Finished
@@ -30,6 +30,7 @@ from nonsingular.experiments.report.strips import Strip, strip
 from nonsingular.files import make_way, write_whole
 from nonsingular.plots import live
 from nonsingular.plots.dark import dark_aware
+from nonsingular.words import counted, significant
 
 VERDICTS = ("holds", "fails", "inconclusive", "unmeasured")
 """What a claim is counted as: those that nothing was measured for apart from those that the measure leaves open."""
@@ -139,19 +140,14 @@ class Chapter:
     def told(self) -> str:
         """What the counts count."""
         rows, runs = [row for s in self.sections for row, _ in s.rows], len(self.sections)
-        claims, ours = sum(self.counts.values()), sum(map(is_ours, rows))
-        beside = f" and {many(ours, 'question')} of ours" if ours else ""
+        claims, others = sum(self.counts.values()), sum(map(is_ours, rows))
+        beside = f", and {counted(others, 'question')} beside them ({BESIDE})" if others else ""
         ids = len({s.found.id for s in self.sections})
         again = ", some of them with other protocols" if ids < runs else ""
         whose = " of the paper" if self.prefix in PAPERS else ""  # else a figure of the reader's own
-        judged = f"{many(claims, 'claim')}{whose}{beside} judged, each counted once"
+        judged = f"{counted(claims, 'claim')}{whose} judged, each counted once{beside}"
         at = f", at {found}" if (found := shares(rows)) else ""
-        return f"{judged}{at}; {many(ids, 'experiment')}{again}: {many(runs, 'section')} below."
-
-
-def many(number: int, what: str) -> str:
-    """``1 run``, ``2 runs``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+        return f"{judged}{at}; {counted(ids, 'experiment')}{again}: {counted(runs, 'section')} below."
 
 
 def count(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -182,7 +178,7 @@ def shares(rows: Iterable[Mapping[str, Any]]) -> str:
     for name, what in (("steps", "training steps"), ("runs", "runs")):
         found = [100 * part[name] for part in kept if part.get(name)]
         if found:
-            low, high = f"{min(found):.3g}", f"{max(found):.3g}"
+            low, high = significant(min(found), 3), significant(max(found), 3)
             words.append(f"{low if low == high else f'{low} to {high}'} % of the paper scale's {what}")
     return " and ".join(words)
 
@@ -220,7 +216,10 @@ def write_report(path: Path, found: Sequence[Finished], experiments: Mapping[str
         lstrip_blocks=True,
     )
     environment.tests["ours"] = is_ours
-    environment.globals |= {"SAID": SAID, "interval_in_words": interval_in_words}
+    environment.globals |= {
+        "BESIDE": BESIDE, "SAID": SAID, "counted": counted, "interval_in_words": interval_in_words,
+        "source_in_words": source_in_words,
+    }  # fmt: skip
     interactive = any(s.live for s in sections)
     script = live.script() + files(__package__).joinpath("templates/report.js").read_text(encoding="utf-8")
     html = environment.get_template("report.html").render(

@@ -53,7 +53,7 @@ def strip(row: Mapping[str, Any]) -> Strip | None:
     interval = None if low is high is None else (place(_or(low, -math.inf)), place(_or(high, math.inf)))
     words = f"measured {value:.3g}" if value is not None else "not measured"
     told = interval_in_words(row, "")
-    words += f", interval {told}" if told else ", no interval"
+    words += f", interval: {told}" if told else ", no interval"
     return Strip(
         None if value is None else place(value),
         interval,

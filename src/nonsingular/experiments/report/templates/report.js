@@ -4,18 +4,18 @@
   const buttons = [...document.querySelectorAll(".filter button")];
   const told = document.querySelector(".filter output");
   function show(verdict) {
-    let rows = 0, ours = 0;
+    let rows = 0, others = 0;
     for (const row of document.querySelectorAll("tr[data-verdict]")) {
       row.hidden = Boolean(verdict) && row.dataset.verdict !== verdict;
       if (row.hidden || !row.closest(".claims")) continue;
       rows++;
-      if ("ours" in row.dataset) ours++;
+      if ("beside" in row.dataset) others++;
     }
     for (const part of document.querySelectorAll("[data-verdicts]")) {
       part.hidden = Boolean(verdict) && !part.dataset.verdicts.split(" ").includes(verdict);
     }
     for (const button of buttons) button.setAttribute("aria-pressed", String(button.value === verdict));
-    told.textContent = verdict ? `${rows} ${rows === 1 ? "row" : "rows"} shown${ours ? `, ${ours} of them questions of ours` : ""}` : "";
+    told.textContent = verdict ? `${rows} ${rows === 1 ? "row" : "rows"} shown${others ? `, ${others} of them not the paper's` : ""}` : "";
   }
   for (const button of buttons) button.addEventListener("click", () => show(button.value));
 

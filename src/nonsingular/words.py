@@ -1,0 +1,63 @@
+"""Numbers in messages, as people say them."""
+
+from __future__ import annotations
+
+import math
+import re
+from decimal import Decimal
+
+
+def counted(number: int, noun: str) -> str:
+    """A count with its noun, in the singular where it is one.
+
+    Args:
+        number: how many.
+        noun: of one of them; words before it stay as they are.
+
+    >>> counted(1, "random vector"), counted(2000, "sample"), counted(0, "batch"), counted(3, "query")
+    ('1 random vector', '2,000 samples', '0 batches', '3 queries')
+    """
+    return f"{number:,} {noun if number == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """Of a regular noun.
+
+    >>> plural("box"), plural("array"), plural("property")
+    ('boxes', 'arrays', 'properties')
+    """
+    if re.search(r"[^aeiou]y$", noun):
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if re.search(r"(s|x|ch|sh)$", noun) else f"{noun}s"
+
+
+def duration(seconds: float) -> str:
+    """About how long something takes.
+
+    >>> duration(42.0), duration(600.0), duration(9000.0), duration(200_000.0)
+    ('42 s', '10 min', '2.5 h', '56 h')
+    """
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 10 else f"{hours:,.0f} h"
+
+
+def percentage(share: float, digits: int = 2) -> str:
+    """A share in percent, with so many significant digits and never an exponent; a dash where there is none.
+
+    >>> percentage(3.8), percentage(0.1234), percentage(0.000032), percentage(120.0), percentage(math.nan)
+    ('380 %', '12 %', '0.0032 %', '12,000 %', '–')
+    """
+    return f"{significant(100 * share, digits)} %" if math.isfinite(share) else "–"
+
+
+def significant(value: float, digits: int) -> str:
+    """A finite number with so many significant digits, without an exponent.
+
+    >>> significant(38400.0, 2), significant(0.00001234, 3)
+    ('38,000', '0.0000123')
+    """
+    return f"{Decimal(f'{value:.{digits}g}'):,f}"
