@@ -17,6 +17,15 @@ from typing import Any, TypeVar
 F = TypeVar("F", bound=Any)
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The name that was probably meant, if one is near.
+
+    >>> nearest("metod", ["method", "window"])
+    'method'
+    """
+    return next(iter(difflib.get_close_matches(name, list(known), 1)), None)
+
+
 def refuse_unknown(called: str, given: Iterable[str], known: Collection[str]) -> None:
     """Refuse keywords that there are not.
 
@@ -29,8 +38,8 @@ def refuse_unknown(called: str, given: Iterable[str], known: Collection[str]) ->
     """
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            near = nearest(name, known)
+            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(known)}"
             raise TypeError(f"{called}() takes no keyword {name!r}; {hint}")
 
 

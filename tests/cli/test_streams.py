@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from nonsingular import cli, progress
+from nonsingular.cli import options
 from nonsingular.cli import progress as shown
+from nonsingular.cli.commands import diagnose, landscape, spectrum
 from nonsingular.cli.streams import only_json, print_json
 from nonsingular.files import to_json
 
@@ -155,7 +157,7 @@ def test_a_line_every_ten_seconds_however_long_it_takes(capsys):
     times = [[int(part) for part in line.split()[0].split(":")] for line in lines]
     seconds = [sum(60**k * t for k, t in enumerate(reversed(time))) for time in times]
     assert seconds == list(range(10, 3 * 3600 + 1, 10))
-    assert lines[5] == "1:00  training: 60/20,000 steps, 1 steps/s, 5:32:20 left"
+    assert lines[5] == "1:00  training: 60/20,000 steps, 1 step/s, 5:32:20 left"
 
 
 @pytest.mark.usefixtures("as_ever")
@@ -163,7 +165,7 @@ def test_the_rate_is_that_of_the_last_minute(capsys):
     fast = iter([100] * 30 + [10] * 30)
     lines = lines_of(capsys, Clock(599, lambda: progress.count("steps", next(fast))), ("training", 10_000, "steps"))
     assert "10 steps/s" in lines[20]
-    assert "1 steps/s" in lines[-1]
+    assert "1 step/s" in lines[-1]
 
 
 @pytest.mark.usefixtures("as_ever")
@@ -192,7 +194,7 @@ def test_what_turns_out_to_be_more_or_less_is_told(capsys):
         progress.expect("steps", 40)
         progress.count("steps", 10)
 
-    assert "10/40 steps, 1 steps/s, 0:30 left" in lines_of(capsys, Clock(11, works), ("training", 1000, "steps"))[0]
+    assert "10/40 steps, 1 step/s, 0:30 left" in lines_of(capsys, Clock(11, works), ("training", 1000, "steps"))[0]
 
 
 @pytest.mark.usefixtures("as_ever")
@@ -202,6 +204,39 @@ def test_where_more_may_come_the_time_is_a_least_one(capsys):
         progress.count("steps", 10)
 
     assert lines_of(capsys, Clock(11, works), ("training", 1000, "steps"))[0].endswith("at least 0:30 left")
+
+
+@pytest.mark.parametrize(("left", "told"), [(2000, 1), (100, 0)])
+def test_how_to_wait_less_is_said_once_where_it_takes_minutes(capsys, left, told):
+    clock = Clock(60)
+    bar = shown.Bar(clock, clock.wait)
+    bar.suggest(lambda name, seconds: f"--grid 5 takes {seconds / 4:.0f} s")
+    bar.begin("evaluating points", left, "points")
+    for _ in range(40):
+        clock.now += 1
+        bar.advance()
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["evaluating points: 33 min in all; --grid 5 takes 500 s"] * told
+
+
+@pytest.mark.parametrize(
+    ("words", "less"),
+    [
+        (landscape._shorter("evaluating points, at most", 7200.0, (51, 51), 0), "--grid 6 takes 100 s"),
+        (landscape._shorter("evaluating points", 400.0, (101,), 0), "--grid 30 takes 2 min"),
+        (landscape._shorter("evaluating points", 4e6, (5, 5), 0), ""),
+        (landscape._shorter("map of curvature", 3600.0, (51, 51), 15), "--convexity 5 takes 7 min"),
+        (diagnose._shorter(3600.0, 2000), "--steps 66 takes 2 min, and tells less"),
+        (options.smaller_scales("overnight"), "--scale laptop takes minutes, --scale smoke takes seconds"),
+        (options.smaller_scales("smoke"), ""),
+        (spectrum._shorter(3600.0, "exact", 1000, 60.0), "--method lanczos stops after --seconds 120, or --samples 33"),
+        (spectrum._shorter(3600.0, "lanczos", 1000, 60.0), ""),
+        (spectrum._shorter(3600.0, "lanczos", 1000, 3600.0), "--seconds 120 stops sooner, with a wider interval"),
+    ],
+)
+def test_what_takes_less(words, less):
+    assert words.startswith(less)
+    assert bool(words) == bool(less)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 140])

@@ -419,6 +419,23 @@ def test_spectrum_command_stops_where_it_is_told(source, tmp_path, capsys):
         assert "must be positive" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["spectrum", "landscape"])
+def test_what_is_wrong_with_batches_names_their_file(source, tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    x, y = torch.randn(5, 64), torch.arange(5)
+    files = {"none": [], "nan": [(x * torch.nan, y)], "short": [(x, y[:4])], "wide": [(torch.randn(5, 65), y)]}
+    for name, batches in files.items():
+        torch.save(batches, f"{name}.pt")
+        assert cli.run([command, f"{source}:flat", "--batches", f"{name}.pt"]) == 2
+        assert capsys.readouterr().err.startswith(f"nonsingular: {name}.pt")
+
+
+def test_an_option_of_another_method_than_the_size_calls_for_is_told(source, tmp_path, capsys):
+    arguments = ["spectrum", f"{source}:images", "--samples", "50", "--out", str(tmp_path)]
+    assert cli.run([*arguments, "--seconds", "5"]) == 0
+    assert "--seconds is of --method lanczos; so few parameters are counted exactly" in capsys.readouterr().err
+
+
 def test_spectrum_command_in_words(source, tmp_path, capsys):
     assert cli.run(["spectrum", f"{source}:images", "--samples", "50", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out

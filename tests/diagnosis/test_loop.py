@@ -370,7 +370,7 @@ def test_several_optimisers_functions_and_none_are_rehearsed():
     [
         ({"model": 3}, "model must be"),
         ({"step": 3}, "step must be callable"),
-        ({"steps": 2}, "at least 5 steps"),
+        ({"steps": 2}, "steps must be at least 5, got 2: "),
         ({"batches": []}, "batches are empty"),
         ({"batches": 3}, "batches must be an iterable"),
         ({"step": lambda m, b, o: m("no")}, "step 0 fails: TypeError"),

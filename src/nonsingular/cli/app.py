@@ -8,7 +8,8 @@ import importlib
 import pkgutil
 import re
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +18,8 @@ from typer.core import TyperCommand, TyperGroup
 from nonsingular import __version__
 from nonsingular.cli import commands, interrupts, streams
 from nonsingular.cli.terminal import complain
-from nonsingular.errors import InputError
+from nonsingular.errors import InputError, LibraryWarning
+from nonsingular.spelling import nearest
 
 _USERS_DISK = {
     errno.ENOSPC,
@@ -49,9 +51,23 @@ class Sections(TyperGroup):
                 with formatter.section(section):
                     formatter.write_dl([(c.name, " ".join((c.help or "").split())) for c in shown])
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As typer's; a misspelt command is told by the nearest of those that ``--help`` shows."""
+        if args and args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise InputError(_no_such("command", args[0], [n for n, c in self.commands.items() if not c.hidden]))
+        return super().resolve_command(ctx, args)
+
 
 class Command(TyperCommand):
     """A command whose help says of what may be given several times so: ``DIR...``, and no type of Python's."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As typer's; where options that are not known are a script's, those before the script are none of its."""
+        rest = super().parse_args(ctx, args)
+        first = next((str(ctx.params.get(p.name, "")) for p in self.params if p.param_type_name == "argument"), "")
+        if ctx.ignore_unknown_options and first.startswith("-"):
+            raise InputError(_no_such("option", first.partition("=")[0], _options(ctx)))
+        return rest
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write them."""
@@ -65,6 +81,15 @@ class Command(TyperCommand):
             super().format_options(ctx, formatter)
         finally:
             formatter.write_dl = write
+
+
+def _options(ctx: Any) -> list[str]:
+    return [o for p in ctx.command.get_params(ctx) for o in (*p.opts, *p.secondary_opts) if o.startswith("-")]
+
+
+def _no_such(what: str, name: str, known: Iterable[str]) -> str:
+    near = nearest(name, known)
+    return f"no such {what} {name}; {f'did you mean {near}?' if near else '--help shows all'}"
 
 
 def _several(name: str) -> str:
@@ -129,10 +154,23 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point: the user's mistakes and interrupts end in one line and their exit status, not in a traceback."""
     streams.secure()
     interrupts.promise()
+    warnings.showwarning = _shown(warnings.showwarning)
     status = streams.finished(run(arguments))
     if status == interrupts.STATUS:
         interrupts.leave()
     sys.exit(status)
+
+
+def _shown(show: Callable[..., None]) -> Callable[..., None]:
+    """Warnings of this library are a line like all that it complains of; others are shown as ever."""
+
+    def shown(message: Any, category: type[Warning], *where: Any, **how: Any) -> None:
+        if issubclass(category, LibraryWarning):
+            complain(str(message))
+        else:
+            show(message, category, *where, **how)
+
+    return shown
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -157,7 +195,14 @@ def run(arguments: list[str] | None = None) -> int:
         return complain(f"{error.strerror}: {error.filename or 'while writing results'}; what is complete is kept", 2)
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own usage errors
-            return complain(error.format_message(), 2)
+            return complain(_usage(error), 2)
         raise
     status = result if isinstance(result, int) else 0
     return complain(interrupts.interrupted(), interrupts.STATUS) if status == interrupts.STATUS else status
+
+
+def _usage(error: Any) -> str:
+    """What was typed wrongly, as click tells it; of an option that there is not with the nearest one."""
+    if hasattr(error, "option_name") and hasattr(error, "possibilities"):
+        return _no_such("option", error.option_name, _options(error.ctx))
+    return str(error.format_message())

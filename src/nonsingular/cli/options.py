@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -163,6 +164,28 @@ def options_words(said: str) -> str:
     return said
 
 
+def typed(context: typer.Context, *names: str) -> list[str]:
+    """Those of some options that were typed, as they are typed."""
+    sources = {name: context.get_parameter_source(name) for name in names}
+    found = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    return [f"--{name.strip('_').replace('_', '-')}" for name in found]
+
+
+def refuse_typed(context: typer.Context, names: Iterable[str], why: str) -> None:
+    """Refuse options that mean nothing beside the others.
+
+    Args:
+        context: of the command.
+        names: of its parameters.
+        why: the rest of the sentence, behind the option.
+
+    Raises:
+        InputError: one of them was typed.
+    """
+    for option in typed(context, *names):
+        raise InputError(f"{option} {why}")
+
+
 def keep_earlier(out: Path, found: str | None, replace: bool, resume: bool | None = None) -> None:
     """Refuse to write over what an earlier command took its time for, unless that is asked for.
 
@@ -179,6 +202,13 @@ def keep_earlier(out: Path, found: str | None, replace: bool, resume: bool | Non
         return
     on = "" if resume is None else "go on with it by its own command and --resume, "
     raise InputError(f"{out} holds {found}: {on}name another --out, or throw it away with --replace")
+
+
+def smaller_scales(scale: str) -> str:
+    """The scales below one, and how long they take, in words."""
+    takes = {"smoke": "seconds", "laptop": "minutes", "overnight": "hours"}
+    smaller = itertools.takewhile(lambda name: name != scale, takes)
+    return ", ".join(f"--scale {name} takes {takes[name]}" for name in reversed(list(smaller)))
 
 
 def mode(name: str) -> str:

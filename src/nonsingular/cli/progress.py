@@ -18,11 +18,16 @@ from rich.table import Table
 from rich.text import Text
 
 from nonsingular.progress import heard_by
+from nonsingular.words import duration
 
 SECONDS = 10.0
 """Between two lines."""
 BAR_LEAST, BAR_MOST = 8, 40
 """Characters of a bar."""
+LONG = 300.0
+"""Seconds from which on it is said how to wait less."""
+SURE = 10.0
+"""Seconds after which a rate is believed."""
 
 
 class Bar:
@@ -44,6 +49,7 @@ class Bar:
         )
         self._stretches: list[_Stretch] = []  # each within the one before
         self._note = ""
+        self._shorter: Callable[[str, float], str] = lambda name, seconds: ""
         self._over = threading.Event()
         self._clock, self._wait = clock, wait or self._over.wait
         self._heard = ExitStack()
@@ -93,6 +99,15 @@ class Bar:
             found.total, found.more = total, more
             self._bar.update(found.task, total=total, done=found.amount(), more=more)
 
+    def suggest(self, shorter: Callable[[str, float], str]) -> None:
+        """Have it said once how to wait less, where a stretch turns out to take minutes.
+
+        Args:
+            shorter: name of the stretch, seconds that it takes in all -> what takes less, and how long that takes; ""
+                where nothing does.
+        """
+        self._shorter = shorter
+
     def note(self, what: str) -> None:
         """A line on what has been done."""
         if self._bar.disable:
@@ -107,8 +122,19 @@ class Bar:
         stretch.done += number
         self._bar.advance(stretch.task, number)
         speed = next(t.speed for t in self._bar.tasks if t.id == stretch.task)
-        rate = f"{_short(speed)} {stretch.unit}/s" if speed else ""
+        rate = _rate(speed, stretch.unit) if speed else ""
         self._bar.update(stretch.task, done=stretch.amount(), rate=rate)
+        if not stretch.long and (seconds := stretch.whole(self._clock())) >= LONG:
+            stretch.long = True
+            if shorter := self._shorter(stretch.name, seconds):
+                self._tell(f"{stretch.name}: {duration(seconds)} in all; {shorter}")
+
+    def _tell(self, line: str) -> None:
+        """A line that stays."""
+        if self._bar.disable:
+            sys.stderr.write(f"{line}\n")
+        else:
+            self._bar.console.print(escape(line), highlight=False)
 
     def _say(self) -> None:
         """A line, again and again, until nothing more is to be told."""
@@ -160,8 +186,14 @@ class _Stretch:
 
     def __init__(self, name: str, total: int | None, unit: str, task: TaskID, now: float) -> None:
         self.name, self.total, self.unit, self.task = name, total, unit, task
-        self.done, self.more = 0, False
+        self.done, self.more, self.long = 0, False, False
+        self._began = now
         self._seen = deque([(now, 0)], maxlen=7)
+
+    def whole(self, now: float) -> float:
+        """Seconds that all of it takes; 0 where nobody knows yet."""
+        passed = now - self._began
+        return passed * self.total / self.done if self.total and self.done and passed >= SURE else 0.0
 
     def amount(self) -> str:
         """How much is done, of how much."""
@@ -172,9 +204,10 @@ class _Stretch:
         self._seen.append((now, self.done))
         (since, before), (_, done) = self._seen[0], self._seen[-1]
         rate = (done - before) / max(now - since, 1e-9)
-        parts = [f"{self.name}: {self.amount()} {self.unit}" if self.done else self.name]
+        unit = _unit(str(self.total or self.done), self.unit)
+        parts = [f"{self.name}: {self.amount()} {unit}" if self.done else self.name]
         if rate > 0 and self.done != self.total:
-            parts.append(f"{_short(rate)} {self.unit}/s")
+            parts.append(_rate(rate, self.unit))
             if self.total is not None:
                 parts.append(_left(max(0, self.total - done) / rate, self.more))
         return ", ".join(parts)
@@ -184,8 +217,14 @@ def _left(seconds: float, more: bool) -> str:
     return f"{'at least ' if more else ''}{_duration(seconds)} left"
 
 
-def _short(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+def _rate(rate: float, unit: str) -> str:
+    number = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+    return f"{number} {_unit(number, unit)}/s"
+
+
+def _unit(number: str, unit: str) -> str:
+    """A unit is given in the plural."""
+    return unit.removesuffix("s") if number == "1" else unit
 
 
 def _duration(seconds: float) -> str:

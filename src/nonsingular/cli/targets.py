@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import random
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from nonsingular.cli.options import SAMPLES, SCALING
 from nonsingular.cli.terminal import complain
 from nonsingular.data import DataSpec, load, prepare
 from nonsingular.data.prepare import parse_scaling
-from nonsingular.errors import InputError, a_kind
+from nonsingular.errors import BadData, InputError, a_kind
 from nonsingular.objective import (
     Evaluated,
     cross_entropy_fits,
@@ -80,7 +81,8 @@ class UsersCode:
         """
         where = f"batches() of {self.name.rpartition(':')[0]}"
         given = self._code.run(self.companion("batches"), f"{where} failed")
-        found = [b.whole for b in read(given)]
+        with named(batches=where):
+            found = [b.whole for b in read(given)]
         if not found:
             raise InputError(f"{where} gives no batches: let it return a list of (inputs, targets)")
         return found
@@ -283,6 +285,20 @@ class Brought:
         """What is said of weights that no file gave."""
         return f"weights: as {self.target.name} makes them (--checkpoint FILE for trained ones)"
 
+    def named(self, held_out: Path | None = None) -> AbstractContextManager[None]:
+        """Within: what is wrong with batches of the user's own begins with where they came from."""
+        return named(batches=self.data.get("batches"), held_out=held_out)
+
+
+@contextmanager
+def named(**places: object) -> Iterator[None]:
+    """Within: what is wrong with batches begins with the place that they came from, where there is one."""
+    try:
+        yield
+    except BadData as error:
+        place = places.get(error.of)
+        raise InputError(f"{place}: {error}" if place else str(error)) from error
+
 
 def bring(
     target: str,
@@ -328,7 +344,8 @@ def bring(
         described = {"name": data or "digits", "scaling": scaling}
     if loss_fn is None and step is None:
         own = _own_loss(found)
-        loss_fn = default_loss(target, model, pairs) if own is None else own
+        with named(batches=described.get("batches")):
+            loss_fn = default_loss(target, model, pairs) if own is None else own
     return Brought(found, model, loss_fn, pairs, described, samples)
 
 
@@ -385,9 +402,7 @@ def _own_loss(found: UsersCode) -> Any:
 
 def default_loss(target: str, model: nn.Module, batches: Batches) -> LossFn | None:
     """The loss of a target that returned none: the model's own, or cross-entropy if anybody would take that."""
-    batch = next(read(batches), None)
-    if batch is None:
-        raise InputError("no batches: give at least one (inputs, targets) pair")
+    batch = next(read(batches))
     if all(isinstance(t, Tensor) and t.layout == torch.strided for t in (batch.inputs, batch.target)):
         batch = batch.take(slice(0, 2), 2)
     batch = batch.map(taken_by(model))
@@ -478,6 +493,8 @@ def read_batches(path: Path) -> Batches:
     if not path.is_file():
         raise InputError(f"no batches at {path}")
     found = weights.read_tensors(path, "a file of tensors (torch.save of pairs)")
+    if not isinstance(found, Tensor) and not found:
+        raise InputError(f"{path} holds no batches: torch.save a list of pairs (inputs, targets), one or more")
     if isinstance(found, list) and len(found) == 2 and isinstance(found[0], Tensor):
         found = tuple(found)  # one pair
     # A dictionary is a model's arguments by name, which weights have not.
@@ -486,7 +503,5 @@ def read_batches(path: Path) -> Batches:
             f"{path} must hold a list of pairs (inputs, targets) or of dictionaries, or one of them, not "
             f"{weights.described(found)}"
         )
-    try:
+    with named(batches=path):
         return [batch.whole for batch in read(found)]
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error

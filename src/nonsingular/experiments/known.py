@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from nonsingular.errors import InputError
+from nonsingular.spelling import nearest
 
 
 def known(what: str, name: str, there: Iterable[str], where: str = "") -> str:
@@ -28,6 +28,6 @@ def known(what: str, name: str, there: Iterable[str], where: str = "") -> str:
     names = list(there)
     if name in names:
         return name
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]!r}? There are" if near else "there are"
+    near = nearest(name, names)
+    hint = f"did you mean {near!r}? There are" if near else "there are"
     raise InputError(f"{where}unknown {what} {name!r}; {hint} {', '.join(names) or 'none'}")

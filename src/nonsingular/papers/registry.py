@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 import re
@@ -13,6 +12,7 @@ from nonsingular import papers
 from nonsingular.errors import InputError
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report.papers import PAPERS
+from nonsingular.spelling import nearest
 
 
 @cache
@@ -44,7 +44,7 @@ def experiment(id: str) -> Experiment:
     """
     found = _all().get(id)
     if found is None:
-        near = difflib.get_close_matches(id, _all(), n=1, cutoff=0.6)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        near = nearest(id, _all())
+        hint = f"; did you mean {near}?" if near else ""
         raise InputError(f"unknown experiment {id!r}{hint} (nonsingular reproduce --list shows all)")
     return found

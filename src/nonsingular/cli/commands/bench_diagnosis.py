@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nonsingular.cli import options
 from nonsingular.cli.commands import HIDDEN
 from nonsingular.cli.options import Json
 from nonsingular.cli.streams import print_json
@@ -16,6 +17,7 @@ SHOWN = HIDDEN
 
 
 def command(
+    context: typer.Context,
     seeds: Annotated[int, typer.Option(help="Networks of each kind, from seeds no threshold has seen.")] = 2,
     calibrate: Annotated[
         Path | None,
@@ -28,6 +30,8 @@ def command(
     from nonsingular.cli.tables.diagnosis import print_bench
     from nonsingular.diagnosis import bench
 
+    if calibrate is not None:
+        options.refuse_typed(context, ("json_",), "is of the rates, not of --calibrate")
     if seeds < 1:
         raise InputError(f"seeds must be at least 1, got {seeds}")
     with Bar() as bar:

@@ -28,8 +28,9 @@ def command(
     from nonsingular.cli.progress import Bar
     from nonsingular.cli.tables.comparison import print_comparison
     from nonsingular.experiments.report.comparing import compare
-    from nonsingular.files import held, to_json, write_figure, write_whole
+    from nonsingular.files import held, to_json, write_whole
     from nonsingular.plots.comparison import comparison
+    from nonsingular.plots.saving import write_figure
 
     with held(out), Bar() as bar:
         bar.start("comparing", None, "")

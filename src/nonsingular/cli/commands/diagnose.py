@@ -12,6 +12,7 @@ from nonsingular.cli.commands import YOUR_NETWORK
 from nonsingular.cli.options import Batches, Checkpoint, Data, DataDir, Device, Json, Replace, Resume, Scaling, Target
 from nonsingular.cli.streams import print_json
 from nonsingular.errors import InputError
+from nonsingular.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,9 +22,13 @@ if TYPE_CHECKING:
     from nonsingular.diagnosis.records import Statistic
 
 SHOWN = YOUR_NETWORK
+OF_PROOF, OF_TRAINING = ("seeds", "batch", "resume"), ("learning_rate", "optimiser")
+"""Options of copies that train, and those that a rehearsal of steps has as well."""
+OF_COPIES = "is of copies that train: give --steps N too"
 
 
 def command(
+    context: typer.Context,
     target: Target,
     checkpoint: Checkpoint = None,
     data: Data = None,
@@ -79,6 +84,10 @@ def command(
 
     if steps < 0:
         raise InputError(f"steps must be at least 0, got {steps}")
+    if not steps:
+        options.refuse_typed(context, OF_PROOF, OF_COPIES)
+        if step is None:
+            options.refuse_typed(context, OF_TRAINING, OF_COPIES)
     place = options.device(device)
     named = learning_rate is not None or optimiser is not None
     learning_rate, optimiser = 1e-3 if learning_rate is None else learning_rate, optimiser or "adam"
@@ -108,7 +117,7 @@ def command(
     apart = targets.read_batches(held_out) if held_out is not None else []
     stepped = diagnosis.own_steps(own, model) if steps else None
     settings = {"data": dict(mine.data), "samples": mine.samples, "seed": seed}
-    with held(out), Bar() as bar:
+    with held(out), Bar() as bar, mine.named(held_out):
         options.keep_earlier(out, diagnosis.earlier(out), replace, steps > 0 and resume)
         if replace and not steps:
             diagnosis.discard(out)
@@ -116,6 +125,7 @@ def command(
         kept = diagnosis.Kept(out, plan, resume) if steps else None
         if steps:
             interrupts.resumable()
+            bar.suggest(lambda _, seconds: _shorter(seconds, steps))
         found = diagnosis.diagnose(
             model, mine.loss_fn, mine.batches, steps=steps, protocol=protocol,
             build=build, curvature=curvature, kept=kept, budget=diagnosis.Budget(seconds=seconds), on_progress=bar.note,
@@ -129,3 +139,15 @@ def command(
     else:
         print_diagnosis(found, source)
         typer.echo(report)
+
+
+AIM = 120.0
+"""Seconds that a suggested proof takes."""
+FEWEST = 50
+"""Steps from which on a proof may tell something."""
+
+
+def _shorter(seconds: float, steps: int) -> str:
+    """A proof that takes minutes where the one asked for takes longer, in words."""
+    fewer = max(FEWEST, int(steps * AIM / seconds))
+    return f"--steps {fewer} takes {duration(seconds * fewer / steps)}, and tells less" if fewer < steps else ""

@@ -27,16 +27,22 @@ from nonsingular.cli.options import (
 )
 from nonsingular.cli.streams import print_json
 from nonsingular.errors import InputError
+from nonsingular.words import duration
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from nonsingular.landscape import Look
     from nonsingular.landscape.metrics import Metric
 
 SHOWN = YOUR_NETWORK
+EVALUATING = "evaluating points"
+OF_PLANES = ("directions", "keep", "span", "planes", "convexity")
+"""Options."""
 
 
 def command(
+    context: typer.Context,
     target: Target,
     checkpoint: Annotated[
         list[Path] | None,
@@ -106,6 +112,7 @@ def command(
     look = surfaces.Look(
         directions, _several(keep), seed, planes, grid, span, convexity, _several(export)
     )  # fmt: skip
+    _refuse_unused(context, look, len(checkpoint or []), exact, bool(metric))
     settings = surfaces.Settings(0.0 if exact else tolerance, subset, precision, seed, statistics=statistics)
     with options.in_options_words():
         metrics = _metrics(metric or [])
@@ -116,10 +123,11 @@ def command(
         if replace and not resume:
             surfaces.discard(out)
         interrupts.resumable()
-        name = "evaluating points" + ("" if exact or metrics else ", at most")
+        name = EVALUATING + ("" if exact or metrics else ", at most")
+        bar.suggest(lambda name, seconds: _shorter(name, seconds, look.points(len(states)), convexity))
         bar.start(name, look.planes * math.prod(look.points(len(states))), "points")
         place = options.device(device)
-        with options.in_options_words():
+        with options.in_options_words(), mine.named():
             found = surfaces.explore(
                 mine.model.to(place), mine.loss_fn, mine.batches, states, look, settings, out, bar.advance,
                 metrics=metrics, seed=random_seed, weights=weights, mode=options.mode(mode),
@@ -134,6 +142,31 @@ def command(
             typer.echo(mine.made)
         for path in figures:
             typer.echo(path)
+
+
+def _refuse_unused(context: typer.Context, look: Look, states: int, exact: bool, metrics: bool) -> None:
+    """Refuse options that mean nothing beside the others."""
+    if states > 1:
+        instead = "the line between two checkpoints" if states == 2 else "the path of several checkpoints"
+        options.refuse_typed(context, OF_PLANES, f"is of planes around one solution, not of {instead}")
+    if look.directions == "hessian":
+        options.refuse_typed(context, ("keep",), "is of random directions, not of --directions hessian")
+    if exact or metrics:
+        every = "--exact" if exact else "--metric"
+        options.refuse_typed(context, ("tolerance",), f"is of interpolated points, and {every} evaluates all of them")
+
+
+AIM = 120.0
+"""Seconds that a suggested grid takes."""
+COARSEST = 5
+
+
+def _shorter(name: str, seconds: float, points: tuple[int, ...], convexity: int) -> str:
+    """A grid that takes minutes where the one asked for takes longer, in words."""
+    of_map = "--convexity", convexity, 2
+    option, grid, axes = ("--grid", points[0], len(points)) if name.startswith(EVALUATING) else of_map
+    fewer = max(COARSEST, int(grid * (AIM / seconds) ** (1 / axes)))
+    return f"{option} {fewer} takes {duration(seconds * (fewer / grid) ** axes)}" if fewer < grid else ""
 
 
 def _several(words: str) -> tuple[str, ...]:
@@ -161,8 +194,9 @@ def _metrics(words: list[str]) -> dict[str, Metric]:
 def _draw(out: Path, found: xr.Dataset, title: str) -> list[Path]:
     import importlib.util
 
-    from nonsingular.files import write_figure, write_whole
+    from nonsingular.files import write_whole
     from nonsingular.plots import landscape as plots
+    from nonsingular.plots.saving import write_figure
 
     written = [write_figure(out, name, figure) for name, figure in plots.draw(found, title).items()]
     if "y" in found.dims and importlib.util.find_spec("plotly") is not None:

@@ -31,6 +31,7 @@ class Engine(StrEnum):
 
 
 def command(
+    context: typer.Context,
     ids: Annotated[
         list[str] | None,
         typer.Argument(
@@ -77,6 +78,8 @@ def command(
     from nonsingular.experiments.report.finished import read
 
     if list_:
+        others = [name for name in context.params if name not in ("ids", "list_", "json_")]
+        options.refuse_typed(context, others, "is of a run, not of --list")
         _print_list(json_)
         return
     if not ids:
@@ -100,8 +103,9 @@ def command(
     for id, found in zip(ids, chosen, strict=True):
         folder = (out if len(ids) == 1 else out / found.id) if out else Path("out") / found.id
         outcome = reproduced(
-            found, scale, overrides, folder, data_dir, device, resume, engine.value, time_left, told(id), precision
-        )
+            found, scale, overrides, folder, data_dir, device, resume, engine.value, time_left, told(id), precision,
+            options.smaller_scales(scale),
+        )  # fmt: skip
         judged = [j.to_json() for j in outcome.judgements]
         rows.extend(judged)
         if not json_:
@@ -140,8 +144,12 @@ def reproduced(
     budget: float | None = None,
     name: str = "",
     precision: str = "",
+    shorter: str = "",
 ) -> Outcome:
-    """One experiment, with a progress bar; with a budget in seconds until its claims are decided."""
+    """One experiment, with a progress bar; with a budget in seconds until its claims are decided.
+
+    Where it takes minutes, ``shorter`` is said: what takes less.
+    """
     from nonsingular.cli.progress import Bar
     from nonsingular.experiments.about import asked
     from nonsingular.experiments.overrides import make_spec
@@ -152,6 +160,7 @@ def reproduced(
     where = options.device(device)
     options.warn_of_emulation(spec.training, where)
     with Bar() as bar:
+        bar.suggest(lambda name, whole: shorter)
         workspace = Workspace(out, where, bar, data_dir, engine=engine)
         outcome = (
             reproduce(found, spec, workspace, resume, asked=how)

@@ -64,6 +64,7 @@ def command(
     options.warn_of_emulation(spec.training, where)
     interrupts.resumable()
     with Bar() as bar:
+        bar.suggest(lambda name, whole: options.smaller_scales(scale))
         workspace = Workspace(out, where, bar, data_dir)
         results = searching.search(spec, workspace, trials, at_once, resume)
     options.tell_precision(precision, spec.training, where)

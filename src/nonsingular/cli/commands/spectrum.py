@@ -26,12 +26,17 @@ from nonsingular.cli.options import (
     Weights,
 )
 from nonsingular.cli.streams import print_json
+from nonsingular.cli.terminal import complain
+from nonsingular.words import counted, duration
 
 SHOWN = YOUR_NETWORK
 FILE = "spectrum.json"
+OF_LANCZOS = ("error", "seconds")
+"""Options."""
 
 
 def command(
+    context: typer.Context,
     target: Target,
     checkpoint: Checkpoint = None,
     data: Data = None,
@@ -64,12 +69,15 @@ def command(
     from nonsingular.cli.tables.spectrum import print_spectrum
     from nonsingular.curvature.algebra import PRODUCTS
     from nonsingular.curvature.spectrum import EXACT_BY_DEFAULT
-    from nonsingular.files import held, plain, to_json, write_figure, write_whole
+    from nonsingular.files import held, plain, to_json, write_whole
     from nonsingular.objective import Objective
+    from nonsingular.plots.saving import write_figure
     from nonsingular.plots.spectra import density
 
+    if method is not None and method != "lanczos":
+        options.refuse_typed(context, OF_LANCZOS, f"is of --method lanczos, not of {method}")
     mine = targets.bring(target, checkpoint, data, batches, data_dir, scaling, samples, seed)
-    with held(out), Bar() as bar, options.in_options_words():
+    with held(out), Bar() as bar, options.in_options_words(), mine.named():
         options.keep_earlier(out, _earlier(out), replace)
         bar.start("checking model, loss and data", None, PRODUCTS)
         objective = Objective(
@@ -79,9 +87,13 @@ def command(
         for note in objective.notes:
             typer.echo(note, err=True)
         H = curvature.Hessian(objective)
-        method = method or ("exact" if H.shape[0] <= EXACT_BY_DEFAULT else "lanczos")
-        bar.start(f"spectrum of {H.shape[0]:,} parameters", None, PRODUCTS)
-        found = curvature.spectrum(H, window, method, eigenvalues=True, error=error, seconds=seconds, seed=seed)
+        chosen = method or ("exact" if H.shape[0] <= EXACT_BY_DEFAULT else "lanczos")
+        if method is None and chosen == "exact":
+            for option in options.typed(context, *OF_LANCZOS):
+                complain(f"{option} is of --method lanczos; so few parameters are counted exactly")
+        bar.suggest(lambda _, whole: _shorter(whole, chosen, mine.samples, seconds))
+        bar.start(f"spectrum of {counted(H.shape[0], 'parameter')}", None, PRODUCTS)
+        found = curvature.spectrum(H, window, chosen, eigenvalues=True, error=error, seconds=seconds, seed=seed)
         record = {
             "target": target, "checkpoint": checkpoint, "data": mine.data, "mode": objective.mode,
             "loss": float(objective.value()), "loss_fn": objective.loss_name, **found.to_json(),
@@ -98,11 +110,24 @@ def command(
         typer.echo(picture)
 
 
+AIM = 120.0
+"""Seconds that what is suggested takes."""
+
+
+def _shorter(whole: float, method: str, samples: int, seconds: float) -> str:
+    """What takes minutes where what was asked for takes longer, in words."""
+    if method == "lanczos":
+        return f"--seconds {AIM:.0f} stops sooner, with a wider interval" if seconds > AIM else ""
+    fewer = int(samples * AIM / whole)
+    smaller = f", or --samples {fewer} for {duration(AIM)}" if fewer else ""
+    return f"--method lanczos stops after --seconds {AIM:.0f}{smaller}"
+
+
 def _earlier(out: Path) -> str | None:
     """The spectrum that a folder holds, in words."""
     try:
         found = json.loads((out / FILE).read_text(encoding="utf-8"))
-        return f"the {found['method']} spectrum of {found['parameters']:,} parameters"
+        return f"the {found['method']} spectrum of {counted(found['parameters'], 'parameter')}"
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):

@@ -12,7 +12,6 @@ from nonsingular.cli import interrupts
 from nonsingular.cli.commands import YOUR_NETWORK
 from nonsingular.cli.options import Json
 from nonsingular.cli.streams import print_json
-from nonsingular.errors import InputError
 
 SHOWN = YOUR_NETWORK
 SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -34,10 +33,11 @@ def command(
     """Run your own training script, unchanged, watch its loop, and say what is wrong with it."""
     from nonsingular.cli.tables.loop import print_loop
     from nonsingular.diagnosis.loop import Observer, judged
+    from nonsingular.diagnosis.loop.rehearse import refuse_few
     from nonsingular.diagnosis.loop.script import prints_to_stderr, run
 
-    if steps is not None and steps < 5:
-        raise InputError(f"--steps must be at least 5, for fewer say nothing about a loop; got {steps}")
+    if steps is not None:
+        refuse_few(steps, "--steps")
     observer = Observer(steps)
     try:
         with interrupts.given_away(), prints_to_stderr() if json_ else nullcontext():

@@ -9,6 +9,7 @@ from rich.table import Table
 from nonsingular.cli.terminal import console, number
 from nonsingular.experiments.report.comparing import Comparison
 from nonsingular.intervals import in_words
+from nonsingular.words import counted
 
 
 def print_comparison(found: Comparison) -> None:
@@ -25,8 +26,9 @@ def print_comparison(found: Comparison) -> None:
         )
     shown.print(table)
     shown.print(
-        f"[dim]{_matched(found)}After the last epoch, layers averaged. Intervals are of 95 % each: of "
-        f"{len(found.differences)} such, one in twenty leaves zero out by chance.[/]"
+        f"[dim]{_matched(found)}After the last epoch, layers averaged. "
+        f"{counted(len(found.differences), 'difference')}; intervals are of 95 % each, of which one in twenty leaves "
+        "zero out by chance.[/]"
     )
 
 
@@ -34,4 +36,4 @@ def _matched(found: Comparison) -> str:
     pairs = [row for row in found.differences if row.paired]
     if not pairs:
         return "No two runs share a seed: they count as drawn apart. "
-    return f"Runs with equal seeds are compared pair by pair ({max(row.runs[0] for row in pairs)} pairs). "
+    return f"Runs with equal seeds are compared pair by pair ({counted(max(row.runs[0] for row in pairs), 'pair')}). "

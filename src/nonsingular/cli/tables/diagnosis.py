@@ -12,6 +12,7 @@ from rich.markup import escape
 from nonsingular.cli.tables.proof import print_learns, print_next, print_proof
 from nonsingular.cli.terminal import Column, console, in_words, number, numbers, print_table
 from nonsingular.diagnosis import Diagnosis, Finding
+from nonsingular.words import counted
 
 if TYPE_CHECKING:
     from nonsingular.diagnosis.bench import Outcome
@@ -27,7 +28,8 @@ def print_diagnosis(found: Diagnosis, source: str | Path | None = None) -> None:
     to, look = console(), found.look
     size = sum(p.size for p in look.parameters)
     to.print(
-        f"{size:,} parameters, {len(found.layers)} layers; looked at {look.samples} samples in {look.seconds:.1f} s"
+        f"{counted(size, 'parameter')}, {counted(len(found.layers), 'layer')}; looked at "
+        f"{counted(look.samples, 'sample')} in {look.seconds:.1f} s"
         + ("" if look.complete else " (time was up before all were seen)"),
         highlight=False,
     )

@@ -10,6 +10,7 @@ from rich.markup import escape
 from nonsingular.cli.options import options_words
 from nonsingular.cli.terminal import Column, console, in_words, number, print_table
 from nonsingular.cli.terminal import numbers as columns_of
+from nonsingular.words import counted, percentage
 
 AT = {
     "centre": "at the centre, the weights themselves",
@@ -22,7 +23,7 @@ AT = {
 def print_landscape(numbers: Mapping[str, Any], data: Mapping[str, object]) -> None:
     """What was evaluated, on which data, with what error, and how rough the surface is."""
     to = console()
-    lost = f"; not finite at {numbers['not_finite']:,} points" if numbers["not_finite"] else ""
+    lost = f"; not finite at {counted(numbers['not_finite'], 'point')}" if numbers["not_finite"] else ""
     to.print(f"loss from {_four(numbers['smallest_loss'])} to {_four(numbers['largest_loss'])}{lost}", highlight=False)
     for name, values in numbers["solutions"].items():
         said = ", ".join(f"{quantity} {_four(value)}" for quantity, value in values.items())
@@ -32,11 +33,13 @@ def print_landscape(numbers: Mapping[str, Any], data: Mapping[str, object]) -> N
     for done, error, span in zip(
         *(_as_list(numbers[name]) for name in ("evaluated", "interpolation_error", "range")), strict=True
     ):
-        share = f", {100 * error / span:.2g} % of the range" if span > 0 else ""
+        share = f", {percentage(error / span)} of the range" if span > 0 else ""
         scale = "log loss" if numbers["scale"] == "log" else "loss"
         rest = f"; error of the others {error:.2g} in {scale}{share}" if done < numbers["points"] else ""
-        to.print(f"{done:,} of {numbers['points']:,} points evaluated{rest}", highlight=False)
-    to.print(f"[dim]{numbers['samples']:,} of {numbers['total_samples']:,} samples; {escape(numbers['how'])}[/]")
+        to.print(f"{done:,} of {counted(numbers['points'], 'point')} evaluated{rest}", highlight=False)
+    to.print(
+        f"[dim]{numbers['samples']:,} of {counted(numbers['total_samples'], 'sample')}; {escape(numbers['how'])}[/]"
+    )
     if numbers.get("notes"):
         to.print(f"[dim]{escape(options_words(numbers['notes']))}[/]")
     to.print(f"mode: {numbers['mode']}")

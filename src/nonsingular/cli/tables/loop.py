@@ -11,6 +11,7 @@ from rich.markup import escape
 from nonsingular.cli.tables.diagnosis import print_findings
 from nonsingular.cli.terminal import console, number
 from nonsingular.diagnosis.loop import Rehearsal
+from nonsingular.words import counted
 
 
 def print_loop(found: Rehearsal, script: str) -> None:
@@ -45,7 +46,7 @@ def _steps(seen: dict[str, Any]) -> str:
     """
     kinds = Counter(seen["optimisers"])
     optimisers = ", ".join(kind if n == 1 else f"{n} x {kind}" for kind, n in kinds.items()) or "no optimiser"
-    return f"{seen['steps']:,} steps{' each at most' if kinds.total() > 1 else ''}, {optimisers}"
+    return f"{counted(seen['steps'], 'step')}{' each at most' if kinds.total() > 1 else ''}, {optimisers}"
 
 
 def _print_notes(to: Console, found: Rehearsal) -> None:

@@ -14,6 +14,7 @@ from nonsingular.diagnosis import Diagnosis
 from nonsingular.diagnosis.advice import next_step
 from nonsingular.diagnosis.learnability import percent, points
 from nonsingular.intervals import Effect
+from nonsingular.words import counted
 
 DIFF = {"+": "green", "-": "red"}
 COLOURS = {"helps": "bold green", "hurts": "bold red", "diverges": "bold red"}
@@ -66,7 +67,8 @@ def print_proof(to: Console, found: Diagnosis) -> None:
     print_table(to, columns, rows)
     p = proof.protocol
     to.print(
-        f"[dim]{p.seeds} runs of each, {p.steps} steps, untreated by {escape(str(proof.steps))}, batches of {p.batch}; "
+        f"[dim]{counted(p.seeds, 'run')} of each, {counted(p.steps, 'step')}, untreated by "
+        f"{escape(str(proof.steps))}, batches of {p.batch}; "
         "differences from untreated copies in points, paired by seed; accuracy on samples not trained on. helps: at "
         "least 5 points more with an interval above 0, and better than a constant; no difference: the interval is "
         "within 5 points of 0; too few runs: it is not, and --seeds N makes it narrower; left early: it is "

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nonsingular.cli.terminal import Column, console, number, numbers, print_table
+from nonsingular.words import counted
 
 
 def print_search(found: Mapping[str, Any]) -> None:
@@ -18,7 +19,8 @@ def print_search(found: Mapping[str, Any]) -> None:
     columns = [Column("", least=16), *numbers("best trial", "the paper's")]
     print_table(console(), columns[:kept], [row[:kept] for row in rows])
     failed = f", {found['failed']} of them diverged" if found["failed"] else ""
+    trials = counted(len(found["trials"]), "trial")
     console().print(
-        f"[dim]Accuracy: {found['objective'].removesuffix(' (%)')}. {len(found['trials'])} trials{failed}. The best of "
+        f"[dim]Accuracy: {found['objective'].removesuffix(' (%)')}. {trials}{failed}. The best of "
         "many trials is an optimistic estimate: other seeds will do somewhat worse.[/]"
     )

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from nonsingular.cli.terminal import Column, console, in_words, numbers, print_table
 from nonsingular.curvature import Spectrum
+from nonsingular.words import counted, significant
 
 
 def print_spectrum(found: Spectrum, record: Mapping[str, Any]) -> None:
@@ -24,9 +25,9 @@ def print_spectrum(found: Spectrum, record: Mapping[str, Any]) -> None:
         count = getattr(found, name)
         low, high = count.interval
         interval = "not known" if math.isnan(low) else "exact" if low == high else f"{low:,.0f} to {high:,.0f}"
-        rows.append([words, f"{count.count:,.0f}", interval, f"{count.percent:.4g}"])
+        rows.append([words, f"{count.count:,.0f}", interval, significant(count.percent, 4)])
     to = console()
     print_table(to, [Column("eigenvalues", least=20), *numbers("count", "95 % interval", "%")], rows)
-    to.print(f"{found.parameters:,} parameters; {found.how}.")
+    to.print(f"{counted(found.parameters, 'parameter')}; {found.how}.")
     to.print(f"loss: {record['loss']:.4g}, {escape(record['loss_fn'])}; mode: {record['mode']}")
     to.print(f"data: {escape(in_words(record['data']))}")

@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from nonsingular.cli.terminal import Column, console, numbers, print_table
 from nonsingular.experiments.run.instruments import LABELS, PERCENT
+from nonsingular.words import counted
 
 
 def print_summary(table: Mapping[str, Mapping[str, tuple[float, float]]], runs: int) -> None:
@@ -18,7 +19,7 @@ def print_summary(table: Mapping[str, Mapping[str, tuple[float, float]]], runs: 
         rows.append([LABELS[variable], *(_mean_and_error(*row[variable], scale) for row in table.values())])
     print_table(console(), [Column("", least=16), *numbers(*map(escape, table))], rows, parts=True)
     console().print(
-        f"[dim]After the last epoch: mean of {runs} runs ± standard error; measures averaged over layers.[/]"
+        f"[dim]After the last epoch: mean of {counted(runs, 'run')} ± standard error; measures averaged over layers.[/]"
     )
 
 

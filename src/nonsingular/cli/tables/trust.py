@@ -7,14 +7,15 @@ from rich.markup import escape
 from nonsingular.cli.terminal import Column, console, numbers, print_table
 from nonsingular.trust import Tally
 from nonsingular.trust.bench import OUTCOMES
+from nonsingular.words import counted
 
 
 def print_tally(tally: Tally) -> None:
     """Outcomes of every check, refusals by reason, and every fault with its program."""
     to = console()
-    rows = [[check, *(str(counted[outcome]) for outcome in OUTCOMES)] for check, counted in tally.outcomes.items()]
+    rows = [[check, *(str(found[outcome]) for outcome in OUTCOMES)] for check, found in tally.outcomes.items()]
     print_table(to, [Column("check"), *numbers(*OUTCOMES)], rows)
-    to.print(f"{tally.programs} programs; {tally.unusable} more do not run by themselves")
+    to.print(f"{counted(tally.programs, 'program')}; {tally.unusable} more do not run by themselves")
     to.print("[dim]beyond: the reference has no number either, so there is nothing to compare[/]")
     if tally.reasons:
         to.print("\nrefused because")

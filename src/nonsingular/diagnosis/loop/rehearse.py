@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
 from nonsingular import progress
+from nonsingular.checks import checked
 from nonsingular.diagnosis import healthy
 from nonsingular.diagnosis.batches import Problem
 from nonsingular.diagnosis.findings import Finding, findings
@@ -130,6 +131,21 @@ class Rehearsal:
         return "\n".join(f"{f.severity:.2f}  {f.kind}  {f.place}" for f in self.findings)
 
 
+FEWEST = 5
+"""Steps of a loop that tell anything of it."""
+
+
+def refuse_few(steps: int, name: str = "steps") -> None:
+    """Refuse to judge a loop by a step or two.
+
+    Raises:
+        InputError: there are fewer than ``FEWEST``.
+    """
+    if steps < FEWEST:
+        raise InputError(f"{name} must be at least {FEWEST}, got {steps}: fewer tell too little of a loop")
+
+
+@checked
 @spelled
 def rehearse(
     model: nn.Module, step: Step, batches: Iterable[Any], optimiser: Any = None, steps: int = 30,
@@ -168,8 +184,7 @@ def rehearse(
         raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     if not callable(step):
         raise InputError(f"step must be callable as step(model, batch, optimiser), got {type(step).__name__}")
-    if steps < 5:
-        raise InputError(f"a rehearsal needs at least 5 steps, got {steps}")
+    refuse_few(steps)
     return judged(_rehearsed(model, step, _some(batches, steps), optimiser, steps, seconds))
 
 
