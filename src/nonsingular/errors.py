@@ -25,11 +25,27 @@ class InputError(ValueError):
         super().__init__(" ".join(_NUMBERS.sub(r"\1(...)", message).split()))
 
 
+class BadData(InputError):
+    """Bad batches: whoever knows where they came from says that before the message.
+
+    Attributes:
+        of: the argument that they were given as.
+    """
+
+    def __init__(self, message: str, of: str = "batches") -> None:
+        super().__init__(message)
+        self.of = of
+
+
 class MissingExtra(InputError):
     """An optional dependency is not installed; the message names the packages that bring it."""
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an optional part: {install(extra)}")
+
+
+class LibraryWarning(UserWarning):
+    """What this library warns of; the command line prints it without the line of code."""
 
 
 def first_line(error: BaseException) -> str:

@@ -15,6 +15,8 @@ from types import FrameType
 
 import torch
 
+from nonsingular.errors import LibraryWarning
+
 _OURS = str(Path(__file__).resolve().parent)
 _LIBRARIES = tuple({f"{p}/" for p in (_OURS, Path(torch.__file__).parent, *map(get_path, ("stdlib", "platstdlib")))})
 
@@ -51,7 +53,7 @@ def warn(message: str) -> None:
     depth, frame = 1, sys._getframe()
     while frame.f_back is not None and is_library(frame.f_code.co_filename):
         depth, frame = depth + 1, frame.f_back
-    warnings.warn(message, stacklevel=depth)
+    warnings.warn(message, LibraryWarning, stacklevel=depth)
 
 
 def user_frame() -> FrameType | None:

@@ -91,7 +91,7 @@ def test_small_eigenvalues_are_followed_to_their_own_precision():
 
 
 def test_unconverged_eigenpairs_say_so():
-    with pytest.warns(UserWarning, match="3 eigenpairs have not converged in 12 products"):
+    with pytest.warns(UserWarning, match="not converged in 12 products: 3 eigenpairs"):
         found = eigenpairs(symmetric(np.linspace(-1, 1, 300)), 3, max_products=12)
     assert not found.converged
     assert found.residuals.max() > 1e-3

@@ -127,13 +127,16 @@ def test_own_loss_batches_and_checkpoint(capsys, mine):
         (["mine.py:fine", "--steps", "-1"], "steps must be at least 0"),
         (["mine.py:fine", "--steps", "5", "--seeds", "1"], "at least 2 seeds"),
         (["mine.py:fine", "--steps", "5", "--batch", "0"], "batch must be at least 1"),
-        (["mine.py:fine", "--optimiser", "magic"], "adam, sgd"),
+        (["mine.py:fine", "--steps", "5", "--optimiser", "magic"], "adam, sgd"),
         (["mine.py:fine", "--data", "imagenet"], "digits, mnist, cifar10"),
         (["mine.py:fine", "--batches", "absent.pt"], "no batches at absent.pt"),
-        (["mine.py:fine", "--batches", "nan.pt"], "inputs of batch 0 have NaN"),
-        (["mine.py:fine", "--batches", "short.pt"], "5 inputs but 4 targets"),
-        (["mine.py:fine", "--batches", "wide.pt"], "the model fails on inputs of shape (5, 65)"),
-        (["mine.py:fine", "--batches", "one.pt"], "at least 2 samples"),
+        (["mine.py:fine", "--batches", "nan.pt"], "nan.pt: the inputs of batch 0 have NaN"),
+        (["mine.py:fine", "--batches", "short.pt"], "short.pt: batch 0 has 5 inputs but 4 targets"),
+        (["mine.py:fine", "--batches", "wide.pt"], "wide.pt: the model fails on inputs of shape (5, 65)"),
+        (["mine.py:fine", "--batches", "one.pt"], "one.pt: at least 2 samples"),
+        (["mine.py:fine", "--batches", "none.pt"], "none.pt holds no batches"),
+        (["mine.py:fine", "--batches", "odd.pt"], "odd.pt: batch 0 must be a pair"),
+        (["mine.py:fine", "--held-out", "short.pt"], "short.pt: held-out data: batch 0 has 5 inputs but 4 targets"),
         (["mine.py:fine", "--batches", "float_classes.pt"], "let it return (module, loss_fn)"),
         (["mine.py:fine", "--batches", "pickled.pt"], "not a file of tensors"),
         (["mine.py:fine", "--checkpoint", "pickled.pt"], "not a readable checkpoint"),
@@ -147,6 +150,8 @@ def test_bad_input_is_one_line_and_status_2(capsys, mine, arguments, message):
     torch.save([(torch.randn(5, 65), y)], mine / "wide.pt")
     torch.save([(x[:1], y[:1])], mine / "one.pt")
     torch.save([(x, y + 0.5)], mine / "float_classes.pt")
+    torch.save([], mine / "none.pt")
+    torch.save([3, 4, 5], mine / "odd.pt")
     torch.save(zoo.lenet(), mine / "pickled.pt")
     state = {"1.weight": torch.full((32, 64), torch.nan), "1.bias": torch.zeros(32)}
     torch.save({**state, "3.weight": torch.zeros(10, 32), "3.bias": torch.zeros(10)}, mine / "nan_weights.pt")

@@ -250,6 +250,14 @@ def test_everything_measures_in_evaluation_mode_unless_another_is_said(name):
         measure(model, mode="test")
 
 
+def test_of_each_model_the_mode_is_told_once():
+    first, second = normalised(), normalised()
+    with pytest.warns(UserWarning, match="is in training mode") as caught:
+        made = [Objective(model, CE, (X, Y)) for model in (first, first, second, first)]
+    assert len(caught) == 2
+    assert all(objective.notes for objective in made)
+
+
 def test_modules_may_keep_modes_of_their_own():
     model = normalised().train()
     model[1].eval()

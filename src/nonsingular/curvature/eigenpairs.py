@@ -8,19 +8,22 @@ vectors look for more before the result is believed.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.curvature.lanczos import SymmetricOperator, times
 from nonsingular.curvature.precision import require_finite, require_precision
 from nonsingular.curvature.room import fitting, gaussian, require
 from nonsingular.curvature.vectors import Layout, layout_of
 from nonsingular.errors import InputError
+from nonsingular.places import warn
 from nonsingular.spelling import spelled
+from nonsingular.words import counted
 
 WHICH = ("magnitude", "largest", "smallest")
 RELATIVE = ("largest", "own")
@@ -61,7 +64,9 @@ class Eigenpairs:
         """Values and residuals of the first pairs, and what they took."""
         pairs = list(zip(self.values.tolist(), self.residuals.tolist(), strict=True))
         reached = "converged" if self.converged else "not converged"
-        lines = [f"Eigenpairs: {len(pairs)} of {self.vectors.shape[0]:,}, {reached} in {self.products:,} products"]
+        lines = [
+            f"Eigenpairs: {len(pairs)} of {self.vectors.shape[0]:,}, {reached} in {counted(self.products, 'product')}"
+        ]
         lines += [f"  {value:<12.6g} residual {residual:.1e}" for value, residual in pairs[:SHOWN]]
         return "\n".join(lines + [f"  and {len(pairs) - SHOWN} more"] * (len(pairs) > SHOWN))
 
@@ -77,6 +82,7 @@ class Eigenpairs:
         return [self.layout.named(v) for v in self.vectors.T]
 
 
+@checked
 @spelled
 def eigenpairs(
     H: SymmetricOperator | Tensor,
@@ -109,6 +115,10 @@ def eigenpairs(
         >>> found.values.round().tolist()
         [-4.0, 3.0]
     """
+    if tolerance is not None:
+        checks.positive(tolerance=tolerance)
+    if max_products is not None:
+        checks.at_least(1, max_products=max_products)
     n = H.shape[0]
     if which not in WHICH:
         raise InputError(f"which must be one of {', '.join(WHICH)}, got {which!r}")
@@ -144,10 +154,10 @@ def eigenpairs(
     found = search.result(residuals, converged, layout_of(H))
     if not converged:
         worst = float((norms / sizes)[:k].max())
-        warnings.warn(
-            f"{k} eigenpairs have not converged in {found.products} products: relative residuals up to {worst:.1e} "
-            f"instead of {tolerance:.0e}; raise max_products",
-            stacklevel=2,
+        warn(
+            f"not converged in {counted(found.products, 'product')}: {counted(k, 'eigenpair')}, with relative "
+            f"residuals up to {worst:.1e} "
+            f"instead of {tolerance:.0e}; raise max_products"
         )
     return found
 

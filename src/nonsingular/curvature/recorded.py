@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 
@@ -14,6 +13,8 @@ from nonsingular.curvature.linearise import LinearMap, NotLinearisable, OverBudg
 from nonsingular.curvature.problem import Params, Problem
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch, available_bytes, first_line, is_out_of_memory, out_of_memory
+from nonsingular.places import warn
+from nonsingular.words import counted
 
 BLOCK_BYTES = 2**28  # columns are multiplied side by side while no intermediate tensor is larger than this
 MEMORY_SHARE = 0.6  # of the available memory, for what a linearised operator keeps
@@ -122,10 +123,9 @@ class Recorded(ABC):
         self._maps += [None] * rest
         short = isinstance(error, OverBudget) or is_out_of_memory(error)
         cause = "memory is short" if short else "the model cannot be linearised"
-        warnings.warn(
-            f"{cause} ({first_line(error)}): products with {rest} of {len(self._maps)} batches are computed anew "
-            "each time, which is slower and equally right",
-            stacklevel=6,
+        warn(
+            f"{cause} ({first_line(error)}): products with {rest} of {counted(len(self._maps), 'batch')} are "
+            "computed anew each time, which is slower and equally right"
         )
 
     def _recompute(self, batch: Batch, direction: Params) -> Sequence[Tensor]:

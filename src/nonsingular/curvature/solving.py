@@ -12,12 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.curvature.eigenpairs import eigenpairs
 from nonsingular.curvature.lanczos import SymmetricOperator, times
 from nonsingular.curvature.precision import require_precision
 from nonsingular.curvature.room import gaussian, require
 from nonsingular.curvature.vectors import Vector, layout_of
 from nonsingular.errors import InputError
+from nonsingular.places import warn
+from nonsingular.words import counted
 
 Preconditioner = str | SymmetricOperator | Callable[[Tensor], Tensor] | None
 NAMES = {"cg": "conjugate gradients", "minres": "MINRES", "lsmr": "LSMR", "neumann": "the Neumann series"}
@@ -69,6 +73,7 @@ class _System:
         return _preconditioner(self.H, self.damping, preconditioner, self.seed)
 
 
+@checked
 def solve(
     H: SymmetricOperator | Tensor,
     v: Vector,
@@ -110,6 +115,10 @@ def solve(
         >>> solve(torch.diag(torch.tensor([3.0, 1.0])), torch.ones(2), damping=1.0).x
         tensor([0.2500, 0.5000])
     """
+    if tolerance is not None:
+        checks.positive(tolerance=tolerance)
+    if max_products is not None:
+        checks.at_least(1, max_products=max_products)
     require_precision(H)
     if method not in NAMES:
         raise InputError(f"method must be one of {', '.join(NAMES)}, got {method!r}")
@@ -129,10 +138,9 @@ def solve(
     residual = float((b - system.times(x)).norm() / b.norm().clamp_min(torch.finfo(b.dtype).tiny))
     converged = residual <= tolerance
     if not converged:
-        warnings.warn(
+        warn(
             f"{NAMES[method]} reached a relative residual of {residual:.1e} instead of {tolerance:.0e} in "
-            f"{products + 1} products: raise max_products, the damping, or the precision",
-            stacklevel=2,
+            f"{counted(products + 1, 'product')}: raise max_products, the damping, or the precision"
         )
     form = x if layout is None else layout.like(x, v)
     return Solution(form, residual, products + 1, converged)

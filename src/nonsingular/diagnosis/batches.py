@@ -16,13 +16,14 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from nonsingular.data import load
 from nonsingular.diagnosis.untouched import untouched
-from nonsingular.errors import InputError
+from nonsingular.errors import BadData, InputError
 from nonsingular.objective import Batch, is_out_of_memory, out_of_memory, taken_by, told
 from nonsingular.objective.data import read, refuse_undense
 from nonsingular.objective.finite import finite, samples_not_finite
 from nonsingular.objective.losses import Evaluated, misfit, no_scalar, said
 from nonsingular.objective.models import refuse_unusable
 from nonsingular.objective.trees import fresh, tensors
+from nonsingular.words import counted
 
 LossFn = Callable[..., Tensor]
 BROADCAST = "Using a target size"  # how PyTorch's warning of it begins
@@ -87,7 +88,7 @@ class Problem:
             if is_out_of_memory(error):
                 raise out_of_memory(batch) from error
             shapes = ", ".join(str(tuple(t.shape)) for t in tree_leaves(batch.inputs) if isinstance(t, Tensor))
-            raise InputError(f"the model fails on inputs of shape {shapes}: {told(error)}{_bytes(batch)}") from error
+            raise BadData(f"the model fails on inputs of shape {shapes}: {told(error)}{_bytes(batch)}") from error
 
     def predicted(self, batch: Batch) -> Any:
         """What the model returns in evaluation mode, without a graph."""
@@ -145,7 +146,7 @@ class Problem:
         except FAILURES as error:
             if is_out_of_memory(error):
                 raise out_of_memory(self.batches[0]) from error
-            raise InputError(f"{what}: {told(error)}{misfit(output, batch.target)}") from error
+            raise BadData(f"{what}: {told(error)}{misfit(output, batch.target)}") from error
         if loss is None:
             none = "the model returns no loss of its own: give loss_fn"
             raise InputError(none if self.loss_fn is None else "loss_fn returns None: let it return the loss")
@@ -198,7 +199,7 @@ def problem(model: nn.Module, loss_fn: Any, batches: Any, samples: int) -> Probl
     tables = square(model)
     found = list(_read(batches, samples, taken_by(model), tables))
     if sum(b.samples for b in found) < 2:
-        raise InputError("at least 2 samples are needed: give batches of (inputs, target) with more samples")
+        raise BadData("at least 2 samples are needed: give batches of (inputs, target) with more samples")
     whole = any(b.samples in tables for b in found)
     return Problem(model, loss_fn, _together(found), form, tuple(b.samples for b in found), whole)
 
@@ -281,18 +282,20 @@ def _check(batch: Batch) -> None:
     """Refuse what cannot be looked at: nothing to take, numbers that are none, targets of other samples."""
     tensors = [t for t in tree_leaves(batch.inputs) if isinstance(t, Tensor)]
     if not tensors:
-        raise InputError(f"batch {batch.index} has no tensor among its inputs")
+        raise BadData(f"batch {batch.index} has no tensor among its inputs")
     for what, tree in (("inputs", batch.inputs), ("targets", batch.target)):
         if not finite(tree):
             rows = samples_not_finite(tree, batch.samples)
-            told = f": {len(rows)} of its {batch.samples} samples, the first is number {rows[0]}" if rows else ""
-            raise InputError(
+            told = f": {len(rows)} of its {counted(batch.samples, 'sample')}, the first is number {rows[0]}" if rows else ""
+            raise BadData(
                 f"the {what} of batch {batch.index} have NaN or infinite entries{told} (counted from 0): mend such "
                 "samples or leave them out"
             )
     counts, target = {t.shape[0] for t in tensors if t.ndim}, batch.target
     if batch.pair and isinstance(target, Tensor) and target.ndim and len(counts) == 1 and target.shape[0] not in counts:
-        raise InputError(f"batch {batch.index} has {counts.pop()} inputs but {target.shape[0]} targets")
+        raise BadData(
+            f"batch {batch.index} has {counted(counts.pop(), 'input')} but {counted(target.shape[0], 'target')}"
+        )
 
 
 def _bytes(batch: Batch) -> str:

@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from nonsingular import progress
+from nonsingular.checks import checked
 from nonsingular.data import Task
 from nonsingular.diagnosis.optimisers import Steps, named
-from nonsingular.errors import InputError
+from nonsingular.errors import BadData, InputError
 from nonsingular.objective import Batch, Objective, first_line, taken_by, tree_map
 from nonsingular.objective.data import read, refuse_undense
 from nonsingular.objective.losses import Evaluated
 from nonsingular.training import Trainer, TrainingSpec
 from nonsingular.training.trainer import Accuracy
+from nonsingular.words import counted
 
 MOST_SAMPLES = 1_000_000
 MOST_TOLD = 512  # training samples on which the training loss is measured
@@ -31,6 +33,7 @@ BATCH = 256  # samples evaluated at a time
 STEPS = "net-steps"  # what progress is counted in
 
 
+@checked
 @dataclass(frozen=True)
 class Protocol:
     """How copies are trained.
@@ -172,7 +175,7 @@ def arm(networks: Sequence[nn.Module], loss_fn: Any, data: Any, protocol: Protoc
     """
     batches = list(read(data, MOST_SAMPLES))
     if not batches:
-        raise InputError("no batches: give at least one (inputs, target) pair")
+        raise BadData("no batches: give at least one (inputs, target) pair")
     for batch in batches:
         refuse_undense(batch)
     few = batches[0] if batches[0].samples <= BATCH else batches[0].take(slice(0, BATCH), BATCH)
@@ -182,7 +185,9 @@ def arm(networks: Sequence[nn.Module], loss_fn: Any, data: Any, protocol: Protoc
     held = max(1, round(protocol.held_out * samples.samples))
     order = torch.randperm(samples.samples, generator=torch.Generator().manual_seed(0)).to(checked.device)
     if samples.samples - held < 2:
-        raise InputError(f"{samples.samples} samples are too few to train on and to compare on; give more batches")
+        raise BadData(
+            f"only {counted(samples.samples, 'sample')}, too few to train on and to compare on: give more batches"
+        )
     return Arm(
         tuple(networks), checked.loss_fn, checked.form, samples, order[held:], order[:held], steps or protocol.named()
     )
@@ -325,7 +330,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
             parts.append(torch.cat(same) if counts else same[0])
             made[id(same[0])] = parts[-1]
         except RuntimeError as error:
-            raise InputError(f"the batches cannot be joined: {first_line(error)}; pad them to one shape") from error
+            raise BadData(f"the batches cannot be joined: {first_line(error)}; pad them to one shape") from error
     inputs, target = tree_unflatten(parts, tree_flatten((batches[0].inputs, batches[0].target))[1])
     return replace(batches[0], inputs=inputs, target=target, samples=total)
 

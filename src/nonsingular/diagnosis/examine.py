@@ -22,7 +22,8 @@ from nonsingular.diagnosis.flatness import with_spectrum
 from nonsingular.diagnosis.look import Budget, look
 from nonsingular.diagnosis.records import Look, Statistic
 from nonsingular.diagnosis.statistics import statistics
-from nonsingular.errors import InputError
+from nonsingular.errors import BadData, InputError
+from nonsingular.objective import Batch
 
 ROWS = 4096  # samples whose data are compared with each other
 
@@ -51,7 +52,7 @@ def examine(
     model = getattr(model, "_orig_mod", model)  # compiled modules compute elsewhere than where calls are seen
     with progress.stretch("checking model, loss and data", None, ""):
         task = problem(model, loss_fn, batches, ROWS)
-        apart = problem(model, loss_fn, held_out, ROWS).batches if held_out else ()
+        apart = _apart(model, loss_fn, held_out)
         scene = contract.scene(task)
         numbers = contract.statistics(task, apart, scene)
     loss_fn = _cured(loss_fn, refusal(scene))
@@ -77,6 +78,13 @@ def examine(
     if numbers["at-floor"].value > 0:  # that no gradient comes is told, or all there is to learn is learnt
         found["untrained"] = replace(found["untrained"], value=math.nan)
     return seen, found
+
+
+def _apart(model: nn.Module, loss_fn: LossFn | None, held_out: Sequence[tuple[Any, Any]]) -> Sequence[Batch]:
+    try:
+        return problem(model, loss_fn, held_out, ROWS).batches if held_out else ()
+    except BadData as error:
+        raise BadData(f"held-out data: {error}", of="held_out") from error
 
 
 def _cured(loss_fn: LossFn | None, refused: Refusal | None) -> LossFn | None:

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import math
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from nonsingular.checks import checked
 from nonsingular.diagnosis import healthy
 from nonsingular.diagnosis.findings import Finding, findings
 from nonsingular.diagnosis.layers import layers, response, unit_axis
@@ -45,6 +45,7 @@ from nonsingular.diagnosis.loop.statistics.losses import constant
 from nonsingular.diagnosis.loop.taps import tapped
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.errors import InputError, MissingExtra
+from nonsingular.places import warn
 from nonsingular.spelling import spelled
 
 Log = Callable[[dict[str, float], int], Any]
@@ -77,6 +78,7 @@ class TrainingStopped(RuntimeError):
         self.findings = findings
 
 
+@checked
 class Monitor:
     """Measures signals, dead units, gradients and steps of every layer while a network trains, and says what is wrong.
 
@@ -201,7 +203,7 @@ class Monitor:
         self.findings += new
         if self._react == "warn":
             for finding in new:
-                warnings.warn(f"step {self._step}: {finding}", UserWarning, stacklevel=3)
+                warn(f"step {self._step}: {finding}")
         elif callable(self._react):
             for finding in new:
                 self._react(finding)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nonsingular.errors import InputError
+from nonsingular.errors import BadData
 from nonsingular.objective.trees import holds_tensors, merge, tensors, tree_map
 
 TARGETS = ("labels", "label", "target", "targets", "y")
@@ -95,7 +95,7 @@ def refuse_undense(batch: Batch) -> None:
         for t in tensors(tree):
             if t.is_nested or t.layout != torch.strided:
                 said = "nested: pad them to one shape" if t.is_nested else "sparse: give them as .to_dense()"
-                raise InputError(f"samples must be told apart, but the {what} of batch {batch.index} are {said}")
+                raise BadData(f"samples must be told apart, but the {what} of batch {batch.index} are {said}")
 
 
 def read(data: Any, samples: int | None = None) -> Iterator[Batch]:
@@ -133,7 +133,7 @@ def _batches(data: Any) -> Iterator[Any]:
     try:
         return iter(data)
     except TypeError:
-        raise InputError(
+        raise BadData(
             f"batches must be an iterable of batches such as pairs (inputs, target), got {type(data).__name__}"
         ) from None
 
@@ -155,7 +155,7 @@ def _batch(given: Any, index: int) -> Batch:
     elif isinstance(given, tuple | list) and tensors(given):
         batch = Batch(given, None, 0, pair=False, index=index)
     else:
-        raise InputError(
+        raise BadData(
             f"batch {index} must be a pair (inputs, target), a tensor, a dictionary or an object with tensors, "
             f"got {type(given).__name__}"
         )
@@ -176,7 +176,7 @@ def _samples(batch: Batch) -> int:
         sizes = [t.shape[0] for t in tensors(batch.whole) if t.dim()]
         found = sizes[0] if sizes else 1
     if found == 0 or any(t.numel() == 0 for t in tensors(batch.inputs)[:1]):
-        raise InputError(f"batch {batch.index} is empty")
+        raise BadData(f"batch {batch.index} is empty")
     return found
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from nonsingular.errors import InputError, first_line
+from nonsingular.errors import BadData, InputError, first_line
 from nonsingular.memory import available_bytes
 from nonsingular.places import raised_in
+from nonsingular.words import counted
 
 if TYPE_CHECKING:
     from nonsingular.objective.data import Batch
@@ -77,7 +78,9 @@ def out_of_memory(batch: Batch) -> InputError:
     >>> print(ns.objective.out_of_memory(batch))
     out of memory on a batch of 8 samples: give smaller batches, or microbatch=
     """
-    return InputError(f"out of memory on a batch of {batch.samples} samples: give smaller batches, or microbatch=")
+    return BadData(
+        f"out of memory on a batch of {counted(batch.samples, 'sample')}: give smaller batches, or microbatch="
+    )
 
 
 def require_bytes(

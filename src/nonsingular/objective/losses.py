@@ -15,6 +15,7 @@ from nonsingular.errors import InputError
 from nonsingular.objective.data import TARGETS, Batch
 from nonsingular.objective.models import is_lightning
 from nonsingular.objective.trees import tree_map
+from nonsingular.words import counted
 
 FORMS = ("output", "model")
 MODELS = {"model", "net", "network", "module", "nn_module", "pl_module"}
@@ -237,7 +238,7 @@ def no_scalar(loss: Any, batch: Batch) -> InputError:
     """What is said of a loss that is no single number."""
     what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
     if isinstance(loss, Tensor) and loss.dim() and loss.shape[0] == batch.samples:
-        what += f" for {batch.samples} samples, a number each (reduction='none'?)"
+        what += f" for {counted(batch.samples, 'sample')}, a number each (reduction='none'?)"
     return InputError(f"loss_fn must return a scalar tensor, got {what}; reduce it, for example by .mean()")
 
 

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, TypedDict, Unpack
+from weakref import WeakSet
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from nonsingular.errors import InputError
+from nonsingular import checks
+from nonsingular.checks import checked
+from nonsingular.errors import BadData, InputError
 from nonsingular.objective import randomness
 from nonsingular.objective.data import Batch, read, valid
 from nonsingular.objective.differentiable import TwiceDifferentiable
@@ -31,6 +34,9 @@ from nonsingular.spelling import spelled
 from nonsingular.weights import described
 
 State = Mapping[str, Tensor]
+
+_warned_of: WeakSet[nn.Module] = WeakSet()
+"""Models of which it was said that they are not measured in the mode they are in: once is enough of each."""
 
 
 class Options(TypedDict, total=False):
@@ -57,6 +63,7 @@ class _Brought(Options, total=False):
     dtype: torch.dtype | None
 
 
+@checked
 class Objective:
     r"""A model, a loss and data as one function of the weights: the mean (or sum) over the whole data.
 
@@ -76,9 +83,9 @@ class Objective:
             ignored: tokens, pixels), ``"equal"``, or a function of the batch. By default whatever makes the mean that
             of the whole data, found and proved on the loss itself; where it cannot be, it is asked for.
         reduction: ``"mean"``; or ``"sum"`` for losses that add up over samples.
-        mode: ``"eval"``, ``"train"``, or ``"own"``: every module as it is. By default ``"eval"``, with a warning where
-            the model is in training mode and its loss another one there. In training mode dropout needs a ``seed``,
-            and batch normalisation takes the batch's statistics and leaves the running ones alone.
+        mode: ``"eval"``, ``"train"``, or ``"own"``: every module as it is. By default ``"eval"``, with one
+            warning a model where it is in training mode and its loss another one there. In training mode dropout needs
+            a ``seed``, and batch normalisation takes the batch's statistics and leaves the running ones alone.
         seed: of the random numbers that the model or the loss draws, the same in every evaluation; without a seed
             random losses are refused.
         dtype: compute in this precision; by default in the parameters', and float32 where they have 16 bits.
@@ -141,12 +148,12 @@ class Objective:
                 m.training = training
         self.reduction, self.seed, self.notes = reduction, seed, list[str]()
         self.dtype = dtype or precision(inner)
-        self.device = torch.device(device) if device is not None else _device(inner)
+        self.device = checks.device(device) if device is not None else _device(inner)
         self.parameters = {n: self.prepare(p) for n, p in self.model.named_parameters()}
         self.buffers = {n: self.prepare(b) for n, b in self.model.named_buffers()}
         self.batches = [b.map(self.prepare) for b in read(data, samples)]
         if not self.batches:
-            raise InputError("no batches: give at least one (inputs, target) pair")
+            raise BadData("no batches: give at least one (inputs, target) pair")
         self._written: set[str] = set()  # buffers
         self._writes_data = False
         self.channels_last = False
@@ -162,7 +169,9 @@ class Objective:
         self.weights = _normalised([1.0] * len(self.batches) if alone else determine(self, weights)[0], reduction)
         if mode is None and self._differs_in(was):
             self.notes.append(TOLD)
-            warn(TOLD)
+            if inner not in _warned_of:
+                _warned_of.add(inner)
+                warn(TOLD)
 
     # --- the function ---------------------------------------------------------------------------------------
 
@@ -442,7 +451,7 @@ class Objective:
                 kept.append(batch)
                 first = usable if first is None else first
         if first is None:
-            raise InputError("no batch has a target that the loss looks at: all are ignored")
+            raise BadData("no batch has a target that the loss looks at: all are ignored")
         self.batches = kept
         if random:
             self._refuse_randomness(random[0])
@@ -467,11 +476,11 @@ class Objective:
             if is_out_of_memory(error):
                 raise out_of_memory(batch) from error
             if self.form == "output" and batch.target is None:
-                raise InputError(
+                raise BadData(
                     f"batch {batch.index} must be a pair (inputs, target) for this loss_fn, or the loss be "
                     f"loss_fn(model, batch); it is {described(batch.whole)}: {told(error)}"
                 ) from error
-            raise InputError(f"the model or the loss failed on {where}: {told(error)}{self._misfit(batch)}") from error
+            raise BadData(f"the model or the loss failed on {where}: {told(error)}{self._misfit(batch)}") from error
         reached.look_behind(value)
         if reached.found is not None:
             raise InputError(
@@ -503,7 +512,7 @@ class Objective:
             self.notes.append(f"batch {batch.index} weighs nothing: all of its targets are ignored")
             return None
         where = "the first batch" if batch.index == 0 else f"batch {batch.index}"
-        raise InputError(f"the loss on {where} is {value.item()}: {first_not_finite(self, batch)}")
+        raise BadData(f"the loss on {where} is {value.item()}: {first_not_finite(self, batch)}")
 
     def _default_loss(self, batch: Batch) -> None:
         """Cross-entropy for a classifier whose model returns no loss; nothing else is guessed."""
@@ -557,6 +566,7 @@ class Objective:
         return bool((a - b).abs() <= 100 * SINGLE * a.abs()) or not bool(torch.isfinite(a))
 
 
+@checked
 @spelled
 def brought(model: nn.Module | Objective, loss_fn: Any, data: Any, **options: Unpack[_Brought]) -> Objective:
     """The objective that was given, or that of what was given, with these options.

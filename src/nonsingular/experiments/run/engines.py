@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.files import write_whole
 from nonsingular.networks import OwnNetwork
+from nonsingular.places import warn
 from nonsingular.training.store import load_checkpoint
 
 ENGINES = ("local", "ray")
@@ -179,7 +179,7 @@ def _begin(job: Job, workspace: Workspace) -> dict[str, Any] | None:
     try:
         state = load_checkpoint(job.checkpoint)
     except InputError as error:
-        warnings.warn(f"{error}; they are started again now", stacklevel=2)
+        warn(f"{error}; they are started again now")
         return None
     if state is not None:
         workspace.progress.advance(job.done(state))
