@@ -233,7 +233,7 @@ def test_specs_out_of_range_are_refused(fields, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"train": 1501}, "digits has 1500 training images, 1501 were asked for"),
+        ({"train": 1501}, "digits has 1,500 training images, 1,501 were asked for"),
         ({"test": 298}, "digits has 297 test images, 298 were asked for"),
         ({"pca": 65}, "at most 64 components here, 65 were asked for"),
         ({"train": 20, "pca": 21}, "at most 20 components here, 21 were asked for"),

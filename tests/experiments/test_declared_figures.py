@@ -242,7 +242,7 @@ def test_quantities_are_taken_when_and_where_they_say():
 def test_series_take_what_was_trained():
     data = study(a=0.4, b=0.6)
     ends = of("train_accuracy", epoch=END)
-    assert slope(ends, {"a": 1, "gone": 1.5, "b": 2}, "a step").effect(data).note == "1 of 3 networks were not trained"
+    assert slope(ends, {"a": 1, "gone": 1.5, "b": 2}, "a step").effect(data).note == "not trained: 1 of 3 networks"
     assert across(ends, ["a", "b", "gone"], "max").effect(data).value == pytest.approx(60, abs=0.1)
     assert across(ends, ["a", "b"], "min").effect(data).value == pytest.approx(40, abs=0.1)
     assert across(ends, ["a", "b"], "min").words == "training accuracy after the last epoch: the smallest over a, b"

@@ -138,7 +138,7 @@ def test_a_diverged_run_is_marked_in_every_variable(tmp_path):
 
 def test_more_images_than_there_are_is_refused(tmp_path):
     greedy = dataclasses.replace(SPEC, data=DataSpec("digits", train=10**6))
-    with pytest.raises(InputError, match="has 1500 training images, 1000000 were asked for"):
+    with pytest.raises(InputError, match="has 1,500 training images, 1,000,000 were asked for"):
         run_study(greedy, Workspace(tmp_path))
 
 

@@ -24,6 +24,7 @@ from nonsingular.curvature.lanczos import Lanczos, Lockstep, SymmetricOperator
 from nonsingular.curvature.room import fitting, gaussian, require
 from nonsingular.curvature.traces import Forms, complement_forms
 from nonsingular.curvature.tridiagonal import Shares, Tridiagonal, estimate
+from nonsingular.words import counted, percentage
 
 Array = np.ndarray
 
@@ -259,9 +260,9 @@ def _why_stopped(reached: float, error: float, clock: _Clock, max_probes: int) -
     why = (
         f"{clock.seconds:g} s were up"
         if clock.left <= 0.05 * clock.seconds
-        else f"{max_probes} further random vectors are the most, or more would not help"
+        else f"at most {counted(max_probes, 'further random vector')}, or more would not help"
     )
-    return f"stopped early ({why}): the number outside is known to {100 * reached:.2g} % instead of {100 * error:.2g} %"
+    return f"stopped early ({why}): the number outside is known to {percentage(reached)} instead of {percentage(error)}"
 
 
 def _converged(process: Lanczos, window: float) -> Array:

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nonsingular.checks import checked
 from nonsingular.curvature.gauss_newton import Curved, GaussNewton
 from nonsingular.curvature.likelihoods import KNOWN, likelihood
 from nonsingular.curvature.outputs import Tensors, floats, with_floats
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch
+from nonsingular.words import counted
 
 
 class EmpiricalFisher(GaussNewton):
@@ -40,7 +42,7 @@ class EmpiricalFisher(GaussNewton):
             raise InputError("EmpiricalFisher needs a loss that is a mean over samples, and reduction='mean'")
         if len(outputs) != 1 or outputs[0].dim() == 0 or outputs[0].shape[0] != batch.samples:
             raise InputError(
-                f"EmpiricalFisher needs outputs whose leading axis counts the {batch.samples} samples, got "
+                f"EmpiricalFisher needs outputs whose leading axis counts the {counted(batch.samples, 'sample')}, got "
                 f"{[tuple(z.shape) for z in outputs]}"
             )
 
@@ -67,6 +69,7 @@ class EmpiricalFisher(GaussNewton):
         return lambda dz: ((terms * rows * (rows * dz[0].flatten(1)).sum(1, keepdim=True)).reshape(slope.shape),)
 
 
+@checked
 class MonteCarloFisher(GaussNewton):
     r"""The Fisher information from targets drawn from the model's predictions, at the data's inputs.
 

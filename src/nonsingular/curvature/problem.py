@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from nonsingular.curvature.choosing import Choice, choose
 from nonsingular.errors import InputError
 from nonsingular.objective import FAILURES, Batch, Objective, is_out_of_memory, out_of_memory, told
+from nonsingular.words import counted
 
 Params = tuple[Tensor, ...]
 
@@ -44,8 +45,7 @@ class Problem:
     @property
     def told(self) -> tuple[str, str]:
         """What ``repr`` says of it: the number of batches, and in which mode the model is measured."""
-        number = len(self.batches)
-        return f"{number} batch{'' if number == 1 else 'es'}", f"mode: {self.objective.mode_in_words}"
+        return counted(len(self.batches), "batch"), f"mode: {self.objective.mode_in_words}"
 
     def output(self, params: Sequence[Tensor], batch: Batch, buffers: Mapping[str, Tensor] | None = None) -> Any:
         """The model's output on ``batch``, with other values for some buffers if given."""

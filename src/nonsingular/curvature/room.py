@@ -12,6 +12,7 @@ from torch import Tensor
 from nonsingular.curvature.cuts import cuts_of
 from nonsingular.curvature.lanczos import SymmetricOperator
 from nonsingular.objective.failures import available_bytes, require_bytes
+from nonsingular.words import counted
 
 SHARE = 0.7  # of the available memory, for vectors
 
@@ -37,7 +38,7 @@ def require(H: SymmetricOperator | Tensor, vectors: int, what: str, instead: str
         InputError: they do not fit; the message says how much is needed and how much there is.
     """
     n = H.shape[0]
-    needed, what = vectors * n * H.dtype.itemsize, f"{what} with {vectors} vectors of {n:,}"
+    needed, what = vectors * n * H.dtype.itemsize, f"{what} with {counted(vectors, 'vector')} of {n:,}"
     require_bytes(needed, H.device, what, instead, SHARE, _available(H))
 
 

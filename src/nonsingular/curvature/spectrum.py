@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nonsingular import progress
+from nonsingular.checks import checked
 from nonsingular.curvature.algebra import PRODUCTS, Linear, Symmetric
 from nonsingular.curvature.counting import lanczos_counts
 from nonsingular.curvature.inertia import window_counts
@@ -23,6 +24,7 @@ from nonsingular.curvature.traces import Forms
 from nonsingular.errors import InputError
 from nonsingular.files import plain
 from nonsingular.spelling import spelled
+from nonsingular.words import counted, significant
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +73,7 @@ class Count:
         """The number, its interval and its share."""
         low, high = self.interval
         known = f" ({low:,.0f} to {high:,.0f})" if math.isfinite(low) else " (interval not known)"
-        return f"{self.count:,.0f}{'' if low == high else known}, {self.percent:.4g} %"
+        return f"{self.count:,.0f}{'' if low == high else known}, {significant(self.percent, 4)} %"
 
     def to_json(self) -> dict[str, object]:
         """``{"count", "fraction", "interval"}``, NaN as null; the interval is the count's."""
@@ -124,7 +126,7 @@ class Spectrum:
 
     def __repr__(self) -> str:
         """Counts with their intervals, the ends of the spectrum, of what it is and how it was got."""
-        lines = [f"Spectrum of {self.parameters:,} eigenvalues, {self.method}"]
+        lines = [f"Spectrum of {counted(self.parameters, 'eigenvalue')}, {self.method}"]
         parts = {
             f"degenerate, within ±{self.window:g}": self.degenerate,
             f"negative, below -{self.window:g}": self.negative,
@@ -180,6 +182,7 @@ class Spectrum:
         }
 
 
+@checked
 @spelled
 def spectrum(
     H: SymmetricOperator | Tensor,
@@ -246,7 +249,7 @@ def _exact(H: SymmetricOperator | Tensor, window: float, eigenvalues: bool) -> S
     n = H.shape[0]
     if n > EXACT_LIMIT:
         gigabytes = 8 * n**2 / 2**30
-        raise InputError(f"{n} parameters need a matrix of {gigabytes:.0f} GiB: use method='lanczos'")
+        raise InputError(f"a matrix of {counted(n, 'parameter')} takes {gigabytes:,.0f} GiB: use method='lanczos'")
     A = _matrix(H)
     if not torch.isfinite(A).all():
         raise InputError("the matrix has NaN or infinite entries")
@@ -296,8 +299,8 @@ def _lanczos(
 
     outside, low, high = found.outside
     how = (
-        f"Lanczos, {found.products} products: {found.exact} eigenvalues outside the window converged and counted one "
-        f"by one, the rest by quadrature from {found.probes} random vectors"
+        f"Lanczos, {counted(found.products, 'product')}: {counted(found.exact, 'eigenvalue')} outside the window "
+        f"converged and counted one by one, the rest by quadrature from {counted(found.probes, 'random vector')}"
         + (f"; {found.stopped}" if found.stopped else "")
     )
     return Spectrum(
@@ -332,7 +335,7 @@ def _moments(H: SymmetricOperator, window: float, probes: int, seed: int) -> Spe
 
     trace, spread = Forms(n * samples[:, 0], n * samples[:, 1]).trace
     how = (
-        f"four Skilling moments from {probes} random vectors; fitted w = {fit.w:.3g}, xi = {fit.xi:.3g}, "
+        f"four Skilling moments from {counted(probes, 'random vector')}; fitted w = {fit.w:.3g}, xi = {fit.xi:.3g}, "
         f"omega = {fit.omega:.3g}, alpha = {fit.alpha:.3g}, relative mismatch {fit.mismatch:.2g}; "
         "the intervals hold for chance, not for the mixture's misfit"
     )

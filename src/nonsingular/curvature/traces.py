@@ -18,12 +18,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nonsingular.checks import checked
 from nonsingular.curvature.cuts import WHOLE, Whole, outside
 from nonsingular.curvature.exchangeable import half_width, left_out
 from nonsingular.curvature.lanczos import SymmetricOperator, times
 from nonsingular.curvature.precision import require_finite, require_precision
 from nonsingular.curvature.room import fitting, gaussian, require
 from nonsingular.errors import InputError
+from nonsingular.words import counted
 
 Array = np.ndarray
 METHODS = ("hutch++", "hutchinson", "xtrace")
@@ -82,6 +84,7 @@ class Forms:
         return float(self.values.mean()), float(norm * (chdtri(q, MEAN_TAIL) / q - 1))
 
 
+@checked
 def trace(H: SymmetricOperator | Tensor, *, products: int = 96, method: str = "hutch++", seed: int = 0) -> Estimate:
     """The sum of the eigenvalues, with a 95 % interval.
 
@@ -138,8 +141,8 @@ def _hutchinson(H: SymmetricOperator | Tensor, products: int, seen: int, generat
     if forms.exact and not seen:
         how = "all diagonal entries"
     else:
-        how = f"{number} random vectors"
-        how = f"Hutch++: {seen} directions exactly, the rest from {how}" if seen else f"Hutchinson: {how}"
+        how = f"{counted(number, 'random vector')}"
+        how = f"Hutch++: {counted(seen, 'direction')} exactly, the rest from {how}" if seen else f"Hutchinson: {how}"
     return Estimate(inside + rest, (inside + rest - half, inside + rest + half), 2 * seen + number, how)
 
 
@@ -147,10 +150,11 @@ def _xtrace(H: SymmetricOperator | Tensor, vectors: int, generator: torch.Genera
     found = left_out(H, gaussian(H, vectors, generator), "a trace")
     samples = found.traces().double().cpu().numpy()
     value, half = float(samples.mean()), half_width(float(samples.std(ddof=1)), vectors) + found.rounding
-    how = f"XTrace: each of {vectors} random vectors on what the others have not seen"
+    how = f"XTrace: each of {counted(vectors, 'random vector')} on what the others have not seen"
     return Estimate(value, (value - half, value + half), 2 * vectors, how, proved=False)
 
 
+@checked
 def frobenius(H: SymmetricOperator | Tensor, *, products: int = 96, seed: int = 0) -> Estimate:
     r"""The Frobenius norm, the square root of the sum of the squared eigenvalues, with a 95 % interval.
 
@@ -185,7 +189,7 @@ def frobenius(H: SymmetricOperator | Tensor, *, products: int = 96, seed: int = 
     from scipy.special import chdtri
 
     low, high = (value * float(np.sqrt(q / chdtri(q, tail))) for tail in (0.025, 0.975))
-    return Estimate(value, (low, high), q, f"squared lengths of the products with {q} random vectors")
+    return Estimate(value, (low, high), q, f"squared lengths of the products with {counted(q, 'random vector')}")
 
 
 def complement_forms(

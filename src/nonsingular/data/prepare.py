@@ -12,14 +12,17 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from nonsingular.checks import checked
 from nonsingular.data.images import load
 from nonsingular.data.sources import known
 from nonsingular.errors import InputError
+from nonsingular.words import counted
 
 SCALINGS = ("raw", "centred", "standardised", "channels", "unit")
 LAYOUTS = ("flat", "image")
 
 
+@checked
 @dataclass(frozen=True)
 class DataSpec:
     """A data set and what is done to it before a network sees it.
@@ -130,6 +133,7 @@ def parse_scaling(scaling: str) -> tuple[str, float]:
     return name, value
 
 
+@checked
 def prepare(spec: DataSpec, data_dir: str | Path | None = None) -> Task:
     """The task that ``spec`` describes.
 
@@ -169,7 +173,7 @@ def _subset(
     if count is None:
         return images, labels
     if count > len(images):
-        raise InputError(f"{name} has {len(images)} {split} images, {count} were asked for")
+        raise InputError(f"{name} has {counted(len(images), f'{split} image')}, {count:,} were asked for")
     rows = np.sort(np.random.default_rng(0).permutation(len(images))[:count])
     return images[rows], labels[rows]
 

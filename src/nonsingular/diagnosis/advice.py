@@ -11,6 +11,7 @@ from nonsingular.diagnosis.findings import TRIFLE
 from nonsingular.diagnosis.learnability import points
 from nonsingular.diagnosis.patches import IMPORT, called, diff
 from nonsingular.diagnosis.treatments import PRESCRIPTIONS, looks_at_inputs
+from nonsingular.words import counted
 
 if TYPE_CHECKING:
     from nonsingular.diagnosis.diagnosis import Diagnosis
@@ -84,7 +85,7 @@ WHERE = "Put it where the network has been made, before its optimiser is:"
 
 def _undecided(proof: Proof) -> str:
     """That nothing helps within these steps, and which treatment deserves more of them."""
-    nothing = f"Nothing that was tried helps within {proof.protocol.steps} steps."
+    nothing = f"Nothing that was tried helps within {counted(proof.protocol.steps, 'step')}."
     hopeful = [t for t in proof.trials if t.verdict in ("too few runs", "too little") and t.gained.value > 0]
     if not hopeful:
         return f"{nothing} Give the treatments more of them with --steps."

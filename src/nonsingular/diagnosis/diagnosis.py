@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from nonsingular.checks import checked
 from nonsingular.diagnosis import healthy
 from nonsingular.diagnosis.batches import LossFn, problem
 from nonsingular.diagnosis.contract.refusals import REFUSED
@@ -25,6 +26,7 @@ from nonsingular.diagnosis.records import Layer, Look, Statistic
 from nonsingular.diagnosis.trying import advised, own_steps, tried
 from nonsingular.objective import read
 from nonsingular.spelling import spelled
+from nonsingular.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,6 +124,7 @@ class Diagnosis:
         return "\n".join(lines)
 
 
+@checked
 @spelled
 def diagnose(
     model: nn.Module,
@@ -185,7 +188,7 @@ def diagnose(
         batches = [b.whole for b in read(batches, None if steps else budget.samples)]
     seen, measured = examine(model, loss_fn, batches, budget, curvature, list(held_out))
     seen = replace(seen, scaling=(data or {}).get("scaling", ""))
-    on_progress(f"looked at {len(seen.layers)} layers on {seen.samples} samples")
+    on_progress(f"looked at {counted(len(seen.layers), 'layer')} on {counted(seen.samples, 'sample')}")
     if observed is None and optimiser is not None:
         observed, said = plainly(problem(model, loss_fn, batches, budget.samples), optimiser)
         seen = replace(seen, notes=(*seen.notes, said))

@@ -13,13 +13,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from nonsingular.checks import checked
 from nonsingular.diagnosis.course import Curve, Protocol
 from nonsingular.errors import InputError
 from nonsingular.files import to_json, write_whole
+from nonsingular.words import counted
 
 FILE = "trials.json"
 
 
+@checked
 class Kept(MutableMapping[str, Curve]):
     """Curves by name, on disk as soon as they are set.
 
@@ -96,6 +99,7 @@ def _numbers(found: Iterable[float | None], missing: float = math.inf) -> tuple[
     return tuple(missing if x is None else float(x) for x in found)
 
 
+@checked
 def earlier(folder: Path) -> str | None:
     """What a folder holds of an earlier proof, in words; None where it holds none.
 
@@ -110,17 +114,17 @@ def earlier(folder: Path) -> str | None:
         if (folder / FILE).exists():
             found = json.loads((folder / FILE).read_text(encoding="utf-8"))
             plan, copies = found["plan"], len(found["curves"])
-            return (
-                f"the proof of {plan['target']} ({plan['protocol']['steps']} steps, {copies} kinds of copies trained)"
-            )
+            steps, kinds = counted(plan["protocol"]["steps"], "step"), counted(copies, "kind")
+            return f"the proof of {plan['target']} ({steps}, {kinds} of copies trained)"
         proof = json.loads((folder / "diagnosis.json").read_text(encoding="utf-8"))["proof"]
-        return f"a proof of {proof['steps']} steps"
+        return f"a proof of {counted(proof['steps'], 'step')}"
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
         return "a proof that is damaged" if (folder / FILE).exists() else None
 
 
+@checked
 def discard(folder: Path) -> None:
     """Throw the copies that an earlier proof trained away.
 
@@ -135,6 +139,7 @@ def discard(folder: Path) -> None:
     (folder / FILE).unlink(missing_ok=True)
 
 
+@checked
 def plan(target: str, model: nn.Module, protocol: Protocol, **settings: Any) -> dict[str, Any]:
     """What the trained copies depend on: the network's numbers, the protocol and what else is given.
 

@@ -19,6 +19,7 @@ from nonsingular.diagnosis.course import Arm, Curve, Protocol, run, with_inputs,
 from nonsingular.diagnosis.relation import chance_of_relation
 from nonsingular.files import plain
 from nonsingular.intervals import Effect, mean
+from nonsingular.words import counted
 
 MATERIAL = 0.05
 """Part of what the best constant leaves that counts as learned at all."""
@@ -186,7 +187,7 @@ def four(arm: Arm, protocol: Protocol) -> dict[str, tuple[Arm, str]]:
     """The arms by name, each with what it is trained on in words; there are fewer where batches have no target."""
     few = replace(arm, networks=arm.networks[:FEW])
     arms = {
-        AS_IT_IS: (arm, f"{len(arm.train):,} samples as they are"),
+        AS_IT_IS: (arm, f"{counted(len(arm.train), 'sample')} as they are"),
         ONE_BATCH: (_one_batch(few, protocol), f"one batch of {min(protocol.batch, len(arm.train))}, again and again"),
     }
     if arm.samples.target is not None:
@@ -240,11 +241,11 @@ def judged(rows: Sequence[Row], protocol: Protocol, arm: Arm, scale: Scale, susp
     """What the pattern of the rows says, as a word and in words, if something was found without training or not."""
     by = {r.arm: r for r in rows}
     whole, one, permuted = by[AS_IT_IS], by[ONE_BATCH], by.get(PERMUTED)
-    how = f"{protocol.steps} steps of {arm.steps}"
+    how = f"{counted(protocol.steps, 'step')} of {arm.steps}"
     if whole.diverged:
         return "diverges", (
-            f"{whole.diverged} of {whole.runs} runs diverged within {how}: the step is too large for this network, or "
-            "its numbers overflow. Data and loop are not needed to explain the failure."
+            f"{whole.diverged} of {counted(whole.runs, 'run')} diverged within {how}: the step is too large for this "
+            "network, or its numbers overflow. Data and loop are not needed to explain the failure."
         )
     if scale.trivial:
         return "nothing to learn", (

@@ -17,9 +17,11 @@ from nonsingular.diagnosis.diagnosis import Diagnosis
 from nonsingular.diagnosis.learnability import percent, points
 from nonsingular.diagnosis.patches import called
 from nonsingular.diagnosis.records import Layer
-from nonsingular.files import svg, write_whole
+from nonsingular.files import write_whole
 from nonsingular.plots import diagnosis as plots
+from nonsingular.plots.saving import svg
 from nonsingular.policy import policy
+from nonsingular.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +50,13 @@ def write_report(path: Path, diagnosis: Diagnosis, title: str, source: str | Pat
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("nonsingular.diagnosis"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"number": _number, "percent": percent, "points": points, "called": called}
+    environment.filters |= {
+        "number": _number,
+        "percent": percent,
+        "points": points,
+        "called": called,
+        "counted": counted,
+    }
     figures = {name: _embedded(figure) for name, figure in _figures(diagnosis).items()}
     page = environment.get_template("diagnosis.html").render(
         title=title,
@@ -62,15 +70,11 @@ def write_report(path: Path, diagnosis: Diagnosis, title: str, source: str | Pat
         rows=_rows(diagnosis),
         figures=figures,
         kept=f"{diagnosis.look.kept_bytes / 2**20:,.0f} MiB",
-        machine=f"{platform.machine()}, {_threads(torch.get_num_threads())}, torch {torch.__version__}",
+        machine=f"{platform.machine()}, {counted(torch.get_num_threads(), 'thread')}, torch {torch.__version__}",
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, page)
     return path
-
-
-def _threads(number: int) -> str:
-    return f"{number} thread" if number == 1 else f"{number} threads"
 
 
 def _figures(diagnosis: Diagnosis) -> dict[str, Figure]:

@@ -16,11 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.diagnosis.layers import is_normalisation, layers
 from nonsingular.diagnosis.surgery import Normalised, Rescaled, Skip, blocks, copied, replace_module
 from nonsingular.errors import InputError
 from nonsingular.measures import incoming, incoming_norm
 from nonsingular.networks import initialise, orthogonal
+from nonsingular.words import counted
 
 PEOPLE = {"he": "He", "glorot": "Glorot"}
 INITIALISED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -48,6 +50,7 @@ class Treated:
     layers: tuple[str, ...]
 
 
+@checked
 def add_skips(
     model: nn.Module, inputs: Any, *, kind: str = "identity", scale: float | None = None, seed: int = 0
 ) -> Treated:
@@ -89,6 +92,7 @@ def add_skips(
     return Treated(treated, f"{kind} skips around {_names(names)}, whose outputs are scaled by {alpha:.3g}", names)
 
 
+@checked
 def bias_targets(
     model: nn.Module, inputs: Any = None, *, mean: float = 0.5, deviation: float = 1.0, seed: int = 0
 ) -> Treated:
@@ -120,6 +124,7 @@ def bias_targets(
                    tuple(names))  # fmt: skip
 
 
+@checked
 def bias_penalty(treated: nn.Module, reference: nn.Module, strength: float = 0.03) -> Tensor:
     """Squared distance of a network's biases from a reference's (as ``bias_targets`` drew them), times strength.
 
@@ -131,12 +136,14 @@ def bias_penalty(treated: nn.Module, reference: nn.Module, strength: float = 0.0
     0.0
     """
     targets = dict(reference.named_parameters())
-    terms = [
-        (p - targets[name].detach()).square().sum() for name, p in treated.named_parameters() if name.endswith("bias")
-    ]
+    biases = {name: p for name, p in treated.named_parameters() if name.endswith("bias")}
+    if not biases or any(name not in targets or targets[name].shape != p.shape for name, p in biases.items()):
+        raise InputError("treated and reference must have the same biases, and some: give two copies of one network")
+    terms = [(p - targets[name].detach()).square().sum() for name, p in biases.items()]
     return strength * torch.stack(terms).sum()
 
 
+@checked
 def reinitialise(
     model: nn.Module, inputs: Any = None, *, how: str = "he", seed: int = 0, only: Iterable[str] = ()
 ) -> Treated:
@@ -173,6 +180,7 @@ def reinitialise(
     return Treated(treated, f"{PEOPLE.get(how, how)} initialisation of {_names(names)}, biases zero", tuple(names))
 
 
+@checked
 def revive_units(model: nn.Module, inputs: Any = None, *, seed: int = 0) -> Treated:
     """Draw incoming weights (He) for the units that have none, and set their biases to zero; the others stay.
 
@@ -202,9 +210,10 @@ def revive_units(model: nn.Module, inputs: Any = None, *, seed: int = 0) -> Trea
                 count += int(empty.sum())
     if not names:
         raise InputError("every unit has incoming weights: there is none to revive")
-    return Treated(treated, f"{count} units of {_names(names)} drawn anew", tuple(names))
+    return Treated(treated, f"{counted(count, 'unit')} of {_names(names)} drawn anew", tuple(names))
 
 
+@checked
 def reset_biases(model: nn.Module, inputs: Any = None) -> Treated:
     """Set the biases of hidden layers and of normalisations to zero.
 
@@ -228,6 +237,7 @@ def reset_biases(model: nn.Module, inputs: Any = None) -> Treated:
     return Treated(treated, f"biases of {_names(names)} set to zero", tuple(names))
 
 
+@checked
 def insert_normalisation(model: nn.Module, inputs: Any = None, *, kind: str | None = None) -> Treated:
     """Normalise what every hidden layer returns, before its activation.
 
@@ -259,6 +269,7 @@ def insert_normalisation(model: nn.Module, inputs: Any = None, *, kind: str | No
     return Treated(treated, f"normalisation behind {_names(names)}", tuple(names))
 
 
+@checked
 def rescale_input(model: nn.Module, inputs: Any) -> Treated:
     """Standardise the inputs: each channel of images, each number of vectors, by the mean and spread of this batch.
 
@@ -276,6 +287,7 @@ def rescale_input(model: nn.Module, inputs: Any) -> Treated:
     return Treated(Rescaled(copied(model), inputs), "inputs shifted and scaled to mean 0 and deviation 1", ())
 
 
+@checked
 def shrink_branches(model: nn.Module, inputs: Any, *, factor: float | None = None) -> Treated:
     """Scale the output of every block that a connection leads around, so that the sum of all is of the size of one.
 
@@ -308,6 +320,7 @@ def shrink_branches(model: nn.Module, inputs: Any, *, factor: float | None = Non
     return Treated(treated, f"weights of {_names(names)}, the last of their blocks, times {factor:.3g}", names)
 
 
+@checked
 def zero_readout(model: nn.Module, inputs: Any = None) -> Treated:
     """Set the last layer to zero, so that training starts at equal odds (or at zero); its gradient is not zero.
 
@@ -325,6 +338,7 @@ def zero_readout(model: nn.Module, inputs: Any = None) -> Treated:
     return Treated(treated, f"readout {name} set to zero", (name,))
 
 
+@checked
 def shrink_embeddings(model: nn.Module, inputs: Any = None, *, deviation: float = 0.02, seed: int = 0) -> Treated:
     """Draw embeddings anew from N(0, deviation^2), as GPT-2 does, instead of PyTorch's N(0, 1) (Radford et al. 2019).
 
@@ -362,6 +376,7 @@ def shrink_embeddings(model: nn.Module, inputs: Any = None, *, deviation: float 
     return Treated(treated, f"embeddings {_names(names)} drawn anew with deviation {deviation:g}", tuple(names))
 
 
+@checked
 def break_symmetry(model: nn.Module, inputs: Any = None, *, noise: float = 0.3, seed: int = 0) -> Treated:
     """Add noise to the hidden weights, so that units that were the same become different (blumenfeld2020 §2, figure 1).
 
@@ -393,6 +408,7 @@ def break_symmetry(model: nn.Module, inputs: Any = None, *, noise: float = 0.3, 
     return Treated(treated, f"noise of {noise:g} times the weights' size added to {_names(names)}", tuple(names))
 
 
+@checked
 def unfreeze(model: nn.Module, inputs: Any = None) -> Treated:
     """Let every parameter train.
 
@@ -414,6 +430,7 @@ def unfreeze(model: nn.Module, inputs: Any = None) -> Treated:
     return Treated(treated, f"{_names(names)} made to train", tuple(names))
 
 
+@checked
 def warm_start(model: nn.Module, donor: nn.Module | Mapping[str, Tensor]) -> Treated:
     """Take over a trained network's weights wherever shapes fit (oyedotun2021: VGG-16 from a trained VGG-11).
 
@@ -444,7 +461,7 @@ def warm_start(model: nn.Module, donor: nn.Module | Mapping[str, Tensor]) -> Tre
     if not taken:
         raise InputError("no tensor of the donor has the shape of one of the model's")
     treated.load_state_dict({**own, **taken})
-    return Treated(treated, f"{len(taken)} of {len(own)} tensors taken over from the donor", tuple(taken))
+    return Treated(treated, f"{len(taken)} of {counted(len(own), 'tensor')} taken over from the donor", tuple(taken))
 
 
 def _copied(model: nn.Module, inputs: Any) -> nn.Module:

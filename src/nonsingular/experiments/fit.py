@@ -7,6 +7,7 @@ import xarray as xr
 
 from nonsingular.data import SOURCES
 from nonsingular.experiments.effects import per_run
+from nonsingular.words import counted
 
 HALFWAY = 50.0
 """Percent of the way from which on a network is said to have trained."""
@@ -38,4 +39,6 @@ def classes(results: xr.Dataset) -> int:
 def diverged(results: xr.Dataset, *networks: str) -> str:
     """Which runs left the range of numbers, for a note."""
     lost = {n: int(per_run(results, "train_loss", n).isel(epoch=-1).isnull().sum()) for n in networks}
-    return "; ".join(f"{count} of {results.sizes['run']} {name} runs diverged" for name, count in lost.items() if count)
+    return "; ".join(
+        f"{count} of {counted(results.sizes['run'], f'{name} run')} diverged" for name, count in lost.items() if count
+    )

@@ -24,6 +24,7 @@ from pathlib import Path
 from nonsingular.errors import InputError
 from nonsingular.files import write_whole
 from nonsingular.intervals import ERROR
+from nonsingular.words import percentage
 
 FILE = "looks.json"
 GROWTH = 1.5
@@ -68,8 +69,9 @@ class Looks:
         at = ", ".join(map(str, self.runs))
         why = f"; stopped: {self.stopped}" if self.stopped else ""
         return (
-            f"look {len(self.runs)} (at {at} runs), an interval of {100 * (1 - self.error):.4g} %, so that all looks "
-            f"together err with at most {100 * ERROR:g} %{why}"
+            f"look {len(self.runs)} (after {at} {'run' if at == '1' else 'runs'}), an interval of "
+            f"{percentage(1 - self.error, 4)}, so that all looks "
+            f"together err with at most {percentage(ERROR)}{why}"
         )
 
 

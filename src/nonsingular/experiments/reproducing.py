@@ -27,11 +27,13 @@ from nonsingular.experiments.run import archive
 from nonsingular.experiments.run.archive import described, joined
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec, digest
-from nonsingular.files import LOCK, clear, held, is_empty, to_json, write_figure, write_whole
+from nonsingular.files import LOCK, clear, held, is_empty, to_json, write_whole
 from nonsingular.intervals import ERROR, erring_with
 from nonsingular.plots import live
+from nonsingular.plots.saving import write_figure
 from nonsingular.plots.style import palette
 from nonsingular.training import Store
+from nonsingular.words import counted
 
 
 @dataclass(frozen=True)
@@ -270,7 +272,7 @@ def _begun(folder: Path, spec: Spec, resume: bool, more_runs: bool) -> int | Non
             )
         if kept["runs"] > spec.runs:
             raise InputError(
-                f"{folder} holds the results of {kept['runs']} runs; ask for as many or more (--runs), "
+                f"{folder} holds the results of {counted(kept['runs'], 'run')}; ask for as many or more (--runs), "
                 "or name another --out"
             )
         return int(kept["runs"])

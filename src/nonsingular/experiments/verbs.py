@@ -20,6 +20,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from nonsingular.checks import checked
 from nonsingular.experiments.claims import (
     NEGATIVE,
     POSITIVE,
@@ -36,6 +37,7 @@ from nonsingular.experiments.effects import selected
 from nonsingular.experiments.fit import HALFWAY
 from nonsingular.experiments.quantities import CORRELATIONS, POINTS, SPEED, Bounds, Quantity, asked_of, of, reached
 from nonsingular.intervals import EVERYWHERE, sharing_error
+from nonsingular.words import counted
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ class Declared:
         return Claim(id, where, statement, effect, region, measure.unit, self.expected, self.ours)
 
 
+@checked
 def claim(
     statement: str,
     test: Test,
@@ -166,6 +169,7 @@ def claim(
     return Declared(statement, test, source, expected, needs, ours, panel)
 
 
+@checked
 def question(
     statement: str,
     test: Test,
@@ -197,6 +201,7 @@ def _of(
     )
 
 
+@checked
 def larger(quantity: Quantity | str, first: str, second: str) -> Measure:
     """By how much a quantity is larger in the first network than in the second: the difference of their means.
 
@@ -214,11 +219,13 @@ def larger(quantity: Quantity | str, first: str, second: str) -> Measure:
     return _of(quantity, (first, second), f"{first} minus {second}", effect)
 
 
+@checked
 def faster(first: str, second: str) -> Measure:
     """By how much the first network trains faster: its mean training accuracy over the epochs."""
     return larger(SPEED, first, second)
 
 
+@checked
 def average(quantity: Quantity, network: str) -> Measure:
     """A quantity of one network, to be held against a bound."""
 
@@ -228,16 +235,19 @@ def average(quantity: Quantity, network: str) -> Measure:
     return _of(quantity, (network,), network, effect, "%" if quantity.unit == POINTS else quantity.unit)
 
 
+@checked
 def trains(network: str) -> Test:
     """That a network comes more than half of the way from guessing to no error on its training set."""
     return average(reached(), network) > HALFWAY
 
 
+@checked
 def fails_to_train(network: str) -> Test:
     """That a network comes less than half of the way from guessing to no error on its training set."""
     return average(reached(), network) < HALFWAY
 
 
+@checked
 def weighted_sum(quantity: Quantity, weights: Mapping[str, float]) -> Measure:
     """A weighted sum of a quantity of several networks, of runs with equal numbers."""
 
@@ -248,6 +258,7 @@ def weighted_sum(quantity: Quantity, weights: Mapping[str, float]) -> Measure:
     return _of(quantity, weights, _sum(weights), effect)
 
 
+@checked
 def lies_between(quantity: Quantity, network: str, low: Mapping[str, float], high: Mapping[str, float]) -> Test:
     """That a network lies between two weighted sums of others, in runs with equal numbers.
 
@@ -287,6 +298,7 @@ def _sum(weights: Mapping[str, float]) -> str:
     return words
 
 
+@checked
 def slope(quantity: Quantity, places: Mapping[str, float], per: str) -> Measure:
     """How a quantity changes along a series of networks: the least-squares slope of each run, averaged over runs.
 
@@ -303,6 +315,7 @@ def slope(quantity: Quantity, places: Mapping[str, float], per: str) -> Measure:
     return _of(quantity, places, f"slope over {listed(places)}", effect, f"{quantity.unit} {per}".strip())
 
 
+@checked
 def slopes(values: xr.DataArray, places: Sequence[float]) -> np.ndarray:
     """Of each run the least-squares slope along the networks in which it is finite; NaN of fewer than two."""
     x = np.asarray(places, float)
@@ -310,6 +323,7 @@ def slopes(values: xr.DataArray, places: Sequence[float]) -> np.ndarray:
     return np.array([np.polyfit(x[ok], y[ok], 1)[0] if (ok := np.isfinite(y)).sum() > 1 else np.nan for y in rows])
 
 
+@checked
 def across(quantity: Quantity, networks: Sequence[str], how: str) -> Measure:
     """The ``max``, ``min`` or ``mean`` of a quantity over a series of networks, of each run; averaged over runs.
 
@@ -331,16 +345,18 @@ def _series(results: xr.Dataset, quantity: Quantity, networks: Iterable[str], fe
     if len(there) < fewest:
         raise NotMeasured(f"needs {fewest} of the networks {', '.join(names)}")
     left_out = len(names) - len(there)
-    note = f"{left_out} of {len(names)} networks were not trained" if left_out else ""
+    note = f"not trained: {left_out} of {counted(len(names), 'network')}" if left_out else ""
     return xr.concat([quantity(results, name) for name in there], xr.Variable("network", there)), note
 
 
+@checked
 def listed(networks: Iterable[str]) -> str:
     """Names of networks in a row; of many the first two and the last."""
     names = list(networks)
     return ", ".join(names) if len(names) < 5 else f"{names[0]}, {names[1]}, ..., {names[-1]}"
 
 
+@checked
 def correlation(first: Quantity, second: Quantity, network: str) -> Measure:
     """Rank correlation of two quantities over the runs of one network."""
 
@@ -352,6 +368,7 @@ def correlation(first: Quantity, second: Quantity, network: str) -> Measure:
     return Measure(effect, words, "rank correlation", (network,), *asked_of(first, second), variables=variables)
 
 
+@checked
 def correlation_along(first: Quantity, second: Quantity, networks: Sequence[str]) -> Measure:
     """Rank correlation of two quantities over a series of networks, of each run; averaged over runs."""
 
@@ -366,6 +383,7 @@ def correlation_along(first: Quantity, second: Quantity, networks: Sequence[str]
     return Measure(effect, words, "rank correlation", tuple(networks), *asked_of(first, second), variables=variables)
 
 
+@checked
 def smallest_of(measures: Mapping[str, Measure]) -> Measure:
     """The smallest of several effects: above a number if all of them are.
 
@@ -375,6 +393,7 @@ def smallest_of(measures: Mapping[str, Measure]) -> Measure:
     return _extreme(measures, np.argmin, "the least of")
 
 
+@checked
 def largest_of(measures: Mapping[str, Measure]) -> Measure:
     """The largest of several effects, as ``smallest_of``: below a number if all of them are."""
     return _extreme(measures, np.argmax, "the largest of")
@@ -416,6 +435,7 @@ def _extreme(measures: Mapping[str, Measure], pick: Callable[[list[float]], np.i
     )
 
 
+@checked
 def measured(words: str, unit: str = "") -> Callable[[Callable[[xr.Dataset], Effect]], Measure]:
     """Makes a verb of a function of the results, for what no other says: ``@measured("the slow-down", "log10")``.
 
@@ -426,6 +446,7 @@ def measured(words: str, unit: str = "") -> Callable[[Callable[[xr.Dataset], Eff
     return lambda effect: Measure(effect, words, unit)
 
 
+@checked
 def largest_value(variable: str, words: str, unit: str = "", **where: Any) -> Measure:
     """The largest of all values of a variable that has no sampling error, such as the distance of two exact results.
 
@@ -438,6 +459,7 @@ def largest_value(variable: str, words: str, unit: str = "", **where: Any) -> Me
     return _exact(xr.DataArray.max, variable, words, unit, **where)
 
 
+@checked
 def smallest_value(variable: str, words: str, unit: str = "", **where: Any) -> Measure:
     """The smallest of all values of a variable of exact results; arguments as of ``largest_value``."""
     return _exact(xr.DataArray.min, variable, words, unit, **where)
@@ -451,11 +473,13 @@ def _exact(pick: Callable[[xr.DataArray], xr.DataArray], variable: str, words: s
     return Measure(effect, words, unit)
 
 
+@checked
 def mean_value(variable: str, words: str, unit: str = "", **where: Any) -> Measure:
     """The mean over runs of a variable of exact results; arguments as of ``largest_value``."""
     return Measure(lambda results: mean(selected(results, variable, **where)), words, unit)
 
 
+@checked
 def regrouped(groups: Callable[[xr.Dataset], xr.Dataset], measure: Measure, words: str) -> Measure:
     """A measure of results whose runs are sorted into groups, each with the name of a network, such as best and worst.
 

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.curvature import Hessian, eigenpairs
 from nonsingular.errors import InputError
 from nonsingular.landscape.fitting import Direction, fitted, precise
@@ -24,6 +25,7 @@ from nonsingular.objective import Loss, Objective, Options, brought
 from nonsingular.objective.models import refuse_unusable
 from nonsingular.spelling import spelled
 from nonsingular.weights import Weights, state_of
+from nonsingular.words import counted, percentage
 
 RELATIVE = ("filter", "layer", "weight")
 """Normalisations to the size of the weights that move."""
@@ -37,6 +39,7 @@ _NORMS = (
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
+@checked
 def gaussian(
     model: nn.Module,
     seed: int,
@@ -98,6 +101,7 @@ def gaussian(
     return normalised(drawn, model, normalise)
 
 
+@checked
 def normalised(direction: Direction, model: nn.Module, how: str) -> Direction:
     """The direction with each filter's (or layer's) part scaled to the norm of the weights it moves.
 
@@ -157,6 +161,7 @@ def _typical(weights: Sequence[Tensor]) -> float:
     return math.sqrt(total / max(1, sum(w.numel() for w in matrices)))
 
 
+@checked
 def between(start: Weights, end: Weights, model: nn.Module | None = None) -> Direction:
     """The difference of two solutions: 0 is ``start``, 1 is ``end``, running statistics of batch norm included.
 
@@ -185,6 +190,7 @@ def between(start: Weights, end: Weights, model: nn.Module | None = None) -> Dir
     return found if model is None else fitted(found, model, "the direction between the two")
 
 
+@checked
 @spelled
 def eigenvectors(
     model: nn.Module | Objective,
@@ -226,19 +232,21 @@ def eigenvectors(
     """
     H = Hessian(brought(model, loss_fn, batches, **options))
     if H.shape[0] < count:
-        raise InputError(f"a model of {H.shape[0]} parameters has no {count} eigenvectors")
+        raise InputError(f"a model of {counted(H.shape[0], 'parameter')} has no {counted(count, 'eigenvector')}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what has not converged is refused here
         found = eigenpairs(H, count, tolerance=tolerance, relative="own", max_products=steps, seed=start)
     if not found.converged:
         doubt = found.residuals / found.values.abs().clamp_min(torch.finfo(torch.float64).tiny)
         raise InputError(
-            f"{count} eigenvectors have not converged in {found.products} products (residual {doubt.max():.1%} of the "
+            f"not converged in {counted(found.products, 'product')}: {counted(count, 'eigenvector')} (residual "
+            f"{percentage(float(doubt.max()))} of the "
             "eigenvalue); give more steps, ask for fewer, or convert the model to float64"
         )
     return found.directions, found.values.numpy()
 
 
+@checked
 def cosine(a: Direction, b: Direction) -> float:
     """Cosine of the angle between two directions, in [-1, 1]; 0 where either is zero.
 

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nonsingular import onednn
+from nonsingular.checks import checked
 from nonsingular.curvature.problem import Problem
 from nonsingular.errors import InputError
 from nonsingular.landscape.fitting import Direction, fitted
@@ -46,6 +47,7 @@ from nonsingular.objective import (
     told,
 )
 from nonsingular.spelling import spelled
+from nonsingular.words import counted
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 CACHED_IMAGES = 32
@@ -61,6 +63,7 @@ Values = Float[np.ndarray, " point"]
 Quantities = Float[np.ndarray, "point quantity"]
 
 
+@checked
 class Losses:
     """The loss as a function of coordinates: at ``c`` the weights are the model's plus the sum of ``c_k`` directions.
 
@@ -183,7 +186,7 @@ class Losses:
         """Which of the fast ways are taken."""
         ways = [self.precision]
         if self._vectorised:
-            ways.append(f"{self._points_at_once()} points a call")
+            ways.append(f"{counted(self._points_at_once(), 'point')} a call")
         if self._folded is not None:
             ways.append("batch normalisation folded")
         if self._shared is not None:

@@ -10,10 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.landscape.directions import VECTORS, kinds_of, known, same_architecture
 from nonsingular.landscape.fitting import Direction, fitted, precise
 from nonsingular.weights import Weights, state_of
+from nonsingular.words import counted
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Path:
     distances: Float[np.ndarray, " checkpoint"]
 
 
+@checked
 def principal(states: Sequence[Weights], model: nn.Module, *, count: int = 2, keep: Sequence[str] = VECTORS) -> Path:
     """Principal components of a training run (li2018 section 7): of all checkpoints minus the last one.
 
@@ -61,8 +65,11 @@ def principal(states: Sequence[Weights], model: nn.Module, *, count: int = 2, ke
     >>> ns.landscape.principal(states, states[-1]).coordinates[-1].round(6).tolist()  # the last one is the origin
     [0.0, 0.0]
     """
+    checks.at_least(1, count=count)
     if len(states) <= count:
-        raise InputError(f"{count} principal directions need at least {count + 1} checkpoints, got {len(states)}")
+        raise InputError(
+            f"{counted(count, 'principal direction')} of {len(states)} checkpoints: give at least {count + 1}"
+        )
     named = [state_of(s, model) for s in states]
     same_architecture(named)
     known(keep)
@@ -75,7 +82,7 @@ def principal(states: Sequence[Weights], model: nn.Module, *, count: int = 2, ke
     values, vectors = torch.linalg.eigh(centred @ centred.T)
     values, vectors = values.flip(0), vectors.flip(1)
     if not values[count - 1] > len(states) * torch.finfo(torch.float64).eps * values[0].clamp_min(1e-300):
-        raise InputError(f"the checkpoints do not span {count} directions: are some of them equal?")
+        raise InputError(f"the checkpoints do not span {counted(count, 'direction')}: are some of them equal?")
     basis = (centred.T @ vectors[:, :count] / values[:count].sqrt()).T  # [direction, weight]
     # Of either sign of an eigenvector, the one in which training comes from the positive side.
     basis *= torch.where(basis @ offsets[0] < 0, -1.0, 1.0)[:, None]
@@ -88,6 +95,7 @@ def principal(states: Sequence[Weights], model: nn.Module, *, count: int = 2, ke
     )
 
 
+@checked
 def projected(states: Sequence[Weights], model: nn.Module, directions: Sequence[Direction]) -> Path:
     """A training run in a plane that is given: the nearest point of it to each checkpoint (least squares).
 
@@ -111,6 +119,7 @@ def projected(states: Sequence[Weights], model: nn.Module, directions: Sequence[
     >>> ns.landscape.projected(states, states[-1], [x, y]).coordinates.shape
     (4, 2)
     """
+    checks.not_empty(directions=directions)
     if len(states) < 2:
         raise InputError(f"a path needs at least 2 checkpoints, got {len(states)}")
     named = [state_of(s, model) for s in states]

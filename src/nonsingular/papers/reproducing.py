@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from nonsingular.checks import checked
 from nonsingular.experiments import about
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.overrides import Overrides, make_spec
@@ -17,6 +18,7 @@ from nonsingular.papers import registry
 from nonsingular.spelling import spelled
 
 
+@checked
 @spelled
 def reproduce(
     figure: str | Experiment,

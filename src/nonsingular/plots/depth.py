@@ -24,6 +24,7 @@ from nonsingular.plots.style import (
     new_figure,
     style,
 )
+from nonsingular.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,7 +89,7 @@ def distributions(results: xr.Dataset, network: str, quantiles: Sequence[str], w
         axes[0].set_ylabel(what)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         runs = int(results[quantiles[2]].sel(network=network).notnull().any(["epoch", "layer"]).sum())
-        figure.suptitle(f"{title}\n{_images(results)}quantiles, mean of {runs} runs", fontsize=10)
+        figure.suptitle(f"{title}\n{_images(results)}quantiles, mean of {counted(runs, 'run')}", fontsize=10)
         return figure
 
 
@@ -267,12 +268,12 @@ def backward_identity(results: xr.Dataset) -> Figure:
                     ax.fill_between(results.block, *ends, color=tone, alpha=0.15, linewidth=0)
             ax.set_yscale("log")
             ax.set_xlabel("block")
-            ax.set_title(f"{name}, {results.attrs['layers']} layers")
+            ax.set_title(f"{name}, {counted(results.attrs['layers'], 'layer')}")
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.axes[0].set_ylabel("gradient norm (nats)")
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
         runs = results.sizes["run"]
-        told = f"geometric mean of {runs} networks; bands: ±1 standard error of the logarithms"
+        told = f"geometric mean of {counted(runs, 'network')}; bands: ±1 standard error of the logarithms"
         figure.suptitle(f"Gradients at the inputs of blocks\n{_images(results)}{told}", fontsize=10)
         return figure
 

@@ -24,6 +24,7 @@ from nonsingular.plots.style import (
     new_figure,
     style,
 )
+from nonsingular.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -324,7 +325,7 @@ def roughness(
             ax.set_ylabel(label)
         runs = results.sizes["run"]
         hollow = "" if _trained(results) else "; hollow: not trained"
-        told = f"{runs} runs each; bars: mean (on log axes geometric) and 95 % interval{hollow}"
+        told = f"{counted(runs, 'run')} each; bars: mean (on log axes geometric) and 95 % interval{hollow}"
         figure.suptitle(f"{title}\n{told}", fontsize=10)
         return figure
 
@@ -380,7 +381,9 @@ def crossing(results: xr.Dataset, title: str) -> Figure:
         ax.set_ylabel("|cos| of step and gradient\n(1: across isocurves, 0: along)")
         ax.set_ylim(0, 1)
         figure.legend(loc="outside lower center", ncols=2)
-        figure.suptitle(f"{title}\nmean of {results.sizes['run']} runs; bands: ±1 standard error", fontsize=10)
+        figure.suptitle(
+            f"{title}\nmean of {counted(results.sizes['run'], 'run')}; bands: ±1 standard error", fontsize=10
+        )
         return figure
 
 

@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.ticker import MaxNLocator
 
 from nonsingular.plots.style import BLACK, BLUE, GREEN, ORANGE, VERMILION, new_figure, style
+from nonsingular.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -43,12 +44,12 @@ def draw(results: xr.Dataset) -> Figure:
                 handles.setdefault(label, handle)
         figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=len(handles))
         failed = int(results.accuracy.isnull().sum())
-        counted = f"{results.sizes['trial']} trials" + (f", {failed} diverged" if failed else "")
+        tried = counted(results.sizes["trial"], "trial") + (f", {failed} diverged" if failed else "")
         runs = results.attrs["runs"]
         each = "one run each, all of the same seed" if runs == 1 else f"each the mean of the same {runs} seeds"
         figure.suptitle(
             "Search by the {sampler} sampler: {network} network\n{data}, {scaling} inputs; ".format(**results.attrs)
-            + f"{counted}, {each}",
+            + f"{tried}, {each}",
             fontsize=10,
         )
         return figure

@@ -24,6 +24,7 @@ from nonsingular.plots.style import (
     style,
     zero_at_foot,
 )
+from nonsingular.words import counted, significant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +76,13 @@ def fitted(results: xr.Dataset, title: str, window: float = 0.1) -> Figure:
                 continue
             values = np.stack([Mixture(*row).pdf(grid) for row in rows])
             middle = values.mean(0)
-            ax.plot(grid, middle, color=colour(network), linestyle=line(network), label=f"{network}, {len(rows)} runs")
+            ax.plot(
+                grid,
+                middle,
+                color=colour(network),
+                linestyle=line(network),
+                label=f"{network}, {counted(len(rows), 'run')}",
+            )
             if len(rows) > 1:
                 error = values.std(0, ddof=1) / np.sqrt(len(rows))
                 low = np.maximum(middle - error, 1e-3 * middle)  # the axis is logarithmic
@@ -106,7 +113,7 @@ def _reach(s: Spectrum) -> float:
 
 def _in_words(s: Spectrum) -> str:
     parts = (("degenerate", s.degenerate), ("negative", s.negative), ("positive", s.positive))
-    counts = f"{s.method}, " + ", ".join(f"{c.percent:.4g} % {name}" for name, c in parts)
+    counts = f"{s.method}, " + ", ".join(f"{significant(c.percent, 4)} % {name}" for name, c in parts)
     return f"{counts}\n{s.stopped}" if s.stopped else counts
 
 
@@ -151,7 +158,8 @@ def null_vectors(results: xr.Dataset) -> Figure:
         told = f"above their line ({', '.join(more)}): linear and dead units bring null vectors of their own"
         heading(
             figure,
-            f"Exact singularities and the Hessian in float64, {results.sizes['run']} random networks (one point each)",
+            "Exact singularities and the Hessian in float64, "
+            f"{counted(results.sizes['run'], 'random network')} (one point each)",
             *([told] if more else []),
         )
         return figure
@@ -190,7 +198,7 @@ def estimates(points: xr.Dataset, at_least: float, networks: int) -> Figure:
             ax.set_ylabel(f"estimated {part} eigenvalues (%)")
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
-        shown = f"{points.sizes['point']} points: {networks} networks, each after several epochs"
+        shown = f"{counted(points.sizes['point'], 'point')}: {counted(networks, 'network')}, each after several epochs"
         title = f"Estimated against exact fractions; {shown}"
         figure.suptitle(title, fontsize=10)
         return figure

@@ -22,6 +22,7 @@ from nonsingular.plots.style import (
     style,
     zero_at_foot,
 )
+from nonsingular.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +47,9 @@ def subnetworks(results: xr.Dataset) -> Figure:
         ax.set_xlabel("width N (units a layer)")
         ax.set_ylabel("distinct sub-networks (bits)")
         legend_below(figure)
-        heading(figure, f"Sub-networks of {results.attrs['layers']} layers under each symmetry", "exact counts")
+        heading(
+            figure, f"Sub-networks of {counted(results.attrs['layers'], 'layer')} under each symmetry", "exact counts"
+        )
         return figure
 
 
@@ -129,7 +132,7 @@ def _through_depth(
         _widths_legend(figure, results)
         runs = results.sizes["run"]
         shown = "six pairs of images; " if pairs else ""
-        heading(figure, f"{title}, at the start", f"{results.attrs['data']}; {shown}mean of {runs} starts")
+        heading(figure, f"{title}, at the start", f"{results.attrs['data']}; {shown}mean of {counted(runs, 'start')}")
         return figure
 
 
@@ -280,7 +283,7 @@ def _layer_bar(figure: Figure, axes: np.ndarray, layers: np.ndarray) -> None:
 
 def _about(results: xr.Dataset, what: str) -> str:
     runs = results.sizes.get("run", 1)
-    return f"{results.attrs['data']}, {results.attrs['scaling']} inputs, {runs} runs; {what}"
+    return f"{results.attrs['data']}, {results.attrs['scaling']} inputs, {counted(runs, 'run')}; {what}"
 
 
 def perturbation(results: xr.Dataset) -> Figure:
@@ -306,4 +309,4 @@ def perturbation(results: xr.Dataset) -> Figure:
 
 
 def _draws(results: xr.Dataset) -> str:
-    return f"mean of {results.sizes['run']} draws"
+    return f"mean of {counted(results.sizes['run'], 'draw')}"

@@ -20,6 +20,7 @@ from nonsingular.plots.style import (
     new_figure,
     style,
 )
+from nonsingular.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -224,7 +225,7 @@ def _linear_dependence(results: xr.Dataset) -> Figure:
         axes[2].set_xticklabels(["re-\noptimised", "at the\nteacher's", "weights' own\ngradient flow"])
         _plain_log(axes[2].yaxis)
         axes[2].set_ylabel("rms speed of $m$ / rms speed of $\\|J_c\\|$")
-        _letter(axes[2], "", f"{results.sizes['teacher']} teachers (bars: 95 %)")
+        _letter(axes[2], "", f"{counted(results.sizes['teacher'], 'teacher')} (bars: 95 %)")
         figure.suptitle(
             "3-3-3 network of erf units; star: the teacher; below 1, m is the slower direction",
             fontsize=8.5,
@@ -295,7 +296,9 @@ def _times(results: xr.Dataset) -> Figure:
             ax.set_title(f"{draw} start")
         _plain_log(axes[0].yaxis)
         axes[0].set_ylabel("time to 1 % error  ($\\tau$)")
-        figure.suptitle(f"{results.sizes['run']} random starts; bars: geometric mean and 95 % interval", fontsize=9)
+        figure.suptitle(
+            f"{counted(results.sizes['run'], 'random start')}; bars: geometric mean and 95 % interval", fontsize=9
+        )
         return figure
 
 
@@ -359,7 +362,12 @@ def _ten_layers(results: xr.Dataset) -> Figure:
         left.set_yticks([0, 1, 10, 1e3, 1e5], ["0", "1", "10", "$10^3$", "$10^5$"])
         left.minorticks_off()
         left.legend(loc="upper right")
-        _letter(left, "b", f"{results.attrs['layers']} layers (median and range of {results.sizes['run']} starts)")
+        _letter(
+            left,
+            "b",
+            f"{counted(results.attrs['layers'], 'layer')} "
+            f"(median and range of {counted(results.sizes['run'], 'start')})",
+        )
         hours = np.minimum(shown.converged, results.attrs["window"])
         steps = hours * shown.curvature / 2
         colours = [colour(n) for n in names]
@@ -458,7 +466,7 @@ def _strength(results: xr.Dataset) -> Figure:
         figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
         name = results["shape"].values[0]
         count = results.sizes["teacher"]
-        figure.suptitle(f"{name} units, {count} teachers (mean, band: ±1 standard error)", fontsize=9)
+        figure.suptitle(f"{name} units, {counted(count, 'teacher')} (mean, band: ±1 standard error)", fontsize=9)
         return figure
 
 
@@ -492,6 +500,7 @@ def _rescaling(results: xr.Dataset) -> Figure:
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center", title="$W_i \\to c\\,W_i$, $W_j \\to W_j/c$")
         figure.suptitle(
-            f"Rescaling two weight matrices of ReLU networks (median of {results.sizes['draw']} networks)", fontsize=9
+            f"Rescaling two weight matrices of ReLU networks (median of {counted(results.sizes['draw'], 'network')})",
+            fontsize=9,
         )
         return figure

@@ -18,6 +18,7 @@ from nonsingular.experiments.effects import require
 from nonsingular.experiments.run.instruments.hessian import PARTS
 from nonsingular.experiments.verbs import Measure
 from nonsingular.intervals import clustered, tails
+from nonsingular.words import counted
 
 DEGENERATE_ENOUGH = 0.998  # Note 4 restricts the comparison to networks at least so degenerate
 FEWEST = 8  # points: fewer say nothing about a linear relation
@@ -48,7 +49,8 @@ def _measure(
         runs = chosen.run.values[keep]
         if keep.sum() < FEWEST or len(set(runs)) < FEWEST_RUNS:
             raise NotMeasured(
-                f"{int(keep.sum())} points of {len(set(runs))} runs at least {100 * at_least:g} % degenerate; "
+                f"{counted(int(keep.sum()), 'point')} of {counted(len(set(runs)), 'run')} at least "
+                f"{100 * at_least:g} % degenerate; "
                 f"{FEWEST} of {FEWEST_RUNS} are needed"
             )
         return effect(runs, *(v[keep] for v in values))
@@ -87,7 +89,13 @@ def _covered(runs: np.ndarray, low: np.ndarray, high: np.ndarray, exact: np.ndar
     covered = share * count
     least = stats.beta.ppf(tails()[0], covered, count - covered + 1) if covered > 0 else 0.0
     most = stats.beta.ppf(tails()[1], covered + 1, count - covered) if covered < count else 1.0
-    return Effect(100 * share, 100 * float(least), 100 * float(most), count, f"{len(exact)} points of {count} runs")
+    return Effect(
+        100 * share,
+        100 * float(least),
+        100 * float(most),
+        count,
+        f"{counted(len(exact), 'point')} of {counted(count, 'run')}",
+    )
 
 
 def overestimation(part: str) -> Measure:

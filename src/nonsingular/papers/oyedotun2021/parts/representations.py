@@ -27,6 +27,7 @@ from nonsingular.experiments.quantities import Quantity
 from nonsingular.experiments.run.instruments.representations import WEIGHT_QUANTILES
 from nonsingular.experiments.verbs import Measure
 from nonsingular.networks.residual import LAYERS_A_BLOCK
+from nonsingular.words import counted
 
 NETWORKS = ("plainnet", "resnet")
 MATRICES = {"": "sample_condition_number", "-channels": "streamed_condition_number"}
@@ -78,7 +79,7 @@ def onset(results: xr.Dataset, network: str, matrix: str) -> Effect:
     found = first <= last
     after = [float(row.where(row.layer > f).mean()) for row, f in zip(where, first, strict=True) if f < last]
     later = f"; of the layers after it {np.mean(after):.0%} are infinite too" if after else ""
-    note = f"{int(found.sum())} of {len(first)} runs have one{later}"
+    note = f"{int(found.sum())} of {counted(len(first), 'run')} with one{later}"
     if not found.any():
         return Effect(math.inf, math.inf, math.inf, len(first), note)
     return mean(first, note=note, within=(1, last + 1))
