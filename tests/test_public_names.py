@@ -87,6 +87,13 @@ def test_no_public_name_hands_misspelt_keywords_on():
     assert untold <= {*MISSPELT, *(f"{module}.{n}" for n, module in ns._NAMES.items())}
 
 
+def test_a_misspelt_name_is_told_by_the_nearest():
+    with pytest.raises(AttributeError, match="no attribute 'diagnos'; did you mean 'diagnose'"):
+        ns.diagnos  # noqa: B018
+    with pytest.raises(AttributeError, match=r"no attribute '_private'$"):
+        ns._private  # noqa: B018
+
+
 def test_importing_loads_nothing_heavy():
     heavy = (
         "import sys, nonsingular; print([m for m in ('torch', 'numpy', 'xarray', 'matplotlib') if m in sys.modules])"

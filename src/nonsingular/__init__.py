@@ -80,7 +80,11 @@ if not TYPE_CHECKING:  # to a type checker the names above are all there is
             return importlib.import_module(f"nonsingular.{name}")
         if name in _NAMES:
             return getattr(importlib.import_module(f"nonsingular.{_NAMES[name]}"), name)
-        raise AttributeError(f"module 'nonsingular' has no attribute {name!r}")
+        from nonsingular.spelling import nearest
+
+        near = None if name.startswith("_") else nearest(name, __all__)
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise AttributeError(f"module 'nonsingular' has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

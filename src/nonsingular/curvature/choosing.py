@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nonsingular.checks import shown
 from nonsingular.errors import InputError
 
 Choice = str | re.Pattern[str] | nn.Parameter | nn.Module
@@ -50,6 +51,8 @@ def several(wanted: Choice | Iterable[Choice]) -> Iterator[Choice]:
     """The choices one by one."""
     if isinstance(wanted, str | re.Pattern | nn.Parameter | nn.Module):
         return iter([wanted])
+    if not isinstance(wanted, Iterable):
+        raise InputError(f"params must be names, patterns, modules and parameters, got {shown(wanted)}")
     return iter(wanted)
 
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nonsingular.checks import checked
 from nonsingular.curvature.algebra import Symmetric
 from nonsingular.curvature.exchangeable import half_width, left_out
 from nonsingular.curvature.lanczos import SymmetricOperator, times
@@ -59,6 +60,7 @@ class Diagonal:
         return self.layout.named(self.values)
 
 
+@checked
 def diagonal(
     H: SymmetricOperator | Tensor, *, products: int | None = None, method: str = "signs", seed: int = 0
 ) -> Diagonal:

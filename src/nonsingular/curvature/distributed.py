@@ -10,6 +10,7 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
+from nonsingular.checks import checked
 from nonsingular.curvature.algebra import Symmetric
 from nonsingular.curvature.cuts import Whole
 from nonsingular.curvature.operator import Curvature
@@ -64,6 +65,7 @@ class Spread(Whole):
         return Spread(size, self.device, self.group)
 
 
+@checked
 class Distributed(Symmetric):
     """The curvature of the loss over all processes' data, from an operator over this process's own.
 

@@ -8,7 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nonsingular import checks
+from nonsingular.checks import checked
 
+
+@checked
 def inertia(A: Float[Tensor, "n n"]) -> tuple[int, int, int]:
     """Numbers of negative, zero and positive eigenvalues of a symmetric matrix.
 
@@ -48,6 +52,7 @@ BLOCK = 128  # columns added to the subspace at a time
 MOST_BLOCKS = 8
 
 
+@checked
 def window_counts(A: Float[Tensor, "n n"], window: float) -> tuple[int, int, int]:
     """Numbers of eigenvalues below ``-window``, in ``[-window, window]`` and above ``window``.
 
@@ -63,6 +68,7 @@ def window_counts(A: Float[Tensor, "n n"], window: float) -> tuple[int, int, int
     >>> ns.curvature.window_counts(torch.diag(torch.tensor([3.0, 1.0, 0.05, -2.0])), window=0.1)
     (1, 1, 2)
     """
+    checks.positive(window=window)
     used = A.abs().amax(dim=1) > 0  # parameters of dead units have empty rows: eigenvalue 0 without computation
     B = (A if bool(used.all()) else A[used][:, used]).double()
     found = subspace_counts(B, window, BLOCK) if len(B) >= LARGE else None

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nonsingular import progress
+from nonsingular.checks import checked
 from nonsingular.curvature.algebra import PRODUCTS, Linear
 from nonsingular.curvature.choosing import Choice
 from nonsingular.curvature.outputs import Select, Tensors, floats, outputs_on, pulled, pushed
@@ -21,6 +22,7 @@ from nonsingular.objective import FAILURES, Batch, Objective, brought, told
 from nonsingular.spelling import spelled
 
 
+@checked
 class Jacobian(Linear):
     r"""The Jacobian :math:`\partial z / \partial\theta` ``[outputs, P]`` of all outputs z on all the data.
 

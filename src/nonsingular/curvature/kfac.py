@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nonsingular.checks import checked
 from nonsingular.curvature.algebra import Symmetric
 from nonsingular.curvature.choosing import Choice, choose
 from nonsingular.curvature.traces import Estimate, frobenius, trace
@@ -60,6 +61,7 @@ class _Partner(Symmetric):
         return self._partner @ v
 
 
+@checked
 class KFAC(_Partner):
     """Gauss-Newton by Kronecker factors of every linear and convolutional layer (Martens and Grosse 2015).
 

@@ -18,10 +18,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nonsingular.checks import checked
 from nonsingular.curvature.algebra import Symmetric
 from nonsingular.curvature.cuts import WHOLE, Whole, cuts_of, outside
 from nonsingular.curvature.precision import require_precision
 from nonsingular.curvature.tridiagonal import Tridiagonal
+from nonsingular.errors import InputError
 
 Array = np.ndarray
 AT_ONCE = 16  # vectors that others are made orthogonal to
@@ -59,6 +61,7 @@ def times(H: SymmetricOperator | Tensor, V: Float[Tensor, "P k"]) -> Float[Tenso
     return torch.stack([H @ v for v in V.T], dim=1) if V.shape[1] else torch.zeros_like(V)
 
 
+@checked
 class Lanczos(Tridiagonal):
     """The Lanczos process with full reorthogonalisation; it can be continued.
 
@@ -152,6 +155,7 @@ class Lanczos(Tridiagonal):
         return torch.linalg.solve_triangular(lower, rows, upper=False).mT
 
 
+@checked
 class Lockstep:
     """Lanczos processes side by side, from a block of start vectors, in the memory of three blocks.
 
@@ -240,6 +244,8 @@ def deflated(
 ) -> Float[Tensor, "P *columns"]:
     """What is left of vectors outside of a space of orthonormal columns."""
     if against is not None:
+        if against.dim() != 2 or len(against) != len(w):
+            raise InputError(f"against must be [{len(w)}, columns], got shape {list(against.shape)}")
         for _ in range(2):
             w = outside(w, against, cuts)
     return w

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.curvature.algebra import Symmetric
 from nonsingular.curvature.eigenpairs import eigenpairs
 from nonsingular.curvature.traces import trace
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 EXACT = 512  # entries up to which a block's matrix is formed
 
 
+@checked
 def by_layer(
     H: Symmetric, blocks: Mapping[str, str | Sequence[str]] | None = None, *, products: int = 96, seed: int = 0
 ) -> xr.Dataset:
@@ -49,6 +52,7 @@ def by_layer(
         >>> by_layer(H).parameters.to_series().to_dict()
         {'0': 16, '2': 10}
     """
+    checks.at_least(1, products=products)
     if H.layout is None:
         raise InputError("the operator is not over parameters: it has no layers")
     if blocks is None:

@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.curvature.lanczos import SymmetricOperator
+from nonsingular.curvature.precision import require_symmetric
 from nonsingular.curvature.room import gaussian
 from nonsingular.errors import InputError
 
@@ -19,6 +22,7 @@ BULK = 0.001  # deviation of the narrow Gaussian, fixed in the paper
 SMALLEST = 1e-9  # weight of the skew normal: the paper's grid starts there
 
 
+@checked
 def skilling_moments(
     H: SymmetricOperator, probes: int = 1, seed: int = 0, count: int = 4
 ) -> Float[np.ndarray, "probe moment"]:
@@ -38,6 +42,8 @@ def skilling_moments(
     >>> ns.curvature.skilling_moments(2 * torch.eye(100), probes=3).round(3).tolist()[0]
     [2.546, 5.093, 10.186, 20.372]
     """
+    require_symmetric(H)
+    checks.at_least(1, probes=probes, count=count)
     n = H.shape[0]
     generator = torch.Generator().manual_seed(seed)
     moments = np.empty((probes, count))
@@ -135,6 +141,7 @@ def paper_grid(points: int) -> tuple[Array, Array, Array, Array]:
     return w, xi, omega, alpha
 
 
+@checked
 def fit_mixture(moments: Float[np.ndarray, " 4"], weights: int = 4000) -> Mixture:
     """The mixture whose moments are nearest, by `mismatch`.
 
@@ -156,6 +163,7 @@ def fit_mixture(moments: Float[np.ndarray, " 4"], weights: int = 4000) -> Mixtur
     >>> round(ns.curvature.fit_mixture(moments).w, 4)
     0.01
     """
+    checks.at_least(1, weights=weights)
     moments = np.asarray(moments, float)
     if not (np.isfinite(moments).all() and np.all(moments != 0)):
         raise InputError(f"the four moments must be finite and not zero, got {moments}")

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nonsingular import progress
+from nonsingular.checks import checked
 from nonsingular.curvature.algebra import PRODUCTS, Symmetric
 from nonsingular.curvature.choosing import Choice
 from nonsingular.curvature.culprits import culprit
@@ -22,6 +23,7 @@ from nonsingular.objective import Batch, Loss, Objective, brought
 from nonsingular.spelling import spelled
 
 
+@checked
 class Curvature(Recorded, Symmetric):
     """A symmetric matrix of second derivatives, known by its products.
 

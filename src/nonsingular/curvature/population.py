@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.curvature.hessian import Hessian, double_backward
 from nonsingular.curvature.linearise import LinearMap
 from nonsingular.curvature.problem import Params, Problem
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
 
+@checked
 class PopulationHessian(Recorded):
     """The Hessians of R networks of one architecture, each acting on a vector of its own.
 

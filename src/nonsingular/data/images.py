@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from nonsingular.checks import checked
 from nonsingular.data.sources import SOURCES, Source, known
 from nonsingular.errors import InputError, MissingExtra
 from nonsingular.files import cache
@@ -47,6 +48,7 @@ class Images:
     classes: int
 
 
+@checked
 def load(name: str, data_dir: str | Path | None = None) -> Images:
     """The named data set, from the cache, from local Parquet files, or from the hub, in that order.
 

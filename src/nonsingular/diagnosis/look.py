@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from nonsingular import measures, progress
+from nonsingular import checks, measures, progress
+from nonsingular.checks import checked
 from nonsingular.diagnosis import weights
 from nonsingular.diagnosis.batches import LossFn, Problem, problem
 from nonsingular.diagnosis.outputs import Outputs
@@ -26,6 +27,7 @@ from nonsingular.objective import Batch, first_line, is_out_of_memory
 SMALL_DIRECTION = 1e-3
 
 
+@checked
 @dataclass(frozen=True)
 class Budget:
     """What a look may cost.
@@ -48,7 +50,13 @@ class Budget:
     rows: int = 512
     units: int = 128
 
+    def __post_init__(self) -> None:
+        checks.at_least(1, samples=self.samples, memory=self.memory, rows=self.rows, units=self.units)
+        if not self.seconds >= 0:
+            raise InputError(f"seconds must be at least 0, got {self.seconds}")
 
+
+@checked
 def look(
     model: nn.Module,
     loss_fn: LossFn | None,

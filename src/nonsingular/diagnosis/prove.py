@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from nonsingular import progress
+from nonsingular.checks import checked
 from nonsingular.diagnosis.course import STEPS, Arm, Change, Curve, Protocol, arm, run
 from nonsingular.diagnosis.learnability import MATERIAL, Scale, numbers, percent, points, scaled
 from nonsingular.diagnosis.optimisers import Steps
@@ -140,6 +141,7 @@ class Proof:
         }  # fmt: skip
 
 
+@checked
 def prove(
     build: nn.Module | Build,
     loss_fn: Any,

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from nonsingular.diagnosis.layers import CONVOLUTIONS, layers, response, unit_axis
 from nonsingular.diagnosis.paths import bypassed
 from nonsingular.diagnosis.untouched import untouched
-from nonsingular.errors import InputError
+from nonsingular.errors import InputError, first_line
+from nonsingular.objective import FAILURES
 
 MOST_LAYERS = 6  # a transformer's block has up to so many; a skip around more hides what goes wrong inside
 
@@ -108,8 +109,8 @@ def _call(model: nn.Module, inputs: Any) -> Any:
         if isinstance(inputs, Mapping):
             return model(**inputs)
         return model(*inputs) if isinstance(inputs, tuple | list) else model(inputs)
-    except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
-        raise InputError(f"the model does not take these inputs: {str(error).splitlines()[0]}") from error
+    except FAILURES as error:
+        raise InputError(f"the model does not take these inputs: {first_line(error)}") from error
 
 
 def replace_module(model: nn.Module, name: str, make: Callable[[nn.Module], nn.Module]) -> None:

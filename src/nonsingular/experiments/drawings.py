@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import xarray as xr
 
+from nonsingular.checks import checked
 from nonsingular.experiments.claims import NotMeasured
 from nonsingular.experiments.known import known
 from nonsingular.experiments.quantities import POINTS, START, Quantity
@@ -41,6 +42,7 @@ def panel(variable: str, *, log: bool = False) -> Panel:
     return Panel(variable, LABELS[variable], percent=variable in PERCENT, log=log)
 
 
+@checked
 class Only:
     """Results of nothing but the named networks, as far as they are there."""
 
@@ -58,6 +60,7 @@ def labelled(plot: Callable[[xr.Dataset, str, str], Picture], variable: str, vie
     return lambda results: plot(view(results) if view else results, variable, LABELS[variable])
 
 
+@checked
 class Curves:
     """Variables over the epochs at which they were measured, a panel each, one curve a network.
 
@@ -96,6 +99,7 @@ class Curves:
         return curves.over_epochs(measured, [panel(v, log=v in self.log) for v in shown], title)
 
 
+@checked
 @dataclass(frozen=True)
 class OverLayers:
     """A variable against the layer, a panel an epoch, one curve a network.
@@ -138,6 +142,7 @@ class OverLayers:
         return curves.over_layers(results, panel(self.variable, log=self.log), epochs, title) if epochs else None
 
 
+@checked
 class OverNumbers:
     """Quantities against a number that was varied, a panel each.
 

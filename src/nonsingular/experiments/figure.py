@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from nonsingular.checks import checked, shown
 from nonsingular.errors import InputError
 from nonsingular.experiments.checking import check
 from nonsingular.experiments.claims import Effect
@@ -29,6 +30,7 @@ __all__ = ["Curves", "Figure", "OverLayers", "OverNumbers"]
 Difference = Callable[[Callable[[str], Spec]], str]
 
 
+@checked
 @dataclass(frozen=True, init=False)
 class Figure(Experiment):
     """One figure or table of a paper, declared; it is an ``Experiment``.
@@ -129,6 +131,8 @@ class Figure(Experiment):
 
         if not isinstance(claims or {}, Mapping):
             raise InputError(f"{id}: claims are a dictionary of names and claims, as in {{'faster': claim(...)}}")
+        if not callable(draw) and not isinstance(draw, Mapping):
+            raise InputError(f"{id}: draw must be a dictionary of drawings or a function, got {shown(draw)}")
         if not callable(draw):
             for name, drawing in draw.items():
                 if not callable(drawing):

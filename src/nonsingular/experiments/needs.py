@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from nonsingular.checks import checked
 from nonsingular.experiments.claims import NotMeasured
 from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.fit import HALFWAY, fitted
@@ -46,6 +47,7 @@ class Need:
         self.check(results, measure)
 
 
+@checked
 def trained(way: float = HALFWAY, *references: str) -> Need:
     """That networks have come ``way`` percent of the way from guessing to no error, on average over their runs.
 
@@ -79,6 +81,7 @@ def trained(way: float = HALFWAY, *references: str) -> Need:
     return Need(need, said, references, ("train_accuracy",))
 
 
+@checked
 def took_place(variable: str, most: float, *networks: str) -> Need:
     """That a treatment has had an effect: that little is left at the end of the distance it is meant to shorten.
 
@@ -111,6 +114,7 @@ def took_place(variable: str, most: float, *networks: str) -> Need:
     return Need(need, said, networks, (variable,))
 
 
+@checked
 def given(test: Test, otherwise: str) -> Need:
     """That something else is so of the same results.
 
@@ -133,6 +137,7 @@ def given(test: Test, otherwise: str) -> Need:
     )
 
 
+@checked
 def all_of(*needs: Needs) -> Need:
     """All of several."""
 

@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from nonsingular.checks import checked
 from nonsingular.experiments import fit
 from nonsingular.experiments.claims import NotMeasured
 from nonsingular.experiments.effects import per_run
@@ -120,6 +121,7 @@ def asked_of(*parts: Any) -> tuple[bool, bool]:
     return all(part.before for part in parts), all(part.tells_training or part.before for part in parts)
 
 
+@checked
 def of(variable: str, *, epoch: Epochs = AFTER_START, layer: int | None = None, log: bool = False) -> Quantity:
     """A variable of an instrument, one number a run: what is not named is averaged over.
 
@@ -210,6 +212,7 @@ SPEED = of("train_accuracy").called("mean training accuracy over the epochs")
 ON_THE_WAY = "on the way from guessing = 0 to no error = 100"
 
 
+@checked
 def reached(split: str = "train") -> Quantity:
     """How far a network came from guessing to no error by the last epoch, in percent; a run that diverged came nowhere.
 
@@ -233,6 +236,7 @@ def reached(split: str = "train") -> Quantity:
     )
 
 
+@checked
 def first_over_last(variable: str = "gradient_norm", *, epoch: int = START) -> Quantity:
     """log10 of a norm at the first over that at the last hidden layer: below 0 where gradients vanish on the way back.
 
@@ -242,6 +246,7 @@ def first_over_last(variable: str = "gradient_norm", *, epoch: int = START) -> Q
     return (first - last).called(f"log10 of {_label(variable)}, first over last hidden layer{_epochs(epoch)}")
 
 
+@checked
 def epochs_until(accuracy: float, split: str = "train") -> Quantity:
     """The first epoch after which a run's accuracy, in percent, is as high; where none is, the one after the last."""
 
@@ -265,6 +270,7 @@ def epochs_until(accuracy: float, split: str = "train") -> Quantity:
 FEWEST_EPOCHS = 5  # of a correlation over epochs
 
 
+@checked
 def tracks(first: str, second: str, *, layer: int | None = None) -> Quantity:
     """Rank correlation of two variables over the epochs after the start at which both were measured, of each run.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.experiments.known import known
 from nonsingular.experiments.spec import SCALES, Spec, at_scale
@@ -87,6 +88,7 @@ class NoSuchNumber(InputError, AttributeError):
     """A figure asks its scales for a number that they do not have: told in a line, and still no attribute."""
 
 
+@checked
 class Scales:
     """Numbers by name, each with its four values: for ``smoke``, ``laptop``, ``overnight`` and ``paper``.
 
@@ -119,6 +121,7 @@ class Scales:
         return Size(experiment, scale, data, {name: at_scale(row, scale) for name, row in self._rows.items()})
 
 
+@checked
 def every_nth_epoch(step: int, *, last: int) -> tuple[int, ...]:
     """Epochs 0, ``step``, twice that, and so on up to ``last``."""
     return tuple(range(0, last + 1, step))

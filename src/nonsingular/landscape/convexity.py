@@ -11,6 +11,8 @@ import torch
 import xarray as xr
 from torch import nn
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.curvature import Hessian, Lanczos
 from nonsingular.errors import InputError
 from nonsingular.landscape.axes import Span, axis
@@ -21,6 +23,7 @@ from nonsingular.objective import Loss, Objective, Options, brought
 from nonsingular.spelling import spelled
 
 
+@checked
 @spelled
 def convexity(
     model: nn.Module | Objective,
@@ -73,6 +76,7 @@ def convexity(
     >>> sorted(found.dims)
     ['x', 'y']
     """
+    checks.at_least(1, steps=steps)
     points = axis(span, grid)
     grid = len(points)
     objective = brought(model, loss_fn, batches, **options)

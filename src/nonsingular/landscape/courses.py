@@ -6,12 +6,14 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 
 RANDOM = 2 / np.pi
 """Mean absolute cosine of a step of random direction in the plane and the gradient."""
 
 
+@checked
 def crossing(plane: xr.Dataset) -> Float[np.ndarray, " step"]:
     """How steeply each step of a path crosses the isocurves of the loss: 1 across them, 0 along them.
 
@@ -38,6 +40,7 @@ def crossing(plane: xr.Dataset) -> Float[np.ndarray, " step"]:
         return np.where(lengths > 0, np.abs((step * slope).sum(1)) / lengths, np.nan)
 
 
+@checked
 def random_walk(points: int) -> float:
     """Share of variance that the first two principal components hold of a random walk in many dimensions.
 

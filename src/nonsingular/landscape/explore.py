@@ -15,6 +15,7 @@ import xarray as xr
 from torch import nn
 
 from nonsingular import progress
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.files import plain, to_json, write_whole
 from nonsingular.landscape.convexity import convexity
@@ -37,6 +38,7 @@ NUMBERS = "landscape.json"
 LINE, PLANE = 101, 51  # points along an axis
 
 
+@checked
 @dataclass(frozen=True)
 class Look:
     """What to look at.
@@ -95,6 +97,7 @@ class Look:
             require_h5py()
 
 
+@checked
 @spelled
 def explore(
     model: nn.Module,
@@ -139,7 +142,7 @@ def explore(
     >>> sorted(found.loss.dims)
     ['plane', 'x', 'y']
     """
-    here = with_weights(model, states[-1 if len(states) > 2 else 0]) if states else model
+    here = with_weights(model, states[-1 if len(states) > 2 else 0]) if len(states) else model
     brings = brought(here, loss_fn, batches, reduction=settings.reduction, **options), None, None
     grid = look.points(len(states))[0]
     common: dict[str, Any] = {"grid": grid, "metrics": metrics, "settings": settings, "on_points": on_points}
@@ -186,6 +189,7 @@ VARYING = ("evaluated", "interpolation_error", "interpolation_worst", "interpola
 """Attributes of a surface that become variables over planes."""
 
 
+@checked
 def summary(found: xr.Dataset) -> dict[str, Any]:
     """The numbers of a result, for a table or JSON: what was evaluated, with what error, and how rough it is.
 
@@ -237,6 +241,7 @@ def _solutions(found: xr.Dataset) -> dict[str, dict[str, float]]:
     }
 
 
+@checked
 def earlier(folder: Path) -> str | None:
     """What a folder holds of an earlier surface, in words; None where it holds none.
 
@@ -256,6 +261,7 @@ def earlier(folder: Path) -> str | None:
         return "a landscape that is damaged"
 
 
+@checked
 def discard(folder: Path) -> None:
     """Throw an earlier surface away: its points, and the numbers drawn from them.
 
@@ -272,6 +278,7 @@ def discard(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+@checked
 def save(folder: Path, found: xr.Dataset, target: str, look: Look, settings: Settings) -> None:
     """Write ``results.zarr``, and ``landscape.json`` with the numbers and all that is needed to get them again.
 

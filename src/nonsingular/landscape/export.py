@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError, MissingExtra
 from nonsingular.files import write_whole
 from nonsingular.landscape.fitting import Direction
@@ -21,6 +22,7 @@ from nonsingular.weights import aliases
 HEIGHTS = ("log", "loss", "flat")
 
 
+@checked
 def save_vtk(found: xr.Dataset, path: Path | str, height: str = "log", most: float | None = None) -> list[Path]:
     """Write a surface or a line for ParaView: a structured grid in VTK's legacy format, with all that was measured.
 
@@ -76,6 +78,7 @@ def save_vtk(found: xr.Dataset, path: Path | str, height: str = "log", most: flo
     return [path, beside]
 
 
+@checked
 def save_h5(
     found: xr.Dataset,
     path: Path | str,

@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 
 Metric = Callable[[Any, Any], Tensor | float]
@@ -19,6 +20,7 @@ TAKEN = ("loss", "standard_error", "evaluated", "was_evaluated", "x", "y", "plan
 """Names in a result that are not free for metrics."""
 
 
+@checked
 def accuracy(output: Any, target: Tensor) -> Tensor:
     """Share of targets that the output's largest entry names, in [0, 1].
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from scipy.ndimage import label
 from scipy.stats import rankdata
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 
 NOISE = 1e-5
@@ -29,6 +30,7 @@ VALLEY = 0.1
 """The lowest tenth of the points is the valley whose shape is measured."""
 
 
+@checked
 def roughness(surface: xr.Dataset, noise: float = NOISE) -> dict[str, float]:
     """Roughness, shape and sharpness of a surface.
 
@@ -97,6 +99,7 @@ def roughness(surface: xr.Dataset, noise: float = NOISE) -> dict[str, float]:
         }
 
 
+@checked
 def compare(surfaces: Sequence[xr.Dataset], noise: float = NOISE) -> dict[str, tuple[float, float]]:
     """Mean of each measure over surfaces (of several pairs of directions, say), and the standard deviation.
 

@@ -12,6 +12,8 @@ import numpy as np
 import xarray as xr
 from torch import nn
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.landscape.axes import CENTRE, ENDS, Axis, Span, axis, marked
 from nonsingular.landscape.directions import VECTORS, cosine, norm
@@ -31,6 +33,7 @@ from nonsingular.weights import Weights, load, state_of
 UNIT: Span = (-1.0, 1.0)
 
 
+@checked
 @dataclass(frozen=True)
 class Settings:
     """How exactly, and how fast, losses are computed.
@@ -69,6 +72,7 @@ class Settings:
     distributed: bool = False
 
     def __post_init__(self) -> None:
+        checks.at_least(1, **{n: v for n in ("samples", "microbatch") if (v := getattr(self, n)) is not None})
         if not 0 <= self.tolerance < 1:
             raise InputError(f"tolerance must be at least 0 and below 1, got {self.tolerance}")
         if self.distributed and self.precision == "auto":
@@ -82,6 +86,7 @@ EXACT = Settings(tolerance=0.0)
 DEFAULT = Settings()
 
 
+@checked
 @spelled
 def line(
     model: nn.Module | Objective,
@@ -136,6 +141,7 @@ def line(
     return _evaluate(objective, {"x": direction}, {"x": axis(span, grid, ENDS)}, metrics, settings, keep, on_points)
 
 
+@checked
 @spelled
 def surface(
     model: nn.Module | Objective,
@@ -189,6 +195,7 @@ def surface(
     return _evaluate(objective, {"y": y, "x": x}, axes, metrics, settings, keep, on_points)
 
 
+@checked
 @spelled
 def trajectory(
     model: nn.Module | Objective,
@@ -238,6 +245,7 @@ def trajectory(
     >>> found.path_x.sizes["checkpoint"]
     4
     """
+    checks.not_empty(states=states)
     within = model.model if isinstance(model, Objective) else model
     final = with_weights(within, states[-1], "the checkpoints do")
     path = projected(states, final, directions) if directions else principal(states, final, keep=moved)

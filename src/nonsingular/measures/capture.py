@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 
 
@@ -87,6 +88,7 @@ def capture(
             handle.remove()
 
 
+@checked
 def layer_names(model: nn.Module) -> list[str]:
     """The names of a model's hidden layers, in order: the one way the project names a layer.
 
@@ -108,6 +110,7 @@ def layer_names(model: nn.Module) -> list[str]:
     return found[:-1]
 
 
+@checked
 def weight_names(model: nn.Module, layers: Sequence[str]) -> dict[str, str]:
     """Layer name -> name of the parameter that holds its units' incoming weights: its first of two or more axes.
 

@@ -6,7 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nonsingular import checks
+from nonsingular.checks import checked
 
+
+@checked
 def linear_dependence(activations: Float[Tensor, "*run sample unit"], top: int = 3) -> Float[Tensor, "*run"]:
     """Share of the variance in the ``top`` eigenmodes of the units' covariance, in (0, 1] (orhan2018 figure 4e).
 
@@ -18,9 +22,11 @@ def linear_dependence(activations: Float[Tensor, "*run sample unit"], top: int =
     >>> round(float(ns.measures.linear_dependence(one_direction, top=1)), 6)
     1.0
     """
+    checks.at_least(1, top=top)
     return _top_share(_covariance_eigenvalues(activations), top)
 
 
+@checked
 def effective_rank(activations: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
     """Exponential of the entropy of the normalised covariance eigenvalues, from 1 to the number of units.
 
@@ -36,6 +42,7 @@ def effective_rank(activations: Float[Tensor, "*run sample unit"]) -> Float[Tens
     return _entropy_rank(_covariance_eigenvalues(activations))
 
 
+@checked
 def condition_number(activations: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
     """Largest over smallest singular value of the representation, in float64 (oyedotun2021).
 
@@ -54,6 +61,7 @@ def condition_number(activations: Float[Tensor, "*run sample unit"]) -> Float[Te
     return _conditioning(singular_values(activations), max(activations.shape[-2:]))
 
 
+@checked
 def singular_values(activations: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run mode"]:
     """Of the representation, in float64, descending; NaN for a run whose activations are not finite.
 
@@ -72,6 +80,7 @@ def singular_values(activations: Float[Tensor, "*run sample unit"]) -> Float[Ten
     return torch.where(finite[..., None], values, torch.nan)
 
 
+@checked
 class StreamedRepresentation:
     """The same measures of a representation whose samples come in batches, in memory that does not grow with them.
 

@@ -6,7 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nonsingular.checks import checked
 
+
+@checked
 def activation_norm(activations: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
     """Mean over samples of the Euclidean norm of a layer's activation.
 
@@ -18,6 +21,7 @@ def activation_norm(activations: Float[Tensor, "*run sample unit"]) -> Float[Ten
     return _mean_norm(activations)
 
 
+@checked
 def gradient_norm(gradients: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
     """Mean over samples of the norm of the gradient of that sample's loss by a layer's activation (orhan2018 fig. 6a).
 
@@ -36,6 +40,7 @@ ADAM_EPSILON = 1e-8
 """What Adam adds to the root of a gradient's second moment (Kingma and Ba 2015): smaller gradients are damped."""
 
 
+@checked
 def below_epsilon(gradients: Float[Tensor, "*run unit input"], epsilon: float = ADAM_EPSILON) -> Float[Tensor, "*run"]:
     """Share of weights whose gradient is smaller than Adam's epsilon, so that Adam no longer rescales its step.
 
@@ -49,6 +54,7 @@ def below_epsilon(gradients: Float[Tensor, "*run unit input"], epsilon: float = 
     return small.mean((-2, -1))
 
 
+@checked
 def root_mean_square(gradients: Float[Tensor, "*run unit input"]) -> Float[Tensor, "*run"]:
     """Root of the mean squared gradient of a layer's weights.
 

@@ -6,7 +6,10 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from nonsingular.checks import checked
 
+
+@checked
 def eigenvalues(matrix: Float[Tensor, "*run unit unit"]) -> Complex[Tensor, "*run mode"]:
     """Eigenvalues of a skip matrix, computed in float64, ordered by their angle from -pi to pi.
 
@@ -19,6 +22,7 @@ def eigenvalues(matrix: Float[Tensor, "*run unit unit"]) -> Complex[Tensor, "*ru
     return values.gather(-1, values.angle().argsort(-1))
 
 
+@checked
 def eigenvector_correlations(matrix: Float[Tensor, "*run unit unit"]) -> Float[Tensor, "*run mode"]:
     """Eigenvalues of the correlations ``V^H V`` of a matrix's unit eigenvectors, from the largest down.
 
@@ -34,6 +38,7 @@ def eigenvector_correlations(matrix: Float[Tensor, "*run unit unit"]) -> Float[T
     return torch.linalg.eigvalsh(vectors.mH @ vectors).flip(-1)
 
 
+@checked
 def row_correlations(matrix: Float[Tensor, "*run unit unit"]) -> Float[Tensor, "*run mode"]:
     """Eigenvalues of the correlations of a matrix's rows, the units' skip vectors, from the largest down.
 

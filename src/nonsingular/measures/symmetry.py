@@ -6,7 +6,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from nonsingular import checks
+from nonsingular.checks import checked
 
+
+@checked
 def forward_correlation(
     weight: Float[Tensor, "*run output input *kernel"], centred: bool = False, stacked: bool = False
 ) -> Float[Tensor, "*run"]:
@@ -26,9 +30,11 @@ def forward_correlation(
     >>> ns.measures.forward_correlation(torch.ones(3, 4)), ns.measures.forward_correlation(torch.eye(3))
     (tensor(1., dtype=torch.float64), tensor(0., dtype=torch.float64))
     """
+    checks.axes(3 if stacked else 2, weight=weight)
     return _mean_correlation(weight.flatten(2 if stacked else 1), centred)
 
 
+@checked
 def backward_correlation(
     weight: Float[Tensor, "*run output input *kernel"], centred: bool = False, stacked: bool = False
 ) -> Float[Tensor, "*run"]:
@@ -39,6 +45,7 @@ def backward_correlation(
     >>> ns.measures.backward_correlation(torch.tensor([[1.0, 1.0], [2.0, 2.0]]))
     tensor(1.0000, dtype=torch.float64)
     """
+    checks.axes(3 if stacked else 2, weight=weight)
     output = 1 if stacked else 0
     return forward_correlation(weight.transpose(output, output + 1), centred, stacked)
 
@@ -60,6 +67,7 @@ def _mean_correlation(rows: Float[Tensor, "*run row weight"], centred: bool) -> 
     return total / pairs if pairs else torch.full_like(total, torch.nan)
 
 
+@checked
 def unique_features(weight: Float[Tensor, "*run output input *kernel"], stacked: bool = False) -> Int64[Tensor, "*run"]:
     """Number of output channels whose weights differ, to the bit, from those of all the others before them.
 
@@ -68,11 +76,13 @@ def unique_features(weight: Float[Tensor, "*run output input *kernel"], stacked:
     >>> ns.measures.unique_features(torch.tensor([[1.0, 2.0], [1.0, 2.0], [0.0, 3.0]]))
     tensor(2)
     """
+    checks.axes(3 if stacked else 2, weight=weight)
     if stacked:
         return torch.stack([unique_features(w) for w in weight])
     return torch.tensor(len(weight.flatten(1).unique(dim=0)), device=weight.device)
 
 
+@checked
 def symmetry_breaking(responses: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
     """Size of the part of features, or of gradients by them, that differs between units, over their whole size.
 

@@ -6,7 +6,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from nonsingular import checks
+from nonsingular.checks import checked
 
+
+@checked
 def incoming(weight: Float[Tensor, "*run unit *shape"], stacked: bool = False) -> Float[Tensor, "*run unit input"]:
     """Incoming weights, one row a unit: linear weights as they are, convolution kernels flattened.
 
@@ -19,9 +23,11 @@ def incoming(weight: Float[Tensor, "*run unit *shape"], stacked: bool = False) -
     >>> ns.measures.incoming(torch.nn.Conv2d(3, 8, 5).weight).shape
     torch.Size([8, 75])
     """
+    checks.axes(3 if stacked else 2, weight=weight)
     return weight.flatten(2 if stacked else 1)
 
 
+@checked
 def responses(activation: Float[Tensor, "*run sample unit *place"], stacked: bool = False) -> Tensor:
     """Responses as ``[*run, sample, unit]``: a convolution's places count as further samples of its channels.
 
@@ -34,10 +40,12 @@ def responses(activation: Float[Tensor, "*run sample unit *place"], stacked: boo
     >>> ns.measures.responses(torch.zeros(10, 8, 4, 4)).shape  # sample, channel and 4 x 4 places
     torch.Size([160, 8])
     """
+    checks.axes(3 if stacked else 2, activation=activation)
     unit = 2 if stacked else 1
     return activation.movedim(unit, -1).flatten(unit - 1, -2) if activation.ndim > unit + 1 else activation
 
 
+@checked
 def incoming_norm(weights: Float[Tensor, "*run unit input"]) -> Float[Tensor, "*run unit"]:
     """Euclidean norm of each unit's incoming weights; 0 is an elimination singularity (figure 4c).
 
@@ -49,6 +57,7 @@ def incoming_norm(weights: Float[Tensor, "*run unit input"]) -> Float[Tensor, "*
     return weights.norm(dim=-1)
 
 
+@checked
 def mean_overlap(weights: Float[Tensor, "*run unit input"]) -> Float[Tensor, "*run"]:
     """Mean over pairs of units of the correlation of their incoming weights, in [-1, 1] (figure 4d).
 
@@ -65,6 +74,7 @@ def mean_overlap(weights: Float[Tensor, "*run unit input"]) -> Float[Tensor, "*r
     return torch.where(valid, correlation, 0.0).sum((-2, -1)) / pairs
 
 
+@checked
 def maximum_overlap(weights: Float[Tensor, "*run unit input"]) -> Float[Tensor, "*run"]:
     """Largest correlation of the incoming weights of two units; 1 is an overlap singularity.
 
@@ -96,6 +106,7 @@ def _pair_correlations(
     return correlation, valid
 
 
+@checked
 def zero_response(activations: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
     """Probability that a unit's response to a sample is exactly zero (figure 7b); NaN if a response is NaN.
 
@@ -107,6 +118,7 @@ def zero_response(activations: Float[Tensor, "*run sample unit"]) -> Float[Tenso
     return _zeros(activations).mean((-2, -1))
 
 
+@checked
 def dead_units(activations: Float[Tensor, "*run sample unit"]) -> Float[Tensor, "*run"]:
     """Share of units that respond with zero to every sample; NaN if a response is NaN.
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.networks.convolutional import normalise, pooled
 from nonsingular.networks.initialisation import average, he, zero
@@ -21,6 +22,7 @@ STARTS = ("zero", "he")
 DROPOUT_ON = ("skipped", "all")
 
 
+@checked
 @dataclass(frozen=True)
 class ConstNetSpec:
     """A residual network of single convolutions, each bypassed by a skip; by default the paper's 13 convolutions.

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.networks.convolutional import ConvolutionalLayer, normalise, pooled
 from nonsingular.networks.initialisation import initialise
@@ -17,6 +18,7 @@ from nonsingular.networks.shapes import image_channels
 STAGES = 3
 
 
+@checked
 @dataclass(frozen=True)
 class DenseSpec:
     """A DenseNet of three dense blocks; a layer of a block sees the outputs of all layers before it in the block.

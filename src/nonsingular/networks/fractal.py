@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.networks.convolutional import ConvolutionalLayer, pooled
 from nonsingular.networks.initialisation import initialise
@@ -17,6 +18,7 @@ from nonsingular.networks.shapes import image_channels
 MOST = 8  # times the first block's channels
 
 
+@checked
 @dataclass(frozen=True)
 class FractalSpec:
     """A FractalNet: f_1(z) = conv(z), f_{C+1}(z) = (f_C o f_C)(z) joined with conv(z), block after block.

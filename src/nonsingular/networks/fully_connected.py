@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.networks.shapes import check_dropout
 
@@ -22,6 +23,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@checked
 class Layer(nn.Module):
     """One hidden layer, ``f(norm(W x + b)) + S x + more``; its output is the layer's activation.
 
@@ -88,6 +90,7 @@ class Layer(nn.Module):
         return f"activation={self.activation}, skip={skip}"
 
 
+@checked
 class FullyConnected(nn.Module):
     r"""``depth`` hidden layers of ``width`` units and a linear readout (the softmax is in the loss).
 

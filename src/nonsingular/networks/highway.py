@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.networks.convolutional import ConvolutionalLayer, pooled
 from nonsingular.networks.initialisation import initialise
@@ -17,6 +18,7 @@ from nonsingular.networks.shapes import image_channels
 STAGES = 3
 
 
+@checked
 @dataclass(frozen=True)
 class HighwaySpec:
     """A convolutional highway network: y = H(x) T(x) + x (1 - T(x)) with the gate T(x) = sigmoid(conv(x) + bias).

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.networks.skips import orthogonal
 
@@ -141,6 +142,7 @@ INITIALISATIONS: dict[str, Callable[..., None]] = {
 }
 
 
+@checked
 def initialise(model: nn.Module, how: str, generator: Generator | None = None) -> None:
     """Initialise every linear and convolutional layer of a model in place, in the order of ``model.modules()``.
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.networks.constnet import STAGES, check_stages, staged
 from nonsingular.networks.convolutional import normalise, pooled
@@ -20,6 +21,7 @@ from nonsingular.networks.shapes import check_dropout, image_channels
 STARTS = "1IH"
 
 
+@checked
 @dataclass(frozen=True)
 class LeakyNetSpec:
     r"""A network of convolutions and leaky rectifiers f whose layers cancel in pairs at the start.

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 
 HOW = "a class or function without arguments, or with two: the shape of a sample and the number of classes"
 
 
+@checked
 @dataclass(frozen=True)
 class OwnNetwork:
     """A module of somebody else's code.

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.networks.convolutional import ORDERS, ConvolutionalLayer, normalise, pooled
 from nonsingular.networks.initialisation import initialise
@@ -20,6 +21,7 @@ STAGES = 3
 EXPANSION = 4  # of a bottleneck block: its output over its inner channels
 
 
+@checked
 @dataclass(frozen=True)
 class ResidualSpec:
     """A residual network for small images, or the plain network that is left when its skips are taken away.
@@ -253,6 +255,7 @@ class Projected(nn.Module):
         return f"stride={self.stride}"
 
 
+@checked
 def resnet(layers: int, **options: object) -> ResidualSpec:
     """A ResNet with skips that have no parameters; ``options`` are further fields of ``ResidualSpec``.
 
@@ -263,6 +266,7 @@ def resnet(layers: int, **options: object) -> ResidualSpec:
     return ResidualSpec(layers, **options)  # type: ignore[arg-type]
 
 
+@checked
 def plainnet(layers: int, **options: object) -> ResidualSpec:
     """The ResNet of equal options without its skips.
 
@@ -273,6 +277,7 @@ def plainnet(layers: int, **options: object) -> ResidualSpec:
     return ResidualSpec(layers, skips=False, **options)  # type: ignore[arg-type]
 
 
+@checked
 def resnext(layers: int = 29, cardinality: int = 8, group_width: int = 64, **options: object) -> ResidualSpec:
     """ResNeXt for small images, by default 29 layers, 8 x 64d (Xie et al. 2017 §5.3).
 
@@ -284,6 +289,7 @@ def resnext(layers: int = 29, cardinality: int = 8, group_width: int = 64, **opt
     return ResidualSpec(layers, "bottleneck", cardinality=cardinality, group_width=group_width, **fields)  # type: ignore[arg-type]
 
 
+@checked
 def wide_resnet(layers: int = 28, k: int = 10, **options: object) -> ResidualSpec:
     """A Wide-ResNet, by default WRN-28-10; ``layers`` counts 6n + 4 as its paper does (Zagoruyko, Komodakis 2016).
 

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 
 SMALLEST_EIGENVALUE = 1e-6
@@ -16,6 +18,7 @@ the eigenvectors, which magnifies the rounding of the matrix to float32 in its e
 circle by more than about 1e-4."""
 
 
+@checked
 def orthogonal(n: int, generator: Generator | None = None) -> Float[Tensor, "n n"]:
     """A dense random orthogonal matrix, uniform (Haar) over the orthogonal group.
 
@@ -25,6 +28,7 @@ def orthogonal(n: int, generator: Generator | None = None) -> Float[Tensor, "n n
     >>> torch.allclose(Q @ Q.T, torch.eye(8), atol=1e-5)
     True
     """
+    checks.at_least(1, n=n)
     return _haar(n, generator).float()
 
 
@@ -37,6 +41,7 @@ def _haar(n: int, generator: Generator | None) -> Float[Tensor, "n n"]:
     return q * r.diagonal().sign()
 
 
+@checked
 def copied(n: int, vectors: int, generator: Generator | None = None) -> Float[Tensor, "n n"]:
     """``n / vectors`` copies of a set of orthonormal skip vectors (orhan2018 §2.7, Note 2).
 
@@ -53,11 +58,13 @@ def copied(n: int, vectors: int, generator: Generator | None = None) -> Float[Te
     >>> int(torch.linalg.matrix_rank(ns.networks.copied(8, 2, torch.Generator().manual_seed(0))))
     2
     """
+    checks.at_least(1, n=n)
     if vectors < 1 or n % vectors:
         raise InputError(f"skip vectors must divide the width {n}, got {vectors}")
     return orthogonal(n, generator)[:vectors].repeat(n // vectors, 1)
 
 
+@checked
 def turned(n: int, tau: float, generator: Generator | None = None) -> Float[Tensor, "n n"]:
     r"""A matrix with eigenvalues on the unit circle whose skip vectors have correlations set by tau (orhan2018 §2.7).
 
@@ -82,6 +89,7 @@ def turned(n: int, tau: float, generator: Generator | None = None) -> Float[Tens
     >>> torch.allclose(ns.measures.skip_eigenvalues(S).abs(), torch.ones(8, dtype=torch.float64), atol=1e-4)
     True
     """
+    checks.at_least(1, n=n)
     largest = -math.log(SMALLEST_EIGENVALUE) / max(n - 1, 1)
     if n % 2:
         raise InputError(f"quarter turns need an even number of units, got {n}")
@@ -93,6 +101,7 @@ def turned(n: int, tau: float, generator: Generator | None = None) -> Float[Tens
     return ((first * s) @ second.mT - (second / s) @ first.mT).float()
 
 
+@checked
 def equalised(n: int, tau: float, generator: Generator | None = None) -> Float[Tensor, "n n"]:
     r"""A matrix with eigenvalues on the unit circle whose eigenvectors are correlated (orhan2018 Note 6).
 
@@ -113,6 +122,7 @@ def equalised(n: int, tau: float, generator: Generator | None = None) -> Float[T
     >>> torch.allclose(ns.measures.skip_eigenvalues(S).abs(), torch.ones(8, dtype=torch.float64), atol=1e-4)
     True
     """
+    checks.at_least(1, n=n)
     largest = -math.log(SMALLEST_EIGENVALUE) / max(n - 1, 1)
     if not 0 <= tau <= largest:
         raise InputError(f"tau must lie between 0 and {largest:.3g} for {n} units, got {tau}")

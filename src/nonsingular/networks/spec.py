@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.networks import skips
 from nonsingular.networks.fully_connected import FullyConnected
@@ -32,6 +33,7 @@ class Architecture(Protocol):
         """The module for inputs of ``shape`` (one sample's), with all that is random drawn from ``seed``."""
 
 
+@checked
 def build(spec: Architecture, inputs: int | tuple[int, ...], classes: int, seed: int) -> nn.Module:
     """The network that ``spec`` describes, with weights and skip matrices drawn from ``seed``.
 
@@ -54,6 +56,7 @@ def build(spec: Architecture, inputs: int | tuple[int, ...], classes: int, seed:
     return spec.build((inputs,) if isinstance(inputs, int) else inputs, classes, seed)
 
 
+@checked
 @dataclass(frozen=True)
 class NetworkSpec:
     """A fully-connected network, all but its random numbers.
@@ -122,6 +125,7 @@ class NetworkSpec:
         return network
 
 
+@checked
 @dataclass(frozen=True)
 class DropoutSpec(NetworkSpec):
     """A fully-connected network whose hidden activations are dropped while training.
@@ -159,6 +163,7 @@ NAMED: dict[str, NetworkSpec] = {
 }
 
 
+@checked
 def named(name: str, *, depth: int | None = None, width: int | None = None) -> NetworkSpec:
     """One of the named networks (``plain``, ``residual``, ...) at another depth or width.
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.networks.convolutional import pooled
 from nonsingular.networks.initialisation import average, delta_orthogonal, glorot, he, identity, isometric, zero
@@ -18,6 +19,7 @@ from nonsingular.networks.shapes import image_channels
 KINDS = ("constnet", "leakynet-1", "leakynet-I", "he", "delta-orthogonal", "isometric", "fixup")
 
 
+@checked
 @dataclass(frozen=True)
 class StackSpec:
     """Equally wide layers at one image size, each started in one of the ways that are compared, and a random readout.

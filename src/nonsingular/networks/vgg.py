@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.networks.convolutional import ConvolutionalLayer, normalise
 from nonsingular.networks.initialisation import initialise
@@ -20,6 +21,7 @@ HIDDEN_LINEAR = {9: 1, 11: 2, 13: 2, 16: 2}
 DOUBLINGS = 3  # of the channels, stage by stage: 64, 128, 256, 512, 512
 
 
+@checked
 @dataclass(frozen=True)
 class VGGSpec:
     """A VGG network: stages of 3 x 3 convolutions with 2 x 2 max pooling after each, then linear layers.

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
+from nonsingular.experiments.known import known
 from nonsingular.training import BiasPenalty, Member, TrainingSpec
 
 
@@ -48,6 +50,7 @@ NUMBERS: dict[str, Number] = {
 BIAS_REGULARISATION = ("mu", "sigma", "lambda")
 
 
+@checked
 @dataclass(frozen=True)
 class Range:
     """From where to where a number is searched; ``low`` equal to ``high`` fixes it.
@@ -62,7 +65,7 @@ class Range:
     high: float
 
     def __post_init__(self) -> None:
-        number = NUMBERS[self.name]
+        number = NUMBERS[known("number", self.name, NUMBERS)]
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
             raise InputError(f"{self.name}: the range must go from a lower to a higher finite number, got {self}")
         if number.log and self.low <= 0:
@@ -79,6 +82,7 @@ class Range:
         return self.low == self.high
 
 
+@checked
 def ranges(words: Iterable[str]) -> tuple[Range, ...]:
     """What is searched, from words such as ``mu``, ``mu=0.51`` or ``lambda=1e-5:1e-2``.
 

@@ -24,8 +24,9 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
-from nonsingular.theory import _domain
 
 Array = np.ndarray
 NETWORKS = ("plain", "all-ones", "residual", "random-skip", "biased")
@@ -34,6 +35,7 @@ BLOCK = 4096  # lower-layer states evaluated at once
 TIE = 1e-9  # losses closer than this, relative to the mean loss, are equal: rounding is near 1e-15
 
 
+@checked
 @dataclass(frozen=True)
 class Shape:
     """Sizes of the toy.
@@ -55,8 +57,8 @@ class Shape:
     samples: int = 32
 
     def __post_init__(self) -> None:
-        _domain.at_least(1, inputs=self.inputs, hidden=self.hidden, samples=self.samples)
-        _domain.at_least(2, layers=self.layers)
+        checks.at_least(1, inputs=self.inputs, hidden=self.hidden, samples=self.samples)
+        checks.at_least(2, layers=self.layers)
         if self.bits > MAX_BITS:
             raise InputError(
                 f"inputs, hidden and layers give 2^{self.bits} states; at most 2^{MAX_BITS} are enumerated"
@@ -107,6 +109,7 @@ class Problem:
         return h if layer == 1 else h + below @ self.skip.T
 
 
+@checked
 def problem(network: str, shape: Shape, seed: int, strength: float = 1.0) -> Problem:
     """The teacher, inputs and skip drawn from ``seed``; teacher and inputs are the same for every network.
 
@@ -124,8 +127,9 @@ def problem(network: str, shape: Shape, seed: int, strength: float = 1.0) -> Pro
     >>> plain.state == residual.state, residual.skip.round(2).tolist()  # one teacher, another skip
     (True, [[1.0, 0.0], [0.0, 1.0]])
     """
-    _domain.one_of(NETWORKS, network=network)
-    _domain.positive(strength=strength)
+    checks.at_least(0, seed=seed)
+    checks.one_of(NETWORKS, network=network)
+    checks.positive(strength=strength)
     rng = np.random.default_rng(seed)
     n = shape.hidden
     x = rng.standard_normal((shape.samples, shape.inputs))
@@ -161,6 +165,7 @@ def _signs(numbers: Array, rows: int, columns: int) -> Float[Array, "... row col
     return 1.0 - 2.0 * (numbers[..., None, None] >> shifts & 1)
 
 
+@checked
 def weights(shape: Shape, state: Int[Array, "..."] | int) -> list[Float[Array, "... row column"]]:
     """The weight matrices of a state, or of many, W_1 first.
 
@@ -176,6 +181,7 @@ def weights(shape: Shape, state: Int[Array, "..."] | int) -> list[Float[Array, "
     return matrices
 
 
+@checked
 def outputs(problem: Problem, state: Int[Array, "..."] | int) -> Float[Array, "... sample hidden"]:
     """The network's y for every training input.
 
@@ -191,6 +197,7 @@ def outputs(problem: Problem, state: Int[Array, "..."] | int) -> Float[Array, ".
     return np.maximum(h @ np.swapaxes(top, -1, -2), 0) + h @ problem.skip.T
 
 
+@checked
 def losses(problem: Problem) -> Float[Array, " state"]:
     """Mean squared error (mean over samples, sum over outputs, halved) of every state, ``[2^bits]``.
 
@@ -257,6 +264,7 @@ class Landscape:
         return self.best >= self.loss - self.tolerance
 
 
+@checked
 def landscape(problem: Problem) -> Landscape:
     """Enumerate a problem's states and single flips.
 
@@ -282,6 +290,7 @@ def landscape(problem: Problem) -> Landscape:
     return Landscape(loss, best, descent, tolerance)
 
 
+@checked
 def greedy_success(landscape: Landscape) -> float:
     """Share of all starts from which steepest descent by single flips ends at zero loss (every start is followed).
 
@@ -297,6 +306,7 @@ def greedy_success(landscape: Landscape) -> float:
         end = further
 
 
+@checked
 def annealing_success(landscape: Landscape, *, sweeps: int, chains: int, seed: int) -> float:
     """Share of simulated annealing chains that have visited zero loss.
 
@@ -314,7 +324,8 @@ def annealing_success(landscape: Landscape, *, sweeps: int, chains: int, seed: i
     >>> 0 < bw.annealing_success(scene, sweeps=5, chains=16, seed=0) <= 1
     True
     """
-    _domain.at_least(1, sweeps=sweeps, chains=chains)
+    checks.at_least(0, seed=seed)
+    checks.at_least(1, sweeps=sweeps, chains=chains)
     rng = np.random.default_rng(seed)
     loss = landscape.loss
     bits = loss.size.bit_length() - 1
@@ -330,6 +341,7 @@ def annealing_success(landscape: Landscape, *, sweeps: int, chains: int, seed: i
     return float(solved.mean())
 
 
+@checked
 def tie_sizes(landscape: Landscape) -> Int[Array, " level"]:
     """Number of states at each distinct loss.
 
@@ -343,6 +355,7 @@ def tie_sizes(landscape: Landscape) -> Int[Array, " level"]:
     return np.diff(np.concatenate([[0], edges + 1, [ordered.size]]))
 
 
+@checked
 def permutation_gap(problem: Problem, *, samples: int = 2000, seed: int = 0) -> float:
     """Mean change of the loss when two units of the first hidden layer change places, relative to the mean loss.
 
@@ -356,6 +369,8 @@ def permutation_gap(problem: Problem, *, samples: int = 2000, seed: int = 0) -> 
     >>> bw.permutation_gap(problem, samples=50) < 1e-12  # without a skip units may change places
     True
     """
+    checks.at_least(1, samples=samples)
+    checks.at_least(0, seed=seed)
     shape = problem.shape
     n, d = shape.hidden, shape.inputs
     if n < 2:
@@ -372,6 +387,7 @@ def permutation_gap(problem: Problem, *, samples: int = 2000, seed: int = 0) -> 
     return float(np.abs(after - before).mean() / before.mean())
 
 
+@checked
 def survey(
     network: str, shape: Shape, seed: int, *, strength: float = 1.0, sweeps: int = 20, chains: int = 256
 ) -> xr.Dataset:
@@ -395,6 +411,7 @@ def survey(
     >>> float(found.permutation_gap) > 0.01
     True
     """
+    checks.at_least(0, seed=seed)
     task = problem(network, shape, seed, strength)
     scape = landscape(task)
     sizes = tie_sizes(scape)

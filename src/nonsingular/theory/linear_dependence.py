@@ -22,8 +22,9 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
-from nonsingular.theory import _domain
 from nonsingular.theory import student_teacher as st
 
 Array = np.ndarray
@@ -32,6 +33,7 @@ NEIGHBOURS = 1
 STATIONARY = 1e-3  # a relative gradient above this is not an optimum
 
 
+@checked
 def random_teacher(seed: int, inputs: int = 3, outputs: int = 3) -> st.Network:
     """Three hidden units, every weight drawn from N(0, 1).
 
@@ -39,10 +41,13 @@ def random_teacher(seed: int, inputs: int = 3, outputs: int = 3) -> st.Network:
     >>> linear_dependence.random_teacher(0).J.shape
     (3, 3)
     """
+    checks.at_least(0, seed=seed)
+    checks.at_least(1, inputs=inputs, outputs=outputs)
     rng = np.random.default_rng(seed)
     return st.Network(J=rng.standard_normal((3, inputs)), W=rng.standard_normal((outputs, 3)))
 
 
+@checked
 def to_combinations(J: Float[Array, "3 input"]) -> tuple[Array, Array, Array]:
     """(M, D, C) = (Ja + Jb - Jc, Ja - Jb - Jc, Jc).
 
@@ -56,6 +61,7 @@ def to_combinations(J: Float[Array, "3 input"]) -> tuple[Array, Array, Array]:
     return a + b - c, a - b - c, c
 
 
+@checked
 def from_combinations(M: Array, D: Array, C: Array) -> Float[Array, "3 input"]:
     """The incoming weights with these combinations; the inverse of ``to_combinations``.
 
@@ -65,6 +71,7 @@ def from_combinations(M: Array, D: Array, C: Array) -> Float[Array, "3 input"]:
     >>> np.allclose(ld.from_combinations(*ld.to_combinations(J)), J)
     True
     """
+    checks.alike(M=M, D=D, C=C)
     return np.stack([(M + D) / 2 + C, (M - D) / 2, C])
 
 
@@ -94,6 +101,7 @@ class Optimum:
     stationarity: float
 
 
+@checked
 def optimum(m: float, c: float, teacher: st.Network, guess: Float[Array, "3 input"]) -> Optimum:
     """Optimise everything but m and |Jc|: W by linear regression, D and the two directions by BFGS.
 
@@ -114,7 +122,7 @@ def optimum(m: float, c: float, teacher: st.Network, guess: Float[Array, "3 inpu
     >>> round(found.loss, 6)  # at the teacher's own values the loss is 0
     0.0
     """
-    _domain.positive(m=m, c=c)
+    checks.positive(m=m, c=c)
 
     def value(x: Array) -> tuple[float, Array, dict[str, Any]]:
         raw = x.reshape(3, -1)
@@ -158,6 +166,7 @@ def _size(teacher: st.Network) -> float:
     return float(np.sum((teacher.W.T @ teacher.W) * UNITS.overlap(teacher.J, teacher.J)))
 
 
+@checked
 def flow(teacher: st.Network, relative: ArrayLike) -> xr.Dataset:
     """The flow of m and |Jc| around a teacher.
 
@@ -231,6 +240,7 @@ def _held(m: float, c: float, own: Array, teacher: st.Network) -> tuple[float, f
     return st.loss(student, teacher, UNITS), float((dJ[0] + dJ[1]) / 2 @ M_dir), float((dJ[0] + dJ[2]) @ C_dir)
 
 
+@checked
 def speed_ratio(field: xr.Dataset) -> xr.Dataset:
     """Root mean square of dm over that of dc, on the grid points that have an optimum.
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -28,8 +29,9 @@ from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 from scipy.optimize import root
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
-from nonsingular.theory import _domain
 
 Array = np.ndarray
 NETWORKS = ("plain", "residual", "hyper-residual")
@@ -38,6 +40,7 @@ NETWORKS = ("plain", "residual", "hyper-residual")
 # --- three layers, several modes ----------------------------------------------------------------------------
 
 
+@checked
 def hadamard_skips() -> Float[Array, "hidden mode"]:
     """The two orthonormal skip vectors of figure S4: [1, 1] / sqrt 2 and [1, -1] / sqrt 2, as columns.
 
@@ -48,6 +51,7 @@ def hadamard_skips() -> Float[Array, "hidden mode"]:
     return np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2)
 
 
+@checked
 def three_layer_energy(A: Array, B: Array, s: Array, U: Array | float = 0.0, V: Array | float = 0.0) -> float:
     """Equations 22 and 26: |diag(s) - (B + U)^T (A + V)|^2 / 2.
 
@@ -63,9 +67,11 @@ def three_layer_energy(A: Array, B: Array, s: Array, U: Array | float = 0.0, V: 
     >>> linear_networks.three_layer_energy(np.eye(2), np.diag([3.0, 1.0]), np.array([3.0, 1.0]))  # B^T A is the target
     0.0
     """
+    _check_modes(s, A, B, U, V)
     return float(np.sum((np.diag(s) - (B + U).T @ (A + V)) ** 2)) / 2
 
 
+@checked
 def three_layer_hessian(
     A: Array, B: Array, s: Array, U: Array | float = 0.0, V: Array | float = 0.0
 ) -> Float[Array, "parameter parameter"]:
@@ -80,6 +86,7 @@ def three_layer_hessian(
     >>> np.linalg.eigvalsh(linear_networks.three_layer_hessian(zero, zero, s)).tolist()  # at 0: a saddle
     [-2.0, -2.0, 2.0, 2.0]
     """
+    _check_modes(s, A, B, U, V)
     X, Y = A + V, B + U
     hidden, modes = X.shape
     R = np.diag(s) - Y.T @ X
@@ -92,6 +99,7 @@ def three_layer_hessian(
     return np.block([[aa, ab], [ab.T, bb]])
 
 
+@checked
 def three_layer_trajectory(
     s: ArrayLike,
     A: ArrayLike,
@@ -127,15 +135,14 @@ def three_layer_trajectory(
     >>> sorted(path.data_vars), path.sizes["time"]
     (['a', 'b', 'error', 'strength'], 50)
     """
+    checks.positive(tolerance=tolerance)
     s, A, B, times = (np.asarray(x, float) for x in (s, A, B, times))
     U = np.zeros_like(B) if U is None else np.asarray(U, float)
     V = np.zeros_like(A) if V is None else np.asarray(V, float)
     if s.ndim != 1 or not (s > 0).all():
         raise InputError("s must be singular values above 0, one for each mode")
-    if A.ndim != 2 or A.shape[1] != s.size or not (A.shape == B.shape == U.shape == V.shape):
-        raise InputError(
-            f"A, B, U and V must all be [hidden, {s.size}], got {A.shape}, {B.shape}, {U.shape}, {V.shape}"
-        )
+    checks.axes(2, A=A, B=B)
+    _check_modes(s, A, B, U, V)
     _check_times(times)
     shape = (2, *A.shape)
 
@@ -147,6 +154,7 @@ def three_layer_trajectory(
     solved = solve_ivp(
         flow, (0, times[-1]), np.stack([A, B]).ravel(), t_eval=times, method="DOP853", rtol=tolerance, atol=1e-13
     )
+    _check_solved(solved, tolerance)
     a, b = solved.y.T.reshape(-1, *shape).transpose(1, 0, 2, 3)
     maps = np.einsum("thi,thj->tij", b + U, a + V)
     error = np.linalg.norm(np.diag(s) - maps, axis=(1, 2)) / np.linalg.norm(s)
@@ -161,6 +169,7 @@ def three_layer_trajectory(
     )
 
 
+@checked
 def time_to_converge(time: ArrayLike, error: ArrayLike, threshold: float = 0.01) -> float:
     """First time after which the error stays below the threshold; infinite if it does not within the window.
 
@@ -174,6 +183,8 @@ def time_to_converge(time: ArrayLike, error: ArrayLike, threshold: float = 0.01)
     2.0
     """
     time, error = np.asarray(time, float), np.asarray(error, float)
+    checks.row(time=time, error=error)
+    checks.as_many(time=time, error=error)
     above = np.flatnonzero(~(error < threshold))
     if above.size == 0:
         return float(time[0])
@@ -183,6 +194,7 @@ def time_to_converge(time: ArrayLike, error: ArrayLike, threshold: float = 0.01)
 # --- L layers, one mode -------------------------------------------------------------------------------------
 
 
+@checked
 def skip_strengths(network: str, layers: int) -> Float[Array, " layer"]:
     """c_l of equations 29-31: 0 (plain), 1 (residual) or l (hyper-residual) for the layers - 1 weight matrices.
 
@@ -192,8 +204,8 @@ def skip_strengths(network: str, layers: int) -> Float[Array, " layer"]:
     >>> linear_networks.skip_strengths("hyper-residual", 4).tolist()
     [1.0, 2.0, 3.0]
     """
-    _domain.one_of(NETWORKS, network=network)
-    _domain.at_least(2, layers=layers)
+    checks.one_of(NETWORKS, network=network)
+    checks.at_least(2, layers=layers)
     n = layers - 1
     return {"plain": np.zeros(n), "residual": np.ones(n), "hyper-residual": np.arange(1.0, n + 1)}[network]
 
@@ -206,6 +218,7 @@ def _others(x: Array) -> Array:
     return left * right
 
 
+@checked
 def mode_gradient(a: ArrayLike, s: float, c: ArrayLike) -> Float[Array, "... layer"]:
     """dE/da_i = -(s - u) prod_(l != i) (a_l + c_l), u = prod_l (a_l + c_l) (equation 32).
 
@@ -216,10 +229,13 @@ def mode_gradient(a: ArrayLike, s: float, c: ArrayLike) -> Float[Array, "... lay
     >>> linear_networks.mode_gradient([0.0, 0.0], 3.0, [1.0, 1.0]).tolist()  # residual: it is not
     [-2.0, -2.0]
     """
-    x = np.asarray(a, float) + np.asarray(c, float)
+    a, c = np.asarray(a, float), np.asarray(c, float)
+    checks.alike(a=a, c=c)
+    x = a + c
     return -(s - np.prod(x, -1, keepdims=True)) * _others(x)
 
 
+@checked
 def mode_hessian(a: ArrayLike, s: float, c: ArrayLike) -> Float[Array, "... layer layer"]:
     """Equations 33-34: (prod_(l != i) x_l)^2 on the diagonal, (2 u - s) prod_(l != i, k) x_l off it; x = a + c.
 
@@ -227,7 +243,9 @@ def mode_hessian(a: ArrayLike, s: float, c: ArrayLike) -> Float[Array, "... laye
     >>> linear_networks.mode_hessian([0.0, 0.0], 3.0, [0.0, 0.0]).tolist()
     [[0.0, -3.0], [-3.0, 0.0]]
     """
-    x = np.asarray(a, float) + np.asarray(c, float)
+    a, c = np.asarray(a, float), np.asarray(c, float)
+    checks.alike(a=a, c=c)
+    x = a + c
     n = x.shape[-1]
     eye = np.eye(n, dtype=bool)
     left_out = eye[:, None] | eye[None, :]  # [i, k, l]: l is i or k
@@ -236,6 +254,7 @@ def mode_hessian(a: ArrayLike, s: float, c: ArrayLike) -> Float[Array, "... laye
     return np.where(eye, (_others(x) ** 2)[..., None], (2 * u - s) * pairs)
 
 
+@checked
 def mode_trajectory(network: str, s: float, a: ArrayLike, times: ArrayLike, *, tolerance: float = 1e-9) -> xr.Dataset:
     """Gradient flow of the mode strengths of one mode (equations 29-31).
 
@@ -257,6 +276,7 @@ def mode_trajectory(network: str, s: float, a: ArrayLike, times: ArrayLike, *, t
     >>> [round(float(path.u[-1]), 2) for path in ends]  # the target is 3
     [0.67, 3.0]
     """
+    checks.positive(tolerance=tolerance)
     a, times = np.asarray(a, float), np.asarray(times, float)
     if a.ndim != 1 or a.size < 1:
         raise InputError(f"a must be a vector with one entry a layer, got shape {a.shape}")
@@ -272,6 +292,7 @@ def mode_trajectory(network: str, s: float, a: ArrayLike, times: ArrayLike, *, t
         rtol=tolerance,
         atol=tolerance * 1e-3,
     )
+    _check_solved(solved, tolerance)
     path = solved.y.T
     return xr.Dataset(
         {
@@ -284,6 +305,7 @@ def mode_trajectory(network: str, s: float, a: ArrayLike, times: ArrayLike, *, t
     )
 
 
+@checked
 def phase_portrait(network: str, s: float, a: ArrayLike, b: ArrayLike) -> xr.Dataset:
     """The flow of the two mode strengths of a three-layer network (figure S5a).
 
@@ -302,6 +324,7 @@ def phase_portrait(network: str, s: float, a: ArrayLike, b: ArrayLike) -> xr.Dat
     ['a', 'b']
     """
     a, b = np.asarray(a, float), np.asarray(b, float)
+    checks.row(a=a, b=b)
     grid = np.stack(np.meshgrid(a, b), axis=-1)
     c = skip_strengths(network, 3)
     velocity = -mode_gradient(grid, s, c)
@@ -317,6 +340,7 @@ def phase_portrait(network: str, s: float, a: ArrayLike, b: ArrayLike) -> xr.Dat
     )
 
 
+@checked
 def saddles(
     network: str, s: float, *, starts: int = 200, extent: float = 4.0, seed: int = 0
 ) -> Float[Array, "saddle 2"]:
@@ -336,8 +360,9 @@ def saddles(
     >>> linear_networks.saddles("residual", 3.0, starts=20).round(4).tolist()
     [[-1.0, -1.0]]
     """
-    _domain.at_least(1, starts=starts)
-    _domain.positive(extent=extent)
+    checks.at_least(0, seed=seed)
+    checks.at_least(1, starts=starts)
+    checks.positive(extent=extent)
     c = skip_strengths(network, 3)
     found: list[Array] = []
     for start in np.random.default_rng(seed).uniform(-extent, extent, (starts, 2)):
@@ -354,6 +379,7 @@ def saddles(
 # --- actual matrices ----------------------------------------------------------------------------------------
 
 
+@checked
 def rectangular_identity(rows: int, columns: int) -> Float[Array, "row column"]:
     """The identity with zero padding, which joins layers of different sizes (Note 5).
 
@@ -361,9 +387,11 @@ def rectangular_identity(rows: int, columns: int) -> Float[Array, "row column"]:
     >>> linear_networks.rectangular_identity(2, 3).tolist()
     [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     """
+    checks.at_least(1, rows=rows, columns=columns)
     return np.eye(rows, columns)
 
 
+@checked
 def matrix_gradient(W: Sequence[Array], target: Array, c: Sequence[float] | Array) -> list[Array]:
     """Gradients of |target - prod_l (W_l + c_l I)|^2 / 2 by each W_l; W_1 acts first, I may be rectangular.
 
@@ -372,6 +400,7 @@ def matrix_gradient(W: Sequence[Array], target: Array, c: Sequence[float] | Arra
     >>> linear_networks.matrix_gradient([np.eye(2), np.eye(2)], np.eye(2), [0.0, 0.0])[0].tolist()
     [[0.0, 0.0], [0.0, 0.0]]
     """
+    _check_chain(W, target, c)
     X = [w + k * rectangular_identity(*w.shape) for w, k in zip(W, c, strict=True)]
     below = [np.eye(X[0].shape[1])]
     for x in X[:-1]:
@@ -383,6 +412,7 @@ def matrix_gradient(W: Sequence[Array], target: Array, c: Sequence[float] | Arra
     return [-a.T @ error @ b.T for a, b in zip(above, below, strict=True)]
 
 
+@checked
 def matrix_descent(
     W: Sequence[Array], target: Array, c: Sequence[float] | Array, steps: int, learning_rate: float
 ) -> xr.Dataset:
@@ -408,13 +438,10 @@ def matrix_descent(
     >>> path["map"][-1].round(3).values.tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
-    _domain.at_least(1, steps=steps)
-    _domain.positive(learning_rate=learning_rate)
+    checks.at_least(1, steps=steps)
+    checks.positive(learning_rate=learning_rate)
     W = [np.array(w, float) for w in W]
-    if any(lower.shape[0] != upper.shape[1] for lower, upper in pairwise(W)):
-        raise InputError(f"W must chain, W_1 first, got shapes {[w.shape for w in W]}")
-    if target.shape != (W[-1].shape[0], W[0].shape[1]) or len(c) != len(W):
-        raise InputError("target must be [last out, first in] and c have one entry for each matrix")
+    _check_chain(W, target, c)
     maps = np.empty((steps + 1, *target.shape))
     for step in range(steps + 1):
         product = np.eye(W[0].shape[1])
@@ -428,6 +455,7 @@ def matrix_descent(
     )
 
 
+@checked
 def aligned_matrices(
     strengths: Float[Array, "layer mode"], sizes: Sequence[int], s: ArrayLike, *, shared: bool, seed: int = 0
 ) -> tuple[list[Array], Array]:
@@ -450,6 +478,10 @@ def aligned_matrices(
     >>> np.linalg.svd(target)[1].round(6).tolist()
     [2.0, 0.0, 0.0]
     """
+    checks.at_least(0, seed=seed)
+    if np.ndim(strengths) != 2 or np.shape(s) != np.shape(strengths)[1:]:
+        got = f"{list(np.shape(strengths))} and {list(np.shape(s))}"
+        raise InputError(f"strengths must be [layer, mode] and s [mode], got {got}")
     layers, modes = np.shape(strengths)
     if len(sizes) != layers + 1 or min(sizes) < modes:
         raise InputError(f"sizes must be {layers + 1} widths of at least {modes}, got {list(sizes)}")
@@ -471,6 +503,29 @@ def aligned_matrices(
     R = [rotation(size) for size in sizes]
     W = [R[k + 1] @ diagonal(strengths[k], sizes[k + 1], sizes[k]) @ R[k].T for k in range(layers)]
     return W, R[-1] @ diagonal(np.asarray(s, float), sizes[-1], sizes[0]) @ R[0].T
+
+
+def _check_modes(s: ArrayLike, *matrices: ArrayLike) -> None:
+    """That singular values are a row, and the matrices ``[hidden, mode]``; a number stands for a matrix of it."""
+    modes = np.size(s)
+    shapes = [np.shape(m) for m in matrices if np.ndim(m)]
+    if np.ndim(s) != 1 or any(len(shape) != 2 or shape[1] != modes for shape in shapes) or len(set(shapes)) > 1:
+        told = ", ".join(str(list(shape)) for shape in [np.shape(s), *shapes])
+        raise InputError(f"s must be [mode], A, B, U and V all [hidden, mode], got {told}")
+
+
+def _check_solved(solved: Any, tolerance: float) -> None:
+    if not solved.success:
+        raise InputError(f"the flow cannot be followed with tolerance {tolerance:g}: {solved.message}")
+
+
+def _check_chain(W: Sequence[Array], target: Array, c: Sequence[float] | Array) -> None:
+    """That matrices can follow each other, to the target, each with a number of ``c``."""
+    checks.as_many(W=W, c=c)
+    if any(np.ndim(w) != 2 for w in W) or any(a.shape[0] != b.shape[1] for a, b in pairwise(W)):
+        raise InputError(f"W must be matrices that chain, W_1 first, got shapes {[list(np.shape(w)) for w in W]}")
+    if np.shape(target) != (W[-1].shape[0], W[0].shape[1]) or np.ndim(c) != 1:
+        raise InputError("target must be [last out, first in] and c have one entry for each matrix")
 
 
 def _check_times(times: Array) -> None:

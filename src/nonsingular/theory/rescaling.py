@@ -21,13 +21,16 @@ import xarray as xr
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
-from nonsingular.theory import _domain
+from nonsingular.words import counted
 
 Array = np.ndarray
 NETWORKS = ("plain", "residual", "hyper-residual", "layer-to-all")
 
 
+@checked
 def forward(
     network: str, W: Sequence[Array], Q: Sequence[Array], x: Float[Array, "sample unit"]
 ) -> Float[Array, "sample unit"]:
@@ -45,7 +48,9 @@ def forward(
     >>> rescaling.forward("plain", W, [], x).tolist()
     [[1.0, 1.0, 1.0]]
     """
-    _domain.one_of(NETWORKS, network=network)
+    checks.one_of(NETWORKS, network=network)
+    if any(np.shape(w) != (x.shape[1],) * 2 for w in [*W, *Q]):
+        raise InputError(f"W and Q must be matrices [unit, unit] of {counted(x.shape[1], 'unit')}, as x has them")
     h = [x]
     last = len(W)
     for layer, weight in enumerate(W, start=1):
@@ -63,6 +68,7 @@ def forward(
     return h[-1]
 
 
+@checked
 def rescaled_losses(
     network: str, factors: ArrayLike, *, seed: int, layers: int = 4, width: int = 8, samples: int = 256
 ) -> xr.Dataset:
@@ -87,11 +93,12 @@ def rescaled_losses(
     >>> sorted(losses.dims)
     ['factor', 'pair']
     """
+    checks.at_least(0, seed=seed)
     factors = np.asarray(factors, float)
     if factors.ndim != 1 or factors.size < 1 or not (factors > 0).all():
         raise InputError("factors must be numbers above 0")
-    _domain.at_least(2, layers=layers)
-    _domain.at_least(1, width=width, samples=samples)
+    checks.at_least(2, layers=layers)
+    checks.at_least(1, width=width, samples=samples)
     rng = np.random.default_rng(seed)
     W, other = rng.standard_normal((2, layers, width, width)) * np.sqrt(2 / width)
     Q = [np.linalg.qr(rng.standard_normal((width, width)))[0] for _ in range(layers)]

@@ -22,8 +22,9 @@ import xarray as xr
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
-from nonsingular.theory import _domain
 
 Array = np.ndarray
 
@@ -43,6 +44,7 @@ AVERAGES: dict[str, Callable[[Array, Array], tuple[Array, Array]]] = {"erf": _er
 """(E[phi(u) phi(v)], E[phi'(u) phi'(v)]) of u, v with variance q each and covariance k."""
 
 
+@checked
 def depth_profile(
     units: str,
     layers: int,
@@ -76,9 +78,9 @@ def depth_profile(
         >>> float(critical.length[-1]), float(critical.gradient[0])
         (1.0, 0.0)
     """
-    _domain.one_of(tuple(AVERAGES), units=units)
-    _domain.at_least(1, layers=layers)
-    _domain.positive(length=length)
+    checks.one_of(tuple(AVERAGES), units=units)
+    checks.at_least(1, layers=layers)
+    checks.positive(length=length)
     weights, biases = np.broadcast_arrays(np.asarray(weight, float), np.asarray(bias, float))
     if not ((weights > 0) & np.isfinite(weights)).all() or not ((biases >= 0) & np.isfinite(biases)).all():
         raise InputError("weight must be above 0 and bias 0 or more, both finite")
@@ -106,6 +108,7 @@ def depth_profile(
     )
 
 
+@checked
 def critical_line(fixed: ArrayLike, skip: float = 0.0) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """(sigma_w^2, sigma_b^2) at which erf networks with the fixed point q are critical: chi = 1.
 

@@ -17,8 +17,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy.polynomial.hermite_e import hermegauss
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
-from nonsingular.theory import _domain
 
 Array = np.ndarray
 
@@ -103,6 +104,7 @@ def _products(a: Array, b: Array) -> tuple[Array, Array, Array, Array]:
     return s, alpha, beta, alpha * beta - s**2
 
 
+@checked
 class QuadratureUnits:
     """Any smooth unit, integrated by a tensor product of Gauss-Hermite rules (at most three inputs).
 
@@ -135,7 +137,7 @@ class QuadratureUnits:
         """
         if inputs not in (1, 2, 3):
             raise InputError(f"inputs must be 1, 2 or 3 for quadrature, got {inputs}")
-        _domain.at_least(2, nodes=nodes)
+        checks.at_least(2, nodes=nodes)
         points, weights = hermegauss(nodes)
         weights = weights / weights.sum()
         self._phi, self._first, self._second = phi, first, second
@@ -164,6 +166,7 @@ class QuadratureUnits:
         return self._average(self._first(self._x @ a.T), self._first(self._x @ b.T), "xx")
 
 
+@checked
 def tanh_units(inputs: int, nodes: int = 48) -> QuadratureUnits:
     """Units with phi = tanh, by quadrature.
 
@@ -182,6 +185,7 @@ def tanh_units(inputs: int, nodes: int = 48) -> QuadratureUnits:
     return QuadratureUnits(np.tanh, first, second, inputs, nodes)
 
 
+@checked
 @dataclass(frozen=True)
 class Network:
     """y(x) = W phi(J x).
@@ -206,6 +210,7 @@ class Network:
             )
 
 
+@checked
 def loss(student: Network, teacher: Network, units: Units) -> float:
     """E[|student(x) - teacher(x)|^2] / 2 over x ~ N(0, I).
 
@@ -223,6 +228,7 @@ def loss(student: Network, teacher: Network, units: Units) -> float:
     return float(own - 2 * cross + target) / 2
 
 
+@checked
 def gradient(student: Network, teacher: Network, units: Units) -> Network:
     """The gradient of ``loss`` by the student's J and W, in the student's shapes.
 
@@ -239,6 +245,7 @@ def gradient(student: Network, teacher: Network, units: Units) -> Network:
     return Network(J=dJ, W=dW)
 
 
+@checked
 def fisher_information(network: Network, units: Units) -> Float[Array, "parameter parameter"]:
     """E[g g^T] with g the gradient of a one-output network's output by its parameters (J by rows, then W).
 
@@ -263,6 +270,7 @@ def fisher_information(network: Network, units: Units) -> Float[Array, "paramete
     return np.block([[incoming.reshape(n * d, n * d), crossing], [crossing.T, units.overlap(J, J)]])
 
 
+@checked
 def hessian(student: Network, teacher: Network, units: Units) -> Float[Array, "parameter parameter"]:
     """The Hessian of ``loss`` for one output, parameters as in ``fisher_information``.
 

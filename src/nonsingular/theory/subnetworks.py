@@ -9,12 +9,15 @@ from __future__ import annotations
 import itertools
 import math
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 
 SYMMETRIES = ("none", "one-to-one", "all-to-all")
 LARGEST = 16  # units whose masks are enumerated
 
 
+@checked
 def count(symmetry: str, width: int, layers: int) -> int:
     r"""Sub-networks of ``layers`` hidden layers of ``width`` units.
 
@@ -42,6 +45,7 @@ def count(symmetry: str, width: int, layers: int) -> int:
     return math.comb(width + 2**layers - 1, width)
 
 
+@checked
 def approximate(width: int, layers: int) -> float:
     r"""Logarithm to base 2 of :math:`2^{NL} / N!`: the one-to-one count if no two chains had the same mask.
 
@@ -51,9 +55,11 @@ def approximate(width: int, layers: int) -> float:
     >>> round(subnetworks.approximate(4, 3), 2)
     7.42
     """
+    checks.at_least(1, width=width, layers=layers)
     return width * layers - math.lgamma(width + 1) / math.log(2)
 
 
+@checked
 def enumerate_masks(symmetry: str, width: int, layers: int) -> int:
     """The count by enumeration of all masks: what ``count`` is tested against.
 

@@ -41,8 +41,9 @@ from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 from scipy.optimize import minimize, root
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
-from nonsingular.theory import _domain
 from nonsingular.theory import student_teacher as st
 
 Array = np.ndarray
@@ -51,6 +52,7 @@ Array = np.ndarray
 # --- coordinates --------------------------------------------------------------------------------------------
 
 
+@checked
 def from_coordinates(w: float, z: float, J: ArrayLike, u: ArrayLike) -> st.Network:
     """The two-unit network with these coordinates.
 
@@ -75,6 +77,7 @@ def from_coordinates(w: float, z: float, J: ArrayLike, u: ArrayLike) -> st.Netwo
     return st.Network(J=np.stack([J + (1 - z) / 2 * u, J - (1 + z) / 2 * u]), W=w / 2 * np.array([[1.0 + z, 1.0 - z]]))
 
 
+@checked
 def to_coordinates(network: st.Network) -> tuple[float, float, Array, Array]:
     """(w, z, J, u) of a two-unit network with one output; the inverse of ``from_coordinates``.
 
@@ -128,6 +131,7 @@ class SingleUnit:
         return vectors[:, np.argmax(np.abs(values))]
 
 
+@checked
 def best_single_unit(teacher: st.Network, units: st.Units | None = None) -> SingleUnit:
     """Fit one unit to a teacher, starting from the teacher's own (w, J).
 
@@ -178,6 +182,7 @@ def _velocity(z: Array, eta: Array, narrow: bool) -> tuple[Array, Array]:
     return z * eta**2 / scale, -eta / 2 * (1 - z**2 + wide) / scale
 
 
+@checked
 def reduced_flow(z: ArrayLike, eta: ArrayLike, *, attracting: bool = True, narrow: bool = False) -> xr.Dataset:
     """The reduced vector field on a grid.
 
@@ -197,6 +202,7 @@ def reduced_flow(z: ArrayLike, eta: ArrayLike, *, attracting: bool = True, narro
     ['basin', 'deta', 'dz', 'excess', 'speed']
     """
     z, eta = np.asarray(z, float), np.asarray(eta, float)
+    checks.row(z=z, eta=eta)
     Z, E = np.meshgrid(z, eta)
     sign = 1.0 if attracting else -1.0
     dz, deta = _velocity(Z, E, narrow)
@@ -214,6 +220,7 @@ def reduced_flow(z: ArrayLike, eta: ArrayLike, *, attracting: bool = True, narro
     )
 
 
+@checked
 def invariant(z: ArrayLike, eta: ArrayLike, *, narrow: bool = False) -> Array:
     """What the reduced flow keeps constant: z (eta^2 + 1 - z^2 / 3), or eta^2 + ln|z| - z^2 / 2 for ``narrow``.
 
@@ -224,12 +231,14 @@ def invariant(z: ArrayLike, eta: ArrayLike, *, narrow: bool = False) -> Array:
     True
     """
     z, eta = np.asarray(z, float), np.asarray(eta, float)
+    checks.alike(z=z, eta=eta)
     if narrow:
         with np.errstate(divide="ignore"):
             return eta**2 + np.log(np.abs(z)) - z**2 / 2
     return z * (eta**2 + 1 - z**2 / 3)
 
 
+@checked
 def separatrix(z: ArrayLike) -> Array:
     """The eta of the level line through (|z|, eta) = (1, 0): |1 - |z|| sqrt((|z| + 2) / (3 |z|)), inf at 0.
 
@@ -242,6 +251,7 @@ def separatrix(z: ArrayLike) -> Array:
         return np.abs(1 - size) * np.sqrt((size + 2) / (3 * size))
 
 
+@checked
 def in_basin(z: ArrayLike, eta: ArrayLike, *, attracting: bool = True) -> Array:
     """Whether the reduced flow from (z, eta) ends on the stable segment of eta = 0.
 
@@ -252,10 +262,12 @@ def in_basin(z: ArrayLike, eta: ArrayLike, *, attracting: bool = True) -> Array:
     [True, False]
     """
     z, eta = np.asarray(z, float), np.asarray(eta, float)
+    checks.alike(z=z, eta=eta)
     inside = np.abs(z) < 1 if attracting else np.abs(z) > 1
     return inside & (np.abs(eta) < separatrix(z))
 
 
+@checked
 def reduced_trajectory(
     z: float,
     eta: float,
@@ -286,8 +298,8 @@ def reduced_trajectory(
     >>> bool(path.eta[-1] < 1e-3)  # ends on the stable segment
     True
     """
-    _domain.at_least(2, points=points)
-    _domain.positive(tolerance=tolerance)
+    checks.at_least(2, points=points)
+    checks.positive(tolerance=tolerance)
     if duration == 0 or not np.isfinite(duration):
         raise InputError(f"duration must be a finite number other than 0, got {duration}")
     sign = 1.0 if attracting else -1.0
@@ -319,6 +331,7 @@ def reduced_trajectory(
 # --- the full network ---------------------------------------------------------------------------------------
 
 
+@checked
 def full_trajectory(
     start: st.Network,
     teacher: st.Network,
@@ -351,6 +364,7 @@ def full_trajectory(
     >>> bool(path.loss[-1] < path.loss[0])
     True
     """
+    checks.positive(tolerance=tolerance)
     units = units or st.ErfUnits()
     times = np.asarray(times, float)
     if start.J.shape[0] != 2 or start.W.shape[0] != 1 or teacher.W.shape[0] != 1:
@@ -386,6 +400,7 @@ def full_trajectory(
     )
 
 
+@checked
 def start_near(single: SingleUnit, z: float, eta: float) -> st.Network:
     """The two-unit network on the best single unit with elimination z and overlap eta w along ``a``'s direction.
 
@@ -397,6 +412,7 @@ def start_near(single: SingleUnit, z: float, eta: float) -> st.Network:
     return from_coordinates(single.w, z, single.J, eta * single.w * single.direction)
 
 
+@checked
 def close_teacher(scale: float, *, z: float = 2.0, separation: float = 0.6, J: float = 2.0) -> st.Network:
     """A two-unit teacher with one input that comes near a single unit as ``scale`` goes to 0.
 
@@ -408,10 +424,11 @@ def close_teacher(scale: float, *, z: float = 2.0, separation: float = 0.6, J: f
     >>> nearer < near
     True
     """
-    _domain.positive(scale=scale, separation=separation)
+    checks.positive(scale=scale, separation=separation)
     return from_coordinates(0.1 * scale, z, [J], [separation * np.sqrt(scale)])
 
 
+@checked
 def convergence(
     scales: Sequence[float], *, z: float = 0.4, eta: float = 0.75, duration: float = 20.0, points: int = 101
 ) -> xr.Dataset:
@@ -454,6 +471,7 @@ def convergence(
     )
 
 
+@checked
 def singular_lines(
     teacher: st.Network, units: st.Units | None = None, *, points: int = 41, extent: float = 2.0
 ) -> xr.Dataset:
@@ -477,8 +495,8 @@ def singular_lines(
     ['curvature', 'fisher', 'lowest']
     """
     units = units or st.ErfUnits()
-    _domain.at_least(3, points=points)
-    _domain.positive(extent=extent)
+    checks.at_least(3, points=points)
+    checks.positive(extent=extent)
     single = best_single_unit(teacher, units)
     z = np.linspace(-extent, extent, points)
     h = np.linspace(extent / 10, extent, points)

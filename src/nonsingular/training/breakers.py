@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.training.arithmetic import OrderFree, RandomOrder
 
 ARITHMETICS = ("library", "order-free", "random-order", "hardware")
 
 
+@checked
 @dataclass(frozen=True)
 class Breaker:
     """Sources of small differences between features, one network's; dropout, the other one, is part of a network.

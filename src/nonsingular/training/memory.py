@@ -9,6 +9,7 @@ import os
 import torch
 from torch import Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.data import Task
 from nonsingular.memory import available_bytes
 from nonsingular.training.population import Population
@@ -42,6 +43,7 @@ def _give_back_freed_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+@checked
 def runs_that_fit(network: nn.Module, task: Task, spec: TrainingSpec, device: torch.device, share: float = 0.4) -> int:
     """How many runs of one vectorised step fit in ``share`` of the free memory, at least 1.
 

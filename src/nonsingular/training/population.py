@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.measures import capture, layer_names
 
@@ -43,6 +45,7 @@ def _abstract(network: nn.Module) -> nn.Module:
     return replaced(network, shapes | {name: b.to("meta") for name, b in network.named_buffers()})
 
 
+@checked
 class Population:
     """R networks of equal structure whose parameters are stacked.
 
@@ -77,7 +80,8 @@ class Population:
     def __init__(
         self, networks: Sequence[nn.Module], device: torch.device | str = "cpu", vectorised: bool | None = None
     ) -> None:
-        if not networks:
+        device = checks.device(device)
+        if len(networks) == 0:
             raise InputError("a population needs at least one network")
         kinds = {structure(n) for n in networks}
         if len(kinds) > 1:
@@ -91,7 +95,7 @@ class Population:
         self.skeleton = _abstract(networks[0])
         self.layers = layer_names(self.skeleton)
         self.convolves = convolves(self.skeleton)
-        on_cpu = torch.device(device).type != "cuda"
+        on_cpu = device.type != "cuda"
         self.vectorised = not (self.convolves and on_cpu) if vectorised is None else vectorised
 
     def __len__(self) -> int:

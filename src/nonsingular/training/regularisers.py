@@ -8,9 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 
 
+@checked
 @dataclass(frozen=True)
 class BiasPenalty:
     """``strength`` times the squared distance of the hidden biases from targets drawn from N(mean, deviation).

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.networks import Architecture, OwnNetwork
 from nonsingular.training.breakers import Breaker
@@ -17,6 +18,7 @@ OPTIMISERS = ("adam", "sgd")
 AUGMENTATIONS = ("none", "crop+mirror", "reflected-crop+mirror")
 
 
+@checked
 @dataclass(frozen=True)
 class Member:
     """One kind of network in a comparison.
@@ -57,6 +59,7 @@ class Member:
             object.__setattr__(self, field, value)
 
 
+@checked
 @dataclass(frozen=True)
 class TrainingSpec:
     """The protocol of a training run (defaults: orhan2018 §2.3).
@@ -111,6 +114,10 @@ class TrainingSpec:
             raise InputError("nesterov needs optimiser sgd and a momentum above 0")
         if self.augment not in AUGMENTATIONS:
             raise InputError(f"unknown augmentation {self.augment!r}; there are {', '.join(AUGMENTATIONS)}")
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"momentum must be at least 0 and below 1, got {self.momentum}")
+        if not self.decay > 0:
+            raise InputError(f"decay must be positive, got {self.decay}")
         if self.weight_decay < 0:
             raise InputError(f"weight_decay must be at least 0, got {self.weight_decay}")
         if not 0 <= self.mixup < float("inf"):

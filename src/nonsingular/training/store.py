@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.files import write_whole
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # both take half a second, of which who trains without a stor
 EPOCHS_A_CHUNK = 16
 
 
+@checked
 @dataclass(frozen=True)
 class Store:
     """A Zarr group in which every variable exists in full from the start, NaN where nothing is measured yet.

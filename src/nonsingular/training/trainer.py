@@ -15,6 +15,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from nonsingular import checks
+from nonsingular.checks import checked
 from nonsingular.data import Task
 from nonsingular.errors import InputError
 from nonsingular.training.arithmetic import OrderFree
@@ -27,6 +29,7 @@ from nonsingular.training.population import Population
 from nonsingular.training.regularisers import BiasPenalty, penalty
 from nonsingular.training.spec import TrainingSpec
 from nonsingular.training.vectorising import vectorises
+from nonsingular.words import counted
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Accuracy:
     loss: Float[Tensor, " run"]
 
 
+@checked
 class Trainer:
     """Trains the networks of a population side by side, each with mini-batches in an order of its own.
 
@@ -90,12 +94,16 @@ class Trainer:
         breakers: Sequence[Breaker | None] = (),
         optimiser: Callable[[Mapping[str, Tensor]], torch.optim.Optimizer] | None = None,
     ) -> None:
+        seeds = list(seeds)
+        checks.as_many(networks=networks, seeds=seeds)
         if spec.batch > len(task.train_labels):
-            raise InputError(f"batch {spec.batch} is larger than the training set of {len(task.train_labels)} images")
+            raise InputError(
+                f"batch {spec.batch} is larger than the training set of {counted(len(task.train_labels), 'image')}"
+            )
         self._images = len(task.shape) == 3
         if spec.augment != "none" and not self._images:
             raise InputError(f"augmentation {spec.augment} needs images; these inputs have shape {task.shape}")
-        self.spec, self.seeds, self.device, self.loss = spec, list(seeds), torch.device(device), _function(loss)
+        self.spec, self.seeds, self.device, self.loss = spec, seeds, checks.device(device), _function(loss)
         self.task = task.to(self.device)
         self._inputs = self._stored(self.task.train_inputs)
         self._batch: Tensor | None = None
