@@ -286,7 +286,11 @@ def _check(batch: Batch) -> None:
     for what, tree in (("inputs", batch.inputs), ("targets", batch.target)):
         if not finite(tree):
             rows = samples_not_finite(tree, batch.samples)
-            told = f": {len(rows)} of its {counted(batch.samples, 'sample')}, the first is number {rows[0]}" if rows else ""
+            told = (
+                f": {len(rows)} of its {counted(batch.samples, 'sample')}, the first is number {rows[0]}"
+                if rows
+                else ""
+            )
             raise BadData(
                 f"the {what} of batch {batch.index} have NaN or infinite entries{told} (counted from 0): mend such "
                 "samples or leave them out"
