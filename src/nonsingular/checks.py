@@ -18,6 +18,9 @@ from typing import Any, TypeVar
 
 from nonsingular.errors import InputError, a_kind
 
+if typing.TYPE_CHECKING:
+    import torch
+
 F = TypeVar("F", bound=Any)
 _NOTHING = object()
 
@@ -127,7 +130,7 @@ def axes(least: int, **values: Any) -> None:
             raise InputError(f"{name} must have {least} axes or more, got shape {list(value.shape)}")
 
 
-def device(given: Any) -> Any:
+def device(given: Any) -> torch.device:
     """A device of PyTorch's, by its name.
 
     Raises:

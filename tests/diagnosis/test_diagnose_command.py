@@ -78,12 +78,14 @@ def test_an_earlier_proof_is_not_written_over(capsys, mine):
     first = ran(capsys, *proof)
     folder = mine / "out" / "diagnose"
     before = {p: p.read_bytes() for p in folder.iterdir()}
-    for arguments in (proof, ("mine.py:fine",), ("mine.py:fine", "--resume"), ("mine.py:fine", "--steps", "2")):
+    for arguments in (proof, ("mine.py:fine",), ("mine.py:fine", "--steps", "2")):
         assert cli.run(["diagnose", *arguments]) == 2
         said = capsys.readouterr().err
         assert "the proof of mine.py:deep (4 steps" in said
         assert all(way in said for way in ("--resume", "--out", "--replace"))
         assert said.count("\n") == 1
+    assert cli.run(["diagnose", "mine.py:fine", "--resume"]) == 2  # of what?
+    assert "--resume is of copies that train" in capsys.readouterr().err
     assert {p: p.read_bytes() for p in folder.iterdir()} == before
     assert json.loads(ran(capsys, *proof, "--resume")) == json.loads(first)
     ran(capsys, "mine.py:fine", "--replace")

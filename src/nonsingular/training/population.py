@@ -80,7 +80,7 @@ class Population:
     def __init__(
         self, networks: Sequence[nn.Module], device: torch.device | str = "cpu", vectorised: bool | None = None
     ) -> None:
-        device = checks.device(device)
+        place = checks.device(device)
         if len(networks) == 0:
             raise InputError("a population needs at least one network")
         kinds = {structure(n) for n in networks}
@@ -88,14 +88,14 @@ class Population:
             raise InputError(f"a population needs networks of equal structure, got {len(kinds)} kinds")
         parameters, buffers = stack_module_state(list(networks))
         self.parameters: dict[str, Tensor] = {
-            k: nn.Parameter(_channels_last(v.detach().to(device)), requires_grad=v.requires_grad)
+            k: nn.Parameter(_channels_last(v.detach().to(place)), requires_grad=v.requires_grad)
             for k, v in parameters.items()
         }
-        self.buffers: dict[str, Tensor] = {k: v.detach().to(device) for k, v in buffers.items()}
+        self.buffers: dict[str, Tensor] = {k: v.detach().to(place) for k, v in buffers.items()}
         self.skeleton = _abstract(networks[0])
         self.layers = layer_names(self.skeleton)
         self.convolves = convolves(self.skeleton)
-        on_cpu = device.type != "cuda"
+        on_cpu = place.type != "cuda"
         self.vectorised = not (self.convolves and on_cpu) if vectorised is None else vectorised
 
     def __len__(self) -> int:
