@@ -20,7 +20,7 @@ import nonsingular as ns
 from child import here, in_child
 from interleaved import show
 from nonsingular import cli
-from nonsingular.diagnosis.loop import Observer, observer, records
+from nonsingular.diagnosis.loop import Observer, calls, losses, observer, records
 from nonsingular.diagnosis.loop.script import run
 
 KIB = 1024
@@ -32,8 +32,8 @@ ROOM = 48
 def _traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What is kept of a loop is full soon: what grows after that grows for ever."""
     monkeypatch.setattr(records, "MOST", 40)
-    for limit in ("CALLS", "KEPT", "TARGETS"):
-        monkeypatch.setattr(observer, limit, 20)
+    for module, limit in ((calls, "CALLS"), (observer, "KEPT"), (losses, "TARGETS")):
+        monkeypatch.setattr(module, limit, 20)
     tracemalloc.start()
     yield
     tracemalloc.stop()

@@ -77,7 +77,8 @@ CLEAN = (
 
 def _masks(t: Tensor) -> bool:
     """Whether infinities are meant: minus infinity where something is hidden, and zero elsewhere."""
-    return t.is_floating_point() and t.layout == torch.strided and bool(((t == 0) | (t == -math.inf)).all())
+    plain = t.is_floating_point() and t.layout == torch.strided and not t.is_nested
+    return plain and bool(((t == 0) | (t == -math.inf)).all())
 
 
 def _first(trace: Trace) -> Op | None:

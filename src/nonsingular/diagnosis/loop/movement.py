@@ -139,6 +139,11 @@ def shrinkage(optimiser: Optimizer) -> float:
     )
 
 
+def total(norms: Iterable[float]) -> float:
+    """The norm of several tensors together, by theirs."""
+    return math.sqrt(sum(n * n for n in norms))
+
+
 def _dense(gradient: Tensor | None, p: Tensor) -> Tensor:
     if gradient is None:
         return torch.zeros_like(p, dtype=torch.float32)

@@ -1,0 +1,66 @@
+"""Losses of torch's: by which line, of which targets, of which value where a gradient comes back to them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from nonsingular.diagnosis.contract.refusals import of_call, refused_by
+from nonsingular.diagnosis.loop.calls import Calls
+from nonsingular.diagnosis.loop.inputs import Inputs, dense
+from nonsingular.diagnosis.loop.records import Site
+from nonsingular.diagnosis.loop.shared import Shared
+from nonsingular.places import here
+
+TARGETS = 4096  # of a loss that are kept
+
+
+class Losses:
+    """Keeps them by the lines that compute them."""
+
+    def __init__(self, shared: Shared, calls: Calls, inputs: Inputs) -> None:
+        self._shared, self._calls, self._inputs = shared, calls, inputs
+
+    def lost(self, name: str, args: tuple[Any, ...], named: dict[str, Any], value: Tensor) -> Any:
+        """See ``taps.Listener``; the loss's target where it is kept, None where it is not."""
+        loop = self._shared.loop
+        output = args[0] if args else named.get("input")
+        target = args[1] if len(args) > 1 else named.get("target")
+        for call in self._calls.made_by(dense(output)):
+            call.tested = True
+        if not (value.requires_grad and self._shared.measuring):
+            return None
+        place = here()
+        if isinstance(target, Tensor) and (apart := self._inputs.rows_apart(target)) is not None:
+            loop.counts["rows apart" if apart else "rows together"] += 1
+            loop.places["rows"] = place
+        site = loop.sites.setdefault((name, place), Site(name, place))
+        plain = named.get("reduction", "mean") == "mean" and named.get("weight") is None
+        site.weighted = site.weighted or not plain
+        if isinstance(output, Tensor) and isinstance(target, Tensor):
+            site.classes = output.shape[1] if output.ndim > 1 and not target.is_floating_point() else 0
+            if target.numel() and sum(len(t) for t in site.targets) < TARGETS:
+                site.targets.append(target.detach().flatten()[:TARGETS].cpu())
+        if value.numel() == 1 or named.get("reduction") == "none":
+            number, shown = loop.steps, value.detach()
+            value.register_hook(lambda g: self._felt(site, number, shown, g))
+        if not self._calls.inside:
+            self._shared.caught.lost(name, args, named)
+        return target
+
+    def _felt(self, site: Site, number: int, value: Tensor, gradient: Tensor) -> None:
+        """A gradient came back to a loss: it is minimised where that is positive."""
+        total = float(gradient.sum())
+        site.values.append((number, float(value.mean())))
+        if total:
+            self._shared.signs.add(1 if total > 0 else -1)
+
+    def refused(self, function: Any, args: tuple[Any, ...], named: dict[str, Any], error: Exception) -> None:
+        """See ``taps.Listener``."""
+        loop = self._shared.loop
+        if not loop.refused and (found := of_call(function, args, named)) is not None:
+            where = str(here() or "")
+            made = refused_by(found, error, op=function.__name__)
+            loop.refused = {name: replace(s, where=where) for name, s in made.items()}
