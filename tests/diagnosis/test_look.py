@@ -399,15 +399,15 @@ def test_an_orthogonal_weight_may_have_a_broken_gradient():
     assert found.findings[0].kind == "nan-gradient"
 
 
-def test_a_look_loads_no_more_than_it_needs():
-    """PyTorch's compiler, SciPy and the stores of studies take two seconds to load."""
+def test_a_look_loads_no_more_than_it_needs(tmp_path):
+    """PyTorch's compiler, SciPy, matplotlib and the stores of studies take two seconds to load."""
     code = (
         "import sys, torch, nonsingular as ns; from torch import nn; torch.set_num_threads(1)\n"
         "net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))\n"
         "found = ns.diagnose(net, nn.CrossEntropyLoss(), [(torch.randn(30, 4), torch.arange(30) % 2)])\n"
-        "assert found.look.spectrum.method == 'exact'\n"
-        "heavy = 'torch._dynamo', 'sympy', 'scipy', 'xarray', 'pandas', 'nonsingular.diagnosis.bench'\n"
+        "assert found.look.spectrum.method == 'exact' and found.report('report.html').exists()\n"
+        "heavy = 'torch._dynamo sympy scipy xarray pandas matplotlib nonsingular.diagnosis.bench'.split()\n"
         "print([m for m in heavy if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.stdout.strip() == "[]", done.stderr

@@ -7,7 +7,6 @@ import math
 import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jinja2
 import torch
@@ -22,9 +21,6 @@ from nonsingular.plots import diagnosis as plots
 from nonsingular.plots.saving import svg
 from nonsingular.policy import policy
 from nonsingular.words import counted
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 COLUMNS: tuple[tuple[str, str, Callable[[Layer], float], bool], ...] = (
     ("signal", "root mean square of what the layer passes on", lambda layer: layer.signal, True),
@@ -57,7 +53,7 @@ def write_report(path: Path, diagnosis: Diagnosis, title: str, source: str | Pat
         "called": called,
         "counted": counted,
     }
-    figures = {name: _embedded(figure) for name, figure in _figures(diagnosis).items()}
+    figures = {name: base64.b64encode(text.encode()).decode() for name, text in _figures(diagnosis).items()}
     page = environment.get_template("diagnosis.html").render(
         title=title,
         policy=policy(),
@@ -77,9 +73,10 @@ def write_report(path: Path, diagnosis: Diagnosis, title: str, source: str | Pat
     return path
 
 
-def _figures(diagnosis: Diagnosis) -> dict[str, Figure]:
+def _figures(diagnosis: Diagnosis) -> dict[str, str]:
+    """Pictures as texts of SVG files."""
     layers = diagnosis.layers
-    figures = {}
+    figures: dict[str, str] = {}
     if layers:
         measures = {
             "signal": [layer.signal for layer in layers],
@@ -91,15 +88,11 @@ def _figures(diagnosis: Diagnosis) -> dict[str, Figure]:
     tried = [t for t in proof.trials if t.treated is not None] if proof else []
     if proof and tried:
         paths = {"untreated": proof.untreated.path, **{t.treatment: t.treated.path for t in tried if t.treated}}
-        figures["Training with and without treatments"] = plots.training(proof.untreated.points, paths)
+        figures["Training with and without treatments"] = svg(plots.training(proof.untreated.points, paths))
         effects = [(100 * t.gained.value, 100 * t.gained.low, 100 * t.gained.high) for t in tried]
         helped = [t.verdict == "helps" for t in tried]
-        figures["What treatments did"] = plots.gains([t.treatment for t in tried], effects, helped)
+        figures["What treatments did"] = svg(plots.gains([t.treatment for t in tried], effects, helped))
     return figures
-
-
-def _embedded(figure: Figure) -> str:
-    return base64.b64encode(svg(figure).encode()).decode()
 
 
 def _rows(diagnosis: Diagnosis) -> list[dict[str, object]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nonsingular.plots.drawn import Drawing, log_lines
 from nonsingular.plots.style import (
     BLACK,
     BLUE,
@@ -31,27 +32,15 @@ DRAWN = [(colour, *how) for how in (("-", "o"), ("--", "s"), (":", "^")) for col
 """Colour, line and marker of the copies one after another: no two alike."""
 
 
-def through_depth(names: Sequence[str], measures: Mapping[str, Sequence[float]]) -> Figure:
+def through_depth(names: Sequence[str], measures: Mapping[str, Sequence[float]]) -> Drawing:
     """Measures of every layer on a logarithmic axis, from the input to the output.
 
     Args:
         names: of the layers.
         measures: label -> one number a layer; what is not positive and finite is left out.
     """
-    with style():
-        figure = new_figure(7, 3.2)
-        axes = figure.subplots()
-        for (label, values), colour in zip(measures.items(), COLOURS, strict=False):
-            shown = [v if v > 0 and math.isfinite(v) else math.nan for v in values]
-            axes.plot(range(1, len(shown) + 1), shown, "o-", ms=3, color=colour, label=label)
-        axes.set_yscale("log")
-        axes.set_xlabel("layer, in the order of the forward pass")
-        axes.set_ylabel("size (activation and loss units)")
-        step = max(1, len(names) // 12)
-        ticks = range(0, len(names), step)
-        axes.set_xticks([i + 1 for i in ticks], [_short(names[i]) for i in ticks], rotation=40, ha="right", fontsize=7)
-        axes.legend()
-        return figure
+    titles = "layer, in the order of the forward pass", "size (activation and loss units)"
+    return log_lines([_short(n) for n in names], measures, COLOURS, titles)
 
 
 def training(points: Sequence[int], paths: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
