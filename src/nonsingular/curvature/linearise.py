@@ -287,7 +287,7 @@ class _Recorder(Dispatch):
             self.seen.add(storage)
             self.nbytes += storage[1]
             if self.nbytes > self.budget:
-                raise OverBudget(f"it needs more than {self.budget / 2**30:.1f} GiB")
+                raise OverBudget(f"it needs more than {self.budget / 2**20:,.1f} MiB")
         with self.graph.inserting_before(self.input_nodes[0]):
             node = self.graph.placeholder(f"constant_{len(self.constants)}")
         self.held[storage[0]].append(len(self.constants))

@@ -8,6 +8,7 @@ import xarray as xr
 from nonsingular.experiments.claims import Effect, exactly, mean
 from nonsingular.experiments.effects import require
 from nonsingular.experiments.verbs import Measure, measured
+from nonsingular.words import counted, percentage
 
 
 @measured(
@@ -32,7 +33,7 @@ def stability_margin(results: xr.Dataset) -> Effect:
     inner_stable = min(float(inside.min()), -float(outside.max()))
     outer_stable = min(float(outside.min()), -float(inside.max()))
     shares = [
-        f"{float((s == 1).sum() / s.notnull().sum()):.0%} with {int(s.inputs)} input(s)"
+        f"{percentage(float((s == 1).sum() / s.notnull().sum()))} with {counted(int(s.inputs), 'input')}"
         for s in results.segments.transpose("inputs", "teacher")
         if s.notnull().any()
     ]
@@ -47,7 +48,7 @@ def share_with_one_stable_segment(inputs: int) -> Measure:
         found = results.segments.sel(inputs=inputs)
         return mean((found == 1).where(found.notnull()), within=(0, 1))
 
-    return Measure(effect, f"share of random teachers with {inputs} input(s)")
+    return Measure(effect, f"share of random teachers with {counted(inputs, 'input')}")
 
 
 @measured(
@@ -86,6 +87,6 @@ def log_speed_of_m(system: str, where: str) -> Measure:
     def effect(results: xr.Dataset) -> Effect:
         require(results, "ratio")
         ratios = results.ratio.sel(system=system)
-        return mean(np.log10(ratios), note=f"m is slower for {float((ratios < 1).mean()):.0%} of the teachers")
+        return mean(np.log10(ratios), note=f"m is slower for {percentage(float((ratios < 1).mean()))} of the teachers")
 
     return Measure(effect, f"log10 of the rms speed of m over that of |Jc|, {where}, mean over teachers", "log10")

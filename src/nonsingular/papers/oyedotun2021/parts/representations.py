@@ -27,7 +27,7 @@ from nonsingular.experiments.quantities import Quantity
 from nonsingular.experiments.run.instruments.representations import WEIGHT_QUANTILES
 from nonsingular.experiments.verbs import Measure
 from nonsingular.networks.residual import LAYERS_A_BLOCK
-from nonsingular.words import counted
+from nonsingular.words import counted, percentage
 
 NETWORKS = ("plainnet", "resnet")
 MATRICES = {"": "sample_condition_number", "-channels": "streamed_condition_number"}
@@ -78,7 +78,7 @@ def onset(results: xr.Dataset, network: str, matrix: str) -> Effect:
     first, last = first_infinite(where), int(where.layer[-1])
     found = first <= last
     after = [float(row.where(row.layer > f).mean()) for row, f in zip(where, first, strict=True) if f < last]
-    later = f"; of the layers after it {np.mean(after):.0%} are infinite too" if after else ""
+    later = f"; of the layers after it {percentage(float(np.mean(after)))} are infinite too" if after else ""
     note = f"{int(found.sum())} of {counted(len(first), 'run')} with one{later}"
     if not found.any():
         return Effect(math.inf, math.inf, math.inf, len(first), note)
