@@ -17,6 +17,7 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 from nonsingular.errors import InputError, a_kind
+from nonsingular.spelling import keywords
 
 if typing.TYPE_CHECKING:
     import torch
@@ -165,6 +166,8 @@ def checked(called: F) -> F:
     def refuse(arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         if not plain:
             plain.extend(_plain(called) or [("", sys.maxsize, Any)])
+        if named and _has_misspelt(called, named):
+            return  # which is told first, by whoever takes them
         for name, place, hint in plain:
             value = named[name] if name in named else arguments[place] if place < len(arguments) else _NOTHING
             if value is not _NOTHING and not _fits(value, hint):
@@ -212,6 +215,16 @@ def _plain(function: Callable[..., Any]) -> list[tuple[str, int, Any]]:
     places = [sys.maxsize if p.kind is p.KEYWORD_ONLY else place for place, p in enumerate(parameters)]
     hints = [_evaluated(p.annotation, inner) for p in parameters]
     return [(p.name, n, hint) for p, n, hint in zip(parameters, places, hints, strict=True) if _is_plain(hint)]
+
+
+@functools.cache
+def _keywords(function: Callable[..., Any]) -> tuple[list[str], bool]:
+    return keywords(inspect.unwrap(function))
+
+
+def _has_misspelt(function: Callable[..., Any], named: dict[str, Any]) -> bool:
+    known, open_ = _keywords(function)
+    return not open_ and not named.keys() <= set(known)
 
 
 def _is_plain(hint: Any) -> bool:
