@@ -14,9 +14,10 @@ from torch import nn
 
 import nonsingular as ns
 from nonsingular import measures
-from nonsingular.diagnosis import Budget, look
+from nonsingular.diagnosis import Budget, healthy, look
 from nonsingular.diagnosis.bench.patients import next_token, tokens
 from nonsingular.diagnosis.bench.zoo import GPT, Detached, Fixup, Recurrent, ResNet, ViT, mlp
+from nonsingular.diagnosis.findings import TRIFLE, findings
 from nonsingular.diagnosis.layers import layers, unit_weights
 from nonsingular.diagnosis.statistics import statistics
 
@@ -213,7 +214,7 @@ def test_parameters_are_told_apart():
 
 @pytest.mark.parametrize("steps", [0, 60])
 def test_frozen_layers_that_were_trained_before_are_known_by_their_biases(steps):
-    """A few steps leave so few weights spread as they were drawn; what is frozen as it was drawn is a mistake."""
+    """A few steps leave so few weights spread as they were drawn; what is frozen as it was drawn is told."""
     torch.manual_seed(0)
     features = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten())
     model = nn.Sequential(features, nn.Linear(128, 10))
@@ -224,8 +225,37 @@ def test_frozen_layers_that_were_trained_before_are_known_by_their_biases(steps)
         optimiser.step()
     features.requires_grad_(False)
     model[1].reset_parameters()
-    left = statistics(look(model, F.cross_entropy, [(x, y)]))["left-alone"].value
+    left = statistics(look(model, F.cross_entropy, [(x, y)]))["set-aside"].value
     assert left == 0 if steps else left > 0.3
+
+
+def parts():
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU())
+    return nn.Sequential(body, nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 10)))
+
+
+@pytest.mark.parametrize(
+    ("frozen", "mistake"),
+    [
+        (["0"], False),  # under a new readout
+        (["0.0"], False),
+        (["1"], False),  # a judge of what learns before it
+        (["1.2"], True),
+        (["0", "1.2"], True),
+        (["0", "1.0"], False),
+    ],
+)
+def test_frozen_parameters_are_a_remark_unless_the_readout_is_frozen_too(frozen, mistake):
+    model = parts()
+    for name in frozen:
+        model.get_submodule(name).requires_grad_(False)
+    numbers = statistics(look(model, F.cross_entropy, [batch(40, 12)]))
+    told = {name: numbers[name].value for name in ("left-alone", "set-aside")}
+    assert {name for name, value in told.items() if value > 0} == {"left-alone" if mistake else "set-aside"}
+    assert mistake or all(
+        f.severity < TRIFLE for f in findings(numbers, healthy.limits()) if f.kind == "untrained-parameters"
+    )
 
 
 def test_zero_weights_that_learn_are_not_eliminated():

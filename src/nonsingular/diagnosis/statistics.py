@@ -37,6 +37,7 @@ def statistics(look: Look) -> dict[str, Statistic]:
             look, _output(look, "regressor", "decades by which the outputs' spread is above the targets'")
         ),
         "left-alone": _left_alone(look),
+        "set-aside": _set_aside(look),
         "unused": _unused(look),
         "unreached": _unreached(look),
         "untrained": _untrained(look),
@@ -150,12 +151,43 @@ def _of_start(look: Look, statistic: Statistic) -> Statistic:
     )  # fmt: skip
 
 
+FROZEN = "share of the parameters that are frozen"
+
+
 def _left_alone(look: Look) -> Statistic:
-    """Share of the parameters that are frozen, other than on purpose."""
-    learns = any(not (p.frozen or p.unused or p.zero_gradient) for p in look.parameters)
-    known = _frozen_by_purpose(look) if learns else set()
-    left = [p for p in look.parameters if p.frozen and p.name not in known]
-    return _share(look, left, "share of the parameters that are frozen")
+    """Share of the parameters that are frozen, where nothing learns, or the readout is frozen as well."""
+    mistaken = not _learns(look) or _readout_frozen(look)
+    return _share(look, _as_drawn(look) if mistaken else [], FROZEN)
+
+
+def _set_aside(look: Look) -> Statistic:
+    """The same where the readout learns: what was pretrained for a little while is spread as what was drawn is."""
+    return _share(look, [] if _left_alone(look).value else _as_drawn(look), FROZEN)
+
+
+def _learns(look: Look) -> bool:
+    return any(not (p.frozen or p.unused or p.zero_gradient) for p in look.parameters)
+
+
+def _as_drawn(look: Look) -> list[Parameter]:
+    """Frozen parameters that nothing shows to be trained."""
+    known = _frozen_by_purpose(look) if _learns(look) else set()
+    return [p for p in look.parameters if p.frozen and p.name not in known]
+
+
+def _readout_frozen(look: Look) -> bool:
+    """Whether the last layer is frozen, and that other than with a whole part that judges what learns before it."""
+    if not look.layers:
+        return False
+    first, last = look.layers[0].name, look.layers[-1].name
+    part = last.rpartition(".")[0]
+    judge = bool(part) and _all_frozen(look, part) and not _all_frozen(look, first)
+    return _all_frozen(look, last) and not judge
+
+
+def _all_frozen(look: Look, module: str) -> bool:
+    own = [p for p in look.parameters if any(name.startswith(f"{module}.") for name in (p.name, *p.tied))]
+    return bool(own) and all(p.frozen for p in own)
 
 
 def _unused(look: Look) -> Statistic:
@@ -172,9 +204,10 @@ def _unreached(look: Look) -> Statistic:
         own.setdefault(p.name.rpartition(".")[0], []).append(p)
     ran = {layer.name for layer in look.layers}
     deaf = [name for name, ps in own.items() if name in ran and all(p.unused and not p.trained for p in ps)]
-    some = any(not (p.frozen or p.unused or p.zero_gradient) for p in look.parameters)
     words = "modules that run and that no gradient reaches"
-    return Statistic(float(some and bool(deaf)), tuple(deaf), words, "", ({"measure": words, "value": len(deaf)},))
+    return Statistic(
+        float(_learns(look) and bool(deaf)), tuple(deaf), words, "", ({"measure": words, "value": len(deaf)},)
+    )
 
 
 def _untrained(look: Look) -> Statistic:

@@ -310,7 +310,7 @@ def _network(caught: Caught, loop: Loop) -> tuple[Look | None, dict[str, Statist
     except (InputError, RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         loop.notes.append(f"the network itself was not looked at: {_line(error)}")
         return None, {}
-    for name in ("left-alone", "unused", "unreached", "untrained"):
+    for name in ("left-alone", "set-aside", "unused", "unreached", "untrained"):
         numbers.pop(name, None)  # what is frozen there, the loop freezes on purpose or tells itself
     return seen, numbers
 

@@ -265,6 +265,14 @@ RULES: tuple[Rule, ...] = (
         "frozen by name.",
     ),
     Rule(
+        "untrained-parameters", "set-aside",
+        "Frozen parameters stay as they are: right below a new readout where they were trained before.",
+        "PyTorch documentation, torch.Tensor.requires_grad_; Yosinski et al. 2014",
+        treatments=("unfreeze",), severity=lambda v: 0.15 * v,
+        material=0.01, remark=which_parameters, sure=True,
+        remedy="If they were not trained before, call requires_grad_(True) on what should train.",
+    ),
+    Rule(
         "untrained-parameters", "unused",
         "The loss does not depend on these parameters: no gradient reaches them, and they stay as they were drawn.",
         "PyTorch, autograd mechanics", severity=share, material=0.01, remark=which_parameters, sure=True,
