@@ -7,12 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.distributions import Normal, kl_divergence
 
 import nonsingular as ns
 from nonsingular.diagnosis.batches import problem
 from nonsingular.diagnosis.bench import data_mistakes
 from nonsingular.diagnosis.contract import (
     floor,
+    latents,
     layout,
     near_copies,
     reading,
@@ -168,6 +170,58 @@ def test_terms_between_the_heaviest_and_the_lightest_are_judged_too():
     assert reductions.unlike(seen(model, loss, [(x, y)])).value == pytest.approx(5, abs=0.01)
     assert reductions.unlike(seen(model, between, [(x, y)])).value == pytest.approx(2, abs=0.01)
     assert reductions.unlike(seen(model, means, [(x, y)])).value == 0
+
+
+class Code(nn.Module):
+    """Returns its input, and a Gaussian code's mean and spread as the divergence takes it."""
+
+    def __init__(self, spread):
+        super().__init__()
+        self.spread, self.encode, self.decode = spread, nn.Linear(16, 6), nn.Linear(3, 16)
+
+    def forward(self, x):
+        mean, log = self.encode(x).chunk(2, 1)
+        return self.decode(mean), mean, self.spread(log)
+
+
+DIVERGENCES = {
+    "variance": (lambda log: log, lambda m, v: -(1 + v - m**2 - v.exp()) / 2),
+    "deviation": (lambda log: log / 2, lambda m, v: (m.square() + (2 * v).exp() - 2 * v - 1).mul(0.5)),
+    "torch": (
+        lambda log: (log / 2).exp(),
+        lambda m, s: kl_divergence(Normal(m, s), Normal(0.0, 1.0)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", DIVERGENCES)
+@pytest.mark.parametrize("weight", [1.0, 0.01])
+def test_a_code_may_cost_no_more_than_is_gained_by_it(how, weight):
+    """Of standardised numbers the best constant has a mean square of one."""
+    spread, divergence = DIVERGENCES[how]
+    torch.manual_seed(0)
+    model, x = Code(spread), torch.randn(64, 16)
+    x = (x - x.mean(0)) / x.std(0, correction=0)
+
+    def means(output, target):
+        return F.mse_loss(output[0], target) + weight * divergence(*output[1:]).sum(1).mean()
+
+    def sums(output, target):
+        return ((output[0] - target) ** 2).sum() + weight * divergence(*output[1:]).sum()
+
+    def samples(output, target):
+        return ((output[0] - target).square().mean(1) + weight * divergence(*output[1:]).sum(1)).mean()
+
+    def free(output, target):
+        return F.mse_loss(output[0], target) + divergence(*output[1:]).mean(0).clamp(min=0.5).sum()
+
+    def ridge(output, target):
+        return F.mse_loss(output[0], target) + weight * output[1].square().mean()
+
+    for loss, share in ((means, 1), (samples, 1), (sums, 1 / 16)):
+        assert latents.too_dear(seen(model, loss, [(x, x)])).value == pytest.approx(share * weight, rel=1e-3)
+    for loss in (free, ridge):
+        assert math.isnan(latents.too_dear(seen(model, loss, [(x, x)])).value)
 
 
 def test_rows_of_the_rare_class_are_looked_for_where_the_first_batch_has_none():

@@ -377,6 +377,17 @@ def _weights() -> Iterator[Pair]:
 
     yield pair("a mean and a sum", "mlp", "lopsided-loss", reconstruction,
                partial(evidence, per=1e-4), Coded, twin_loss=evidence)  # fmt: skip
+
+    def bound(output: tuple[Tensor, Tensor, Tensor], target: Tensor, how: str) -> Tensor:
+        again, mean, log = output
+        divergence = -0.5 * (1 + log - mean.square() - log.exp()).sum(1)
+        if how == "by hand":
+            return ((again - target).square().mean(1) + divergence).mean()
+        return F.mse_loss(again, target, reduction=how) / (1 if how == "mean" else len(target)) + divergence.mean()
+
+    for how in ("mean", "by hand"):
+        yield pair(f"a mean over pixels and a sum over codes, {how}", "mlp", "lopsided-loss", reconstruction,
+                   partial(bound, how=how), Coded, twin_loss=partial(bound, how="sum"))  # fmt: skip
     yield pair("positives for negatives", "mlp", "wrong-sign", _triplets,
                lambda output, target: F.triplet_margin_loss(output[:, 0], output[:, 2], output[:, 1]), Embedded,
                twin_loss=lambda output, target: F.triplet_margin_loss(*output.unbind(1)))  # fmt: skip

@@ -233,6 +233,13 @@ RULES: tuple[Rule, ...] = (
         severity=lambda v: min(0.92, 0.6 + v / 8), material=1.25, sure=True,
     ),
     Rule(
+        "lopsided-loss", "dear-code",
+        "The divergence outweighs the reconstruction: whatever the code tells costs more than can be gained by it, so "
+        "that the least loss is that of a code that tells next to nothing (the posterior collapses).",
+        "Kingma and Welling 2014, equation 8; Bowman et al. 2016 (posterior collapse)",
+        severity=lambda v: min(0.93, 0.8 + v / 20), material=0.6, sure=True,
+    ),
+    Rule(
         "wrong-sign", "near-and-far",
         "The loss draws together what differs and drives apart what is alike.",
         "Schroff et al. 2015, section 3.1", severity=certain(0.7), material=3.0,
