@@ -54,6 +54,10 @@ def test_what_the_program_shows_comes_before_what_is_inferred(cause, kind):
     assert first(cause | symptoms) == kind
 
 
+def test_a_structure_that_cannot_learn_comes_before_its_steps():
+    assert first({"scrambled": 1.0, "loop-large-step": 1.0, "loop-decay": 9.0}) == "shape-mismatch"
+
+
 def test_a_certain_trifle_comes_behind():
     def finding(kind, severity, certain=False):
         return Finding(kind, severity, (), (), "", "", (), certain=certain)

@@ -125,6 +125,18 @@ def test_what_the_script_does_between_model_and_loss(loss, kind, tmp_path):
         assert found.findings[0].where == f"train.py:{line}"
 
 
+def test_a_model_with_tensors_that_are_no_leaves_is_looked_at(tmp_path):
+    source = BETWEEN.replace("LOSS", "F.cross_entropy(model(xb), yb)").replace(
+        "model = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 5))",
+        "model = nn.Linear(10, 5)\nmodel.table = nn.Parameter(0.3 * torch.randn(5, 10)).t()\n"
+        "model.forward = lambda x: nn.Linear.forward(model, x) + x @ model.table",
+    )
+    _, found = watched(tmp_path, source)
+    assert not any("not looked at" in note for note in found.loop.notes)
+    assert found.findings[0].kind == "unregistered-parameters"
+    assert found.findings[0].where == "table"
+
+
 def test_a_loop_that_learns_nothing_is_not_called_well(tmp_path):
     source = BETWEEN.replace("LOSS", "F.cross_entropy(model(xb), yb)")
     assert str(watched(tmp_path, source)[1]) == "nothing wrong found in the loop"

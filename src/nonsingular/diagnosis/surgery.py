@@ -15,6 +15,7 @@ from nonsingular.diagnosis.paths import bypassed
 from nonsingular.diagnosis.untouched import untouched
 from nonsingular.errors import InputError, first_line
 from nonsingular.objective import FAILURES
+from nonsingular.objective.models import not_copied
 
 MOST_LAYERS = 6  # a transformer's block has up to so many; a skip around more hides what goes wrong inside
 
@@ -221,6 +222,6 @@ def copied(model: nn.Module) -> nn.Module:
         InputError: the model holds something that cannot be copied.
     """
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, not_copied(model))
     except Exception as error:
         raise InputError(f"the model cannot be copied (copy.deepcopy): {str(error).splitlines()[0]}") from error

@@ -43,8 +43,7 @@ def own_copies(model: nn.Module, loss: Any) -> tuple[nn.Module, Any]:
     Functions are not copied: one that closes over the model reaches the original, which `reach` finds. A model that
     cannot be copied is used itself; its weights are replaced in every evaluation.
     """
-    # Tensors that are no leaves cannot be copied; hooks such as weight_norm's make them anew before they are read.
-    memo = {id(t): t for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor) and not t.is_leaf}
+    memo = not_copied(model)
     bound = getattr(loss, "__self__", None)
     if not isinstance(loss, nn.Module) and not isinstance(bound, nn.Module):
         memo[id(loss)] = loss
@@ -52,6 +51,14 @@ def own_copies(model: nn.Module, loss: Any) -> tuple[nn.Module, Any]:
         return copy.deepcopy((model, loss), memo)
     except Exception:  # locks, files, generators: any class may refuse in its own way
         return model, loss
+
+
+def not_copied(model: nn.Module) -> dict[int, Any]:
+    """What a deep copy shares with the model: tensors that are no leaves cannot be copied.
+
+    Hooks such as weight_norm's make them anew before they are read; others were computed from parameters once.
+    """
+    return {id(t): t for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor) and not t.is_leaf}
 
 
 def refuse_unusable(model: nn.Module) -> None:

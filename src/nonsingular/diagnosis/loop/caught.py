@@ -27,6 +27,7 @@ from nonsingular.diagnosis.relation import chance_of_relation
 from nonsingular.diagnosis.untouched import as_training, untouched
 from nonsingular.errors import InputError
 from nonsingular.objective.finite import finite, samples_not_finite
+from nonsingular.objective.models import not_copied
 from nonsingular.places import here, user_frame
 
 BATCHES = 8
@@ -203,7 +204,7 @@ class Caught:
             return
         try:
             with torch.no_grad():
-                self.model = copy.deepcopy(model)
+                self.model = copy.deepcopy(model, not_copied(model))
         except Exception:  # what cannot be copied is not looked at
             return
         self.model.zero_grad(set_to_none=True)

@@ -496,8 +496,13 @@ BEHIND = (
 OF_THE_LOSS = ("saturated-output", "untrained-parameters", "degenerate-curvature")
 """What they change of a network before any step: not what its layers pass on, nor the ratio of their gradients."""
 
+STEPS = ("step-too-large", "step-too-small", "decay-dominates", "clipped-away")
+"""What is inferred from steps of a network that cannot learn, whatever they are."""
+
 EXPLAINS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("nan-gradient", "shape-mismatch", "idle-loss"), SYMPTOMS),
+    **dict.fromkeys(("nan-gradient", "idle-loss"), SYMPTOMS),
+    "shape-mismatch": (*SYMPTOMS, *STEPS),
+    **dict.fromkeys(("scrambled-inputs", "turned-edges"), STEPS),
     # model.eval() does not reach modules that are not registered.
     "unregistered-parameters": (*SYMPTOMS, "samples-mixed", "wrong-mode"),
     "nan-loss": (*SYMPTOMS, "nan-gradient"),
