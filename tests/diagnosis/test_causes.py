@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import math
+from types import ModuleType
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from nonsingular.diagnosis.findings import Finding, _ranked, findings
 from nonsingular.diagnosis.loop.observer import Observer
 from nonsingular.diagnosis.loop.pairing import numbers_of, order_of_rows, rows_apart
 from nonsingular.diagnosis.loop.records import Call, Held, Loader, Loop, Movement, Thinned, Trainee, Update
-from nonsingular.diagnosis.loop.returns import FORWARD, REVERSED, judged
+from nonsingular.diagnosis.loop.returns import FORWARD, REVERSED, judged, returns_in_sight
 from nonsingular.diagnosis.loop.statistics import MEASURES
 from nonsingular.diagnosis.loop.statistics.steps import loss_factor
 from nonsingular.diagnosis.loop.taps import tapped
@@ -361,6 +362,14 @@ def test_inputs_that_drift():
     assert math.isnan(value("loop-rewritten", drifting(steady, rewritten=True)))  # buffers are filled anew
     noisy = [(0.0, 10 ** (((7 * i) % 11) / 5 - 1)) for i in range(40)]  # of any size at all times
     assert math.isnan(value("loop-drift", drifting(noisy)))
+
+
+@pytest.mark.parametrize(("file", "told"), [("/home/me/episode.py", FORWARD), ("/x/site-packages/torch/torch.py", "")])
+def test_rewards_are_looked_for_in_modules_of_the_users_own(file, told):
+    episode = ModuleType("episode")
+    episode.__file__, episode.rewards = file, [1.0, 0.0, 2.0, 1.0, 3.0]
+    returns = [1.0, 1.0, 3.0, 4.0, 7.0]
+    assert returns_in_sight() == told, returns
 
 
 @pytest.mark.parametrize("standardised", [False, True])

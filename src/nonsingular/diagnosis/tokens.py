@@ -64,9 +64,13 @@ def chance_of_tokens(ids: Int[Tensor, "sample place"], targets: Tensor, ordered:
     views = [view for view in _views(ids, ordered) if view.shape[1]]
     if not views or not bool(rows.any()):
         return math.nan
-    alike = rows @ rows.T
     measured = [_Measured(view) for view in views]
-    of = lambda order: torch.cat([m.of(rows[order], alike[order][:, order]) for m in measured])  # noqa: E731
+
+    def of(order: Int[Tensor, " sample"]) -> Float[Tensor, " statistic"]:
+        permuted = rows[order]
+        alike = permuted @ permuted.T  # which costs less than to permute it
+        return torch.cat([m.of(permuted, alike) for m in measured])
+
     null = torch.stack([of(torch.randperm(n, generator=generator)) for _ in range(PERMUTATIONS)])
     own = _chance(of(torch.arange(n)), null)
     if own <= RELATED:
@@ -106,7 +110,8 @@ class _Measured:
         """Over all pairs of samples, over nearest ones, by all columns together, by the one that tells most."""
         told = (self._columns @ rows).square().sum(1)
         nearest = alike.gather(1, self._near).mean()
-        return torch.stack([(self._alike * alike).mean(), nearest, (told * self._norms).sum(), told.max()])
+        every = torch.dot(self._alike.view(-1), alike.view(-1)) / alike.numel()
+        return torch.stack([every, nearest, (told * self._norms).sum(), told.max()])
 
 
 def _views(ids: Int[Tensor, "sample place"], ordered: bool) -> Iterator[Rows]:

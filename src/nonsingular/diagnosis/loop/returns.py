@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from nonsingular.diagnosis.loop.bootstraps import DISCOUNTS, ENDS
-from nonsingular.places import user_frame
+from nonsingular.places import is_library, user_frame
 
 ALIKE = 1 - 1e-4  # correlation from where two sequences are the same but for scale and shift
 REWARDS = re.compile(r"(^|_)(rewards?|rs?|rews?)$", re.IGNORECASE)
@@ -25,7 +26,8 @@ def returns_in_sight() -> str:
     if frame is None:
         return ""
     names = {**frame.f_globals, **frame.f_locals}
-    held = [(n, x) for v in names.values() for n, x in list(getattr(v, "__dict__", {}).items()) if REWARDS.search(n)]
+    theirs = [v for v in names.values() if not _is_librarys(v)]
+    held = [(n, x) for v in theirs for n, x in list(getattr(v, "__dict__", {}).items()) if REWARDS.search(n)]
     found = [*((n, v) for n, v in names.items() if REWARDS.search(n)), *held]
     rewards = [s for _, v in found if (s := _numbers(v)) is not None]
     returns = [s for n, v in names.items() if RETURNS.search(n) and (s := _numbers(v)) is not None]
@@ -35,6 +37,11 @@ def returns_in_sight() -> str:
                 return wrong
     dones = [s for n, v in names.items() if ENDS.search(n) and (s := _numbers(v)) is not None]
     return PAST_THE_END if any(across(r, told, d) for d in dones for r in rewards for told in returns) else ""
+
+
+def _is_librarys(value: Any) -> bool:
+    """Whether it is a module of a library, with names in thousands, none of them the user's."""
+    return isinstance(value, ModuleType) and is_library(getattr(value, "__file__", None) or "<")
 
 
 def across(rewards: Sequence[float], returns: Sequence[float], dones: Sequence[float]) -> bool:
