@@ -50,9 +50,9 @@ from nonsingular.diagnosis.bench.patients import (
 def mistakes() -> list[Pair]:
     """Every mistake in every kind of network it can be made in, with its twin."""
     parts = (
-        _heads, _ranges, _cosines, _absolute, _shapes, _signs, _coefficients, _likelihoods, _targets, _weights,
-        _scales, _mixing,
-        _reading, _copies, _noises, _masks, _wiring, _slopes, _numbers, *data_mistakes.PARTS,
+        _heads, _ranges, _cosines, _absolute, _shapes, _signs, _coefficients, _likelihoods, _targets, _alignments,
+        _weights, _scales, _mixing, _reading, _copies, _noises, _masks, _wiring, _slopes, _numbers,
+        *data_mistakes.PARTS,
     )  # fmt: skip
     return [both for part in parts for both in part()]
 
@@ -350,6 +350,42 @@ def _targets() -> Iterator[Pair]:
                    partial(then, one, nn.Sigmoid()), twin_loss=F.binary_cross_entropy)  # fmt: skip
         signs = relabelled(data, lambda y: 2 * (y % 2).float()[:, None] - 1)
         yield pair("labels without signs", kind, bad, two, F.soft_margin_loss, one, twin_data=signs)
+
+
+def _alignments() -> Iterator[Pair]:
+    """Labels without places: what is said in eight rows of an image, after the rows are gone through."""
+
+    def loss(output: Tensor, target: Tensor, blank: int = 0, turned: bool = True, every: int = 1) -> Tensor:
+        scores = output.log_softmax(2)[:, ::every]
+        n, t = scores.shape[:2]
+        frames, labels = torch.full((n,), t), torch.full((n,), target.shape[1])
+        scores = scores.transpose(0, 1) if turned else scores
+        return F.ctc_loss(scores, target, frames, labels, blank, zero_infinity=True)
+
+    few, eight, more = (
+        relabelled(sequences, partial(_spoken, first=first, many=many)) for first, many in ((0, 2), (1, 2), (1, 5))
+    )
+    as_many = cut(eight, 8)
+    ten = partial(_Spelling, 11)
+    yield pair("the blank is a label", "rnn", "invalid-targets", few, loss, ten, twin_loss=partial(loss, blank=10))
+    yield pair("more labels than frames", "rnn", "invalid-targets", more, partial(loss, every=4), ten, twin_loss=loss)
+    yield pair("samples for time", "rnn", "shape-mismatch", as_many, partial(loss, turned=False), ten, twin_loss=loss)
+
+
+def _spoken(y: Tensor, first: int, many: int) -> Tensor:
+    """A digit, and those that are three, six, ... larger."""
+    return torch.stack([(y + 3 * i) % 10 + first for i in range(many)], 1)
+
+
+class _Spelling(nn.Module):
+    """Scores of the classes at each of eight rows."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.cells, self.head = nn.GRU(8, 32, batch_first=True), nn.Linear(32, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.cells(x)[0])
 
 
 def _weights() -> Iterator[Pair]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from nonsingular.diagnosis.batches import Problem
 from nonsingular.diagnosis.contract import (
+    alignments,
     answers,
     couples,
     edges,
@@ -56,6 +57,9 @@ CHECKS = {
     "scrambled": targets.scrambled,
     "inadmissible": targets.inadmissible,
     "swapped": targets.swapped,
+    "blank-labels": alignments.blank_among_labels,
+    "few-frames": alignments.too_few_frames,
+    "samples-for-time": alignments.time_for_samples,
     "against-targets": signs.against_targets,
     "backwards": signs.backwards,
     "exchanged-pairs": couples.exchanged,

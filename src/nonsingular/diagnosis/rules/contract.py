@@ -6,6 +6,7 @@ from nonsingular.diagnosis.rules.network import which_parameters
 from nonsingular.diagnosis.rules.rule import Rule, certain, share
 
 LOSSES = "PyTorch's documentation of the loss"
+CONNECTIONIST = "Graves et al. 2006, section 3 (connectionist temporal classification)"
 WORDS = "Bengio et al. 2003, section 2 (one vocabulary)"
 OTHER_VOCABULARY = (
     "The same ids are other words in the test data, or these are other texts altogether: what was learnt of an id does "
@@ -63,6 +64,23 @@ RULES: tuple[Rule, ...] = (
         "The loss is not defined for these targets: it fails, or has no least value to go to.",
         LOSSES, severity=_part, material=0.001,
         treatments=("another_loss",), sure=True,
+    ),
+    Rule(
+        "invalid-targets", "blank-labels",
+        "The blank says that there is no label: where it is one too, paths that leave the label out and paths that say "
+        "it are the same, and the network learns to say nothing.",
+        CONNECTIONIST, severity=lambda v: min(0.97, 0.85 + v / 8), material=1e-6, sure=True,
+    ),
+    Rule(
+        "invalid-targets", "few-frames",
+        "No path of so few frames has so many labels: the loss of these samples is infinite, or left out.",
+        CONNECTIONIST, severity=lambda v: min(0.97, 0.6 + 0.4 * v), material=0.1, sure=True,
+    ),
+    _fact(
+        "shape-mismatch", "samples-for-time", 0.96,
+        "The loss takes the classes of one time step in all samples for one sample's: each label is looked for in "
+        "other samples.",
+        CONNECTIONIST,
     ),
     Rule(
         "wrong-sign", "against-targets",
@@ -511,7 +529,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "dead-readout": SYMPTOMS,
     "degenerate-normalisation": (*SYMPTOMS, "affine-network", "dead-readout", "bad-data"),
     "samples-mixed": (*SYMPTOMS, "shape-mismatch"),
-    "invalid-targets": (*SYMPTOMS, "target-scale", "output-range", "bad-data"),
+    "invalid-targets": (*SYMPTOMS, "target-scale", "output-range", "bad-data", "nan-loss"),
     "target-scale": (*SYMPTOMS, "output-range", "affine-network"),
     "bad-data": SYMPTOMS,
     "wrong-sign": (*SYMPTOMS, "output-range"),
