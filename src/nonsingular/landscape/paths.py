@@ -67,9 +67,8 @@ def principal(states: Sequence[Weights], model: nn.Module, *, count: int = 2, ke
     """
     checks.at_least(1, count=count)
     if len(states) <= count:
-        raise InputError(
-            f"{counted(count, 'principal direction')} of {len(states)} checkpoints: give at least {count + 1}"
-        )
+        wanted = counted(count, "principal direction")
+        raise InputError(f"for {wanted} give at least {count + 1} checkpoints, got {len(states)}")
     named = [state_of(s, model) for s in states]
     same_architecture(named)
     known(keep)

@@ -22,7 +22,7 @@ def linear_dependence(activations: Float[Tensor, "*run sample unit"], top: int =
     >>> round(float(ns.measures.linear_dependence(one_direction, top=1)), 6)
     1.0
     """
-    checks.at_least(1, top=top)
+    checks.at_least(0, top=top)
     return _top_share(_covariance_eigenvalues(activations), top)
 
 
