@@ -521,3 +521,72 @@ def test_a_step_of_two_networks_and_optimisers_is_rehearsed_and_the_first_is_loo
     with contextlib.redirect_stdout(out):
         assert cli.run(["diagnose", "gan.py:build", "--step", "gan.py:train_step", "--json"]) == 0
     assert json.loads(out.getvalue())["findings"][0]["kind"] == "gradients-accumulate"
+
+
+# --- rates and settings ---------------------------------------------------------------------------------------
+
+
+def stepped(make, schedule=lambda optimiser: None, steps=12):
+    """What is recorded of some steps of an optimiser, with its schedule."""
+    torch.manual_seed(0)
+    model, x, observer = nn.Linear(4, 1), torch.randn(8, 4), Observer()
+    with tapped(observer):
+        optimiser = make(model.parameters())
+        scheduler = schedule(optimiser)
+        for _ in range(steps):
+            optimiser.zero_grad()
+            F.mse_loss(model(x), x[:, :1]).backward()
+            optimiser.step()
+            if scheduler is not None:
+                scheduler.step()
+    return observer.finish()
+
+
+@pytest.mark.parametrize(
+    ("make", "odd"),
+    [
+        (lambda p: torch.optim.SGD(p, 0.03, 1e-4, 0.9), True),
+        (lambda p: torch.optim.SGD(p, 0.03, 5e-4, 0, 0.9), True),
+        (lambda p: torch.optim.SGD(p, 0.03, momentum=1.5), True),
+        (lambda p: torch.optim.Adam(p, 1e-3, (0.999, 0.9)), True),
+        (lambda p: torch.optim.AdamW(p, 1e-3, (0.1, 0.001)), True),
+        (lambda p: torch.optim.RMSprop(p, 1e-3, 1e-4), True),
+        (lambda p: torch.optim.Adagrad(p, 1e-2, 0.9), True),
+        (lambda p: torch.optim.AdamW(p, lr=1e-6, weight_decay=1e-3), True),
+        (lambda p: torch.optim.SGD(p, 0.03, 0.9, 0, 1e-4), False),
+        (lambda p: torch.optim.SGD(p, 0.03, 0.9, 0.9), False),
+        (lambda p: torch.optim.SGD(p, 0.03, dampening=0.9), False),  # has no effect
+        (lambda p: torch.optim.SGD(p, 0.03), False),
+        (lambda p: torch.optim.Adam(p, 1e-3, (0.0, 0.9)), False),
+        (lambda p: torch.optim.AdamW(p, 1e-3, weight_decay=0.3), False),
+        (lambda p: torch.optim.RMSprop(p, 1e-3), False),
+        (lambda p: torch.optim.Adadelta(p), False),
+        (lambda p: torch.optim.Adagrad(p, 1e-2), False),
+        (lambda p: torch.optim.AdamW(p, lr=1e-6, weight_decay=0.0), False),
+        (lambda p: torch.optim.Adafactor(p), False),
+        (lambda p: torch.optim.Adamax(p), False),
+    ],
+)
+def test_arguments_in_each_others_place_are_told_by_their_values(make, odd):
+    seen = stepped(make, steps=4)
+    assert (value("loop-settings", seen) == 1) == odd, seen.optimisers[0].settings
+
+
+@pytest.mark.parametrize(
+    ("rate", "schedule", "decades"),
+    [
+        (3e-3, lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda i: 3e-3 * min(1, (i + 1) / 4)), 2.5),
+        (0.1, lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda i: 0.1 * 0.9**i), 1.0),
+        (1e-3, lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1e-3, 1000), 3.0),
+        (1e-3, lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda i: min(1, (i + 1) / 4000)), None),  # a warm-up
+        (1e-3, lambda o: torch.optim.lr_scheduler.LinearLR(o, 1e-4, total_iters=100_000), None),
+        (1.0, lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda i: 8**-2 * min((i + 1) ** -0.5, i / 64)), None),
+        (1e-3, lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 12), None),
+        (1e-3, lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 1e-3, 12), None),
+        (1e-3, lambda o: None, None),
+    ],
+)
+def test_a_schedule_that_never_comes_to_the_rate(rate, schedule, decades):
+    seen = stepped(lambda p: torch.optim.Adam(p, rate), schedule)
+    found = value("loop-scaled-away", seen)
+    assert math.isnan(found) if decades is None else math.isclose(found, decades, abs_tol=0.05)

@@ -158,6 +158,19 @@ PROGRAMS: dict[str, Program] = {
                     "optim.lr_scheduler.LambdaLR(optimizer, lambda i: 1e-6)",
                 ),
             ),
+            mistake(
+                "a rate for its factor",
+                "step-too-small",
+                (
+                    "optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.7)",
+                    "optim.lr_scheduler.LambdaLR(optimizer, lambda i: 0.002 * 0.7**i)",
+                ),
+            ),
+            mistake(
+                "betas exchanged",
+                "unlikely-settings",
+                ("lr=0.002)", "lr=0.002, betas=(0.999, 0.9))"),
+            ),
             mistake("rate of one", "step-too-large nan-loss", ("lr=0.002", "lr=1.0")),
             mistake(
                 "model anew after the optimiser",
@@ -237,6 +250,7 @@ PROGRAMS: dict[str, Program] = {
                     "    optimizer.step()\n    optimizer.zero_grad()\n    loss.backward()\n",
                 ),
             ),
+            mistake("decay for momentum", "unlikely-settings", ("lr=0.05, momentum=0.9", "0.05, 1e-4, 0.9")),
             mistake("huge rate", "step-too-large nan-loss", ("lr=0.05", "lr=5.0")),
             mistake("tiny rate", "step-too-small", ("lr=0.05", "lr=1e-9")),
             mistake("no backward", "step-too-small", ("    loss.backward()\n", "")),

@@ -140,6 +140,7 @@ class Held:
         remade: how often the same line made another of the same parameters.
         base: the learning rate that its schedule multiplies.
         epsilon: what it adds to the root of the gradient's mean square, 0 where it has none.
+        settings: of its first group, as it was made.
         schedulers: that were made for it after its first step, the latest at ``schedule_made``.
         schedule: its scheduler's class; ``scheduler`` itself, stepped ``schedule_steps`` times at ``schedule_place``.
         metrics: (number, latest loss) of each step of a scheduler that is given a number.
@@ -163,6 +164,7 @@ class Held:
     remade: int = 0
     base: float = math.nan
     epsilon: float = 0.0
+    settings: dict[str, Any] = field(default_factory=dict)
     schedulers: list[Any] = field(default_factory=list)
     schedule: str = ""
     schedule_place: Place | None = None

@@ -52,6 +52,7 @@ class Steps:
         if optimiser not in self._held:
             kind = type(optimiser).__name__
             held = Held(kind, kind, place or assigned(optimiser))
+            held.settings = {k: v for group in optimiser.param_groups[:1] for k, v in group.items() if k != "params"}
             again = next((i for i, h in enumerate(loop.optimisers) if h.remakes(held, ids)), None)
             if again is None:
                 loop.optimisers.append(held)

@@ -118,6 +118,18 @@ RULES: tuple[Rule, ...] = (
         sure=True,
     ),
     Rule(
+        "step-too-small", "loop-scaled-away",
+        "What the schedule multiplies the learning rate by never comes near 1, so that steps stay far smaller than the "
+        "optimiser's rate says.",
+        "PyTorch documentation, LambdaLR", severity=certain(0.92), material=0.3, sure=True,
+    ),
+    Rule(
+        "unlikely-settings", "loop-settings",
+        "The optimiser does other than what is meant: steps without momentum or with one that never fades, averages "
+        "over no time, a rate of nearly zero.",
+        "PyTorch documentation, torch.optim", severity=certain(0.88), fact=True,
+    ),
+    Rule(
         "step-too-small", "loop-warming",
         "The learning rate is still on its way up when training ends.",
         "PyTorch documentation, torch.optim (how to adjust learning rate)", severity=certain(0.9), material=1.0,
@@ -383,6 +395,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "step-too-large": DIVERGENCE,
     "wrong-sign": ("step-too-large", *DIVERGENCE),
     "clipped-away": ("step-too-small",),
+    "unlikely-settings": ("step-too-small", "step-too-large", "decay-dominates", *DIVERGENCE),
     "steps-undone": ("step-too-small", "step-too-large", "decay-dominates", "optimiser-reset", "optimiser-misses"),
     "underflow": ("step-too-small",),
     "few-steps": ("step-too-small", "gradients-accumulate", "step-too-large"),

@@ -17,6 +17,8 @@ from nonsingular.diagnosis.records import Statistic
 from nonsingular.places import Place
 
 FALL = 2.5  # by how much a rate falls in one step, or rises in several, where a warm-up begins anew
+AWAY = 0.02  # of the optimiser's own rate, which a schedule that means it comes to
+WHOLE = 0.5  # a rate of adaptive steps that nobody trains with: only its schedule makes one of it
 LOSSES = re.compile(r"loss|err|mse|mae|nll|perplex|_ppl|rmse", re.IGNORECASE)
 SCORES = re.compile(r"acc|auc|f1|score|iou|dice|bleu|r2|precision|recall|reward", re.IGNORECASE)
 
@@ -85,6 +87,35 @@ def _rescheduled(loop: Loop) -> Statistic:
             (shown("schedulers made after the first step", len(o.schedulers)),
              shown("largest learning rate", max(o.rates)), shown("the one it leads to", o.base)),
             f"Make {o.schedule} once, before the loop: each new one begins its warm-up again.",
+        )  # fmt: skip
+    return NOTHING
+
+
+def _scaled_away(loop: Loop) -> Statistic:
+    """Decades by which a schedule keeps the rate below the optimiser's own for all of the training."""
+    words = "decades by which the schedule's largest learning rate stays below the optimiser's own"
+    for o in stepping(loop):
+        ahead, rates = highest_rate_ahead(o), list(o.rates)
+        most = max(rates) if math.isnan(ahead) else max(ahead, *rates)
+        if not (o.schedule and 0 < most < o.base):
+            continue
+        function = next(iter(getattr(o.scheduler, "lr_lambdas", [])), None)
+        squared = function is not None and math.isclose(most, o.base**2, rel_tol=0.01)
+        climbs = math.isnan(ahead) and rates[-1] > rates[0]  # and may come to it yet
+        # A rate of 1 or so stands for none, as in schedules by the width of a transformer: the function is the rate.
+        if not squared and (most > AWAY * o.base or climbs or o.base >= WHOLE or trains(loop)):
+            continue
+        code = getattr(function, "__code__", None)
+        place = o.schedule_place if code is None else Place(code.co_filename, code.co_firstlineno)
+        factor = most / o.base
+        return Statistic(
+            -math.log10(factor), (), words, line_of(place),
+            (shown("the optimiser's own learning rate", o.base), shown("largest one under the schedule", most),
+             shown("largest factor of the schedule", factor)),
+            f"{o.schedule} multiplies the optimiser's rate by what the function returns, here by up to {factor:.3g}, "
+            "which is that rate itself: return a factor (1 for the whole rate), not a rate." if squared else
+            f"{o.schedule} multiplies the optimiser's rate by at most {factor:.3g}: let its factors come to 1, or give "
+            "the optimiser the rate that is meant.",
         )  # fmt: skip
     return NOTHING
 
@@ -184,6 +215,7 @@ MEASURES: dict[str, Measure] = {
     "loop-no-rate": _no_rate,
     "loop-per-batch": _per_batch,
     "loop-rescheduled": _rescheduled,
+    "loop-scaled-away": _scaled_away,
     "loop-restarted": _restarted,
     "loop-warming": _warming,
     "loop-plateau": _plateau,
