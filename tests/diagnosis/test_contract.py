@@ -27,7 +27,7 @@ ONE_OF_EACH = list({case.name.rpartition(",")[0]: (case, twin) for case, twin in
 CLOSE = (
     "soft targets", "several labels", "some labels ignored", "softmax against one-hot", "linear autoencoder", "graph",
     "bounded actions", "fractions through sigmoid", "tags", "rare class", "coarse features", "contrastive", "counts",
-    "learnt loss weight", "ages", "time first by design", "variational autoencoder", "squeeze and excitation",
+    "in-batch negatives", "learnt loss weight", "ages", "time first by design", "variational autoencoder", "squeeze and excitation",
 )  # fmt: skip
 
 
@@ -294,3 +294,14 @@ def test_the_unit_of_the_loss_changes_no_finding_of_the_contract():
         loss = lambda output, target, case=case: 1000 * case.loss(output, target)  # noqa: E731
         two = contract.statistics(problem(network, loss, case.data(SEED), 512))
         assert {k: v.value for k, v in one.items()} == pytest.approx({k: v.value for k, v in two.items()}, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("tower", "mixes"), [(lambda z: z, False), (lambda z: z - z.mean(0), True), (lambda z: z.softmax(0), True)]
+)
+def test_similarities_of_all_samples_mix_them_by_design_but_their_towers_must_not(tower, mixes):
+    towers = next(case for case in ordinary() if case.name == "in-batch negatives")
+    network = towers.network(SEED)
+    network.left.append(Do(tower))
+    kinds = [f.kind for f in diagnosed(network, towers.loss, towers.data(SEED)).findings]
+    assert ("samples-mixed" in kinds) is mixes, kinds

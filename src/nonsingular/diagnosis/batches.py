@@ -70,6 +70,26 @@ class Problem:
             self._evaluated(own)
         return [t._version for t in tensors(own.whole)] != before
 
+    @cached_property
+    def compares(self) -> bool:
+        """Whether outputs have a column for each sample, as the similarities of in-batch negatives have."""
+        first = self.batches[0]
+        if self.whole or indivisible(first) or first.samples < 2:
+            return False
+        shapes = []
+        with suppress(*FAILURES), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=BROADCAST)
+            for samples in (min(first.samples, COMPARED), min(first.samples, COMPARED) - 1):
+                output = self.predicted(first.split(samples)[0])
+                shapes.append([t.shape for t in tree_leaves(output) if isinstance(t, Tensor) and t.ndim > 1])
+        if len(shapes) < 2:
+            return False
+        return any(a[0] > b[0] and a[1:] != b[1:] for a, b in zip(*shapes, strict=False))
+
+    def _cuts(self, batch: Batch) -> bool:
+        """Whether samples of a batch may be looked at without the others."""
+        return not (self.whole or self.compares or indivisible(batch))
+
     def _own(self, batch: Batch) -> Batch:
         """The batch for one pass, which must leave the data as they are."""
         return batch.map(fresh) if self.writes_data else batch
@@ -156,13 +176,12 @@ class Problem:
 
     def few(self, batch: Batch, samples: int) -> Batch:
         """So many samples of a batch; all of it where they hang together."""
-        cut = batch.samples > samples and not (self.whole or indivisible(batch))
-        return batch.split(samples)[0] if cut else batch
+        return batch.split(samples)[0] if batch.samples > samples and self._cuts(batch) else batch
 
     def pieces(self, size: int) -> Iterator[Batch]:
         """The batches, cut into pieces of at most ``size`` samples; a rest of one sample is left out."""
         for batch in self.batches:
-            if batch.samples > size and not (self.whole or indivisible(batch)):
+            if batch.samples > size and self._cuts(batch):
                 yield from (p for p in batch.split(size) if p.samples > 1)
             else:
                 yield batch
@@ -242,6 +261,7 @@ def indivisible(batch: Batch) -> bool:
     return square or any(t.ndim > 1 and t.shape[0] == 2 != batch.samples and not t.is_floating_point() for t in leaves)
 
 
+COMPARED = 4  # samples of the pass that shows whether outputs compare them
 FEW, ENOUGH = 4, 64  # samples: batches smaller than the first are put together up to the second
 
 

@@ -53,6 +53,7 @@ def ordinary() -> list[Case]:
         Case("variational autoencoder", _Variational, pixels, _evidence, trains=False),
         Case("linear autoencoder", partial(_linear_autoencoder, 16), reconstruction, F.mse_loss),
         Case("tied autoencoder", _Tied, reconstruction, F.mse_loss),
+        Case("in-batch negatives", _TwoTowers, relabelled(flat, lambda y: torch.arange(len(y))), _both_ways, trains=False),
         Case("linear regression", partial(nn.Linear, 8, 1), regression, F.mse_loss),
         Case("logistic regression", partial(nn.Linear, 64, 10), flat, F.cross_entropy),
         Case("absolute differences", partial(mlp, 8, 1, 2, 32), regression, F.l1_loss),
@@ -462,6 +463,23 @@ class _Bag(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.words(x))
+
+
+class _TwoTowers(nn.Module):
+    """Similarities of each sample's halves to those of all samples (Radford et al. 2021, figure 3)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = zoo.mlp(32, 16, 1, 48), zoo.mlp(32, 16, 1, 48)
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = x.chunk(2, 1)
+        return self.scale.exp() * F.normalize(self.left(left)) @ F.normalize(self.right(right)).t()
+
+
+def _both_ways(similarities: Tensor, own: Tensor) -> Tensor:
+    return (F.cross_entropy(similarities, own) + F.cross_entropy(similarities.t(), own)) / 2
 
 
 class _Experts(nn.Module):

@@ -68,6 +68,8 @@ def mixed(scene: Scene) -> Statistic:
     if not spread > 1e-12 * float(last.abs().max()):
         return unknown
     place = _where_mixed(one, two, n, kept) if change > PRECISION * spread else None
+    if place is not None and scene.task.compares and _in_the_comparison(scene, one, place, n):
+        return unknown
     layers = (place.module,) if place is not None and place.module else ()
     remedy = f"Look at {place.name} ({place.where}): " if place is not None else ""
     remedy += _mixing_remedy(place)
@@ -207,6 +209,32 @@ def _last(trace: Trace) -> Tensor | None:
             if isinstance(t, Tensor) and t.is_floating_point() and t.ndim:
                 return t.detach()
     return None
+
+
+def _in_the_comparison(scene: Scene, trace: Trace, place: Op, n: int) -> bool:
+    """Whether samples are kept apart until outputs compare them."""
+    try:
+        [fewer] = passes(scene.task, [scene.batch.split(n - 1)[0].inputs], n - 1)
+    except InputError:
+        return False
+    for op, less in zip(trace.ops, fewer.ops, strict=False):
+        if _grows(op.out, less.out):
+            return True
+        if op is place and not _several_views(op.out, n):
+            return False
+    return False
+
+
+def _several_views(out: Any, n: int) -> bool:
+    """Whether samples lie along an axis several times, where what belongs to one is not known."""
+    return any(size > n and size % n == 0 for t in tree_leaves(out) if isinstance(t, Tensor) for size in t.shape)
+
+
+def _grows(a: Any, b: Any) -> bool:
+    """Whether of more samples a tensor is larger along more than one axis."""
+    pairs = zip(tree_leaves(a), tree_leaves(b), strict=False)
+    both = [(x.shape, y.shape) for x, y in pairs if isinstance(x, Tensor) and isinstance(y, Tensor)]
+    return any(len(x) == len(y) and sum(p > q for p, q in zip(x, y, strict=True)) > 1 for x, y in both)
 
 
 def _where_mixed(one: Trace, two: Trace, n: int, kept: int) -> Op | None:
