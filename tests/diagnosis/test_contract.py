@@ -27,7 +27,8 @@ ONE_OF_EACH = list({case.name.rpartition(",")[0]: (case, twin) for case, twin in
 CLOSE = (
     "soft targets", "several labels", "some labels ignored", "softmax against one-hot", "linear autoencoder", "graph",
     "bounded actions", "fractions through sigmoid", "tags", "rare class", "coarse features", "contrastive", "counts",
-    "in-batch negatives", "learnt loss weight", "ages", "time first by design", "variational autoencoder", "squeeze and excitation",
+    "learnt loss weight", "ages", "time first by design", "variational autoencoder", "squeeze and excitation",
+    "in-batch negatives", "raw readings",
 )  # fmt: skip
 
 
@@ -305,3 +306,18 @@ def test_similarities_of_all_samples_mix_them_by_design_but_their_towers_must_no
     network.left.append(Do(tower))
     kinds = [f.kind for f in diagnosed(network, towers.loss, towers.data(SEED)).findings]
     assert ("samples-mixed" in kinds) is mixes, kinds
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Identity])
+def test_networks_with_batch_normalisation_are_judged_as_they_train(offset, activation):
+    """By statistics of the data: at those of the start no rectifier may ever switch; both stay as they were."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 32), nn.BatchNorm1d(32), activation(), nn.Linear(32, 4))
+    x, y = batch()
+    model(offset + x)  # which moves them a tenth of the way
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    traced = seen(model, F.cross_entropy, [(offset + x, y[:, 0].gt(0).long())])
+    assert (probes.affine(traced).value > 4) is (activation is nn.Identity)
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+    assert [m.momentum for m in model.modules() if isinstance(m, nn.BatchNorm1d)] == [0.1, 0.1]

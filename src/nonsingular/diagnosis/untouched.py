@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
+
+from nonsingular.errors import InputError
 
 
 @contextmanager
@@ -50,3 +53,42 @@ def as_training(model: nn.Module) -> Iterator[None]:
         elif isinstance(module, nn.MultiheadAttention | nn.RNNBase):
             module.training = module.training and not module.dropout
     yield
+
+
+def as_evaluated(model: nn.Module, run: Callable[[], object]) -> None:
+    """Evaluation mode, in which running statistics near their start are those of a pass; within ``untouched``.
+
+    At their start, a mean of 0 and a variance of 1, they make another network of it than the one that is trained.
+
+    Args:
+        model: whose buffers ``untouched`` puts back.
+        run: the pass.
+    """
+    fresh = [m for m in model.modules() if isinstance(m, _NormBase) and _near_start(m)]
+    if fresh:
+        momenta = [m.momentum for m in fresh]
+        try:
+            for m in fresh:
+                m.momentum = 1.0
+            with as_training(model), torch.no_grad():
+                run()
+        except InputError:  # it does not train on so few
+            for m in fresh:
+                m.reset_running_stats()
+        finally:
+            for m, momentum in zip(fresh, momenta, strict=True):
+                m.momentum = momentum
+    model.eval()
+
+
+def _near_start(m: _NormBase) -> bool:
+    """Whether running statistics are those of the start, or still hold some of it."""
+    mean, deviation, batches = m.running_mean, m.running_var, m.num_batches_tracked
+    if mean is None or deviation is None:
+        return False
+    left = (1 - m.momentum) ** int(batches) if batches is not None and m.momentum is not None else 0.0
+    moved = bool(mean.any()) or not bool((deviation == 1).all())
+    return LEFT < left < 1 if moved else True
+
+
+LEFT = 0.01  # of the start in running statistics, from where they are not the data's

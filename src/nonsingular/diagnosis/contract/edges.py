@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from nonsingular.diagnosis.contract.scene import Scene
 from nonsingular.diagnosis.contract.trace import Op
 from nonsingular.diagnosis.records import Statistic
-from nonsingular.diagnosis.untouched import untouched
+from nonsingular.diagnosis.untouched import as_evaluated, untouched
 from nonsingular.diagnosis.watch import evenly
 from nonsingular.errors import InputError
 
@@ -113,7 +113,7 @@ def _read_along(scene: Scene, x: Tensor, edges: Edges) -> bool | None:
     task = scene.task
     along = against = 0
     with untouched(task.model), torch.enable_grad():
-        task.model.eval()
+        as_evaluated(task.model, lambda: task.output(scene.batch))
         try:
             out = task.output(replace(scene.batch, inputs=inputs))
         except InputError:

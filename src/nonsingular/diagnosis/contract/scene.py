@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from nonsingular.diagnosis.batches import Problem, indivisible
 from nonsingular.diagnosis.contract.trace import Op, Trace
 from nonsingular.diagnosis.course import joined
-from nonsingular.diagnosis.untouched import as_training, untouched
+from nonsingular.diagnosis.untouched import as_evaluated, as_training, untouched
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch
 
@@ -212,7 +212,7 @@ def passes(task: Problem, inputs: list[Any], samples: int) -> Iterator[Trace]:
     for one in inputs:
         trace = Trace(task.model)
         with untouched(task.model), torch.no_grad():
-            task.model.eval()
+            as_evaluated(task.model, lambda: task.output(Batch(inputs[0], None, samples, pair=False)))
             with trace:
                 task.output(Batch(one, None, samples, pair=False))
         yield trace
