@@ -158,10 +158,15 @@ class Calls:
         if trainee is not None and module.training != training:
             trainee.switched = here()
 
+    @property
+    def full(self) -> bool:
+        """Whether no further model is told apart from those that are known."""
+        return len(self._trainees) >= MODELS
+
     def _trainee(self, module: nn.Module) -> Trainee | None:
         loop, found = self._shared.loop, self._trainees.get(id(module))
         if found is None:
-            if len(self._trainees) >= MODELS or next(module.parameters(), None) is None:
+            if self.full or next(module.parameters(), None) is None:
                 return None
             inner = getattr(module, "_orig_mod", module)
             found = Trainee(variable(module) or variable(inner) or type(inner).__name__, inner)

@@ -188,8 +188,9 @@ class Observer:
     def scaler_stepped(self, scaler: Any, optimiser: Optimizer) -> None:
         """See ``taps.Listener``."""
         self._shared.scale = None
-        if scaler.is_enabled():
-            self.loop.optimisers[self._steps.index(optimiser)].asked += 1
+        index = self._steps.index(optimiser)
+        if scaler.is_enabled() and index is not None:
+            self.loop.optimisers[index].asked += 1
 
     # --- the rest -------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from nonsingular.diagnosis.loop.by_hand import ByHand
-from nonsingular.diagnosis.loop.calls import Calls
+from nonsingular.diagnosis.loop.calls import MODELS, Calls
 from nonsingular.diagnosis.loop.gradients import Gradients
 from nonsingular.diagnosis.loop.movement import (
     TOLD,
@@ -30,6 +30,7 @@ from nonsingular.diagnosis.loop.shared import Enough, Shared
 from nonsingular.places import Place, here
 
 SCALED = 2.0  # factor of a loss from which its gradients are said to be scaled
+BEYOND = f"only the first {MODELS} models were looked at"
 MOST_METRICS = 1000  # numbers that a scheduler was given that are kept
 
 
@@ -44,12 +45,20 @@ class Steps:
         self._update: Update | None = None
         self._ran = 0  # backward passes before the step that goes on
 
-    def index(self, optimiser: Optimizer, place: Place | None = None) -> int:
-        """Which of the optimisers it is; a new one is entered with the line that made it."""
+    def index(self, optimiser: Optimizer, place: Place | None = None) -> int | None:
+        """Which of the optimisers it is; a new one is entered with the line that made it.
+
+        None for one of a model that came when as many were known as are told apart: to know its parameters is to
+        hold them, and a search may make thousands of models.
+        """
         loop = self._shared.loop
         own = [p for group in optimiser.param_groups for p in group["params"]]
         ids = {id(p) for p in own}
         if optimiser not in self._held:
+            if self._calls.full and not ids & self._shared.parameters.keys():
+                if BEYOND not in loop.notes:
+                    loop.notes.append(BEYOND)
+                return None
             kind = type(optimiser).__name__
             held = Held(kind, kind, place or assigned(optimiser))
             held.settings = {k: v for group in optimiser.param_groups[:1] for k, v in group.items() if k != "params"}
@@ -70,6 +79,8 @@ class Steps:
         """A step begins."""
         shared, loop = self._shared, self._shared.loop
         index = self.index(optimiser)
+        if index is None:
+            return
         held = loop.optimisers[index]
         if not held.steps:
             held.label = variable(optimiser) or held.kind
@@ -138,6 +149,8 @@ class Steps:
         """
         shared, loop = self._shared, self._shared.loop
         index = self.index(optimiser)
+        if index is None:
+            return
         held, update = loop.optimisers[index], self._update
         shared.within_steps = max(0, shared.within_steps - 1)
         if update is not None and update.optimiser == index:
