@@ -93,7 +93,7 @@ def _inputs(
     objective: Objective, centre: Mapping[str, Tensor], piece: Batch, layers: Sequence[nn.Linear]
 ) -> list[tuple[nn.Linear, _Place, Tensor]]:
     """What layers are given of a piece as it lies in memory."""
-    own = {t.untyped_storage().data_ptr() for t in tensors(piece.whole)}
+    own = {t.untyped_storage().data_ptr() for t in tensors(piece.whole) if _place(t) is not None}
     found: list[tuple[nn.Linear, _Place, Tensor]] = []
 
     def look(module: nn.Module, args: tuple[Any, ...]) -> None:
