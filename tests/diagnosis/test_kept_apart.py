@@ -173,3 +173,35 @@ def test_a_teacher_whose_statistics_stay(copies, kinds):
 
     found = ns.rehearse(model, step, batches, optimiser)
     assert [f.kind for f in found.findings] == kinds
+
+
+class Channels(nn.Module):
+    """Convolutions over the last axis, padded on the left alone, or on both sides."""
+
+    def __init__(self, inputs, outputs, causal, late=False):
+        super().__init__()
+        self.pad, self.late, self.body = (2, 0) if causal else (1, 1), late, nn.Conv1d(inputs, outputs, 3)
+
+    def forward(self, x):
+        found = self.body(F.pad(x, self.pad))
+        return found[..., -1:] if self.late else found
+
+
+@pytest.mark.parametrize("ahead", [1, 2])
+@pytest.mark.parametrize("channels", [1, 5])
+@pytest.mark.parametrize("whole", [True, False])
+def test_time_may_be_the_last_axis_and_the_target_one_of_the_channels(ahead, channels, whole):
+    torch.manual_seed(0)
+    series = torch.randn(16, channels, 20)
+    x, y = series[..., :14], series[..., ahead : 14 + ahead]
+    y = y if whole else y[:, -1:]
+    for causal, value in ((True, 0), (False, ahead == 1)):  # a kernel of three sees one position ahead
+        model = Channels(channels, y.shape[1], causal)
+        assert answers.seen_answers(seen(model, F.mse_loss, x, y)).value == value
+        assert answers.seen_answers(seen(model, lambda o, t: F.mse_loss(o[..., -1], t[..., -1]), x, y)).value == 0
+
+
+def test_what_several_channels_return_as_it_was_is_the_task():
+    torch.manual_seed(0)
+    x = torch.randn(16, 5, 12)
+    assert not answers.seen_answers(seen(Channels(5, 5, True), F.mse_loss, x, x)).value > 0

@@ -625,6 +625,32 @@ class Unmasked(nn.Module):
         return self.head(self.layer(self.table(x) + self.places[: x.shape[1]]))
 
 
+def _forecasts(seed: int, channels: int, count: int = 64) -> Batches:
+    """Waves of several frequencies, channels before time, each to be followed by its next value."""
+    random = torch.Generator().manual_seed(seed)
+    rate, phase = (torch.rand(64, channels, 1, generator=random) for _ in range(2))
+    waves = torch.sin((0.2 + rate / 2) * torch.arange(33) + 6 * phase)
+    waves = waves + 0.1 * torch.randn(waves.shape, generator=random)
+    return [(waves[..., :-1], waves[..., 1:])]
+
+
+def _forecaster(pad: Callable[[Tensor], Tensor]) -> nn.Module:
+    return nn.Sequential(Do(pad), nn.Conv1d(1, 24, 3), nn.Tanh(), Do(pad), nn.Conv1d(24, 24, 3), nn.Tanh(),
+                         nn.Conv1d(24, 1, 1))  # fmt: skip
+
+
+class _BothWays(nn.Module):
+    """A recurrence over time, which comes after the channels."""
+
+    def __init__(self, both: bool) -> None:
+        super().__init__()
+        self.cells = nn.GRU(3, 24, batch_first=True, bidirectional=both)
+        self.head = nn.Linear(48 if both else 24, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.cells(x.transpose(1, 2))[0]).transpose(1, 2)
+
+
 def _reading() -> Iterator[Pair]:
     """Which parts of the inputs are read, and taught."""
     for cell in (nn.LSTM, nn.GRU):
@@ -637,6 +663,12 @@ def _reading() -> Iterator[Pair]:
         yield pair(f"next tokens, {name}", "transformer", "bad-data", partial(_following, places), _next_token,
                    partial(zoo.GPT, 1) if name == "no shift" else Unmasked,
                    twin=partial(zoo.GPT, 1), twin_data=partial(_following, slice(None, -1)))  # fmt: skip
+    ahead = lambda x: F.pad(x, (2, 0))  # noqa: E731
+    around = lambda x: F.pad(x, (1, 1))  # noqa: E731
+    yield pair("padded on both sides", "cnn", "bad-data", partial(_forecasts, channels=1), F.mse_loss,
+               partial(_forecaster, around), twin=partial(_forecaster, ahead))  # fmt: skip
+    yield pair("a recurrence both ways", "rnn", "bad-data", partial(_forecasts, channels=3), F.mse_loss,
+               partial(_BothWays, True), twin=partial(_BothWays, False))  # fmt: skip
     yield pair("tokens without places", "transformer", "order-blind", _ordered, F.cross_entropy,
                partial(Tokens, False), twin=partial(Tokens, True))  # fmt: skip
 

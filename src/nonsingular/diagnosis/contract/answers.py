@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ OVERLAPS = 8  # numbers of many values that neighbouring columns share, which is
 SAME = 0.99  # of the entries that count
 WIDEST = 4096  # numbers of a sample among which a target is looked for
 FEWEST = 16  # samples, from where equal columns are no chance
+FURTHEST = 4  # positions by which a sequence is looked for among its inputs
 
 
 def seen_answers(scene: Scene) -> Statistic:
@@ -29,27 +31,75 @@ def seen_answers(scene: Scene) -> Statistic:
     if not isinstance(y, Tensor) or n < 2 or y.is_complex():
         return unknown
     leaves = [t for t in tree_leaves(scene.batch.inputs) if isinstance(t, Tensor)]
-    alike = [(x, y.view(x.shape)) for x in leaves if _a_sequence(x, n) and x.numel() == y.numel()]
-    for x, target in alike:
-        length = x.shape[1]
-        shares = {s: _same_share(x[:, max(s, 0) : length + min(s, 0)], target[:, max(-s, 0) : length - max(s, 0)])
-                  for s in (0, 1, -1)}  # fmt: skip
+    alike = [found for x in leaves for found in _both(x, y, n)]
+    for x, axis, own, target in alike:
+        length = own.shape[1]
+        shares = {s: _same_share(own[:, max(s, 0) : length + min(s, 0)], target[:, max(-s, 0) : length - max(s, 0)])
+                  for s in _shifts(x, axis, length)}  # fmt: skip
         ahead = next((s for s, share in shares.items() if share > SAME), None)
         if ahead is None:
             continue
-        at = length // 2
-        seen = _moves(scene, x, at, at + ahead)
+        at = _counted(scene, axis, length, ahead)
+        if at is None:
+            return Statistic(0.0, (), words)  # the loss reads other positions
+        seen = _moves(scene, x, axis, at, at + ahead)
         # What sees all positions, as an autoencoder's code does, has to return them on purpose.
-        if seen is None or (not ahead and _moves(scene, x, at, at + 1) is not False):
+        if seen is None or (not ahead and _moves(scene, x, axis, at, at + 1) is not False):
             return unknown
         if not seen:
             return Statistic(0.0, (), words)
-        evidence = ({"measure": "positions by which inputs are ahead of their targets", "value": ahead},)
-        remedy = "Mask what comes later (is_causal, a triangular mask; no bidirectional recurrence)."
+        evidence = (
+            {"measure": "positions by which inputs are ahead of their targets", "value": ahead},
+            {"measure": "axis of the positions", "value": axis},
+        )
+        remedy = (
+            "Let no output see what comes later: is_causal or a triangular mask in attention, no bidirectional "
+            "recurrence, convolutions padded on the left alone (F.pad(x, (dilation * (kernel - 1), 0)))."
+        )
         if ahead < 1:
             remedy = "Shift the targets: inputs x[:, :-1], targets x[:, 1:]."
         return Statistic(1.0, scene.entrance, words, scene.loss_place, evidence, remedy)
     return Statistic(0.0, (), words) if alike else unknown
+
+
+def _both(x: Tensor, y: Tensor, n: int) -> Iterator[tuple[Tensor, int, Tensor, Tensor]]:
+    """Inputs, the axis that may be of their positions, and ``[sample, position, ...]`` of them and of the targets.
+
+    Targets may be all numbers of a position, or a single one of them.
+    """
+    for axis in (1, 2):
+        if not _a_sequence(x, n, axis):
+            continue
+        own = x.movedim(axis, 1)
+        if x.numel() == y.numel():
+            yield x, axis, own, y.reshape(x.shape).movedim(axis, 1)
+        elif own.ndim == 3 and own.is_floating_point() and y.numel() == own[:, :, 0].numel():
+            yield from ((x, axis, own[:, :, c], y.reshape(own.shape[:2])) for c in range(own.shape[2]))
+
+
+def _shifts(x: Tensor, axis: int, length: int) -> tuple[int, ...]:
+    """Positions by which inputs may be ahead; to return several channels before time as they were may be the task."""
+    later = tuple(range(1, min(FURTHEST, length // 4) + 1))
+    return later if axis == 2 and x.shape[1] > 1 else (0, 1, -1, *later[1:])
+
+
+def _counted(scene: Scene, axis: int, length: int, ahead: int) -> int | None:
+    """A position that the loss reads, with its target among the inputs; the middle one where that is not known."""
+    output, middle = scene.output, length // 2
+    along = _axis(output, axis, length) if isinstance(output, Tensor) else None
+    if along is None or scene.loss is None or not scene.loss.requires_grad:
+        return middle
+    [slope] = torch.autograd.grad(scene.loss, [output], retain_graph=True, allow_unused=True)
+    if slope is None:
+        return middle
+    read = slope.movedim(along, 0).flatten(1).abs().amax(1) > 0
+    places = [i for i in read.nonzero().flatten().tolist() if i + min(ahead, 0) >= 0 and i + max(ahead, 1) < length]
+    return min(places, key=lambda i: abs(i - middle), default=None)
+
+
+def _axis(output: Tensor, axis: int, length: int) -> int | None:
+    """The axis of an output that has as many positions: the inputs' own one rather than another."""
+    return next((a for a in (axis, *range(1, output.ndim)) if a < output.ndim and output.shape[a] == length), None)
 
 
 def copied(scene: Scene) -> Statistic:
@@ -93,8 +143,10 @@ def copied(scene: Scene) -> Statistic:
     return Statistic(0.0, (), words)
 
 
-def _a_sequence(x: Tensor, n: int) -> bool:
-    return x.ndim in (2, 3) and len(x) == n and x.shape[1] >= LONG and not x.is_complex() and len(x.unique()) > 2
+def _a_sequence(x: Tensor, n: int, axis: int) -> bool:
+    if x.ndim not in (2, 3) or axis >= x.ndim or len(x) != n or x.is_complex():
+        return False
+    return x.shape[axis] >= LONG and len(x.unique()) > 2
 
 
 def _a_series(x: Tensor) -> bool:
@@ -111,11 +163,12 @@ def _a_series(x: Tensor) -> bool:
     return float(alike) > ALIKE or (shared >= OVERLAPS and len(x[:, 0].unique()) > len(x) / 2)
 
 
-def _moves(scene: Scene, x: Tensor, at: int, changed: int) -> bool | None:
-    """Whether the outputs for one position move when another is changed; None if not known."""
+def _moves(scene: Scene, x: Tensor, axis: int, at: int, changed: int) -> bool | None:
+    """Whether the outputs for one position of an axis move when another is changed; None if not known."""
     other = x.clone()
-    other[:, changed] = x[:, changed].roll(1, 0)
-    rows = (other[:, changed] != x[:, changed]).reshape(len(x), -1).any(1)
+    place = other.select(axis, changed)
+    place.copy_(x.select(axis, changed).roll(1, 0))
+    rows = (place != x.select(axis, changed)).reshape(len(x), -1).any(1)
     swap: Any = lambda t: other if t is x else t  # noqa: E731
     inputs = [scene.batch.inputs, tree_map_only(Tensor, swap, scene.batch.inputs)]
     try:
@@ -125,10 +178,10 @@ def _moves(scene: Scene, x: Tensor, at: int, changed: int) -> bool | None:
     a, b = one.last(), two.last()
     if not bool(rows.any()) or a is None or b is None or a.ndim < 2 or a.shape != b.shape or len(a) != len(x):
         return None
-    axis = next((axis for axis in range(1, a.ndim) if a.shape[axis] == x.shape[1]), None)
-    if axis is None:
+    along = _axis(a, axis, x.shape[axis])
+    if along is None:
         return None
-    moved = (a - b).select(axis, at)[rows].abs().amax()
+    moved = (a - b).select(along, at)[rows].abs().amax()
     return float(moved) > 1e-5 * float(a.abs().max())
 
 

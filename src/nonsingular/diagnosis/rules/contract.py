@@ -420,8 +420,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "bad-data", "seen-answers",
-        "The output for a position sees the very token that it is to tell: it learns to copy, and nothing else.",
-        "Vaswani et al. 2017, section 3.2.3 (masking)", severity=certain(0.85), fact=True,
+        "The output for a position sees the very entry that it is to tell: it learns to copy, and nothing else.",
+        "Vaswani et al. 2017, section 3.2.3 (masking); van den Oord et al. 2016, section 2.1 (causal convolutions)",
+        severity=certain(0.85), fact=True,
     ),
     _fact(
         "bad-data", "copied-answers", 0.75,
