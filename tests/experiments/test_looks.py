@@ -105,7 +105,7 @@ def test_it_stops_when_everything_is_decided(tmp_path):
     found = made.go(1e6)
     assert made.asked == [4, 8, 12]
     assert found == Looks((8, 12), 0, 10.0, "every claim is decided")
-    assert f"look 2 (at 8, 12 runs), an interval of {100 * (1 - found.error):.4g} %" in str(found)
+    assert f"look 2 (after 8, 12 runs), an interval of {100 * (1 - found.error):.4g} %" in str(found)
     assert str(found).endswith("stopped: every claim is decided")
 
 
