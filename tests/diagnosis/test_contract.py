@@ -17,7 +17,7 @@ from nonsingular.diagnosis.bench.mistakes import mistakes
 from nonsingular.diagnosis.bench.ordinary import ordinary
 from nonsingular.diagnosis.bench.pairs import KINDS, Do
 from nonsingular.diagnosis.bench.patients import flat, sick
-from nonsingular.diagnosis.contract import heads, probes, scene
+from nonsingular.diagnosis.contract import heads, narrow, probes, scene
 from nonsingular.diagnosis.rules import RULES
 from nonsingular.diagnosis.rules import contract as contract_rules
 
@@ -321,3 +321,26 @@ def test_networks_with_batch_normalisation_are_judged_as_they_train(offset, acti
     assert (probes.affine(traced).value > 4) is (activation is nn.Identity)
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
     assert [m.momentum for m in model.modules() if isinstance(m, nn.BatchNorm1d)] == [0.1, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("normalise", "told"),
+    [
+        (lambda s: s.softmax(-1), True),
+        (lambda s: F.log_softmax(s, 2), True),
+        (lambda s: F.normalize(s, dim=-1), True),
+        (lambda s: (s - s.mean(2, keepdim=True)) / (s.var(2, keepdim=True, correction=0) + 1e-5).sqrt(), True),
+        (lambda s: s.softmax(1), False),
+        (lambda s: (s - s.mean(1, keepdim=True)) / s.std(dim=1, keepdim=True), False),
+        (lambda s: torch.stack([s[:, : i + 1].softmax(1)[:, 0] for i in range(8)], 1), False),  # grows from one entry
+    ],
+)
+def test_what_is_normalised_over_one_entry_is_told_by_its_line(normalise, told):
+    torch.manual_seed(0)
+    score = nn.Linear(8, 1)
+    model = nn.Sequential(Do(lambda x: (normalise(score(x)) * x).sum(1)), nn.Linear(8, 10))
+    model[0].score = score
+    [(x, y)] = KINDS["rnn"][1](SEED)
+    value = narrow.lonely(seen(model, F.cross_entropy, [(x, y)]))
+    assert (value.value == 1) is told
+    assert value.where.startswith("test_contract.py:") is told

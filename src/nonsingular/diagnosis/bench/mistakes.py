@@ -754,6 +754,18 @@ class Listed(nn.Module):
         return x * self.scale if hasattr(self, "scale") else x
 
 
+class Weighed(nn.Module):
+    """A sum over eight rows by weights that a softmax makes of scores, along some axis."""
+
+    def __init__(self, outputs: int, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+        self.score, self.head = zoo.mlp(8, 1, 1, 16, nn.Tanh), zoo.mlp(8, outputs, 1, 32)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return self.head((self.score(x).softmax(self.axis) * x).sum(1))
+
+
 def _wiring() -> Iterator[Pair]:
     for kind, (body, data) in KINDS.items():
         for how in ("list", "dict", "anew", "moved"):
@@ -775,6 +787,9 @@ def _wiring() -> Iterator[Pair]:
         yield pair("normalised over one value", kind, "degenerate-normalisation", data, F.cross_entropy,
                    partial(then, ten, nn.Unflatten(1, (10, 1)), nn.LayerNorm(1), nn.Flatten()),
                    twin=partial(then, ten, nn.LayerNorm(10)))  # fmt: skip
+        if data is sequences:
+            yield pair("weights of one place", kind, "degenerate-normalisation", data, F.cross_entropy,
+                       partial(Weighed, 10, -1), twin=partial(Weighed, 10, 1))  # fmt: skip
         batched = partial(then, ten, nn.ReLU(), nn.BatchNorm1d(10), nn.Linear(10, 10))
         yield pair("batch norm of single samples", kind, "degenerate-normalisation", cut(data, 1), F.cross_entropy,
                    batched, twin_data=cut(data, 32))  # fmt: skip

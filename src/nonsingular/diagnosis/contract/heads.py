@@ -19,6 +19,9 @@ LOG_SOFTMAXES = {"log_softmax", "logsigmoid"}
 CLIPPERS = {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "threshold", "threshold_", "clamp_min", "clamp_min_"}
 """Operations with no slope over part of their range."""
 
+TO_LOGARITHMS = {"log", "clamp", "clip", "clamp_min", "clamp_", "add", "log_"}
+"""What makes logarithms of probabilities."""
+
 LAYERS = {"linear", "addmm", "matmul", "__matmul__", "conv1d", "conv2d", "conv3d", "conv_transpose2d"}
 """What returns any numbers."""
 
@@ -75,7 +78,7 @@ def _without(head: Op) -> str:
 
 def _inside(scene: Scene, tensor: Tensor) -> Op | None:
     """What computed the logits of a head that makes probabilities: ``log`` and clipping are passed over."""
-    head = scene.trace.source(tensor, {"log", "clamp", "clip", "clamp_min", "clamp_", "add", "log_"})
+    head = scene.trace.source(tensor, TO_LOGARITHMS)
     if head is None or head.name not in SOFTMAXES | SIGMOIDS | LOG_SOFTMAXES:
         return None
     return scene.trace.source(head.args[0])
@@ -91,12 +94,22 @@ def _single_unit(scene: Scene, loss: Op) -> Statistic | None:
                 "Use binary_cross_entropy_with_logits for one output, a distance for a regression, or more outputs."
             )
             return _statistic(loss, None, words, tensor, remedy)
-    for op in scene.trace.back(tensor):
-        axis = op.given(1, "dim")
-        if op.name in SOFTMAXES | {"log_softmax"} and isinstance(axis, int) and op.args[0].shape[axis] == 1:
-            words = f"{op.name} over one unit: it is the same for every sample"
-            return _statistic(loss, op, words, tensor, "Use sigmoid for one unit, or one unit a class.")
+    head = scene.trace.source(tensor, TO_LOGARITHMS)
+    if head is not None and head.name in SOFTMAXES | {"log_softmax"} and normalised_over(head) == 1:
+        words = f"{head.name} over one unit: it is the same for every sample"
+        return _statistic(loss, head, words, tensor, "Use sigmoid for one unit, or one unit a class.")
     return None
+
+
+def normalised_over(op: Op) -> int | None:
+    """Entries along the axis of a softmax; None where its axis is not known."""
+    if not op.args or not isinstance(op.args[0], Tensor) or not op.args[0].ndim:
+        return None
+    shape = op.args[0].shape
+    usual = -1 if op.name == "gumbel_softmax" else 0 if len(shape) in (1, 3) else 1
+    axis = op.given(3, "dim", usual) if op.name == "gumbel_softmax" else op.given(1, "dim")
+    axis = usual if axis is None else axis
+    return shape[axis] if isinstance(axis, int) else None
 
 
 def _statistic(loss: Op, head: Op | None, words: str, tensor: Tensor, remedy: str) -> Statistic:

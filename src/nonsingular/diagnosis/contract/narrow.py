@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nonsingular.diagnosis.contract.heads import SOFTMAXES, TO_LOGARITHMS, normalised_over
 from nonsingular.diagnosis.contract.scene import Scene
 from nonsingular.diagnosis.contract.trace import Op
 from nonsingular.diagnosis.records import Statistic
@@ -14,33 +15,65 @@ from nonsingular.diagnosis.records import Statistic
 DROPOUTS = {"dropout", "alpha_dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"}
 
 
+SHARES = SOFTMAXES | {"log_softmax"}
+ALONG = SHARES | {"std", "var", "std_mean", "var_mean", "normalize"}
+"""What normalises along the axes that it is given."""
+
+
 def lonely(scene: Scene) -> Statistic:
-    """Whether some normalisation has a single value to normalise over, so that it returns its bias alone."""
+    """Whether some normalisation has a single value to normalise over, so that nothing is left of it.
+
+    In every call on a line: a memory that grows has one entry at first.
+    """
     words = "values over which it normalises"
-    seen = False
-    for op in scene.trace.ops:
-        count = _values(op, scene)
-        if count is None:
-            continue
-        seen = True
-        if count == 1:
+    known = [(op, count) for op in scene.trace.ops if (count := _values(op, scene)) is not None]
+    most: dict[str, int] = {}
+    for op, count in known:
+        most[op.told] = max(most.get(op.told, 0), count)
+    for op, _ in known:
+        if most[op.told] == 1:
             evidence = ({"measure": f"{op.name}: values over which it normalises", "value": 1},)
-            remedy = "Normalise over all features, or leave the normalisation out: of one value nothing is left."
-            return Statistic(1.0, (op.module,) if op.module else (), words, op.where, evidence, remedy)
-    return Statistic(0.0 if seen else math.nan, (), words)
+            return Statistic(1.0, (op.module,) if op.module else (), words, op.where, evidence, _remedy(op))
+    return Statistic(0.0 if known else math.nan, (), words)
+
+
+def _remedy(op: Op) -> str:
+    if op.name not in ALONG:
+        return "Normalise over all features, or leave the normalisation out: of one value nothing is left."
+    left = "of one entry the share is always 1" if op.name in SHARES else "one entry has no spread, only a sign"
+    return (
+        f"Let {op.told} run along the axis of what it compares: of its input's shape {_shape(op)} it takes an axis of "
+        f"length 1, and {left}."
+    )
+
+
+def _shape(op: Op) -> tuple[int, ...]:
+    return tuple(op.args[0].shape) if op.args and isinstance(op.args[0], Tensor) else ()
 
 
 def _values(op: Op, scene: Scene) -> int | None:
-    if not op.args or not isinstance(op.args[0], Tensor):
+    shape = _shape(op)
+    if not shape:
         return None
-    shape = tuple(op.args[0].shape)
     if op.name in ("layer_norm", "rms_norm"):
         return math.prod(op.given(1, "normalized_shape", ()) or (0,))
     if op.name == "group_norm" and len(shape) >= 2:
         return math.prod(shape[1:]) // int(op.given(1, "num_groups", 1))
     if op.name == "instance_norm" and len(shape) >= 3:
         return math.prod(shape[2:])
+    if op.name in ALONG and op.args[0].requires_grad and not op.in_loss and scene.batch.samples > 1:
+        return _along(op, shape, scene)
     return None
+
+
+def _along(op: Op, shape: tuple[int, ...], scene: Scene) -> int | None:
+    """Entries along the axes that are normalised, where they are given; a softmax before the loss is told as such."""
+    if op.name in SHARES:
+        head = any(scene.trace.source(call.args[0], TO_LOGARITHMS) is op for call in scene.calls)
+        return None if head else normalised_over(op)
+    axes = op.given(2, "dim", 1) if op.name == "normalize" else op.given(1, "dim")
+    axes = (axes,) if isinstance(axes, int) and not isinstance(axes, bool) else axes
+    return math.prod(shape[a] for a in axes) if isinstance(axes, tuple | list) and axes else None
 
 
 def batch_alone(scene: Scene) -> Statistic:

@@ -372,8 +372,8 @@ RULES: tuple[Rule, ...] = (
     ),
     _fact(
         "degenerate-normalisation", "lonely", 0.97,
-        "Normalised over one value, that value less its mean is zero: the same comes out for every sample.",
-        "Ba et al. 2016, equation 4",
+        "Normalised over one value, nothing is left: the same comes out for every sample, and no gradient passes.",
+        "Ba et al. 2016, equation 4; Bahdanau et al. 2015, equation 6 (weights that sum to 1)",
     ),
     _fact(
         "degenerate-normalisation", "batch-alone", 0.7,
@@ -528,7 +528,15 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "probabilities-as-logits": (*SYMPTOMS, "output-range", "dead-readout", "target-scale"),
     "output-range": (*SYMPTOMS, "dead-readout", "target-scale", "nan-loss", "nan-gradient"),
     "dead-readout": SYMPTOMS,
-    "degenerate-normalisation": (*SYMPTOMS, "affine-network", "dead-readout", "bad-data"),
+    "degenerate-normalisation": (
+        *SYMPTOMS,
+        "affine-network",
+        "dead-readout",
+        "bad-data",
+        "nan-loss",
+        "nan-gradient",
+        "unread-inputs",
+    ),
     "samples-mixed": (*SYMPTOMS, "shape-mismatch"),
     "invalid-targets": (*SYMPTOMS, "target-scale", "output-range", "bad-data", "nan-loss"),
     "target-scale": (*SYMPTOMS, "output-range", "affine-network"),
