@@ -199,6 +199,9 @@ def test_time_may_be_the_last_axis_and_the_target_one_of_the_channels(ahead, cha
         model = Channels(channels, y.shape[1], causal)
         assert answers.seen_answers(seen(model, F.mse_loss, x, y)).value == value
         assert answers.seen_answers(seen(model, lambda o, t: F.mse_loss(o[..., -1], t[..., -1]), x, y)).value == 0
+        late = torch.cat([series[:, : y.shape[1], :ahead], y], 2)  # that the loss takes the targets of
+        of_part = lambda o, t: ((o - t[..., ahead:]) ** 2).mean()  # noqa: E731
+        assert answers.seen_answers(seen(model, of_part, x, late)).value == value
 
 
 def test_what_several_channels_return_as_it_was_is_the_task():

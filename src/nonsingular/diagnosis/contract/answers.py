@@ -27,15 +27,15 @@ def seen_answers(scene: Scene) -> Statistic:
     """Whether targets are a sequence of the inputs, and the output for a position sees the one that it is to tell."""
     words = "the output for a position depends on the entry that is its target"
     unknown = Statistic(math.nan, (), words)
-    y, n = scene.batch.target, scene.batch.samples
-    if not isinstance(y, Tensor) or n < 2 or y.is_complex():
+    n = scene.batch.samples
+    if n < 2:
         return unknown
     leaves = [t for t in tree_leaves(scene.batch.inputs) if isinstance(t, Tensor)]
-    alike = [found for x in leaves for found in _both(x, y, n)]
-    for x, axis, own, target in alike:
+    alike = [(*found, y is scene.batch.target) for y in _targets(scene) for x in leaves for found in _both(x, y, n)]
+    for x, axis, own, target, given in alike:
         length = own.shape[1]
         shares = {s: _same_share(own[:, max(s, 0) : length + min(s, 0)], target[:, max(-s, 0) : length - max(s, 0)])
-                  for s in _shifts(x, axis, length)}  # fmt: skip
+                  for s in _shifts(length, given and (axis == 1 or x.shape[1] == 1))}  # fmt: skip
         ahead = next((s for s, share in shares.items() if share > SAME), None)
         if ahead is None:
             continue
@@ -62,6 +62,13 @@ def seen_answers(scene: Scene) -> Statistic:
     return Statistic(0.0, (), words) if alike else unknown
 
 
+def _targets(scene: Scene) -> list[Tensor]:
+    """What the loss compares with: the batch's target, and parts of it that the loss takes."""
+    taken = [op.given(1, "target") for op in scene.calls] + [p.target for p in scene.pairs]
+    every = {id(t): t for t in (scene.batch.target, *taken) if isinstance(t, Tensor) and not t.is_complex()}
+    return list(every.values())
+
+
 def _both(x: Tensor, y: Tensor, n: int) -> Iterator[tuple[Tensor, int, Tensor, Tensor]]:
     """Inputs, the axis that may be of their positions, and ``[sample, position, ...]`` of them and of the targets.
 
@@ -77,10 +84,13 @@ def _both(x: Tensor, y: Tensor, n: int) -> Iterator[tuple[Tensor, int, Tensor, T
             yield from ((x, axis, own[:, :, c], y.reshape(own.shape[:2])) for c in range(own.shape[2]))
 
 
-def _shifts(x: Tensor, axis: int, length: int) -> tuple[int, ...]:
-    """Positions by which inputs may be ahead; to return several channels before time as they were may be the task."""
+def _shifts(length: int, none: bool) -> tuple[int, ...]:
+    """Positions by which inputs may be ahead of targets; by ``none`` too, unless to return them may be the task.
+
+    So it may be of several channels before time, and in a term of the loss.
+    """
     later = tuple(range(1, min(FURTHEST, length // 4) + 1))
-    return later if axis == 2 and x.shape[1] > 1 else (0, 1, -1, *later[1:])
+    return (0, 1, -1, *later[1:]) if none else later
 
 
 def _counted(scene: Scene, axis: int, length: int, ahead: int) -> int | None:
