@@ -590,3 +590,88 @@ def test_a_schedule_that_never_comes_to_the_rate(rate, schedule, decades):
     seen = stepped(lambda p: torch.optim.Adam(p, rate), schedule)
     found = value("loop-scaled-away", seen)
     assert math.isnan(found) if decades is None else math.isclose(found, decades, abs_tol=0.05)
+
+
+# --- what a loss compares ---------------------------------------------------------------------------------------
+
+
+def cosine(a, b):
+    return -F.cosine_similarity(a, b).mean()
+
+
+def divergence(a, b):
+    return 4 * F.kl_div((a / 2).log_softmax(1), (b / 2).softmax(1), reduction="batchmean")
+
+
+@pytest.mark.parametrize(
+    ("loss", "both"),
+    [
+        (lambda f, g, x: F.mse_loss(f(x), g(x)), True),
+        (lambda f, g, x: ((f(x) - g(x)) ** 2).mean(), True),
+        (lambda f, g, x: 0.5 * F.l1_loss(f(x), g(x)), True),
+        (lambda f, g, x: divergence(f(x), g(x)), True),
+        (lambda f, g, x: F.mse_loss(F.normalize(f(x)), F.normalize(g(x))), True),
+        (lambda f, g, x: cosine(f(g(x)), g(x + 0.1)) / 2 + cosine(f(g(x + 0.1)), g(x)) / 2, True),
+        (lambda f, g, x: F.mse_loss(f(x), g(x).detach()), False),
+        (lambda f, g, x: cosine(f(g(x)), g(x + 0.1).detach()), False),
+        (lambda f, g, x: divergence(f(x), g(x).detach()), False),
+        (lambda f, g, x: F.mse_loss(f(x), g(x)) + F.cross_entropy(g(x), torch.arange(8) % 4), False),  # held by labels
+        (lambda f, g, x: f(x).mean() - g(x).mean(), False),  # a critic
+        (lambda f, g, x: -F.logsigmoid(f(x) - g(x)).mean(), False),  # a preference
+        (lambda f, g, x: F.mse_loss((f(x) - g(x)).norm(dim=1), x[:, 0]), False),  # distances that are given
+        (lambda f, g, x: ((f(x) - g(x)).square().sum(1) - x[:, 0]).square().mean(), False),
+        (lambda f, g, x: F.mse_loss((f(x) * g(x)).sum(1), x[:, 0]), False),
+        (lambda f, g, x: F.triplet_margin_loss(f(x), g(x), f(x.flip(0))), False),
+        (lambda f, g, x: F.cross_entropy(f(x) @ g(x).t(), torch.arange(8)), False),
+        (lambda f, g, x: F.mse_loss(f(g(x)), x), False),
+    ],
+)
+def test_a_distance_whose_ends_are_both_trained(loss, both):
+    torch.manual_seed(0)
+    f, g, x, observer = nn.Linear(4, 4), nn.Linear(4, 4), torch.randn(8, 4), Observer()
+    with tapped(observer):
+        optimiser = torch.optim.SGD([*f.parameters(), *g.parameters()], 0.01)
+        for _ in range(4):
+            optimiser.zero_grad()
+            loss(f, g, x).backward()
+            optimiser.step()
+    assert (value("loop-drawn-together", observer.finish()) == 1) == both
+
+
+class Cell(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.out = nn.GRUCell(3, 5), nn.Linear(5, 2)
+
+    def forward(self, x, state):
+        state = self.cell(x, state)
+        return self.out(state), state
+
+
+@pytest.mark.parametrize(
+    ("carry", "beside", "each", "cut"),
+    [
+        (lambda h, t: h.detach(), True, False, True),
+        (lambda h, t: h.data, True, False, True),
+        (lambda h, t: h, True, False, False),
+        (lambda h, t: h.detach() if t % 4 == 3 else h, True, False, False),  # truncated
+        (lambda h, t: h.detach(), False, False, False),  # a refinement of the same input
+        (lambda h, t: h.detach(), True, True, False),  # each call has a loss of its own
+    ],
+)
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_state_that_loses_its_graph_at_each_time_step(carry, beside, each, cut, plain):
+    torch.manual_seed(0)
+    model, head, observer = nn.GRUCell(3, 5) if plain else Cell(), nn.Linear(5, 2), Observer()
+    with tapped(observer):
+        optimiser = torch.optim.SGD([*model.parameters(), *head.parameters()], 0.01)
+        for _ in range(5):
+            x, h, loss = torch.randn(8, 6, 3), torch.zeros(8, 5), torch.zeros(())
+            for t in range(6):
+                made = model(x[:, t if beside else 0], carry(h, t))
+                out, h = (head(made), made) if plain else made
+                loss = loss + out.square().mean() if each else out.square().mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    assert (value("loop-cut-state", observer.finish()) == 1) == cut

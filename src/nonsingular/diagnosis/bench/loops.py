@@ -550,6 +550,20 @@ PROGRAMS: dict[str, Program] = {
             ),
         ),
     ),
+    "matched": Program(
+        scripts.MATCHED,
+        (mistake("teacher is trained too", "targets-trained", ('optim.Adam(nets["student"].', "optim.Adam(nets.")),),
+    ),
+    "by time step": Program(
+        scripts.BY_TIME_STEP,
+        (
+            mistake(
+                "detached at each",
+                "gradient-cut",
+                ("cell(x[rows, t], state)", "cell(x[rows, t], tuple(s.detach() for s in state))"),
+            ),
+        ),
+    ),
     "distillation": Program(
         scripts.DISTILLATION,
         (

@@ -474,6 +474,49 @@ for epoch in range(3):
 """
 )
 
+MATCHED = (
+    IMAGES
+    + """
+nets = nn.ModuleDict({
+    name: nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 8))
+    for name, width in (("teacher", 64), ("student", 24))
+})
+x, y = images(384).tensors
+head = nn.Linear(8, 10)
+first = optim.Adam([*nets["teacher"].parameters(), *head.parameters()], lr=3e-3)
+for rows in torch.randperm(384).repeat(3).split(32):
+    first.zero_grad()
+    F.cross_entropy(head(nets["teacher"](x[rows])), y[rows]).backward()
+    first.step()
+optimizer = optim.Adam(nets["student"].parameters(), lr=3e-3)
+for rows in torch.randperm(384).repeat(5).split(32):
+    optimizer.zero_grad()
+    loss = F.mse_loss(nets["student"](x[rows]), nets["teacher"](x[rows]))
+    loss.backward()
+    optimizer.step()
+"""
+)
+
+BY_TIME_STEP = """
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+torch.manual_seed(SEED)
+x = torch.randn(512, 8, 3)
+y = (x[:, :4].sum((1, 2)) > 0).long()
+cell, head = nn.LSTMCell(3, 24), nn.Linear(24, 2)
+optimizer = torch.optim.Adam([*cell.parameters(), *head.parameters()], lr=5e-3)
+for rows in torch.randperm(512).repeat(5).split(32):
+    state = torch.zeros(32, 24), torch.zeros(32, 24)
+    for t in range(8):
+        state = cell(x[rows, t], state)
+    loss = F.cross_entropy(head(state[0]), y[rows])
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+
 KEPT_TEACHER = (
     IMAGES
     + """

@@ -12,7 +12,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis.loop.by_hand import ByHand
-from nonsingular.diagnosis.loop.inputs import Inputs, dense
+from nonsingular.diagnosis.loop.inputs import Inputs, dense, told_apart
 from nonsingular.diagnosis.loop.movement import TOLD, running_statistics, some
 from nonsingular.diagnosis.loop.noising import mixture_in_sight
 from nonsingular.diagnosis.loop.places import variable
@@ -124,6 +124,8 @@ class Calls:
             former.fed = True
         if makers and call.tracked and not any(t.requires_grad for t in tensors):
             call.cut_from = self._parameters_behind(makers, trainee)
+        if makers and measuring and call.tracked:
+            call.cut_state = self._beside_cut_state(trainee, tensors)
         self.probed = call.probed = not makers and any(t.requires_grad for t in tensors)
         if measuring and tensors:
             self._inputs.describe(call, tensors[0], trainee, call.tracked and not (makers or call.probed))
@@ -135,6 +137,18 @@ class Calls:
         if not (module.training or call.tracked or makers):
             self._note_weights(trainee)
         return call
+
+    def _beside_cut_state(self, trainee: Trainee, tensors: list[Tensor]) -> Any:
+        """What is given beside the former output of the same model that has lost its graph; None where it has not."""
+        former = trainee.calls[-1] if trainee.calls else None
+        if former is None or not former.tracked or former.number != self._shared.loop.steps:
+            return None
+        back = [any(c is former for c in self.made_by([t])) for t in tensors]
+        state = [t for t, own in zip(tensors, back, strict=True) if own]
+        beside = [t for t, own in zip(tensors, back, strict=True) if not own]
+        if not state or not beside or any(t.requires_grad or not t.is_floating_point() for t in state):
+            return None
+        return told_apart(beside[0])
 
     def _note_weights(self, trainee: Trainee) -> None:
         """What a model is tested with, at steps that lie further and further apart."""

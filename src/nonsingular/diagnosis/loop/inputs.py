@@ -59,7 +59,7 @@ class Inputs:
     def describe(self, call: Call, x: Tensor, trainee: Trainee, data: bool) -> None:
         """What tells this call's first input from others; its size too, if it is ``data`` and no model's output."""
         call.passed = (self._loader.begun, self._loader.drawn) if self._loader is not None else (0, 0)
-        call.sample, call.sliced = _sample(x), _sliced(x, trainee.latest)
+        call.sample, call.sliced = told_apart(x), _sliced(x, trainee.latest)
         trainee.latest = weakref.ref(x)
         if data and not x.is_inference():
             call.level, call.ids, call.rewritten = level(x), _ids(x), self._rewritten(x)
@@ -91,7 +91,7 @@ def dense(tree: Any) -> list[Tensor]:
     return [t for t in tree_leaves(tree) if isinstance(t, Tensor) and t.layout == torch.strided]
 
 
-def _sample(x: Tensor) -> tuple[Any, ...]:
+def told_apart(x: Tensor) -> tuple[Any, ...]:
     """What tells one batch from another: two sums over many entries, one of them weighted by the place."""
     flat = x.detach().flatten()
     flat = flat[:: max(1, len(flat) // MANY)].double()

@@ -19,6 +19,7 @@ from nonsingular.diagnosis.loop.bootstraps import Bootstraps
 from nonsingular.diagnosis.loop.by_hand import ByHand
 from nonsingular.diagnosis.loop.calls import Calls
 from nonsingular.diagnosis.loop.caught import BATCHES, Caught
+from nonsingular.diagnosis.loop.distances import Distances
 from nonsingular.diagnosis.loop.gradients import Gradients
 from nonsingular.diagnosis.loop.inputs import Inputs
 from nonsingular.diagnosis.loop.losses import Losses
@@ -64,7 +65,7 @@ class Observer:
         self.caught = caught or Caught(kept, self.tape)
         self._began = time.perf_counter()
         self._shared = Shared(self.loop, self.tape, self.caught, steps, measured, cadence)
-        self._inputs, self._bootstraps = Inputs(self.loop), Bootstraps()
+        self._inputs, self._bootstraps, self._distances = Inputs(self.loop), Bootstraps(), Distances()
         self._by_hand, self._gradients = ByHand(self._shared), Gradients(self._shared)
         self._calls = Calls(self._shared, self._inputs, self._by_hand)
         self._losses = Losses(self._shared, self._calls, self._inputs)
@@ -83,6 +84,8 @@ class Observer:
         if self._shared.elsewhere or (trainee := self._calls.left(module, inputs, named, output)) is None:
             return
         self.caught.called(trainee.module, inputs, named, output)
+        if self._shared.measuring:
+            self._distances.returned(output)
         if self._looks_for_returns:
             self._bootstraps.returned(output)
 
@@ -125,6 +128,8 @@ class Observer:
                 self._bootstraps.compared(goal)
             self.loop.returns = returns_in_sight() or (PAST_THE_END if self._bootstraps.go_on(root) else "")
             self._bootstraps.forget()
+        self._shared.drawn_together = self._distances.between(root)
+        self._distances.forget()
         self._passes.begin(root)
 
     @property
@@ -219,7 +224,8 @@ class Observer:
         self._shared.forget()
         self._steps.forget()
         self._calls.forget()
-        self._bootstraps.forget()  # it holds graphs
+        self._bootstraps.forget()  # both hold graphs
+        self._distances.forget()
         lists: list[list[Any]] = [self.loop.updates, self.loop.losses, *(s.values for s in self.loop.sites.values())]
         for long in lists:
             del long[KEPT // 5 : max(KEPT // 5, len(long) - KEPT)]  # the first, and the latest

@@ -193,6 +193,8 @@ class Call:
         ids: how often each token id is among its inputs, where they are tokens.
         passed: how often the loader of its batch had been begun, and which of its batches this is; zeros without one.
         cut_from: ids of the parameters of the models whose outputs are its inputs without their graph.
+        cut_state: what tells its other inputs from those of other calls, where it was given its model's former output
+            without the graph beside them; None where it was not.
         rewritten: whether the tensor that its input is a part of was written over since the former call.
     """
 
@@ -211,6 +213,7 @@ class Call:
     rewritten: bool = False
     passed: tuple[int, int] = (0, 0)
     cut_from: set[int] = field(default_factory=set)
+    cut_state: Any = None
 
 
 @dataclass(frozen=True)
@@ -339,6 +342,8 @@ class Loop:
         still: id of a parameter -> backward passes that reached it without any change of its value before the next.
         moved: ids of parameters that changed.
         steps, backwards: how many.
+        drawn_together: ids of the parameters behind both ends of a distance that is all of a loss, where a step moved
+            both; None where none did.
         broken: the first number that is not finite.
         sharpness: largest eigenvalue of the Hessian at the start; NaN where it was not computed.
         rewards: of each backward pass with log-probabilities times rewards, the cosine between what a step does to the
@@ -373,6 +378,7 @@ class Loop:
     moved: set[int] = field(default_factory=set)
     steps: int = 0
     backwards: int = 0
+    drawn_together: tuple[set[int], set[int]] | None = None
     broken: Broken | None = None
     sharpness: float = math.nan
     constant: float = math.nan

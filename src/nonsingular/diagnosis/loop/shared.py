@@ -35,6 +35,7 @@ class Shared:
         made: id of a parameter -> norm of its gradient after the latest backward pass.
         reached: index of an optimiser -> parameters that a gradient reached since its former step.
         unclear: index of an optimiser -> its gradients that may be a former step's.
+        drawn_together: ids of the parameters behind both ends of the distance that the latest loss is; None of others.
         scale: by which a scaler has multiplied the loss; None where gradients have no such factor.
     """
 
@@ -52,6 +53,7 @@ class Shared:
     made: dict[int, float] = field(default_factory=dict)
     reached: dict[int, set[int]] = field(default_factory=dict)
     unclear: dict[int, set[int]] = field(default_factory=dict)
+    drawn_together: tuple[set[int], set[int]] | None = None
     scale: float | None = None
     thread: int = field(default_factory=threading.get_ident)
 
@@ -78,5 +80,5 @@ class Shared:
     def forget(self) -> None:
         """Nobody listens for a while: gradients that are there now say nothing about those that are seen next."""
         self.unclear, self.reached, self.signs, self.made, self.scale = {}, {}, set(), {}, None
-        self.busy = False
+        self.busy, self.drawn_together = False, None
         self.waiting.forget()

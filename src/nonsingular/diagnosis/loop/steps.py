@@ -109,6 +109,10 @@ class Steps:
         if shared.scale is not None and getattr(optimiser, "grad_scale", None) is None:
             held.scaled += 1
         self._update = self._begun(optimiser, index, group, own, bound)
+        if shared.drawn_together is not None and all(held.ids & ids for ids in shared.drawn_together):
+            loop.drawn_together = shared.drawn_together
+            loop.counts["drawn together"] += 1
+            loop.places["drawn together"] = loop.places.get("backward")
         self._snapshot = {id(p): p.detach().clone() for p in own}
 
     def _begun(

@@ -185,6 +185,11 @@ RULES: tuple[Rule, ...] = (
         "PyTorch, autograd mechanics; Goodfellow et al. 2014", severity=certain(0.93), material=0.5, sure=True,
     ),
     Rule(
+        "gradient-cut", "loop-cut-state",
+        "The state is cut from its own past: what comes early in a sequence is never learnt to be kept.",
+        "Werbos 1990 (backpropagation through time)", severity=certain(0.92), material=0.5, sure=True,
+    ),
+    Rule(
         "replicas-apart", "loop-replicas",
         "Gradients are averaged over copies of a model that are not copies: each follows the gradient of another.",
         "PyTorch documentation, DistributedDataParallel", severity=certain(0.96), material=0.5, sure=True,
@@ -261,6 +266,13 @@ RULES: tuple[Rule, ...] = (
         "learnt.",
         "Kingma and Ba 2015, section 3 (bias correction)", severity=lambda v: min(0.95, 0.5 + v / 2), material=0.5,
         sure=True,
+    ),
+    Rule(
+        "targets-trained", "loop-drawn-together",
+        "What outputs are compared with is trained to be like them: both go to where they agree, at best to one "
+        "constant for all inputs, and what a teacher knew is lost.",
+        "Chen and He 2021, section 4.1 (without the stop-gradient outputs collapse)", severity=certain(0.93),
+        material=0.5, sure=True,
     ),
     Rule(
         "unlike-tests", "loop-unlike-tests",
@@ -395,6 +407,8 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "step-too-large": DIVERGENCE,
     "wrong-sign": ("step-too-large", *DIVERGENCE),
     "clipped-away": ("step-too-small",),
+    "targets-trained": ("bad-data", "step-too-small", "step-too-large"),
+    "gradient-cut": ("bad-data", "step-too-small"),
     "unlikely-settings": ("step-too-small", "step-too-large", "decay-dominates", *DIVERGENCE),
     "steps-undone": ("step-too-small", "step-too-large", "decay-dominates", "optimiser-reset", "optimiser-misses"),
     "underflow": ("step-too-small",),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from nonsingular.diagnosis.loop.records import Loop, Trainee
+from nonsingular.diagnosis.loop.records import Call, Loop, Trainee
 from nonsingular.diagnosis.loop.statistics.steps import gradient_norm, stepping, updates_of
 from nonsingular.diagnosis.loop.statistics.told import (
     ENOUGH,
@@ -23,6 +24,7 @@ from nonsingular.diagnosis.loop.statistics.told import (
 )
 from nonsingular.diagnosis.records import Statistic
 
+TIMES = 4  # calls of a model in one step from where they are a recurrence
 CHANCES = 7  # steps for each part that takes turns, after which one in a thousand (e^-7) has had none
 
 
@@ -152,6 +154,39 @@ def _cut_feed(loop: Loop) -> Statistic:
     )  # fmt: skip
 
 
+def _cut_state(loop: Loop) -> Statistic:
+    """Share of the steps with a recurrence whose state loses its graph at each time step, and only the last is trained.
+
+    Where each call is given the same beside, as in a refinement, all that is to be known is in the last one; where each
+    has a loss of its own, it is an output that is fed back.
+    """
+    words = "share of the steps at which no gradient goes back from one time step to the one before"
+    for t in loop.trainees:
+        each: dict[int, list[Call]] = {}
+        for c in t.calls:
+            if c.tracked and c.sample is not None:  # in a measured step
+                each.setdefault(c.number, []).append(c)
+        long = [calls for calls in each.values() if len(calls) >= TIMES and any(c.graded for c in calls)]
+        cut = [calls for calls in long if _is_cut_recurrence(calls)]
+        if len(cut) < ENOUGH:
+            continue
+        times = max(map(len, cut))
+        return Statistic(
+            len(cut) / len(long), (t.label,), words, line_of(cut[-1][-1].place),
+            (shown("time steps of a sequence", times), shown("those that a gradient comes back to", 1)),
+            "Hand the state on as it is and detach it between sequences, or every so many time steps, not at each one.",
+        )  # fmt: skip
+    return NOTHING
+
+
+def _is_cut_recurrence(calls: Sequence[Call]) -> bool:
+    """Whether each call but the first was given the former one's output without its graph, and the last one trains."""
+    later = [c for c in calls if c.cut_state is not None]
+    beside = {c.cut_state for c in later}
+    only = [c for c in calls if c.graded] == calls[-1:]
+    return only and len(later) == len(calls) - 1 and len(beside) > len(later) / 2
+
+
 def _known(loop: Loop, module: nn.Module) -> list[nn.Parameter]:
     """Its own parameters of which it is known what they were at first."""
     return [p for p in module.parameters(recurse=False) if id(p) in loop.starts]
@@ -162,4 +197,5 @@ MEASURES: dict[str, Measure] = {
     "loop-behind-cut": _behind_cut,
     "loop-unreached": _unreached,
     "loop-cut-feed": _cut_feed,
+    "loop-cut-state": _cut_state,
 }

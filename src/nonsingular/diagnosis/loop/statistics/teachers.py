@@ -12,7 +12,16 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from nonsingular.diagnosis.loop.movement import running_statistics
 from nonsingular.diagnosis.loop.records import Loop, Tested, Trainee
-from nonsingular.diagnosis.loop.statistics.told import ENOUGH, NOTHING, Measure, entries_of, line_of, shown, trains_here
+from nonsingular.diagnosis.loop.statistics.told import (
+    ENOUGH,
+    NOTHING,
+    Measure,
+    entries_of,
+    line_of,
+    names_of,
+    shown,
+    trains_here,
+)
 from nonsingular.diagnosis.records import Statistic
 
 ALONG = 0.5  # cosine between the ways of two models' weights, from where one follows the other
@@ -136,4 +145,24 @@ def _running(loop: Loop, m: nn.Module) -> tuple[Tensor, Tensor]:
     return loop.running_ends[id(m)] if id(m) in loop.running_ends else running_statistics(m)[id(m)]
 
 
-MEASURES: dict[str, Measure] = {"loop-left-behind": _left_behind, "loop-early": _early}
+def _drawn_together(loop: Loop) -> Statistic:
+    """Share of the measured steps that move both ends of a distance which is all that the loss is."""
+    words = "share of the steps whose loss is a distance between two outputs alone, and which move both"
+    steps = loop.counts["drawn together"]
+    if steps < ENOUGH or loop.drawn_together is None or not loop.updates:
+        return NOTHING
+    student, target = loop.drawn_together
+    return Statistic(
+        min(1.0, steps / len(loop.updates)), names_of(loop, target - student), words,
+        line_of(loop.places.get("drawn together")),
+        (shown("steps of this kind", steps), shown("steps looked at", len(loop.updates))),
+        "Compute what is to be matched under torch.no_grad(), or .detach() it, and leave its parameters out of the "
+        "optimiser.",
+    )  # fmt: skip
+
+
+MEASURES: dict[str, Measure] = {
+    "loop-left-behind": _left_behind,
+    "loop-early": _early,
+    "loop-drawn-together": _drawn_together,
+}

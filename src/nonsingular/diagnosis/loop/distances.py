@@ -1,0 +1,132 @@
+"""Losses that are nothing but a distance between two outputs of models, both of them trained: read off the graph."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+SCALINGS = {"Mean", "Sum", "Mul", "Div", "View", "Squeeze", "Expand", "Alias", "ToCopy", "Neg", "Rsub", "Add", "Sqrt"}
+EVEN = {"Pow", "Abs", "LinalgVectorNorm", "Norm"}  # of a difference they make a distance
+DISTANCES = {"MseLoss", "SmoothL1Loss", "HuberLoss"}
+SIDES = SCALINGS | EVEN | {
+    "Softmax", "LogSoftmax", "Xlogy", "ClampMin", "Clone", "Sigmoid", "Tanh", "Exp", "Log", "UnsafeView", "Transpose",
+    "T", "Select", "Slice", "Unsqueeze", "Relu",
+}  # fmt: skip
+MOST = 100  # operations between outputs and loss
+OUTPUTS = 16  # of models, since the former backward pass
+
+
+class Distances:
+    """Knows what models returned since the former backward pass, as operations of the graph."""
+
+    def __init__(self) -> None:
+        self._outputs = deque[Any](maxlen=OUTPUTS)
+
+    def returned(self, output: Any) -> None:
+        """A model did."""
+        made = (t.grad_fn for t in tree_leaves(output) if isinstance(t, Tensor) and t.requires_grad)
+        self._outputs.extend(node for node in made if node is not None)
+
+    def forget(self) -> None:
+        """A backward pass is over."""
+        self._outputs.clear()
+
+    def between(self, root: Any) -> tuple[set[int], set[int]] | None:
+        """Ids of the parameters behind both ends, where the loss is distances between outputs and nothing else.
+
+        Such a loss is least where both are the same constant: nothing but a side that is not trained holds it apart.
+
+        Args:
+            root: what the backward pass begins from.
+        """
+        outputs = set(self._outputs)
+        if len(outputs) < 2 or not isinstance(root, Tensor) or root.grad_fn is None:
+            return None
+        ends = _ends(root.grad_fn, outputs, even=False)
+        if not ends:
+            return None
+        one, other = ({i for pair in ends for node in pair[side] for i in _leaves(node)} for side in (0, 1))
+        return (one, other) if one and other else None
+
+
+_Pair = tuple[set[Any], set[Any]]
+
+
+def _ends(node: Any, outputs: set[Any], even: bool, depth: int = MOST) -> list[_Pair]:
+    """The outputs on both sides of each distance that the loss is a sum of; empty where it is anything else.
+
+    Args:
+        node: from which the graph is followed.
+        outputs: of models, where it ends.
+        even: whether a difference is a distance here, because its sign is lost afterwards.
+        depth: operations that are followed.
+    """
+    name, following = _name(node), [n for n, _ in node.next_functions if n is not None]
+    if node in outputs or not depth:
+        return []
+    if len(following) == 2 and name in ("Sub", "Mul", *DISTANCES):
+        pair = _sides(following, outputs)
+        if pair is not None and _is_distance(name, following, even):
+            return [pair]
+        return []
+    if name not in SCALINGS | EVEN or not following or (len(following) > 1 and name != "Add"):
+        return []
+    terms = [_ends(n, outputs, even or name in EVEN, depth - 1) for n in following]
+    return [pair for term in terms for pair in term] if all(terms) else []
+
+
+def _is_distance(name: str, sides: list[Any], even: bool) -> bool:
+    """Whether this is one between its two sides: a difference without its sign, a divergence, a cosine."""
+    if name in DISTANCES:
+        return True
+    if name == "Sub":
+        return even or _name(sides[0]) == "Xlogy"
+    return all("LinalgVectorNorm" in {_name(n) for n in _between(side, set())} for side in sides)
+
+
+def _sides(sides: list[Any], outputs: set[Any]) -> _Pair | None:
+    """The one output that each side is made of, and of no parameter; a divergence has both on one of them."""
+    found = []
+    for side in sides:
+        nodes = {side} if side in outputs else _between(side, outputs)
+        if not all(n in outputs or _name(n) in SIDES for n in nodes) or len(nodes) >= MOST:
+            return None
+        found.append(nodes & outputs)
+    if _name(sides[0]) == "Xlogy":
+        found[1] = found[1] - found[0]
+    one, other = found
+    return (one, other) if len(one) == len(other) == 1 and one != other else None
+
+
+def _between(node: Any, ends: set[Any]) -> set[Any]:
+    """The operations from one on, up to and with those ends; at most so many."""
+    stack, seen = [node], set[Any]()
+    while stack and len(seen) < MOST:
+        one = stack.pop()
+        if one is None or one in seen:
+            continue
+        seen.add(one)
+        if one not in ends:
+            stack += [n for n, _ in one.next_functions]
+    return seen
+
+
+def _leaves(node: Any) -> set[int]:
+    """Ids of the variables that an operation's gradient comes to."""
+    stack, seen, found = [node], set[Any](), set[int]()
+    while stack:
+        one = stack.pop()
+        if one is None or one in seen:
+            continue
+        seen.add(one)
+        if hasattr(one, "variable"):
+            found.add(id(one.variable))
+        stack += [n for n, _ in one.next_functions]
+    return found
+
+
+def _name(node: Any) -> str:
+    return str(node.name()).rpartition("::")[2].rstrip("0123456789").removesuffix("Backward")
