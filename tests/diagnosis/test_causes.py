@@ -372,6 +372,26 @@ def test_rewards_are_looked_for_in_modules_of_the_users_own(file, told):
     assert returns_in_sight() == told, returns
 
 
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("baseline", [lambda x: x, lambda x: x - x.mean(0), lambda x: (x - x.mean()) / x.std()])
+@pytest.mark.parametrize("discount", [1.0, 0.9])
+def test_what_log_probabilities_are_multiplied_by_is_held_against_rewards(discount, baseline, turned):
+    torch.manual_seed(1)
+    table = torch.randn(12, 6).double()
+    rewards = table.t() if turned else table
+    factors = torch.tensor([[discount ** (t - s) * (s <= t) for s in range(6)] for t in range(6)]).double()
+
+    def told(weights):
+        return returns_in_sight([weights.t() if turned else weights])
+
+    assert rewards.numel() == 72
+    assert told(baseline(table @ factors.t())) == FORWARD
+    assert not told(baseline(table @ factors))
+    assert not told(baseline(table))
+    assert not told(baseline(table.sum(1, keepdim=True).expand(12, 6)))
+    assert not told(torch.randn(12, 6))
+
+
 @pytest.mark.parametrize("standardised", [False, True])
 @pytest.mark.parametrize("discount", [1.0, 0.99, 0.9])
 def test_returns_are_held_against_rewards(standardised, discount):

@@ -550,6 +550,10 @@ PROGRAMS: dict[str, Program] = {
             ),
         ),
     ),
+    "episodes": Program(
+        scripts.EPISODES,
+        (mistake("credit for what came before", "wrong-returns", ("in reversed(range(LENGTH))", "in range(LENGTH)")),),
+    ),
     "matched": Program(
         scripts.MATCHED,
         (mistake("teacher is trained too", "targets-trained", ('optim.Adam(nets["student"].', "optim.Adam(nets.")),),

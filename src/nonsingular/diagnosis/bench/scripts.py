@@ -474,6 +474,47 @@ for epoch in range(3):
 """
 )
 
+EPISODES = """
+import torch
+from torch import nn
+from torch.distributions import Categorical
+
+torch.manual_seed(SEED)
+LENGTH = 5
+
+
+def weighted(log_probs, credit):
+    return -(log_probs * credit).sum(1).mean()
+
+
+def credited(rewards, gamma=0.95):
+    sums, rest = torch.zeros_like(rewards), torch.zeros(len(rewards))
+    for t in reversed(range(LENGTH)):
+        rest = rewards[:, t] + gamma * rest
+        sums[:, t] = rest
+    return sums
+
+
+@torch.no_grad()
+def play(policy, episodes):
+    states = torch.randn(episodes, LENGTH, 4)
+    actions = Categorical(logits=policy(states)).sample()
+    right = (actions == (states[..., 0] > 0).long()).float()
+    return states, actions, right.roll(1, 1) * (torch.arange(LENGTH) > 0)
+
+
+policy = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 2))
+optimizer = torch.optim.Adam(policy.parameters(), lr=5e-3)
+for update in range(40):
+    states, actions, rewards = play(policy, 32)
+    credit = credited(rewards)
+    credit = (credit - credit.mean(0)) / (credit.std() + 1e-6)
+    loss = weighted(Categorical(logits=policy(states)).log_prob(actions), credit)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+
 MATCHED = (
     IMAGES
     + """

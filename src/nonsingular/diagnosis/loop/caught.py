@@ -94,6 +94,7 @@ class Caught:
         self._live: nn.Module | None = None
         self._rewarded: list[Rewarded] = []
         self._untrained: list[Tensor] = []
+        self._weights: list[Tensor] = []
 
     def called(self, model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
         """A model of the user's returned."""
@@ -138,10 +139,11 @@ class Caught:
         """A backward pass begins: the loss that it begins from is the one that trains."""
         if not self._calls:
             return
-        self._rewarded, self._untrained = [], []
+        self._rewarded, self._untrained, self._weights = [], [], []
         if self.tape is not None and isinstance(root, Tensor):
             read = self.tape.read(root)
             self._rewarded, self._untrained = self.tape.rewarded(), self.tape.untrained()
+            self._weights = self.tape.weights()
             self.tape.end()
             if read is not None:
                 self._latest = _Lost(read.call, read.loss, read.target, read.words, whole=True)
@@ -159,6 +161,11 @@ class Caught:
         """What the latest loss compared outputs with, as it is read and as it was computed on the way."""
         read = tree_leaves(self._latest.target) if self._latest is not None else []
         return [*(t for t in read if isinstance(t, Tensor)), *self._untrained]
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """By what log-probabilities were multiplied in the latest loss."""
+        return self._weights
 
     def rewarded(self) -> list[Rewarded]:
         """Of the present backward pass."""
@@ -261,9 +268,16 @@ class Caught:
         if self.model is None or self.loss_fn is None or not self.pairs or not isinstance(self.pairs[0][1], tuple):
             return nothing
         try:
-            batch = joined(problem(self.model, self.loss_fn, self.pairs, sys.maxsize).batches)
+            task = problem(self.model, self.loss_fn, self.pairs, sys.maxsize)
+            batch = joined(task.batches)
+            with torch.no_grad():
+                answered = task.run(task.batches[0])[0]
             leaves = [t for t in tree_leaves(batch.target) if isinstance(t, Tensor) and len(t) == batch.samples]
-            soft = [t.is_floating_point() and t.ndim == 2 and t.shape[1] > 1 and len(t.unique()) > 2 for t in leaves]
+            alike = [isinstance(answered, Tensor) and t.shape[1:] == answered.shape[1:] for t in leaves]
+            soft = [
+                same and t.is_floating_point() and t.ndim == 2 and t.shape[1] > 1 and len(t.unique()) > 2
+                for t, same in zip(leaves, alike, strict=True)
+            ]
             if batch.samples < RELATED or not any(soft):
                 return nothing
             chances = [chance_of_relation([replace(batch, target=t)]) for t in leaves]

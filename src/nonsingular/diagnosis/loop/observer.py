@@ -126,7 +126,9 @@ class Observer:
         if self._looks_for_returns:
             for goal in self.caught.goals:
                 self._bootstraps.compared(goal)
-            self.loop.returns = returns_in_sight() or (PAST_THE_END if self._bootstraps.go_on(root) else "")
+            self.loop.returns = returns_in_sight(self.caught.weights) or (
+                PAST_THE_END if self._bootstraps.go_on(root) else ""
+            )
             self._bootstraps.forget()
         self._shared.drawn_together = self._distances.between(root)
         self._distances.forget()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from nonsingular.diagnosis.loop.bootstraps import DISCOUNTS, ENDS
-from nonsingular.places import is_library, user_frame
+from nonsingular.places import is_library, user_frame, user_frames
 
 ALIKE = 1 - 1e-4  # correlation from where two sequences are the same but for scale and shift
 REWARDS = re.compile(r"(^|_)(rewards?|rs?|rews?)$", re.IGNORECASE)
@@ -20,8 +20,12 @@ FORWARD, REVERSED = "the sum of what came before", "in the order of the steps tu
 PAST_THE_END = "continued past the end of an episode"
 
 
-def returns_in_sight() -> str:
-    """What is wrong with returns where the user's code is now; "" where nothing is, or none are in sight."""
+def returns_in_sight(weights: Sequence[Tensor] = ()) -> str:
+    """What is wrong with returns where the user's code is now; "" where nothing is, or none are in sight.
+
+    Args:
+        weights: by what log-probabilities were multiplied: returns, whatever they are called.
+    """
     frame = user_frame()
     if frame is None:
         return ""
@@ -35,8 +39,29 @@ def returns_in_sight() -> str:
         for told in returns:
             if len(earned) == len(told) and (wrong := judged(earned, told)):
                 return wrong
+    for table in _tables(weights):
+        for paid in _tables([v for frame in user_frames() for v in _rewards(frame)]):
+            if paid.shape == table.shape and (wrong := judged_table(paid, table)):
+                return wrong
     dones = [s for n, v in names.items() if ENDS.search(n) and (s := _numbers(v)) is not None]
     return PAST_THE_END if any(across(r, told, d) for d in dones for r in rewards for told in returns) else ""
+
+
+def _rewards(frame: FrameType) -> list[Any]:
+    names = {**frame.f_globals, **frame.f_locals}
+    return [v for n, v in names.items() if REWARDS.search(n)]
+
+
+def _tables(values: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+    """Those that are numbers of several episodes at several steps, or of the steps of one."""
+    found = []
+    for x in values:
+        table = x.detach().double().cpu().numpy() if isinstance(x, Tensor) else x
+        if isinstance(x, list) and 3 < len(x) <= 100_000 and all(isinstance(r, int | float) for r in x):
+            table = np.asarray(x, dtype=float)
+        if isinstance(table, np.ndarray) and table.ndim in (1, 2) and 3 < table.size <= 100_000:
+            found.append(table)
+    return found
 
 
 def _is_librarys(value: Any) -> bool:
@@ -88,6 +113,46 @@ def judged(rewards: Sequence[float], returns: Sequence[float]) -> str:
     return found
 
 
+def judged_table(rewards: np.ndarray[Any, Any], returns: np.ndarray[Any, Any]) -> str:
+    """As ``judged``, of episodes side by side: along either axis, and with the mean over episodes taken off or not.
+
+    >>> rewards = np.random.default_rng(0).normal(size=(8, 5))
+    >>> judged_table(rewards, rewards.cumsum(1)), judged_table(rewards, rewards[:, ::-1].cumsum(1)[:, ::-1])
+    ('the sum of what came before', '')
+    """
+    if rewards.ndim == 1:
+        return judged(rewards.tolist(), returns.tolist())
+    r, told = rewards.astype(float), returns.astype(float)
+    if not np.isfinite([r, told]).all() or min(r.shape) < 2:
+        return ""
+    found = ""
+    for a, b in ((r, told), (r.T, told.T)):
+        for discount in DISCOUNTS:
+            before, after = (_centred(_along_rows(rows, discount)) for rows in (a, a[:, ::-1]))
+            if _alike_table(after[:, ::-1], b):
+                return ""
+            if _alike_table(before, b):
+                found = FORWARD
+    return found
+
+
+def _along_rows(r: np.ndarray[Any, Any], discount: float) -> np.ndarray[Any, Any]:
+    sums, total = np.zeros_like(r), np.zeros(len(r))
+    for t in range(r.shape[1]):
+        total = r[:, t] + discount * total
+        sums[:, t] = total
+    return sums
+
+
+def _centred(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return x - x.mean(0)
+
+
+def _alike_table(centred: np.ndarray[Any, Any], told: np.ndarray[Any, Any]) -> bool:
+    """Whether two tables are the same but for a scale and what is taken off at each step: a mean, or some baseline."""
+    return _alike(centred.ravel(), _centred(told).ravel())
+
+
 def _summed(r: np.ndarray[Any, Any], discount: float) -> np.ndarray[Any, Any]:
     sums, total = [], 0.0
     for x in r:
@@ -97,7 +162,7 @@ def _summed(r: np.ndarray[Any, Any], discount: float) -> np.ndarray[Any, Any]:
 
 
 def _alike(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
-    return bool(a.std() > 0 and np.corrcoef(a, b)[0, 1] > ALIKE)
+    return bool(a.std() > 0 and b.std() > 0 and np.corrcoef(a, b)[0, 1] > ALIKE)
 
 
 def _numbers(x: Any) -> list[float] | None:

@@ -87,6 +87,7 @@ class _Begun:
         output, call: what the model returned, and by which call.
         calls: of torch's functions since.
         earned: products of log-probabilities and rewards among them.
+        weights: by what log-probabilities were multiplied, whatever its name.
         untrained: what something trained was compared with.
     """
 
@@ -94,6 +95,7 @@ class _Begun:
     call: Any
     calls: list[_Call] = field(default_factory=list)
     earned: list[Rewarded] = field(default_factory=list)
+    weights: list[Tensor] = field(default_factory=list)
     untrained: list[Tensor] = field(default_factory=list)
 
 
@@ -134,8 +136,10 @@ class Tape(TorchFunctionMode):
     def _keep(self, call: _Call) -> None:
         kept, name = self._begun[-1], getattr(call.function, "__name__", "")
         kept.calls.append(call)
-        if name in PRODUCTS and (earned := _earned(call.args)) is not None:
-            kept.earned.append(earned)
+        if name in PRODUCTS and (weighted := _weighted(call.args)) is not None:
+            kept.weights.append(weighted[1].detach())
+            if (earned := _earned(*weighted)) is not None:
+                kept.earned.append(earned)
         elif name in DIFFERENCES:
             kept.untrained.extend(_untrained(call.args))
         if sum(len(b.calls) for b in self._begun) > MOST:
@@ -177,6 +181,10 @@ class Tape(TorchFunctionMode):
         """Products of log-probabilities and rewards that were computed since the model returned."""
         return [earned for begun in self._begun for earned in begun.earned]
 
+    def weights(self) -> list[Tensor]:
+        """By what log-probabilities, or what may be some, were multiplied since the model returned."""
+        return [w for begun in self._begun for w in begun.weights]
+
     def untrained(self) -> list[Tensor]:
         """What something trained was compared with by a difference since the model returned."""
         return [t for begun in self._begun for t in begun.untrained]
@@ -200,14 +208,18 @@ def _chooses(call: _Call, samples: int) -> bool:
     return bool(call.out.ndim) and call.out.shape[0] == samples and len(tables) == 1 and call.given[0] is tables[0]
 
 
-def _earned(args: Sequence[Any]) -> Rewarded | None:
-    """Whether this is a product of something trained and of rewards, by the name that the user gave them."""
+def _weighted(args: Sequence[Any]) -> tuple[Tensor, Tensor] | None:
+    """Of a product of something trained and of something that is not, of one shape, the two."""
     tensors = [x for x in args if isinstance(x, Tensor) and x.numel() > 1]
     trained = [x for x in tensors if x.requires_grad]
     given = [x for x in tensors if not x.requires_grad]
     if len(trained) != 1 or len(given) != 1 or trained[0].shape != given[0].shape:
         return None
-    [logs], [rewards] = trained, given
+    return trained[0], given[0]
+
+
+def _earned(logs: Tensor, rewards: Tensor) -> Rewarded | None:
+    """Whether these are log-probabilities and rewards, the latter by the name that the user gave them."""
     place, name = here(), variable(rewards)
     line = linecache.getline(place.file, place.line) if place is not None else ""
     if not (REWARDS.search(name) if name else any(map(REWARDS.search, re.findall(r"\w+", line)))):
