@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import nonsingular as ns
-from nonsingular.diagnosis import bench, contract
+from nonsingular.diagnosis import bench, contract, healthy
 from nonsingular.diagnosis.batches import problem
 from nonsingular.diagnosis.bench.loops import PROGRAMS
 from nonsingular.diagnosis.bench.mistakes import mistakes
@@ -18,6 +18,7 @@ from nonsingular.diagnosis.bench.ordinary import ordinary
 from nonsingular.diagnosis.bench.pairs import KINDS, Do
 from nonsingular.diagnosis.bench.patients import flat, sick
 from nonsingular.diagnosis.contract import heads, narrow, probes, scene
+from nonsingular.diagnosis.findings import findings
 from nonsingular.diagnosis.rules import RULES
 from nonsingular.diagnosis.rules import contract as contract_rules
 
@@ -344,3 +345,22 @@ def test_what_is_normalised_over_one_entry_is_told_by_its_line(normalise, told):
     value = narrow.lonely(seen(model, F.cross_entropy, [(x, y)]))
     assert (value.value == 1) is told
     assert value.where.startswith("test_contract.py:") is told
+
+
+@pytest.mark.parametrize(
+    ("loss", "value", "severity"),
+    [
+        (F.binary_cross_entropy_with_logits, 1.0, 0.15),  # an adversary's goal
+        (F.binary_cross_entropy_with_logits, 0.9, 0.15),
+        (F.mse_loss, 0.0, 0.15),  # a residual's
+        (F.mse_loss, 3.7, 0.9),
+    ],
+)
+def test_one_number_for_a_target_may_be_a_goal(loss, value, severity):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
+    traced = seen(model, loss, [(batch()[0], torch.full((64, 1), value))])
+    told = {
+        name: check(traced) for name, check in contract.CHECKS.items() if name in ("constant-targets", "constant-goal")
+    }
+    assert [f.severity for f in findings(told, healthy.limits())] == [severity]

@@ -66,6 +66,7 @@ CHECKS = {
     "undefined": likelihoods.undefined,
     "endless": likelihoods.endless,
     "constant-targets": targets.constant,
+    "constant-goal": targets.goal,
     "ignored-targets": targets.ignored,
     "at-floor": floor.at_floor,
     "left-out-labels": targets.left_out,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -252,7 +253,19 @@ def swapped(scene: Scene) -> Statistic:
 
 
 def constant(scene: Scene) -> Statistic:
-    """Whether all targets are the same: there is nothing to tell apart."""
+    """Whether all targets are the same, and no goal: there is nothing to tell apart."""
+    found = _same_targets(scene)
+    return replace(found, value=0.0) if found.value == 1 and _goal(scene) else found
+
+
+def goal(scene: Scene) -> Statistic:
+    """Whether all targets are the same, as an adversary's or a residual's goal is, or labels of a batch by chance."""
+    found = _same_targets(scene)
+    remedy = "If they are labels, look at how they are made, or give more batches."
+    return replace(found, value=0.0 if found.value == 1 and not _goal(scene) else found.value, remedy=remedy)
+
+
+def _same_targets(scene: Scene) -> Statistic:
     words = "different targets"
     targets = [b.target for b in scene.task.batches]
     if not all(isinstance(t, Tensor) and t.numel() for t in targets) or sum(b.samples for b in scene.task.batches) < 16:
@@ -265,6 +278,15 @@ def constant(scene: Scene) -> Statistic:
     evidence = ({"measure": "different targets", "value": 1}, {"measure": "among samples", "value": samples})
     remedy = "Look at how the targets are made: they are the same for every sample."
     return Statistic(float(same), (), words, "", evidence, remedy)
+
+
+def _goal(scene: Scene) -> bool:
+    """Whether one number is wanted of every output: yes or no by a loss of two classes, or 0, 1 or -1 by a distance."""
+    target = scene.task.batches[0].target
+    if not target.is_floating_point() or not bool((target == target.flatten()[0]).all()):
+        return False
+    binary = any(op.name in BOUNDED_01 | MARGINS for op in scene.calls)
+    return binary or float(target.flatten()[0]) in (-1.0, 0.0, 1.0)
 
 
 def ignored(scene: Scene) -> Statistic:

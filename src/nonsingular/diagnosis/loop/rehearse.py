@@ -278,7 +278,7 @@ def judged(observer: Observer, look: bool = False) -> Rehearsal:
     if not math.isnan(numbers["loop-large-step"].value):
         loop.sharpness = sharpness(observer.caught, loop)
         numbers = loop_statistics(loop)
-    numbers = network | numbers | loop.refused | _of_later_batches(loop)
+    numbers = network | numbers | loop.refused | _of_later_batches(loop, network)
     caught = observer.caught
     found = tuple(findings(numbers, healthy.limits(), seen))
     if look and not found:
@@ -315,12 +315,15 @@ def _network(caught: Caught, loop: Loop) -> tuple[Look | None, dict[str, Statist
     return seen, numbers
 
 
-def _of_later_batches(loop: Loop) -> dict[str, Statistic]:
+def _of_later_batches(loop: Loop, network: Mapping[str, Statistic]) -> dict[str, Statistic]:
     """What the loop knows better than its first batches: targets that are all alike there may have others."""
     told = [t for site in loop.sites.values() for t in site.targets]
     adversaries = sum(h.steps > 0 for h in loop.optimisers) > 1
     if adversaries or any(bool((t != told[0].flatten()[0]).any()) for t in told):
-        return {"constant-targets": NOTHING}
+        return {"constant-targets": NOTHING, "constant-goal": NOTHING}
+    goal = network.get("constant-goal", NOTHING)
+    if goal.value == 1 and told and bool(told[0].any()):  # it is all that training has; a residual's would be zero
+        return {"constant-targets": goal, "constant-goal": NOTHING}
     return {}
 
 

@@ -141,6 +141,12 @@ RULES: tuple[Rule, ...] = (
         "All targets are the same, so that the best answer depends on no input: the network learns its last bias.",
         "definition of a supervised task",
     ),
+    _fact(
+        "invalid-targets", "constant-goal", 0.15,
+        "All targets in these batches are the same number: as a goal (an adversary's, a residual's) that is right; as "
+        "labels they tell nothing, and the network learns its last bias.",
+        "definition of a supervised task; Goodfellow et al. 2014, section 3",
+    ),
     Rule(
         "invalid-targets", "ignored-targets",
         "The loss has the same slope whatever the targets are: nothing can be learnt of them.",
