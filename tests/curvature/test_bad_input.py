@@ -66,12 +66,21 @@ def nan_inside():
     return nn.Sequential(nn.Linear(6, 4), Root(), nn.Linear(4, 3))
 
 
+def product_of_sunk(depth):
+    """Probabilities over the batch at the end of so many layers, of which next to nothing arrives."""
+    torch.manual_seed(0)
+    layers = [layer for _ in range(depth) for layer in (nn.Linear(8, 8), nn.ReLU())]
+    H = Hessian(nn.Sequential(*layers, nn.Linear(8, 4), nn.Softmax(0)), F.cross_entropy, [FAINT])
+    return H @ torch.ones(H.shape[0])
+
+
 def pooled():
     """Rectified maps, whose pools have ties, where finite differences mean nothing."""
     return nn.Sequential(nn.Conv2d(2, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(24, 3)).double()
 
 
 BATCH = labelled(5, 6)
+FAINT = (0.02 * torch.randn(40, 8, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 4)
 CASES = {
     "no parameters": (lambda: Hessian(nn.ReLU(), F.cross_entropy, [BATCH]), "no parameters"),
     "all frozen": (
@@ -128,6 +137,14 @@ CASES = {
     "a loss without second derivative": (
         lambda: Hessian(pooled(), F.multi_margin_loss, [labelled(9, 2, 6, 6)]) @ torch.ones(189),
         "twice: loss_fn: .*multi_margin_loss_backward",
+    ),
+    "less than rounding": (
+        lambda: product_of_sunk(20),
+        r"smaller than the rounding of float32: give the model in float64 \(model.double\(\)",
+    ),
+    "less than any rounding": (
+        lambda: product_of_sunk(40),
+        "smaller than the rounding of float32 and of float64: the loss is flat here",
     ),
     "in-place overwriting": (
         lambda: Hessian(after(OverwritesItsInput()), F.cross_entropy, [BATCH]) @ torch.ones(43),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -19,8 +21,11 @@ from nonsingular.curvature.problem import Params, Problem
 from nonsingular.curvature.recorded import Recorded, columns
 from nonsingular.curvature.vectors import Layout
 from nonsingular.errors import InputError
-from nonsingular.objective import Batch, Loss, Objective, brought
+from nonsingular.objective import FAILURES, Batch, Loss, Objective, brought
 from nonsingular.spelling import spelled
+
+ROUNDING = 1e-3
+"""Share of an asymmetry that is left in float64, up to which it was rounding: digits are a billionth there."""
 
 
 @checked
@@ -167,19 +172,47 @@ class Curvature(Recorded, Symmetric):
         return maps
 
     def _check_symmetry(self) -> None:
-        """Second derivatives that PyTorch silently leaves out (``once_differentiable``) make products asymmetric."""
+        """Second derivatives that PyTorch silently leaves out (``once_differentiable``) make products asymmetric.
+
+        So does rounding, where the Hessian is smaller than it: that shrinks in float64.
+        """
         batch, linear = self.problem.batches[0], self._maps[0]
+        difference, allowed = self._asymmetry(batch, linear)
+        if difference <= allowed:
+            return
+        self._maps = []
+        finer, allowed = self._asymmetry_in_double()
+        if math.isfinite(difference) and finer <= max(allowed, ROUNDING * difference):
+            name = str(self.dtype).removeprefix("torch.")
+            raise InputError(
+                f"the Hessian is smaller than the rounding of {name}: give the model in float64 (model.double(), or "
+                "dtype=torch.float64 in Python)"
+                if finer <= allowed
+                else f"the Hessian is smaller than the rounding of {name} and of float64: the loss is flat here"
+            )
+        where = culprit(self.problem, batch)
+        raise InputError(f"the loss is not twice differentiable, its Hessian comes out asymmetric: {where}")
+
+    def _asymmetry(self, batch: Batch, linear: LinearMap | None) -> tuple[float, float]:
+        """``|v @ H @ u - u @ H @ v|`` for one batch's matrix H and two random vectors, and what rounding allows."""
         generator = torch.Generator(device=self.device).manual_seed(1)
         pair = torch.randn(2, self.shape[0], generator=generator, device=self.device, dtype=self.dtype)
         directions = [self.problem.split(v) for v in pair]
         Hu, Hv = (
             self.problem.join(linear(*d) if linear is not None else self._recompute(batch, d)) for d in directions
         )
-        difference = (pair[1] @ Hu - pair[0] @ Hv).abs()
-        if not difference <= 10 * torch.finfo(self.dtype).eps ** 0.5 * (Hu.norm() + Hv.norm()):
-            self._maps = []
-            where = culprit(self.problem, batch)
-            raise InputError(f"the loss is not twice differentiable, its Hessian comes out asymmetric: {where}")
+        difference = float((pair[1] @ Hu - pair[0] @ Hv).abs())
+        allowed = 10 * torch.finfo(self.dtype).eps ** 0.5 * float(Hu.norm() + Hv.norm())
+        return (math.inf if math.isnan(difference) else difference), allowed
+
+    def _asymmetry_in_double(self) -> tuple[float, float]:
+        """The same of float64 copies; infinite where the user's code cannot compute with them."""
+        other = copy.copy(self)
+        other.problem = self.problem.in_double()
+        try:
+            return other._asymmetry(other.problem.batches[0], None)
+        except (InputError, *FAILURES):
+            return math.inf, 0.0
 
     # --- micro-batches --------------------------------------------------------------------------------------
 

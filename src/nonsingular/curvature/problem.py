@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -65,6 +66,15 @@ class Problem:
         if found is not None:
             self.batches, self.weights = [b.map(self._ordered) for b in found[0]], found[1]
         return found is not None
+
+    def in_double(self) -> Problem:
+        """The same of the first batch alone, with float64 copies of parameters, buffers and batch."""
+        other = copy.copy(self)
+        other.dtype = torch.float64
+        other.params = tuple(_doubled(p) for p in self.params)
+        other._fixed = {name: _doubled(t) for name, t in self._fixed.items()}
+        other.batches, other.weights = [self.batches[0].map(_doubled)], [1.0]
+        return other
 
     def check(self, what: str = "the loss", of: Callable[[Sequence[Tensor], Batch], Tensor] | None = None) -> None:
         """Differentiate the first batch and refuse what has no Hessian.
@@ -163,6 +173,10 @@ def _refuse_steps(problem: Problem, loss: Tensor, params: Sequence[Tensor], batc
         f"derivatives with respect to {names[0]} would be zero. Use a smooth function (ReLU is accepted: curvature 0 "
         "on either side of its kink)"
     )
+
+
+def _doubled(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _steps(outputs: Sequence[Any]) -> list[str]:
