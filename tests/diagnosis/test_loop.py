@@ -125,6 +125,45 @@ def test_what_the_script_does_between_model_and_loss(loss, kind, tmp_path):
         assert found.findings[0].where == f"train.py:{line}"
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "target", "found"),
+    [
+        ("shuffle=True", "shuffle=True", "b", True),
+        ("shuffle=True", "shuffle=False", "b", True),
+        ("shuffle=True", "shuffle=True, num_workers=1", "b", True),
+        ("shuffle=False", "shuffle=False", "b", False),
+        ("sampler=order", "sampler=order", "b", False),
+        ("shuffle=True, generator=seeded()", "shuffle=True, generator=seeded()", "b", False),
+        ("shuffle=True", "shuffle=True", "model(b.detach())", False),  # domains, no pairs
+        ("shuffle=True", "shuffle=True, drop_last=True", "b[: len(a)] * 0", False),  # drawn, and not compared
+    ],
+)
+def test_targets_from_another_loader_than_their_inputs(one, other, target, found, tmp_path):
+    source = f"""import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(0)
+x = torch.randn(96, 4)
+y, order, seeded = x @ torch.randn(4, 4), torch.randperm(96).tolist(), lambda: torch.Generator().manual_seed(3)
+model, loss_fn = nn.Linear(4, 4), nn.MSELoss()
+opt = torch.optim.Adam(model.parameters(), 1e-2)
+inputs, targets = DataLoader(TensorDataset(x), 16, {one}), DataLoader(TensorDataset(y), 16, {other})
+for _ in range(2):
+    for (a,), (b,) in zip(inputs, targets):
+        opt.zero_grad()
+        loss_fn(model(a), {target}).backward()
+        opt.step()
+"""
+    seen = watched(tmp_path, source, look=False)[1]
+    assert (seen.numbers["loop-loaders-apart"].value == 1) == found
+    if found:
+        assert seen.findings[0].kind == "misplaced-targets"
+        assert seen.findings[0].where.endswith(
+            f":{source.splitlines().index('    for (a,), (b,) in zip(inputs, targets):') + 1}"
+        )
+
+
 def test_a_model_with_tensors_that_are_no_leaves_is_looked_at(tmp_path):
     source = BETWEEN.replace("LOSS", "F.cross_entropy(model(xb), yb)").replace(
         "model = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 5))",

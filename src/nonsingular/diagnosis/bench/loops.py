@@ -554,6 +554,20 @@ PROGRAMS: dict[str, Program] = {
         scripts.EPISODES,
         (mistake("credit for what came before", "wrong-returns", ("in reversed(range(LENGTH))", "in range(LENGTH)")),),
     ),
+    "two towers": Program(
+        scripts.TWO_TOWERS,
+        (
+            mistake(
+                "each shuffled alone",
+                "misplaced-targets",
+                (
+                    "loader = DataLoader(TensorDataset(texts, pictures), 32, shuffle=True)",
+                    "one, other = (DataLoader(TensorDataset(kind), 32, shuffle=True) for kind in (texts, pictures))",
+                ),
+                ("for text, picture in loader:", "for (text,), (picture,) in zip(one, other):"),
+            ),
+        ),
+    ),
     "matched": Program(
         scripts.MATCHED,
         (mistake("teacher is trained too", "targets-trained", ('optim.Adam(nets["student"].', "optim.Adam(nets.")),),

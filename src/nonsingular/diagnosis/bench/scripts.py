@@ -515,6 +515,29 @@ for update in range(40):
     optimizer.step()
 """
 
+TWO_TOWERS = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(SEED)
+meaning = torch.randn(512, 5)
+texts = torch.tanh(meaning @ torch.randn(5, 12)) + 0.05 * torch.randn(512, 12)
+pictures = torch.tanh(meaning @ torch.randn(5, 16)) + 0.05 * torch.randn(512, 16)
+reader = nn.Sequential(nn.Linear(12, 48), nn.ReLU(), nn.Linear(48, 8))
+viewer = nn.Sequential(nn.Linear(16, 48), nn.ReLU(), nn.Linear(48, 8))
+optimizer = torch.optim.Adam([*reader.parameters(), *viewer.parameters()], lr=3e-3)
+loader = DataLoader(TensorDataset(texts, pictures), 32, shuffle=True)
+for epoch in range(4):
+    for text, picture in loader:
+        likeness = 5 * F.normalize(reader(text), dim=1) @ F.normalize(viewer(picture), dim=1).t()
+        loss = F.cross_entropy(likeness, torch.arange(len(text)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+
 MATCHED = (
     IMAGES
     + """

@@ -119,6 +119,7 @@ class Calls:
         loop, measuring = self._shared.loop, self._shared.measuring
         call = Call(loop.steps, module.training, torch.is_grad_enabled(), here())
         call.tested = self._inputs.are_drawn(tensors)
+        self._inputs.loaders.given(tensors)
         makers = self.made_by(tensors)
         for former in makers:
             former.fed = True

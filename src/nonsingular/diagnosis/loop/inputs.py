@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from nonsingular.diagnosis.contract.held_out import level
 from nonsingular.diagnosis.contract.meanings import frequencies
 from nonsingular.diagnosis.contract.samples import MANY
+from nonsingular.diagnosis.loop.loaders import Loaders
 from nonsingular.diagnosis.loop.pairing import numbers_of, order_of_rows, rows_apart
 from nonsingular.diagnosis.loop.records import Call, Loader, Loop, Trainee
 from nonsingular.places import here
@@ -22,11 +23,13 @@ class Inputs:
 
     Attributes:
         batch: the tensors of the latest batch.
+        loaders: which samples the batches of several loaders are of.
     """
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self.batch: list[Tensor] = []
+        self.loaders = Loaders()
         self._drawn: set[int] = set()  # addresses of the latest batch
         self._order: Tensor | None = None  # of the latest batch's rows in the latest call
         self._loader: Loader | None = None  # that was begun last

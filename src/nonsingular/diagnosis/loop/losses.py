@@ -36,6 +36,9 @@ class Losses:
         if isinstance(target, Tensor) and (apart := self._inputs.rows_apart(target)) is not None:
             loop.counts["rows apart" if apart else "rows together"] += 1
             loop.places["rows"] = place
+        if (drawn := self._inputs.loaders.apart(output, target)) is not None:
+            loop.counts["loaders apart" if drawn[0] else "loaders together"] += 1
+            loop.places["loaders"] = drawn[1]
         site = loop.sites.setdefault((name, place), Site(name, place))
         plain = named.get("reduction", "mean") == "mean" and named.get("weight") is None
         site.weighted = site.weighted or not plain

@@ -132,6 +132,7 @@ class Observer:
             self._bootstraps.forget()
         self._shared.drawn_together = self._distances.between(root)
         self._distances.forget()
+        self._inputs.loaders.forget()
         self._passes.begin(root)
 
     @property
@@ -206,13 +207,20 @@ class Observer:
         if not self._shared.elsewhere and self.loop.backwards and (place := here()) is not None:
             self.loop.seeds[seed, place] += 1
 
-    def began(self, loader: Any) -> None:
+    def began(self, loader: Any, iterator: Any) -> None:
         """See ``taps.Listener``."""
         self._inputs.began(loader)
+        self._inputs.loaders.began(loader, iterator, here())
 
-    def drawn(self, batch: Any) -> None:
+    def indexed(self, iterator: Any, index: Any) -> None:
         """See ``taps.Listener``."""
+        self._inputs.loaders.indexed(iterator, index)
+
+    def drawn(self, batch: Any, iterator: Any = None) -> None:
+        """See ``taps.Listener``; a batch that no loader has drawn has no iterator."""
         self._inputs.drawn(batch)
+        if iterator is not None:
+            self._inputs.loaders.drawn(iterator, self._inputs.batch)
 
     def failed(self, event: str, error: Exception) -> None:
         """See ``taps.Listener``."""

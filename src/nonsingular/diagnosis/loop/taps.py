@@ -89,10 +89,13 @@ class Listener(Protocol):
     def scaler_stepped(self, scaler: Any, optimiser: Optimizer) -> None:
         """A scaler was asked for a step, which it may have skipped."""
 
-    def began(self, loader: Any) -> None:
+    def began(self, loader: Any, iterator: Any) -> None:
         """A data loader is iterated from its start."""
 
-    def drawn(self, batch: Any) -> None:
+    def indexed(self, iterator: Any, index: Any) -> None:
+        """The samples of one of its batches are chosen."""
+
+    def drawn(self, batch: Any, iterator: Any) -> None:
         """A data loader gave a batch."""
 
     def failed(self, event: str, error: Exception) -> None:
@@ -184,9 +187,10 @@ def _install_events(listener: Any, undo: ExitStack) -> None:
     patch(scaler, "unscale_", lambda f: _after(f, lambda self, args, named, _: listener.unscaled(self, args[0])))
     patch(scaler, "step", lambda f: _after(f, lambda self, args, named, _: listener.scaler_stepped(self, args[0])))
     data = torch.utils.data
-    patch(data.DataLoader, "__iter__", lambda f: _after(f, lambda self, args, named, _: listener.began(self)))
+    patch(data.DataLoader, "__iter__", lambda f: _after(f, lambda self, args, named, made: listener.began(self, made)))
     batches = data.dataloader._BaseDataLoaderIter
-    patch(batches, "__next__", lambda f: _after(f, lambda self, args, named, batch: listener.drawn(batch)))
+    patch(batches, "_next_index", lambda f: _after(f, lambda self, args, named, index: listener.indexed(self, index)))
+    patch(batches, "__next__", lambda f: _after(f, lambda self, args, named, batch: listener.drawn(batch, self)))
 
 
 _EVENTS, _LOSSES = _Taps(_install_events), _Taps(_install_losses)

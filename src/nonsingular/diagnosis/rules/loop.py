@@ -314,6 +314,12 @@ RULES: tuple[Rule, ...] = (
         "PyTorch documentation, torch.utils.data", severity=certain(0.9), material=0.5, sure=True,
     ),
     Rule(
+        "misplaced-targets", "loop-loaders-apart",
+        "What is put together row by row belongs to different samples: there is nothing in one of them about the "
+        "other.",
+        "PyTorch documentation, torch.utils.data (samplers)", severity=certain(0.96), material=0.3, sure=True,
+    ),
+    Rule(
         "misplaced-targets", "loop-rows-apart",
         "Each sample is told another sample's target.",
         "PyTorch documentation, torch.nn.utils.rnn.pack_padded_sequence", severity=certain(0.97), material=0.5,

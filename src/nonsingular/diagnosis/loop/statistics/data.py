@@ -101,6 +101,19 @@ def _rows_apart(loop: Loop) -> Statistic:
     )  # fmt: skip
 
 
+def _loaders_apart(loop: Loop) -> Statistic:
+    words = "share of the losses that put together other samples of one loader than of the other"
+    apart, together = loop.counts["loaders apart"], loop.counts["loaders together"]
+    if apart < ENOUGH:
+        return NOTHING
+    return Statistic(
+        apart / (apart + together), (), words, line_of(loop.places.get("loaders")),
+        (shown("losses looked at", apart + together),),
+        "The loaders shuffle independently: put both into one data set, as in TensorDataset(a, b), and draw from one "
+        "loader.",
+    )  # fmt: skip
+
+
 def _rewritten(loop: Loop) -> Statistic:
     """The drift of the inputs, where the data themselves are written over."""
     drift = _drift(loop)
@@ -205,6 +218,7 @@ MEASURES: dict[str, Measure] = {
     "loop-same-batch": _same_batch,
     "loop-sorted": _sorted,
     "loop-rows-apart": _rows_apart,
+    "loop-loaders-apart": _loaders_apart,
     "loop-rewritten": _rewritten,
     "loop-drift": _drift,
     "loop-unlike-tests": _unlike_tests,
