@@ -18,7 +18,9 @@ from nonsingular.diagnosis.bench.ordinary import ordinary
 from nonsingular.diagnosis.bench.pairs import KINDS, Do
 from nonsingular.diagnosis.bench.patients import flat, sick
 from nonsingular.diagnosis.contract import heads, narrow, probes, scene
+from nonsingular.diagnosis.examine import examine
 from nonsingular.diagnosis.findings import findings
+from nonsingular.diagnosis.look import Budget
 from nonsingular.diagnosis.rules import RULES
 from nonsingular.diagnosis.rules import contract as contract_rules
 
@@ -364,3 +366,33 @@ def test_one_number_for_a_target_may_be_a_goal(loss, value, severity):
         name: check(traced) for name, check in contract.CHECKS.items() if name in ("constant-targets", "constant-goal")
     }
     assert [f.severity for f in findings(told, healthy.limits())] == [severity]
+
+
+class Factors(nn.Module):
+    """Of users and things, by what reads them."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.table, self.rest = how, nn.Parameter(torch.randn(40, 3)), nn.Linear(3, 1)
+        self.first = nn.Linear(40, 3) if how == "one-hot" else None
+
+    def forward(self, u):
+        if self.how == "one-hot":
+            return self.rest(self.first(F.one_hot(u, 40).float()))
+        if self.how == "shared":
+            return self.rest(self.table[u]) + (self.table[u] @ self.table.t()).mean(1, keepdim=True)
+        return self.rest(F.embedding(u, self.table) if self.how == "embedding" else self.table[u])
+
+
+@pytest.mark.parametrize(
+    ("how", "tables"),
+    [("embedding", ("table",)), ("index", ("table",)), ("one-hot", ("first.weight",)), ("shared", ())],
+)
+def test_tables_of_which_samples_read_few_rows_do_not_count_as_flat(how, tables):
+    torch.manual_seed(0)
+    u = torch.randint(0, 40, (64,))
+    model, y = Factors(how), torch.randn(64, 1)
+    look, numbers = examine(model, F.mse_loss, [(u, y)], Budget(samples=64), curvature=True)
+    assert look.looked_up == tables
+    counts, own = look.spectrum, sum(p.size for p in look.parameters if p.name not in tables)
+    assert numbers["flat"].value == pytest.approx(max(0, 1 - (counts.positive.count + counts.negative.count) / own))

@@ -15,6 +15,7 @@ from nonsingular import progress
 from nonsingular.diagnosis import contract
 from nonsingular.diagnosis.batches import BROADCAST, LossFn, problem
 from nonsingular.diagnosis.contract import refusals
+from nonsingular.diagnosis.contract.lookups import looked_up
 from nonsingular.diagnosis.contract.refusals import Refusal, refusal
 from nonsingular.diagnosis.contract.scene import traced
 from nonsingular.diagnosis.contract.targets import lenient
@@ -71,6 +72,7 @@ def examine(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=BROADCAST)
             seen = with_spectrum(seen, model, loss_fn, batches, curvature)
+    seen = replace(seen, looked_up=looked_up(scene))
     found = {**statistics(seen), **numbers, **contract.not_finite(task, seen.not_finite)}
     if math.isnan(numbers["large-targets"].value) or not math.isnan(numbers["small-targets"].value):
         # Outputs are too large against targets only where a distance compares them and the targets are ordinary.

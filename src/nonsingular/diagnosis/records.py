@@ -157,6 +157,7 @@ class Look:
         spectrum: counts of the Hessian's eigenvalues, where asked for.
         not_finite: the first batch with a loss or gradient that was not.
         scaling: of the inputs, where they come of a named data set; else "".
+        looked_up: parameters of which each sample reads few rows, as of an embedding.
 
     >>> import torch
     >>> import nonsingular as ns
@@ -182,6 +183,7 @@ class Look:
     notes: tuple[str, ...] = field(default=())
     not_finite: Batch | None = None
     scaling: str = ""
+    looked_up: tuple[str, ...] = ()
 
     def frame(self) -> pd.DataFrame:
         """The layers as a pandas frame, one row each, named by layer."""

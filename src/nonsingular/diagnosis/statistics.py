@@ -257,8 +257,14 @@ def _one_step(p: Parameter) -> bool:
 def _flat(look: Look) -> Statistic:
     words = "share of the Hessian's eigenvalues within 0.1 of zero"
     # The window is one of losses of order one: of a small loss all eigenvalues are small.
-    known = look.spectrum is not None and look.outputs.loss > ORDINARY_LOSS
-    return Statistic(look.spectrum.degenerate.fraction if known else math.nan, (), words)
+    if look.spectrum is None or not look.outputs.loss > ORDINARY_LOSS:
+        return Statistic(math.nan, (), words)
+    # Rows that few samples read are flat however well they are learnt. Of a part of the matrix no more eigenvalues lie
+    # outside the window than of all of it (Cauchy's interlacing).
+    counted = sum(p.size for p in look.parameters if not p.frozen and p.name not in look.looked_up)
+    outside = look.spectrum.negative.count + look.spectrum.positive.count
+    share = 1 - outside / counted if look.looked_up and counted else look.spectrum.degenerate.fraction
+    return Statistic(max(0.0, share) if counted else math.nan, (), words)
 
 
 def directions_needed(look: Look) -> float:
