@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from nonsingular.diagnosis.bench.mistakes import mistakes
 from nonsingular.diagnosis.bench.ordinary import ordinary
 from nonsingular.diagnosis.bench.pairs import KINDS, Do
 from nonsingular.diagnosis.bench.patients import flat, sick
-from nonsingular.diagnosis.contract import heads, narrow, probes, scene
+from nonsingular.diagnosis.contract import heads, narrow, probes, scene, terms
 from nonsingular.diagnosis.examine import examine
 from nonsingular.diagnosis.findings import findings
 from nonsingular.diagnosis.look import Budget
@@ -396,3 +397,27 @@ def test_tables_of_which_samples_read_few_rows_do_not_count_as_flat(how, tables)
     assert look.looked_up == tables
     counts, own = look.spectrum, sum(p.size for p in look.parameters if p.name not in tables)
     assert numbers["flat"].value == pytest.approx(max(0, 1 - (counts.positive.count + counts.negative.count) / own))
+
+
+@pytest.mark.parametrize("samples", [1, 4, 64])
+def test_a_term_about_few_samples_counts_by_their_share(samples):
+    """A boundary condition beside a residual; a term about all samples is a rival."""
+    torch.manual_seed(0)
+    model, (x, y) = nn.Linear(6, 1), batch()
+
+    def loss(output, target, about):
+        return (output - target).square().mean() + output[:about].square().sum()
+
+    def norm(value):
+        return math.sqrt(sum(float(g.square().sum()) for g in torch.autograd.grad(value, list(model.parameters()))))
+
+    value = terms.one_sided(seen(model, partial(loss, about=samples), [(x, y)])).value
+    ratio = norm(model(x)[:samples].square().sum()) / norm((model(x) - y).square().mean())
+    assert value == pytest.approx(math.log10(samples / 64 * ratio), rel=1e-4)
+
+
+def test_a_heavy_divergence_is_a_rival_whatever_its_least_value():
+    """It holds all that samples can hand on, so that its being zero leaves nothing to the other term."""
+    case = next(c for c in ordinary() if c.name == "variational autoencoder")
+    traced = seen(case.network(SEED), lambda out, y: 1e4 * case.loss(out, y), case.data(SEED))
+    assert terms._concerned(traced, traced.loss) == 1

@@ -18,7 +18,11 @@ TRIPLETS = {"triplet_margin_loss", "triplet_margin_with_distance_loss"}
 
 
 def one_sided(scene: Scene) -> Statistic:
-    """Decades by which a term that reads no target sends back more gradient than all terms that do."""
+    """Decades by which a term that reads no target sends back more gradient than all terms that do.
+
+    A term about few of the samples, as a boundary condition is, leaves the others free however much it weighs: once it
+    holds it hinders no other. Its gradient counts by its share of the samples.
+    """
     words = "decades by which a term of the loss without targets has a larger gradient than those with them"
     unknown = Statistic(math.nan, (), words)
     if scene.loss is None or not scene.loss.requires_grad or not scene.reads_target:
@@ -31,8 +35,8 @@ def one_sided(scene: Scene) -> Statistic:
     if not with_targets or not others:
         return unknown
     data = _gradient(scene, with_targets, parameters)
-    sizes = [(_gradient(scene, [t], parameters), t) for t in others]
-    size, term = max(sizes, key=lambda both: both[0])
+    sizes = [(_gradient(scene, [t], parameters), _concerned(scene, t), t) for t in others]
+    size, share, term = max(sizes, key=lambda each: each[0] * each[1])
     if not (data > 0 and size > 0 and math.isfinite(data + size)):
         return unknown
     op = scene.trace.producer(term)
@@ -40,12 +44,26 @@ def one_sided(scene: Scene) -> Statistic:
     evidence = (
         {"measure": "norm of the gradient of the term without targets", "value": size},
         {"measure": "of the terms with targets", "value": data},
+        *([{"measure": "share of the samples that the first is about", "value": share}] if share < 1 else []),
     )
     remedy = (
         f"Bring the terms to one scale{f' ({where})' if where else ''}: both means, or both sums over the numbers of a "
         "sample and means over samples; or give this one a smaller weight."
     )
-    return Statistic(math.log10(size / data), (), words, where, evidence, remedy)
+    return Statistic(math.log10(share * size / data), (), words, where, evidence, remedy)
+
+
+def _concerned(scene: Scene, term: Tensor) -> float:
+    """Share of the samples on whose outputs a term depends; 1 where it depends on something else."""
+    leaves = [t for t in tree_leaves(scene.output) if isinstance(t, Tensor) and t.requires_grad and t.ndim]
+    if not leaves:
+        return 1.0
+    try:
+        slopes = torch.autograd.grad(term, leaves, torch.ones_like(term), retain_graph=True, allow_unused=True)
+    except RuntimeError:  # as in _gradient
+        return 1.0
+    rows = [int((s.reshape(len(s), -1) != 0).any(1).sum()) for s in slopes if s is not None and len(s)]
+    return min(1.0, max(rows) / scene.batch.samples) if any(rows) else 1.0
 
 
 def terms_of(scene: Scene, tensor: Tensor) -> Iterator[Tensor]:
