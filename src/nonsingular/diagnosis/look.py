@@ -137,6 +137,7 @@ class _Passes:
 
     def add(self, batch: Batch, watch: Watch) -> None:
         output, loss = self._task.run(batch, watch.end)
+        watch.end()  # of a loss that calls parts of the model, and never the whole
         self.outputs.add(output, batch, loss)
         if not self.samples and loss.grad_fn is not None:
             nodes = {name: seen.node for name, seen in watch.watched.items()}

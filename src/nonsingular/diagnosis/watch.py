@@ -146,17 +146,18 @@ class Watch(Dispatch):
         self._model, self._rows, self._units = model, rows, units
         self._piece, self._samples = -1, 0
         self._latest: Watched | None = None
+        self._returned = False  # the model, from this piece: what flows back before belongs to a derivative within it
         self._inside = 0  # of a recurrent or attention layer, whose inner gates are not its activation
         self._generator = torch.Generator().manual_seed(0)
         self._stack = ExitStack()
 
     def start(self, samples: int) -> None:
         """A new piece of that many samples begins."""
-        self._piece, self._samples, self._latest = self._piece + 1, samples, None
+        self._piece, self._samples, self._latest, self._returned = self._piece + 1, samples, None, False
 
     def end(self) -> None:
         """The model has returned: what the loss computes is no activation of a layer."""
-        self._latest = None
+        self._latest, self._returned = None, True
 
     def __enter__(self) -> Watch:
         for name, module in layers(self._model).items():
@@ -222,7 +223,7 @@ class Watch(Dispatch):
         samples = self._samples
         seen.output.add(tensor, samples)
         if tensor.requires_grad:
-            tensor.register_hook(_gradient_hook(seen, samples))
+            tensor.register_hook(self._gradient(seen, samples))
         self._responses(seen, tensor)
 
     def _responses(self, seen: Watched, tensor: Tensor) -> None:
@@ -270,6 +271,20 @@ class Watch(Dispatch):
 
         return hook
 
+    def _gradient(self, seen: Watched, samples: int) -> Callable[[Tensor | None], None]:
+        def keep(gradient: Tensor | None) -> None:
+            if gradient is None or not self._returned:  # none of an output that nobody uses, such as an LSTM's
+                return
+            axis = sample_axis(gradient, samples)
+            # In float64: the squares of a vanishing gradient leave the range of float32 long before it does.
+            rows = gradient.detach().movedim(axis, 0).flatten(1)
+            norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+            # The loss is a mean over samples; the norm that belongs to one sample's loss is that many times larger.
+            seen.gradient += float(norms.mean()) * samples * samples
+            seen.gradient_samples += samples
+
+        return keep
+
 
 def _refuse_no_units(name: str, module: nn.Module, tensor: Tensor, axis: int) -> None:
     if not tensor.shape[axis]:
@@ -287,17 +302,3 @@ def sample_axis(x: Tensor, samples: int) -> int:
 def evenly(units: int, most: int) -> Tensor:
     """Indices of at most ``most`` of so many units, spread evenly."""
     return torch.arange(units) if units <= most else torch.linspace(0, units - 1, most).round().long()
-
-
-def _gradient_hook(seen: Watched, samples: int) -> Callable[[Tensor | None], None]:
-    def keep(gradient: Tensor | None) -> None:
-        if gradient is None:  # an output that nobody uses, such as an LSTM's where its last state is
-            return
-        axis = sample_axis(gradient, samples)
-        # In float64: the squares of a vanishing gradient leave the range of float32 long before it does.
-        norms = torch.linalg.vector_norm(gradient.movedim(axis, 0).flatten(1), dim=1, dtype=torch.float64)
-        # The loss is a mean over samples; the norm that belongs to one sample's loss is that many times larger.
-        seen.gradient += float(norms.mean()) * samples * samples
-        seen.gradient_samples += samples
-
-    return keep

@@ -827,7 +827,36 @@ class _Sine(torch.autograd.Function):
         return gradient * y.cos()
 
 
+class _Equation(nn.Module):
+    """A function of one number, and what an equation leaves of it: its slope is what is given."""
+
+    def __init__(self, graph: bool) -> None:
+        super().__init__()
+        self.body, self.graph = zoo.mlp(1, 1, 2, 24, nn.Tanh), graph
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.clone().requires_grad_()
+        value = self.body(x)
+        [slope] = torch.autograd.grad(value.sum(), x, create_graph=self.graph, retain_graph=True)
+        return value, slope
+
+
+def _points(seed: int, count: int = 64) -> Batches:
+    """Numbers, and the slope and the value of a sine there."""
+    x = 4 * torch.rand(64, 1, generator=torch.Generator().manual_seed(seed))
+    return [(x, torch.cat([x.cos(), x.sin()], 1))]
+
+
 def _slopes() -> Iterator[Pair]:
+    def equation(output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+        return F.mse_loss(output[1], target[:, :1]) + F.mse_loss(output[0], target[:, 1:])
+
+    def residual(output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+        return (output[1] + output[0] - target.sum(1, keepdim=True)).square().mean()
+
+    for name, loss in (("a term", equation), ("within a term", residual)):
+        yield pair(f"a derivative without its graph, {name}", "tanh regression", "gradient-cut", _points, loss,
+                   partial(_Equation, False), twin=partial(_Equation, True))  # fmt: skip
     for kind, (body, data) in KINDS.items():
         ten = partial(body, 10)
         yield pair("rounded", kind, "untrained-parameters", data, F.cross_entropy, partial(then, ten, Do(torch.round)),

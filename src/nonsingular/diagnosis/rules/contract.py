@@ -221,6 +221,12 @@ RULES: tuple[Rule, ...] = (
         sure=True,
     ),
     _fact(
+        "gradient-cut", "cut-term", 0.94,
+        "This part of the loss is a number to autograd: it changes with the weights, and no step is taken to make it "
+        "less.",
+        "PyTorch documentation, torch.autograd.grad (create_graph); Raissi et al. 2019, section 2",
+    ),
+    _fact(
         "untrained-parameters", "flat-step", 1.0,
         "No gradient passes an operation whose slope is zero: the layers before it stay as they were drawn.",
         "Bengio et al. 2013 (straight-through estimators)",
