@@ -21,6 +21,7 @@ from nonsingular.diagnosis.loop.returns import FORWARD, REVERSED, judged, return
 from nonsingular.diagnosis.loop.statistics import MEASURES
 from nonsingular.diagnosis.loop.statistics.steps import loss_factor
 from nonsingular.diagnosis.loop.taps import tapped
+from nonsingular.diagnosis.loop.turned import Turned
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.places import Place
 
@@ -695,3 +696,44 @@ def test_a_state_that_loses_its_graph_at_each_time_step(carry, beside, each, cut
             loss.backward()
             optimiser.step()
     assert (value("loop-cut-state", observer.finish()) == 1) == cut
+
+
+@pytest.mark.parametrize(
+    ("turn", "told"),
+    [
+        (lambda x, y: (x.flip(-1), y), (6, 0)),
+        (lambda x, y: (x.rot90(1, (-2, -1)), y), (6, 0)),
+        (lambda x, y: (x.roll(3, -2), y), (6, 0)),
+        (lambda x, y: (x.flip(-1), y.flip(-1)), (0, 6)),
+        (lambda x, y: (x.rot90(1, (-2, -1)), y.rot90(1, (-2, -1))), (0, 6)),
+        (lambda x, y: (x, y), (0, 0)),
+        (lambda x, y: (1.2 * x, y), (0, 0)),  # its contrast
+        (lambda x, y: (x.flip(1), y), (0, 0)),  # its channels
+        (lambda x, y: (x.flip(-1), torch.ones_like(y)), (0, 0)),
+        (lambda x, y: (x.flip(-1), (y + y.flip(-1)).clamp(max=1)), (0, 0)),  # the same both ways round
+    ],
+)
+@pytest.mark.parametrize("classes", [False, True])
+def test_dense_targets_go_the_way_of_their_inputs(turn, told, classes):
+    torch.manual_seed(0)
+    x, y, kept = torch.randn(6, 3, 8, 8), (torch.rand(6, 1, 8, 8) < 0.3).float(), Turned()
+    for inputs, targets in ((x, turn(x, y)[1] if told == (0, 0) else y), turn(x, y)):
+        kept.given(inputs)
+        found = kept.compared(targets[:, 0].long() if classes else targets)
+    assert found == told
+
+
+def test_as_many_classes_as_places_are_no_dense_targets():
+    x, kept = torch.randn(6, 1, 10), Turned()
+    for inputs in (x, x.flip(-1)):
+        kept.given(inputs)
+        found = kept.compared(torch.eye(10)[:6])
+    assert found == (0, 0)
+
+
+def test_inputs_that_are_to_be_turned_back_have_no_targets_that_stayed():
+    x, kept = torch.randn(6, 3, 8, 8), Turned()
+    for inputs in (x, x.flip(-1)):
+        kept.given(inputs)
+        found = kept.compared(x)
+    assert found == (0, 0)

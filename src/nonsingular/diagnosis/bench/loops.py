@@ -568,6 +568,10 @@ PROGRAMS: dict[str, Program] = {
             ),
         ),
     ),
+    "segmentation": Program(
+        scripts.SEGMENTATION,
+        (mistake("the image alone is flipped", "misplaced-targets", ("            mask = mask.flip(-1)\n", "")),),
+    ),
     "matched": Program(
         scripts.MATCHED,
         (mistake("teacher is trained too", "targets-trained", ('optim.Adam(nets["student"].', "optim.Adam(nets.")),),

@@ -538,6 +538,44 @@ for epoch in range(4):
         optimizer.step()
 """
 
+SEGMENTATION = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+torch.manual_seed(SEED)
+
+
+class Scenes(Dataset):
+    def __init__(self, count):
+        centres = torch.rand(count, 1, 1, 2) * 8 + 2
+        grid = torch.stack(torch.meshgrid(torch.arange(12), torch.arange(12), indexing="ij"), -1)
+        self.masks = ((grid - centres).square().sum(-1) < 8).float()[:, None]
+        self.images = self.masks * 1.5 - 0.5 + 0.4 * torch.randn(count, 1, 12, 12)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        image, mask = self.images[i], self.masks[i]
+        if torch.rand(()) < 0.5:
+            image = image.flip(-1)
+            mask = mask.flip(-1)
+        return image, mask
+
+
+model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 3, padding=1))
+optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+loader = DataLoader(Scenes(192), batch_size=16, shuffle=True)
+for epoch in range(4):
+    for image, mask in loader:
+        optimizer.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(model(image), mask)
+        loss.backward()
+        optimizer.step()
+"""
+
 MATCHED = (
     IMAGES
     + """

@@ -120,6 +120,8 @@ class Calls:
         call = Call(loop.steps, module.training, torch.is_grad_enabled(), here())
         call.tested = self._inputs.are_drawn(tensors)
         self._inputs.loaders.given(tensors)
+        if tensors and call.tracked and (measuring or tensors[0].device.type == "cpu"):
+            self._inputs.turned.given(tensors[0])
         makers = self.made_by(tensors)
         for former in makers:
             former.fed = True

@@ -15,6 +15,7 @@ from nonsingular.diagnosis.contract.samples import MANY
 from nonsingular.diagnosis.loop.loaders import Loaders
 from nonsingular.diagnosis.loop.pairing import numbers_of, order_of_rows, rows_apart
 from nonsingular.diagnosis.loop.records import Call, Loader, Loop, Trainee
+from nonsingular.diagnosis.loop.turned import Turned
 from nonsingular.places import here
 
 
@@ -24,12 +25,13 @@ class Inputs:
     Attributes:
         batch: the tensors of the latest batch.
         loaders: which samples the batches of several loaders are of.
+        turned: samples that come again another way round.
     """
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self.batch: list[Tensor] = []
-        self.loaders = Loaders()
+        self.loaders, self.turned = Loaders(), Turned()
         self._drawn: set[int] = set()  # addresses of the latest batch
         self._order: Tensor | None = None  # of the latest batch's rows in the latest call
         self._loader: Loader | None = None  # that was begun last

@@ -30,9 +30,13 @@ class Losses:
         target = args[1] if len(args) > 1 else named.get("target")
         for call in self._calls.made_by(dense(output)):
             call.tested = True
+        if value.requires_grad and isinstance(target, Tensor):
+            stayed, went = self._inputs.turned.compared(target)
+            loop.counts.update({"targets stayed": stayed, "targets turned": went})
         if not (value.requires_grad and self._shared.measuring):
             return None
         place = here()
+        loop.places["dense targets"] = place
         if isinstance(target, Tensor) and (apart := self._inputs.rows_apart(target)) is not None:
             loop.counts["rows apart" if apart else "rows together"] += 1
             loop.places["rows"] = place

@@ -133,6 +133,7 @@ class Observer:
         self._shared.drawn_together = self._distances.between(root)
         self._distances.forget()
         self._inputs.loaders.forget()
+        self._inputs.turned.forget()
         self._passes.begin(root)
 
     @property

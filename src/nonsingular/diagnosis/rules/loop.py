@@ -320,6 +320,12 @@ RULES: tuple[Rule, ...] = (
         "PyTorch documentation, torch.utils.data (samplers)", severity=certain(0.96), material=0.3, sure=True,
     ),
     Rule(
+        "misplaced-targets", "loop-turned",
+        "An input is flipped or moved and its target is not: at each place the target is that of another.",
+        "Shorten and Khoshgoftaar 2019 (label-preserving augmentation)", severity=certain(0.95), material=0.3,
+        sure=True,
+    ),
+    Rule(
         "misplaced-targets", "loop-rows-apart",
         "Each sample is told another sample's target.",
         "PyTorch documentation, torch.nn.utils.rnn.pack_padded_sequence", severity=certain(0.97), material=0.5,

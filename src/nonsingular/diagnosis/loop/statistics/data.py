@@ -17,6 +17,8 @@ from nonsingular.diagnosis.loop.statistics.modes import test_calls
 from nonsingular.diagnosis.loop.statistics.told import ENOUGH, NOTHING, Measure, is_moved, line_of, shown
 from nonsingular.diagnosis.records import Statistic
 
+TURNED = 8  # samples whose targets stayed, before that is a habit
+
 
 def _no_batches(loop: Loop) -> Statistic:
     """Loaders that are begun and hold nothing."""
@@ -111,6 +113,18 @@ def _loaders_apart(loop: Loop) -> Statistic:
         (shown("losses looked at", apart + together),),
         "The loaders shuffle independently: put both into one data set, as in TensorDataset(a, b), and draw from one "
         "loader.",
+    )  # fmt: skip
+
+
+def _turned(loop: Loop) -> Statistic:
+    words = "share of the samples that came again another way round whose dense targets had stayed as they were"
+    stayed, went = loop.counts["targets stayed"], loop.counts["targets turned"]
+    if stayed < TURNED:
+        return NOTHING
+    return Statistic(
+        stayed / (stayed + went), (), words, line_of(loop.places.get("dense targets")),
+        (shown("samples that came again another way round", stayed + went),),
+        "What flips, turns, shifts or crops an input must do the same to its mask: draw it once, and apply it to both.",
     )  # fmt: skip
 
 
@@ -219,6 +233,7 @@ MEASURES: dict[str, Measure] = {
     "loop-sorted": _sorted,
     "loop-rows-apart": _rows_apart,
     "loop-loaders-apart": _loaders_apart,
+    "loop-turned": _turned,
     "loop-rewritten": _rewritten,
     "loop-drift": _drift,
     "loop-unlike-tests": _unlike_tests,
