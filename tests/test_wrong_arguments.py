@@ -120,6 +120,11 @@ class Unsized:
             "device must be a torch.device or its name, such as 'cpu' or",
         ),
         (lambda: ns.networks.orthogonal(-1), "n must be a whole number of at least 1, got -1"),
+        (lambda: checks.at_least(1, n=int), "n must be a whole number of at least 1, got the class int"),
+        (
+            lambda: checks.at_least(1, n=torch.tensor(2.5)),
+            "n must be a whole number of at least 1, got a Tensor of shape []",
+        ),
         (lambda: ns.landscape.principal(3, nn.Linear(3, 2)), "states must be a list, got 3"),
         (lambda: ns.Monitor(nn.Linear(3, 2), every=Unsized()), "every must be a whole number, got an Unsized"),
     ],

@@ -6,6 +6,7 @@ import functools
 import inspect
 import math
 import numbers
+import operator
 import os
 import re
 import sys
@@ -17,7 +18,7 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 from nonsingular.errors import InputError, a_kind
-from nonsingular.spelling import keywords
+from nonsingular.spelling import in_place_of, keywords
 
 if typing.TYPE_CHECKING:
     import torch
@@ -185,9 +186,7 @@ def checked(called: F) -> F:
             told(arguments, named, error)
             raise
 
-    # A function of the same module, where doctest looks for its examples.
-    found = FunctionType(checking.__code__, called.__globals__, called.__name__, None, checking.__closure__)
-    return typing.cast(F, functools.update_wrapper(found, called))
+    return in_place_of(called, checking)
 
 
 def shown(value: Any) -> str:
@@ -341,9 +340,11 @@ def _members(protocol: type) -> list[str]:
 
 
 def _is_array_like(hint: Any) -> bool:
-    from numpy.typing import ArrayLike  # where it is a kind, NumPy is loaded
+    if not _is_union(hint):
+        return False
+    from numpy.typing import ArrayLike
 
-    return _is_union(hint) and set(typing.get_args(ArrayLike)) <= set(typing.get_args(hint))
+    return set(typing.get_args(ArrayLike)) <= set(typing.get_args(hint))
 
 
 def _is_union(hint: Any) -> bool:
@@ -366,7 +367,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_whole(value: Any) -> bool:
-    return hasattr(value, "__index__") and getattr(value, "shape", ()) == ()
+    try:  # a tensor of floats has an index too, which fails
+        operator.index(value)
+    except (TypeError, RuntimeError):
+        return False
+    return getattr(value, "shape", ()) == ()
 
 
 def _is_several(value: Any) -> bool:

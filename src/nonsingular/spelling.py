@@ -60,8 +60,12 @@ def spelled(function: F) -> F:
             check(arguments, named)
         return function(*arguments, **named)
 
-    # A function of the same module, where doctest looks for its examples.
-    found = FunctionType(checked.__code__, function.__globals__, function.__name__, None, checked.__closure__)
+    return in_place_of(function, checked)
+
+
+def in_place_of(function: F, wrapper: Callable[..., Any]) -> F:
+    """A wrapper as a function of the module that its function is of, where doctest looks for its examples."""
+    found = FunctionType(wrapper.__code__, function.__globals__, function.__name__, None, wrapper.__closure__)
     return typing.cast(F, functools.update_wrapper(found, function))
 
 

@@ -904,3 +904,27 @@ def test_gradients_that_are_clipped_while_their_loss_is_scaled_are_told(divided_
 
     seen = ns.rehearse(model, scaled, data(), torch.optim.SGD(model.parameters(), 0.1), steps=8)
     assert ("clipped-away" in [f.kind for f in seen.findings]) == found, str(seen)
+
+
+@pytest.mark.parametrize("value", ['np.array(list("abcd"))', "np.array(0.5)", "torch.ones(4, dtype=torch.complex64)"])
+def test_rewards_may_be_anything_by_name(value, tmp_path):
+    """A name says little of what it holds: what is no row of numbers is passed over, without a warning."""
+    source = VALUES.replace("GOAL", f"goal = value.detach() + 1; rewards = dones = {value}; value = value * reward")
+    path = tmp_path / "train.py"
+    path.write_text("import numpy as np\n" + source)
+    observer = Observer()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        script.run(path, [], observer)
+    assert (observer.loop.notes, observer.loop.steps) == ([], 12)
+
+
+def test_a_step_within_a_backward_pass_of_parameters_that_no_module_holds():
+    weight = nn.Parameter(torch.ones(3, 2))
+    optimiser = torch.optim.SGD([weight], lr=0.1)  # before anybody listens
+    weight.register_post_accumulate_grad_hook(lambda _: optimiser.step())
+    observer = Observer()
+    with tapped(observer):
+        for _ in range(3):
+            (torch.randn(4, 3) @ weight).square().mean().backward()
+    assert (observer.loop.notes, observer.loop.steps) == ([], 3)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from models_landscape import POINTS, directions, obvious, pairs, relu_net
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 from nonsingular import landscape, onednn
 from nonsingular.landscape import sharing
@@ -143,3 +144,16 @@ def test_a_layer_with_few_inputs_or_too_little_memory_is_not_shared(monkeypatch)
     monkeypatch.setattr(sharing, "MEMORY", 0.0)
     model = relu_net(WIDE)
     agree(model, F.cross_entropy, wide_pairs(), directions(model), 0)
+
+
+@pytest.mark.parametrize("made", [nn.utils.weight_norm, lambda m: prune.l1_unstructured(m, "weight", 0.3)])
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm`:FutureWarning")
+def test_a_layer_whose_weights_are_made_of_others_is_left_to_itself(made):
+    model = relu_net(WIDE)
+    made(model[0])
+    direction = landscape.gaussian(model, 0)
+    found = [
+        landscape.Losses(model, F.cross_entropy, wide_pairs(), [direction], shared=s)(np.array([[0.0], [0.5]]))[0]
+        for s in (False, True)
+    ]
+    np.testing.assert_allclose(*found, rtol=2e-5)

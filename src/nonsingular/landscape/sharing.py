@@ -75,7 +75,7 @@ def share(
     named = {
         m: n
         for m, n in linear_layers(objective.model).items()
-        if m.in_features >= FEWEST_INPUTS and {f"{n}.{p}" for p, _ in m.named_parameters()} <= {*centre}
+        if m.in_features >= FEWEST_INPUTS and _plain(m) and {f"{n}.{p}" for p, _ in m.named_parameters()} <= {*centre}
     }
     layers: dict[nn.Linear, dict[_Place, Tensor]] = {}
     room = MEMORY * available_bytes(objective.device)
@@ -87,6 +87,11 @@ def share(
         if not layers or room < 0:
             return None
     return Shared(layers)
+
+
+def _plain(layer: nn.Linear) -> bool:
+    """Whether its weights are parameters, not made of others before each pass, as pruning and weight_norm do."""
+    return {n for n, _ in layer.named_parameters()} == ({"weight"} if layer.bias is None else {"weight", "bias"})
 
 
 def _inputs(

@@ -71,7 +71,7 @@ class Passes:
             loop.counts["failed backward"] += 1
             return
         parameters = shared.parameters
-        reached = {i for i, p in parameters.items() if p.grad is not None and _version(p.grad) != self._grads[i]}
+        reached = {i for i, p in parameters.items() if p.grad is not None and _version(p.grad) != self._grads.get(i)}
         for held in shared.reached.values():
             held |= reached
         for trainee in loop.trainees:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from types import FrameType, ModuleType
@@ -13,6 +14,7 @@ from torch import Tensor
 from nonsingular.diagnosis.loop.bootstraps import DISCOUNTS, ENDS
 from nonsingular.places import is_library, user_frame, user_frames
 
+FEWEST, MOST = 4, 100_000  # numbers of a sequence that is looked at
 ALIKE = 1 - 1e-4  # correlation from where two sequences are the same but for scale and shift
 REWARDS = re.compile(r"(^|_)(rewards?|rs?|rews?)$", re.IGNORECASE)
 RETURNS = re.compile(r"(^|_)(returns?|rets?|discounted(_rewards)?|gs?|rtgs?|targets?)$", re.IGNORECASE)
@@ -56,11 +58,14 @@ def _tables(values: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
     """Those that are numbers of several episodes at several steps, or of the steps of one."""
     found = []
     for x in values:
-        table = x.detach().double().cpu().numpy() if isinstance(x, Tensor) else x
-        if isinstance(x, list) and 3 < len(x) <= 100_000 and all(isinstance(r, int | float) for r in x):
-            table = np.asarray(x, dtype=float)
-        if isinstance(table, np.ndarray) and table.ndim in (1, 2) and 3 < table.size <= 100_000:
-            found.append(table)
+        if isinstance(x, list) and FEWEST <= len(x) <= MOST and all(isinstance(r, int | float) for r in x):
+            found.append(np.asarray(x, dtype=float))
+        elif not isinstance(x, Tensor | np.ndarray) or x.ndim not in (1, 2) or not FEWEST <= math.prod(x.shape) <= MOST:
+            continue
+        elif isinstance(x, np.ndarray) and x.dtype.kind in "biuf":
+            found.append(x)
+        elif isinstance(x, Tensor) and not x.is_complex():
+            found.append(x.detach().double().cpu().numpy())
     return found
 
 
@@ -99,7 +104,7 @@ def judged(rewards: Sequence[float], returns: Sequence[float]) -> str:
     ''
     """
     r, told = np.asarray(rewards, dtype=float), np.asarray(returns, dtype=float)
-    if len(r) < 4 or not np.isfinite([r, told]).all() or told.std() == 0:
+    if len(r) < FEWEST or not np.isfinite([r, told]).all() or told.std() == 0:
         return ""
     found = ""
     for discount in DISCOUNTS:
@@ -167,10 +172,11 @@ def _alike(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
 
 def _numbers(x: Any) -> list[float] | None:
     if isinstance(x, Tensor):
-        return x.detach().double().flatten().tolist() if 3 < x.numel() <= 100_000 else None
-    if not isinstance(x, list | tuple | np.ndarray) or not 3 < len(x) <= 100_000:
+        known = FEWEST <= x.numel() <= MOST and not x.is_complex()
+        return x.detach().double().flatten().tolist() if known else None
+    if not isinstance(x, list | tuple | np.ndarray):
         return None
-    try:
-        return [float(v) for v in x]
+    try:  # an array without an axis has no length
+        return [float(v) for v in x] if FEWEST <= len(x) <= MOST else None
     except (TypeError, ValueError):
         return None
