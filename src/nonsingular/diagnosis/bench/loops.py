@@ -844,6 +844,16 @@ PROGRAMS: dict[str, Program] = {
         scripts.LENGTHS,
         (mistake("labels stay in their order", "misplaced-targets", ("x, y = x[order], y[order]", "x = x[order]")),),
     ),
+    "collated": Program(
+        scripts.COLLATED,
+        (
+            mistake(
+                "labels stay in their order",
+                "misplaced-targets",
+                ("torch.stack([sample[2] for sample in longest])", "torch.stack([sample[2] for sample in samples])"),
+            ),
+        ),
+    ),
     "reinforce": Program(
         scripts.REINFORCE,
         (

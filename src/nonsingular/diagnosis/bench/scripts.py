@@ -1087,6 +1087,25 @@ for epoch in range(5):
         optimizer.step()
 """
 
+_AT_ONCE = """        n, order = n.sort(descending=True)
+        x, y = x[order], y[order]
+"""
+COLLATED = (
+    LENGTHS.replace(_AT_ONCE, "")
+    .replace("shuffle=True)", "shuffle=True, collate_fn=together)")
+    .replace(
+        "model = Reader()",
+        """def together(samples):
+    longest = sorted(samples, key=lambda sample: int(sample[1]), reverse=True)
+    x, n = (torch.stack([sample[i] for sample in longest]) for i in range(2))
+    return x, n, torch.stack([sample[2] for sample in longest])
+
+
+model = Reader()""",
+    )
+)
+"""The same, sorted while batches are put together."""
+
 REINFORCE = """
 import torch
 from torch import nn

@@ -19,6 +19,7 @@ from nonsingular.diagnosis.loop.bootstraps import Bootstraps
 from nonsingular.diagnosis.loop.by_hand import ByHand
 from nonsingular.diagnosis.loop.calls import Calls
 from nonsingular.diagnosis.loop.caught import BATCHES, Caught
+from nonsingular.diagnosis.loop.collating import listened_to
 from nonsingular.diagnosis.loop.distances import Distances
 from nonsingular.diagnosis.loop.gradients import Gradients
 from nonsingular.diagnosis.loop.inputs import Inputs
@@ -32,7 +33,7 @@ from nonsingular.diagnosis.loop.steps import Steps
 from nonsingular.diagnosis.loop.tape import Tape
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.objective import first_line
-from nonsingular.places import here
+from nonsingular.places import Place, here
 
 __all__ = ["Enough", "Observer"]
 
@@ -212,6 +213,13 @@ class Observer:
         """See ``taps.Listener``."""
         self._inputs.began(loader)
         self._inputs.loaders.began(loader, iterator, here())
+        listened_to(iterator, self._collated)
+
+    def _collated(self, apart: bool, place: Place | None) -> None:
+        """A collate function put a batch together."""
+        self.loop.counts["collated apart" if apart else "collated together"] += 1
+        if apart and place is not None:
+            self.loop.places["collated"] = place
 
     def indexed(self, iterator: Any, index: Any) -> None:
         """See ``taps.Listener``."""

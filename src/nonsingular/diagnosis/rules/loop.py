@@ -332,6 +332,11 @@ RULES: tuple[Rule, ...] = (
         sure=True,
     ),
     Rule(
+        "misplaced-targets", "loop-collated-apart",
+        "Each sample is told another sample's target.",
+        "PyTorch documentation, torch.utils.data (collate_fn)", severity=certain(0.97), material=0.5, sure=True,
+    ),
+    Rule(
         "misplaced-targets", "loop-soft-apart",
         "Samples that are alike have like labels and soft targets that have nothing in common: these belong to others.",
         "Hinton et al. 2015; Good 2005, chapter 3 (permutation tests)", severity=certain(0.8), fact=True, sure=False,

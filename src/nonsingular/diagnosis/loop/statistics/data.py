@@ -103,6 +103,19 @@ def _rows_apart(loop: Loop) -> Statistic:
     )  # fmt: skip
 
 
+def _collated_apart(loop: Loop) -> Statistic:
+    words = "share of the batches that have the samples' inputs in another order than their targets"
+    apart, together = loop.counts["collated apart"], loop.counts["collated together"]
+    if apart < ENOUGH:
+        return NOTHING
+    return Statistic(
+        apart / (apart + together), (), words, line_of(loop.places.get("collated")),
+        (shown("batches looked at", apart + together),),
+        "The collate function sorts the inputs and leaves the targets as they were: sort the samples, pairs of both, "
+        "and take inputs and targets of what is sorted.",
+    )  # fmt: skip
+
+
 def _loaders_apart(loop: Loop) -> Statistic:
     words = "share of the losses that put together other samples of one loader than of the other"
     apart, together = loop.counts["loaders apart"], loop.counts["loaders together"]
@@ -232,6 +245,7 @@ MEASURES: dict[str, Measure] = {
     "loop-same-batch": _same_batch,
     "loop-sorted": _sorted,
     "loop-rows-apart": _rows_apart,
+    "loop-collated-apart": _collated_apart,
     "loop-loaders-apart": _loaders_apart,
     "loop-turned": _turned,
     "loop-rewritten": _rewritten,
