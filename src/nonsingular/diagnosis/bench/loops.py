@@ -554,6 +554,7 @@ PROGRAMS: dict[str, Program] = {
         scripts.EPISODES,
         (mistake("credit for what came before", "wrong-returns", ("in reversed(range(LENGTH))", "in range(LENGTH)")),),
     ),
+    "clipped policy": Program(scripts.CLIPPED_POLICY),
     "two towers": Program(
         scripts.TWO_TOWERS,
         (

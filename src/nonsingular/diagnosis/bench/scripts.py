@@ -515,6 +515,38 @@ for update in range(40):
     optimizer.step()
 """
 
+CLIPPED_POLICY = """
+import torch
+from torch import nn
+from torch.distributions import Categorical
+
+torch.manual_seed(SEED)
+policy = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 2))
+critic = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 1))
+optimizer = torch.optim.Adam([*policy.parameters(), *critic.parameters()], lr=3e-3)
+for update in range(16):
+    states = torch.randn(16, 8, 3)
+    with torch.no_grad():
+        before = Categorical(logits=policy(states))
+        actions, values = before.sample(), critic(states)[..., 0]
+        old = before.log_prob(actions)
+    rewards = (actions == (states[..., 0] > 0).long()).float()
+    advantages, last = torch.zeros(16, 8), torch.zeros(8)
+    for t in reversed(range(16)):
+        after = values[t + 1] if t < 15 else torch.zeros(8)
+        last = rewards[t] + 0.99 * after - values[t] + 0.99 * 0.95 * last
+        advantages[t] = last
+    goals = advantages + values
+    advantages = (advantages - advantages.mean()) / advantages.std()
+    for _ in range(3):
+        ratio = (Categorical(logits=policy(states)).log_prob(actions) - old).exp()
+        gain = torch.min(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages).mean()
+        loss = 0.5 * nn.functional.mse_loss(critic(states)[..., 0], goals) - gain
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+
 TWO_TOWERS = """
 import torch
 import torch.nn.functional as F

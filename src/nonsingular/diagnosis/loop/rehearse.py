@@ -286,7 +286,7 @@ def judged(observer: Observer, look: bool = False) -> Rehearsal:
         if apart is not None:
             numbers["loop-soft-apart"] = replace(apart, where=str(loop.places.get("backward") or ""))
             found = tuple(findings(numbers, healthy.limits(), seen))
-    if look and not found and no_better(loop):
+    if look and not found and no_better(loop) and not loop.rewards:  # a policy has no targets
         drawn = max((x for x in loop.loaders.values() if x.place), key=lambda x: x.drawn, default=None)
         place = drawn.place if drawn is not None else loop.places.get("backward")
         numbers["loop-unrelated"] = replace(caught.unrelated(), where=str(place or ""))  # the data, or where they end
@@ -319,7 +319,9 @@ def _of_later_batches(loop: Loop, network: Mapping[str, Statistic]) -> dict[str,
     """What the loop knows better than its first batches: targets that are all alike there may have others."""
     told = [t for site in loop.sites.values() for t in site.targets]
     adversaries = sum(h.steps > 0 for h in loop.optimisers) > 1
-    if adversaries or any(bool((t != told[0].flatten()[0]).any()) for t in told):
+    if adversaries:  # each has its labels for the same samples
+        return {"constant-targets": NOTHING, "constant-goal": NOTHING, "contradictions": NOTHING}
+    if any(bool((t != told[0].flatten()[0]).any()) for t in told):
         return {"constant-targets": NOTHING, "constant-goal": NOTHING}
     goal = network.get("constant-goal", NOTHING)
     if goal.value == 1 and told and bool(told[0].any()):  # it is all that training has; a residual's would be zero
