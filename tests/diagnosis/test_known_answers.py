@@ -171,6 +171,15 @@ def test_terms_between_the_heaviest_and_the_lightest_are_judged_too():
     assert reductions.unlike(seen(model, between, [(x, y)])).value == pytest.approx(2, abs=0.01)
     assert reductions.unlike(seen(model, means, [(x, y)])).value == 0
 
+    def divided(output, target):  # by the samples: it grows with a batch no more
+        return F.mse_loss(output, target) + 0.001 * F.l1_loss(output, target, reduction="sum") / len(target)
+
+    def weighed(output, target):
+        return F.mse_loss(output, target) + 0.1 * F.l1_loss(output, target, reduction="sum") / 2
+
+    assert reductions.unlike(seen(model, divided, [(x, y)])).value == 0
+    assert reductions.unlike(seen(model, weighed, [(x, y)])).value > 1
+
 
 class Code(nn.Module):
     """Returns its input, and a Gaussian code's mean and spread as the divergence takes it."""

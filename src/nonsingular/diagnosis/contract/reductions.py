@@ -19,6 +19,7 @@ from nonsingular.diagnosis.records import Statistic
 SUM, MEAN, PER_SAMPLE = "sum over all numbers", "mean over all numbers", "sum over a sample's numbers"
 EXACT = 1e-3  # of the weight of a number, to which it is what the reduction gives
 OF_NUMBERS = DISTANCES | {"binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"}
+QUOTIENTS = {"div", "__truediv__", "true_divide"}
 LARGER = 0.5  # decades by which a term without targets has more gradient, from where it outweighs those that have them
 
 
@@ -72,6 +73,8 @@ def _reduced(scene: Scene, loss: Tensor) -> Iterator[_Reduced]:
         how = next(
             (h for h, w in ((SUM, 1.0), (MEAN, 1 / n), (PER_SAMPLE, 1 / samples)) if abs(share / w - 1) < EXACT), ""
         )
+        if how == SUM:
+            how = {samples: PER_SAMPLE, n: MEAN}.get(_divided_by(scene, term), SUM)
         [slope] = torch.autograd.grad(loss, [op.out], retain_graph=True, allow_unused=True)
         weight = abs(float(slope)) * share * _factor(scene, op, numbers) if slope is not None else 0.0
         if how and weight > 0:
@@ -88,6 +91,17 @@ def _reduction(scene: Scene, tensor: Tensor) -> Op | None:
         if op.name not in SCALES:
             return None
     return None
+
+
+def _divided_by(scene: Scene, term: Tensor) -> int:
+    """The whole number by which a term was divided after it was reduced, such as that of the samples; else 1."""
+    for op in scene.trace.back(term):
+        if op.name not in SCALES:
+            return 1
+        by = op.args[1] if len(op.args) == 2 else None
+        if op.name in QUOTIENTS and isinstance(by, int) and by > 1:
+            return by
+    return 1
 
 
 def _within(scene: Scene, op: Op) -> tuple[Tensor, float]:
