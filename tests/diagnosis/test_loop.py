@@ -681,6 +681,23 @@ def test_infinities_that_hide_are_no_data():
     assert given((torch.randn(4, 3), hidden.abs()), None) is not None
 
 
+@pytest.mark.parametrize("table", [torch.full((5,), math.nan), torch.tensor(math.inf)])
+def test_what_has_no_row_a_sample_is_said_of_no_sample(table):
+    found = given((torch.randn(8, 3), table), None)
+    assert found.evidence == ()
+    assert found.remedy.startswith("The inputs of this batch have NaN or infinite entries, in no row of a sample.")
+
+
+def test_a_loss_may_read_more_in_one_step_than_in_another(tmp_path):
+    """Kept batches are held against each other, whatever they are made of."""
+    goal = "goal = (reward, after)[: 1 + _ % 2]; goal = torch.stack(goal).sum(0)"
+    for loss in (
+        "((value - goal) ** 2).mean()",
+        "((value - reward) ** 2).mean() + _ % 2 * ((value - after) ** 2).mean()",
+    ):
+        watched(tmp_path, VALUES.replace("GOAL", goal).replace("nn.functional.smooth_l1_loss(value, goal)", loss))
+
+
 def test_weights_that_were_not_finite_before_are_told_so():
     model = nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 1))
     with torch.no_grad():

@@ -141,7 +141,7 @@ def _hutchinson(H: SymmetricOperator | Tensor, products: int, seen: int, generat
     if forms.exact and not seen:
         how = "all diagonal entries"
     else:
-        how = f"{counted(number, 'random vector')}"
+        how = counted(number, "random vector")
         how = f"Hutch++: {counted(seen, 'direction')} exactly, the rest from {how}" if seen else f"Hutchinson: {how}"
     return Estimate(inside + rest, (inside + rest - half, inside + rest + half), 2 * seen + number, how)
 

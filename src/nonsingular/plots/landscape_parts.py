@@ -153,7 +153,7 @@ def eigenvalue_ratios(ax: Axes, surface: xr.Dataset, levels: np.ndarray) -> Any:
 def how(surfaces: Sequence[xr.Dataset]) -> str:
     """What was computed: the samples, those that they were drawn from, whose statistics normalise, and the mode."""
     attrs = surfaces[0].attrs
-    samples = f"{counted(attrs['samples'], 'sample')}" if "samples" in attrs else ""
+    samples = counted(attrs["samples"], "sample") if "samples" in attrs else ""
     if "total_samples" in attrs and attrs["samples"] < attrs["total_samples"]:
         samples += f" of {attrs['total_samples']:,}"
     if attrs.get("statistics") == "recomputed":

@@ -17,7 +17,7 @@ def print_machine(found: Machine) -> None:
         for work, rate in found.rates.items()
     ]
     to = console()
-    to.print(escape(", ".join(filter(None, [found.name, found.instructions, f"{counted(found.cores, 'core')}"]))))
+    to.print(escape(", ".join(filter(None, [found.name, found.instructions, counted(found.cores, "core")]))))
     print_table(to, [Column("", least=16), *numbers("rate", "rounds"), Column("")], rows)
     choices = [[what, escape(choice.taken), escape(choice.why)] for what, choice in found.chosen().items()]
     print_table(to, [Column("for"), Column("taken"), Column("why", least=30)], choices)

@@ -58,7 +58,10 @@ def given(inputs: Any, target: Any) -> Statistic | None:
         if finite(tree):
             continue
         samples = next((len(t) for t in tree if t.ndim), 1)
-        rows = samples_not_finite(tree, samples) or [0]
+        rows = samples_not_finite(tree, samples)
+        if not rows:  # a table for all samples, as weights of classes are
+            words = f"the {what} of this batch have NaN or infinite entries, in no row of a sample"
+            return Statistic(1.0, (), words, "", (), f"{words[0].upper()}{words[1:]}. {MADE}", DATA)
         told = f"{len(rows)} of the {samples} samples of this batch {what} are NaN or infinite"
         evidence = (
             {"measure": f"samples of the batch whose {what} are NaN or infinite", "value": len(rows)},
@@ -69,9 +72,12 @@ def given(inputs: Any, target: Any) -> Statistic | None:
     return None
 
 
+MADE = (
+    "Where the data are finite, look at what is done to them on their way, such as a division by a deviation of zero."
+)
 CLEAN = (
     "Mend such samples or leave them out before training: (~torch.isfinite(x).flatten(1).all(1)).nonzero() finds them. "
-    "Where the data are finite, look at what is done to them on their way, such as a division by a deviation of zero."
+    + MADE
 )
 
 

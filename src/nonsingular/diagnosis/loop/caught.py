@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only, tree_structure
 
 from nonsingular.diagnosis.batches import problem
 from nonsingular.diagnosis.constants import best_constant
@@ -202,6 +202,8 @@ class Caught:
         pair = (call.held, lost.target)
         if given(*pair) is not None:
             return  # told where the loss is not finite
+        if self.pairs and tree_structure(pair) != tree_structure(self.pairs[0]):
+            return  # a loss that reads more in one step than in another
         if not any(_same(pair, other) for other in self.pairs):  # the one batch of full-batch training
             self.pairs.append(tree_map_only(Tensor, lambda t: t.detach().clone(), pair))
 
