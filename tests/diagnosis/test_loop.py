@@ -23,6 +23,7 @@ from nonsingular.diagnosis.bench.loops import PROGRAMS
 from nonsingular.diagnosis.contract.finite import given
 from nonsingular.diagnosis.loop import Observer, judged, script, tapped
 from nonsingular.diagnosis.loop.between import Output
+from nonsingular.diagnosis.loop.distances import Distances
 from nonsingular.diagnosis.loop.tape import Tape
 from nonsingular.errors import InputError
 
@@ -945,3 +946,15 @@ def test_a_step_within_a_backward_pass_of_parameters_that_no_module_holds():
         for _ in range(3):
             (torch.randn(4, 3) @ weight).square().mean().backward()
     assert (observer.loop.notes, observer.loop.steps) == ([], 3)
+
+
+def test_a_loss_that_is_summed_up_with_itself_is_followed_once():
+    """By all its ways it would be for ever: there are 2 to the power of 60."""
+    one, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    outputs = [m(torch.randn(4, 3)) for m in (one, other)]
+    loss = (outputs[0] - outputs[1]).square().mean()
+    for _ in range(60):
+        loss = loss + loss
+    distances = Distances()
+    distances.returned(outputs)
+    assert distances.between(loss) == tuple({id(p) for p in m.parameters()} for m in (one, other))

@@ -45,7 +45,7 @@ class Distances:
         outputs = set(self._outputs)
         if len(outputs) < 2 or not isinstance(root, Tensor) or root.grad_fn is None:
             return None
-        ends = _ends(root.grad_fn, outputs, even=False)
+        ends = _ends(root.grad_fn, outputs, False, {})
         if not ends:
             return None
         one, other = ({i for pair in ends for node in pair[side] for i in _leaves(node)} for side in (0, 1))
@@ -55,15 +55,26 @@ class Distances:
 _Pair = tuple[set[Any], set[Any]]
 
 
-def _ends(node: Any, outputs: set[Any], even: bool, depth: int = MOST) -> list[_Pair]:
+def _ends(
+    node: Any, outputs: set[Any], even: bool, known: dict[tuple[Any, bool], list[_Pair]], depth: int = MOST
+) -> list[_Pair]:
     """The outputs on both sides of each distance that the loss is a sum of; empty where it is anything else.
 
     Args:
         node: from which the graph is followed.
         outputs: of models, where it ends.
         even: whether a difference is a distance here, because its sign is lost afterwards.
+        known: what was found at operations that were met before, by several ways as a sum with itself is.
         depth: operations that are followed.
     """
+    if (node, even) not in known:
+        known[node, even] = _found(node, outputs, even, known, depth)
+    return known[node, even]
+
+
+def _found(
+    node: Any, outputs: set[Any], even: bool, known: dict[tuple[Any, bool], list[_Pair]], depth: int
+) -> list[_Pair]:
     name, following = _name(node), [n for n, _ in node.next_functions if n is not None]
     if node in outputs or not depth:
         return []
@@ -74,8 +85,8 @@ def _ends(node: Any, outputs: set[Any], even: bool, depth: int = MOST) -> list[_
         return []
     if name not in SCALINGS | EVEN or not following or (len(following) > 1 and name != "Add"):
         return []
-    terms = [_ends(n, outputs, even or name in EVEN, depth - 1) for n in following]
-    return [pair for term in terms for pair in term] if all(terms) else []
+    terms = [_ends(n, outputs, even or name in EVEN, known, depth - 1) for n in following]
+    return list({id(pair): pair for term in terms for pair in term}.values()) if all(terms) else []
 
 
 def _is_distance(name: str, sides: list[Any], even: bool) -> bool:
