@@ -958,3 +958,13 @@ def test_a_loss_that_is_summed_up_with_itself_is_followed_once():
     distances = Distances()
     distances.returned(outputs)
     assert distances.between(loss) == tuple({id(p) for p in m.parameters()} for m in (one, other))
+
+
+def test_targets_may_be_one_tensor_in_a_batch_and_several_in_another():
+    torch.manual_seed(0)
+    batches = [(torch.randn(32, 4), torch.randn(32, 2)), (torch.randn(32, 4), (torch.randn(32, 2), torch.randn(32, 2)))]
+
+    def loss(output, target):
+        return F.mse_loss(output, target if isinstance(target, torch.Tensor) else sum(target))
+
+    ns.diagnose(nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)), loss, batches)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from nonsingular.training import TrainingSpec
 
+AIM = 120.0
+"""Seconds that what a command suggests takes, where what was asked for takes longer."""
+
 # --- every command
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

@@ -141,13 +141,11 @@ def command(
         typer.echo(report)
 
 
-AIM = 120.0
-"""Seconds that a suggested proof takes."""
 FEWEST = 50
 """Steps from which on a proof may tell something."""
 
 
 def _shorter(seconds: float, steps: int) -> str:
     """A proof that takes minutes where the one asked for takes longer, in words."""
-    fewer = max(FEWEST, int(steps * AIM / seconds))
+    fewer = max(FEWEST, int(steps * options.AIM / seconds))
     return f"--steps {fewer} takes {duration(seconds * fewer / steps)}, and tells less" if fewer < steps else ""

@@ -156,8 +156,6 @@ def _refuse_unused(context: typer.Context, look: Look, states: int, exact: bool,
         options.refuse_typed(context, ("tolerance",), f"is of interpolated points, and {every} evaluates all of them")
 
 
-AIM = 120.0
-"""Seconds that a suggested grid takes."""
 COARSEST = 5
 
 
@@ -165,7 +163,7 @@ def _shorter(name: str, seconds: float, points: tuple[int, ...], convexity: int)
     """A grid that takes minutes where the one asked for takes longer, in words."""
     of_map = "--convexity", convexity, 2
     option, grid, axes = ("--grid", points[0], len(points)) if name.startswith(EVALUATING) else of_map
-    fewer = max(COARSEST, int(grid * (AIM / seconds) ** (1 / axes)))
+    fewer = max(COARSEST, int(grid * (options.AIM / seconds) ** (1 / axes)))
     return f"{option} {fewer} takes {duration(seconds * (fewer / grid) ** axes)}" if fewer < grid else ""
 
 

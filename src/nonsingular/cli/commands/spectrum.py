@@ -110,17 +110,13 @@ def command(
         typer.echo(picture)
 
 
-AIM = 120.0
-"""Seconds that what is suggested takes."""
-
-
 def _shorter(whole: float, method: str, samples: int, seconds: float) -> str:
     """What takes minutes where what was asked for takes longer, in words."""
     if method == "lanczos":
-        return f"--seconds {AIM:.0f} stops sooner, with a wider interval" if seconds > AIM else ""
-    fewer = int(samples * AIM / whole)
-    smaller = f", or --samples {fewer} for {duration(AIM)}" if fewer else ""
-    return f"--method lanczos stops after --seconds {AIM:.0f}{smaller}"
+        return f"--seconds {options.AIM:.0f} stops sooner, with a wider interval" if seconds > options.AIM else ""
+    fewer = int(samples * options.AIM / whole)
+    smaller = f", or --samples {fewer} for {duration(options.AIM)}" if fewer else ""
+    return f"--method lanczos stops after --seconds {options.AIM:.0f}{smaller}"
 
 
 def _earlier(out: Path) -> str | None:

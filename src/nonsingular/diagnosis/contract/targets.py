@@ -172,7 +172,7 @@ def _everywhere(scene: Scene, target: Tensor) -> Tensor:
     wholes = [b.target for b in scene.task.batches]
     own = scene.batch.target
     alike = isinstance(own, Tensor) and own.dtype == target.dtype and own.numel() == target.numel()
-    if alike and torch.equal(own.flatten(), target.detach().flatten()):
+    if alike and all(isinstance(t, Tensor) for t in wholes) and torch.equal(own.flatten(), target.detach().flatten()):
         try:
             return torch.cat([t.reshape(-1, *target.shape[1:]) for t in wholes])
         except RuntimeError:
