@@ -21,11 +21,13 @@ import processes
 from nonsingular.diagnosis import rules
 from nonsingular.diagnosis.bench.loops import PROGRAMS
 from nonsingular.diagnosis.contract.finite import given
+from nonsingular.diagnosis.contract.meanings import held_out_ids, held_out_meaning
 from nonsingular.diagnosis.loop import Observer, judged, script, tapped
 from nonsingular.diagnosis.loop.between import Output
 from nonsingular.diagnosis.loop.distances import Distances
 from nonsingular.diagnosis.loop.tape import Tape
 from nonsingular.errors import InputError
+from nonsingular.objective import Batch
 
 CASES = [
     pytest.param(program, mistake, id=f"{name}: {mistake.name}")
@@ -968,3 +970,9 @@ def test_targets_may_be_one_tensor_in_a_batch_and_several_in_another():
         return F.mse_loss(output, target if isinstance(target, torch.Tensor) else sum(target))
 
     ns.diagnose(nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)), loss, batches)
+
+
+def test_token_ids_without_a_place_have_no_meaning():
+    empty = [Batch(torch.zeros(4, 0, dtype=torch.long), torch.arange(4) % 2, 4)]
+    assert math.isnan(held_out_ids(empty, empty).value)
+    held_out_meaning(empty, empty)

@@ -83,7 +83,7 @@ def _by_sample(batch: Batch) -> Tensor | None:
 
 def _tokens(batch: Batch) -> Tensor | None:
     leaves = [t for t in tree_leaves(batch.inputs) if isinstance(t, Tensor) and t.ndim and len(t) == batch.samples]
-    whole = [t for t in leaves if t.dtype == torch.long and t.ndim > 1]
+    whole = [t for t in leaves if t.dtype == torch.long and t.ndim > 1 and t.numel()]
     # A mask of zeros and ones says where tokens are, not which.
     return next((t for t in whole if int(t.max()) > 1), None)
 

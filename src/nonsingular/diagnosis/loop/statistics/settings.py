@@ -47,6 +47,8 @@ def _odd(s: Mapping[str, Any]) -> tuple[str, ...]:
     (('momentum', 'dampening'), ())
     >>> _odd({"betas": (0.999, 0.9), "eps": 1e-8}), _odd({"betas": (0.5, 0.9), "eps": 1e-8})
     (('betas[0]', 'betas[1]'), ())
+    >>> _odd({"betas": (0.0, 0.0), "eps": 1e-8}), _odd({"betas": (0.0, 0.1), "eps": 1e-8})
+    ((), ('betas[0]', 'betas[1]'))
     """
     number = lambda name: x if (x := _number(s, name)) is not None else 0.0  # noqa: E731
     momentum, first, second = number("momentum"), number("betas[0]"), _number(s, "betas[1]")
@@ -55,7 +57,7 @@ def _odd(s: Mapping[str, Any]) -> tuple[str, ...]:
     if 0 < momentum < SMALL:  # without any, a dampening has no effect
         other = next((name for name in ("dampening", "weight_decay") if number(name) >= LARGE), "")
         return ("momentum", other) if other else ()
-    if second is not None and (first > second or second < LARGE):
+    if second is not None and (first > second or 0 < second < LARGE):  # without averages Adam steps by signs
         return ("betas[0]", "betas[1]")
     average = next((name for name in ("alpha", "rho") if _number(s, name) is not None), "")
     if average and "eps" in s and 0 < number(average) < LARGE:
