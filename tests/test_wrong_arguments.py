@@ -163,3 +163,17 @@ def test_errors_that_no_argument_explains_stay_as_they_are():
 
     with warnings.catch_warnings(), pytest.raises(KeyError):
         fails(3)
+
+
+def test_errors_of_the_users_own_code_stay_as_they_are():
+    """Whatever the arguments are: a tuple does where a list is asked for, and is not what went wrong."""
+
+    @checks.checked
+    def first(rows: list, of: object) -> float:
+        return of(rows)
+
+    def misread(rows):
+        raise KeyError("label")
+
+    with pytest.raises(KeyError, match="label"):
+        first((1, 2), misread)

@@ -175,7 +175,11 @@ def checked(called: F) -> F:
                 raise InputError(f"{name} must be {_words(hint)}, got {shown(value)}")
 
     def told(arguments: tuple[Any, ...], named: dict[str, Any], error: Exception) -> None:
-        if not isinstance(error, InputError) and (said := _mistaken(called, arguments, named)):
+        from nonsingular.places import raised_in
+
+        if isinstance(error, InputError) or raised_in(error):  # an error of the user's own code is theirs to read
+            return
+        if said := _mistaken(called, arguments, named):
             raise InputError(said) from error
 
     def checking(*arguments: Any, **named: Any) -> Any:

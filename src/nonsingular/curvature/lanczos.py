@@ -244,8 +244,9 @@ def deflated(
 ) -> Float[Tensor, "P *columns"]:
     """What is left of vectors outside of a space of orthonormal columns."""
     if against is not None:
-        if against.dim() != 2 or len(against) != len(w):
-            raise InputError(f"against must be [{len(w)}, columns], got shape {list(against.shape)}")
+        size = len(cuts.part(w))
+        if against.dim() != 2 or len(against) != size:
+            raise InputError(f"against must be [{size}, columns], got shape {list(against.shape)}")
         for _ in range(2):
             w = outside(w, against, cuts)
     return w

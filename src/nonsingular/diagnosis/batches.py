@@ -77,10 +77,11 @@ class Problem:
         if self.whole or indivisible(first) or first.samples < 2:
             return False
         shapes = []
-        with suppress(*FAILURES), warnings.catch_warnings():
+        with untouched(self.model), suppress(*FAILURES), torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=BROADCAST)
+            self.model.eval()
             for samples in (min(first.samples, COMPARED), min(first.samples, COMPARED) - 1):
-                output = self.predicted(first.split(samples)[0])
+                output = self._evaluated.output(first.split(samples)[0].map(fresh))
                 shapes.append([t.shape for t in tree_leaves(output) if isinstance(t, Tensor) and t.ndim > 1])
         if len(shapes) < 2:
             return False
