@@ -59,11 +59,12 @@ def log_lines(
     parts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(titles[0])}</text>')
     turned = f'transform="translate(14 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" text-anchor="middle"'
     parts.append(f"<text {turned}>{escape(titles[1])}</text>")
-    for number, ((label, values), colour) in enumerate(zip(logs.items(), colours, strict=False)):
+    apart = min(170, (WIDTH - LEFT) / max(len(logs), 1))
+    for number, ((label, values), colour) in enumerate(zip(logs.items(), colours[: len(logs)], strict=True)):
         points = [None if v is None else (x(i), y(v)) for i, v in enumerate(values)]
-        key = LEFT + 170 * number
-        parts.append(f'<path stroke="{colour}" stroke-width="2" d="M{key} 16h20"/>')
-        parts.append(f'<text x="{key + 26}" y="20">{escape(label)}</text>')
+        key = LEFT + apart * number
+        parts.append(f'<path stroke="{colour}" stroke-width="2" d="M{key:g} 16h20"/>')
+        parts.append(f'<text x="{key + 26:g}" y="20">{escape(label)}</text>')
         for run in _runs(points):
             through = " ".join(f"{a:.1f},{b:.1f}" for a, b in run)
             parts.append(f'<polyline points="{through}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
