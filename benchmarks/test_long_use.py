@@ -75,6 +75,7 @@ def test_a_monitor(full: bool, with_optimiser: bool) -> None:
     hooks = [h for m in model.modules() for h in (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks) if h]
     assert len(monitor.history) == 5
     assert not hooks
+    assert not vars(nn.modules.module).get("_global_forward_hooks_with_kwargs")
     assert not optimiser._optimizer_step_pre_hooks
     assert not optimiser._optimizer_step_post_hooks
     show(f"Monitor, {steps:,} steps, {'with' if with_optimiser else 'without'} the optimiser",

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules import module as modules
 from torch.optim import Optimizer, lr_scheduler, optimizer
+from torch.utils.hooks import RemovableHandle
 
 from nonsingular.places import here
 
@@ -152,6 +153,12 @@ def _patch(undo: ExitStack, owner: Any, name: str, wrap: Callable[[Callable[...,
     undo.callback(setattr, owner, name, original)
 
 
+def _remove(handle: RemovableHandle) -> None:
+    """Take a hook back, and the entry of its keywords, which PyTorch keeps for ever (2.13)."""
+    handle.remove()
+    vars(modules).get("_global_forward_hooks_with_kwargs", {}).pop(handle.id, None)
+
+
 def _install_losses(listener: Any, undo: ExitStack) -> None:
     for name in LOSSES:
         _patch(undo, F, name, functools.partial(_loss, listener, name))
@@ -165,7 +172,7 @@ def _install_events(listener: Any, undo: ExitStack) -> None:
         optimizer.register_optimizer_step_pre_hook(lambda o, args, named: listener.stepping(o)),
         optimizer.register_optimizer_step_post_hook(lambda o, args, named: listener.stepped(o)),
     ):
-        undo.callback(handle.remove)
+        undo.callback(_remove, handle)
     patch(warnings, "showwarning", _at_the_users_line)
     warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")  # these ones
     patch(torch.autograd, "backward", functools.partial(_backward, listener))
