@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from torch import Tensor
 
 
 def bypassed(loss_node: Any, nodes: Mapping[str, Any], sources: Sequence[Any] = ()) -> dict[str, bool]:
@@ -29,14 +31,23 @@ def bypassed(loss_node: Any, nodes: Mapping[str, Any], sources: Sequence[Any] = 
     return found
 
 
-def _reaches(start: Any, goals: Sequence[Any], without: Any) -> bool:
-    wanted, seen, stack = set(goals), {without}, [start]
+def behind(starts: Iterable[Any], ends: Collection[Any] = ()) -> Iterator[Any]:
+    """The operations of a graph from these on, each once; None is passed over, and what lies behind the ends."""
+    stack, seen = [*starts], set[Any]()
     while stack:
         node = stack.pop()
         if node is None or node in seen:
             continue
-        if node in wanted:
-            return True
         seen.add(node)
-        stack.extend(following for following, _ in node.next_functions)
-    return False
+        yield node
+        if node not in ends:
+            stack.extend(following for following, _ in node.next_functions)
+
+
+def leaves(starts: Iterable[Any]) -> Iterator[Tensor]:
+    """The variables that these operations' gradients come to."""
+    return (node.variable for node in behind(starts) if hasattr(node, "variable"))
+
+
+def _reaches(start: Any, goals: Sequence[Any], without: Any) -> bool:
+    return not {*goals}.isdisjoint(node for node in behind([start], ends={without}) if node is not without)

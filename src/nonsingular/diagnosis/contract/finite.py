@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis.batches import Problem
 from nonsingular.diagnosis.contract.trace import OWN, Op, Trace
+from nonsingular.diagnosis.paths import behind
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.diagnosis.untouched import as_training, untouched
 from nonsingular.objective import Batch
@@ -186,15 +187,7 @@ def _gradient(task: Problem, loss: Tensor, trace: Trace) -> Statistic:
 
         return hook
 
-    handles, seen, stack = [], set(), [loss.grad_fn]
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if not hasattr(node, "variable"):
-            handles.append(node.register_hook(watch(node)))
-        stack.extend(following for following, _ in node.next_functions)
+    handles = [n.register_hook(watch(n)) for n in [*behind([loss.grad_fn])] if not hasattr(n, "variable")]
     try:
         named = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
         gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from nonsingular.diagnosis import paths
 from nonsingular.diagnosis.contract.scene import Scene
 from nonsingular.diagnosis.records import Statistic
 
@@ -41,16 +42,7 @@ def unregistered(scene: Scene) -> Statistic:
 
 def _leaves(output: Any) -> Iterator[Tensor]:
     """Variables that the output's graph accumulates gradients for."""
-    stack: list[Any] = [t.grad_fn for t in tree_leaves(output) if isinstance(t, Tensor) and t.grad_fn is not None]
-    seen: set[Any] = set()
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            yield node.variable
-        stack.extend(following for following, _ in node.next_functions)
+    return paths.leaves(t.grad_fn for t in tree_leaves(output) if isinstance(t, Tensor))
 
 
 def _names(model: nn.Module, strays: list[Tensor]) -> list[str]:

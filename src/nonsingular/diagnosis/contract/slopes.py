@@ -14,6 +14,7 @@ from torch.autograd import Function
 
 from nonsingular.diagnosis.contract.scene import Scene
 from nonsingular.diagnosis.contract.trace import user_line
+from nonsingular.diagnosis.paths import behind
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.diagnosis.untouched import as_training, untouched
 from nonsingular.errors import InputError
@@ -61,16 +62,11 @@ def wrong(scene: Scene) -> Statistic:
 
 def _own(loss: Tensor | None) -> list[Any]:
     """Classes of functions in a loss's graph that are no part of torch."""
-    stack, seen, found = [None if loss is None else loss.grad_fn], set[Any](), dict[Any, None]()
-    while stack:
-        node: Any = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    found = dict[Any, None]()
+    for node in behind([None if loss is None else loss.grad_fn]):
         cls = getattr(type(node), "_forward_cls", None)
         if cls is not None and not cls.__module__.startswith("torch"):
             found[cls] = None
-        stack.extend(following for following, _ in node.next_functions)
     return list(found)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import Any
 
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
+
+from nonsingular.diagnosis.paths import behind, leaves
 
 SCALINGS = {"Mean", "Sum", "Mul", "Div", "View", "Squeeze", "Expand", "Alias", "ToCopy", "Neg", "Rsub", "Add", "Sqrt"}
 EVEN = {"Pow", "Abs", "LinalgVectorNorm", "Norm"}  # of a difference they make a distance
@@ -48,7 +51,7 @@ class Distances:
         ends = _ends(root.grad_fn, outputs, False, {})
         if not ends:
             return None
-        one, other = ({i for pair in ends for node in pair[side] for i in _leaves(node)} for side in (0, 1))
+        one, other = ({id(v) for pair in ends for v in leaves(pair[side])} for side in (0, 1))
         return (one, other) if one and other else None
 
 
@@ -114,29 +117,7 @@ def _sides(sides: list[Any], outputs: set[Any]) -> _Pair | None:
 
 def _between(node: Any, ends: set[Any]) -> set[Any]:
     """The operations from one on, up to and with those ends; at most so many."""
-    stack, seen = [node], set[Any]()
-    while stack and len(seen) < MOST:
-        one = stack.pop()
-        if one is None or one in seen:
-            continue
-        seen.add(one)
-        if one not in ends:
-            stack += [n for n, _ in one.next_functions]
-    return seen
-
-
-def _leaves(node: Any) -> set[int]:
-    """Ids of the variables that an operation's gradient comes to."""
-    stack, seen, found = [node], set[Any](), set[int]()
-    while stack:
-        one = stack.pop()
-        if one is None or one in seen:
-            continue
-        seen.add(one)
-        if hasattr(one, "variable"):
-            found.add(id(one.variable))
-        stack += [n for n, _ in one.next_functions]
-    return found
+    return set(islice(behind([node], ends), MOST))
 
 
 def _name(node: Any) -> str:

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nonsingular.diagnosis.loop.places import at_line, variable
+from nonsingular.diagnosis.paths import behind
 from nonsingular.places import Place, here
 
 MOST = 2000
@@ -241,13 +242,7 @@ def _untrained(args: Sequence[Any]) -> list[Tensor]:
 
 def comes_back_to(root: Any) -> set[Any]:
     """The operations that a backward pass comes back to."""
-    stack, seen = [getattr(root, "grad_fn", None)], set[Any]()
-    while stack:
-        node = stack.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            stack += [following for following, _ in node.next_functions]
-    return seen
+    return set(behind([getattr(root, "grad_fn", None)]))
 
 
 def _own(function: Any) -> Any:
