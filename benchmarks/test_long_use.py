@@ -105,19 +105,24 @@ open(sys.argv[2], "w").write(str(tracemalloc.get_traced_memory()[0] - before))
 """
 
 
+def watched(text: str, many: int, folder: Path) -> tuple[Observer, float]:
+    """Who watched a script that does something so many times, and the KiB that it grew by in the second half."""
+    script, grew = folder / "train.py", folder / "grew"
+    script.write_text(text)
+    watching = Observer()
+    assert run(script, [str(many), str(grew)], watching).error is None
+    return watching, float(grew.read_text()) / KIB
+
+
 def test_watch(full: bool, tmp_path: Path) -> None:
     steps = 100_000 if full else 600
-    script, grew = tmp_path / "train.py", tmp_path / "grew"
-    script.write_text(SCRIPT)
-    watching = Observer()
     before = torch.optim.Optimizer.zero_grad, torch.Tensor.backward, nn.Module.__call__
-    assert run(script, [str(steps), str(grew)], watching).error is None
+    watching, more = watched(SCRIPT, steps, tmp_path)
     assert (torch.optim.Optimizer.zero_grad, torch.Tensor.backward, nn.Module.__call__) == before
     loop = watching.loop
     assert loop.steps == loop.optimisers[0].steps == steps
     assert max(len(loop.updates), len(loop.losses), len(loop.optimisers[0].rates)) <= records.MOST
     assert loop.losses[-1][0] == steps - 1
-    more = float(grew.read_text()) / KIB
     show(f"watch, {steps:,} steps", {"memory, second half": f"{more:+.0f} KiB"})
     assert more < ROOM
 
@@ -146,11 +151,7 @@ open(sys.argv[2], "w").write(str(tracemalloc.get_traced_memory()[0] - before))
 def test_watch_of_a_search_over_models(full: bool, tmp_path: Path) -> None:
     """Models made one after another are let go."""
     models = 2000 if full else 100
-    script, grew = tmp_path / "search.py", tmp_path / "grew"
-    script.write_text(SEARCH)
-    watching = Observer()
-    assert run(script, [str(models), str(grew)], watching).error is None
-    more = float(grew.read_text()) / KIB
+    _, more = watched(SEARCH, models, tmp_path)
     show(f"watch, {models:,} models", {"memory, second half": f"{more:+.0f} KiB"})
     assert more < ROOM
 

@@ -91,53 +91,48 @@ def _sorted(loop: Loop) -> Statistic:
     return NOTHING
 
 
-def _rows_apart(loop: Loop) -> Statistic:
-    words = "share of the losses whose targets are the batch's in another order than the inputs"
-    apart, together = loop.counts["rows apart"], loop.counts["rows together"]
-    if apart < ENOUGH:
+def _apart(loop: Loop, words: str, kinds: tuple[str, str], place: str, of: str, remedy: str, least: int) -> Statistic:
+    """Share of the wrong among what was counted as wrong and as right, from so many wrong ones."""
+    wrong, right = (loop.counts[kind] for kind in kinds)
+    if wrong < least:
         return NOTHING
     return Statistic(
-        apart / (apart + together), (), words, line_of(loop.places.get("rows")),
-        (shown("losses looked at", apart + together),),
-        "Inputs were sorted or shuffled and the targets were not: index both with the same permutation.",
+        wrong / (wrong + right), (), words, line_of(loop.places.get(place)), (shown(of, wrong + right),), remedy
+    )
+
+
+def _rows_apart(loop: Loop) -> Statistic:
+    return _apart(
+        loop, "share of the losses whose targets are the batch's in another order than the inputs",
+        ("rows apart", "rows together"), "rows", "losses looked at",
+        "Inputs were sorted or shuffled and the targets were not: index both with the same permutation.", ENOUGH,
     )  # fmt: skip
 
 
 def _collated_apart(loop: Loop) -> Statistic:
-    words = "share of the batches that have the samples' inputs in another order than their targets"
-    apart, together = loop.counts["collated apart"], loop.counts["collated together"]
-    if apart < ENOUGH:
-        return NOTHING
-    return Statistic(
-        apart / (apart + together), (), words, line_of(loop.places.get("collated")),
-        (shown("batches looked at", apart + together),),
+    return _apart(
+        loop, "share of the batches that have the samples' inputs in another order than their targets",
+        ("collated apart", "collated together"), "collated", "batches looked at",
         "The collate function sorts the inputs and leaves the targets as they were: sort the samples, pairs of both, "
-        "and take inputs and targets of what is sorted.",
+        "and take inputs and targets of what is sorted.", ENOUGH,
     )  # fmt: skip
 
 
 def _loaders_apart(loop: Loop) -> Statistic:
-    words = "share of the losses that put together other samples of one loader than of the other"
-    apart, together = loop.counts["loaders apart"], loop.counts["loaders together"]
-    if apart < ENOUGH:
-        return NOTHING
-    return Statistic(
-        apart / (apart + together), (), words, line_of(loop.places.get("loaders")),
-        (shown("losses looked at", apart + together),),
+    return _apart(
+        loop, "share of the losses that put together other samples of one loader than of the other",
+        ("loaders apart", "loaders together"), "loaders", "losses looked at",
         "The loaders shuffle independently: put both into one data set, as in TensorDataset(a, b), and draw from one "
-        "loader.",
+        "loader.", ENOUGH,
     )  # fmt: skip
 
 
 def _turned(loop: Loop) -> Statistic:
-    words = "share of the samples that came again another way round whose dense targets had stayed as they were"
-    stayed, went = loop.counts["targets stayed"], loop.counts["targets turned"]
-    if stayed < TURNED:
-        return NOTHING
-    return Statistic(
-        stayed / (stayed + went), (), words, line_of(loop.places.get("dense targets")),
-        (shown("samples that came again another way round", stayed + went),),
+    return _apart(
+        loop, "share of the samples that came again another way round whose dense targets had stayed as they were",
+        ("targets stayed", "targets turned"), "dense targets", "samples that came again another way round",
         "What flips, turns, shifts or crops an input must do the same to its mask: draw it once, and apply it to both.",
+        TURNED,
     )  # fmt: skip
 
 
