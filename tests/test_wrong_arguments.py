@@ -27,6 +27,12 @@ SLOW = {"prove", "diagnose", "runs_that_fit", "Jacobian", "explore", "save", "co
 ELSEWHERE = {"solve": "preconditioner"}  # a matrix of the caller's own, of whatever kind
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Paths are among the wrong arguments: what is written there is not left in the checkout."""
+    monkeypatch.chdir(tmp_path)
+
+
 def public():
     """Functions and classes that tell wrong arguments, with the function that does."""
     names = [i.name for i in pkgutil.walk_packages(ns.__path__, "nonsingular.") if i.name.split(".")[1] in PARTS]
