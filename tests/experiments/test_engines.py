@@ -13,12 +13,13 @@ import xarray as xr
 
 from nonsingular import cli
 from nonsingular.data import DataSpec
-from nonsingular.errors import InputError
+from nonsingular.errors import InputError, LibraryWarning
 from nonsingular.experiments.run import archive, chunk, engines, study
 from nonsingular.experiments.run.study import run_study
 from nonsingular.experiments.run.workspace import Workspace
 from nonsingular.experiments.spec import Spec
 from nonsingular.networks import NetworkSpec
+from nonsingular.papers.registry import experiments
 from nonsingular.training import Member, Trainer, TrainingSpec
 
 SPEC = Spec(
@@ -137,7 +138,32 @@ def test_a_damaged_checkpoint_is_done_without(whole, tmp_path):
 
 def test_unknown_engines_are_refused(tmp_path):
     with pytest.raises(InputError, match="unknown engine 'slurm'; there are local, ray"):
-        run_study(SPEC, Workspace(tmp_path, engine="slurm"))
+        Workspace(tmp_path, engine="slurm")
+
+
+ONE_OF_EACH_KIND = {e.run: e for e in experiments() if e.spec("smoke").training}.values()
+
+
+@pytest.mark.parametrize("one", ONE_OF_EACH_KIND, ids=lambda one: one.id)
+def test_whatever_trains_asks_for_the_engine(one, tmp_path, monkeypatch):
+    def asked(workspace):
+        assert workspace.engine == "ray"
+        raise Asked
+
+    monkeypatch.setattr(engines, "open_engine", asked)
+    monkeypatch.setattr(Trainer, "_step", lambda *_: pytest.fail("trained without asking for an engine"))
+    with pytest.raises(Asked):
+        one.run(one.spec("smoke"), Workspace(tmp_path, engine="ray"))
+
+
+class Asked(Exception):
+    """For an engine."""
+
+
+def test_what_trains_nothing_says_that_it_is_computed_here(tmp_path):
+    options = ["--scale", "smoke", "--engine", "ray", "--out", str(tmp_path / "o")]
+    with pytest.warns(LibraryWarning, match=r"subnetworks trains no networks: it is computed in this process, not on"):
+        assert cli.run(["reproduce", "blumenfeld2020/subnetworks", *options]) == 0
 
 
 # --- Ray ----------------------------------------------------------------------------------------------------

@@ -25,10 +25,11 @@ from nonsingular.experiments.report.finished import INTERACTIVE, read, write_mac
 from nonsingular.experiments.report.pages import write_report
 from nonsingular.experiments.run import archive
 from nonsingular.experiments.run.archive import described, joined
-from nonsingular.experiments.run.workspace import Workspace
+from nonsingular.experiments.run.workspace import LOCAL, Workspace
 from nonsingular.experiments.spec import Spec, digest
 from nonsingular.files import LOCK, clear, held, is_empty, to_json, write_whole
 from nonsingular.intervals import ERROR, erring_with
+from nonsingular.places import warn
 from nonsingular.plots import live
 from nonsingular.plots.saving import write_figure
 from nonsingular.plots.style import palette
@@ -95,7 +96,7 @@ def _measured(experiment: Experiment, spec: Spec, workspace: Workspace) -> xr.Da
     folder = workspace.folder
     results = finished_data(folder)
     if results is None:
-        results = experiment.run(spec, workspace)
+        results = _run(experiment, spec, workspace)
         write_machine(folder, workspace.device)
     if not (folder / archive.FILE).exists():
         keep(folder, experiment, spec.to_json(), results)
@@ -149,7 +150,14 @@ def _added(
         folder.mkdir(parents=True, exist_ok=True)
         part = replace(spec, seed=first, runs=last - first + 1)
         there = replace(workspace, folder=folder, experiment_folder=workspace.folder)
-        yield f"runs {first} to {last}", experiment.run(part, there)
+        yield f"runs {first} to {last}", _run(experiment, part, there)
+
+
+def _run(experiment: Experiment, spec: Spec, workspace: Workspace) -> xr.Dataset:
+    """The experiment's results; who asked for another engine is told where there is no work for it."""
+    if spec.training is None and workspace.engine != LOCAL:
+        warn(f"{experiment.id} trains no networks: it is computed in this process, not on {workspace.engine}")
+    return experiment.run(spec, workspace)
 
 
 def reproduce_until_decided(

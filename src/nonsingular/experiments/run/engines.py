@@ -29,8 +29,6 @@ from nonsingular.networks import OwnNetwork
 from nonsingular.places import warn
 from nonsingular.training.store import load_checkpoint
 
-ENGINES = ("local", "ray")
-
 
 @dataclass(frozen=True)
 class Segment:
@@ -103,11 +101,8 @@ def open_engine(workspace: Workspace) -> Iterator[Engine]:
     """The engine that the workspace asks for.
 
     Raises:
-        InputError: unknown name.
         MissingExtra: Ray is not installed.
     """
-    if workspace.engine not in ENGINES:
-        raise InputError(f"unknown engine {workspace.engine!r}; there are {', '.join(ENGINES)}")
     several = torch.cuda.device_count() if workspace.device.type == "cuda" else 1
     if workspace.engine == "ray":
         with _ray(workspace.device) as engine:

@@ -9,7 +9,12 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from nonsingular.experiments.known import known
+
 T = TypeVar("T")
+
+LOCAL = "local"
+ENGINES = (LOCAL, "ray")
 
 
 class Progress(Protocol):
@@ -46,9 +51,12 @@ class Workspace:
         progress: told how far the work is.
         data_dir: local Parquet files, as ``data.load`` takes it.
         runs_at_once: networks in one vectorised step; None takes as many as fit in memory.
-        engine: where the chunks of a study are computed: ``local`` or ``ray``.
+        engine: where networks are trained and measured: ``local`` or ``ray``.
         experiment_folder: of the finished experiment to which these runs are added; None where they are its first.
         checkpoint_seconds: a stopped run loses at most this much work and one epoch.
+
+    Raises:
+        InputError: unknown engine.
     """
 
     folder: Path
@@ -56,9 +64,12 @@ class Workspace:
     progress: Progress = SILENT
     data_dir: Path | None = None
     runs_at_once: int | None = None
-    engine: str = "local"
+    engine: str = LOCAL
     experiment_folder: Path | None = None
     checkpoint_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        known("engine", self.engine, ENGINES)
 
     def each(self, name: str, things: Iterable[T], unit: str) -> Iterator[T]:
         """The things one by one; progress is told of each that is done with."""
