@@ -1,5 +1,7 @@
 """Programs put together at random: the right number or one line, and the reference itself."""
 
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +11,7 @@ from torch import nn
 
 from nonsingular import cli
 from nonsingular.errors import InputError
-from nonsingular.trust import CHECKS, Program, Verdict, checks, judged, program, runs, seeded
+from nonsingular.trust import CHECKS, Program, Verdict, bench, checks, judged, program, runs, seeded
 from nonsingular.trust.reference import Reference
 
 FAULTS = ("wrong", "crashed")
@@ -91,6 +93,24 @@ def test_a_wrong_hessian_or_loss_does_not_pass(small, monkeypatch, name):
     monkeypatch.setattr(checks, "Reference", lambda program, **given: Reference(other, **given))
     with pytest.raises(checks.Wrong):
         CHECKS[name](case)
+
+
+def test_a_killed_bench_goes_on_and_parts_are_one(tmp_path, monkeypatch):
+    asked = []
+    judge = lambda p: asked.append(p.words) or [Verdict("trace", "refused", "no")]  # noqa: E731
+    monkeypatch.setattr(sys.modules[bench.__module__], "judged", judge)
+    parts = [tmp_path / name for name in "ab"]
+    for i, part in enumerate(parts):
+        bench(range(3 * i, 3 * i + 3), keep=part)
+    whole, judged_before = tmp_path / "whole", len(asked)
+    whole.write_text("".join(part.read_text() for part in parts)[:-9])  # killed while it wrote the last line
+    found = bench(range(6), keep=whole)
+    assert asked[judged_before:] == [seeded(5).words] * runs(seeded(5))
+    assert found.to_json() == bench(range(6)).to_json()
+    assert found.programs == sum(runs(seeded(s)) for s in range(6))
+    whole.write_text("something else\n")
+    with pytest.raises(InputError, match="no judged programs"):
+        bench([0], keep=whole)
 
 
 def test_command(capsys):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from nonsingular.errors import InputError
+from nonsingular.files import write_whole
 from nonsingular.trust.checks import CHECKS, Verdict, judged, runs
 from nonsingular.trust.programs import seeded
 
@@ -42,13 +46,17 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     faults: list[Fault] = field(default_factory=list)
 
-    def add(self, seed: int, verdict: Verdict, words: str) -> None:
-        """One check of one program."""
-        self.outcomes[verdict.check][verdict.outcome] += 1
-        if verdict.outcome == "refused":
-            self.reasons[_kind(verdict.detail)] += 1
-        elif verdict.outcome in ("wrong", "crashed"):
-            self.faults.append(Fault(seed, verdict.check, verdict.detail, words))
+    def add(self, seed: int, program: str, verdicts: Iterable[Verdict]) -> None:
+        """Every check of one program; none of one that does not run by itself."""
+        verdicts = list(verdicts)
+        self.programs += bool(verdicts)
+        self.unusable += not verdicts
+        for verdict in verdicts:
+            self.outcomes[verdict.check][verdict.outcome] += 1
+            if verdict.outcome == "refused":
+                self.reasons[_kind(verdict.detail)] += 1
+            elif verdict.outcome in ("wrong", "crashed"):
+                self.faults.append(Fault(seed, verdict.check, verdict.detail, program))
 
     def to_json(self) -> dict[str, Any]:
         """As ``bench-trust --json`` prints it."""
@@ -59,8 +67,19 @@ class Tally:
         }  # fmt: skip
 
 
-def bench(seeds: Iterable[int], on_program: Callable[[int], None] = lambda seed: None) -> Tally:
-    """Judge the programs of some seeds; ``on_program`` is told of each when it is done.
+def bench(
+    seeds: Iterable[int], on_program: Callable[[int], None] = lambda seed: None, keep: Path | None = None
+) -> Tally:
+    """Judge the programs of some seeds.
+
+    Args:
+        seeds: of the programs.
+        on_program: told of each when it is done.
+        keep: file of a line for each program that was judged: those that it has are not judged again, and several such
+            files are one when they are written behind each other.
+
+    Raises:
+        InputError: ``keep`` is another file.
 
     Example:
         >>> from nonsingular.trust import bench
@@ -68,17 +87,36 @@ def bench(seeds: Iterable[int], on_program: Callable[[int], None] = lambda seed:
         >>> found.programs, found.faults
         (1, [])
     """
-    tally = Tally()
+    tally, known = Tally(), {} if keep is None else _kept(keep)
     for seed in seeds:
-        program = seeded(seed)
-        if runs(program):
-            tally.programs += 1
-            for verdict in judged(program):
-                tally.add(seed, verdict, program.words)
-        else:
-            tally.unusable += 1
+        if seed not in known:
+            known[seed] = _judge(seed)
+            if keep is not None:
+                with keep.open("a") as file:
+                    file.write(json.dumps(known[seed]) + "\n")
+        row = known.pop(seed)
+        tally.add(seed, row["program"], [Verdict(*verdict) for verdict in row["verdicts"]])
         on_program(seed)
     return tally
+
+
+def _judge(seed: int) -> dict[str, Any]:
+    program = seeded(seed)
+    verdicts = judged(program) if runs(program) else []
+    return {"seed": seed, "program": program.words, "verdicts": [[v.check, v.outcome, v.detail] for v in verdicts]}
+
+
+def _kept(path: Path) -> dict[int, dict[str, Any]]:
+    """Seed -> what was found of its program; half a line, of a run that was killed, is cut off."""
+    text = path.read_text() if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1]
+    try:
+        rows = {row["seed"]: row for row in map(json.loads, whole.splitlines())}
+    except (ValueError, TypeError, KeyError):
+        raise InputError(f"{path} holds no judged programs; name another file") from None
+    if whole != text:
+        write_whole(path, whole)
+    return rows
 
 
 def _kind(refusal: str) -> str:

@@ -6,7 +6,8 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,15 +55,19 @@ class Beyond(Exception):
 
 @dataclass
 class Case:
-    """A program, and what of its reference several checks want."""
+    """A program, and what several checks want of it."""
 
     program: Program
-    _hessian: list[Tensor] = field(default_factory=list)
 
     @property
     def tolerance(self) -> float:
         """Of relative differences, by the precision of the weights."""
         return TOLERANCE.get(next(self.program.model.parameters()).dtype, SINGLE)
+
+    @cached_property
+    def operator(self) -> Hessian:
+        """That is judged: one for all checks, each of which finds it as the one before has left it."""
+        return Hessian(self.program.model, self.program.loss_fn, self.program.batches, **self.options())
 
     @property
     def hessian(self) -> Tensor:
@@ -71,14 +76,18 @@ class Case:
         Raises:
             Beyond: PyTorch cannot differentiate it twice either, or it is not finite.
         """
-        if not self._hessian:
-            try:
-                self._hessian.append(Reference(self.program).hessian())
-            except (RuntimeError, NotImplementedError, ValueError) as error:
-                raise Beyond(str(error).split("\n")[0]) from None
-        if not torch.isfinite(self._hessian[0]).all():
-            raise Beyond("the reference is not finite")
-        return self._hessian[0]
+        if isinstance(self._reference, str):
+            raise Beyond(self._reference)
+        return self._reference
+
+    @cached_property
+    def _reference(self) -> Tensor | str:
+        """The matrix, or why there is none."""
+        try:
+            matrix = Reference(self.program).hessian()
+        except (RuntimeError, NotImplementedError, ValueError) as error:
+            return str(error).split("\n")[0]
+        return matrix if torch.isfinite(matrix).all() else "the reference is not finite"
 
     def options(self) -> dict[str, Any]:
         """What the program's author would have to say."""
@@ -102,7 +111,7 @@ def alike(found: Any, expected: Any, tolerance: float, what: str) -> None:
 
 def products(case: Case) -> None:
     """``H @ v``, of a vector and of a block."""
-    H = Hessian(case.program.model, case.program.loss_fn, case.program.batches, **case.options())
+    H = case.operator
     generator = torch.Generator().manual_seed(2)
     V = torch.randn(H.shape[0], 2, generator=generator, dtype=torch.float64)
     product, block = H @ V[:, 0].to(H.dtype), H @ V.to(H.dtype)
@@ -128,7 +137,7 @@ def gauss_newton(case: Case) -> None:
 
 def counts(case: Case) -> None:
     """Exact counts in a window whose edges lie in gaps of the spectrum."""
-    H = Hessian(case.program.model, case.program.loss_fn, case.program.batches, **case.options())
+    H = case.operator
     found = spectrum(H, window := _window(case), method="exact")
     values = torch.linalg.eigvalsh((case.hessian + case.hessian.T) / 2)
     expected = [int((values < -window).sum()), int((values > window).sum())]
@@ -151,7 +160,7 @@ def _window(case: Case) -> float:
 
 def traces(case: Case) -> None:
     """The trace: exact for as few parameters as this, or an interval."""
-    H = Hessian(case.program.model, case.program.loss_fn, case.program.batches, **case.options())
+    H = case.operator
     found, expected = trace(H), float(case.hessian.trace())
     low, high = found.interval
     scale = max(float(case.hessian.diagonal().abs().sum()), 1e-12)
@@ -162,7 +171,7 @@ def traces(case: Case) -> None:
 
 def pairs(case: Case) -> None:
     """The two eigenpairs of largest absolute value."""
-    H = Hessian(case.program.model, case.program.loss_fn, case.program.batches, **case.options())
+    H = case.operator
     if H.shape[0] < 2:
         raise Beyond("a single parameter")
     found = eigenpairs(H, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +18,10 @@ SHOWN = HIDDEN
 def command(
     models: Annotated[int, typer.Option(help="Programs, each a model, a loss and batches of its own.")] = 100,
     seed: Annotated[int, typer.Option(help="Of the first program; the others follow.")] = 0,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="File to which each judged program is added; those in it are not judged again."),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Put programs together at random and hold every number against a slow float64 reference.
@@ -31,7 +36,7 @@ def command(
         raise InputError(f"models must be at least 1, got {models}")
     with Bar() as bar:
         bar.start("judging", models, "programs")
-        tally = bench(range(seed, seed + models), lambda _: bar.advance())
+        tally = bench(range(seed, seed + models), lambda _: bar.advance(), keep)
     if json_:
         print_json(tally.to_json())
     else:
