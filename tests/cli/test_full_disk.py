@@ -11,9 +11,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from nonsingular import cli
+from nonsingular.experiments.run import archive
 from nonsingular.files import PARTIAL, write_whole
 from nonsingular.plots.saving import write_figure
-from users_files import FIGURE, TARGET
+from users_files import FIGURE, TARGET, TRAINED
 
 pytestmark = pytest.mark.drawn
 
@@ -63,13 +64,7 @@ def test_one_line_then_the_same_results(name, disk, tmp_path, capfd, monkeypatch
     for kib in SIZES:
         out = disk(kib) / "o"
         status = cli.run([*arguments, *resume, "--out", str(out)])
-        said = capfd.readouterr().err
-        assert status in (0, 2), said
-        if status == 2:
-            failures += 1
-            assert "space" in said.lower() or "full" in said.lower(), said
-            assert "Traceback" not in said
-            assert len([line for line in said.splitlines() if line.startswith("nonsingular:")]) == 1, said
+        failures += assert_done_or_one_line(status, capfd.readouterr().err)
         assert_whole(out)
         if name == "merge" and status == 0:  # it is done, and would be refused
             shutil.rmtree(out)
@@ -77,6 +72,47 @@ def test_one_line_then_the_same_results(name, disk, tmp_path, capfd, monkeypatch
     assert cli.run([*arguments, *resume, "--out", str(disk(None) / "o")]) == 0
     assert cli.run([*arguments, "--out", str(tmp_path / "whole")]) == 0
     assert _results(disk(None) / "o") == _results(tmp_path / "whole")
+
+
+FIRST = ["reproduce", "trained.py:FIGURE", "--scale", "smoke"]
+LATER = {
+    "judge": ["judge", "OUT", "--figure", "trained.py:FIGURE"],
+    "more runs": [*FIRST, "--runs", "2", "--resume", "--out", "OUT"],
+}
+ROOM = (0, 8, 60)  # KiB beside what is finished
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_is_finished_stays_where_nothing_more_fits(name, disk, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trained.py").write_text(TRAINED)
+    out = disk(None) / "o"
+    assert cli.run([*FIRST, "--out", str(out)]) == 0
+    shutil.copytree(out, tmp_path / "whole")
+    finished, failures = archive.read(out), 0
+    for room in ROOM:
+        there = os.statvfs(out)
+        disk((there.f_blocks - there.f_bfree) * there.f_frsize // 1024 + room)
+        capfd.readouterr()
+        status = cli.run([word.replace("OUT", str(out)) for word in LATER[name]])
+        failures += assert_done_or_one_line(status, capfd.readouterr().err)
+        assert_whole(out)
+        xr.testing.assert_identical(archive.read(out).isel(run=[0]).drop_attrs(), finished.drop_attrs())
+    assert failures, "no room was too small: make ROOM smaller"
+    disk(None)
+    for folder in (out, tmp_path / "whole"):
+        assert cli.run([word.replace("OUT", str(folder)) for word in LATER[name]]) == 0
+    assert _results(out) == _results(tmp_path / "whole")
+
+
+def assert_done_or_one_line(status, said):
+    """Whether it failed: for want of space, and in one line."""
+    assert status in (0, 2), said
+    if status == 2:
+        assert "space" in said.lower() or "full" in said.lower(), said
+        assert "Traceback" not in said
+        assert len([line for line in said.splitlines() if line.startswith("nonsingular:")]) == 1, said
+    return status == 2
 
 
 def assert_whole(folder):
