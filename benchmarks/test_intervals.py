@@ -20,6 +20,10 @@ from torch import Tensor, nn
 import nonsingular as ns
 from nonsingular import landscape
 from nonsingular.curvature import diagonal, fit_mixture, frobenius, skilling_moments, spectrum, trace
+from nonsingular.diagnosis import racing
+from nonsingular.diagnosis.course import Curve
+from nonsingular.diagnosis.prove import compare
+from nonsingular.diagnosis.scale import BEST, MATERIAL, Scale
 from nonsingular.diagnosis.treatments import Treated
 from nonsingular.experiments.claims import NEGATIVE, POSITIVE, Effect
 from nonsingular.experiments.looks import Looks
@@ -233,6 +237,32 @@ def proofs(seed: int) -> list[bool]:
     return [covers(trial.gained, 0.0), covers(trial.held_out, 0.0)]
 
 
+def races(seed: int) -> list[bool]:
+    """Copies beside a treatment that is far ahead, which are left early or late: two kinds of them.
+
+    Of those that learn what the untreated ones do, what is told where they are left, and that they do not help; those
+    that gain just what is material shall not be left. Losses wander, so that they are left at any look.
+    """
+    rng, points, runs = np.random.default_rng(seed), tuple(range(0, 101, 10)), 5
+    drift = np.arange(len(points))[:, None] / (len(points) - 1)
+
+    def copies(gain: float, spread: float = 0.04) -> Curve:
+        losses = 1 - gain * drift.clip(0, 0.3) / 0.3 + spread * rng.standard_normal((len(points), runs)).cumsum(0)
+        path = tuple(map(tuple, losses.tolist()))
+        return Curve(path[-1], path[-1], path[-1], path, points)
+
+    scale, before, best, null, material = Scale(1.0, 0.0, BEST), copies(0), copies(0.8), copies(0), copies(MATERIAL)
+
+    def left(arm: Curve) -> int:
+        enough = racing.hopeless(before, best, scale)
+        return next((at for at in range(len(points)) if enough(arm.path[: at + 1], [True] * runs)), len(points) - 1)
+
+    at = left(null)
+    with racing.told_of(null.until(points[at]), points[-1]):
+        gained, verdict = compare(scale.learned(null.path[at]), scale.learned(before.path[at]))
+    return [covers(gained, 0.0), verdict != "helps", left(material) == len(points) - 1]
+
+
 def subsets(seed: int) -> list[bool]:
     """A band of one standard error, of a subset of the samples."""
     inputs, targets, model = _samples()
@@ -297,6 +327,7 @@ PROMISES = (
                           ("one in five fails", None))),
     Promise("rates of bench-diagnosis (Wilson)", rates, limit=0.93),
     Promise("proofs of diagnose: five runs, nothing to find", proofs, smoke=3, full=300),
+    Promise("proofs of diagnose: copies that are left where another treatment is ahead", races, full=1000),
     Promise("landscapes: one standard error of a subset", subsets, full=1000, promised=0.68, limit=0.65),
     Promise("approximate landscapes: twice the error told", interpolations, smoke=20, full=500),
 )  # fmt: skip

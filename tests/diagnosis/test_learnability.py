@@ -3,6 +3,7 @@
 import copy
 import math
 import re
+import sys
 import time
 
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 
 import nonsingular as ns
 from nonsingular.diagnosis.constants import best_constant
-from nonsingular.diagnosis.course import Protocol, arm, run
+from nonsingular.diagnosis.course import Protocol, arm, never, run
 from nonsingular.diagnosis.learnability import learnability
 from nonsingular.diagnosis.optimisers import like, named
 from nonsingular.diagnosis.patches import diff
@@ -86,6 +87,38 @@ def test_a_loss_of_probabilities_has_a_best_constant():
     told = arm(copies(mlp(outputs=1, last=nn.Sigmoid()), QUICK), nn.BCELoss(), [(x, y)], QUICK)
     p = told.told.target.mean()
     assert best_constant(told, told.told) == pytest.approx(float(-(p * p.log() + (1 - p) * (1 - p).log())), rel=1e-3)
+
+
+# --- arms that are left --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("steps", "verdict", "left"),
+    [
+        (named("sgd", 1e-6), "stuck", {"inputs alike", "targets permuted"}),
+        (named("sgd", 3e-2), "learns", {"inputs alike"}),
+        (named("adam", 3e-2), "learns", {"inputs alike", "one batch"}),
+    ],
+)
+def test_arms_that_have_told_what_they_are_there_for_are_left_and_the_verdict_is_the_same(
+    monkeypatch, steps, verdict, left
+):
+    def found():
+        return learned(mlp(), F.cross_entropy, classes(), steps)
+
+    fast = found()
+    monkeypatch.setattr(sys.modules["nonsingular.diagnosis.learnability"], "complete", lambda *_: never)
+    slow = found()
+    assert fast.verdict == slow.verdict == verdict
+    assert {r.arm for r in fast.rows if r.stopped is not None} == left
+    assert {r.stopped for r in slow.rows} == {None}
+    for quick, whole in zip(fast.rows, slow.rows, strict=True):
+        if quick.stopped is None:
+            assert quick == whole or math.isnan(quick.held_out.value)
+        else:
+            assert 18 <= quick.stopped < 60
+            assert f"stopped at step {quick.stopped} of 60: " in quick.what
+            assert quick.learned.value == pytest.approx(whole.learned.value, abs=0.025)
 
 
 # --- patterns -----------------------------------------------------------------------------------------------------

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from nonsingular.diagnosis import Kept, Protocol, plan, prove, racing
 from nonsingular.diagnosis.bench import zoo
 from nonsingular.diagnosis.bench.patients import flat
-from nonsingular.diagnosis.course import POINTS, Curve
-from nonsingular.diagnosis.learnability import Scale
+from nonsingular.diagnosis.course import POINTS, Curve, arm, never, run
+from nonsingular.diagnosis.scale import BEST, Scale
 from nonsingular.diagnosis.treatments import Treated
+from nonsingular.training import Trainer
 
 STEPS = tuple(range(0, 101, 10))
 SCALE = Scale(1.0, 0.0, "a constant")
@@ -68,6 +69,50 @@ def test_a_run_that_is_lost_ends_an_arm_at_once_unless_untreated_ones_are_lost_t
     assert not racing.hopeless(diverged, WINNER, SCALE)(STUCK.path[:2], lost)
 
 
+@pytest.mark.parametrize(
+    ("arm", "goal", "stop"),
+    [
+        (curve(0.0), 0.99, None),  # all of it is learned with the last step only
+        (curve(0.0), 0.5, 5),
+        (curve(0.0), 0.1, racing.FIRST),  # reached before, asked from there on
+        (curve(0.0, 0.4), 0.5, 5),  # in the mean
+        (curve(1.0), -0.01, racing.FIRST),
+        (curve(1.2), -0.01, None),  # worse than a constant
+        (curve(-0.5), 0.99, None),  # losses below 0: how much is left?
+        (curve(0.0), math.nan, None),
+        (Curve((math.inf,) * 5, (), (), ((math.inf,) * 5,) * 11, STEPS), -0.01, None),
+    ],
+)
+def test_an_arm_that_has_told_what_it_is_there_for_is_left(arm, goal, stop):
+    def first(scale):
+        enough = racing.complete(STUCK, goal, scale)
+        return next((at for at in range(len(arm.path)) if enough(arm.path[: at + 1], FINITE)), None)
+
+    assert first(Scale(1.0, 0.0, BEST)) == stop
+    assert first(SCALE) is None  # a constant that is what training came to
+
+
+def test_copies_that_are_all_lost_take_no_further_step(monkeypatch):
+    taken = []
+    step = Trainer._step
+    monkeypatch.setattr(Trainer, "_step", lambda *a: taken.append(1) or step(*a))
+    x, y = torch.randn(200, 4), torch.randn(200, 1)
+
+    def ended(rate):
+        taken.clear()
+        protocol = Protocol(steps=50, seeds=2, batch=16, learning_rate=rate, optimiser="sgd")
+        network = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
+        return run(arm([network] * 2, F.mse_loss, [(x, y)], protocol), protocol)
+
+    lost = ended(1e30)
+    assert len(taken) < 10
+    assert lost.points == tuple(range(0, 51, 5))
+    assert lost.loss == lost.held_out == lost.path[-1] == (math.inf,) * 2
+    assert all(map(math.isnan, lost.accuracy))
+    assert ended(1e-3).diverged == 0
+    assert len(taken) >= 50
+
+
 def test_intervals_of_stopped_arms_are_wider():
     from nonsingular.intervals import difference
 
@@ -89,7 +134,7 @@ def test_what_was_known_at_a_step():
     assert all(map(math.isnan, half.held_out + half.accuracy))
 
 
-def test_a_proof_leaves_what_shows_nothing_and_tells_its_step(tmp_path):
+def test_a_proof_leaves_what_shows_nothing_and_tells_its_step(tmp_path, monkeypatch):
     def deep(seed):
         torch.manual_seed(seed)
         return zoo.glorot(zoo.mlp(64, 10, 8, 16))
@@ -130,6 +175,11 @@ def test_a_proof_leaves_what_shows_nothing_and_tells_its_step(tmp_path):
     }  # fmt: skip
     again = Kept(tmp_path, plan("x", deep(0), protocol), resume=True)
     assert prove(deep, F.cross_entropy, data, arms, protocol, kept=again).to_json() == proof.to_json()
+    monkeypatch.setattr(sys.modules["nonsingular.diagnosis.prove"], "hopeless", lambda *_: never)
+    slow = prove(deep, F.cross_entropy, data, arms, protocol)
+    assert [(t.treatment, t.verdict) for t in slow.trials] == [(t.treatment, t.verdict) for t in proof.trials]
+    assert {t.stopped for t in slow.trials} == {None}
+    assert slow.trials[0].to_json() == proof.trials[0].to_json()  # what was not left is the same to the last digit
 
 
 def test_an_arm_that_is_left_and_may_hurt_is_not_called_no_different(monkeypatch):
@@ -137,7 +187,7 @@ def test_an_arm_that_is_left_and_may_hurt_is_not_called_no_different(monkeypatch
 
     def verdict(arm):
         module = sys.modules["nonsingular.diagnosis.prove"]  # the package's name is the function's
-        monkeypatch.setattr(module, "run", lambda *_: arm)
+        monkeypatch.setattr(module, "run", lambda *_, **__: arm)
         ways = {"way": lambda before: (before, "done")}
         protocol = Protocol(steps=STEPS[-1], seeds=5)
         before = types.SimpleNamespace(samples=None, loss_fn=None, steps=None)

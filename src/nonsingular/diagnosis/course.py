@@ -78,8 +78,8 @@ class Curve:
 
     Attributes:
         loss: ``[run]``, on the training samples after the last step; infinite where a run diverged.
-        held_out: ``[run]``, loss on held-out samples.
-        accuracy: ``[run]``, on held-out samples; NaN where the task has none.
+        held_out: ``[run]``, loss on held-out samples; not finite where a run diverged, or was left and nobody asks.
+        accuracy: ``[run]``, on held-out samples; NaN where the task has none, and likewise.
         path: ``[point, run]``: training loss on the way.
         points: steps of the path; the last one is where training ended.
 
@@ -202,8 +202,10 @@ def never(path: Sequence[Sequence[float]], finite: Sequence[bool]) -> bool:
     return False
 
 
-def run(arm: Arm, protocol: Protocol, enough: Enough = never) -> Curve:
+def run(arm: Arm, protocol: Protocol, enough: Enough = never, apart: bool = True) -> Curve:
     """Train copies of the arm's networks side by side with the project's one trainer.
+
+    With ``apart`` held-out samples are told of copies that ``enough`` stops too.
 
     Plain tensors in and out are trained as they are. Everything else (dictionaries, tuples, outputs that are no tensor)
     goes through a module that looks the samples up by number and returns their loss. Progress is told of all steps,
@@ -218,7 +220,7 @@ def run(arm: Arm, protocol: Protocol, enough: Enough = never) -> Curve:
 
     try:
         with _quiet():
-            return _train(_trainer(arm, protocol), protocol.steps, on_step, enough)
+            return _train(_trainer(arm, protocol), protocol.steps, on_step, enough, apart)
     finally:
         progress.count(STEPS, left)
 
@@ -250,7 +252,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _train(trainer: Trainer, steps: int, on_step: Callable[[], None], enough: Enough) -> Curve:
+def _train(trainer: Trainer, steps: int, on_step: Callable[[], None], enough: Enough, apart: bool) -> Curve:
     task = trainer.task
     inputs, target = task.train_inputs[:MOST_TOLD], task.train_labels[:MOST_TOLD]
     points = sorted({round(i * steps / POINTS) for i in range(POINTS + 1)})
@@ -261,7 +263,11 @@ def _train(trainer: Trainer, steps: int, on_step: Callable[[], None], enough: En
         if done in points:
             path.append(_loss(trainer.evaluate(inputs, target, BATCH)))
             trainer.population.train()
-            if done == steps or enough(path, trainer.finite().tolist()):
+            finite = trainer.finite().tolist()
+            if done == steps or enough(path, finite):
+                raise _Enough
+            if not any(finite):  # no later step mends that: the rest is known
+                path.extend([(math.inf,) * len(finite)] * (len(points) - len(path)))
                 raise _Enough
 
     def count() -> None:
@@ -276,8 +282,13 @@ def _train(trainer: Trainer, steps: int, on_step: Callable[[], None], enough: En
             trainer.train_epoch(count)
     except _Enough:
         pass
-    rest = trainer.evaluate(task.test_inputs, task.test_labels, BATCH)
-    return Curve(path[-1], _loss(rest), tuple(rest.accuracy.tolist()), tuple(path), tuple(points[: len(path)]))
+    whole, lost = len(path) == len(points), not trainer.finite().any()
+    accuracy = (math.nan,) * len(path[-1])
+    held_out = path[-1] if lost else accuracy
+    if not lost and (apart or whole):
+        rest = trainer.evaluate(task.test_inputs, task.test_labels, BATCH)
+        held_out, accuracy = _loss(rest), tuple(rest.accuracy.tolist())
+    return Curve(path[-1], held_out, accuracy, tuple(path), tuple(points[: len(path)]))
 
 
 def _is_plain(network: nn.Module, arm: Arm) -> bool:

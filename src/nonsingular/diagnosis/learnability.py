@@ -14,15 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nonsingular.diagnosis.constants import best_constant
-from nonsingular.diagnosis.course import Arm, Curve, Protocol, run, with_inputs, with_targets
+from nonsingular.diagnosis.course import Arm, Curve, Enough, Protocol, never, run, with_inputs, with_targets
+from nonsingular.diagnosis.racing import complete, stopped_at, told_of, why
 from nonsingular.diagnosis.relation import chance_of_relation
+from nonsingular.diagnosis.scale import MATERIAL, Scale, held_out_scale, scaled
 from nonsingular.files import plain
 from nonsingular.intervals import Effect, mean
 from nonsingular.words import counted
 
-MATERIAL = 0.05
-"""Part of what the best constant leaves that counts as learned at all."""
 FITS = 0.5
 """Part of what the best constant leaves on one batch that counts as having fitted it."""
 UNRELATED = 0.05
@@ -32,27 +31,14 @@ FEW = 3
 
 AS_IT_IS, ONE_BATCH, ALIKE, PERMUTED = "untreated", "one batch", "inputs alike", "targets permuted"
 
-
-@dataclass(frozen=True)
-class Scale:
-    """What losses are held against.
-
-    Attributes:
-        constant: loss of the best constant prediction.
-        floor: the smallest loss there can be, as far as is known: 0, or the smallest seen of losses below 0.
-        what: in words, what the constant is.
-        trivial: whether that constant is perfect, so that the loss before training stands for it.
-    """
-
-    constant: float
-    floor: float
-    what: str
-    trivial: bool = False
-
-    def learned(self, losses: Sequence[float]) -> tuple[float, ...]:
-        """Part of what the best constant leaves that is gone: 1 all of it, 0 no better than a constant; per run."""
-        left = max(self.constant - self.floor, 1e-30)
-        return tuple((self.constant - x) / left if math.isfinite(x) else math.nan for x in losses)
+NOTHING = 0.01
+"""Part of what the best constant leaves that is nothing to speak of, where no more than that is left to learn."""
+REASONS = {
+    ONE_BATCH: "all of it is learned",
+    ALIKE: "no more can be learned",
+    PERMUTED: "by then as good as untreated copies at their end",
+}
+"""Why the arms that are only there to be compared are left before their end."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +53,8 @@ class Row:
         best, worst: the same of the best and the worst run.
         held_out: the same of samples that were not trained on; NaN where there are none.
         diverged, runs: how many runs ended without a finite loss, of how many.
+        stopped: the step at which an arm was left, because it had told what it is there for: all of the above is of
+            that step, and intervals hold for all looks that were taken. None: it was trained to its end.
     """
 
     arm: str
@@ -79,6 +67,7 @@ class Row:
     held_out: Effect
     diverged: int
     runs: int
+    stopped: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, what is not finite as null."""
@@ -86,6 +75,7 @@ class Row:
             "arm": self.arm, "what": self.what, "first_loss": plain(self.first), "loss": plain(self.loss),
             "learned": numbers(self.learned), "best": plain(self.best), "worst": plain(self.worst),
             "held_out": numbers(self.held_out), "diverged": self.diverged, "runs": self.runs,
+            "stopped": self.stopped,
         }  # fmt: skip
 
 
@@ -165,7 +155,8 @@ def learnability(
     arms = four(arm, protocol)
     for name, (changed, _) in arms.items():
         if name not in kept:
-            kept[name] = run(changed, protocol)
+            enough = never if name == AS_IT_IS else _told(name, changed, arm, kept[AS_IT_IS])
+            kept[name] = run(changed, protocol, enough)
         reached = scaled(changed, [kept[name]], kept.get(ALIKE)).learned(kept[name].loss)
         on_run(f"{name}: learned {percent(mean(reached).value)}")
     seen = [kept[name] for name in arms]
@@ -176,11 +167,25 @@ def learnability(
         name: scale if changed is arm else scaled(changed, seen, kept.get(ALIKE)) for name, (changed, _) in arms.items()
     }
     rows = tuple(
-        row(name, what, kept[name], scales[name], apart if name in (AS_IT_IS, PERMUTED) else None)
+        row(name, what, kept[name], scales[name], apart if name in (AS_IT_IS, PERMUTED) else None, protocol.steps)
         for name, (_, what) in arms.items()
     )
     verdict, words = judged(rows, protocol, arm, scale, suspected)
     return Learnability(scale.constant, scale.what, rows, verdict, words), scale
+
+
+def _told(name: str, changed: Arm, arm: Arm, before: Curve) -> Enough:
+    """When an arm that is only there to be compared with the untreated one has told what it is there for.
+
+    No verdict hangs on how much more it would learn (``judged``): of one batch whether it is fitted, of alike inputs
+    nothing, and of permuted targets whether they are learned nearly as well as the true ones in the end.
+    """
+    scale = scaled(changed, [before])
+    if name == PERMUTED:
+        untreated = mean(scaled(arm, [before]).learned(before.loss)).value
+        # NaN, of copies that diverged, stays it; of those that got worse, not to get worse is more than they did.
+        return complete(before, max(untreated, -MATERIAL) - MATERIAL / 4, scale)
+    return complete(before, 1 - NOTHING if name == ONE_BATCH else -NOTHING, scale)
 
 
 def four(arm: Arm, protocol: Protocol) -> dict[str, tuple[Arm, str]]:
@@ -196,45 +201,18 @@ def four(arm: Arm, protocol: Protocol) -> dict[str, tuple[Arm, str]]:
     return arms
 
 
-def scaled(arm: Arm, curves: Sequence[Curve], alike: Curve | None = None) -> Scale:
-    """What losses of an arm are held against.
-
-    Args:
-        arm: whose loss and targets.
-        curves: all that were seen: losses below 0 have no known floor but the smallest.
-        alike: trained on alike inputs: the constant where outputs are no tensor.
-    """
-    constant, what = best_constant(arm, arm.told), "the best prediction that is the same for every sample"
-    if not math.isfinite(constant) and alike is not None:
-        ended = [x for x in alike.loss if math.isfinite(x)]
-        constant = min(ended, default=math.nan)
-        what = "the network trained on inputs that are all alike"
-    seen = [x for c in curves for point in c.path for x in point if math.isfinite(x)]
-    floor = min([0.0, *seen])
-    trivial = constant - floor <= 1e-6 * max(1.0, abs(constant))
-    if trivial or not math.isfinite(constant):
-        started = [x for c in curves for x in c.path[0] if math.isfinite(x)]
-        constant, what = (sum(started) / len(started) if started else math.nan), "the network before training"
-    return Scale(constant, floor, what, trivial)
-
-
-def held_out_scale(arm: Arm, scale: Scale, alike: Curve | None = None) -> Scale:
-    """What losses on the held-out samples are held against: the best constant there, which is kind to nobody else."""
-    constant = best_constant(arm, arm.apart)
-    if not math.isfinite(constant) and alike is not None:
-        constant = min((x for x in alike.held_out if math.isfinite(x)), default=math.nan)
-    return replace(scale, constant=constant if math.isfinite(constant) else scale.constant)
-
-
-def row(name: str, what: str, curve: Curve, scale: Scale, apart: Scale | None) -> Row:
+def row(name: str, what: str, curve: Curve, scale: Scale, apart: Scale | None, steps: int) -> Row:
     """One arm's numbers; ``apart`` is the scale of held-out losses, where they are told."""
     nothing = Effect(math.nan, math.nan, math.nan, 0)
     learned = scale.learned(curve.loss)
     known = [x for x in learned if math.isfinite(x)] or [math.nan]
-    return Row(
-        name, what, _mean(curve.path[0]), _mean(curve.loss), mean(learned), max(known), min(known),
-        mean(apart.learned(curve.held_out)) if apart is not None else nothing, curve.diverged, len(curve.loss),
-    )  # fmt: skip
+    with told_of(curve, steps):
+        return Row(
+            name, what + why(curve, steps, REASONS.get(name, "")),
+            _mean(curve.path[0]), _mean(curve.loss), mean(learned), max(known), min(known),
+            mean(apart.learned(curve.held_out)) if apart is not None else nothing,
+            curve.diverged, len(curve.loss), stopped_at(curve, steps),
+        )  # fmt: skip
 
 
 def judged(rows: Sequence[Row], protocol: Protocol, arm: Arm, scale: Scale, suspected: bool) -> tuple[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Container, Iterable, Mapping, MutableMapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +13,11 @@ from torch import nn
 from nonsingular import progress
 from nonsingular.checks import checked
 from nonsingular.diagnosis.course import STEPS, Arm, Change, Curve, Protocol, arm, run
-from nonsingular.diagnosis.learnability import MATERIAL, Scale, numbers, percent, points, scaled
+from nonsingular.diagnosis.learnability import numbers, percent, points
 from nonsingular.diagnosis.optimisers import Steps
 from nonsingular.diagnosis.programs import TREATMENTS, of_network
-from nonsingular.diagnosis.racing import hopeless, looking, stopped_at, why
+from nonsingular.diagnosis.racing import hopeless, stopped_at, told_of, why
+from nonsingular.diagnosis.scale import MATERIAL, Scale, scaled
 from nonsingular.diagnosis.treatments import Prescription
 from nonsingular.errors import InputError
 from nonsingular.files import plain
@@ -261,7 +261,8 @@ def _trial(
         untold = 0  # from here on the training tells its steps
         same = treated.samples is untreated.samples and treated.loss_fn is untreated.loss_fn
         if name not in kept:
-            kept[name] = run(treated, protocol, hopeless(kept[UNTREATED], best, scale if same else None))
+            enough = hopeless(kept[UNTREATED], best, scale if same else None)
+            kept[name] = run(treated, protocol, enough, apart=False)
     except InputError as reason:
         return Trial(name, str(reason))
     except FAILURES as error:  # the network relied on what was changed, such as class numbers among its inputs
@@ -272,7 +273,7 @@ def _trial(
     before = kept[UNTREATED].until(curve.points[-1])
     # Another loss, or other targets: another constant is best.
     reached = (scale if same else scaled(treated, [curve])).learned(curve.loss)
-    with looking() if stopped is not None else nullcontext():
+    with told_of(curve, protocol.steps):
         gained, verdict = compare(reached, scale.learned(before.loss))
         if stopped is not None and verdict == "too few runs":  # left because nothing was gained, not for want of runs
             verdict = "left early"

@@ -26,7 +26,8 @@ def print_learns(to: Console, found: Diagnosis) -> None:
         return
     rows = [
         [
-            escape(r.arm), percent(r.learned.value), _ends(r.learned), percent(r.held_out.value), number(r.first),
+            escape(r.arm) + ("" if r.stopped is None else f", {counted(r.stopped, 'step')}"),
+            percent(r.learned.value), _ends(r.learned), percent(r.held_out.value), number(r.first),
             number(r.loss), f"{r.runs}, {r.diverged} diverged" if r.diverged else str(r.runs),
         ]
         for r in found.learns.rows
