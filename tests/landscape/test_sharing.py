@@ -142,8 +142,19 @@ def test_a_layer_with_few_inputs_or_too_little_memory_is_not_shared(monkeypatch)
     model = relu_net()
     agree(model, F.cross_entropy, pairs(), directions(model), 0)
     monkeypatch.setattr(sharing, "MEMORY", 0.0)
+    monkeypatch.setattr(sharing, "_outputs", lambda *_: pytest.fail("computed before there was known to be room"))
     model = relu_net(WIDE)
     agree(model, F.cross_entropy, wide_pairs(), directions(model), 0)
+
+
+def test_outputs_take_all_the_room_that_is_left_and_no_more(monkeypatch):
+    model, batches = relu_net(WIDE), wide_pairs(samples=40)
+    d = directions(model)
+    size = (1 + len(d)) * sum(len(x) for x, _ in batches) * 10 * 4  # of ten units in float32
+    monkeypatch.setattr(sharing, "available_bytes", lambda device: size / sharing.MEMORY)
+    agree(model, F.cross_entropy, batches, d, 1)
+    monkeypatch.setattr(sharing, "available_bytes", lambda device: (size - 1) / sharing.MEMORY)
+    agree(model, F.cross_entropy, batches, d, 0)
 
 
 @pytest.mark.parametrize("made", [nn.utils.weight_norm, lambda m: prune.l1_unstructured(m, "weight", 0.3)])

@@ -6,6 +6,7 @@ centre's weights, plus c_k times what it gives with a direction's. These are com
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,10 +82,11 @@ def share(
     room = MEMORY * available_bytes(objective.device)
     for piece in pieces:
         for layer, place, x in _inputs(objective, centre, piece, list(named)):
-            outputs = _outputs(named[layer], x, [centre, *directions])
-            room -= outputs.numel() * outputs.element_size()
-            layers.setdefault(layer, {})[place] = outputs
-        if not layers or room < 0:
+            room -= (1 + len(directions)) * math.prod(x.shape[:-1]) * layer.out_features * x.element_size()
+            if room < 0:
+                return None
+            layers.setdefault(layer, {})[place] = _outputs(named[layer], x, [centre, *directions])
+        if not layers:
             return None
     return Shared(layers)
 
