@@ -6,6 +6,15 @@ import math
 import re
 from decimal import Decimal
 
+PLURALS = (
+    (r"(?<=[^aeiou])y$", "ies"),
+    (r"(?<=[sx])is$", "es"),
+    (r"(?<=matr)ix$|(?<=vert)ex$|(?<=ind)ex$", "ices"),
+    (r"(?<=s|x|z)$|(?<=sh)$|(?<=ch)(?<!epoch)$", "es"),
+    (r"$", "s"),
+)
+"""How nouns end, and how their plurals do; the first that fits counts."""
+
 
 def counted(number: int, noun: str) -> str:
     """A count with its noun, in the singular where it is one.
@@ -21,28 +30,26 @@ def counted(number: int, noun: str) -> str:
 
 
 def plural(noun: str) -> str:
-    """Of a regular noun.
+    """Of a noun that is regular, or Latin or Greek as a matrix and an axis are.
 
-    >>> plural("box"), plural("array"), plural("property")
-    ('boxes', 'arrays', 'properties')
+    >>> plural("box"), plural("array"), plural("property"), plural("axis"), plural("skip matrix")
+    ('boxes', 'arrays', 'properties', 'axes', 'skip matrices')
     """
-    if re.search(r"[^aeiou]y$", noun):
-        return f"{noun[:-1]}ies"
-    return f"{noun}es" if re.search(r"(s|x|ch|sh)$", noun) else f"{noun}s"
+    return next(re.sub(end, plural_end, noun) for end, plural_end in PLURALS if re.search(end, noun))
 
 
 def duration(seconds: float) -> str:
-    """About how long something takes.
+    """About how long something takes, in the smallest unit of which it is less than a hundred.
 
-    >>> duration(42.0), duration(600.0), duration(9000.0), duration(200_000.0)
-    ('42 s', '10 min', '2.5 h', '56 h')
+    >>> duration(42.0), duration(600.0), duration(9000.0), duration(35_999.0), duration(200_000.0)
+    ('42 s', '10 min', '2.5 h', '10 h', '56 h')
     """
-    if seconds < 100:
+    if round(seconds) < 100:
         return f"{max(seconds, 1):.0f} s"
-    if seconds < 100 * 60:
+    if round(seconds / 60) < 100:
         return f"{seconds / 60:.0f} min"
     hours = seconds / 3600
-    return f"{hours:.1f} h" if hours < 10 else f"{hours:,.0f} h"
+    return f"{hours:.1f} h" if round(hours, 1) < 10 else f"{hours:,.0f} h"
 
 
 def percentage(share: float, digits: int = 2) -> str:

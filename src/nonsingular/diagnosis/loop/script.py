@@ -17,6 +17,7 @@ from nonsingular.diagnosis.loop.taps import tapped
 from nonsingular.errors import InputError
 from nonsingular.objective import first_line
 from nonsingular.places import Place, is_library
+from nonsingular.words import counted
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,7 @@ def _note(error: BaseException, loop: Loop) -> None:
     loop.raised = f"{type(error).__name__}: {first_line(error)}{where}"
     steps = loop.steps or loop.counts["hand"]
     loop.notes.append(
-        f"the script raised {loop.raised}, after {steps} step{'' if steps == 1 else 's'}: what was seen until then was "
-        "judged"
+        f"the script raised {loop.raised}, after {counted(steps, 'step')}: what was seen until then was judged"
     )
 
 

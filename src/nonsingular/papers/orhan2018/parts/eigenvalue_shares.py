@@ -15,6 +15,7 @@ from nonsingular.experiments.drawings import Curves, Drawing, Picture, View, tit
 from nonsingular.experiments.scales import Size
 from nonsingular.experiments.verbs import Declared, Test, claim
 from nonsingular.plots import spectra
+from nonsingular.words import counted
 
 METHODS = {"": ("moments", "by the paper's four moments"), "-lanczos": ("lanczos", "estimated by Lanczos")}
 """What ids end in -> name and words. The paper's claims are about the first; the second is beside it, as ours."""
@@ -61,7 +62,7 @@ def fitted(title: str) -> Drawing:
     def draw(results: xr.Dataset) -> Picture:
         measured = results.dropna("epoch", how="all", subset=["mixture_w"])
         epoch = EARLY if EARLY in measured.epoch else int(measured.epoch[-1])
-        words = f"{titled(title, results)} after {epoch} {'epoch' if epoch == 1 else 'epochs'}; bands: standard errors"
+        words = f"{titled(title, results)} after {counted(epoch, 'epoch')}; bands: standard errors"
         return spectra.fitted(measured.sel(epoch=epoch), words)
 
     return draw
