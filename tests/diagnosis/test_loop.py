@@ -976,3 +976,55 @@ def test_token_ids_without_a_place_have_no_meaning():
     empty = [Batch(torch.zeros(4, 0, dtype=torch.long), torch.arange(4) % 2, 4)]
     assert math.isnan(held_out_ids(empty, empty).value)
     held_out_meaning(empty, empty)
+
+
+class Walked(nn.Module):
+    """A model that counts who looks through its modules, and makes some of its layers anew at each pass."""
+
+    def __init__(self, fresh):
+        super().__init__()
+        self.body, self.fresh, self.walks = nn.Linear(6, 6), fresh, 0
+
+    def named_modules(self, *args, **named):
+        self.walks += not args  # and not within a walk from further out
+        return super().named_modules(*args, **named)
+
+    def forward(self, x):
+        for _ in range(self.fresh):
+            x = nn.Sequential(nn.Tanh(), nn.Identity())(x)
+        return self.body(x)
+
+
+def observed(model, passes=1, steps=6):
+    """What was seen of a model that is trained a little, by some backward passes a forward pass."""
+    observer = Observer()
+    with tapped(observer):
+        for _ in range(steps):
+            loss = model(torch.randn(4, 6)).square().mean()
+            for _ in range(passes):
+                loss.backward(retain_graph=True)
+    return observer.loop
+
+
+def test_modules_are_not_looked_through_for_each_that_is_called_nor_at_each_backward_pass():
+    walks = []
+    for fresh, passes in ((0, 1), (20, 1), (0, 8)):
+        model = Walked(fresh)
+        observed(model, passes)
+        walks.append(model.walks)
+    assert 0 < walks[0] == walks[1] == walks[2]
+
+
+def test_a_layer_that_is_put_in_later_is_the_models_and_one_that_never_is_a_stranger():
+    model, other, apart = Walked(0), nn.Linear(6, 6), nn.Linear(6, 6)
+    observer = Observer()
+    with tapped(observer):
+        other(torch.randn(4, 6)).sum().backward()  # it is known before it is put in
+        model.forward = lambda x: apart(Walked.forward(model, x))
+        for step in range(4):
+            if step == 2:
+                model.body = nn.Sequential(model.body, other)
+            model(torch.randn(4, 6)).square().mean().backward()
+    [trainee] = [t for t in observer.loop.trainees if t.module is model]
+    assert list(trainee.strangers.values()) == [apart]
+    assert trainee.reached == {id(p) for p in (*model.parameters(), *apart.parameters())}

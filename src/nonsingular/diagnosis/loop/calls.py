@@ -78,12 +78,14 @@ class Calls:
             inside.untracked.add(id(module))
         if module.training:
             inside.lively.add(id(module))
-        if id(module) not in own:  # put in since, as another head is
-            own |= {id(m) for m in inside.module.modules()}
-        new = id(module) not in own and len(inside.strangers) < STRANGERS
-        if new and next(module.parameters(recurse=False), None) is not None:
+        if id(module) in own or id(module) in inside.strangers or len(inside.strangers) >= STRANGERS:
+            return
+        held = list(module.parameters(recurse=False))
+        if held:  # what has none is no stranger, and may be another at every call
+            own |= {id(m) for m in inside.module.modules()}  # put in since, as another head is
+        if held and id(module) not in own:
             inside.strangers[id(module)] = module
-            for p in module.parameters(recurse=False):
+            for p in held:
                 self._shared.parameters.setdefault(id(p), p)
 
     def left(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> Trainee | None:
@@ -191,10 +193,13 @@ class Calls:
             self._own[id(inner)] = {id(m) for m in inner.modules()} | {id(module)}
             loop.trainees.append(found)
             loop.running |= running_statistics(inner)
-        for p in found.module.parameters():
-            if id(p) not in loop.starts:
-                loop.starts[id(p)] = some(p, TOLD)
-            self._shared.parameters.setdefault(id(p), p)
+        own = {id(p): p for p in found.module.parameters()}
+        if not own.keys() <= found.ids:  # at first, and where some were put in since
+            for i, p in own.items():
+                if i not in loop.starts:
+                    loop.starts[i] = some(p, TOLD)
+                self._shared.parameters.setdefault(i, p)
+        found.ids = set(own)
         return found
 
     def made_by(self, tensors: list[Tensor]) -> list[Call]:
@@ -206,7 +211,7 @@ class Calls:
         """Ids of the parameters of the other models that made something lately."""
         others = [t for t in self._shared.loop.trainees if t is not taker]
         recent = [t for t in others if any(c is made for c in t.calls[-CLOSE:] for made in makers)]
-        return {id(p) for t in recent for p in t.module.parameters()}
+        return {i for t in recent for i in t.ids}
 
     def forget(self) -> None:
         """What is made from now on is made of none of these outputs."""

@@ -75,7 +75,7 @@ class Passes:
         for held in shared.reached.values():
             held |= reached
         for trainee in loop.trainees:
-            trainee.reached |= reached & {id(p) for p in trainee.module.parameters()}
+            trainee.reached |= reached & trainee.ids
             trainee.reached |= reached & {
                 id(p) for m in trainee.strangers.values() for p in m.parameters(recurse=False)
             }

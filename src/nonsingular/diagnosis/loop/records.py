@@ -239,6 +239,7 @@ class Trainee:
         label: the user's name for it.
         module: itself.
         calls: in order; the early and the latest.
+        ids: of its parameters, as it was called last.
         reached: ids of parameters that a gradient reached.
         called: ids of the modules that were called within it.
         strangers: modules that were called within it and that it does not have as submodules.
@@ -256,6 +257,7 @@ class Trainee:
     label: str
     module: nn.Module
     calls: list[Call] = field(default_factory=list)
+    ids: set[int] = field(default_factory=set)
     reached: set[int] = field(default_factory=set)
     called: dict[int, int] = field(default_factory=dict)
     strangers: dict[int, nn.Module] = field(default_factory=dict)
