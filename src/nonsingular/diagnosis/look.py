@@ -20,7 +20,8 @@ from nonsingular.diagnosis.outputs import Outputs
 from nonsingular.diagnosis.paths import bypassed
 from nonsingular.diagnosis.records import Layer, Look, Parameter
 from nonsingular.diagnosis.untouched import as_training, untouched
-from nonsingular.diagnosis.watch import Watch, Watched, evenly
+from nonsingular.diagnosis.values import evenly
+from nonsingular.diagnosis.watch import Watch, Watched
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch, first_line, is_out_of_memory
 

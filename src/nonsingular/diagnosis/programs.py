@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from nonsingular.diagnosis.course import Arm, Change, with_targets
 from nonsingular.diagnosis.optimisers import named
 from nonsingular.diagnosis.treatments import PRESCRIPTIONS, Treated
+from nonsingular.diagnosis.values import is_binary
 from nonsingular.errors import InputError
 from nonsingular.objective import tensors
 
@@ -108,7 +109,7 @@ def another_loss(arm: Arm) -> tuple[Arm, str]:
     classes = not target.is_floating_point() and output.ndim == shown.ndim + 1 and output.shape[1] > 1
     if classes and was not in ("CrossEntropyLoss", "cross_entropy"):
         return replace(arm, loss_fn=nn.CrossEntropyLoss()), f"CrossEntropyLoss instead of {was}"
-    both = target.unique().numel() == 2 and bool(((target == 0) | (target == 1)).all())
+    both = target.unique().numel() == 2 and is_binary(target)
     binary = both and output.shape == shown.shape
     if binary and was not in ("BCEWithLogitsLoss", "binary_cross_entropy_with_logits") and _crosses(output):
         return replace(arm, loss_fn=_Logits()), f"BCEWithLogitsLoss instead of {was}"

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nonsingular.diagnosis.layers import is_normalisation, layers, response, unit_axis
+from nonsingular.diagnosis.values import evenly
 from nonsingular.dispatch import Dispatch
 from nonsingular.errors import InputError
 
@@ -297,8 +298,3 @@ def _refuse_no_units(name: str, module: nn.Module, tensor: Tensor, axis: int) ->
 def sample_axis(x: Tensor, samples: int) -> int:
     """The axis that counts samples: the first, unless only the second is as long as there are samples."""
     return 1 if x.ndim > 1 and x.shape[0] != samples and x.shape[1] == samples else 0
-
-
-def evenly(units: int, most: int) -> Tensor:
-    """Indices of at most ``most`` of so many units, spread evenly."""
-    return torch.arange(units) if units <= most else torch.linspace(0, units - 1, most).round().long()

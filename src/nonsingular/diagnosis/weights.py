@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nonsingular import measures
 from nonsingular.diagnosis.layers import groups, unit_biases, unit_weights
-from nonsingular.diagnosis.watch import evenly
+from nonsingular.diagnosis.values import evenly
 
 SAME = 1e-3  # two units are twins when their weights differ by less than this part of their norm
 NOTHING = 1e-6  # of the largest norm in the layer: no incoming weights

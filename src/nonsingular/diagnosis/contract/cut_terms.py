@@ -43,7 +43,7 @@ def cut_term(scene: Scene) -> Statistic:
             else f"Compute this term with its graph{at}: no no_grad(), .data, numpy, detached output or derivative "
             "without create_graph=True on the way."
         )
-        return Statistic(1.0, (op.module,) if op.module else (), words, op.where, evidence, remedy)
+        return Statistic(1.0, op.layers, words, op.where, evidence, remedy)
     return Statistic(0.0, (), words)
 
 

@@ -16,7 +16,7 @@ from nonsingular.diagnosis.contract.scene import Scene
 from nonsingular.diagnosis.contract.trace import Op
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.diagnosis.untouched import as_evaluated, untouched
-from nonsingular.diagnosis.watch import evenly
+from nonsingular.diagnosis.values import evenly
 from nonsingular.errors import InputError
 
 NODES = 64  # of a graph, from where something can be said; at most MOST are looked at
@@ -183,7 +183,7 @@ def sent_back(scene: Scene) -> Statistic:
             evidence = ({"measure": "messages", "value": len(own)}, {"measure": "nodes", "value": len(own.unique())})
             at = f" ({op.where})" if op.where else ""
             remedy = f"Add messages up at the other end of the edges{at}: read by edge_index[0], add by edge_index[1]."
-            return Statistic(1.0, (op.module,) if op.module else (), words, op.where, evidence, remedy)
+            return Statistic(1.0, op.layers, words, op.where, evidence, remedy)
     return Statistic(0.0, (), words)
 
 

@@ -134,7 +134,7 @@ def _made(op: Op, loss: Tensor) -> Statistic:
         *({"measure": "largest it was given", "value": float(v.max())} for v in values[:1]),
     ]
     words = f"{op.name} in {part} returns NaN or infinity from finite numbers"
-    layers = (op.module,) if op.module else ()
+    layers = op.layers
     return Statistic(1.0, layers, words, op.where, tuple(evidence), _forward_remedy(op), op.told)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from nonsingular.diagnosis.contract.scene import LOG_PROBABILITIES, LOGITS, PROBABILITIES, Scene
 from nonsingular.diagnosis.contract.trace import Op
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.diagnosis.values import is_binary
 
 SOFTMAXES = {"softmax", "softmin", "gumbel_softmax"}
 SIGMOIDS = {"sigmoid", "sigmoid_", "hardsigmoid", "expit"}
@@ -122,8 +123,7 @@ def _statistic(loss: Op, head: Op | None, words: str, tensor: Tensor, remedy: st
     if loss.name == "cross_entropy" and values.ndim > 1 and values.shape[1] > 1:
         floor = math.log1p((values.shape[1] - 1) * math.exp(-1.0))
         evidence.append({"measure": "loss that logits between 0 and 1 cannot go below", "value": floor})
-    layers = (at.module,) if at.module else ()
-    return Statistic(CERTAIN, layers, words, at.where, tuple(evidence), remedy, *_out(head))
+    return Statistic(CERTAIN, at.layers, words, at.where, tuple(evidence), remedy, *_out(head))
 
 
 def _out(head: Op | None) -> tuple[str, bool]:
@@ -202,8 +202,7 @@ def _clipped(scene: Scene, loss: Op, logits: Tensor) -> Statistic | None:
         {"measure": "share of logits at a bound", "value": _at_bounds(logits, low, high)},
     ]  # fmt: skip
     remedy = f"Take {head.name} off the output{f' ({head.where})' if head.where else ''}: logits may be any number."
-    layers = (head.module,) if head.module else ()
-    return Statistic(CERTAIN, layers, words, head.where, tuple(evidence), remedy, *_out(head))
+    return Statistic(CERTAIN, head.layers, words, head.where, tuple(evidence), remedy, *_out(head))
 
 
 FAINT = 0.05  # factor between a layer and the loss, below which logits hardly differ
@@ -237,7 +236,7 @@ def _cosines(scene: Scene, loss: Op, logits: Tensor, product: Op, span: float) -
         {"measure": "classes", "value": classes},
     )
     remedy = "Divide the cosines by a temperature (0.05 to 0.1), or multiply them by a scale that is learnt."
-    return Statistic(CERTAIN, (product.module,) if product.module else (), words, product.where, evidence, remedy)
+    return Statistic(CERTAIN, product.layers, words, product.where, evidence, remedy)
 
 
 NARROW = 2.5  # between the largest and the least logit: cosines without a temperature have 2
@@ -247,7 +246,7 @@ def _faint(loss: Op, layer: Op, factor: float) -> Statistic:
     words = f"the logits of {loss.name} are what a layer returns times {factor:.2g}"
     evidence = ({"measure": f"{words}; factor", "value": factor},)
     remedy = "Leave the factor out: the outputs have to grow by its inverse before they say anything."
-    return Statistic(CERTAIN, (layer.module,) if layer.module else (), words, layer.where, evidence, remedy)
+    return Statistic(CERTAIN, layer.layers, words, layer.where, evidence, remedy)
 
 
 def _cut_to_probabilities(scene: Scene, loss: Op) -> Statistic | None:
@@ -268,8 +267,7 @@ def _cut(head: Op, words: str) -> Statistic:
     remedy = (
         f"Use sigmoid instead of {head.name}{f' ({head.where})' if head.where else ''}, or logits and their own loss."
     )
-    layers = (head.module,) if head.module else ()
-    return Statistic(CERTAIN, layers, words, head.where, evidence, remedy, *_out(head))
+    return Statistic(CERTAIN, head.layers, words, head.where, evidence, remedy, *_out(head))
 
 
 def _at_bounds(values: Tensor, low: float, high: float) -> float:
@@ -289,8 +287,7 @@ def positive_logarithms(scene: Scene) -> Statistic:
         words = f"{head.name} comes before {op.name}, which takes the logarithm of the rate"
         evidence = ({"measure": f"{words}; bounds from", "value": low}, {"measure": "to", "value": high})
         remedy = f"Take {head.name} off the output{f' ({head.where})' if head.where else ''}, or pass log_input=False."
-        layers = (head.module,) if head.module else ()
-        return Statistic(CERTAIN, layers, words, head.where, evidence, remedy, *_out(head))
+        return Statistic(CERTAIN, head.layers, words, head.where, evidence, remedy, *_out(head))
     return Statistic(ABSENT if scene.calls else math.nan, (), "")
 
 
@@ -339,8 +336,7 @@ def shared(scene: Scene) -> Statistic:
         if off > 0.02:
             evidence = ({"measure": words, "value": float(sums.mean())},)
             remedy = f"Use sigmoid instead of {head.name}: then each output is a probability of its own."
-            layers = (head.module,) if head.module else ()
-            return Statistic(off, layers, words, head.where, evidence, remedy, *_out(head))
+            return Statistic(off, head.layers, words, head.where, evidence, remedy, *_out(head))
     return Statistic(0.0 if scene.calls else math.nan, (), words)
 
 
@@ -368,8 +364,7 @@ def out_of_reach(scene: Scene) -> Statistic:
                 f"Take {head.name} off the output{f' ({head.where})' if head.where else ''}, "
                 "or bring the targets into its range."
             )
-            layers = (head.module,) if head.module else ()
-            return Statistic(outside, layers, words, head.where, evidence, remedy, *_out(head))
+            return Statistic(outside, head.layers, words, head.where, evidence, remedy, *_out(head))
     return Statistic(0.0 if seen else math.nan, (), words)
 
 
@@ -470,7 +465,7 @@ def unsuited(scene: Scene) -> Statistic:
         if head is None or head.name not in SOFTMAXES or pair.op.name in ("mse_loss", "dist") or target.ndim < 2:
             continue
         absolute = pair.op.name in ("l1_loss", "smooth_l1_loss", "huber_loss") or _absolute(scene, pair.op)
-        binary = bool(((target == 0) | (target == 1)).all()) and bool((target.sum(1) == 1).all())
+        binary = is_binary(target) and bool((target.sum(1) == 1).all())
         if absolute and binary:
             evidence = ({"measure": f"{words}; classes", "value": target.shape[1]},)
             remedy = "This is a loss of regression: use cross-entropy on the logits for a classification."
@@ -500,5 +495,5 @@ def dead_readout(scene: Scene) -> Statistic:
         units = rows.movedim(1, -1).flatten(0, -2)
         dead = ((units <= low).all(0) | (units >= high).all(0)).double()
         evidence = ({"measure": "units", "value": dead.numel()},)
-        return Statistic(float(dead.mean()), (head.module,) if head.module else (), words, head.where, evidence)
+        return Statistic(float(dead.mean()), head.layers, words, head.where, evidence)
     return Statistic(math.nan, (), words)

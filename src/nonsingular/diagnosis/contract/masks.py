@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from nonsingular.diagnosis.contract.scene import Scene
 from nonsingular.diagnosis.contract.trace import Op
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.diagnosis.values import is_binary
 
 LOW = -1e3  # of a score: what is added to it to hide a position
 PADDED = 0.2  # share of the samples that must be seen to end in padding
@@ -39,8 +40,7 @@ def inverted(scene: Scene) -> Statistic:
                         f"Turn the mask round{f' ({op.where})' if op.where else ''}: key_padding_mask and masked_fill "
                         "take True for what is to be left out, scaled_dot_product_attention for what takes part."
                     )
-                    layers = (op.module,) if op.module else ()
-                    return Statistic(of_content, layers, words, op.where, evidence, remedy)
+                    return Statistic(of_content, op.layers, words, op.where, evidence, remedy)
     return Statistic(0.0, (), words)
 
 
@@ -80,7 +80,7 @@ def _hidden(op: Op) -> Iterator[Tensor]:
                 yield from _two(t, True)
     elif op.name in ("mul", "__mul__", "__rmul__", "mul_") and not op.in_loss:
         for t in op.tensors:
-            if not t.requires_grad and t.ndim > 1 and bool(((t == 0) | (t == 1)).all()):
+            if not t.requires_grad and t.ndim > 1 and is_binary(t):
                 yield from _two(t.bool(), False)
 
 

@@ -33,7 +33,7 @@ def lonely(scene: Scene) -> Statistic:
     for op, _ in known:
         if most[op.told] == 1:
             evidence = ({"measure": f"{op.name}: values over which it normalises", "value": 1},)
-            return Statistic(1.0, (op.module,) if op.module else (), words, op.where, evidence, _remedy(op))
+            return Statistic(1.0, op.layers, words, op.where, evidence, _remedy(op))
     return Statistic(0.0 if known else math.nan, (), words)
 
 
@@ -143,7 +143,7 @@ def heavy(scene: Scene) -> Statistic:
         return Statistic(math.nan, (), words)
     value, op = max(found, key=lambda both: both[0])
     remedy = "Drop less: 0.1 to 0.5 are usual."
-    return Statistic(value, (op.module,) if op.module else (), words, op.where, (), remedy)
+    return Statistic(value, op.layers, words, op.where, (), remedy)
 
 
 def dropped(scene: Scene) -> Statistic:
@@ -168,4 +168,4 @@ def dropped(scene: Scene) -> Statistic:
         {"measure": "probability of dropping one", "value": float(guilty.given(1, "p", 0.5))},
     )
     remedy = f"Leave dropout out where there are {units} values, or put it behind a wider layer."
-    return Statistic(worst, (guilty.module,) if guilty.module else (), words, guilty.where, evidence, remedy)
+    return Statistic(worst, guilty.layers, words, guilty.where, evidence, remedy)

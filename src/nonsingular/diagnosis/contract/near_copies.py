@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from nonsingular.diagnosis.contract.samples import ENOUGH
 from nonsingular.diagnosis.contract.scene import Scene
 from nonsingular.diagnosis.records import Statistic
-from nonsingular.diagnosis.watch import evenly
+from nonsingular.diagnosis.values import evenly
 
 SAMPLES = 2048  # that are compared with each other
 NUMBERS = 8  # of a sample, from where two are not near each other by chance

@@ -113,7 +113,7 @@ def noised(scene: Scene) -> Statistic:
             found = [m for x in signals if (m := mixture(op.out, x, noise)) is not None]
             wrong = wrong_power(found[:1], _tables(scene)) if found else None
             if wrong is not None:
-                return Statistic(wrong, (op.module,) if op.module else (), WORDS, op.where, remedy=ROOT)
+                return Statistic(wrong, op.layers, WORDS, op.where, remedy=ROOT)
     return Statistic(0.0, (), WORDS)
 
 
@@ -136,7 +136,7 @@ def reparameterised(scene: Scene) -> Statistic:
                 sizes = float(scale.detach().mean()), float(scale.detach().sqrt().mean())
                 evidence = ({"measure": "mean factor of the noise", "value": sizes[0]},
                             {"measure": "of the root of that variance", "value": sizes[1]})  # fmt: skip
-                return Statistic(1.0, (op.module,) if op.module else (), words, op.where, evidence, remedy)
+                return Statistic(1.0, op.layers, words, op.where, evidence, remedy)
     return Statistic(0.0 if products else math.nan, (), words)
 
 

@@ -45,7 +45,7 @@ def read_late(scene: Scene) -> Statistic:
         {"measure": "steps through padding, mean over samples", "value": float(empty.sum(1).double().mean())},
         {"measure": "positions", "value": empty.shape[1]},
     )
-    return Statistic(share, (op.module,) if op.module else (), words, op.place, evidence, REMEDY)
+    return Statistic(share, op.layers, words, op.place, evidence, REMEDY)
 
 
 def _read(op: Op, total: Tensor, empty: Bool[Tensor, "sample position"]) -> Iterator[Bool[Tensor, " sample"]]:

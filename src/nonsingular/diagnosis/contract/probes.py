@@ -70,7 +70,7 @@ def mixed(scene: Scene) -> Statistic:
     place = _where_mixed(one, two, n, kept) if change > PRECISION * spread else None
     if place is not None and scene.task.compares and _in_the_comparison(scene, one, place, n):
         return unknown
-    layers = (place.module,) if place is not None and place.module else ()
+    layers = place.layers if place is not None else ()
     remedy = f"Look at {place.name} ({place.where}): " if place is not None else ""
     remedy += _mixing_remedy(place)
     evidence = ({"measure": "samples in the pass", "value": n},)

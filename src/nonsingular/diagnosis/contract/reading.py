@@ -51,7 +51,7 @@ def unread(scene: Scene) -> dict[str, Statistic]:
         where = op.where if op is not None else ""
         what = op.name if op is not None else "detach(), .data, no_grad() or a new tensor"
         remedy = f"Take {what} out{f' ({where})' if where else ''}: hand on what was computed as it is, with its graph."
-        cut = Statistic(share, (op.module,) if op is not None and op.module else (), words[1], where, evidence, remedy)
+        cut = Statistic(share, op.layers if op is not None else (), words[1], where, evidence, remedy)
         return {**nothing, "cut-inputs": cut}
     op = _choosing(scene, silent)
     where = op.where if op is not None else ""
@@ -176,5 +176,5 @@ def flat_step(scene: Scene) -> Statistic:
                 f"Leave {op.name} out of training{f' ({op.where})' if op.where else ''}, or pass the gradient by it: "
                 f"x + ({op.name}(x) - x).detach()."
             )
-            return Statistic(1.0, (op.module,) if op.module else (), words, op.where, evidence, remedy)
+            return Statistic(1.0, op.layers, words, op.where, evidence, remedy)
     return Statistic(0.0, (), words)

@@ -15,6 +15,7 @@ from nonsingular.diagnosis.contract.narrow import classes_by_batch
 from nonsingular.diagnosis.contract.scene import Scene
 from nonsingular.diagnosis.contract.targets import balanced
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.diagnosis.values import is_binary
 from nonsingular.objective import Batch
 
 MANY = 65536  # entries of a batch, beyond which some stand for all
@@ -156,7 +157,7 @@ def imbalance(scene: Scene) -> Statistic:
     ):
         return Statistic(math.nan, (), words)
     flat = torch.cat([t.flatten() for t in labels])
-    two = flat.is_floating_point() and bool(((flat == 0) | (flat == 1)).all())
+    two = flat.is_floating_point() and is_binary(flat)
     if len(flat) < ENOUGH or (flat.is_floating_point() and not two):
         return Statistic(math.nan, (), words)
     values, counts = flat.unique(return_counts=True)

@@ -15,6 +15,7 @@ from nonsingular.diagnosis.batches import Problem, indivisible
 from nonsingular.diagnosis.contract.trace import Op, Trace
 from nonsingular.diagnosis.course import joined
 from nonsingular.diagnosis.untouched import as_evaluated, as_training, untouched
+from nonsingular.diagnosis.values import is_binary
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch
 
@@ -152,7 +153,7 @@ class Scene:
         """The module that takes the inputs first; none where a line of the model does."""
         given = {id(t) for t in tree_leaves(self.batch.inputs) if isinstance(t, Tensor)}
         op = next((op for op in self.trace.ops if any(id(t) in given for t in op.tensors)), None)
-        return (op.module,) if op is not None and op.module else ()
+        return op.layers if op is not None else ()
 
     def outputs(self, most: int = 256) -> tuple[Tensor, Tensor] | None:
         """Outputs and targets of more samples, where both are one tensor; samples first."""
@@ -223,7 +224,7 @@ def labels_of(batch: Batch) -> Tensor | None:
     for t in tree_leaves(batch.target):
         if isinstance(t, Tensor) and t.ndim and t.numel() == len(t) == batch.samples and not t.is_complex():
             flat = t.detach().flatten()
-            if not flat.is_floating_point() or bool(((flat == 0) | (flat == 1)).all()):
+            if not flat.is_floating_point() or is_binary(flat):
                 return flat.long()
     return None
 

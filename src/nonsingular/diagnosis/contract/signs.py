@@ -14,6 +14,7 @@ from nonsingular.diagnosis.contract.heads import interval
 from nonsingular.diagnosis.contract.scene import Scene
 from nonsingular.diagnosis.contract.trace import Op
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.diagnosis.values import is_binary
 from nonsingular.errors import InputError
 
 LOGARITHMS = {"log_softmax", "logsigmoid", "log", "log_prob"}
@@ -143,7 +144,7 @@ def _ideal(scene: Scene) -> tuple[Tensor, Tensor] | None:
     if target.numel() != output.numel() or target.is_complex():
         return None
     told = target.detach().reshape(output.shape)
-    if bool(((told == 0) | (told == 1)).all()):
+    if is_binary(told):
         single = classes > 1 and bool((told.sum(1) == 1).all())
         return _said(scene, told), _said(scene, told.roll(1, 1) if single else 1 - told.to(output.dtype))
     told, other = told.to(output.dtype), told.to(output.dtype).roll(max(1, rows // 2), 0)

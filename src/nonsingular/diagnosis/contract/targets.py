@@ -16,6 +16,7 @@ from nonsingular.diagnosis.contract import floor
 from nonsingular.diagnosis.contract.scene import DISTANCES, MARGINS, Pair, Scene, labels_of
 from nonsingular.diagnosis.contract.trace import TRANSPOSES, VIEWS, Op
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.diagnosis.values import is_binary
 
 LABELS = {"cross_entropy", "nll_loss"}
 UNITS_LAST = {"linear", "lstm", "gru", "rnn_tanh", "multi_head_attention_forward", "addmm", "matmul", "__matmul__"}
@@ -69,7 +70,7 @@ def class_axis(scene: Scene) -> Statistic:
         if source is not None and axis == tensor.ndim - 1:
             evidence = ({"measure": f"shape of the output {tuple(tensor.shape)}; its last axis", "value": axis},)
             remedy = "Move the classes to axis 1: output.transpose(1, -1), or flatten samples and positions."
-            return Statistic(1.0, (source.module,) if source.module else (), words, op.where, evidence, remedy)
+            return Statistic(1.0, source.layers, words, op.where, evidence, remedy)
     return Statistic(0.0 if seen else math.nan, (), words)
 
 
@@ -102,7 +103,7 @@ def scrambled(scene: Scene) -> Statistic:
             {"measure": f"{op.name} from {before} to {after}; length of the axis out of place", "value": length},
         )
         remedy = f"Use transpose or permute to move the axis, and {op.name} after it."
-        return Statistic(1.0, (op.module,) if op.module else (), words, op.where, evidence, remedy)
+        return Statistic(1.0, op.layers, words, op.where, evidence, remedy)
     return Statistic(0.0, (), words)
 
 
@@ -426,7 +427,7 @@ def _masses(scene: Scene, op: Op) -> tuple[Tensor, Tensor] | None:
     if op.name not in ("cross_entropy", "binary_cross_entropy_with_logits") or not isinstance(target, Tensor):
         return None
     binary = op.name != "cross_entropy"
-    if binary != target.is_floating_point() or (binary and not bool(((target == 0) | (target == 1)).all())):
+    if binary != target.is_floating_point() or (binary and not is_binary(target)):
         return None
     point = torch.zeros_like(output, requires_grad=True)
     options = {**op.kwargs, "reduction": "none"}

@@ -64,6 +64,11 @@ class Op:
         return [t for t in tree_leaves([self.args, dict(self.kwargs)]) if isinstance(t, Tensor)]
 
     @property
+    def layers(self) -> tuple[str, ...]:
+        """The module as the layers of a statistic; none where no module was running."""
+        return (self.module,) if self.module else ()
+
+    @property
     def where(self) -> str:
         """The user's line, else the module."""
         return self.place or self.module

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from nonsingular.diagnosis.loop.tape import comes_back_to
+from nonsingular.diagnosis.values import is_binary
 from nonsingular.places import user_frames
 
 DISCOUNTS = (1.0, 0.999, 0.995, 0.99, 0.98, 0.97, 0.96, 0.95, 0.9, 0.85, 0.8, 0.7, 0.5)
@@ -94,7 +95,7 @@ def _ended(names: Mapping[str, Tensor]) -> list[Tensor]:
     """At which samples an episode has ended, by each variable that says so: fewer than those at which none has."""
     found = []
     for name, value in names.items():
-        if not bool(((value == 0) | (value == 1)).all()) or len(value.unique()) < 2:
+        if not is_binary(value) or len(value.unique()) < 2:
             continue
         if EITHER.search(name):
             found.append(value == float(value.mean() < 0.5))
