@@ -16,16 +16,12 @@ from torch import Tensor
 
 from nonsingular.diagnosis.course import Arm, Curve, Enough, Protocol, never, run, with_inputs, with_targets
 from nonsingular.diagnosis.racing import complete, stopped_at, told_of, why
-from nonsingular.diagnosis.relation import chance_of_relation
 from nonsingular.diagnosis.scale import MATERIAL, Scale, held_out_scale, scaled
+from nonsingular.diagnosis.verdicts import Seen, judged
 from nonsingular.files import plain
 from nonsingular.intervals import Effect, mean
 from nonsingular.words import counted
 
-FITS = 0.5
-"""Part of what the best constant leaves on one batch that counts as having fitted it."""
-UNRELATED = 0.05
-"""p-value from where neighbours in the inputs are taken to have targets no more alike than others."""
 FEW = 3
 """Runs of the arms that are only there to be compared with."""
 
@@ -170,7 +166,9 @@ def learnability(
         row(name, what, kept[name], scales[name], apart if name in (AS_IT_IS, PERMUTED) else None, protocol.steps)
         for name, (_, what) in arms.items()
     )
-    verdict, words = judged(rows, protocol, arm, scale, suspected)
+    by = {r.arm: r for r in rows}
+    how = f"{counted(protocol.steps, 'step')} of {arm.steps}"
+    verdict, words = judged(Seen(by[AS_IT_IS], by[ONE_BATCH], by.get(PERMUTED), arm, scale, how, suspected))
     return Learnability(scale.constant, scale.what, rows, verdict, words), scale
 
 
@@ -215,88 +213,9 @@ def row(name: str, what: str, curve: Curve, scale: Scale, apart: Scale | None, s
         )  # fmt: skip
 
 
-def judged(rows: Sequence[Row], protocol: Protocol, arm: Arm, scale: Scale, suspected: bool) -> tuple[str, str]:
-    """What the pattern of the rows says, as a word and in words, if something was found without training or not."""
-    by = {r.arm: r for r in rows}
-    whole, one, permuted = by[AS_IT_IS], by[ONE_BATCH], by.get(PERMUTED)
-    how = f"{counted(protocol.steps, 'step')} of {arm.steps}"
-    if whole.diverged:
-        return "diverges", (
-            f"{whole.diverged} of {counted(whole.runs, 'run')} diverged within {how}: the step is too large for this "
-            "network, or its numbers overflow. Data and loop are not needed to explain the failure."
-        )
-    if scale.trivial:
-        return "nothing to learn", (
-            "A constant prediction reaches the smallest possible loss: all targets are alike, or the loss does not "
-            "look at them."
-        )
-    if whole.best >= FITS and whole.worst < MATERIAL:
-        return "depends on the start", (
-            f"Some runs learn ({_percent(whole.best)} of what a constant leaves), others {_percent(whole.worst)}: the "
-            "first weights decide. Units that never respond, a clipped readout or a large step are the usual causes."
-        )
-    told = f"{_percent(whole.learned.value)} of what {scale.what} leaves"
-    if _at_least(whole.learned, MATERIAL):
-        if math.isfinite(whole.held_out.value) and whole.held_out.value < MATERIAL:
-            as_well = permuted is not None and permuted.learned.value > whole.learned.value - MATERIAL
-            return "memorises", (
-                f"{how} take away {told} on training samples and nothing on held-out ones: the network memorises. "
-                + ("Permuted targets are fitted as well: look at how inputs and targets were put together, "
-                   "or bring more samples." if as_well else
-                   "It fits these targets better than permuted ones, so there is something to learn: "
-                   "bring more samples, or regularise.")
-            )  # fmt: skip
-        trains = f"It trains here: {how} take away {told} (held out: {_percent(whole.held_out.value)})."
-        return "learns", trains + (
-            " What was found limits how far, or how fast."
-            if suspected
-            else " If your own training fails, look at your loop: what the optimiser holds, zero_grad, the mode, the "
-            "schedule, and the data it is fed (nonsingular watch)."
-        )
-    if one.diverged or not _at_least(one.learned, MATERIAL):
-        away = f"{how} take away {_percent(one.learned.value)} of what a constant leaves"
-        if not one.diverged and one.runs > 1 and one.learned.high >= FITS:
-            return "stuck", (
-                f"Not even one batch is seen to be fitted: {away}, but the runs differ so much that it may be most of "
-                "it. More of them (--seeds) and more steps (--steps) tell."
-            )
-        return "stuck", (
-            f"Not even one batch is fitted: {away}. The cause lies in the network, its loss or the optimiser, whose "
-            "steps may be too few or too small, not in the data."
-        )
-    if permuted is not None and permuted.learned.value > whole.learned.value - MATERIAL / 2:
-        chance = chance_of_relation([arm.told])
-        if chance > UNRELATED and not whole.held_out.value >= MATERIAL:
-            return "unrelated", (
-                f"Inputs tell nothing of these targets: within {how} one batch is learnt by heart "
-                f"({_percent(one.learned.value)}), all samples ({told}) no better than permuted targets "
-                f"({_percent(permuted.learned.value)}), and samples that are alike have targets no more alike than "
-                f"others (permutation test, p = {chance:.2f}). "
-                "Look at how inputs and targets were put together: shuffled apart, shifted by a row, sorted, or joined "
-                "by the wrong key."
-            )
-    if not _at_least(one.learned, FITS):
-        return "slow", (
-            f"One batch is fitted in part ({_percent(one.learned.value)}), the whole hardly ({told}): the network "
-            f"learns slowly under {how}. Look at the step, the scale of inputs and targets, and the network's signals."
-        )
-    return "slow", (
-        f"One batch can be fitted ({_percent(one.learned.value)}), all samples cannot ({told}) within {how}: inputs "
-        "that tell little about the targets, wrongly paired samples, or too few or too small steps."
-    )
-
-
-def _at_least(effect: Effect, size: float) -> bool:
-    return effect.value >= size and not effect.low <= 0
-
-
 def _mean(values: Sequence[float]) -> float:
     known = [x for x in values if math.isfinite(x)]
     return sum(known) / len(known) if known else math.nan
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.005 else "nothing"
 
 
 def _one_batch(arm: Arm, protocol: Protocol) -> Arm:
