@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from nonsingular.diagnosis.arithmetic import ADDED
 from nonsingular.diagnosis.contract.scene import Scene, traced
-from nonsingular.diagnosis.contract.terms import SCALES, SUMS
+from nonsingular.diagnosis.contract.terms import SCALES
 from nonsingular.diagnosis.contract.trace import TRANSPOSES, VIEWS, Op
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.errors import InputError
@@ -79,7 +80,7 @@ def _terms(scene: Scene) -> Iterator[Op]:
             continue
         given = [t for t in op.args if isinstance(t, Tensor)]
         trained = [t for t in given if t.requires_grad]
-        if op.name in SUMS:
+        if op.name in ADDED:
             stack += trained
             for t in given:
                 maker = scene.trace.source(t, LINEAR)

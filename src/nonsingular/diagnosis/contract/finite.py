@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from nonsingular.diagnosis.arithmetic import POWERS, QUOTIENTS, TURNED_QUOTIENTS, in_place
 from nonsingular.diagnosis.batches import Problem
 from nonsingular.diagnosis.contract.trace import OWN, Op, Trace
 from nonsingular.diagnosis.paths import behind
@@ -140,7 +141,8 @@ def _made(op: Op, loss: Tensor) -> Statistic:
 
 LOGARITHMS = ("log", "log2", "log10", "log_")
 ROOTS = ("sqrt", "rsqrt", "sqrt_")
-POWERS = ("pow", "__pow__", "pow_", "float_power")
+DIVISIONS = QUOTIENTS | in_place(QUOTIENTS) | TURNED_QUOTIENTS | {"reciprocal", "reciprocal_"}
+RAISED = POWERS | in_place(POWERS)
 
 
 def _forward_remedy(op: Op) -> str:
@@ -153,13 +155,13 @@ def _forward_remedy(op: Op) -> str:
         )
     if least <= -1 and op.name == "log1p":
         return f"Keep what log1p is given above -1{line}: look for a sign that is wrong, or clamp it."
-    if least < 0 and op.name in POWERS:
+    if least < 0 and op.name in RAISED:
         return f"{op.name} is given negative numbers{line}, which have whole powers only: take abs() or softplus first."
     if op.name in LOGARITHMS:
         return f"Keep log away from zero{line}: use log_softmax or logsigmoid, or add 1e-6 inside."
-    if op.name in ("div", "__truediv__", "__rtruediv__", "true_divide", "reciprocal", "div_"):
+    if op.name in DIVISIONS:
         return f"Keep the divisor away from zero{line}: add a small number to it."
-    if op.name in ("exp", "pow", "__pow__", "exp_", "expm1", "cosh", "sinh"):
+    if op.name in RAISED or op.name in ("exp", "exp_", "exp2", "__rpow__", "expm1", "cosh", "sinh"):
         return f"Bound what {op.name} is given{line}: subtract its maximum, or use logsumexp or softplus."
     if op.name == "rsqrt":
         return f"Keep rsqrt away from zero{line}: add a small number inside."

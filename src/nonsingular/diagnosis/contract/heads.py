@@ -9,6 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nonsingular.diagnosis.arithmetic import (
+    DIFFERENCES,
+    NEGATIONS,
+    POWERS,
+    PRODUCTS,
+    QUOTIENTS,
+    SUMS,
+    TURNED_DIFFERENCES,
+)
 from nonsingular.diagnosis.contract.scene import LOG_PROBABILITIES, LOGITS, PROBABILITIES, Scene
 from nonsingular.diagnosis.contract.trace import Op
 from nonsingular.diagnosis.records import Statistic
@@ -213,12 +222,12 @@ def _factor(scene: Scene, tensor: Tensor) -> tuple[float, Op | None]:
     factor = 1.0
     for _ in range(8):
         op = scene.trace.source(tensor)
-        if op is None or op.name in LAYERS | PRODUCTS:
+        if op is None or op.name in LAYERS | VECTOR_PRODUCTS:
             return factor, op
         inner, constant = _split(op) if op.name in ARITHMETIC and len(op.args) == 2 else (None, None)
-        if inner is None or constant is None or not ("mul" in op.name or "div" in op.name):
+        if inner is None or constant is None or op.name not in PRODUCTS | QUOTIENTS:
             return factor, None
-        factor = factor * constant if "mul" in op.name else factor / constant if constant else math.nan
+        factor = factor * constant if op.name in PRODUCTS else factor / constant if constant else math.nan
         tensor = inner
     return factor, None
 
@@ -387,10 +396,10 @@ def interval(scene: Scene, tensor: Any) -> Interval:
         return -float(op.given(1, "alpha", 1.0)), INF
     if op.name in BOUNDS:
         return BOUNDS[op.name]
-    if op.name in PRODUCTS:
+    if op.name in VECTOR_PRODUCTS:
         size = _unit_products(scene, op)
         return -size, size
-    if op.name in ("neg", "__neg__"):
+    if op.name in NEGATIONS:
         low, high = interval(scene, op.args[0])
         return -high, -low
     rule = ARITHMETIC.get(op.name)
@@ -399,12 +408,12 @@ def interval(scene: Scene, tensor: Any) -> Interval:
         if inner is not None and constants is not None:
             ends = [rule(x, constants) for x in interval(scene, inner)]
             return (-INF, INF) if any(math.isnan(e) for e in ends) else (min(ends), max(ends))
-    if op.name in ("pow", "__pow__") and op.given(1, "exponent") in (2, 2.0, 4):
+    if op.name in POWERS and op.given(1, "exponent") in (2, 2.0, 4):
         return 0.0, INF
     return -INF, INF
 
 
-PRODUCTS = {"linear", "matmul", "__matmul__", "mm", "bmm"}
+VECTOR_PRODUCTS = {"linear", "matmul", "__matmul__", "mm", "bmm"}
 
 
 def _unit_products(scene: Scene, op: Op) -> float:
@@ -425,11 +434,11 @@ def _unit_products(scene: Scene, op: Op) -> float:
 
 
 ARITHMETIC: dict[str, Callable[[float, float], float]] = {
-    **dict.fromkeys(("add", "__add__", "__radd__"), lambda x, c: x + c),
-    **dict.fromkeys(("mul", "__mul__", "__rmul__"), lambda x, c: x * c),
-    **dict.fromkeys(("sub", "__sub__"), lambda x, c: x - c),
-    **dict.fromkeys(("rsub", "__rsub__"), lambda x, c: c - x),
-    **dict.fromkeys(("div", "__truediv__", "true_divide"), lambda x, c: x / c if c else math.nan),
+    **dict.fromkeys(SUMS, lambda x, c: x + c),
+    **dict.fromkeys(PRODUCTS, lambda x, c: x * c),
+    **dict.fromkeys(DIFFERENCES, lambda x, c: x - c),
+    **dict.fromkeys(TURNED_DIFFERENCES, lambda x, c: c - x),
+    **dict.fromkeys(QUOTIENTS, lambda x, c: x / c if c else math.nan),
 }
 
 
@@ -437,7 +446,7 @@ def _split(op: Op) -> tuple[Tensor | None, float | None]:
     a, b = op.args
     if isinstance(a, Tensor) and isinstance(b, int | float):
         return a, float(b)
-    if isinstance(b, Tensor) and isinstance(a, int | float) and op.name not in ("div", "__truediv__", "sub", "__sub__"):
+    if isinstance(b, Tensor) and isinstance(a, int | float) and op.name not in QUOTIENTS | DIFFERENCES:
         return b, float(a)
     if isinstance(a, Tensor) and isinstance(b, Tensor) and b.numel() == 1 and not b.requires_grad:
         return a, float(b)

@@ -16,6 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from nonsingular.diagnosis.arithmetic import (
+    ADDED,
+    DIFFERENCES,
+    NEGATIONS,
+    POWERS,
+    PRODUCTS,
+    QUOTIENTS,
+    SUMS,
+    TURNED_DIFFERENCES,
+)
 from nonsingular.diagnosis.contract.scene import DISTANCES, Scene
 from nonsingular.diagnosis.contract.trace import VIEWS, Op
 from nonsingular.diagnosis.records import Statistic
@@ -23,9 +33,6 @@ from nonsingular.diagnosis.records import Statistic
 EXACT = 1e-3
 FEWEST = 8  # numbers of a sample, from where a mean over them is not much like their sum
 ENTROPIES = {"binary_cross_entropy", "binary_cross_entropy_with_logits"}
-SUMS = {"add", "__add__", "__radd__", "iadd", "__iadd__", "add_"}
-DIFFERENCES = {"sub": False, "__sub__": False, "subtract": False, "__rsub__": True, "rsub": True}
-PRODUCTS, QUOTIENTS = {"mul", "__mul__", "__rmul__", "multiply"}, {"div", "__truediv__", "true_divide", "divide"}
 SPREADS: tuple[tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]], ...] = (
     (lambda v: (v.exp() - 1) / 2, lambda v: (v.exp() - 1 - v) / 2),  # the logarithm of a variance
     (lambda v: (2 * v).exp() - 1, lambda v: ((2 * v).exp() - 1 - 2 * v) / 2),  # of a deviation
@@ -86,9 +93,8 @@ def _parts(scene: Scene, tensor: Tensor, weight: float) -> Iterator[_Part]:
         yield _Part(tensor, weight)
         return
     plain = not op.kwargs and len(op.args) == 2
-    if len(taken) == 2 and plain and taken[0].shape == taken[1].shape and op.name in SUMS | set(DIFFERENCES):
-        turned = DIFFERENCES.get(op.name)
-        signs = (1, 1) if turned is None else (-1, 1) if turned else (1, -1)
+    if len(taken) == 2 and plain and taken[0].shape == taken[1].shape and op.name in ADDED:
+        signs = (1, -1) if op.name in DIFFERENCES else (-1, 1) if op.name in TURNED_DIFFERENCES else (1, 1)
         for part, sign in zip(taken, signs, strict=True):
             yield from _parts(scene, part, sign * weight)
         return
@@ -103,7 +109,7 @@ def _factor(op: Op, taken: Tensor) -> float | None:
     """By what each number is multiplied; None where a call does something else."""
     if op.name in ("sum", "mean"):
         return 1.0 if op.name == "sum" else op.out.numel() / taken.numel()
-    if op.name in ("neg", "__neg__", "negative"):
+    if op.name in NEGATIONS:
         return -1.0
     if op.name in VIEWS and op.out.numel() == taken.numel():
         return 1.0
@@ -141,7 +147,7 @@ def _gain(scene: Scene, part: _Part) -> float | None:
     if _squares(op) or name == "abs":
         name = "l1_loss" if name == "abs" else "mse_loss"
         inner = scene.trace.source(prediction)
-        if inner is None or inner.name not in DIFFERENCES or len(inner.tensors) != 2:
+        if inner is None or inner.name not in DIFFERENCES | TURNED_DIFFERENCES or len(inner.tensors) != 2:
             return None
         prediction, target = sorted(inner.tensors, key=lambda t: not t.requires_grad)
     if not isinstance(target, Tensor) or target.shape != prediction.shape or target.requires_grad:
@@ -165,7 +171,7 @@ def _gain(scene: Scene, part: _Part) -> float | None:
 
 def _squares(op: Op) -> bool:
     itself = op.name in PRODUCTS and len(op.args) == 2 and op.args[0] is op.args[1]
-    return itself or op.name == "square" or (op.name in ("pow", "__pow__") and op.given(1, "exponent") in (2, 2.0))
+    return itself or op.name == "square" or (op.name in POWERS and op.given(1, "exponent") in (2, 2.0))
 
 
 def _divergence(scene: Scene, parts: Sequence[_Part]) -> tuple[float, float] | None:

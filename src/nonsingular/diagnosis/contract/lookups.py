@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from nonsingular.diagnosis.arithmetic import MATRIX_PRODUCTS
 from nonsingular.diagnosis.contract.scene import Scene
 from nonsingular.diagnosis.contract.trace import Op
 
 FEW = 0.25  # of the rows: what a sample reads of a table
 BY_INDEX = {"embedding", "embedding_bag", "__getitem__", "index_select", "gather", "take"}
-PRODUCTS = {"linear", "matmul", "__matmul__", "mm", "addmm"}
 
 
 def looked_up(scene: Scene) -> tuple[str, ...]:
@@ -23,7 +23,7 @@ def looked_up(scene: Scene) -> tuple[str, ...]:
     others: set[int] = set()
     for op in scene.trace.ops:
         read = _read(op, scene.batch.samples)
-        own = {id(t) for t in op.tensors if id(t) in named and t.ndim > (op.name in PRODUCTS)}  # but biases
+        own = {id(t) for t in op.tensors if id(t) in named and t.ndim > (op.name in MATRIX_PRODUCTS)}  # but biases
         (found if read is not None and read < FEW else others).update(own)
     return tuple(named[i] for i in named if i in found - others)
 
@@ -34,7 +34,7 @@ def _read(op: Op, samples: int) -> float | None:
         table = next((t for t in op.tensors if t.requires_grad and t.ndim), None)
         index = [t for t in tree_leaves(op.args) if isinstance(t, Tensor) and not t.is_floating_point()]
         return max(t.numel() for t in index) / samples / len(table) if table is not None and index else None
-    if op.name in PRODUCTS and len(op.tensors) > 1:
+    if op.name in MATRIX_PRODUCTS and len(op.tensors) > 1:
         data = next((t for t in op.tensors if not t.requires_grad and t.ndim > 1), None)
         whole = data is not None and bool((data == data.round()).all())  # ones of one-hot inputs, counts of a bag
         return float((data != 0).double().mean()) if data is not None and whole else None

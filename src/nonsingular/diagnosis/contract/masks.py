@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from nonsingular.diagnosis.arithmetic import PRODUCTS, SUMS, in_place
 from nonsingular.diagnosis.contract.scene import Scene
 from nonsingular.diagnosis.contract.trace import Op
 from nonsingular.diagnosis.records import Statistic
@@ -74,11 +75,11 @@ def _hidden(op: Op) -> Iterator[Tensor]:
         for other, left_out in ((op.args[1], True), (op.args[2], False)):
             if _low(other):
                 yield from _two(op.args[0], left_out)
-    elif op.name in ("add", "__add__", "__radd__", "iadd", "__iadd__", "add_"):
+    elif op.name in SUMS | in_place(SUMS):
         for t in op.tensors:
             if t.is_floating_point() and not t.requires_grad and t.ndim > 1 and float(t.min()) <= LOW:
                 yield from _two(t, True)
-    elif op.name in ("mul", "__mul__", "__rmul__", "mul_") and not op.in_loss:
+    elif op.name in PRODUCTS | in_place(PRODUCTS) and not op.in_loss:
         for t in op.tensors:
             if not t.requires_grad and t.ndim > 1 and is_binary(t):
                 yield from _two(t.bool(), False)

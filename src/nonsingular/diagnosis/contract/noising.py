@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from nonsingular.diagnosis.arithmetic import ADDED, POWERS, PRODUCTS, QUOTIENTS, in_place
 from nonsingular.diagnosis.contract.scene import Scene
 from nonsingular.diagnosis.contract.trace import Op
 from nonsingular.diagnosis.records import Statistic
 
 NOISES = {"randn", "randn_like", "normal", "normal_"}
-PRODUCTS = {"mul", "__mul__", "__rmul__", "multiply", "mul_", "addcmul"}
-SUMS = {"add", "__add__", "__radd__", "sub", "__sub__", "__rsub__", "rsub", "add_", "sub_", "sum", "addcmul"}
-SQUARES = {"pow", "square", "__pow__", "mul", "__mul__", "__rmul__", "div", "__truediv__"}
+MULTIPLYING = PRODUCTS | in_place(PRODUCTS) | {"addcmul", "addcmul_"}
+ADDING = ADDED | in_place(ADDED) | {"sum", "addcmul", "addcmul_"}
+SQUARES = POWERS | PRODUCTS | QUOTIENTS | {"square"}
 ENTRIES = 3  # of a sample, from where two factors are overdetermined
 LOOKED_AT = 256  # samples, and entries of each, at most
 EXACT = 1e-4  # of a mixture's size: the rest that rounding leaves
@@ -107,7 +108,7 @@ def noised(scene: Scene) -> Statistic:
         return Statistic(math.nan, (), WORDS)
     signals = [t for t in _inputs(scene) if t.is_floating_point() and t.ndim > 1]
     for op in scene.trace.ops:
-        if op.name not in SUMS or not isinstance(op.out, Tensor):
+        if op.name not in ADDING or not isinstance(op.out, Tensor):
             continue
         for noise in drawn:
             found = [m for x in signals if (m := mixture(op.out, x, noise)) is not None]
@@ -121,7 +122,7 @@ def reparameterised(scene: Scene) -> Statistic:
     """Whether noise is multiplied by the exponential that the loss takes for a variance."""
     words = "noise is multiplied by the exponential that the loss has for the noise's variance"
     drawn = {id(t) for t in _drawn(scene)}
-    products = [op for op in scene.trace.ops if op.name in PRODUCTS and any(id(t) in drawn for t in op.tensors)]
+    products = [op for op in scene.trace.ops if op.name in MULTIPLYING and any(id(t) in drawn for t in op.tensors)]
     for op in products:
         for scale in (t for t in op.tensors if id(t) not in drawn and t.requires_grad and t.ndim):
             source = scene.trace.source(scale)
@@ -159,11 +160,11 @@ def _exponentials(scene: Scene) -> list[Tensor]:
 
 
 def _added(ops: Sequence[Op], x: Tensor) -> bool:
-    return any(op.name in SUMS and any(t is x for t in op.tensors) for op in ops)
+    return any(op.name in ADDING and any(t is x for t in op.tensors) for op in ops)
 
 
 def _squared(ops: Sequence[Op], x: Tensor) -> bool:
     """Whether a tensor is multiplied by itself, raised to a power, or divided by: a deviation is used so."""
     return any(
-        op.name in SQUARES and sum(t is x for t in op.tensors) >= (2 if op.name in PRODUCTS else 1) for op in ops
+        op.name in SQUARES and sum(t is x for t in op.tensors) >= (2 if op.name in MULTIPLYING else 1) for op in ops
     )

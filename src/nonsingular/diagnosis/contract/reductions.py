@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from nonsingular.diagnosis.arithmetic import QUOTIENTS
 from nonsingular.diagnosis.contract.scene import DISTANCES, Scene
 from nonsingular.diagnosis.contract.targets import LABELS
 from nonsingular.diagnosis.contract.terms import SCALES, one_sided, terms_of
@@ -19,7 +20,6 @@ from nonsingular.diagnosis.records import Statistic
 SUM, MEAN, PER_SAMPLE = "sum over all numbers", "mean over all numbers", "sum over a sample's numbers"
 EXACT = 1e-3  # of the weight of a number, to which it is what the reduction gives
 OF_NUMBERS = DISTANCES | {"binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"}
-QUOTIENTS = {"div", "__truediv__", "true_divide"}
 LARGER = 0.5  # decades by which a term without targets has more gradient, from where it outweighs those that have them
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from nonsingular.diagnosis.arithmetic import MATRIX_PRODUCTS
 from nonsingular.diagnosis.contract.narrow import classes_by_batch
 from nonsingular.diagnosis.contract.scene import Scene
 from nonsingular.diagnosis.contract.targets import balanced
@@ -127,7 +128,7 @@ def _taken_as_it_is(scene: Scene) -> bool:
     """Whether the first thing that happens to the inputs is a layer's product, without any scaling before it."""
     [x] = [t for t in tree_leaves(scene.batch.inputs) if isinstance(t, Tensor)]
     first = next((op for op in scene.trace.ops if any(t is x for t in op.tensors)), None)
-    return first is not None and first.name in ("linear", "addmm", "matmul", "__matmul__", "mm")
+    return first is not None and first.name in MATRIX_PRODUCTS
 
 
 def raw_bytes(scene: Scene) -> Statistic:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from nonsingular.diagnosis.arithmetic import DIFFERENCES, PRODUCTS, QUOTIENTS, TURNED_DIFFERENCES
 from nonsingular.diagnosis.batches import Problem, indivisible
 from nonsingular.diagnosis.contract.trace import Op, Trace
 from nonsingular.diagnosis.course import joined
@@ -29,7 +30,7 @@ LOG_PROBABILITIES = {"nll_loss", "kl_div", "ctc_loss"}
 PROBABILITIES = {"binary_cross_entropy"}
 MARGINS = {"soft_margin_loss", "hinge_embedding_loss"}
 LOSSES = DISTANCES | LOGITS | LOG_PROBABILITIES | PROBABILITIES | MARGINS | {"poisson_nll_loss", "gaussian_nll_loss"}
-MEETINGS = {"sub", "__sub__", "__rsub__", "rsub", "mul", "__mul__", "__rmul__", "div", "subtract", "dist", "eq"}
+MEETINGS = DIFFERENCES | TURNED_DIFFERENCES | PRODUCTS | QUOTIENTS | {"dist", "eq"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Scene:
             for op in self.calls
             if op.name in DISTANCES and isinstance(target := op.given(1, "target"), Tensor)
         ]
-        return found or [p for p in self.meetings if p.op.name in ("sub", "__sub__", "__rsub__", "rsub", "subtract")]
+        return found or [p for p in self.meetings if p.op.name in DIFFERENCES | TURNED_DIFFERENCES]
 
     @cached_property
     def meetings(self) -> list[Pair]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from nonsingular.diagnosis.arithmetic import PRODUCTS
 from nonsingular.diagnosis.contract.heads import interval
 from nonsingular.diagnosis.contract.scene import Scene
 from nonsingular.diagnosis.contract.trace import Op
@@ -49,7 +50,7 @@ def _turned(scene: Scene) -> Iterator[tuple[float, Op]]:
             yield -_sign(slope), op
     for pair in scene.meetings:  # more of a target's logarithm is better
         head = scene.trace.source(pair.prediction)
-        if pair.op.name in ("mul", "__mul__", "__rmul__") and head is not None and head.name in LOGARITHMS:
+        if pair.op.name in PRODUCTS and head is not None and head.name in LOGARITHMS:
             slope = _slope(scene, pair.prediction)
             if slope is not None and slope.shape == pair.target.shape and bool((pair.target >= 0).all()):
                 yield _sign(slope * pair.target), pair.op

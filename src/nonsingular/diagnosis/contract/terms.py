@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from nonsingular.diagnosis.arithmetic import ADDED, SCALED, SUMS
 from nonsingular.diagnosis.contract.scene import Scene
+from nonsingular.diagnosis.contract.trace import Op
 from nonsingular.diagnosis.records import Statistic
 
-SUMS = {"add", "__add__", "__radd__", "sub", "__sub__", "__rsub__", "rsub", "subtract"}
-SCALES = {"mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide", "neg", "__neg__", "squeeze"}
+SCALES = SCALED | {"squeeze"}
 TRIPLETS = {"triplet_margin_loss", "triplet_margin_with_distance_loss"}
 
 
@@ -70,13 +71,23 @@ def terms_of(scene: Scene, tensor: Tensor) -> Iterator[Tensor]:
     """What a loss is the sum of; a sum that is scaled is looked into."""
     op = scene.trace.producer(tensor)
     parts = [t for t in op.args if isinstance(t, Tensor) and t.requires_grad] if op is not None and op.in_loss else []
-    if op is not None and op.name in SUMS and len(parts) == 2 and all(p.numel() == 1 for p in parts):
-        for part in parts:
-            yield from terms_of(scene, part)
-    elif op is not None and op.name in SCALES and len(parts) == 1 and _has_sum(scene, parts[0]):
-        yield from terms_of(scene, parts[0])
-    else:
+    inner: list[Tensor] = []
+    if op is not None and len(parts) == 1:
+        whole = _begins(op, parts[0]) or (op.name in SCALES and _has_sum(scene, parts[0]))
+        inner = parts if whole else []
+    elif op is not None and len(parts) == 2 and op.name in ADDED and all(p.numel() == 1 for p in parts):
+        inner = parts
+    for part in inner:
+        yield from terms_of(scene, part)
+    if not inner:
         yield tensor
+
+
+def _begins(op: Op, part: Tensor) -> bool:
+    """Whether a sum has only begun: with this and a zero, as Python's does."""
+    others = [x for x in op.args if x is not part]
+    zero = len(others) == 1 and isinstance(others[0], int | float | Tensor) and not torch.as_tensor(others[0]).any()
+    return op.name in SUMS and zero and part.numel() == 1
 
 
 def _has_sum(scene: Scene, tensor: Tensor) -> bool:
@@ -84,7 +95,7 @@ def _has_sum(scene: Scene, tensor: Tensor) -> bool:
     if op is None or not op.in_loss or tensor.numel() != 1:
         return False
     parts = [t for t in op.args if isinstance(t, Tensor) and t.requires_grad]
-    return op.name in SUMS or (op.name in SCALES and len(parts) == 1 and _has_sum(scene, parts[0]))
+    return op.name in ADDED or (op.name in SCALES and len(parts) == 1 and _has_sum(scene, parts[0]))
 
 
 def _reading(scene: Scene) -> set[int]:

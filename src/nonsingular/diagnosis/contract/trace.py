@@ -7,9 +7,9 @@ one, and so are ``nn.CrossEntropyLoss`` and ``F.cross_entropy``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_leaves
+
+from nonsingular.diagnosis.arithmetic import ADDED, SCALED, in_place
 
 OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[2]))
 """Folders whose frames are not the user's."""
@@ -30,6 +32,8 @@ VIEWS = {
 """Operations that hand on the values they get, or some of them."""
 
 TRANSPOSES = {"transpose", "permute", "movedim", "swapaxes", "t", "T", "mT", "swapdims", "moveaxis", "transpose_"}
+WRITING = in_place(ADDED | SCALED)
+"""Arithmetic on what it changes; that on a single number is kept as if it had made a new one."""
 SILENT = {"dim", "size", "numel", "ndimension", "is_floating_point", "is_complex", "__len__", "stride", "get_device"}
 
 
@@ -120,18 +124,31 @@ class Trace(TorchFunctionMode):
         name = _name(func)
         if name in SILENT or name == "__get__":
             return func(*args, **(kwargs or {}))
-        out = None
+        out, given = None, tuple(args)
+        if name in WRITING and _is_term(args):
+            name, given = name.removesuffix("_"), (self._before(args[0]), *args[1:])
         try:
             out = func(*args, **(kwargs or {}))
         finally:
             if out is None or isinstance(out, Tensor | tuple | list):
                 module = self._stack[-1] if self._stack else ""
-                op = Op(name, tuple(args), dict(kwargs or {}), out, module, user_line(), self.in_loss)
+                op = Op(name, given, dict(kwargs or {}), out, module, user_line(), self.in_loss)
                 self.ops.append(op)
                 for tensor in tree_leaves(out):
                     if isinstance(tensor, Tensor):
                         self._producers[id(tensor)] = op
         return out
+
+    def _before(self, term: Tensor) -> Tensor:
+        """What a tensor is before it is changed, with its graph; from now on that is what the call behind it made."""
+        before = term.clone()
+        if before.requires_grad:
+            term.copy_(before)  # so that its graph goes through this
+        former = self.producer(term)
+        if former is not None and former.out is term:
+            self._producers[id(before)] = made = replace(former, out=before)
+            self.ops[next(i for i in reversed(range(len(self.ops))) if self.ops[i] is former)] = made
+        return before
 
     # --- reading it ----------------------------------------------------------------------------------------
 
@@ -163,6 +180,14 @@ class Trace(TorchFunctionMode):
             if not inputs:
                 return
             tensor = inputs[0]
+
+
+def _is_term(args: Sequence[Any]) -> bool:
+    """Whether a call changes a single number that is trained, or comes to be: ``loss += penalty``."""
+    tensors = [t for t in args if isinstance(t, Tensor)]
+    if not tensors or tensors[0] is not args[0] or tensors[0].numel() != 1 or not torch.is_grad_enabled():
+        return False
+    return not (tensors[0].is_leaf and tensors[0].requires_grad) and any(t.requires_grad for t in tensors)
 
 
 def _name(func: Any) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from nonsingular.diagnosis.arithmetic import DIFFERENCES, PRODUCTS, TURNED_DIFFERENCES
 from nonsingular.diagnosis.loop.places import at_line, variable
 from nonsingular.diagnosis.paths import behind
 from nonsingular.places import Place, here
@@ -60,8 +61,6 @@ class Read:
 
 REWARDS = re.compile(r"(^|_)(rewards?|returns?|advantages?|advs?|gaes?|scores?)(_|$)", re.IGNORECASE)
 """Names under which what a policy earns goes; a cost, which is to be small, has others."""
-PRODUCTS = {"mul", "__mul__", "__rmul__", "multiply"}
-DIFFERENCES = {"sub", "__sub__", "__rsub__", "rsub", "subtract"}
 OUTPUTS = 2  # of models, one of which a loss may be of: a student's, then its teacher's
 
 
@@ -141,7 +140,7 @@ class Tape(TorchFunctionMode):
             kept.weights.append(weighted[1].detach())
             if (earned := _earned(*weighted)) is not None:
                 kept.earned.append(earned)
-        elif name in DIFFERENCES:
+        elif name in DIFFERENCES | TURNED_DIFFERENCES:
             kept.untrained.extend(_untrained(call.args))
         if sum(len(b.calls) for b in self._begun) > MOST:
             self.end()
