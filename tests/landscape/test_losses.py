@@ -255,8 +255,8 @@ def test_auto_keeps_float32_where_a_model_fails_in_bfloat16(monkeypatch):
             return h
 
     torch.manual_seed(0)
-    monkeypatch.setattr(sys.modules["nonsingular.landscape.surface"], "known", lambda device: None)
-    monkeypatch.setattr(sys.modules["nonsingular.landscape.surface"], "emulates_bfloat16", lambda device: False)
+    monkeypatch.setattr(sys.modules["nonsingular.landscape.grid"], "known", lambda device: None)
+    monkeypatch.setattr(sys.modules["nonsingular.landscape.grid"], "emulates_bfloat16", lambda device: False)
     model, batch = Puts(), (torch.randn(16, 4), torch.arange(16) % 8)
     x, y = (landscape.gaussian(model, seed) for seed in (0, 1))
     found, exact = (
@@ -272,7 +272,7 @@ def test_auto_keeps_float32_where_a_model_fails_in_bfloat16(monkeypatch):
 
 
 def test_no_rates_are_read_where_the_precision_is_named(monkeypatch):
-    monkeypatch.setattr(sys.modules["nonsingular.landscape.surface"], "known", lambda device: 1 / 0)
+    monkeypatch.setattr(sys.modules["nonsingular.landscape.grid"], "known", lambda device: 1 / 0)
     model, batch = nn.Linear(3, 2), (torch.randn(8, 3), torch.arange(8) % 2)
     found = landscape.line(model, F.cross_entropy, [batch], landscape.gaussian(model, 0), grid=3)
     assert "float32" in found.how

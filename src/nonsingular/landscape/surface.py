@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -15,17 +15,13 @@ from torch import nn
 from nonsingular import checks
 from nonsingular.checks import checked
 from nonsingular.errors import InputError
-from nonsingular.landscape.axes import CENTRE, ENDS, Axis, Span, axis, marked
-from nonsingular.landscape.directions import VECTORS, cosine, norm
-from nonsingular.landscape.distributed import Distributed, summed
-from nonsingular.landscape.fitting import Direction, fitted, movement
-from nonsingular.landscape.keeping import Kept, digest
-from nonsingular.landscape.losses import Losses
-from nonsingular.landscape.metrics import Metrics, chosen
+from nonsingular.landscape.axes import ENDS, Span, axis
+from nonsingular.landscape.directions import VECTORS
+from nonsingular.landscape.fitting import Direction
+from nonsingular.landscape.grid import evaluated
+from nonsingular.landscape.metrics import Metrics
 from nonsingular.landscape.paths import principal, projected
-from nonsingular.landscape.refinement import refine
 from nonsingular.landscape.statistics import STATISTICS
-from nonsingular.machine import emulates_bfloat16, known
 from nonsingular.objective import Loss, Objective, Options, brought
 from nonsingular.spelling import spelled
 from nonsingular.weights import Weights, load, state_of
@@ -138,7 +134,7 @@ def line(
         ((3,), 2)
     """
     objective = brought(model, loss_fn, batches, reduction=settings.reduction, **options)
-    return _evaluate(objective, {"x": direction}, {"x": axis(span, grid, ENDS)}, metrics, settings, keep, on_points)
+    return evaluated(objective, {"x": direction}, {"x": axis(span, grid, ENDS)}, metrics, settings, keep, on_points)
 
 
 @checked
@@ -192,7 +188,7 @@ def surface(
     """
     objective = brought(model, loss_fn, batches, reduction=settings.reduction, **options)
     axes = {"y": axis(span_y or span, grid), "x": axis(span, grid)}
-    return _evaluate(objective, {"y": y, "x": x}, axes, metrics, settings, keep, on_points)
+    return evaluated(objective, {"y": y, "x": x}, axes, metrics, settings, keep, on_points)
 
 
 @checked
@@ -279,125 +275,3 @@ def _around(coordinates: np.ndarray, margin: float) -> Span:
     low, high = float(coordinates.min()), float(coordinates.max())
     reach = margin * max(high - low, 1e-12)
     return low - reach, high + reach
-
-
-def _evaluate(
-    objective: Objective,
-    directions: dict[str, Direction],
-    axes: dict[str, Axis],
-    metrics: Metrics,
-    settings: Settings,
-    keep: Path | None,
-    on_points: Callable[[int], None],
-) -> xr.Dataset:
-    metrics = chosen(metrics)
-    settings = replace(settings, tolerance=0.0) if metrics else settings
-    directions = {name: fitted(d, objective.model, f"direction {name}") for name, d in directions.items()}
-    losses = Losses(
-        objective, None, None, list(directions.values()), metrics=metrics, statistics=settings.statistics,
-        samples=settings.samples, subset_seed=settings.seed, reduction=settings.reduction,
-        microbatch=settings.microbatch, precision="float32" if settings.precision == "auto" else settings.precision,
-        total=summed if settings.distributed else None,
-    )  # fmt: skip
-    shape = tuple(map(len, axes.values()))
-    decides = settings, [a.tolist() for a in axes.values()], losses.quantities
-    name = "" if keep is None else digest(objective, directions.values(), *decides)
-    kept = Kept((*shape, len(losses.quantities)), keep, name)
-    if kept.precision:
-        losses.precision = kept.precision
-    else:
-        _choose_precision(losses, settings, axes)
-        kept.precision = losses.precision
-    everyone: Losses | Distributed = losses
-    if settings.distributed:
-        everyone = Distributed(losses)
-        kept.done &= everyone.everywhere(kept.done)
-    on_points(int(kept.done.sum()))
-
-    def at(indices: np.ndarray) -> np.ndarray:
-        new = indices[~kept.done[tuple(indices.T)]]
-        points = np.stack([a[i] for a, i in zip(axes.values(), new.T, strict=True)], axis=1)
-
-        def done(row: int, values: np.ndarray, errors: np.ndarray) -> None:
-            kept.put(tuple(new[row]), values, errors)
-            on_points(1)
-
-        everyone.evaluate(points, done)
-        return kept.values[(*indices.T, 0)]
-
-    try:
-        logarithmic = bool((at(_surely(axes)) > 0).all())
-        scale = _log if logarithmic else np.asarray
-        refined = refine(lambda i: scale(at(i)), shape, settings.tolerance, settings.seed, axes=list(axes.values()))
-    finally:
-        kept.save()
-    on_points(int((~kept.done).sum()))
-    values = np.exp(refined.values) if logarithmic else refined.values
-    finite = refined.values[np.isfinite(refined.values)]
-    measured = {
-        "loss": np.where(kept.done, kept.values[..., 0], values),
-        "standard_error": kept.errors[..., 0],
-        "evaluated": kept.done,
-    }
-    notes = [*objective.notes, *losses.notes]
-    if (lost := ~np.isfinite(measured["loss"])).any():
-        notes += _why_lost(losses, np.stack(np.meshgrid(*axes.values(), indexing="ij"), axis=-1)[lost])
-    for k, metric in enumerate(metrics, 1):
-        measured |= {metric: kept.values[..., k], f"{metric}_standard_error": kept.errors[..., k]}
-    return xr.Dataset(
-        {variable: (tuple(axes), found) for variable, found in measured.items()},
-        coords=axes,
-        attrs={
-            "points": int(kept.done.size),
-            "evaluated": int(kept.done.sum()),
-            "scale": "log" if logarithmic else "linear",
-            "range": float(np.ptp(finite)) if finite.size else 0.0,
-            "interpolation_error": refined.error,
-            "interpolation_worst": refined.worst,
-            "interpolation_checked": refined.checked,
-            "samples": everyone.samples,
-            "total_samples": everyone.total,
-            "how": losses.how,
-            "model_mode": objective.mode,  # "mode" is an attribute of netCDF's writer
-            "statistics": settings.statistics,
-            "notes": "; ".join(notes),
-            **{f"norm_{name}": norm(d) for name, d in directions.items()},
-            **({"cosine": cosine(*directions.values())} if len(directions) == 2 else {}),
-            **movement(directions, objective.parameters),
-        },
-    )
-
-
-def _choose_precision(losses: Losses, settings: Settings, axes: dict[str, np.ndarray]) -> None:
-    """Settle ``auto``: no trial where it cannot end in bfloat16, as where every point is to be exact."""
-    if settings.precision != "auto" or not settings.tolerance > 0:
-        return
-    here = known(losses.objective.device)
-    if here.bfloat16 if here else not emulates_bfloat16(losses.objective.device):
-        corners = np.meshgrid(*(a[[0, len(a) // 2, -1]] for a in axes.values()), indexing="ij")
-        losses.choose_precision(np.stack([c.ravel() for c in corners], axis=1), settings.tolerance / 2)
-
-
-def _why_lost(losses: Losses, points: np.ndarray) -> list[str]:
-    """Why the loss is not finite at points, in words."""
-    negative = int((~losses.possible(points)).sum())
-    reasons = {
-        "a running variance of batch normalisation, moved with the weights, is negative: take statistics='recomputed'":
-            negative,
-        "the model or the loss gives inf or NaN": len(points) - negative,
-    }  # fmt: skip
-    return [f"at {n} point{'s' * (n != 1)} {why}" for why, n in reasons.items() if n]
-
-
-def _surely(axes: dict[str, Axis]) -> np.ndarray:
-    """Indices of what is evaluated whatever is interpolated: the solutions, the corners, and the middle."""
-    shape = tuple(map(len, axes.values()))
-    ends = np.array(np.meshgrid(*((0, n - 1) for n in shape), indexing="ij")).reshape(len(shape), -1).T
-    solutions = (marked(a, CENTRE if len(shape) > 1 else ENDS) for a in axes.values())
-    there = np.array(np.meshgrid(*solutions, indexing="ij"), int).reshape(len(shape), -1).T
-    return np.unique(np.concatenate([ends, [[n // 2 for n in shape]], there]), axis=0)
-
-
-def _log(values: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(values)
