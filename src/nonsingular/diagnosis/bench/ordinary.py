@@ -26,11 +26,14 @@ from nonsingular.diagnosis.bench.patients import (
 
 def ordinary() -> list[Case]:
     """One case a habit."""
-    mlp = zoo.mlp
+    parts = (_of_classes, _of_places, _of_inputs, _of_numbers, _of_pairs, _of_parts, _of_data)
+    return [case for part in parts for case in part()]
+
+
+def _of_classes() -> list[Case]:
+    """Losses of classes, whatever says which."""
     ten = partial(perceptron, 10)
     several = relabelled(flat, lambda y: ((one_hot(y) + one_hot((y * 7 + 3) % 10)) > 0).float())
-    grey = partial(flat, scaling="raw")
-    pixels = lambda seed, count=256: [(x, x) for x, _ in grey(seed, count)]  # noqa: E731
     return [
         Case("soft targets", ten, relabelled(flat, _soft), F.cross_entropy),
         Case("smoothed labels", ten, flat, partial(F.cross_entropy, label_smoothing=0.1)),
@@ -44,19 +47,43 @@ def ordinary() -> list[Case]:
         Case("margin", ten, flat, F.multi_margin_loss),
         Case("signs", partial(perceptron, 1), relabelled(flat, lambda y: 2 * _odd(y) - 1), F.soft_margin_loss),
         Case("some labels ignored", ten, relabelled(flat, _some_ignored), F.cross_entropy),
+        Case("logistic regression", partial(nn.Linear, 64, 10), flat, F.cross_entropy),
+        Case("learnt loss weight", ten, flat, _Learnt()),
+        Case("discriminator", partial(perceptron, 1), _real_or_not, F.binary_cross_entropy_with_logits),
+        Case("two classes from images", partial(then, partial(convolutional, 1), nn.Sigmoid()),
+             relabelled(images, _odd), F.binary_cross_entropy),
+    ]  # fmt: skip
+
+
+def _of_places() -> list[Case]:
+    """An answer for each place of an image or a sequence."""
+    return [
         Case("segmentation", _segmenter, relabelled(images, _mask_of), F.cross_entropy),
         Case("segmentation, one channel", partial(_segmenter, 1), _masks, F.binary_cross_entropy_with_logits),
         Case("tags", _Tagger, relabelled(sequences, lambda y: (y[:, None] + torch.arange(8)) % 10), F.cross_entropy),
         Case("tokens, padding ignored", partial(zoo.GPT, 2), _padded, next_token),
+        Case("connectionist", _Connectionist, _connected, _ctc),
+    ]  # fmt: skip
+
+
+def _of_inputs() -> list[Case]:
+    """Inputs that are to be returned."""
+    grey = partial(flat, scaling="raw")
+    pixels = lambda seed, count=256: [(x, x) for x, _ in grey(seed, count)]  # noqa: E731
+    return [
         Case("sigmoid autoencoder", partial(then, zoo.autoencoder, nn.Sigmoid()), pixels, F.binary_cross_entropy),
         Case("sigmoid autoencoder, squares", partial(then, zoo.autoencoder, nn.Sigmoid()), pixels, F.mse_loss),
         Case("variational autoencoder", _Variational, pixels, _evidence, trains=False),
         Case("linear autoencoder", partial(_linear_autoencoder, 16), reconstruction, F.mse_loss),
         Case("tied autoencoder", _Tied, reconstruction, F.mse_loss),
-        Case("in-batch negatives", _TwoTowers, relabelled(flat, _own_number), _both_ways, trains=False),
-        Case("raw readings", _Readings, reread(flat, lambda x: 1000 + 3 * x), F.cross_entropy),
+    ]  # fmt: skip
+
+
+def _of_numbers() -> list[Case]:
+    """Losses of numbers, in any range."""
+    mlp = zoo.mlp
+    return [
         Case("linear regression", partial(nn.Linear, 8, 1), regression, F.mse_loss),
-        Case("logistic regression", partial(nn.Linear, 64, 10), flat, F.cross_entropy),
         Case("absolute differences", partial(mlp, 8, 1, 2, 32), regression, F.l1_loss),
         Case("huber", partial(mlp, 8, 1, 2, 32), regression, F.huber_loss),
         Case("quantiles", partial(mlp, 8, 3, 2, 32), regression, _pinball),
@@ -69,42 +96,60 @@ def ordinary() -> list[Case]:
         Case("positive targets through softplus", partial(then, partial(mlp, 8, 1, 2, 32), nn.Softplus()),
              relabelled(regression, torch.exp), F.mse_loss),
         Case("ages", partial(mlp, 8, 1, 2, 64), relabelled(regression, lambda y: 35 + 5 * y), F.mse_loss),
+        Case("image regression", partial(convolutional, 1), relabelled(images, _numbers), F.mse_loss),
+        Case("forecast", _Forecast, _waves, F.mse_loss),
+        Case("sines", _Sines, _field, F.mse_loss),
+        Case("field of coordinates", partial(mlp, 2, 1, 3, 64, nn.Tanh), _field, F.mse_loss),
+    ]  # fmt: skip
+
+
+def _of_pairs() -> list[Case]:
+    """Samples that are compared, or that read each other."""
+    ten = partial(perceptron, 10)
+    return [
+        Case("in-batch negatives", _TwoTowers, relabelled(flat, _own_number), _both_ways, trains=False),
         Case("unit outputs", partial(then, ten, Do(F.normalize)), relabelled(flat, one_hot), _cosine),
         Case("triplets", _Embedding, _triplets, _triplet, trains=False),
-        Case("attention pooling", _Pooled, sequences),
         Case("temperature of cosines", _Cosines, flat),
+        Case("rank pairs", partial(perceptron, 1), relabelled(flat, lambda y: y.float()), _ranking),
+        Case("contrastive", partial(perceptron, 16), flat, _contrastive),
         Case("graph", _Graph, _graph, F.cross_entropy, trains=False),
         Case("papers that cite each other", _Citing, _papers, F.cross_entropy, trains=False),
         Case("papers, sums over neighbours", _Citing, partial(_papers, mean=False), F.cross_entropy, trains=False),
+    ]  # fmt: skip
+
+
+def _of_parts() -> list[Case]:
+    """Parts of networks that look like mistakes."""
+    ten = partial(perceptron, 10)
+    return [
+        Case("attention pooling", _Pooled, sequences),
         Case("time first by design", _TimeFirst, reread(sequences, lambda x: x), F.cross_entropy),
         Case("gated", _Gated, flat),
-        Case("learnt loss weight", ten, flat, _Learnt()),
         Case("conv head", _conv_head, images),
         Case("1-D convolution", _conv1d, sequences),
-        Case("rare class", partial(perceptron, 2), relabelled(flat, lambda y: (y == 3).long()), F.cross_entropy),
-        Case("coarse features", partial(mlp, 3, 2, 2, 16), _coarse, F.cross_entropy),
         Case("dropout", _dropout, flat),
         Case("squeeze and excitation", _Excited, images),
         Case("layer norm head", partial(then, ten, nn.LayerNorm(10)), flat),
-        Case("connectionist", _Connectionist, _connected, _ctc),
-        Case("discriminator", partial(perceptron, 1), _real_or_not, F.binary_cross_entropy_with_logits),
-        Case("rank pairs", partial(perceptron, 1), relabelled(flat, lambda y: y.float()), _ranking),
-        Case("contrastive", partial(perceptron, 16), flat, _contrastive),
         Case("tanh network, standard images", partial(convolutional, 10, nn.Tanh), images),
-        Case("image regression", partial(convolutional, 1), relabelled(images, _numbers), F.mse_loss),
-        Case("forecast", _Forecast, _waves, F.mse_loss),
-        Case("two classes from images", partial(then, partial(convolutional, 1), nn.Sigmoid()),
-             relabelled(images, _odd), F.binary_cross_entropy),
         Case("long head", partial(then, partial(convolutional, 10), nn.ReLU(), nn.Linear(10, 10)), images),
         Case("longer head, recurrent", partial(then, partial(Cells, 10), *_head()), sequences),
         Case("longer head, images", partial(then, partial(convolutional, 10), *_head()), images),
         Case("narrow head", partial(then, partial(convolutional, 10), nn.ReLU(), nn.Dropout(0.5), nn.Linear(10, 2)),
              relabelled(images, lambda y: y % 2)),
-        Case("sines", _Sines, _field, F.mse_loss),
         Case("both directions", _Both, sequences),
-        Case("bag of words", _Bag, tokens_of_classes),
         Case("mixture of experts", _Experts, flat),
-        Case("field of coordinates", partial(mlp, 2, 1, 3, 64, nn.Tanh), _field, F.mse_loss),
+    ]  # fmt: skip
+
+
+def _of_data() -> list[Case]:
+    """Inputs and classes that look like mistakes."""
+    mlp = zoo.mlp
+    return [
+        Case("raw readings", _Readings, reread(flat, lambda x: 1000 + 3 * x), F.cross_entropy),
+        Case("rare class", partial(perceptron, 2), relabelled(flat, lambda y: (y == 3).long()), F.cross_entropy),
+        Case("coarse features", partial(mlp, 3, 2, 2, 16), _coarse, F.cross_entropy),
+        Case("bag of words", _Bag, tokens_of_classes),
     ]  # fmt: skip
 
 
