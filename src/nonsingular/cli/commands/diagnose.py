@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,10 +16,14 @@ from nonsingular.errors import InputError
 from nonsingular.words import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import torch
 
+    from nonsingular.cli.targets import Brought
+    from nonsingular.diagnosis import Kept, Protocol
+    from nonsingular.diagnosis.loop.rehearse import Rehearsal
+    from nonsingular.diagnosis.optimisers import Steps
     from nonsingular.diagnosis.records import Statistic
 
 SHOWN = YOUR_NETWORK
@@ -82,16 +87,11 @@ def command(
     from nonsingular.cli.tables.loop import print_loop
     from nonsingular.files import held, to_json, write_whole
 
-    if steps < 0:
-        raise InputError(f"steps must be at least 0, got {steps}")
-    if not steps:
-        options.refuse_typed(context, OF_PROOF, OF_COPIES)
-        if step is None:
-            options.refuse_typed(context, OF_TRAINING, OF_COPIES)
+    _refuse_unused(context, steps, step)
     place = options.device(device)
     named = learning_rate is not None or optimiser is not None
-    learning_rate, optimiser = 1e-3 if learning_rate is None else learning_rate, optimiser or "adam"
-    protocol = diagnosis.Protocol(max(steps, 1), seeds, batch, learning_rate, optimiser)
+    rate = 1e-3 if learning_rate is None else learning_rate
+    protocol = diagnosis.Protocol(max(steps, 1), seeds, batch, rate, optimiser or "adam")
 
     def usual() -> int:
         return diagnosis.samples_for(data, data_dir, steps, batch)
@@ -99,37 +99,30 @@ def command(
     rehearsed = targets.TrainingStep(step) if step is not None else None
     mine = targets.bring(target, checkpoint, data, batches, data_dir, scaling, samples, seed, usual, rehearsed)
     model = mine.model.to(place)
-
-    def build(number: int) -> torch.nn.Module:
-        return mine.target.build(checkpoint, seed + number)[0].to(place).get_submodule(part)
-
-    own, part = None if named else targets.one_optimiser(rehearsed or mine.target, model), ""
-    observed: Mapping[str, Statistic] | None = None
+    looked = _Looked(mine, model, None if named else targets.one_optimiser(rehearsed or mine.target, model))
     if rehearsed is not None:
-        seen = rehearsed.rehearse(model, mine.batches, optimiser, learning_rate)
+        seen = rehearsed.rehearse(model, mine.batches, protocol.optimiser, rate)
         if mine.loss_fn is None and seen.loss_fn is None and len(seen.loop.optimisers) > 1:
             print_json(seen.to_json()) if json_ else print_loop(seen, rehearsed.name)
             return  # of adversaries without a loss of outputs and targets the loop is all there is to see
-        part = targets.followed(model, seen, rehearsed.name)
-        observed, mine = seen.numbers, targets.with_loss(mine, seen, rehearsed.name, part)
-        model = model.get_submodule(part)
-        own = own if not part else None  # it is of the whole
+        looked = looked.after(seen, rehearsed.name)
+    mine = looked.mine
     apart = targets.read_batches(held_out) if held_out is not None else []
-    stepped = diagnosis.own_steps(own, model) if steps else None
-    settings = {"data": dict(mine.data), "samples": mine.samples, "seed": seed}
+    stepped = diagnosis.own_steps(looked.own, looked.model) if steps else None
     with held(out), Bar() as bar, mine.named(held_out):
         options.keep_earlier(out, diagnosis.earlier(out), replace, steps > 0 and resume)
         if replace and not steps:
             diagnosis.discard(out)
-        plan = diagnosis.plan(target, model, protocol, **settings, own=stepped and stepped.to_json())
-        kept = diagnosis.Kept(out, plan, resume) if steps else None
+        kept = None
         if steps:
+            kept = _kept(out, target, looked, protocol, stepped, seed, resume)
             interrupts.resumable()
             bar.suggest(lambda _, seconds: _shorter(seconds, steps))
         found = diagnosis.diagnose(
-            model, mine.loss_fn, mine.batches, steps=steps, protocol=protocol,
-            build=build, curvature=curvature, kept=kept, budget=diagnosis.Budget(seconds=seconds), on_progress=bar.note,
-            observed=observed, optimiser=own, held_out=apart, data=mine.data,
+            looked.model, mine.loss_fn, mine.batches, steps=steps, protocol=protocol,
+            build=looked.builder(checkpoint, seed, place), curvature=curvature, kept=kept,
+            budget=diagnosis.Budget(seconds=seconds), on_progress=bar.note, observed=looked.observed,
+            optimiser=looked.own, held_out=apart, data=mine.data,
         )  # fmt: skip
         write_whole(out / "diagnosis.json", to_json(found.to_json()))
         source = mine.target.file if checkpoint else mine.target.place  # weights are of the network as it is
@@ -139,6 +132,64 @@ def command(
     else:
         print_diagnosis(found, source)
         typer.echo(report)
+
+
+def _refuse_unused(context: typer.Context, steps: int, step: str | None) -> None:
+    """Refuse options of copies that train where none do."""
+    if steps < 0:
+        raise InputError(f"steps must be at least 0, got {steps}")
+    if not steps:
+        options.refuse_typed(context, OF_PROOF, OF_COPIES)
+        if step is None:
+            options.refuse_typed(context, OF_TRAINING, OF_COPIES)
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What is looked at.
+
+    Attributes:
+        mine: what was brought.
+        model: the network, which is ``part`` of the brought one, or all of it ("").
+        own: ``optimiser(model)`` of its file; None where copies are trained with another.
+        observed: what its training step showed.
+    """
+
+    mine: Brought
+    model: torch.nn.Module
+    own: Any
+    part: str = ""
+    observed: Mapping[str, Statistic] | None = None
+
+    def after(self, seen: Rehearsal, step: str) -> _Looked:
+        """The same, or that part of it that a rehearsed training step trains first, with the step's loss."""
+        from nonsingular.cli import targets
+
+        part = targets.followed(self.model, seen, step)
+        mine = targets.with_loss(self.mine, seen, step, part)
+        own = None if part else self.own  # it is of the whole
+        return _Looked(mine, self.model.get_submodule(part), own, part, seen.numbers)
+
+    def builder(self, checkpoint: Path | None, seed: int, place: torch.device) -> Callable[[int], torch.nn.Module]:
+        """What makes further networks of the kind, by number."""
+
+        def build(number: int) -> torch.nn.Module:
+            return self.mine.target.build(checkpoint, seed + number)[0].to(place).get_submodule(self.part)
+
+        return build
+
+
+def _kept(
+    out: Path, target: str, looked: _Looked, protocol: Protocol, stepped: Steps | None, seed: int, resume: bool
+) -> Kept:
+    """The file of curves of copies, which a stopped proof goes on from."""
+    from nonsingular import diagnosis
+
+    plan = diagnosis.plan(
+        target, looked.model, protocol, data=dict(looked.mine.data), samples=looked.mine.samples, seed=seed,
+        own=stepped and stepped.to_json(),
+    )  # fmt: skip
+    return diagnosis.Kept(out, plan, resume)
 
 
 FEWEST = 50
