@@ -129,18 +129,6 @@ def mismatch(wanted: Float[np.ndarray, " 4"], got: Float[np.ndarray, "4 ..."]) -
     return (np.abs(got - wanted) / np.abs(wanted)).sum(axis=0)
 
 
-def paper_grid(points: int) -> tuple[Array, Array, Array, Array]:
-    """The paper's search grid, with ``points`` values a parameter (100 there): w, xi, omega, alpha."""
-    axes = (
-        np.logspace(-9, -3, points),
-        np.linspace(-10, 10, points),
-        np.logspace(-1, 3, points),
-        np.linspace(-50, 50, points),
-    )
-    w, xi, omega, alpha = np.meshgrid(*axes, indexing="ij", sparse=True)
-    return w, xi, omega, alpha
-
-
 @checked
 def fit_mixture(moments: Float[np.ndarray, " 4"], weights: int = 4000) -> Mixture:
     """The mixture whose moments are nearest, by `mismatch`.

@@ -227,7 +227,7 @@ def run(arm: Arm, protocol: Protocol, enough: Enough = never, apart: bool = True
 
 def _trainer(arm: Arm, protocol: Protocol) -> Trainer:
     networks = [copy.deepcopy(n) for n in arm.networks]
-    plain, samples, device = _is_plain(networks[0], arm), arm.samples, arm.train.device
+    plain, samples, device = _is_plain(arm), arm.samples, arm.train.device
     spec = TrainingSpec(batch=min(protocol.batch, len(arm.train)))
     members: list[nn.Module] = networks if plain else [_Lookup(arm.with_loss(n), samples) for n in networks]
     inputs: Any = samples.inputs if plain else torch.arange(samples.samples, device=device)[:, None]
@@ -291,7 +291,7 @@ def _train(trainer: Trainer, steps: int, on_step: Callable[[], None], enough: En
     return Curve(path[-1], held_out, accuracy, tuple(path), tuple(points[: len(path)]))
 
 
-def _is_plain(network: nn.Module, arm: Arm) -> bool:
+def _is_plain(arm: Arm) -> bool:
     """Whether inputs, targets and outputs are tensors, and the loss one of output and target."""
     if arm.form != "output" or not (isinstance(arm.samples.inputs, Tensor) and isinstance(arm.samples.target, Tensor)):
         return False

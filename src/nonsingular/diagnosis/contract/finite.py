@@ -42,7 +42,7 @@ def not_finite(task: Problem, batch: Batch | None) -> dict[str, Statistic]:
         _, loss = task.run(batch, trace.enter_loss)
         op = _first(trace)
         if op is not None and not finite(loss):
-            return {"nan-loss": _made(op, loss), "nan-gradient": nothing}
+            return {"nan-loss": _made(op), "nan-gradient": nothing}
         if not finite(loss):
             return {"nan-loss": nothing, "nan-gradient": nothing}  # an overflow of the network's own signal
         return {"nan-loss": nothing, "nan-gradient": _gradient(task, loss, trace)}
@@ -122,7 +122,7 @@ FILLS = {
 """Calls whose infinities are meant."""
 
 
-def _made(op: Op, loss: Tensor) -> Statistic:
+def _made(op: Op) -> Statistic:
     values = [t.detach().double() for t in op.tensors if t.is_floating_point() and t.numel()]
     part = "the loss" if op.in_loss else "the network"
     out = op.out.detach()

@@ -196,7 +196,7 @@ def _clipped(scene: Scene, loss: Op, logits: Tensor) -> Statistic | None:
     binary = "binary" in loss.name or "multilabel" in loss.name or logits.ndim < 2
     factor, product = _factor(scene, logits)
     if not binary and high - low < INF and (product is not None or head.name == "cosine_similarity"):
-        return _cosines(scene, loss, logits, product or head, high - low)
+        return _cosines(loss, logits, product or head, high - low)
     if product is not None and abs(factor) < FAINT:
         return _faint(loss, product, factor)
     narrow = high - low < 5.0
@@ -232,7 +232,7 @@ def _factor(scene: Scene, tensor: Tensor) -> tuple[float, Op | None]:
     return factor, None
 
 
-def _cosines(scene: Scene, loss: Op, logits: Tensor, product: Op, span: float) -> Statistic | None:
+def _cosines(loss: Op, logits: Tensor, product: Op, span: float) -> Statistic | None:
     """Products of unit vectors for logits: they differ by so little that the loss has a high floor."""
     classes = logits.shape[1]
     floor = math.log1p((classes - 1) * math.exp(-span))

@@ -25,21 +25,6 @@ WEIGHTED = {
     "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "addmm",
     "matmul", "__matmul__", "mm", "bmm", "einsum", "bilinear", "baddbmm",
 }  # fmt: skip
-ENDINGS = {
-    "sigmoid",
-    "tanh",
-    "softmax",
-    "log_softmax",
-    "relu",
-    "softplus",
-    "exp",
-    "clamp",
-    "hardtanh",
-    "logsigmoid",
-    "add",
-    "mul",
-    "div",
-}
 
 
 def mixed(scene: Scene) -> Statistic:

@@ -14,8 +14,6 @@ from nonsingular.diagnosis.loop.caught import Caught
 from nonsingular.diagnosis.loop.taps import losses_tapped
 from nonsingular.diagnosis.records import Statistic
 
-Alarm = Callable[[Statistic | None], None]
-
 
 class Sentinel:
     """Keeps the latest batch; looks at one gradient before each step, and runs the batch again where it is not finite.

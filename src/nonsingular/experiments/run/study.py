@@ -62,7 +62,7 @@ def run_study(spec: Spec, workspace: Workspace) -> xr.Dataset:
         workspace.progress.start(spec.experiment, sum(job.size for job in jobs))
 
         def deliver(job: Chunk, epoch: int, measured: Measured) -> None:
-            _write(store, spec, job.rows, epoch, measured)
+            _write(store, job.rows, epoch, measured)
 
         engine.run(jobs, workspace, deliver)
     return store.read()
@@ -167,7 +167,7 @@ def _chunks(spec: Spec, task: Task, training: TrainingSpec, workspace: Workspace
     return chunks
 
 
-def _write(store: Store, spec: Spec, rows: Sequence[Row], epoch: int, measured: Measured) -> None:
+def _write(store: Store, rows: Sequence[Row], epoch: int, measured: Measured) -> None:
     """Put what was measured of ``rows``, which have equally many layers, into their places of the store."""
     by_layer = [name for name in measured if "layer" in DIMENSIONS.get(name, ())]
     layers = measured[by_layer[0]].shape[1] if by_layer else 0
