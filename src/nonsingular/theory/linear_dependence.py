@@ -7,7 +7,7 @@ infinite (x ~ N(0, I), averages in closed form for erf units). The incoming weig
 
 each as norm times direction. Flow in the plane of m and |Jc| is -dE/dm and -dE/d|Jc| with every other parameter
 (W, D, the directions of M and C) at its optimum for that m and |Jc|. That is the paper's coordinate system. It is
-not neutral: a unit step of m moves the weights by sqrt(1/2), one of |Jc| by sqrt(2). ``weight_flow`` therefore gives,
+not neutral: a unit step of m moves the weights by sqrt(1/2), one of |Jc| by sqrt(2). ``flow`` therefore gives besides,
 at the same points, the velocity of m and |Jc| when the weights themselves follow their gradient.
 """
 
