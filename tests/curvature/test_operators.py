@@ -442,6 +442,45 @@ def test_hard_sigmoids_have_their_second_derivative():
     assert H.linearised
 
 
+STEP = 1e-9
+KINKS = {
+    "PReLU": nn.PReLU(),
+    "PReLU of each unit": nn.PReLU(5),
+    "fmax": lambda x: torch.fmax(x, torch.zeros_like(x)),
+    "clamp from below": lambda x: x.clamp(min=torch.zeros_like(x)),
+    "clamp from above": lambda x: torch.clip(x, max=torch.zeros_like(x)),
+    "clamp in place": lambda x: x.clamp_(min=torch.zeros_like(x)),
+}
+
+
+@pytest.mark.parametrize("kind", [Hessian, GaussNewton])
+@pytest.mark.parametrize("name", KINKS)
+def test_at_a_kink_both_modes_of_differentiation_take_the_side_of_the_gradient(name, kind):
+    """As where an embedding's padding, which is all zeros, meets a layer without a bias."""
+
+    class Kink(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.function = KINKS[name]
+
+        def forward(self, x):
+            return self.function(x)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), Kink(), nn.Linear(5, 3)).double()
+    nn.init.zeros_(model[0].weight)
+    nn.init.zeros_(model[0].bias)
+    x, y = torch.randn(6, 4, dtype=torch.float64), torch.randn(6, 3, dtype=torch.float64)
+    ends = torch.tensor([0.0, STEP], dtype=torch.float64)[:, None].expand(2, 5).clone().requires_grad_()
+    at, above = torch.autograd.grad(model[1](1 * ends).sum(), ends)[0]
+    beside = copy.deepcopy(model)
+    nn.init.constant_(beside[0].bias, STEP if at.equal(above) else -STEP)
+    C, expected = (kind(m, F.mse_loss, [(x, y)]) for m in (model, beside))
+    torch.testing.assert_close(C.dense(), expected.dense(), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(C.problem.objective.value(), F.mse_loss(model(x), y))
+    assert C.linearised
+
+
 def test_what_cannot_be_linearised_falls_back_once_and_stays_right():
     class Power(nn.Module):
         def forward(self, x):

@@ -60,6 +60,17 @@ def test_the_reference_does_not_believe_an_asymmetric_second_derivative():
     torch.testing.assert_close(found, found.T, atol=1e-7, rtol=0)
 
 
+def test_the_reference_stays_on_the_side_of_the_gradient_at_a_kink():
+    model = nn.Sequential(nn.Linear(3, 4), nn.PReLU(), nn.Linear(4, 2)).double()
+    data = [(torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 2, dtype=torch.float64))]
+    nn.init.zeros_(model[0].weight)
+    found = []
+    for bias in (0.0, -1e-9):
+        nn.init.constant_(model[0].bias, bias)
+        found.append(Reference(Program(model, F.mse_loss, data, "mean", None, "PReLU")).hessian())
+    torch.testing.assert_close(*found, atol=1e-6, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("spoil", "outcome"),
     [

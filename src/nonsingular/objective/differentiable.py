@@ -11,17 +11,19 @@ from torch.overrides import TorchFunctionMode
 
 
 class TwiceDifferentiable(TorchFunctionMode):
-    """Within: embeddings whose padding is a constant; weight normalisation and some losses by their definitions.
+    """Within: embeddings whose padding is a constant; weight normalisation, kinks and some losses by their definitions.
 
     PyTorch's backward pass leaves an embedding's padding entry out, its forward mode does not, so the derivative of the
     gradient comes out asymmetric. Taken as the constant it is, both agree. With ``sparse=True`` gradients become dense,
     as their derivatives have to be. The second derivative of ``torch._weight_norm`` is wrong (torch 2.13, asymmetric
-    by a quarter). Huber's and the soft margin's loss have none that can be vectorised, hard sigmoids none at all.
+    by a quarter). At the kinks of PReLU, ``fmax`` and clamps by one tensor, where the zeros of padding lie, its two
+    modes take different sides; here both take that of the gradients. Huber's and the soft margin's loss have none
+    that can be vectorised, hard sigmoids none at all.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        other = _FORMS.get(func)
+        other = None if "out" in kwargs else _FORMS.get(func)  # which has no gradient
         return func(*args, **kwargs) if other is None else other(*args, **kwargs)
 
 
@@ -74,10 +76,35 @@ def _hard_sigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     return F.hardtanh(input + 3, 0.0, 6.0) / 6
 
 
+def _prelu(input: Tensor, weight: Tensor) -> Tensor:
+    slopes = weight.reshape([-1 if axis == 1 else 1 for axis in range(input.dim())])
+    return torch.where(input > 0, input, slopes.to(input.dtype) * input)
+
+
+def _fmax(input: Tensor, other: Tensor) -> Tensor:
+    return torch.where((input >= other) | other.isnan(), input, other)
+
+
+def _clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    if isinstance(min, Tensor) and max is None:
+        return torch.where((input >= min) | input.isnan(), input, min)
+    if isinstance(max, Tensor) and min is None:
+        return torch.where((input <= max) | input.isnan(), input, max)
+    return torch.clamp(input, min, max)
+
+
+def _clamp_in_place(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    return input.copy_(_clamp(input, min, max))
+
+
 _FORMS: dict[Any, Any] = {
     F.embedding: _embed,
     torch._weight_norm: _weight_norm,
     F.huber_loss: _huber,
     F.soft_margin_loss: _soft_margin,
     F.hardsigmoid: _hard_sigmoid,
+    torch.prelu: _prelu,
+    **dict.fromkeys((torch.fmax, Tensor.fmax), _fmax),
+    **dict.fromkeys((torch.clamp, Tensor.clamp, torch.clip, Tensor.clip), _clamp),
+    **dict.fromkeys((torch.clamp_, Tensor.clamp_, torch.clip_, Tensor.clip_), _clamp_in_place),
 }

@@ -41,6 +41,8 @@ class Reference:
                 module.reentrant = False
             if isinstance(module, nn.Embedding) and module.padding_idx is not None:
                 module.__class__ = _Padded
+            if isinstance(module, nn.PReLU):
+                module.__class__ = _OneSided
         self._buffers = {m: dict(m.named_buffers(recurse=False)) for m in self.model.modules()}
         self.batches = [_double(b) for b in program.batches]
         self.parameters = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
@@ -127,6 +129,14 @@ class _Padded(nn.Embedding):
 
     def forward(self, input: Tensor) -> Tensor:
         return F.embedding(input, torch.where(self.padding(), self.weight.detach(), self.weight))
+
+
+class _OneSided(nn.PReLU):
+    """At zero, too, all derivatives on the side of PyTorch's gradient, whose own derivative is on the other one."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        slopes = self.weight.view(-1, *[1] * (input.dim() - 2)) if len(self.weight) > 1 else self.weight
+        return torch.where(input > 0, input, slopes * input)
 
 
 def _row(entry: Tensor, inputs: list[Any]) -> Tensor:
