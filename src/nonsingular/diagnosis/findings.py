@@ -139,7 +139,9 @@ def findings(numbers: Mapping[str, Statistic], limits: Mapping[str, Limit], look
             if rule.kind not in found or _first(one) < _first(found[rule.kind]):
                 found[rule.kind], judged[rule.kind] = one, statistic
                 (from_loop.add if rule in loop.RULES else from_loop.discard)(rule.kind)
-    settled = _settled(sorted(found.values(), key=_first), judged)
+    if not any(rule.alone for rule in RULES if rule.kind in found):
+        return []
+    settled = _settled(sorted(found.values(), key=_first), judged) | _blown_up(judged)
     for kind, by in settled.items():
         found[kind] = replace(found[kind], remedy=found[by].remedy, treatments=found[by].treatments)
     if look is None:
@@ -168,6 +170,13 @@ def _settled(order: Sequence[Finding], judged: Mapping[str, Statistic]) -> dict[
         same = [f.kind for f in order if f is not by and judged[f.kind].of == cause.of]
         settled |= {kind: by.kind for kind in same if kind not in settled and kind not in settled.values()}
     return settled
+
+
+def _blown_up(judged: Mapping[str, Statistic]) -> dict[str, str]:
+    """Outputs that are too large by no more decades than the signal grows on its way to them are large for that."""
+    signal, output = judged.get("exploding-signal"), judged.get("saturated-output")
+    grown = signal is not None and output is not None and abs(signal.value) >= abs(output.value)
+    return {"saturated-output": "exploding-signal"} if grown else {}
 
 
 def _signal_gone(look: Look, dead: Sequence[str]) -> bool:

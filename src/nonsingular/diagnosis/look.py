@@ -16,6 +16,7 @@ from nonsingular import checks, measures, progress
 from nonsingular.checks import checked
 from nonsingular.diagnosis import weights
 from nonsingular.diagnosis.batches import LossFn, Problem, problem
+from nonsingular.diagnosis.methods import called_apart
 from nonsingular.diagnosis.outputs import Outputs
 from nonsingular.diagnosis.paths import bypassed
 from nonsingular.diagnosis.records import Layer, Look, Parameter
@@ -180,6 +181,7 @@ class _Passes:
         aliases: dict[int, list[str]] = {}
         for name, p in self._task.model.named_parameters(remove_duplicate=False):
             aliases.setdefault(id(p), []).append(name)
+        apart = called_apart(self._task.model)
         return [
             Parameter(
                 name,
@@ -191,6 +193,7 @@ class _Passes:
                 tied=tuple(aliases[id(p)][1:]),
                 trained=not p.requires_grad
                 and weights.trained(p, self._task.model.get_submodule(name.rpartition(".")[0])),
+                apart=name.split(".")[0] in apart,
             )
             for name, p in self._task.model.named_parameters()
         ]

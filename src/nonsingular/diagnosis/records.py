@@ -123,6 +123,7 @@ class Parameter:
         size: entries.
         frozen: does not require a gradient.
         trained: frozen, with weights that are not spread as initialisations draw them.
+        apart: of a part that other methods of the model call than ``forward``, as a generator beside its judge.
         unused: the loss does not depend on it.
         zero_gradient: the loss depends on it, and its gradient is zero in every entry.
         zero: all its entries are.
@@ -137,6 +138,7 @@ class Parameter:
     zero: bool
     tied: tuple[str, ...] = ()
     trained: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True)

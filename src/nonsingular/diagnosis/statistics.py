@@ -191,10 +191,9 @@ def _all_frozen(look: Look, module: str) -> bool:
 
 
 def _unused(look: Look) -> Statistic:
-    """Share of the parameters that the loss does not depend on, by its graph."""
-    return _share(
-        look, [p for p in look.parameters if p.unused], "share of the parameters that the loss does not reach"
-    )
+    """Share of the parameters that the loss does not depend on, by its graph, and that have no other purpose."""
+    lost = [p for p in look.parameters if p.unused and not p.apart]
+    return _share(look, lost, "share of the parameters that the loss does not reach")
 
 
 def _unreached(look: Look) -> Statistic:

@@ -22,6 +22,7 @@ SAMPLES, NEIGHBOURS, PERMUTATIONS = 512, 5, 199
 FEWEST = 32  # samples
 RELATED = 0.1  # p-value up to which that is a relation
 PLANTED, SEEN, SURELY = 20, 0.95, 0.02  # relations that are planted, and the part of them to be seen at that p-value
+MET = 3  # places of ids up to which they are things that meet, as users and items, and no text
 FEATURES = 1000  # ids, pairs and places of ids that are told apart, the most frequent
 SKETCH = 64  # numbers in which longer rows of targets are compared
 
@@ -73,7 +74,7 @@ def chance_of_tokens(ids: Int[Tensor, "sample place"], targets: Tensor, ordered:
     own = _chance(of(torch.arange(n)), null)
     if own <= RELATED:
         return own
-    planted = [of(_planted(views[0], rows, generator)) for _ in range(PLANTED)]
+    planted = [of(_planted(_scores(views[0], ids, generator), rows, generator)) for _ in range(PLANTED)]
     return own if sum(_chance(p, null) <= SURELY for p in planted) >= SEEN * PLANTED else math.nan
 
 
@@ -84,9 +85,20 @@ def _chance(own: Float[Tensor, " statistic"], null: Float[Tensor, "permutation s
     return float((off >= off[0]).double().mean())
 
 
-def _planted(counts: Rows, rows: Rows, generator: torch.Generator) -> Int[Tensor, " sample"]:
-    """An order in which these targets hang on the inputs: they rise with a random score of each sample's tokens."""
-    score, rise = (x @ torch.randn(x.shape[1], generator=generator) for x in (counts, rows))
+def _scores(counts: Rows, ids: Int[Tensor, "sample place"], generator: torch.Generator) -> Float[Tensor, " sample"]:
+    """A random score of each sample's tokens: their sum, or their product where it is ids of a few things that meet.
+
+    What a user makes of an item says nothing of what others do: neither alone has to be liked more.
+    """
+    if ids.shape[1] > MET:
+        return counts @ torch.randn(counts.shape[1], generator=generator)
+    columns = [column.unique(return_inverse=True)[1] for column in ids.T]
+    return torch.stack([torch.randn(int(c.max()) + 1, generator=generator)[c] for c in columns]).prod(0)
+
+
+def _planted(score: Float[Tensor, " sample"], rows: Rows, generator: torch.Generator) -> Int[Tensor, " sample"]:
+    """An order in which these targets hang on the inputs: they rise with a score of the samples."""
+    rise = rows @ torch.randn(rows.shape[1], generator=generator)
     order = torch.empty(len(rows), dtype=torch.long)
     order[score.argsort()] = rise.argsort(stable=True)
     return order

@@ -208,7 +208,43 @@ def _contrastive(exchanged: bool) -> Loss:
     return loss
 
 
+def _triples(seed: int, count: int = 256) -> Batches:
+    """Points with one of their own cluster and one of another, in this order; the target is the cluster."""
+    random = torch.Generator().manual_seed(seed)
+    centres = 1.5 * torch.randn(6, 12, generator=random)
+    own = torch.randint(6, (256,), generator=random)
+    other = (own + torch.randint(1, 6, (256,), generator=random)) % 6
+    x = centres[torch.stack([own, own, other], 1)] + torch.randn(256, 3, 12, generator=random)
+    return [(x, own)]
+
+
+class Triple(nn.Module):
+    """All three of each triple by one network, on the unit sphere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 8))
+
+    def forward(self, three: Tensor) -> Tensor:  # noqa: D102
+        return F.normalize(self.body(three), dim=-1)
+
+
+def _hinge(exchanged: bool, distances: bool) -> Loss:
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        anchor, positive, negative = output.unbind(1)
+        if distances:
+            near, far = F.pairwise_distance(anchor, positive), F.pairwise_distance(anchor, negative)
+        else:
+            near, far = -F.cosine_similarity(anchor, positive), -F.cosine_similarity(anchor, negative)
+        return ((far - near if exchanged else near - far) + 0.3).clamp(min=0).mean()
+
+    return loss
+
+
 def _exchanged() -> Iterator[Pair]:
+    for distances, what in ((True, "distances"), (False, "similarities")):
+        yield pair(f"triplet loss of {what} the wrong way round", "triples", "wrong-sign", _triples,
+                   _hinge(True, distances), Triple, twin_loss=_hinge(False, distances))  # fmt: skip
     yield pair("terms of a contrastive loss exchanged", "pairs", "wrong-sign", _couples, _contrastive(True), Couple,
                twin_loss=_contrastive(False))  # fmt: skip
 

@@ -557,6 +557,9 @@ def _mixing() -> Iterator[Pair]:
     yield pair("samples attend to samples", "transformer", mixed, sequences, F.cross_entropy,
                partial(Attention, 10, False), twin=partial(Attention, 10))  # fmt: skip
 
+    yield pair("samples attend to samples, read at a mark", "tokens", mixed, _ordered, F.cross_entropy,
+               partial(Marked, False), twin=partial(Marked, True))  # fmt: skip
+
     def turned(move: Callable[[Tensor], Tensor]) -> nn.Module:
         return nn.Sequential(Do(move), Do(lambda x: x.transpose(0, 1)), Cells(10))
 
@@ -590,6 +593,19 @@ class Tokens(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return self.head(self.layer(self.table(x) + self.places).mean(1))
+
+
+class Marked(nn.Module):
+    """Attention over a mark and the tokens behind it, read at the mark."""
+
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        self.table, self.places, self.head = nn.Embedding(13, 32), nn.Embedding(11, 32), nn.Linear(32, 2)
+        self.layer = nn.TransformerEncoderLayer(32, 4, 64, 0.0, batch_first=batch_first)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        x = torch.cat([torch.full_like(x[:, :1], 12), x], 1)
+        return self.head(self.layer(self.table(x) + self.places.weight)[:, 0])
 
 
 def _ordered(seed: int, count: int = 512) -> Batches:

@@ -21,10 +21,15 @@ from nonsingular.objective import Batch
 
 PROBED = 13  # samples: a length that no other axis is likely to have
 PRECISION = 1e-4  # of the outputs' spread: more is no rounding
+ROUNDING = 1e-6  # of the outputs: samples that differ by less have one output
 WEIGHTED = {
     "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "addmm",
     "matmul", "__matmul__", "mm", "bmm", "einsum", "bilinear", "baddbmm",
 }  # fmt: skip
+
+
+ALONG_AN_AXIS = ("lstm", "gru", "rnn_tanh", "rnn_relu", "multi_head_attention_forward")
+"""What goes along the first axis of its inputs unless it is made with ``batch_first``."""
 
 
 def mixed(scene: Scene) -> Statistic:
@@ -50,9 +55,13 @@ def mixed(scene: Scene) -> Statistic:
         return unknown
     spread = float(last.double().std(0).mean())
     change = float((moved[kept].double() - last[kept].double()).square().mean().sqrt())
-    if not spread > 1e-12 * float(last.abs().max()):
-        return unknown
-    place = _where_mixed(one, two, n, kept) if change > PRECISION * spread else None
+    alike = not spread > ROUNDING * float(last.abs().max())
+    place, then = _where_mixed(one, two, n, kept) if alike or change > PRECISION * spread else (None, None)
+    if alike:  # of what is mixed nothing reaches the outputs: where it happens it can be seen
+        if place is None or then is None or place.name not in ALONG_AN_AXIS:
+            return unknown
+        words = "change of what a layer returns for a sample when only the other samples change, over its spread"
+        change, spread = _change_of(place.out, then.out, n, kept)
     if place is not None and scene.task.compares and _in_the_comparison(scene, one, place, n):
         return unknown
     layers = place.layers if place is not None else ()
@@ -155,7 +164,7 @@ def _module(scene: Scene, op: Op) -> nn.Module | None:
 
 def _mixing_remedy(place: Op | None) -> str:
     name = place.name if place is not None else ""
-    if name in ("lstm", "gru", "rnn_tanh", "rnn_relu", "multi_head_attention_forward"):
+    if name in ALONG_AN_AXIS:
         return "its first axis is time unless it is made with batch_first=True."
     if name in ("softmax", "log_softmax"):
         return "normalise over the classes' axis, not over the samples'."
@@ -222,17 +231,24 @@ def _grows(a: Any, b: Any) -> bool:
     return any(len(x) == len(y) and sum(p > q for p, q in zip(x, y, strict=True)) > 1 for x, y in both)
 
 
-def _where_mixed(one: Trace, two: Trace, n: int, kept: int) -> Op | None:
-    """The first call whose result for the kept sample moved although what it was given did not."""
+def _where_mixed(one: Trace, two: Trace, n: int, kept: int) -> tuple[Op, Op] | tuple[None, None]:
+    """The first call, in both passes, whose result for the kept sample moved although what it was given did not."""
     if len(one.ops) != len(two.ops):
-        return None
+        return None, None
     moved: set[int] = set()
     for a, b in zip(one.ops, two.ops, strict=True):
         if _changed(a.out, b.out, n, kept):
             if not any(id(t) in moved for t in a.tensors):
-                return a
+                return a, b
             moved |= {id(t) for t in tree_leaves(a.out) if isinstance(t, Tensor)}
-    return None
+    return None, None
+
+
+def _change_of(a: Any, b: Any, n: int, kept: int) -> tuple[float, float]:
+    """Root mean square change of the kept sample's part of the first result, and the spread over samples of all."""
+    x, y = (next(t.detach().double() for t in tree_leaves(each) if isinstance(t, Tensor)) for each in (a, b))
+    axis = next(axis for axis in range(x.ndim) if x.shape[axis] == n)
+    return float((x - y).select(axis, kept).square().mean().sqrt()), float(x.std(axis).mean())
 
 
 def _changed(a: Any, b: Any, n: int, kept: int) -> bool:

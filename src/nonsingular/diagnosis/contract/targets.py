@@ -294,6 +294,7 @@ def ignored(scene: Scene) -> Statistic:
     """Decades by which the slope of the loss by the outputs changes less than itself when targets change places.
 
     At outputs of several sizes: at its floor a hinge looks at no target, and beside huge outputs any is a small change.
+    Among the targets too, where they are numbers: far from all of them some losses have one slope.
     """
     words = "decades by which targets that change places change less of the loss's slope than there is"
     unknown = Statistic(math.nan, (), words)
@@ -307,7 +308,9 @@ def ignored(scene: Scene) -> Statistic:
     if float(moved.double().mean()) < 0.25:
         return unknown
     point = output.detach() / max(1.0, float(output.detach().double().square().mean().sqrt()))
-    changes = [c for at in (point, *floor.elsewhere(point)) if (c := _share_changed(scene, at, other)) is not None]
+    among = [target.roll(1, 0).to(point.dtype)] if target.is_floating_point() and target.shape == point.shape else []
+    places = (point, *floor.elsewhere(point), *among)
+    changes = [c for at in places if (c := _share_changed(scene, at, other)) is not None]
     if not changes:
         return unknown
     evidence = ({"measure": "share of the slope that changes with the targets", "value": max(changes)},)

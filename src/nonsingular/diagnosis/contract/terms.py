@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -141,7 +142,53 @@ def near_and_far(scene: Scene) -> Statistic:
         )
         remedy = f"Call {op.name}(anchor, positive, negative), in this order."
         return Statistic(float(off.mean()) / error, (), words, op.where or op.name, evidence, remedy)
-    return Statistic(math.nan, (), words)
+    return _by_hand(scene, words)
+
+
+def _by_hand(scene: Scene, words: str) -> Statistic:
+    """The same of a loss of three outputs a sample, by what its slope draws together and what it drives apart."""
+    unknown = Statistic(math.nan, (), words)
+    three = _three(scene.output)
+    if not three or scene.loss is None or not scene.loss.requires_grad or scene.reads_target or len(three[0]) < 16:
+        return unknown
+    leaves = [t for t in tree_leaves(scene.output) if isinstance(t, Tensor)]
+    try:
+        slopes = torch.autograd.grad(scene.loss, leaves, retain_graph=True, allow_unused=True)
+    except RuntimeError:  # as in _gradient
+        return unknown
+    pull = _three([s if s is not None else torch.zeros_like(t) for s, t in zip(slopes, leaves, strict=True)])
+    closer = {
+        (i, j): float(((three[i] - three[j]).detach() * (pull[i] - pull[j])).sum())
+        for i, j in itertools.combinations(range(3), 2)
+    }
+    drawn, driven = max(closer, key=closer.__getitem__), min(closer, key=closer.__getitem__)
+    if not closer[drawn] > 0 > closer[driven]:
+        return unknown
+    near, far = (_distance(three[i].double(), three[j].double()).detach() for i, j in (drawn, driven))
+    off = near - far
+    error = float(off.std()) / math.sqrt(len(off))
+    if not error > 0:
+        return unknown
+    evidence = (
+        {"measure": f"mean distance of outputs {drawn[0]} and {drawn[1]}, which the loss draws together",
+         "value": float(near.mean())},
+        {"measure": f"of outputs {driven[0]} and {driven[1]}, which it drives apart", "value": float(far.mean())},
+    )  # fmt: skip
+    remedy = (
+        "Exchange the two in the loss: of similarities that of the positive pair is to grow, of distances that of the "
+        "negative one."
+    )
+    return Statistic(float(off.mean()) / error, (), words, "", evidence, remedy)
+
+
+def _three(output: object) -> tuple[Tensor, ...]:
+    """Three vectors a sample, in one tensor or in three; none where the output is something else."""
+    leaves = [t for t in tree_leaves(output) if isinstance(t, Tensor)]
+    if len(leaves) == 1 and leaves[0].ndim == 3 and leaves[0].shape[1] == 3:
+        return leaves[0].unbind(1)
+    if len(leaves) == 3 and leaves[0].ndim == 2 and all(t.shape == leaves[0].shape for t in leaves):
+        return tuple(leaves)
+    return ()
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:

@@ -229,7 +229,7 @@ RULES: tuple[Rule, ...] = (
         "decay-dominates", "loop-coupled",
         "Small weights are worth more to these steps than a small loss: decay that is added to the gradient holds the "
         "weights below the size that the task needs.",
-        "Loshchilov and Hutter 2019, section 2", severity=lambda v: min(0.9, 0.5 + v / 2), material=0.2,
+        "Loshchilov and Hutter 2019, section 2", severity=lambda v: min(0.9, 0.5 + v / 2), material=0.1,
     ),
     Rule(
         "wrong-mode", "loop-mode-training",

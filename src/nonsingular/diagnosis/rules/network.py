@@ -201,7 +201,7 @@ RULES: tuple[Rule, ...] = (
         "Nearly all directions of the loss are flat: gradients there are small and steps lead nowhere.",
         "orhan2018, section 2.3 and figure 3",
         ("add_skips", "bias_targets", "insert_normalisation"), share,
-        material=0.99, most=0.995,
+        material=0.99, most=0.995, alone=False,
     ),
 )  # fmt: skip
 

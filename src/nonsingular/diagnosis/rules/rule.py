@@ -26,6 +26,7 @@ class Rule:
         sure: whether the program itself shows it, so that it comes before whatever is inferred from numbers; by
             default facts are sure.
         remark: further advice from the look, "" where there is none.
+        alone: whether it is told where nothing else is found; what others bring about keeps nothing from training.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Rule:
     remedy: str = ""
     fact: bool = False
     sure: bool | None = None
+    alone: bool = True
 
     @property
     def certain(self) -> bool:
