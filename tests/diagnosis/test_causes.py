@@ -14,10 +14,11 @@ from torch import nn
 from nonsingular.diagnosis import contract, healthy
 from nonsingular.diagnosis.batches import problem
 from nonsingular.diagnosis.findings import Finding, _ranked, findings
+from nonsingular.diagnosis.loop.bootstraps import DISCOUNTS
 from nonsingular.diagnosis.loop.observer import Observer
 from nonsingular.diagnosis.loop.pairing import numbers_of, order_of_rows, rows_apart
 from nonsingular.diagnosis.loop.records import Call, Held, Loader, Loop, Movement, Thinned, Trainee, Update
-from nonsingular.diagnosis.loop.returns import FORWARD, REVERSED, judged, returns_in_sight
+from nonsingular.diagnosis.loop.returns import FORWARD, REVERSED, _come_before, judged, returns_in_sight
 from nonsingular.diagnosis.loop.statistics import MEASURES
 from nonsingular.diagnosis.loop.statistics.steps import loss_factor
 from nonsingular.diagnosis.loop.taps import tapped
@@ -412,6 +413,17 @@ def test_returns_are_held_against_rewards(standardised, discount):
     assert judged(rewards.tolist(), told(False)) == FORWARD
     assert judged(rewards.tolist(), told(True)) == REVERSED
     assert judged(rewards.tolist(), torch.randn(20).tolist()) == ""
+
+
+@pytest.mark.parametrize("shape", [(1,), (2,), (7,), (64,), (100,), (3, 33)])
+def test_discounted_sums_are_those_of_one_step_after_the_other(shape):
+    rewards = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    discounts = torch.tensor(DISCOUNTS, dtype=torch.float64).reshape(-1, *[1] * (rewards.ndim - 1))
+    sums, total = [], 0.0
+    for t in range(shape[-1]):
+        total = rewards[..., t] + discounts * total
+        sums.append(total)
+    torch.testing.assert_close(torch.from_numpy(_come_before(rewards.numpy())), torch.stack(sums, -1))
 
 
 def test_seeds_that_are_set_at_every_step():

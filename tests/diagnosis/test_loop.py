@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import inspect
 import io
 import json
@@ -25,6 +26,7 @@ from nonsingular.diagnosis.contract.meanings import held_out_ids, held_out_meani
 from nonsingular.diagnosis.loop import Observer, judged, script, tapped
 from nonsingular.diagnosis.loop.between import Output
 from nonsingular.diagnosis.loop.distances import Distances
+from nonsingular.diagnosis.loop.movement import movements
 from nonsingular.diagnosis.loop.tape import Tape
 from nonsingular.errors import InputError
 from nonsingular.objective import Batch
@@ -319,6 +321,22 @@ def test_what_is_measured_of_a_step_is_the_step(tmp_path):
     assert moved.uphill == pytest.approx(-0.1 * float(gradient.norm()) ** 2, rel=1e-4)
     assert moved.inward == pytest.approx(0.1 * float((gradient * before).sum()), rel=1e-3)
     assert update.used == pytest.approx(update.made)
+
+
+def test_entries_without_gradient_and_entries_that_stayed_are_counted():
+    before, gradient = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), torch.tensor([[0.5, 0, 0], [-2, 3, 1]])
+    parameter = nn.Parameter(torch.tensor([[0.5, 2.0, 3.0], [4.0, 2.0, 6.0]]))
+    parameter.grad = gradient.t().contiguous().t()
+    empty = nn.Parameter(torch.zeros(0))
+    moved = movements([parameter, empty], {id(parameter): before, id(empty): torch.zeros(0)})
+    found, change = moved[id(parameter)], parameter.detach() - before
+    wanted = [before.norm(), change.norm(), gradient.norm(), (gradient * change).sum(), -(before * change).sum()]
+    wanted += [2 / 4, 2 / 6, -(before * gradient).sum()]
+    assert dataclasses.astuple(found) == pytest.approx([float(number) for number in wanted])
+    assert moved[id(empty)].lost == 0
+    sparse = torch.sparse_coo_tensor([[0, 0, 1], [1, 1, 2]], [1.0, 2.0, -1.0], (2, 3))
+    [found] = movements([parameter], {id(parameter): before}, {id(parameter): sparse}).values()
+    assert found.zeros == pytest.approx(4 / 6)
 
 
 def test_sharpness_is_the_largest_eigenvalue(tmp_path):

@@ -119,9 +119,16 @@ def _follows(goal: Tensor, reward: Tensor, outputs: list[Tensor], ended: Tensor)
     """
     rest = (goal.to(reward) - reward)[:, None]
     size = 1e-4 * (1 + float(rest.abs().max()))
+    discounts = rest.new_tensor(DISCOUNTS)
     for output in outputs:
-        for discount in DISCOUNTS:
-            holds = ((rest - discount * output.to(rest)).abs() < size).any(1) & (rest[:, 0].abs() > size)
-            if float(holds.double().mean()) > ROWS and bool(holds[ended].all()):
-                return True
+        values = output.to(rest)
+        possible = discounts[_holds(rest[ended], values[ended], discounts, size).all(1)]  # few samples leave few
+        if len(possible) and bool((_holds(rest, values, possible, size).double().mean(1) > ROWS).any()):
+            return True
     return False
+
+
+def _holds(rest: Tensor, values: Tensor, discounts: Tensor, size: float) -> Tensor:
+    """Of which samples the rest is a discounted value, with each discount: (discounts, samples)."""
+    near = ((rest - discounts[:, None, None] * values).abs() < size).any(2)
+    return near & (rest[:, 0].abs() > size)

@@ -205,7 +205,7 @@ class Calls:
     def made_by(self, tensors: list[Tensor]) -> list[Call]:
         """The calls whose outputs these are, or are views of."""
         memory = {t.untyped_storage()._cdata for t in tensors}
-        return [call for ref, call in self._outputs if not ref.expired() and ref.cdata in memory]
+        return [call for ref, call in self._outputs if ref.cdata in memory and not ref.expired()]
 
     def _parameters_behind(self, makers: list[Call], taker: Trainee) -> set[int]:
         """Ids of the parameters of the other models that made something lately."""

@@ -13,7 +13,7 @@ from nonsingular.diagnosis.contract.held_out import level
 from nonsingular.diagnosis.contract.meanings import frequencies
 from nonsingular.diagnosis.contract.samples import MANY
 from nonsingular.diagnosis.loop.loaders import Loaders
-from nonsingular.diagnosis.loop.pairing import numbers_of, order_of_rows, rows_apart
+from nonsingular.diagnosis.loop.pairing import by_place, numbers_of, order_of_rows, rows_apart
 from nonsingular.diagnosis.loop.records import Call, Loader, Loop, Trainee
 from nonsingular.diagnosis.loop.turned import Turned
 from nonsingular.places import here
@@ -100,8 +100,7 @@ def told_apart(x: Tensor) -> tuple[Any, ...]:
     """What tells one batch from another: two sums over many entries, one of them weighted by the place."""
     flat = x.detach().flatten()
     flat = flat[:: max(1, len(flat) // MANY)].double()
-    positions = torch.arange(len(flat), device=flat.device, dtype=flat.dtype)
-    return (tuple(x.shape), *torch.stack([flat.sum(), (flat * (1.7 * positions).cos()).sum()]).tolist())
+    return (tuple(x.shape), *torch.stack([flat.sum(), flat.dot(by_place(len(flat), flat.device))]).tolist())
 
 
 def _sliced(x: Tensor, latest: weakref.ref[Tensor] | None) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, count_nonzero, nn
+from torch.linalg import vector_norm
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
@@ -31,23 +32,29 @@ def movements(
     """
     rows: dict[int, list[Tensor]] = {}
     for p in parameters:
-        old = before[id(p)].float()
-        change = p.detach().float() - old
-        g = _dense(gradients[id(p)] if gradients is not None else p.grad, p)
-        wanted = g != 0
-        kept = ((change == 0) & wanted).sum() / wanted.sum().clamp(min=1)
-        zeros = 1 - wanted.float().mean()
+        old = before[id(p)].float().reshape(-1)
+        change = p.detach().float().reshape(-1) - old
+        g = _dense(gradients[id(p)] if gradients is not None else p.grad, p).reshape(-1)
         rows[id(p)] = [
-            old.norm(), change.norm(), g.norm(), (g * change).sum(), -(old * change).sum(), kept, zeros,
-            -(old * g).sum(),
+            vector_norm(old), vector_norm(change), vector_norm(g), g.dot(change), old.dot(change), old.dot(g),
+            count_nonzero(g).float(), count_nonzero((g != 0) & (change == 0)).float(),
         ]  # fmt: skip
-    return {i: Movement(*values) for i, values in _fetch(rows).items()}
+    return {i: _movement(before[i].numel(), *values) for i, values in _fetch(rows).items()}
+
+
+def _movement(
+    entries: int, weight: float, moved: float, gradient: float, uphill: float, grown: float, along: float,
+    wanted: float, still: float,
+) -> Movement:  # fmt: skip
+    """From the three norms, the products of gradient, weights and change, and the numbers of entries."""
+    zeros = 1 - wanted / entries if entries else math.nan
+    return Movement(weight, moved, gradient, uphill, -grown, still / max(wanted, 1), zeros, -along)
 
 
 @torch.no_grad()
 def norms(tensors: Mapping[int, Tensor | None]) -> dict[int, float]:
     """Euclidean norm of each."""
-    rows = {i: [_values(t).float().norm()] for i, t in tensors.items() if t is not None}
+    rows = {i: [vector_norm(_values(t).float())] for i, t in tensors.items() if t is not None}
     return {i: values[0] for i, values in _fetch(rows).items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -48,7 +49,13 @@ def rows_apart(target: Tensor, batch: list[Tensor], order: Tensor | None) -> boo
 def _keys(rows: Tensor) -> Tensor:
     """A number for each row that tells it from others."""
     flat = rows.detach().reshape(len(rows), -1).double()
-    return flat @ (1.7 * torch.arange(1, flat.shape[1] + 1, device=flat.device, dtype=flat.dtype)).cos()
+    return flat @ by_place(flat.shape[1], flat.device)
+
+
+@lru_cache(maxsize=16)
+def by_place(entries: int, device: torch.device) -> Tensor:
+    """Weights in a sum that tells entries in one order from the same ones in another."""
+    return (1.7 * torch.arange(1, entries + 1, device=device, dtype=torch.float64)).cos()
 
 
 def numbers_of(data: Any) -> tuple[float, ...] | None:

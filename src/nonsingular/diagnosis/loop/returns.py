@@ -86,11 +86,11 @@ def across(rewards: Sequence[float], returns: Sequence[float], dones: Sequence[f
         return False
     r, told, ended = (np.asarray(x, dtype=float) for x in (rewards, returns, dones))
     pieces = np.split(r, np.flatnonzero(ended[:-1]) + 1)
-    for discount in DISCOUNTS:
-        apart = np.concatenate([_summed(piece[::-1], discount)[::-1] for piece in pieces])
-        if _alike(_summed(r[::-1], discount)[::-1], told):
-            return not _alike(apart, told)
-    return False
+    through = np.flatnonzero(_alike(_yet_to_come(r), told))
+    if not len(through):
+        return False
+    apart = np.concatenate([_yet_to_come(piece) for piece in pieces], axis=1)
+    return not _alike(apart, told)[through[0]]
 
 
 def judged(rewards: Sequence[float], returns: Sequence[float]) -> str:
@@ -106,16 +106,12 @@ def judged(rewards: Sequence[float], returns: Sequence[float]) -> str:
     r, told = np.asarray(rewards, dtype=float), np.asarray(returns, dtype=float)
     if len(r) < FEWEST or not np.isfinite([r, told]).all() or told.std() == 0:
         return ""
-    found = ""
-    for discount in DISCOUNTS:
-        before, after = _summed(r, discount), _summed(r[::-1], discount)[::-1]
-        if _alike(after, told):
-            return ""
-        if _alike(before, told):
-            found = FORWARD
-        elif _alike(after[::-1], told):
-            found = REVERSED
-    return found
+    after = _yet_to_come(r)
+    if _alike(after, told).any():
+        return ""
+    forward, turned = _alike(_come_before(r), told), _alike(after[:, ::-1], told)
+    found = [FORWARD if f else REVERSED for f, t in zip(forward, turned, strict=True) if f or t]
+    return found[-1] if found else ""
 
 
 def judged_table(rewards: np.ndarray[Any, Any], returns: np.ndarray[Any, Any]) -> str:
@@ -130,44 +126,43 @@ def judged_table(rewards: np.ndarray[Any, Any], returns: np.ndarray[Any, Any]) -
     r, told = rewards.astype(float), returns.astype(float)
     if not np.isfinite([r, told]).all() or min(r.shape) < 2:
         return ""
-    found = ""
-    for a, b in ((r, told), (r.T, told.T)):
-        for discount in DISCOUNTS:
-            before, after = (_centred(_along_rows(rows, discount)) for rows in (a, a[:, ::-1]))
-            if _alike_table(after[:, ::-1], b):
-                return ""
-            if _alike_table(before, b):
-                found = FORWARD
-    return found
+    both = [(r, told), (r.T, told.T)]
+    if any(_alike_tables(_yet_to_come(a), b).any() for a, b in both):
+        return ""
+    return FORWARD if any(_alike_tables(_come_before(a), b).any() for a, b in both) else ""
 
 
-def _along_rows(r: np.ndarray[Any, Any], discount: float) -> np.ndarray[Any, Any]:
-    sums, total = np.zeros_like(r), np.zeros(len(r))
-    for t in range(r.shape[1]):
-        total = r[:, t] + discount * total
-        sums[:, t] = total
+def _come_before(r: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Sums along the last axis of what came until then, for each discount: (discounts, *shape of ``r``).
+
+    Sums of 1, 2, 4, 8 ... terms, each of two that are there: as exact as one term after the other, and without a loop
+    over the steps.
+    """
+    sums = np.stack([r.astype(float)] * len(DISCOUNTS))
+    discounts = np.reshape(DISCOUNTS, (-1, *[1] * r.ndim))
+    terms = 1
+    while terms < r.shape[-1]:
+        sums[..., terms:] += discounts**terms * sums[..., :-terms]
+        terms *= 2
     return sums
 
 
-def _centred(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return x - x.mean(0)
+def _yet_to_come(r: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The same of what comes from then on."""
+    return _come_before(r[..., ::-1])[..., ::-1]
 
 
-def _alike_table(centred: np.ndarray[Any, Any], told: np.ndarray[Any, Any]) -> bool:
-    """Whether two tables are the same but for a scale and what is taken off at each step: a mean, or some baseline."""
-    return _alike(centred.ravel(), _centred(told).ravel())
+def _alike_tables(tables: np.ndarray[Any, Any], told: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Which are the same as one but for a scale and what is taken off at each step: a mean, or some baseline."""
+    centred = tables - tables.mean(1, keepdims=True)
+    return _alike(centred.reshape(len(tables), -1), (told - told.mean(0)).ravel())
 
 
-def _summed(r: np.ndarray[Any, Any], discount: float) -> np.ndarray[Any, Any]:
-    sums, total = [], 0.0
-    for x in r:
-        total = x + discount * total
-        sums.append(total)
-    return np.array(sums)
-
-
-def _alike(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
-    return bool(a.std() > 0 and b.std() > 0 and np.corrcoef(a, b)[0, 1] > ALIKE)
+def _alike(rows: np.ndarray[Any, Any], told: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Which rows are the same as one sequence but for scale and shift: their correlation is 1, almost."""
+    rows, told = rows - rows.mean(1, keepdims=True), told - told.mean()
+    sizes = np.sqrt((rows * rows).sum(1)) * np.sqrt(told @ told)
+    return np.asarray((sizes > 0) & (rows @ told > ALIKE * sizes))
 
 
 def _numbers(x: Any) -> list[float] | None:

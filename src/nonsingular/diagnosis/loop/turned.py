@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nonsingular.diagnosis.loop.pairing import by_place
+
 ROWS = 20_000  # samples that are kept
 LARGEST = 4_000_000  # entries of a batch that is looked at
 VALUES, LEAST = 32, 4  # different ones of a sample that tell it from others, and places along an axis
@@ -80,9 +82,8 @@ def _values(sample: Tensor) -> int:
 def _described(x: Tensor, axes: int) -> tuple[Tensor, Tensor]:
     """Of each sample sums that do not depend on the places, by channel, and one that does."""
     rows = x.double().reshape(len(x), -1, x[0].numel() // max(1, x[0].shape[:-axes].numel()))[:, :CHANNELS]
-    weights = (1.7 * torch.arange(1, rows.shape[2] + 1, device=x.device, dtype=rows.dtype)).cos()
     stays = torch.cat([rows.sum(2), rows.square().sum(2)], 1)
-    return stays, (rows @ weights).sum(1)
+    return stays, (rows @ by_place(rows.shape[2], x.device)).sum(1)
 
 
 def _keys(stays: Tensor) -> list[tuple[int, ...]]:
