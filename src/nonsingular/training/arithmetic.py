@@ -88,7 +88,7 @@ def _gridded(x: Tensor, bits: int) -> Tensor:
     if largest == 0 or not math.isfinite(largest):
         return x
     step = 2.0 ** (math.frexp(largest)[1] - bits)
-    return (x / step).round() * step
+    return (x / step).round_().mul_(step)
 
 
 def _product(terms: int, combine: Callable[..., Any], a: Tensor, b: Tensor, *arguments: Any, dtype: torch.dtype) -> Any:
