@@ -141,3 +141,38 @@ def test_a_division_by_zero_is_said_to_be_one(divided):
     task = problem(nn.Linear(4, 4), loss, [(x, x)], 512)
     [found] = [s for s in finite.not_finite(task, task.batches[0]).values() if s.value == 1]
     assert found.remedy.startswith("Keep the divisor away from zero")
+
+
+def kept(output, target):
+    mse = F.mse_loss(output, target)
+    half, kept = 0.5 * output.abs().mean(), 2 * mse
+    mse += half
+    return kept + half + mse
+
+
+def added_to_itself(output, target):
+    loss = F.mse_loss(output, target)
+    extra = 0.1 * loss
+    loss += extra
+    return loss
+
+
+def tried(output, target):
+    loss = F.mse_loss(output, target)
+    try:
+        loss += output[:2, 0]
+    except RuntimeError:
+        loss += output.abs().mean()
+    return loss
+
+
+@pytest.mark.parametrize(("loss", "parts"), [(kept, 4), (added_to_itself, 2), (tried, 2)])
+def test_what_read_a_number_before_it_changed_keeps_what_it_read(loss, parts):
+    torch.manual_seed(0)
+    model, x = nn.Linear(4, 1), torch.randn(32, 4)
+    y = x[:, :1] + 1
+    seen = scene(problem(model, loss, [(x, y)], 32))
+    found = [float(t) for t in terms.terms_of(seen, seen.loss)]
+    assert len(found) == parts
+    assert sum(found) == pytest.approx(float(loss(model(x), y)), rel=1e-5)
+    ns.diagnose(model, loss, [(x, y)], curvature=False)

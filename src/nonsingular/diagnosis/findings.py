@@ -139,11 +139,10 @@ def findings(numbers: Mapping[str, Statistic], limits: Mapping[str, Limit], look
             if rule.kind not in found or _first(one) < _first(found[rule.kind]):
                 found[rule.kind], judged[rule.kind] = one, statistic
                 (from_loop.add if rule in loop.RULES else from_loop.discard)(rule.kind)
-    if not any(rule.alone for rule in RULES if rule.kind in found):
-        return []
-    settled = _settled(sorted(found.values(), key=_first), judged) | _blown_up(judged)
+    settled = _settled(sorted(found.values(), key=_first), judged)
     for kind, by in settled.items():
         found[kind] = replace(found[kind], remedy=found[by].remedy, treatments=found[by].treatments)
+    settled |= _blown_up(found, numbers)
     if look is None:
         return _ranked(list(found.values()), settled=settled)
     later = [(kind, other) for kind in found if kind in from_loop for other in NETWORK]
@@ -172,11 +171,21 @@ def _settled(order: Sequence[Finding], judged: Mapping[str, Statistic]) -> dict[
     return settled
 
 
-def _blown_up(judged: Mapping[str, Statistic]) -> dict[str, str]:
-    """Outputs that are too large by no more decades than the signal grows on its way to them are large for that."""
-    signal, output = judged.get("exploding-signal"), judged.get("saturated-output")
-    grown = signal is not None and output is not None and abs(signal.value) >= abs(output.value)
-    return {"saturated-output": "exploding-signal"} if grown else {}
+def _blown_up(found: dict[str, Finding], numbers: Mapping[str, Statistic]) -> dict[str, str]:
+    """Outputs that are too large by no more decades than the signal grows on its way to them are large for that.
+
+    Then the growth is as bad as what it ends in.
+    """
+    cause, effect = (found.get(kind) for kind in ("exploding-signal", "saturated-output"))
+    if cause is None or effect is None or "signal-decades" not in numbers:
+        return {}
+    decades = [numbers[name].value for name in ("output", "output-scale") if name in numbers]
+    if not numbers["signal-decades"].value >= max(value for value in decades if not math.isnan(value)):
+        return {}
+    found[cause.kind] = replace(
+        cause, severity=max(cause.severity, effect.severity), remedy=cause.remedy or effect.remedy
+    )
+    return {effect.kind: cause.kind}
 
 
 def _signal_gone(look: Look, dead: Sequence[str]) -> bool:
@@ -221,6 +230,8 @@ def _first(finding: Finding) -> tuple[bool, float]:
 
 
 TRIFLE = 0.2  # of a severity
+CONSEQUENCES = {rule.kind for rule in RULES} - {rule.kind for rule in RULES if rule.alone}
+"""Kinds that are told beside what brings them about, and not by themselves."""
 
 
 def _ranked(
@@ -241,7 +252,7 @@ def _ranked(
         else replace(f, because=causes[f.kind].kind, severity=min(f.severity, 0.9 * causes[f.kind].severity) / 2)
         for f in order
     ]  # fmt: skip
-    return sorted(ranked, key=_first)
+    return sorted((f for f in ranked if f.because or f.kind not in CONSEQUENCES), key=_first)
 
 
 def _cause(finding: Finding, order: Sequence[Finding], but: Sequence[tuple[str, str]]) -> Finding | None:

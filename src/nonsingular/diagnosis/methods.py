@@ -12,15 +12,18 @@ from torch import nn
 
 
 def called_apart(model: nn.Module) -> set[str]:
-    """Names of the modules that some method of the model's class calls, and ``forward`` does not.
+    """Names of the modules that some method of the model's class calls, and neither ``forward`` nor its helpers do.
 
     Args:
         model: whose class may have a source that can be read; nothing is known of others.
     """
-    own = {name: f for c in type(model).__mro__ if c.__module__.split(".")[0] != "torch" for name, f in vars(c).items()}
-    forward = set(_called(own["forward"])) if "forward" in own else set()
-    others = [f for name, f in own.items() if inspect.isfunction(f) and name != "forward" and not name.startswith("__")]
-    return {name for f in others for name in _called(f)} - forward
+    classes = [c for c in reversed(type(model).__mro__) if c.__module__.split(".")[0] != "torch"]
+    calls = {name: set(_called(f)) for c in classes for name, f in vars(c).items() if inspect.isfunction(f)}
+    own, new = set[str](), {"forward"}
+    while new:
+        own |= new
+        new = {name for method in new for name in calls.get(method, ())} - own
+    return {name for method, names in calls.items() if method not in own | {"__init__"} for name in names} - own
 
 
 def _called(method: Callable[..., Any]) -> Iterator[str]:

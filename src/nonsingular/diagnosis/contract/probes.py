@@ -22,14 +22,12 @@ from nonsingular.objective import Batch
 PROBED = 13  # samples: a length that no other axis is likely to have
 PRECISION = 1e-4  # of the outputs' spread: more is no rounding
 ROUNDING = 1e-6  # of the outputs: samples that differ by less have one output
+ALONG_AN_AXIS = ("lstm", "gru", "rnn_tanh", "rnn_relu", "multi_head_attention_forward")
+"""What goes along the first axis of its inputs unless it is made with ``batch_first``."""
 WEIGHTED = {
     "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "addmm",
     "matmul", "__matmul__", "mm", "bmm", "einsum", "bilinear", "baddbmm",
 }  # fmt: skip
-
-
-ALONG_AN_AXIS = ("lstm", "gru", "rnn_tanh", "rnn_relu", "multi_head_attention_forward")
-"""What goes along the first axis of its inputs unless it is made with ``batch_first``."""
 
 
 def mixed(scene: Scene) -> Statistic:
@@ -60,8 +58,10 @@ def mixed(scene: Scene) -> Statistic:
     if alike:  # of what is mixed nothing reaches the outputs: where it happens it can be seen
         if place is None or then is None or place.name not in ALONG_AN_AXIS:
             return unknown
-        words = "change of what a layer returns for a sample when only the other samples change, over its spread"
+        words = "change of what a layer returns for a sample when only the other samples change, over its size"
         change, spread = _change_of(place.out, then.out, n, kept)
+        if not spread > 0:
+            return unknown
     if place is not None and scene.task.compares and _in_the_comparison(scene, one, place, n):
         return unknown
     layers = place.layers if place is not None else ()
@@ -245,10 +245,15 @@ def _where_mixed(one: Trace, two: Trace, n: int, kept: int) -> tuple[Op, Op] | t
 
 
 def _change_of(a: Any, b: Any, n: int, kept: int) -> tuple[float, float]:
-    """Root mean square change of the kept sample's part of the first result, and the spread over samples of all."""
-    x, y = (next(t.detach().double() for t in tree_leaves(each) if isinstance(t, Tensor)) for each in (a, b))
-    axis = next(axis for axis in range(x.ndim) if x.shape[axis] == n)
-    return float((x - y).select(axis, kept).square().mean().sqrt()), float(x.std(axis).mean())
+    """Root mean squares of the change of the kept sample's part of what a call returned, and of that part.
+
+    Nothing of either where nothing that it returned has samples.
+    """
+    for x, y in zip(tree_leaves(a), tree_leaves(b), strict=True):
+        if isinstance(x, Tensor) and x.is_floating_point() and n in x.shape and _changed(x, y, n, kept):
+            own, other = (t.detach().double().select(list(x.shape).index(n), kept) for t in (x, y))
+            return float((own - other).square().mean().sqrt()), float(own.square().mean().sqrt())
+    return 0.0, 0.0
 
 
 def _changed(a: Any, b: Any, n: int, kept: int) -> bool:

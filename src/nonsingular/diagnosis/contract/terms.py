@@ -16,6 +16,7 @@ from nonsingular.diagnosis.contract.trace import Op
 from nonsingular.diagnosis.records import Statistic
 
 SCALES = SCALED | {"squeeze"}
+MATERIAL = 0.01  # of what a loss draws together
 TRIPLETS = {"triplet_margin_loss", "triplet_margin_with_distance_loss"}
 
 
@@ -146,10 +147,15 @@ def near_and_far(scene: Scene) -> Statistic:
 
 
 def _by_hand(scene: Scene, words: str) -> Statistic:
-    """The same of a loss of three outputs a sample, by what its slope draws together and what it drives apart."""
+    """The same of a loss of three things a sample, by what its slope draws together and what it drives apart.
+
+    Which are alike is asked of the inputs: three outputs of one thing, as channels or fields are, are no triplet.
+    """
     unknown = Statistic(math.nan, (), words)
-    three = _three(scene.output)
-    if not three or scene.loss is None or not scene.loss.requires_grad or scene.reads_target or len(three[0]) < 16:
+    three, given = _three(scene.output), _three(scene.batch.inputs)
+    if not (three and given) or scene.loss is None or not scene.loss.requires_grad or scene.reads_target:
+        return unknown
+    if len(given[0]) < 16 or len(three[0]) != len(given[0]) or not given[0].is_floating_point():
         return unknown
     leaves = [t for t in tree_leaves(scene.output) if isinstance(t, Tensor)]
     try:
@@ -162,31 +168,32 @@ def _by_hand(scene: Scene, words: str) -> Statistic:
         for i, j in itertools.combinations(range(3), 2)
     }
     drawn, driven = max(closer, key=closer.__getitem__), min(closer, key=closer.__getitem__)
-    if not closer[drawn] > 0 > closer[driven]:
+    if not (closer[drawn] > 0 > closer[driven] and -closer[driven] > MATERIAL * closer[drawn]):
         return unknown
-    near, far = (_distance(three[i].double(), three[j].double()).detach() for i, j in (drawn, driven))
+    near, far = (_distance(given[i].double().flatten(1), given[j].double().flatten(1)) for i, j in (drawn, driven))
     off = near - far
     error = float(off.std()) / math.sqrt(len(off))
     if not error > 0:
         return unknown
     evidence = (
-        {"measure": f"mean distance of outputs {drawn[0]} and {drawn[1]}, which the loss draws together",
+        {"measure": f"mean distance of inputs {drawn[0]} and {drawn[1]}, whose outputs the loss draws together",
          "value": float(near.mean())},
-        {"measure": f"of outputs {driven[0]} and {driven[1]}, which it drives apart", "value": float(far.mean())},
+        {"measure": f"of inputs {driven[0]} and {driven[1]}, whose outputs it drives apart",
+         "value": float(far.mean())},
     )  # fmt: skip
     remedy = (
         "Exchange the two in the loss: of similarities that of the positive pair is to grow, of distances that of the "
-        "negative one."
+        "negative one. Negatives that were picked because they look alike are told here too."
     )
     return Statistic(float(off.mean()) / error, (), words, "", evidence, remedy)
 
 
 def _three(output: object) -> tuple[Tensor, ...]:
-    """Three vectors a sample, in one tensor or in three; none where the output is something else."""
+    """Three things a sample, in one tensor or in three; none where these are something else."""
     leaves = [t for t in tree_leaves(output) if isinstance(t, Tensor)]
-    if len(leaves) == 1 and leaves[0].ndim == 3 and leaves[0].shape[1] == 3:
+    if len(leaves) == 1 and leaves[0].ndim > 2 and leaves[0].shape[1] == 3:
         return leaves[0].unbind(1)
-    if len(leaves) == 3 and leaves[0].ndim == 2 and all(t.shape == leaves[0].shape for t in leaves):
+    if len(leaves) == 3 and leaves[0].ndim > 1 and all(t.shape == leaves[0].shape for t in leaves):
         return tuple(leaves)
     return ()
 

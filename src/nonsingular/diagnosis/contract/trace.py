@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nonsingular.diagnosis.arithmetic import ADDED, SCALED, in_place
 
@@ -140,14 +140,21 @@ class Trace(TorchFunctionMode):
         return out
 
     def _before(self, term: Tensor) -> Tensor:
-        """What a tensor is before it is changed, with its graph; from now on that is what the call behind it made."""
+        """What a tensor is before it is changed, with its graph; to all calls until now that is what it was."""
         before = term.clone()
         if before.requires_grad:
             term.copy_(before)  # so that its graph goes through this
-        former = self.producer(term)
-        if former is not None and former.out is term:
-            self._producers[id(before)] = made = replace(former, out=before)
-            self.ops[next(i for i in reversed(range(len(self.ops))) if self.ops[i] is former)] = made
+
+        def then(value: Any) -> Any:
+            return tree_map_only(Tensor, lambda t: before if t is term else t, value)
+
+        for i, op in enumerate(self.ops):
+            if op.out is term or any(t is term for t in op.tensors):
+                self.ops[i] = made = replace(op, args=then(op.args), kwargs=then(dict(op.kwargs)), out=then(op.out))
+                made_by = [id(t) for t in tree_leaves(op.out) if self.producer(t) is op]
+                self._producers |= dict.fromkeys(made_by, made)
+        if (former := self.producer(term)) is not None:
+            self._producers[id(before)] = former
         return before
 
     # --- reading it ----------------------------------------------------------------------------------------

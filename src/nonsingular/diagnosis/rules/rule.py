@@ -26,7 +26,7 @@ class Rule:
         sure: whether the program itself shows it, so that it comes before whatever is inferred from numbers; by
             default facts are sure.
         remark: further advice from the look, "" where there is none.
-        alone: whether it is told where nothing else is found; what others bring about keeps nothing from training.
+        alone: whether it is told where no other finding explains it; what keeps no network from training is not.
     """
 
     kind: str
