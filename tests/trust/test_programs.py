@@ -1,5 +1,6 @@
 """Programs put together at random: the right number or one line, and the reference itself."""
 
+import json
 import sys
 
 import pytest
@@ -119,9 +120,26 @@ def test_a_killed_bench_goes_on_and_parts_are_one(tmp_path, monkeypatch):
     assert asked[judged_before:] == [seeded(5).words] * runs(seeded(5))
     assert found.to_json() == bench(range(6)).to_json()
     assert found.programs == sum(runs(seeded(s)) for s in range(6))
-    whole.write_text("something else\n")
-    with pytest.raises(InputError, match="no judged programs"):
-        bench([0], keep=whole)
+
+
+def test_verdicts_of_other_code_and_files_of_others_are_refused_and_stay(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys.modules[bench.__module__], "judged", lambda p: [Verdict("trace", "right")])
+    path = tmp_path / "kept"
+    bench([0], keep=path)
+    line = path.read_text()
+    row = json.loads(line)
+    without = [json.dumps({k: v for k, v in row.items() if k != key}) + "\n" for key in row]
+    for other in (*without, line.replace("trace", "no check"), "[1]\n", "something else\n", "something else"):
+        path.write_text(other)
+        with pytest.raises(InputError, match="no judged programs"):
+            bench([0], keep=path)
+        assert path.read_text() == other
+    path.write_text(line + line.replace("nonsingular ", "nonsingular 0.").replace('"seed": 0', '"seed": 1'))
+    capsys.readouterr()
+    assert cli.run(["bench-trust", "--models", "1", "--keep", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert "was judged by nonsingular 0." in told
+    assert len(told.strip().splitlines()) == 1
 
 
 def test_command(capsys):
