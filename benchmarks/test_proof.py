@@ -64,8 +64,8 @@ def test_work_of_a_proof(full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         told, apart = (protocol.batch,) * 2 if name == "one batch" else (MOST_TOLD, held)
         whole += runs * protocol.steps
         passes += runs * (3 * protocol.steps * protocol.batch + (POINTS + 1) * told + apart)
-    assert done[0] <= whole
-    assert done[1] <= passes
+    assert done[0] < whole  # alike inputs and permuted targets tell nothing more where nothing is learned
+    assert done[1] < passes
     show(
         f"A proof of {protocol.steps} steps, {depth} layers",
         {
