@@ -32,7 +32,7 @@ NOTHING = 0.01
 REASONS = {
     ONE_BATCH: "all of it is learned",
     ALIKE: "no more can be learned",
-    PERMUTED: "by then as good as untreated copies at their end",
+    PERMUTED: "by then nearly as good as untreated copies at their end",
 }
 """Why the arms that are only there to be compared are left before their end."""
 
