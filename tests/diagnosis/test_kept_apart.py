@@ -12,7 +12,7 @@ import nonsingular as ns
 from nonsingular.diagnosis.batches import problem
 from nonsingular.diagnosis.contract import answers, noising, scene
 from nonsingular.diagnosis.contract.held_out import held_out_scale, unlike
-from nonsingular.diagnosis.contract.meanings import held_out_meaning
+from nonsingular.diagnosis.contract.meanings import held_out_ids, held_out_meaning
 
 
 def seen(model, loss, x, y):
@@ -142,6 +142,21 @@ def test_targets_that_are_ignored_mean_nothing(labels, whole):
         return ns.objective.read([(x, y)])
 
     assert abs(held_out_meaning(list(data(400, 0.05)), list(data(200, 0.6))).value) < 0.05
+
+
+@pytest.mark.parametrize("mask", [(-1, 0, 1), (0, 1), (-10_000, 0)])
+def test_ids_are_told_from_masks_and_may_be_padded_with_negatives(mask):
+    torch.manual_seed(0)
+    masks = torch.tensor(mask)[torch.randint(len(mask), (96, 10))]
+    ids = torch.randint(2, 9, (96, 10)).where(torch.rand(96, 10) < 0.7, -100)
+
+    def apart(test, *train):
+        return held_out_ids(*(list(ns.objective.read([(x, torch.zeros(len(x[0])))])) for x in (train, test))).value
+
+    others = ids.where(ids < 0, ids + 7)
+    assert apart((masks[64:], ids[64:]), masks[:64], ids[:64]) < 0.05
+    assert apart((masks[64:], others[64:]), masks[:64], ids[:64]) > 0.5
+    assert math.isnan(apart((masks[64:], masks[64:]), masks[:64], masks[:64]))
 
 
 def test_held_out_inputs_that_are_no_tensors_say_nothing_of_scale():

@@ -71,7 +71,13 @@ def test_nothing_is_said_where_no_relation_would_be_seen():
 
 def test_ids_are_known_with_their_masks_and_lengths():
     ids = texts(40)
-    for inputs in (ids, (ids, ids > 3), {"ids": ids, "mask": (ids > 3).float()}, (ids, torch.full((40,), 12))):
+    for inputs in (
+        ids,
+        (ids, ids > 3),
+        {"ids": ids, "mask": (ids > 3).float()},
+        (ids, torch.full((40,), 12)),
+        ((ids - 3).sign(), ids),
+    ):
         assert torch.equal(ids_of(inputs), ids)
     for inputs in (ids.float(), ids.to(torch.uint8), (ids, ids), (ids, torch.randn(40, 3)), ids[:, 0]):
         assert ids_of(inputs) is None

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from nonsingular.diagnosis.values import is_binary
+from nonsingular.diagnosis.values import is_mask
 
 SAMPLES, NEIGHBOURS, PERMUTATIONS = 512, 5, 199
 FEWEST = 32  # samples
@@ -33,7 +33,7 @@ def ids_of(inputs: Any) -> Int[Tensor, "sample place"] | None:
     """The token ids among the inputs; None where there are none, or more than ids, their masks and their lengths."""
     leaves = [t for t in tree_leaves(inputs) if isinstance(t, Tensor) and t.ndim > 1]
     if len(leaves) > 1:
-        leaves = [t for t in leaves if not is_binary(t)]  # masks
+        leaves = [t for t in leaves if not is_mask(t)]
     if len(leaves) != 1 or leaves[0].ndim != 2 or leaves[0].dtype not in (torch.int64, torch.int32):
         return None
     return leaves[0].detach().long()

@@ -1,4 +1,4 @@
-"""A tensor's values: which of many are looked at, and whether they are yes or no."""
+"""A tensor's values: which of many are looked at, and whether they are yes or no, or a mask."""
 
 from __future__ import annotations
 
@@ -22,3 +22,14 @@ def is_binary(x: Tensor) -> bool:
     (True, False, True)
     """
     return x.dtype == torch.bool or bool(((x == 0) | (x == 1)).all())
+
+
+def is_mask(x: Tensor) -> bool:
+    """Whether numbers say where things are, not which: zeros and ones, or whole numbers of which none is above 1.
+
+    Such are signs, and masks that are added; ids beside which padding is -100 are none.
+
+    >>> is_mask(torch.tensor([-1, 0, 1])), is_mask(torch.tensor([0, -10_000])), is_mask(torch.tensor([5, 1, -100]))
+    (True, True, False)
+    """
+    return is_binary(x) or (not x.is_floating_point() and not x.is_complex() and int(x.max()) <= 1)

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis.contract.samples import ENOUGH, MANY
 from nonsingular.diagnosis.records import Statistic
-from nonsingular.diagnosis.values import evenly, is_binary
+from nonsingular.diagnosis.values import evenly, is_mask
 from nonsingular.objective import Batch
 
 IDS = 512  # that are told apart: those of a larger vocabulary share their places
@@ -84,7 +84,7 @@ def _by_sample(batch: Batch) -> Tensor | None:
 def _tokens(batch: Batch) -> Tensor | None:
     leaves = [t for t in tree_leaves(batch.inputs) if isinstance(t, Tensor) and t.ndim and len(t) == batch.samples]
     whole = [t for t in leaves if t.dtype == torch.long and t.ndim > 1 and t.numel()]
-    return next((t for t in whole if not is_binary(t)), None)  # a mask says where tokens are, not which
+    return next((t for t in whole if not is_mask(t)), None)
 
 
 COLUMNS, TARGETS = 512, 64  # of inputs and targets that are held against each other
