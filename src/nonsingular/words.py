@@ -68,3 +68,12 @@ def significant(value: float, digits: int) -> str:
     ('38,000', '0.0000123')
     """
     return f"{Decimal(f'{value:.{digits}g}'):,f}"
+
+
+def digits(value: float) -> str:
+    """Three digits; whole numbers below a million as they are.
+
+    >>> digits(4096.0), digits(0.012345), digits(3.2e7)
+    ('4,096', '0.0123', '3.2e+07')
+    """
+    return f"{int(value):,}" if abs(value) < 1e6 and value == int(value) else f"{value:.3g}"

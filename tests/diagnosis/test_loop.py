@@ -417,6 +417,24 @@ def test_observing_changes_no_number(tmp_path):
     assert all(torch.equal(v, observed[k]) for k, v in alone["result"].items())
 
 
+def test_a_loss_that_is_not_finite_is_done_again_beside_the_graph_that_waits(tmp_path):
+    """Batch normalisation keeps its statistics for its backward pass in evaluation mode: nobody may write to them."""
+    source = """import torch
+from torch import nn
+torch.manual_seed(0)
+net = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3)).eval()
+opt = torch.optim.SGD(net.parameters(), lr=1e6)
+for i in range(10):
+    loss = nn.functional.cross_entropy(net(torch.randn(32, 8)), torch.randint(3, (32,)))
+    opt.zero_grad()
+    loss.backward()
+    opt.step()
+"""
+    _, found = watched(tmp_path, source)
+    assert found.loop.steps == 10
+    assert "nan-loss" in [f.kind for f in found.findings]
+
+
 def test_several_optimisers_functions_and_none_are_rehearsed():
     parts = nn.ModuleList([nn.Linear(6, 4), nn.Linear(4, 2)])
 

@@ -210,7 +210,8 @@ class TrainingStep(UsersCode):
         self.name = step
         place, separator, name = step.rpartition(":")
         if not (separator and place and name):
-            raise InputError(f"--step must be FILE.py:train_step, got {step!r}")
+            many = f"; so many steps of a proof are --steps {step}" if step.isdigit() else ""
+            raise InputError(f"--step must be FILE.py:train_step, got {step!r}{many}")
         self._code = code(place)
         self._step: Any = getattr(self._code.module, name, None)
         if not callable(self._step):

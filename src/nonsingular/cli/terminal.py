@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
+from nonsingular.words import digits
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -43,8 +45,8 @@ def console() -> Console:
 
 
 def number(value: float | None) -> str:
-    """Three digits, or a dash where there is none."""
-    return "–" if value is None or math.isnan(value) else f"{value:.3g}"
+    """Three digits, whole numbers below a million as they are, or a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else digits(value)
 
 
 def in_words(data: Mapping[str, object]) -> str:

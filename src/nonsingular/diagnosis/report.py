@@ -20,7 +20,7 @@ from nonsingular.files import write_whole
 from nonsingular.plots import diagnosis as plots
 from nonsingular.plots.saving import svg
 from nonsingular.policy import policy
-from nonsingular.words import counted
+from nonsingular.words import counted, digits
 
 COLUMNS: tuple[tuple[str, str, Callable[[Layer], float], bool], ...] = (
     ("signal", "root mean square of what the layer passes on", lambda layer: layer.signal, True),
@@ -144,4 +144,4 @@ def _polyline(profile: Sequence[float]) -> str:
 def _number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "–"
-    return "∞" if math.isinf(value) else f"{value:.3g}"
+    return "∞" if math.isinf(value) else digits(value)

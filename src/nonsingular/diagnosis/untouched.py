@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -19,17 +19,18 @@ from nonsingular.errors import InputError
 def untouched(model: nn.Module) -> Iterator[None]:
     """Within, the model may run in any mode; afterwards modes, buffers and random states are as they were.
 
-    Gradients are none of its business: take them with ``torch.autograd.grad``, which leaves ``.grad`` alone.
+    Gradients are none of its business: take them with ``torch.autograd.grad``, which leaves ``.grad`` alone. Buffers
+    have stand-ins: a graph that waits for its backward pass may hold the model's own, which must not be written to.
     """
     modes = [(module, module.training) for module in model.modules()]
-    buffers = [
-        (module, name, buffer, buffer.detach().clone())
-        for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False)
-    ]
+    buffers = [(m, name, buffer) for m in model.modules() for name, buffer in m.named_buffers(recurse=False)]
+    values = {id(buffer): (buffer, _version(buffer), buffer.detach().clone()) for _, _, buffer in buffers}
+    stand_ins = {i: buffer if buffer.requires_grad else value.clone() for i, (buffer, _, value) in values.items()}
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     try:
+        for module, name, buffer in buffers:
+            setattr(module, name, stand_ins[id(buffer)])
         with torch.random.fork_rng(devices=devices):
             yield
     finally:
@@ -37,10 +38,17 @@ def untouched(model: nn.Module) -> Iterator[None]:
         np.random.set_state(numpy)  # noqa: NPY002
         for module, mode in modes:
             module.training = mode
+        for module, name, buffer in buffers:
+            setattr(module, name, buffer)
         with torch.no_grad():
-            for module, name, buffer, value in buffers:
-                buffer.copy_(value)
-                setattr(module, name, buffer)  # a module may have bound a new tensor to the name
+            for buffer, version, value in values.values():
+                if _version(buffer) != version:  # it has another name beside that of the module's
+                    buffer.copy_(value)
+
+
+def _version(buffer: Tensor) -> int:
+    """How often it was written to; what was made in inference mode does not count it."""
+    return -1 if buffer.is_inference() else buffer._version
 
 
 @contextmanager

@@ -398,8 +398,8 @@ RULES: tuple[Rule, ...] = (
         "nan-loss", "loop-nan-loss",
         "From here on every gradient and every weight is NaN: nothing is learnt any more.",
         "IEEE 754; PyTorch documentation, anomaly detection", severity=certain(0.93), fact=True,
-        remedy="Mend the operation that is named: keep its argument away from where it is infinite (an epsilon under a "
-        "root or a logarithm, a clamp), or take smaller steps where the numbers grew before.", sure=False,
+        remedy="Take smaller steps where the numbers grew before; where an operation is named, keep its argument away "
+        "from where it is infinite (an epsilon under a root or a logarithm, a clamp).", sure=False,
     ),
     Rule(
         "nan-loss", "loop-nan-data",
@@ -411,8 +411,8 @@ RULES: tuple[Rule, ...] = (
         "nan-gradient", "loop-nan-gradient",
         "The loss is finite and its gradient is not: one step makes every weight NaN.",
         "IEEE 754; PyTorch documentation, anomaly detection", severity=certain(0.94), fact=True,
-        remedy="Mend the operation that is named: its derivative is infinite there (the root at zero, 0/0, a norm of "
-        "zeros); an epsilon inside it keeps the derivative finite.", sure=False,
+        remedy="Where an operation is named, its derivative is infinite (the root at zero, 0/0, a norm of zeros): an "
+        "epsilon inside it keeps the derivative finite.", sure=False,
     ),
 )  # fmt: skip
 
