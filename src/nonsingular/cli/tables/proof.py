@@ -71,7 +71,8 @@ def print_proof(to: Console, found: Diagnosis) -> None:
         f"[dim]{counted(p.seeds, 'run')} of each, {counted(p.steps, 'step')}, untreated by "
         f"{escape(str(proof.steps))}, batches of {p.batch}; "
         "differences from untreated copies in points, paired by seed; accuracy on samples not trained on. helps: at "
-        "least 5 points more with an interval above 0, and better than a constant; no difference: the interval is "
+        "least 5 points more with an interval above 0, and learned at least 5 %; too little: certain, but less than "
+        "that; no difference: the interval is "
         "within 5 points of 0; too few runs: it is not, and --seeds N makes it narrower; left early: it is "
         "not, of copies left with nothing gained: perhaps harm.[/]"
     )
