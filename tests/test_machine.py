@@ -121,7 +121,7 @@ def test_the_command_tells_rates_and_choices(capsys):
 def test_surfaces_try_bfloat16_where_it_can_pay(monkeypatch, gain, tried):
     from nonsingular import landscape
 
-    monkeypatch.setattr(sys.modules["nonsingular.landscape.surface"], "known", lambda device: with_gain(gain))
+    monkeypatch.setattr(sys.modules["nonsingular.landscape.grid"], "known", lambda device: with_gain(gain))
     seen = []
     monkeypatch.setattr(landscape.Losses, "choose_precision", lambda *_: seen.append(1))
     model = torch.nn.Linear(3, 2)

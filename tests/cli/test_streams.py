@@ -222,7 +222,7 @@ def test_how_to_wait_less_is_said_once_where_it_takes_minutes(capsys, left, told
 @pytest.mark.parametrize(
     ("words", "less"),
     [
-        (landscape._shorter("evaluating points, at most", 7200.0, (51, 51), 0), "--grid 6 takes 100 s"),
+        (landscape._shorter("evaluating points, at most", 7200.0, (51, 51), 0), "--grid 6 takes 2 min"),
         (landscape._shorter("evaluating points", 400.0, (101,), 0), "--grid 30 takes 2 min"),
         (landscape._shorter("evaluating points", 4e6, (5, 5), 0), ""),
         (landscape._shorter("map of curvature", 3600.0, (51, 51), 15), "--convexity 5 takes 7 min"),

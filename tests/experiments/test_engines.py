@@ -56,9 +56,9 @@ def delivered(monkeypatch):
     seen = []
     write = study._write
 
-    def note(store, spec, rows, epoch, measured):
+    def note(store, rows, epoch, measured):
         seen.append((tuple(rows), epoch))
-        write(store, spec, rows, epoch, measured)
+        write(store, rows, epoch, measured)
 
     monkeypatch.setattr(study, "_write", note)
     return seen

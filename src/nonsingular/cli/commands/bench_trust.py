@@ -20,7 +20,9 @@ def command(
     seed: Annotated[int, typer.Option(help="Of the first program; the others follow.")] = 0,
     keep: Annotated[
         Path | None,
-        typer.Option(help="File to which each judged program is added; those in it are not judged again."),
+        typer.Option(
+            help="File to which each judged program is added; those in it are not judged again.", show_default="none"
+        ),
     ] = None,
     json_: Json = False,
 ) -> None:

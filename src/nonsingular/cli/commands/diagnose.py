@@ -96,7 +96,8 @@ def command(
     def usual() -> int:
         return diagnosis.samples_for(data, data_dir, steps, batch)
 
-    options.keep_earlier(out, diagnosis.earlier(out), replace, steps > 0 and resume)
+    if out.is_dir():  # told before anything is looked at
+        options.keep_earlier(out, diagnosis.earlier(out), replace, steps > 0 and resume)
     rehearsed = targets.TrainingStep(step) if step is not None else None
     mine = targets.bring(target, checkpoint, data, batches, data_dir, scaling, samples, seed, usual, rehearsed)
     model = mine.model.to(place)
