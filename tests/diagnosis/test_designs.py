@@ -193,6 +193,13 @@ def test_outputs_that_are_large_because_the_signal_grows_are_told_by_that(grown,
     assert found[0].severity == pytest.approx(0.9)
 
 
+def test_large_outputs_of_bytes_are_not_put_down_to_the_signals_growth():
+    bytes_, grown = Statistic(1.8, ("a",), "decades"), Statistic(2.0, ("a",), "decades")
+    missing = Statistic(math.nan, (), "")
+    numbers = {"raw-bytes": bytes_, "signal-decades": grown, "output": missing, "output-scale": missing}
+    assert findings(numbers, limits())[0].kind == "saturated-output"
+
+
 def test_nothing_is_said_of_ids_that_may_mean_something_only_together():
     """What a user makes of an item hangs on both: counts and places of ids cannot tell."""
     g = torch.Generator().manual_seed(0)

@@ -142,7 +142,11 @@ def findings(numbers: Mapping[str, Statistic], limits: Mapping[str, Limit], look
     settled = _settled(sorted(found.values(), key=_first), judged)
     for kind, by in settled.items():
         found[kind] = replace(found[kind], remedy=found[by].remedy, treatments=found[by].treatments)
-    settled |= _blown_up(found, numbers)
+    if _blown_up(judged, numbers):
+        cause, effect = found["exploding-signal"], found["saturated-output"]
+        worst, remedy = max(cause.severity, effect.severity), cause.remedy or effect.remedy
+        found[cause.kind] = replace(cause, severity=worst, remedy=remedy)  # growth is as bad as what it ends in
+        settled[effect.kind] = cause.kind
     if look is None:
         return _ranked(list(found.values()), settled=settled)
     later = [(kind, other) for kind in found if kind in from_loop for other in NETWORK]
@@ -171,21 +175,13 @@ def _settled(order: Sequence[Finding], judged: Mapping[str, Statistic]) -> dict[
     return settled
 
 
-def _blown_up(found: dict[str, Finding], numbers: Mapping[str, Statistic]) -> dict[str, str]:
-    """Outputs that are too large by no more decades than the signal grows on its way to them are large for that.
-
-    Then the growth is as bad as what it ends in.
-    """
-    cause, effect = (found.get(kind) for kind in ("exploding-signal", "saturated-output"))
-    if cause is None or effect is None or "signal-decades" not in numbers:
-        return {}
-    decades = [numbers[name].value for name in ("output", "output-scale") if name in numbers]
-    if not numbers["signal-decades"].value >= max(value for value in decades if not math.isnan(value)):
-        return {}
-    found[cause.kind] = replace(
-        cause, severity=max(cause.severity, effect.severity), remedy=cause.remedy or effect.remedy
-    )
-    return {effect.kind: cause.kind}
+def _blown_up(judged: Mapping[str, Statistic], numbers: Mapping[str, Statistic]) -> bool:
+    """Whether outputs are too large by no more decades than the signal grows on its way to them."""
+    signal, output = judged.get("exploding-signal"), judged.get("saturated-output")
+    if signal is None or signal is not numbers.get("signal-decades"):
+        return False
+    of_outputs = output is not None and any(output is numbers.get(name) for name in ("output", "output-scale"))
+    return of_outputs and output is not None and signal.value >= output.value
 
 
 def _signal_gone(look: Look, dead: Sequence[str]) -> bool:

@@ -133,16 +133,15 @@ def near_and_far(scene: Scene) -> Statistic:
         if len(anchor) < 16 or not anchor.shape == positive.shape == negative.shape:
             continue
         near, far = _distance(anchor, positive), _distance(anchor, negative)
-        off = near - far
-        error = float(off.std()) / math.sqrt(len(off))
-        if not error > 0:
+        off = _in_errors(near - far)
+        if math.isnan(off):
             continue
         evidence = (
             {"measure": "mean distance of the second argument from the first", "value": float(near.mean())},
             {"measure": "of the third", "value": float(far.mean())},
         )
         remedy = f"Call {op.name}(anchor, positive, negative), in this order."
-        return Statistic(float(off.mean()) / error, (), words, op.where or op.name, evidence, remedy)
+        return Statistic(off, (), words, op.where or op.name, evidence, remedy)
     return _by_hand(scene, words)
 
 
@@ -171,10 +170,6 @@ def _by_hand(scene: Scene, words: str) -> Statistic:
     if not (closer[drawn] > 0 > closer[driven] and -closer[driven] > MATERIAL * closer[drawn]):
         return unknown
     near, far = (_distance(given[i].double().flatten(1), given[j].double().flatten(1)) for i, j in (drawn, driven))
-    off = near - far
-    error = float(off.std()) / math.sqrt(len(off))
-    if not error > 0:
-        return unknown
     evidence = (
         {"measure": f"mean distance of inputs {drawn[0]} and {drawn[1]}, whose outputs the loss draws together",
          "value": float(near.mean())},
@@ -185,7 +180,7 @@ def _by_hand(scene: Scene, words: str) -> Statistic:
         "Exchange the two in the loss: of similarities that of the positive pair is to grow, of distances that of the "
         "negative one. Negatives that were picked because they look alike are told here too."
     )
-    return Statistic(float(off.mean()) / error, (), words, "", evidence, remedy)
+    return Statistic(_in_errors(near - far), (), words, "", evidence, remedy)
 
 
 def _three(output: object) -> tuple[Tensor, ...]:
@@ -196,6 +191,12 @@ def _three(output: object) -> tuple[Tensor, ...]:
     if len(leaves) == 3 and leaves[0].ndim > 1 and all(t.shape == leaves[0].shape for t in leaves):
         return tuple(leaves)
     return ()
+
+
+def _in_errors(x: Tensor) -> float:
+    """The mean in its standard errors; NaN where it has none."""
+    error = float(x.std()) / math.sqrt(len(x))
+    return float(x.mean()) / error if error > 0 else math.nan
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
