@@ -15,12 +15,13 @@ GOOD = case("residual tanh")
 class OnceDifferentiable(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
+        ctx.save_for_backward(x)
         return x.sin()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, g):
-        return g
+        return g * ctx.saved_tensors[0].cos()
 
 
 class Once(nn.Module):
@@ -132,7 +133,7 @@ CASES = {
     ),
     "only once differentiable": (
         lambda: Hessian(after(Once()), F.cross_entropy, [BATCH]) @ torch.ones(43),
-        r"module 1 \(Once\)",
+        r"OnceDifferentiable.backward has no derivative of its own",
     ),
     "a loss without second derivative": (
         lambda: Hessian(pooled(), F.multi_margin_loss, [labelled(9, 2, 6, 6)]) @ torch.ones(189),

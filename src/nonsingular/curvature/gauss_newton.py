@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nonsingular.curvature.adjoint import refuse_disagreement
 from nonsingular.curvature.likelihoods import likelihood
 from nonsingular.curvature.operator import Curvature
 from nonsingular.curvature.outputs import Tensors, floats, outputs_on, pulled, pushed, with_floats
@@ -24,7 +25,8 @@ class GaussNewton(Curvature):
     It is the Hessian with the model replaced by its linearisation: positive semi-definite where the loss is convex in
     the outputs, and equal to the Fisher information for cross-entropy (Martens 2020, section 8). The loss must be
     ``loss_fn(output, target)``; the output may be one tensor or hold several. For cross-entropy, squared errors and
-    ``binary_cross_entropy_with_logits`` the second derivative is written out instead of differentiated.
+    ``binary_cross_entropy_with_logits`` the second derivative is written out instead of differentiated. J is held
+    against its transpose once, and refused where both modes of differentiation do not agree.
 
     >>> import torch
     >>> import nonsingular as ns
@@ -34,6 +36,8 @@ class GaussNewton(Curvature):
     >>> torch.allclose(G.dense(), H.dense(), atol=1e-6)  # of a linear model they are the same
     True
     """
+
+    _second = False
 
     def _refuse(self) -> None:
         """Refuse losses that are no functions of outputs: what the model computes of them has curvature of its own."""
@@ -52,6 +56,11 @@ class GaussNewton(Curvature):
                 "GaussNewton needs outputs before they are a loss: the model returns a scalar that loss_fn uses, whose "
                 "curvature would be left out; return what it is computed from"
             )
+
+    def _check_symmetry(self) -> None:
+        """Where all of a derivative is left out on one side, the product of both is zero, and symmetric."""
+        refuse_disagreement(self.problem, lambda problem, params, batch: floats(problem.output(params, batch)))
+        super()._check_symmetry()
 
     def _outputs_curvature(self, output: Any, batch: Batch) -> Curved:
         """The loss's second derivative with respect to the outputs as a function of a direction."""

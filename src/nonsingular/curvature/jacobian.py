@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from nonsingular import progress
 from nonsingular.checks import checked
+from nonsingular.curvature.adjoint import refuse_disagreement
 from nonsingular.curvature.algebra import PRODUCTS, Linear
 from nonsingular.curvature.choosing import Choice
+from nonsingular.curvature.linearise import LinearMap
 from nonsingular.curvature.outputs import Select, Tensors, floats, outputs_on, pulled, pushed
 from nonsingular.curvature.problem import Params, Problem
 from nonsingular.curvature.recorded import Recorded, columns
@@ -79,7 +81,9 @@ class Jacobian(Linear):
         self.problem = Problem(
             _without_loss(model, batches, outputs, mode=mode, seed=seed, dtype=dtype), params, channels_last
         )
-        self.problem.check("the model's output", lambda p, batch: _size(self.problem.output(p, batch), outputs))
+        self.problem.check(
+            "the model's output", lambda p, batch: _size(self.problem.output(p, batch), outputs), second=False
+        )
         self.outputs = outputs
         self._shapes = [self._shapes_on(batch) for batch in self.problem.batches]
         options: dict[str, Any] = {"linearise": linearise, "memory": memory}
@@ -223,12 +227,22 @@ class _Side(Recorded):
     def _plain(self, batch: Batch) -> tuple[Params, Tensors]:
         """Parameters, and outputs with their graph."""
         params = tuple(p.clone().requires_grad_() for p in self.problem.params)
-        output = self.problem.output(params, batch)
-        return params, floats(output if self.select is None else self.select(output))
+        return params, self._meant(self.problem, params, batch)
+
+    def _meant(self, problem: Problem, params: Params, batch: Batch) -> Tensors:
+        output = problem.output(params, batch)
+        return floats(output if self.select is None else self.select(output))
 
 
 class _Forwards(_Side):
-    """``J @ v``."""
+    """``J @ v``, once it has been held against the other side."""
+
+    def _linear_maps(self) -> list[LinearMap | None]:
+        fresh = not self._maps
+        maps = super()._linear_maps()
+        if fresh:
+            refuse_disagreement(self.problem, self._meant)
+        return maps
 
     def _split(self, batch: Batch, v: Tensor) -> Params:
         return self.problem.split(v)

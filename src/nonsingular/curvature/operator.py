@@ -17,15 +17,12 @@ from nonsingular.curvature.algebra import PRODUCTS, Symmetric
 from nonsingular.curvature.choosing import Choice
 from nonsingular.curvature.culprits import culprit
 from nonsingular.curvature.linearise import LinearMap
-from nonsingular.curvature.problem import Params, Problem
+from nonsingular.curvature.problem import ROUNDING, Params, Problem
 from nonsingular.curvature.recorded import Recorded, columns
 from nonsingular.curvature.vectors import Layout
 from nonsingular.errors import InputError
 from nonsingular.objective import FAILURES, Batch, Loss, Objective, brought
 from nonsingular.spelling import spelled
-
-ROUNDING = 1e-3
-"""Share of an asymmetry that is left in float64, up to which it was rounding: digits are a billionth there."""
 
 
 @checked
@@ -76,6 +73,8 @@ class Curvature(Recorded, Symmetric):
     (True, (2, 2))
     """
 
+    _second = True  # whether it is made of second derivatives of the model
+
     @spelled
     def __init__(
         self,
@@ -101,7 +100,7 @@ class Curvature(Recorded, Symmetric):
         )
         problem = Problem(objective, params, channels_last)
         super().__init__(problem, linearise, compile, memory)
-        problem.check()
+        problem.check(second=self._second)
         self._refuse()
         if microbatch is not None:
             self._split_batches(microbatch)

@@ -56,10 +56,10 @@ def pushing(z: Sequence[Tensor], params: Sequence[Tensor]) -> Callable[[Sequence
     """
     moving = [t for t in z if t.requires_grad]
     u = [torch.zeros_like(t, requires_grad=True) for t in moving]
-    pulled = torch.autograd.grad(_dot(moving, u), params, create_graph=True, materialize_grads=True) if moving else ()
+    pulled = torch.autograd.grad(dot(moving, u), params, create_graph=True, materialize_grads=True) if moving else ()
 
     def along(direction: Sequence[Tensor]) -> Tensors:
-        slope = _dot(pulled, direction)
+        slope = dot(pulled, direction)
         if not slope.requires_grad:
             return tuple(torch.zeros_like(t) for t in z)
         found = iter(torch.autograd.grad(slope, u, retain_graph=True, materialize_grads=True))
@@ -68,7 +68,7 @@ def pushing(z: Sequence[Tensor], params: Sequence[Tensor]) -> Callable[[Sequence
     return along
 
 
-def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """A scalar, since ``torch.autograd.grad`` loads PyTorch's compiler, half a second, for others' cotangents."""
     return sum(((x * y).sum() for x, y in zip(a, b, strict=False)), torch.zeros(()))
 

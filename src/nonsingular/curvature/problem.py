@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from nonsingular.curvature.choosing import Choice, choose
+from nonsingular.curvature.slopes import refuse_false_slopes
 from nonsingular.errors import InputError
 from nonsingular.objective import FAILURES, Batch, Objective, is_out_of_memory, out_of_memory, told
 from nonsingular.words import counted
 
 Params = tuple[Tensor, ...]
+ROUNDING = 1e-3
+"""Share of a difference that is left in float64, up to which it was rounding: digits are a billionth there."""
 
 
 class Problem:
@@ -76,15 +79,22 @@ class Problem:
         other.batches, other.weights = [self.batches[0].map(_doubled)], [1.0]
         return other
 
-    def check(self, what: str = "the loss", of: Callable[[Sequence[Tensor], Batch], Tensor] | None = None) -> None:
+    def check(
+        self,
+        what: str = "the loss",
+        of: Callable[[Sequence[Tensor], Batch], Tensor] | None = None,
+        second: bool = True,
+    ) -> None:
         """Differentiate the first batch and refuse what has no Hessian.
 
         Args:
             what: is differentiated, in the words of the user.
             of: parameters and a batch, as a scalar; the loss by default.
+            second: whether second derivatives of the model itself are wanted.
 
         Raises:
-            InputError: the loss does not depend on the parameters, or by steps only; no finite gradient.
+            InputError: the loss does not depend on the parameters, or by steps only; no finite gradient; a function of
+                the user's own whose derivatives are wrong.
         """
         batch = self.batches[0]
         params = [p.clone().requires_grad_() for p in self.params]
@@ -100,6 +110,7 @@ class Problem:
             raise InputError(f"{what} does not depend on the chosen parameters (detached, or under no_grad?)")
         _refuse_steps(self, loss, params, batch)
         self._refuse_unused(loss, params)
+        refuse_false_slopes(loss, lambda: (of or self.loss)(params, batch), second)
 
     def _refuse_unused(self, loss: Tensor, params: list[Tensor]) -> None:
         try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
+
+from nonsingular.objective.graph import behind
 
 
 def bypassed(loss_node: Any, nodes: Mapping[str, Any], sources: Sequence[Any] = ()) -> dict[str, bool]:
@@ -29,19 +31,6 @@ def bypassed(loss_node: Any, nodes: Mapping[str, Any], sources: Sequence[Any] = 
         found[name] = bool(earlier) and _reaches(loss_node, earlier, without=node)
         earlier.append(node)
     return found
-
-
-def behind(starts: Iterable[Any], ends: Collection[Any] = ()) -> Iterator[Any]:
-    """The operations of a graph from these on, each once; None is passed over, and what lies behind the ends."""
-    stack, seen = [*starts], set[Any]()
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        yield node
-        if node not in ends:
-            stack.extend(following for following, _ in node.next_functions)
 
 
 def leaves(starts: Iterable[Any]) -> Iterator[Tensor]:

@@ -12,11 +12,11 @@ from torch.utils._pytree import tree_leaves
 from nonsingular.diagnosis.arithmetic import POWERS, QUOTIENTS, TURNED_QUOTIENTS, in_place
 from nonsingular.diagnosis.batches import Problem
 from nonsingular.diagnosis.contract.trace import OWN, Op, Trace
-from nonsingular.diagnosis.paths import behind
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.diagnosis.untouched import as_training, untouched
 from nonsingular.objective import Batch
 from nonsingular.objective.finite import finite, samples_not_finite
+from nonsingular.objective.graph import behind
 
 DATA = "the data"
 """What a remedy is about where no operation makes a number that is not finite."""

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from nonsingular.diagnosis.paths import behind, leaves
+from nonsingular.diagnosis.paths import leaves
+from nonsingular.objective.graph import behind
 
 SCALINGS = {"Mean", "Sum", "Mul", "Div", "View", "Squeeze", "Expand", "Alias", "ToCopy", "Neg", "Rsub", "Add", "Sqrt"}
 EVEN = {"Pow", "Abs", "LinalgVectorNorm", "Norm"}  # of a difference they make a distance

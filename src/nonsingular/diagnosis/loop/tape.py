@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nonsingular.diagnosis.arithmetic import DIFFERENCES, PRODUCTS, TURNED_DIFFERENCES
 from nonsingular.diagnosis.loop.places import at_line, variable
-from nonsingular.diagnosis.paths import behind
+from nonsingular.objective.graph import behind
 from nonsingular.places import Place, here
 
 MOST = 2000
