@@ -600,9 +600,29 @@ def stepped(make, schedule=lambda optimiser: None, steps=12):
         (lambda p: torch.optim.Adamax(p), False),
     ],
 )
-def test_arguments_in_each_others_place_are_told_by_their_values(make, odd):
+def test_settings_that_are_hardly_meant_are_told_by_their_values(make, odd):
     seen = stepped(make, steps=4)
     assert (value("loop-settings", seen) == 1) == odd, seen.optimisers[0].settings
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda p: torch.optim.Adam(p, 1e-3, (0.999, 0.9)), "in each other's place"),
+        (lambda p: torch.optim.Adam(p, 1e-3, (0.999, 0.5)), "in each other's place"),
+        (lambda p: torch.optim.SGD(p, 0.03, 1e-4, 0.9), "in each other's place"),
+        (lambda p: torch.optim.RMSprop(p, 1e-3, 1e-8, 0.9), "in each other's place"),
+        (lambda p: torch.optim.Adam(p, 1e-3, (0.9, 0.5)), "over some 10 steps and their squares over 2 alone"),
+        (lambda p: torch.optim.AdamW(p, 1e-3, (0.0, 0.3)), "over some 1.4 steps"),
+        (lambda p: torch.optim.RMSprop(p, 1e-3, 0.3), "over some 1.4 steps"),
+        (lambda p: torch.optim.Adagrad(p, 1e-2, 0.9), "divided by 9.1"),
+        (lambda p: torch.optim.SGD(p, 0.03, 1.5), "never fades"),
+    ],
+)
+def test_only_what_would_be_usual_the_other_way_round_is_called_exchanged(make, said):
+    remedy = MEASURES["loop-settings"](stepped(make, steps=4)).remedy
+    assert said in remedy
+    assert ("each other's place" in remedy) == ("each other's place" in said)
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,7 @@ PROGRAMS: dict[str, Program] = {
                 "unlikely-settings",
                 ("lr=0.002)", "lr=0.002, betas=(0.999, 0.9))"),
             ),
+            mistake("squares of two steps", "unlikely-settings", ("lr=0.002)", "lr=0.002, betas=(0.9, 0.5))")),
             mistake("rate of one", "step-too-large nan-loss", ("lr=0.002", "lr=1.0")),
             mistake(
                 "model anew after the optimiser",
