@@ -9,6 +9,8 @@ import nonsingular as ns
 from nonsingular.diagnosis.batches import problem
 from nonsingular.diagnosis.contract import scene
 from nonsingular.diagnosis.contract.cut_terms import cut_term
+from nonsingular.diagnosis.loop import Observer, tapped
+from nonsingular.diagnosis.loop.statistics import MEASURES
 
 
 def slope(model, x, **how):
@@ -85,7 +87,16 @@ def test_what_changes_with_the_weights_and_has_no_gradient(loss):
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), built().parameters(), strict=True))
 
 
-@pytest.mark.parametrize("loss", [error, graph, attack, first_order, bootstrapped, shown, weighed, rewarded])
+def averaged_codes(model, batch):
+    z = model(batch[0])
+    q = z.detach().round()
+    return error(model, batch) + F.mse_loss(q, z.detach()) + 0.25 * F.mse_loss(z, q)
+
+
+HEALTHY = [error, graph, attack, first_order, bootstrapped, shown, weighed, rewarded, averaged_codes]
+
+
+@pytest.mark.parametrize("loss", HEALTHY)
 def test_what_is_held_fixed_on_purpose(loss):
     assert looked(loss)[0].value == 0
 
@@ -132,3 +143,83 @@ def test_gradients_are_seen_where_a_loss_calls_parts_of_the_model():
         torch.manual_seed(0)
         found = ns.diagnose(Derived(False), loss, [(x, x[:, :1] * x[:, 1:])], curvature=False)
         assert all(layer.gradient > 0 for layer in found.look.layers)
+
+
+def shifted(model, batch):  # the largest is taken out of an exponential, and put back
+    z = model(batch[0])
+    m = z.max().detach()
+    return error(model, batch) + 0.01 * (m + (z - m).exp().mean().log())
+
+
+def moving(model, batch, past=[]):  # noqa: B006
+    loss = error(model, batch)
+    past.append(loss.item())
+    return loss - sum(past) / len(past)
+
+
+def twice(model, batch):  # each part has a backward pass of its own
+    loss = error(model, batch)
+    loss.backward(retain_graph=True)
+    return 0.01 * model(batch[0]).abs().mean() + loss.detach()
+
+
+def logged(model, batch):
+    loss, other = error(model, batch), model(batch[0]).abs().mean()
+    _ = loss.item() + 0.1 * other.item()
+    return loss + 0.1 * other + 1e-3
+
+
+def of_targets(model, batch):
+    return error(model, batch) + batch[1].mean()
+
+
+def added(cut):
+    def loss(model, batch):
+        out = model(batch[0])
+        return F.mse_loss(out, batch[1]) + 0.1 * cut(out)
+
+    return loss
+
+
+def without_graph(out):
+    with torch.no_grad():
+        return out.abs().mean()
+
+
+CUTS = [
+    lambda out: out.abs().mean().detach(), lambda out: out.abs().mean().item(), lambda out: out.abs().mean().data,
+    lambda out: float(out.abs().mean().detach()), lambda out: torch.tensor(out.abs().mean().item()), without_graph,
+    lambda out: torch.from_numpy(out.abs().mean().detach().numpy()), lambda out: (out > 0).float().mean(),
+    lambda out: sum(part.mean().item() for part in out.split(8)), lambda out: F.mse_loss(out.detach(), 0.5 * out.data),
+]  # fmt: skip
+
+
+def cut_in_a_loop(loss, step=lambda optimiser, model: optimiser(model.parameters())):
+    """Share of the steps of a watched loop with a term that is cut."""
+    torch.manual_seed(0)
+    model, observer = built(), Observer()
+    batches = [(x, x[:, :1] * x[:, 1:]) for x in torch.randn(8, 32, 2)]
+    with observer.tape, tapped(observer):
+        optimiser = step(torch.optim.Adam, model)
+        for batch in batches:
+            optimiser.zero_grad()
+            loss(model, batch).backward()
+            optimiser.step()
+    return MEASURES["loop-cut-terms"](observer.finish()).value
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_terms_that_a_loop_adds_without_their_graph(cut):
+    assert cut_in_a_loop(added(cut)) > 0.5
+
+
+@pytest.mark.parametrize("loss", [error, shown, weighed, averaged_codes, shifted, moving, twice, logged, of_targets])
+def test_what_a_loop_adds_without_a_graph_on_purpose(loss):
+    assert not cut_in_a_loop(loss) > 0
+
+
+def test_a_term_of_what_the_optimiser_does_not_hold_is_none_of_its_loss():
+    last = lambda optimiser, model: optimiser(model[-1].parameters())  # noqa: E731
+    features = lambda model, batch: error(model, batch) + 0.1 * model[0](batch[0]).abs().mean().detach()  # noqa: E731
+    assert cut_in_a_loop(features) > 0.5
+    assert not cut_in_a_loop(features, last) > 0

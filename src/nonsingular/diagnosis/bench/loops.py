@@ -529,12 +529,18 @@ PROGRAMS: dict[str, Program] = {
                 ),
             ),
             mistake("variance for deviation", "wrong-noise", ("torch.exp(0.5 * logvar)", "torch.exp(logvar)")),
+            mistake("a number for the divergence", "gradient-cut", ("return bce + kld", "return bce + kld.item()")),
+            mistake("a detached divergence", "gradient-cut", ("return bce + kld", "return bce + kld.detach()")),
             mistake(
                 "logarithm of zero",
                 "nan-loss nan-gradient",
                 ("torch.sum(1 + logvar", "torch.sum(1 + torch.log(F.relu(logvar - 5))"),
             ),
         ),
+    ),
+    "codes": Program(
+        scripts.CODES,
+        (mistake("a detached commitment", "gradient-cut", ("F.mse_loss(z, q)", "F.mse_loss(z.detach(), q)")),),
     ),
     "two parts": Program(
         scripts.TWO_PARTS,

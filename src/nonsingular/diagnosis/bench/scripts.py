@@ -433,6 +433,30 @@ for epoch in range(3):
 """
 )
 
+CODES = (
+    IMAGES
+    + """
+encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
+decoder = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 64))
+book = torch.randn(16, 8)
+optimizer = optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=2e-3)
+loader = DataLoader(images(384), batch_size=32, shuffle=True)
+for epoch in range(3):
+    for x, _ in loader:
+        z = encoder(x)
+        nearest = torch.cdist(z.detach(), book).argmin(1)
+        q = book[nearest]
+        follows = F.mse_loss(q, z.detach())
+        commitment = F.mse_loss(z, q)
+        recon = decoder(z + (q - z).detach())
+        loss = F.mse_loss(recon, x.flatten(1)) + follows + 0.25 * commitment
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        book[nearest] += 0.05 * (z.detach() - q)
+"""
+)
+
 TWO_PARTS = (
     IMAGES
     + """

@@ -29,6 +29,8 @@ def cut_term(scene: Scene) -> Statistic:
         return Statistic(math.nan, (), words)
     number = {id(op): i for i, op in enumerate(scene.trace.ops)}
     for op in (*_derivatives(scene), *_terms(scene)):
+        if _is_elsewhere(scene, op):
+            continue
         change = _change(scene, number[id(op)])
         if change is None or change <= CHANGED:
             continue
@@ -89,6 +91,19 @@ def _terms(scene: Scene) -> Iterator[Op]:
                     yield maker
         elif op.name in LINEAR and len(trained) == 1:
             stack += trained
+
+
+def _is_elsewhere(scene: Scene, op: Op) -> bool:
+    """Whether the loss has the same numbers with their graph too, as codes that are averages are held to outputs."""
+    out = op.out
+    return isinstance(out, Tensor) and any(
+        isinstance(t := other.out, Tensor)
+        and t.requires_grad
+        and t.shape == out.shape
+        and torch.allclose(t.detach(), out)
+        for other in scene.trace.ops
+        if other.in_loss
+    )
 
 
 def _of_weights(scene: Scene) -> set[int]:

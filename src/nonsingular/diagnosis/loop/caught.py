@@ -78,6 +78,7 @@ class Caught:
         loss_fn: (output, target) -> scalar, as the loop calls it.
         pairs: (inputs, target) of the first batches.
         whole: whether ``loss_fn`` is what backward passes begin from, and no part of it.
+        fed: whether its inputs are made by another network, and are no data.
         later: the same of another network, whose training began after this one's; None where there is none.
     """
 
@@ -85,7 +86,7 @@ class Caught:
         self.model: nn.Module | None = None
         self.loss_fn: Callable[[Any, Any], Tensor] | None = None
         self.pairs: list[tuple[Any, Any]] = []
-        self.whole = False
+        self.whole = self.fed = False
         self.later: Caught | None = None
         self._most, self.tape, self._networks = batches, tape, networks
         self._calls = deque[_Call](maxlen=CALLS)
@@ -219,6 +220,7 @@ class Caught:
         self.model.zero_grad(set_to_none=True)
         self._live = model
         self.loss_fn, self.whole = lost.loss, lost.whole
+        self.fed = any(isinstance(t, Tensor) and t.grad_fn is not None for t in tree_leaves(lost.call.held))
 
     def together(self) -> float:
         """Decades by which the spread of outputs over samples is less than at the start; NaN where it is not known."""

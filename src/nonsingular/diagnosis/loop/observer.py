@@ -20,6 +20,7 @@ from nonsingular.diagnosis.loop.by_hand import ByHand
 from nonsingular.diagnosis.loop.calls import Calls
 from nonsingular.diagnosis.loop.caught import BATCHES, Caught
 from nonsingular.diagnosis.loop.collating import listened_to
+from nonsingular.diagnosis.loop.cut_terms import CutTerms
 from nonsingular.diagnosis.loop.distances import Distances
 from nonsingular.diagnosis.loop.gradients import Gradients
 from nonsingular.diagnosis.loop.inputs import Inputs
@@ -67,6 +68,7 @@ class Observer:
         self._began = time.perf_counter()
         self._shared = Shared(self.loop, self.tape, self.caught, steps, measured, cadence)
         self._inputs, self._bootstraps, self._distances = Inputs(self.loop), Bootstraps(), Distances()
+        self._cut_terms, self._stepped = CutTerms(), 0
         self._by_hand, self._gradients = ByHand(self._shared), Gradients(self._shared)
         self._calls = Calls(self._shared, self._inputs, self._by_hand)
         self._losses = Losses(self._shared, self._calls, self._inputs)
@@ -123,6 +125,7 @@ class Observer:
             return
         self._by_hand.settle()
         root = tensors if isinstance(tensors, Tensor) else next(iter(tensors), None)
+        self._look_for_cut_terms(root)
         self.caught.before_backward(root)
         if self._looks_for_returns:
             for goal in self.caught.goals:
@@ -136,6 +139,14 @@ class Observer:
         self._inputs.loaders.forget()
         self._inputs.turned.forget()
         self._passes.begin(root)
+
+    def _look_for_cut_terms(self, root: Any) -> None:
+        steps = sum(h.steps for h in self.loop.optimisers)
+        if steps != self._stepped:
+            self._stepped, self._shared.cut = steps, None
+        if self._shared.measuring and (calls := self.tape.calls()):
+            found = self._cut_terms.of(root, calls, self.tape.numbers())
+            self._shared.cut = [*(self._shared.cut or []), *found]
 
     @property
     def _looks_for_returns(self) -> bool:

@@ -41,6 +41,10 @@ from nonsingular.spelling import spelled
 
 Step = Callable[[Any, Any, Any], Any]
 SHARPEST = 2_000_000  # parameters of a model whose sharpness is computed
+OF_INPUTS = (
+    "constant-inputs", "duplicates", "contradictions", "near-contradictions", "uneven-features", "raw-bytes",
+)  # fmt: skip
+"""Statistics of inputs that are data: codes that a network makes of them may be few, and of any size."""
 LOOK = 20.0  # seconds after which no further batch is looked at
 LEAST, SHARE = 5.0, 0.2  # seconds, and part of the loop's own, that the best constant prediction may take
 
@@ -312,6 +316,8 @@ def _network(caught: Caught, loop: Loop) -> tuple[Look | None, dict[str, Statist
         return None, {}
     for name in ("left-alone", "set-aside", "unused", "unreached", "untrained"):
         numbers.pop(name, None)  # what is frozen there, the loop freezes on purpose or tells itself
+    for name in OF_INPUTS if caught.fed else ():
+        numbers.pop(name, None)
     return seen, numbers
 
 

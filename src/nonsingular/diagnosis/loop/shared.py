@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from nonsingular.diagnosis.loop.caught import Caught
+from nonsingular.diagnosis.loop.cut_terms import Cut
 from nonsingular.diagnosis.loop.records import Loop
 from nonsingular.diagnosis.loop.tape import Tape
 from nonsingular.diagnosis.loop.waiting import Waiting
@@ -36,6 +37,8 @@ class Shared:
         reached: index of an optimiser -> parameters that a gradient reached since its former step.
         unclear: index of an optimiser -> its gradients that may be a former step's.
         drawn_together: ids of the parameters behind both ends of the distance that the latest loss is; None of others.
+        cut: terms without a graph in the losses of the backward passes since the former step; None where none of them
+            was looked at.
         scale: by which a scaler has multiplied the loss; None where gradients have no such factor.
     """
 
@@ -54,6 +57,7 @@ class Shared:
     reached: dict[int, set[int]] = field(default_factory=dict)
     unclear: dict[int, set[int]] = field(default_factory=dict)
     drawn_together: tuple[set[int], set[int]] | None = None
+    cut: list[Cut] | None = None
     scale: float | None = None
     thread: int = field(default_factory=threading.get_ident)
 
@@ -80,5 +84,5 @@ class Shared:
     def forget(self) -> None:
         """Nobody listens for a while: gradients that are there now say nothing about those that are seen next."""
         self.unclear, self.reached, self.signs, self.made, self.scale = {}, {}, set(), {}, None
-        self.busy, self.drawn_together = False, None
+        self.busy, self.drawn_together, self.cut = False, None, None
         self.waiting.forget()

@@ -113,6 +113,11 @@ class Steps:
             loop.drawn_together = shared.drawn_together
             loop.counts["drawn together"] += 1
             loop.places["drawn together"] = loop.places.get("backward")
+        loop.counts["terms looked at"] += shared.cut is not None
+        cut = next((c for c in shared.cut or [] if c.behind & held.ids and not c.graded), None)
+        if cut is not None:
+            loop.counts["cut terms"] += 1
+            loop.places["cut terms"] = cut.place
         self._snapshot = {id(p): p.detach().clone() for p in own}
 
     def _begun(

@@ -28,8 +28,14 @@ MOST = 2000
 
 
 @dataclass(frozen=True)
-class _Call:
-    """One call of a function of torch's, with what it was given and what it returned."""
+class Called:
+    """One call of a function of torch's.
+
+    Attributes:
+        function, args, kwargs: as it was called.
+        out: what it returned.
+        place: the user's line.
+    """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -38,8 +44,19 @@ class _Call:
     place: Place | None
 
     @property
+    def name(self) -> str:
+        """Of the function."""
+        return str(getattr(self.function, "__name__", ""))
+
+    @property
     def given(self) -> list[Tensor]:
+        """The tensors among its arguments."""
         return _tensors([self.args, dict(self.kwargs)])
+
+    @property
+    def returned(self) -> list[Tensor]:
+        """The tensors that it returned."""
+        return _tensors(self.out)
 
 
 @dataclass(frozen=True)
@@ -58,6 +75,24 @@ class Read:
     words: tuple[str, ...]
     call: Any = None
 
+
+@dataclass(frozen=True)
+class ReadOff:
+    """A number that was read off a tensor.
+
+    Attributes:
+        value: the number.
+        tensor: of one entry.
+        place: the user's line.
+    """
+
+    value: float
+    tensor: Tensor
+    place: Place | None
+
+
+READING = {"item", "__float__", "numpy"}
+"""Functions of tensors that return what no graph knows of."""
 
 REWARDS = re.compile(r"(^|_)(rewards?|returns?|advantages?|advs?|gaes?|scores?)(_|$)", re.IGNORECASE)
 """Names under which what a policy earns goes; a cost, which is to be small, has others."""
@@ -86,6 +121,7 @@ class _Begun:
     Attributes:
         output, call: what the model returned, and by which call.
         calls: of torch's functions since.
+        numbers: that were read off tensors.
         earned: products of log-probabilities and rewards among them.
         weights: by what log-probabilities were multiplied, whatever its name.
         untrained: what something trained was compared with.
@@ -93,7 +129,8 @@ class _Begun:
 
     output: Any
     call: Any
-    calls: list[_Call] = field(default_factory=list)
+    calls: list[Called] = field(default_factory=list)
+    numbers: list[ReadOff] = field(default_factory=list)
     earned: list[Rewarded] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
     untrained: list[Tensor] = field(default_factory=list)
@@ -129,12 +166,15 @@ class Tape(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the function and, where it returns tensors, keep the call."""
         out = func(*args, **(kwargs or {}))
-        if self._begun and not self._paused and threading.get_ident() == self._thread and _tensors(out):
-            self._keep(_Call(_own(func), tuple(args), dict(kwargs or {}), out, here()))
+        if self._begun and not self._paused and threading.get_ident() == self._thread:
+            if _tensors(out):
+                self._keep(Called(_own(func), tuple(args), dict(kwargs or {}), out, here()))
+            elif getattr(func, "__name__", "") in READING and args[0].numel() == 1:
+                self._begun[-1].numbers.append(ReadOff(float(out), args[0], here()))
         return out
 
-    def _keep(self, call: _Call) -> None:
-        kept, name = self._begun[-1], getattr(call.function, "__name__", "")
+    def _keep(self, call: Called) -> None:
+        kept, name = self._begun[-1], call.name
         kept.calls.append(call)
         if name in PRODUCTS and (weighted := _weighted(call.args)) is not None:
             kept.weights.append(weighted[1].detach())
@@ -174,7 +214,7 @@ class Tape(TorchFunctionMode):
             return None
         again = _again(calls, outputs, list(rows), id(root))
         target = next(iter(rows.values())) if len(rows) == 1 else tuple(rows.values())
-        words = tuple(getattr(call.function, "__name__", "") for call in calls)
+        words = tuple(call.name for call in calls)
         return Read(_any_number(again, samples), target, words, begun.call)
 
     def rewarded(self) -> list[Rewarded]:
@@ -185,24 +225,32 @@ class Tape(TorchFunctionMode):
         """By what log-probabilities, or what may be some, were multiplied since the model returned."""
         return [w for begun in self._begun for w in begun.weights]
 
+    def calls(self) -> list[Called]:
+        """Everything that is kept, in order."""
+        return [call for begun in self._begun for call in begun.calls]
+
+    def numbers(self) -> list[ReadOff]:
+        """Numbers that were read off tensors since the model returned."""
+        return [number for begun in self._begun for number in begun.numbers]
+
     def untrained(self) -> list[Tensor]:
         """What something trained was compared with by a difference since the model returned."""
         return [t for begun in self._begun for t in begun.untrained]
 
 
-def _behind(root: Tensor, calls: Sequence[_Call], outputs: set[int]) -> list[_Call]:
+def _behind(root: Tensor, calls: Sequence[Called], outputs: set[int]) -> list[Called]:
     """The calls that the root was made by, in order."""
-    wanted, found = {id(root)}, list[_Call]()
+    wanted, found = {id(root)}, list[Called]()
     for call in reversed(calls):
-        if any(id(t) in wanted for t in _tensors(call.out)):
+        if any(id(t) in wanted for t in call.returned):
             found.append(call)
             wanted |= {id(t) for t in call.given} - outputs
     return found[::-1]
 
 
-def _chooses(call: _Call, samples: int) -> bool:
+def _chooses(call: Called, samples: int) -> bool:
     """Whether a call takes the rows of a batch out of a table of all: its result is the target, not its index."""
-    if getattr(call.function, "__name__", "") not in ("__getitem__", "index_select") or call.out.requires_grad:
+    if call.name not in ("__getitem__", "index_select") or call.out.requires_grad:
         return False
     tables = [t for t in call.given if t.ndim and t.shape[0] != samples]
     return bool(call.out.ndim) and call.out.shape[0] == samples and len(tables) == 1 and call.given[0] is tables[0]
@@ -250,26 +298,26 @@ def _own(function: Any) -> Any:
     return getattr(function, "__wrapped__", function) if listened else function
 
 
-def _outside(calls: Sequence[_Call], known: set[int]) -> dict[int, Tensor] | None:
+def _outside(calls: Sequence[Called], known: set[int]) -> dict[int, Tensor] | None:
     """What the calls read and did not make; None where they change some of it, as a sum that grows over steps."""
     found: dict[int, Tensor] = {}
     for call in calls:
         new = {id(t): t for t in call.given if id(t) not in known}
-        name = getattr(call.function, "__name__", "")
+        name = call.name
         if new and (name.startswith("__i") or (name.endswith("_") and not name.endswith("__"))):
             return None
         found |= new
-        known |= {*new, *(id(t) for t in _tensors(call.out))}
+        known |= {*new, *(id(t) for t in call.returned)}
     return found
 
 
 def _again(
-    calls: Sequence[_Call], outputs: Mapping[int, int], targets: Sequence[int], root: int
+    calls: Sequence[Called], outputs: Mapping[int, int], targets: Sequence[int], root: int
 ) -> Callable[[Any, Any], Tensor]:
     """The same calls, with another output and other targets; whatever else they read stays as it was."""
     recorded = [
         (_at(call), _held(call.args, outputs, targets, calls),
-         _held(dict(call.kwargs), outputs, targets, calls), [id(t) for t in _tensors(call.out)])
+         _held(dict(call.kwargs), outputs, targets, calls), [id(t) for t in call.returned])
         for call in calls
     ]  # fmt: skip
 
@@ -285,7 +333,7 @@ def _again(
     return loss
 
 
-def _at(call: _Call) -> Callable[..., Any]:
+def _at(call: Called) -> Callable[..., Any]:
     function = call.function
     return at_line(lambda *args, **kwargs: function(*args, **kwargs), call.place)
 
@@ -297,8 +345,8 @@ class _Later:
     number: int
 
 
-def _held(x: Any, outputs: Mapping[int, int], targets: Sequence[int], calls: Sequence[_Call]) -> Any:
-    later = set(outputs) | set(targets) | {id(t) for call in calls for t in _tensors(call.out)}
+def _held(x: Any, outputs: Mapping[int, int], targets: Sequence[int], calls: Sequence[Called]) -> Any:
+    later = set(outputs) | set(targets) | {id(t) for call in calls for t in call.returned}
     return tree_map_only(Tensor, lambda t: _Later(id(t)) if id(t) in later else t.detach(), x)
 
 

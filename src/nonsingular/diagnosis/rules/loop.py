@@ -190,6 +190,11 @@ RULES: tuple[Rule, ...] = (
         "Werbos 1990 (backpropagation through time)", severity=certain(0.92), material=0.5, sure=True,
     ),
     Rule(
+        "gradient-cut", "loop-cut-terms",
+        "A term of the loss is a number without a graph: it makes the loss larger, and no step makes it smaller.",
+        "PyTorch documentation, autograd mechanics", severity=certain(0.93), material=0.3, sure=True,
+    ),
+    Rule(
         "replicas-apart", "loop-replicas",
         "Gradients are averaged over copies of a model that are not copies: each follows the gradient of another.",
         "PyTorch documentation, DistributedDataParallel", severity=certain(0.96), material=0.5, sure=True,

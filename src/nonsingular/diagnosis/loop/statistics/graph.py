@@ -187,6 +187,20 @@ def _is_cut_recurrence(calls: Sequence[Call]) -> bool:
     return only and len(later) == len(calls) - 1 and len(beside) > len(later) / 2
 
 
+def _cut_terms(loop: Loop) -> Statistic:
+    """Share of the losses looked at with a term that a model's parameters make and that has no graph."""
+    words = "share of the losses with a term that hangs on the weights and sends no gradient back"
+    cut, looked = loop.counts["cut terms"], loop.counts["terms looked at"]
+    if cut < ENOUGH:
+        return NOTHING
+    where = line_of(loop.places.get("cut terms"))
+    return Statistic(
+        min(1.0, cut / looked), (), words, where, (shown("steps on such a loss", cut),),
+        f"Add this term with its graph{f' ({where})' if where else ''}: no .item(), .data, .detach(), numpy, no_grad() "
+        "and no counting (argmax, comparisons) on its way.",
+    )  # fmt: skip
+
+
 def _known(loop: Loop, module: nn.Module) -> list[nn.Parameter]:
     """Its own parameters of which it is known what they were at first."""
     return [p for p in module.parameters(recurse=False) if id(p) in loop.starts]
@@ -198,4 +212,5 @@ MEASURES: dict[str, Measure] = {
     "loop-unreached": _unreached,
     "loop-cut-feed": _cut_feed,
     "loop-cut-state": _cut_state,
+    "loop-cut-terms": _cut_terms,
 }
