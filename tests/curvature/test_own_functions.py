@@ -207,3 +207,21 @@ def test_sides_of_a_derivative_are_held_against_one_another_without_a_function_o
         A = OPERATORS[kind](*problem(Hooked()), linearise=False)
         with pytest.raises(InputError, match="not the same forwards and backwards"):
             A @ torch.ones(A.shape[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_who_is_named_is_tried_in_the_precision_of_the_computation(dtype):
+    """A recurrent network whose output is overwritten: no layer of it fails alone, whatever precision its weights have."""
+
+    class Overwritten(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.head = nn.LSTM(6, 4, batch_first=True), nn.Linear(4, 3)
+
+        def forward(self, x):
+            y = self.rnn(x)[0].tanh()
+            return self.head(y * y.mul_(2).detach()).mean(1)
+
+    x, y = torch.randn(5, 7, 6).to(dtype), torch.arange(5) % 3
+    with pytest.raises(InputError, match="no gradient: no single module fails alone"):
+        Hessian(Overwritten().to(dtype), F.cross_entropy, [(x, y)])

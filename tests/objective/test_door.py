@@ -482,6 +482,21 @@ def test_what_is_no_mean_is_asked_for_unless_batches_are_alike():
     assert function.weights == [25 / 74, 49 / 74]
 
 
+def test_batch_normalisation_in_training_does_not_hide_what_batches_weigh():
+    """Equal numbers of samples, too, that classes weigh otherwise: samples of a union would be normalised together."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)).double()
+    x, y = torch.randn(8, 6, dtype=torch.float64), torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])
+    weight = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
+
+    def penalised(model, batch):
+        return CE(model(batch[0]), batch[1], weight=weight) + 0.1 * model[0].weight.square().sum()
+
+    found = Objective(model, penalised, cut(x, y, 4), mode="train")
+    torch.testing.assert_close(torch.tensor(found.weights), torch.tensor([0.2, 0.8]))
+    assert found.mode == "train"
+
+
 def test_losses_that_add_up_are_told():
     with pytest.raises(InputError, match="give reduction='sum'"):
         Objective(network(), nn.CrossEntropyLoss(reduction="sum"), PARTS)

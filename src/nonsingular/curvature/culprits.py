@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nonsingular.curvature.problem import Problem
-from nonsingular.objective import Batch, evaluating, first_line
+from nonsingular.objective import FAILURES, Batch, evaluating, first_line
 
 Part = Callable[[], None]
 STEP = 1e-3  # of the finite differences that second derivatives are held against
@@ -46,9 +46,9 @@ def culprit(problem: Problem, batch: Batch, error: BaseException | None = None) 
     def loss(leaf: Any) -> Any:
         return problem.loss_fn(leaf, batch.target)
 
-    parts = [(f"module {n} ({type(m).__name__})", _Part(_squared(m), m, a)) for n, m, a in calls]
+    parts = [(f"module {n} ({type(m).__name__})", _Part(_squared(m), m, a, problem.dtype)) for n, m, a in calls]
     if of_output:
-        parts.append(("loss_fn", _Part(loss, nn.Module(), (output,))))
+        parts.append(("loss_fn", _Part(loss, nn.Module(), (output,), problem.dtype)))
     failures = [(who, why) for who, part in parts if (why := part.failure(compare=error is None)) is not None]
     for who, why in failures:
         if error is None or why == first_line(error):
@@ -67,10 +67,14 @@ def _squared(module: nn.Module) -> Callable[..., Tensor]:
 
 
 class _Part:
-    """A scalar function of some inputs and of a module's parameters."""
+    """A scalar function of some inputs and of a module's parameters, in the precision of the whole computation."""
 
-    def __init__(self, function: Callable[..., Tensor], module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def __init__(
+        self, function: Callable[..., Tensor], module: nn.Module, inputs: tuple[Any, ...], dtype: torch.dtype
+    ) -> None:
         self.function, self.module, self.inputs = function, module, inputs
+        self.parameters = {n: t.detach().to(dtype) for n, t in module.named_parameters() if is_float(t)}
+        self.buffers = {n: t.to(dtype) if is_float(t) else t.clone() for n, t in module.named_buffers()}
 
     def failure(self, compare: bool) -> str | None:
         """What goes wrong when it is differentiated twice."""
@@ -78,11 +82,12 @@ class _Part:
             self._differentiate_twice(compare)
         except RuntimeError as error:
             return first_line(error)
+        except FAILURES:  # of the trial: arguments by name, say, are not passed on
+            return None
         return None
 
     def _differentiate_twice(self, compare: bool) -> None:
-        own = [p.detach() for p in self.module.parameters()]
-        floats = [t for t in (*tree_leaves(self.inputs), *own) if is_float(t)]
+        floats = [t for t in (*tree_leaves(self.inputs), *self.parameters.values()) if is_float(t)]
         generator = torch.Generator().manual_seed(0)
         direction = [torch.randn(t.shape, generator=generator).to(t) for t in floats]
         gradients, at = self._gradients(direction, 0.0)
@@ -105,13 +110,14 @@ class _Part:
             return (t.detach() + step * next(moves)).requires_grad_() if is_float(t) else t
 
         inputs = tree_map_only(Tensor, moved, self.inputs)
-        state = {name: moved(p) for name, p in self.module.named_parameters()}
+        state = {name: moved(p) for name, p in self.parameters.items()}
         at = [t for t in (*tree_leaves(inputs), *state.values()) if is_float(t)]
         holder = _Holder(self.module, self.function)
         with torch.enable_grad(), evaluating(self.module):
             # Times one, because modules that work in place may not overwrite a leaf.
             used = tree_map_only(Tensor, lambda t: t * 1 if is_float(t) else t, inputs)
-            total = functional_call(holder, {f"module.{k}": v for k, v in state.items()}, used)
+            named = {f"module.{k}": v for k, v in {**self.buffers, **state}.items()}
+            total = functional_call(holder, named, used)
             return torch.autograd.grad(total, at, create_graph=True, materialize_grads=True), at
 
 

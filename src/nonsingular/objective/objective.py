@@ -283,6 +283,14 @@ class Objective:
         ids = {id(m) for m in modules}
         return self._in([(m, mode or id(m) in ids) for m, mode in self._modes])
 
+    def calm(self) -> Objective:
+        """The same objective in evaluation mode, where samples do not influence one another, if it has a loss there."""
+        other = self._in([(m, False) for m, _ in self._modes])
+        try:
+            return other if bool(torch.isfinite(other.loss({}, self.batches[0]))) else self
+        except FAILURES:
+            return self
+
     def _in(self, modes: Modes) -> Objective:
         other = copy.copy(self)
         other._modes = list(modes)

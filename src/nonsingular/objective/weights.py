@@ -96,8 +96,8 @@ def determine(objective: Objective, wanted: str | Callable[[Any], float] | None)
     known = rules(objective)
     if wanted is not None:
         return _usable([known[wanted](b) for b in batches], f"{wanted!r}"), known[wanted]
-    with trying():
-        return _proved(objective, known)
+    with trying():  # what a batch weighs does not depend on the mode
+        return _proved(objective if objective.form == "output" else objective.calm(), known)
 
 
 def _proved(objective: Objective, known: dict[str, Rule]) -> tuple[list[float], Rule | None]:
