@@ -211,7 +211,7 @@ def test_sides_of_a_derivative_are_held_against_one_another_without_a_function_o
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_who_is_named_is_tried_in_the_precision_of_the_computation(dtype):
-    """A recurrent network whose output is overwritten: no layer of it fails alone, whatever precision its weights have."""
+    """A recurrent network whose output is overwritten: none of its layers fails alone, whatever precision it has."""
 
     class Overwritten(nn.Module):
         def __init__(self):
