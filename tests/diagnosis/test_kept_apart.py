@@ -159,6 +159,41 @@ def test_ids_are_told_from_masks_and_may_be_padded_with_negatives(mask):
     assert math.isnan(apart((masks[64:], masks[64:]), masks[:64], masks[:64]))
 
 
+class OfWholeNumbers(nn.Module):
+    """Takes whole numbers for ids of a table, or for numbers."""
+
+    def __init__(self, table):
+        super().__init__()
+        self.table, self.head = nn.Embedding(64, 8) if table else None, nn.Linear(8 if table else 10, 3)
+
+    def forward(self, x):
+        return self.head(self.table(x).mean(1) if self.table is not None else x.float() / 16)
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_whole_numbers_are_ids_where_they_choose_rows_of_a_table(table):
+    torch.manual_seed(0)
+    train, test = torch.randint(0, 20, (8, 32, 10)), torch.randint(30, 50, (2, 32, 10))
+    batches, held_out = ([(x, x[:, 0] % 3) for x in part] for part in (train, test))
+
+    model = OfWholeNumbers(table)
+    seen = ns.diagnose(model, F.cross_entropy, batches, held_out=held_out, curvature=False).numbers["held-out-ids"]
+    assert (seen.value > 0.5) == table
+
+    def step(model, batch, optimiser):
+        optimiser.zero_grad()
+        loss = F.cross_entropy(model(batch[0]), batch[1])
+        loss.backward()
+        optimiser.step()
+        if batch is batches[-1]:
+            with torch.no_grad():
+                F.cross_entropy(model(held_out[0][0]), held_out[0][1])
+        return loss
+
+    found = ns.rehearse(model, step, batches, torch.optim.SGD(model.parameters(), 0.05))
+    assert (found.numbers["loop-other-ids"].value > 0.5) == table
+
+
 def test_held_out_inputs_that_are_no_tensors_say_nothing_of_scale():
     batches = [ns.objective.Batch({"text": ["a"] * 4}, torch.zeros(4), 4)]
     assert math.isnan(held_out_scale(batches, batches).value)

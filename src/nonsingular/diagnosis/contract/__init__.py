@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
 from nonsingular.diagnosis.batches import Problem
 from nonsingular.diagnosis.contract import (
     alignments,
@@ -22,6 +26,7 @@ from nonsingular.diagnosis.contract import (
     latents,
     layout,
     likelihoods,
+    lookups,
     masks,
     meanings,
     narrow,
@@ -110,12 +115,8 @@ CHECKS = {
     "ordered": samples.ordered,
 }
 
-APART = {
-    "leakage": held_out.leakage,
-    "held-out-scale": held_out.held_out_scale,
-    "held-out-ids": meanings.held_out_ids,
-    "held-out-meaning": meanings.held_out_meaning,
-}
+OF_MEANING = {"held-out-ids": meanings.held_out_ids, "held-out-meaning": meanings.held_out_meaning}
+APART = {"leakage": held_out.leakage, "held-out-scale": held_out.held_out_scale, **OF_MEANING}
 """Checks of held-out batches against those of training."""
 
 
@@ -142,7 +143,16 @@ def statistics(task: Problem, tests: Sequence[Batch] = (), seen: Scene | None = 
         found["refused-targets"] = replace(found["refused-targets"], value=0.0)  # the same, and told better
     if tests:
         found |= {name: check(task.batches, tests) for name, check in APART.items()}
+        if not lookups.reads_ids(seen):
+            found |= {name: check(_numbers(task.batches), _numbers(tests)) for name, check in OF_MEANING.items()}
     return found
+
+
+def _numbers(batches: Sequence[Batch]) -> list[Batch]:
+    """The same with inputs that are numbers, whole ones too."""
+    whole = {torch.int64, torch.int32, torch.int16, torch.uint8}
+    return [replace(b, inputs=tree_map_only(Tensor, lambda t: t.float() if t.dtype in whole else t, b.inputs))
+            for b in batches]  # fmt: skip
 
 
 __all__ = ["Scene", "not_finite", "scene", "statistics"]

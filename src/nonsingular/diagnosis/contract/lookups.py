@@ -28,6 +28,27 @@ def looked_up(scene: Scene) -> tuple[str, ...]:
     return tuple(named[i] for i in named if i in found - others)
 
 
+def reads_ids(scene: Scene) -> bool:
+    """Whether inputs choose rows of a table that is trained, as ids of tokens do and whole numbers of other kinds not.
+
+    >>> import torch
+    >>> from nonsingular.diagnosis.batches import problem
+    >>> from nonsingular.diagnosis.contract import scene
+    >>> x = torch.randint(5, (8, 3))
+    >>> table = torch.nn.Sequential(torch.nn.Embedding(5, 2), torch.nn.Flatten())
+    >>> reads_ids(scene(problem(table, lambda out, _: out.mean(), [(x, x)], 8)))
+    True
+    """
+    known = {id(t) for t in tree_leaves(scene.batch.inputs) if isinstance(t, Tensor) and not t.is_floating_point()}
+    for op in scene.trace.ops:
+        if not any(id(t) in known for t in op.tensors):
+            continue
+        if op.name in BY_INDEX and any(t.requires_grad for t in op.tensors):
+            return True
+        known |= {id(t) for t in tree_leaves(op.out) if isinstance(t, Tensor) and not t.is_floating_point()}
+    return False
+
+
 def _read(op: Op, samples: int) -> float | None:
     """Share of a table's rows that a sample reads, on average; None where this is no reading of rows."""
     if op.name in BY_INDEX:

@@ -45,6 +45,7 @@ class Calls:
         self._depth = 0
         self._inside: Trainee | None = None
         self._tracked = True
+        self._chose: set[int] = set()  # memory of what chose rows of tables in the present call
         self._outputs: deque[tuple[StorageWeakRef, Call]] = deque(maxlen=16)  # memory of an output, its call
         self.now: list[Call] = []
         self.probed = False
@@ -59,6 +60,7 @@ class Calls:
         """See ``taps.Listener``."""
         self._depth += 1
         if self._depth == 1:
+            self._chose.clear()
             self._inside = self._trainee(module)
             if self._inside is not None:
                 self._shared.tape.pause()  # what a module of the loss computes is the loss
@@ -93,6 +95,8 @@ class Calls:
         if not self._depth:
             return None
         self._depth -= 1
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            self._chose |= {t.untyped_storage()._cdata for t in dense((inputs, named))}
         trainee = self._inside
         if self._depth:
             return None
@@ -132,13 +136,14 @@ class Calls:
         if makers and measuring and call.tracked:
             call.cut_state = self._beside_cut_state(trainee, tensors)
         self.probed = call.probed = not makers and any(t.requires_grad for t in tensors)
+        ids = bool(tensors) and tensors[0].untyped_storage()._cdata in self._chose
         if measuring and tensors:
-            self._inputs.describe(call, tensors[0], trainee, call.tracked and not (makers or call.probed))
+            self._inputs.describe(call, tensors[0], trainee, call.tracked and not (makers or call.probed), ids)
         if tensors and call.tracked and not makers and len(loop.mixtures) < MIXTURES and measuring:
             self._note_mixture(tensors[0])
         if tensors and not (call.tracked or makers) and trainee.tests < TESTS:
             trainee.tests += 1
-            self._inputs.describe_test(call, tensors[0])
+            self._inputs.describe_test(call, tensors[0], ids)
         if not (module.training or call.tracked or makers):
             self._note_weights(trainee)
         return call

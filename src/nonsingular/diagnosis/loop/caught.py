@@ -24,6 +24,7 @@ from nonsingular.diagnosis.loop.places import at_line
 from nonsingular.diagnosis.loop.tape import Rewarded, Tape
 from nonsingular.diagnosis.records import Statistic
 from nonsingular.diagnosis.relation import chance_of_relation
+from nonsingular.diagnosis.tokens import ids_of
 from nonsingular.diagnosis.untouched import as_training, untouched
 from nonsingular.errors import InputError
 from nonsingular.objective.finite import finite, samples_not_finite
@@ -252,6 +253,8 @@ class Caught:
         nothing = Statistic(math.nan, (), words)
         if self.model is None or self.loss_fn is None or not self.pairs:
             return nothing
+        if ids_of(self.pairs[0][0]) is not None and not _has_table(self.model):
+            return nothing  # whole numbers that choose nothing are no tokens
         try:
             batches = problem(self.model, self.loss_fn, self.pairs, sys.maxsize).batches
             chance = chance_of_relation(batches)
@@ -361,6 +364,11 @@ def _spread(model: nn.Module, inputs: Any) -> float:
         return math.nan
     usable = isinstance(out, Tensor) and out.is_floating_point() and out.ndim and len(out) > 1
     return float(out.double().var(0, correction=0).mean().sqrt()) if usable else math.nan
+
+
+def _has_table(model: nn.Module) -> bool:
+    """Whether ids may choose rows in it."""
+    return any(isinstance(m, nn.Embedding | nn.EmbeddingBag) for m in model.modules())
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -61,19 +61,27 @@ class Inputs:
         """Whether one of these is of the latest batch."""
         return any(t.data_ptr() in self._drawn for t in tensors)
 
-    def describe(self, call: Call, x: Tensor, trainee: Trainee, data: bool) -> None:
-        """What tells this call's first input from others; its size too, if it is ``data`` and no model's output."""
+    def describe(self, call: Call, x: Tensor, trainee: Trainee, data: bool, ids: bool) -> None:
+        """What tells this call's first input from others; its size too, if it is ``data`` and no model's output.
+
+        Args:
+            call: of the model, which has returned.
+            x: its first input.
+            trainee: the model.
+            data: whether these are numbers of data.
+            ids: whether they chose rows of a table.
+        """
         call.passed = (self._loader.begun, self._loader.drawn) if self._loader is not None else (0, 0)
         call.sample, call.sliced = told_apart(x), _sliced(x, trainee.latest)
         trainee.latest = weakref.ref(x)
         if data and not x.is_inference():
-            call.level, call.ids, call.rewritten = level(x), _ids(x), self._rewritten(x)
+            call.level, call.ids, call.rewritten = level(x), _ids(x, ids), self._rewritten(x)
         self._order = order_of_rows(x, self.batch)
 
-    def describe_test(self, call: Call, x: Tensor) -> None:
-        """The size of what is given without autograd, of several samples."""
+    def describe_test(self, call: Call, x: Tensor, ids: bool) -> None:
+        """The size of what is given without autograd, of several samples; ``ids`` as of ``describe``."""
         if x.ndim and len(x) > 1:
-            call.level, call.ids = level(x), _ids(x)
+            call.level, call.ids = level(x), _ids(x, ids)
 
     def rows_apart(self, target: Tensor) -> bool | None:
         """As ``pairing.rows_apart``, of the latest batch and the latest call."""
@@ -86,9 +94,9 @@ class Inputs:
         return before[0] == id(whole) and before[1] != whole._version
 
 
-def _ids(x: Tensor) -> Tensor | None:
-    """How often each token occurs; None of numbers."""
-    return frequencies(x) if x.dtype == torch.long and x.ndim > 1 else None
+def _ids(x: Tensor, chose: bool) -> Tensor | None:
+    """How often each token occurs, of what chose rows of a table; None of numbers."""
+    return frequencies(x) if chose and x.dtype == torch.long and x.ndim > 1 else None
 
 
 def dense(tree: Any) -> list[Tensor]:
