@@ -351,6 +351,35 @@ def test_what_is_normalised_over_one_entry_is_told_by_its_line(normalise, told):
     assert value.where.startswith("test_contract.py:") is told
 
 
+class Mixture(nn.Module):
+    """Experts, and a gate between them."""
+
+    def __init__(self, experts):
+        super().__init__()
+        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(64, 32), nn.ReLU()) for _ in range(experts))
+        self.gate, self.head = nn.Linear(64, experts), nn.Linear(32, 10)
+
+    def forward(self, x):
+        shares = self.gate(x).softmax(-1)
+        return self.head(sum(shares[:, i : i + 1] * expert(x) for i, expert in enumerate(self.experts)))
+
+
+@pytest.mark.parametrize("experts", [1, 2])
+@pytest.mark.parametrize("sick", [False, True])
+def test_a_mixture_of_one_expert_is_a_remark(experts, sick):
+    torch.manual_seed(0)
+    batches = KINDS["mlp"][1](SEED)
+    if sick:  # what is inferred comes before a remark
+        batches = [(1000 * x, y) for x, y in batches]
+    found = ns.diagnose(Mixture(experts), F.cross_entropy, batches, curvature=False).findings
+    remarks = [f for f in found if f.kind == "degenerate-normalisation"]
+    assert len(remarks) == (experts == 1)
+    assert all(f.severity < 0.2 and "one expert" in f.remedy for f in remarks)
+    assert any(f.severity >= 0.2 for f in found) is sick
+    if sick:
+        assert found[0] not in remarks
+
+
 @pytest.mark.parametrize(
     ("loss", "value", "severity"),
     [

@@ -13,8 +13,9 @@ from nonsingular.objective.graph import behind
 def bypassed(loss_node: Any, nodes: Mapping[str, Any], sources: Sequence[Any] = ()) -> dict[str, bool]:
     """Whether some connection leads around a layer.
 
-    A layer is bypassed when, with it taken out of the graph, earlier layers still reach the loss: through a skip
-    connection, a concatenation, or a parallel branch. A plain network is a chain of layers that are not bypassed.
+    A layer is bypassed when, with it taken out of the graph, earlier layers still reach the loss, or others that no
+    layer comes before: through a skip connection, a concatenation, or a parallel branch. A plain network is a chain of
+    layers that are not bypassed.
 
     Args:
         loss_node: ``loss.grad_fn``.
@@ -22,13 +23,16 @@ def bypassed(loss_node: Any, nodes: Mapping[str, Any], sources: Sequence[Any] = 
         sources: further nodes before all layers, such as those of embeddings.
 
     Returns:
-        Layer name -> bypassed, for every layer with a node; the first has only the sources before it.
+        Layer name -> bypassed, for every layer with a node.
     """
     known = {name: node for name, node in nodes.items() if node is not None}
     found: dict[str, bool] = {}
+    every = {*known.values()}
+    begin = [node for node in known.values() if every.isdisjoint(n for n in behind([node]) if n is not node)]
     earlier: list[Any] = [node for node in sources if node is not None]
     for name, node in known.items():
-        found[name] = bool(earlier) and _reaches(loss_node, earlier, without=node)
+        others = [*earlier, *(n for n in begin if n is not node)]
+        found[name] = bool(others) and _reaches(loss_node, others, without=node)
         earlier.append(node)
     return found
 

@@ -56,10 +56,11 @@ def _decades(look: Look, measure: Callable[[Layer], float]) -> Statistic:
     The largest value of each quarter stands for it, because parallel branches (an attention's queries, a gate) may
     carry little without anything being wrong. Where all of the first quarter lie beside a connection, and so does what
     follows (the queries and keys of a short transformer), the first half stands for it: what lies on the way is none of
-    them. Zeros behind layers that are zero but learn say nothing.
+    them. Zeros behind layers that are zero but learn say nothing, and none beside the way (a gate that is always open).
     """
     zeros = learning_zeros(look)
     known = [layer for layer in look.layers if layer.name not in zeros and measure(layer) >= 0]
+    known = [layer for layer in known if measure(layer) > 0 or not layer.bypassed]
     if zeros:
         known = [layer for layer in known if measure(layer) > 0]
     if len(known) < 2:

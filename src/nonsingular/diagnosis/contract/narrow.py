@@ -15,6 +15,7 @@ from nonsingular.diagnosis.records import Statistic
 DROPOUTS = {"dropout", "alpha_dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"}
 
 
+OPEN = 0.75  # stands for a gate that is always open, where 1 stands for nothing that is left
 SHARES = SOFTMAXES | {"log_softmax"}
 ALONG = SHARES | {"std", "var", "std_mean", "var_mean", "normalize"}
 """What normalises along the axes that it is given."""
@@ -23,21 +24,33 @@ ALONG = SHARES | {"std", "var", "std_mean", "var_mean", "normalize"}
 def lonely(scene: Scene) -> Statistic:
     """Whether some normalisation has a single value to normalise over, so that nothing is left of it.
 
-    In every call on a line: a memory that grows has one entry at first.
+    In every call on a line: a memory that grows has one entry at first. Where a sample has a single share, and nothing
+    else that it could be a share of, that is a gate that is open, as a mixture of one expert has it: ``OPEN``.
     """
     words = "values over which it normalises"
     known = [(op, count) for op in scene.trace.ops if (count := _values(op, scene)) is not None]
     most: dict[str, int] = {}
     for op, count in known:
         most[op.told] = max(most.get(op.told, 0), count)
-    for op, _ in known:
-        if most[op.told] == 1:
-            evidence = ({"measure": f"{op.name}: values over which it normalises", "value": 1},)
-            return Statistic(1.0, op.layers, words, op.where, evidence, _remedy(op))
-    return Statistic(0.0 if known else math.nan, (), words)
+    alone = [op for op, _ in known if most[op.told] == 1]
+    if not alone:
+        return Statistic(0.0 if known else math.nan, (), words)
+    op = min(alone, key=_is_gate)
+    evidence = ({"measure": f"{op.name}: values over which it normalises", "value": 1},)
+    return Statistic(OPEN if _is_gate(op) else 1.0, op.layers, words, op.where, evidence, _remedy(op))
+
+
+def _is_gate(op: Op) -> bool:
+    """Whether a softmax gives each sample one share, and there is no other axis that it should have run along."""
+    return op.name in SHARES and all(n == 1 for n in _shape(op)[1:])
 
 
 def _remedy(op: Op) -> str:
+    if _is_gate(op):
+        return (
+            f"What {op.told} returns is always 1, so that what it multiplies is always let through: a gate for one "
+            "thing is a sigmoid; where a mixture has one expert on purpose, nothing is lost."
+        )
     if op.name not in ALONG:
         return "Normalise over all features, or leave the normalisation out: of one value nothing is left."
     left = "of one entry the share is always 1" if op.name in SHARES else "one entry has no spread, only a sign"

@@ -382,10 +382,11 @@ RULES: tuple[Rule, ...] = (
         "worse than the network is.",
         "PyTorch, torch.nn.functional.dropout", sure=False,
     ),
-    _fact(
-        "degenerate-normalisation", "lonely", 0.97,
+    Rule(
+        "degenerate-normalisation", "lonely",
         "Normalised over one value, nothing is left: the same comes out for every sample, and no gradient passes.",
         "Ba et al. 2016, equation 4; Bahdanau et al. 2015, equation 6 (weights that sum to 1)",
+        severity=lambda v: 0.97 if v == 1 else 0.15, fact=True,
     ),
     _fact(
         "degenerate-normalisation", "batch-alone", 0.7,
