@@ -998,6 +998,31 @@ def test_a_loss_that_is_summed_up_with_itself_is_followed_once():
     assert distances.between(loss) == tuple({id(p) for p in m.parameters()} for m in (one, other))
 
 
+@pytest.mark.parametrize(
+    "distance", [F.mse_loss, lambda a, b: F.kl_div(a.log_softmax(1), b.softmax(1), reduction="sum")]
+)
+@pytest.mark.parametrize(
+    ("loss", "taught"),
+    [
+        (lambda y, one, other, near: near + F.cross_entropy(one, y), True),
+        (lambda y, one, other, near: F.cross_entropy(one, y) / 2 + 3 * near, True),
+        (lambda y, one, other, near: near + F.cross_entropy(one, y) + F.cross_entropy(other, y), False),
+        (lambda y, one, other, near: near, False),  # all that the loss is: told as such
+        (lambda y, one, other, near: F.cross_entropy(one, y) + other.mean(), False),
+    ],
+)
+def test_a_side_that_only_a_distance_trains_is_known_beside_other_terms(loss, taught, distance):
+    x, y = torch.randn(4, 3), torch.arange(4) % 2
+    student, teacher = nn.Linear(3, 2), nn.Linear(3, 2)
+    outputs = [student(x), teacher(x)]
+    value = loss(y, *outputs, distance(*outputs))
+    for _ in range(60):
+        value = value + value
+    distances = Distances()
+    distances.returned(outputs)
+    assert distances.taught(value) == ({id(p) for p in teacher.parameters()} if taught else set())
+
+
 def test_targets_may_be_one_tensor_in_a_batch_and_several_in_another():
     torch.manual_seed(0)
     batches = [(torch.randn(32, 4), torch.randn(32, 2)), (torch.randn(32, 4), (torch.randn(32, 2), torch.randn(32, 2)))]

@@ -603,6 +603,11 @@ PROGRAMS: dict[str, Program] = {
                 ("optim.SGD(student.parameters()", "optim.SGD(teacher.parameters()"),
             ),
             mistake(
+                "both are trained",
+                "targets-trained",
+                ("optim.SGD(student.parameters()", "optim.SGD([*student.parameters(), *teacher.parameters()]"),
+            ),
+            mistake(
                 "probabilities for their logarithms",
                 "probabilities-as-logits",
                 ("F.log_softmax(out / T, 1)", "F.softmax(out / T, 1)"),

@@ -55,8 +55,51 @@ class Distances:
         one, other = ({id(v) for pair in ends for v in leaves(pair[side])} for side in (0, 1))
         return (one, other) if one and other else None
 
+    def taught(self, root: Any) -> set[int]:
+        """Ids of the parameters behind one end of a distance between outputs that no other term of the loss trains.
+
+        The other end has such a term, as a student's has that learns labels too: the first stands for what it is to
+        be like.
+
+        Args:
+            root: what the backward pass begins from.
+        """
+        outputs = set(self._outputs)
+        if len(outputs) < 2 or not isinstance(root, Tensor) or root.grad_fn is None:
+            return set()
+        pairs, others = list[_Pair](), list[Any]()
+        _split(root.grad_fn, outputs, pairs, others, {}, set())
+        if not pairs or not others:
+            return set()
+        trained = {id(v) for v in leaves(others)}
+        found = set[int]()
+        for pair in pairs:
+            one, other = ({id(v) for v in leaves(side)} for side in pair)
+            for goal, beside in ((one, other), (other, one)):
+                if goal.isdisjoint(trained | beside) and beside & trained:
+                    found |= goal
+        return found
+
 
 _Pair = tuple[set[Any], set[Any]]
+
+
+def _split(
+    node: Any, outputs: set[Any], pairs: list[_Pair], others: list[Any], known: dict[tuple[Any, bool], list[_Pair]],
+    met: set[Any],
+) -> None:  # fmt: skip
+    """The distances among the terms of a loss, and the operations that its other terms end with."""
+    if node in met:
+        return
+    met.add(node)
+    following = [n for n, _ in node.next_functions if n is not None]
+    if ends := _ends(node, outputs, False, known):
+        pairs += ends
+    elif following and len(met) < MOST and (_name(node) == "Add" or (_name(node) in SCALINGS and len(following) == 1)):
+        for n in following:
+            _split(n, outputs, pairs, others, known, met)
+    else:
+        others.append(node)
 
 
 def _ends(

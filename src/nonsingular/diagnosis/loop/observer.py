@@ -135,6 +135,7 @@ class Observer:
             )
             self._bootstraps.forget()
         self._shared.drawn_together = self._distances.between(root)
+        self._shared.taught = self._distances.taught(root) if self._shared.drawn_together is None else set()
         self._distances.forget()
         self._inputs.loaders.forget()
         self._inputs.turned.forget()

@@ -346,6 +346,7 @@ class Loop:
         steps, backwards: how many.
         drawn_together: ids of the parameters behind both ends of a distance that is all of a loss, where a step moved
             both; None where none did.
+        taught: ids of the parameters that steps have moved for nothing but to be like a model with other losses too.
         broken: the first number that is not finite.
         sharpness: largest eigenvalue of the Hessian at the start; NaN where it was not computed.
         rewards: of each backward pass with log-probabilities times rewards, the cosine between what a step does to the
@@ -381,6 +382,7 @@ class Loop:
     steps: int = 0
     backwards: int = 0
     drawn_together: tuple[set[int], set[int]] | None = None
+    taught: set[int] = field(default_factory=set)
     broken: Broken | None = None
     sharpness: float = math.nan
     constant: float = math.nan

@@ -37,6 +37,7 @@ class Shared:
         reached: index of an optimiser -> parameters that a gradient reached since its former step.
         unclear: index of an optimiser -> its gradients that may be a former step's.
         drawn_together: ids of the parameters behind both ends of the distance that the latest loss is; None of others.
+        taught: ids of the parameters that the latest loss trains to be like others' outputs, and for nothing else.
         cut: terms without a graph in the losses of the backward passes since the former step; None where none of them
             was looked at.
         scale: by which a scaler has multiplied the loss; None where gradients have no such factor.
@@ -57,6 +58,7 @@ class Shared:
     reached: dict[int, set[int]] = field(default_factory=dict)
     unclear: dict[int, set[int]] = field(default_factory=dict)
     drawn_together: tuple[set[int], set[int]] | None = None
+    taught: set[int] = field(default_factory=set)
     cut: list[Cut] | None = None
     scale: float | None = None
     thread: int = field(default_factory=threading.get_ident)
@@ -84,5 +86,5 @@ class Shared:
     def forget(self) -> None:
         """Nobody listens for a while: gradients that are there now say nothing about those that are seen next."""
         self.unclear, self.reached, self.signs, self.made, self.scale = {}, {}, set(), {}, None
-        self.busy, self.drawn_together, self.cut = False, None, None
+        self.busy, self.drawn_together, self.cut, self.taught = False, None, None, set()
         self.waiting.forget()

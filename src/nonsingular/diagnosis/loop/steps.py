@@ -113,6 +113,10 @@ class Steps:
             loop.drawn_together = shared.drawn_together
             loop.counts["drawn together"] += 1
             loop.places["drawn together"] = loop.places.get("backward")
+        if shared.taught & held.ids:
+            loop.taught |= shared.taught & held.ids
+            loop.counts["taught"] += 1
+            loop.places["taught"] = loop.places.get("backward")
         loop.counts["terms looked at"] += shared.cut is not None
         cut = next((c for c in shared.cut or [] if c.behind & held.ids and not c.graded), None)
         if cut is not None:

@@ -280,6 +280,11 @@ RULES: tuple[Rule, ...] = (
         material=0.5, sure=True,
     ),
     Rule(
+        "targets-trained", "loop-taught",
+        "The teacher is trained to say what its student says: it forgets what it knew, and the two meet half-way.",
+        "Hinton et al. 2015, section 2 (the teacher stays as it is)", severity=certain(0.93), material=0.3, sure=True,
+    ),
+    Rule(
         "unlike-tests", "loop-unlike-tests",
         "What is measured is how the network answers inputs of a size that it was never shown.",
         "LeCun et al. 1998, section 4.3", severity=lambda v: min(0.9, 0.5 + v / 2), material=0.3,

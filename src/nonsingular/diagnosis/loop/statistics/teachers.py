@@ -17,6 +17,7 @@ from nonsingular.diagnosis.loop.statistics.told import (
     NOTHING,
     Measure,
     entries_of,
+    fresh,
     line_of,
     names_of,
     shown,
@@ -161,8 +162,37 @@ def _drawn_together(loop: Loop) -> Statistic:
     )  # fmt: skip
 
 
+def _taught(loop: Loop) -> Statistic:
+    """Share of the steps that move a teacher, which other terms of the loss do not train, to be like its student.
+
+    A model that is drawn at random and learns to be like another is a student itself, and one that is given other
+    inputs is another view.
+    """
+    words = "share of the steps that train a teacher to be like its student"
+    if loop.counts["taught"] < ENOUGH or not loop.updates:
+        return NOTHING
+    for teacher in loop.trainees:
+        own = {id(m): m for m in teacher.module.modules()}
+        others = [t for t in loop.trainees if t is not teacher]
+        seen = {(c.number, c.sample) for t in others for c in t.calls if c.graded and c.sample is not None}
+        calls = [c for c in teacher.calls if c.graded and (c.number, c.sample) in seen]
+        if not teacher.ids & loop.taught or not calls:
+            continue
+        ready = any(m in loop.loaded for m in own.values()) or not fresh(own.values())
+        if not ready and any(c.training for c in calls):
+            continue
+        return Statistic(
+            min(1.0, loop.counts["taught"] / len(loop.updates)), names_of(loop, teacher.ids & loop.taught), words,
+            line_of(calls[-1].place), (shown("steps of this kind", loop.counts["taught"]),),
+            f"Call {teacher.label} under torch.no_grad(), or .detach() what it returns, and leave its parameters out "
+            "of the optimiser.",
+        )  # fmt: skip
+    return NOTHING
+
+
 MEASURES: dict[str, Measure] = {
     "loop-left-behind": _left_behind,
     "loop-early": _early,
     "loop-drawn-together": _drawn_together,
+    "loop-taught": _taught,
 }
