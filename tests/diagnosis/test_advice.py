@@ -42,7 +42,7 @@ def test_the_lines_to_copy_run(treatment):
     try:
         exec(compile(lines, "copied", "exec"), given)
     except ns.InputError:
-        assert treatment in ("revive_units", "unfreeze", "shrink_embeddings", "shrink_branches")
+        assert treatment in ("revive_units", "unfreeze", "shrink_embeddings", "shrink_branches", "replace_sigmoids")
     else:
         assert (given["model"] is model) == (treatment == "adam")
 

@@ -240,6 +240,25 @@ def test_embeddings_shrink_and_padding_stays_zero():
         treatments.shrink_embeddings(treated.model)
 
 
+def test_sigmoids_between_layers_are_replaced_and_those_that_end_in_gates_or_outputs_stay():
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gate = nn.Sequential(nn.Linear(6, 6), nn.Sigmoid(), nn.Linear(6, 6), nn.Sigmoid())
+
+        def forward(self, x):
+            return x * self.gate(x)
+
+    block = nn.Sequential(nn.Linear(6, 6), nn.Sigmoid())
+    model = nn.Sequential(nn.Linear(4, 6), nn.Sigmoid(), block, Gated(), nn.Linear(6, 1), nn.Sigmoid())
+    treated = treatments.replace_sigmoids(model)
+    assert treated.layers == ("1", "2.1", "3.gate.1")
+    assert [n for n, m in treated.model.named_modules() if isinstance(m, nn.Sigmoid)] == ["3.gate.3", "5"]
+    assert not any(isinstance(m, nn.ReLU) for m in model.modules())
+    with pytest.raises(InputError, match=r"no nn\.Sigmoid"):
+        treatments.replace_sigmoids(treated.model)
+
+
 def test_treatments_are_all_called_in_one_way_and_named_only_where_they_exist(plain):
     named = {t for rule in RULES for t in rule.treatments} | set(TREATMENTS)
     assert named == set(TREATMENTS)  # what a finding advises can be tried
@@ -273,3 +292,18 @@ def test_no_message_prints_the_numbers_of_a_tensor(plain, given):
         assert len(str(error.value)) < 200
         assert "\n" not in str(error.value)
         assert not re.search(r"\d\.\d", str(error.value))
+
+
+def test_a_stack_of_sigmoids_is_named_and_their_replacement_comes_first():
+    torch.manual_seed(0)
+
+    def stack(activation):
+        return nn.Sequential(*(m for _ in range(8) for m in (nn.Linear(16, 16), activation())), nn.Linear(16, 4))
+
+    batch = torch.randn(128, 16), torch.randint(4, (128,))
+    first = ns.diagnose(stack(nn.Sigmoid), nn.functional.cross_entropy, [batch]).findings[0]
+    assert first.kind == "vanishing-signal"
+    assert first.treatments[0] == "replace_sigmoids"
+    assert "8 of 8 hidden layers end in a sigmoid" in first.remark
+    tanh = ns.diagnose(stack(nn.Tanh), nn.functional.cross_entropy, [batch]).findings
+    assert not any("sigmoid" in f.remark for f in tanh)

@@ -238,6 +238,33 @@ def reset_biases(model: nn.Module, inputs: Any = None) -> Treated:
 
 
 @checked
+def replace_sigmoids(model: nn.Module, inputs: Any = None) -> Treated:
+    """Put rectifiers in the place of sigmoids between layers, whose slope is at most 1/4 (Glorot and Bengio 2010, §3).
+
+    Between layers: in an ``nn.Sequential``, with a layer after it. Sigmoids that end in gates or probabilities are
+    left alone.
+
+    Raises:
+        InputError: there is no such sigmoid.
+
+    >>> import torch
+    >>> import nonsingular as ns
+    >>> layers = torch.nn.Linear(4, 3), torch.nn.Sigmoid(), torch.nn.Linear(3, 1), torch.nn.Sigmoid()
+    >>> model = torch.nn.Sequential(*layers)
+    >>> treated = ns.treatments.replace_sigmoids(model)
+    >>> [type(module).__name__ for module in treated.model]
+    ['Linear', 'ReLU', 'Linear', 'Sigmoid']
+    """
+    treated = _copied(model, inputs)
+    names = [n for n, m in treated.named_modules() if type(m) is nn.Sigmoid and _precedes_layer(treated, n)]
+    if not names:
+        raise InputError("there is no nn.Sigmoid with a layer after it in an nn.Sequential")
+    for name in names:
+        replace_module(treated, name, lambda _: nn.ReLU())
+    return Treated(treated, f"{_names(names)} made rectifiers", tuple(names))
+
+
+@checked
 def insert_normalisation(model: nn.Module, inputs: Any = None, *, kind: str | None = None) -> Treated:
     """Normalise what every hidden layer returns, before its activation.
 
@@ -489,8 +516,8 @@ Prescription = Callable[[nn.Module, Any, int], Treated]
 _FUNCTIONS: dict[str, Callable[..., Treated]] = {
     treatment.__name__: treatment
     for treatment in (
-        add_skips, bias_targets, reinitialise, revive_units, reset_biases, insert_normalisation, rescale_input,
-        shrink_branches, zero_readout, shrink_embeddings, break_symmetry, unfreeze,
+        add_skips, bias_targets, reinitialise, revive_units, reset_biases, replace_sigmoids, insert_normalisation,
+        rescale_input, shrink_branches, zero_readout, shrink_embeddings, break_symmetry, unfreeze,
     )
 }  # fmt: skip
 
@@ -526,6 +553,16 @@ def _normalised_next(model: nn.Module, name: str) -> bool:
     ]
     index = [n for n, _ in leaves].index(name)
     return index + 1 < len(leaves) and is_normalisation(leaves[index + 1][1])
+
+
+def _precedes_layer(model: nn.Module, name: str) -> bool:
+    """Whether a layer comes later in the ``nn.Sequential`` that holds this module, or in those around that one."""
+    parent, _, child = name.rpartition(".")
+    owner = model.get_submodule(parent)
+    if not name or not isinstance(owner, nn.Sequential):
+        return False
+    later = list(owner)[[n for n, _ in owner.named_children()].index(child) + 1 :]
+    return any(layers(module) for module in later) or _precedes_layer(model, parent)
 
 
 def _names(names: Iterable[str]) -> str:

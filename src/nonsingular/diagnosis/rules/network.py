@@ -50,6 +50,17 @@ def _killers(look: Look) -> str:
     return f"{plain} of {len(look.layers)} layers have no connection that leads around them."
 
 
+def _squashed(look: Look) -> str:
+    hidden = look.layers[:-1]
+    sigmoids = sum(layer.activation == "sigmoid" for layer in hidden)
+    if 2 * sigmoids <= len(hidden):
+        return _killers(look)
+    return (
+        f"{sigmoids} of {len(hidden)} hidden layers end in a sigmoid, whose slope is at most 1/4 and whose outputs all "
+        f"have one sign: rectifiers (nn.ReLU) between layers pass on more. {_killers(look)}"
+    )
+
+
 def _narrowest(look: Look) -> str:
     classes = look.outputs.outputs
     narrow = [layer for layer in look.layers[:-1] if layer.units < classes - 1 and not layer.bypassed]
@@ -132,15 +143,15 @@ RULES: tuple[Rule, ...] = (
         "What tells samples apart shrinks from layer to layer, so the last layers see nearly the same input for every "
         "sample and have nothing to learn from.",
         "blumenfeld2020, section 3; Schoenholz et al. 2017",
-        ("add_skips", "insert_normalisation", "reinitialise"), decades, sign=-1, detail=SPREAD,
-        material=1, remark=_killers,
+        ("replace_sigmoids", "add_skips", "insert_normalisation", "reinitialise"), decades, sign=-1, detail=SPREAD,
+        material=1, remark=_squashed,
     ),
     Rule(
         "vanishing-signal", "blind",
         "All samples look alike behind these layers: their mean has outgrown what tells them apart.",
         "blumenfeld2020, section 3; Schoenholz et al. 2017",
-        ("add_skips", "insert_normalisation", "reinitialise"), decades, detail=SPREAD,
-        material=1, remark=_killers,
+        ("replace_sigmoids", "add_skips", "insert_normalisation", "reinitialise"), decades, detail=SPREAD,
+        material=1, remark=_squashed,
     ),
     Rule(
         "exploding-signal", "signal-decades",
@@ -154,8 +165,8 @@ RULES: tuple[Rule, ...] = (
         "vanishing-gradient", "gradient-decades",
         "The gradient shrinks on its way back, so early layers hardly move while late ones fit what those pass on.",
         "orhan2018, section 2.8 and figure 6; li2018, gradient identity",
-        ("add_skips", "insert_normalisation", "reinitialise"), decades, detail=GRADIENT,
-        material=1, remark=_killers,
+        ("replace_sigmoids", "add_skips", "insert_normalisation", "reinitialise"), decades, detail=GRADIENT,
+        material=1, remark=_squashed,
     ),
     Rule(
         "exploding-gradient", "gradient-decades",
