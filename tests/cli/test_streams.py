@@ -176,10 +176,14 @@ def test_a_stretch_within_another_is_told_beside_it(capsys):
 
     begins = ("study", 1000, "net-steps"), ("its spectrum", None, "products")
     line = lines_of(capsys, Clock(11, works), *begins)[0]
-    assert (
-        line
-        == "0:10  study: 1/1,000 net-steps, 0.1 net-steps/s, 2:46:30 left; its spectrum: 12 products, 1.2 products/s"
-    )
+    assert line == "0:10  study: 1/1,000 net-steps, 0.1 net-steps/s, 2:46:30 left"
+    begins = ("all", None, "net-steps"), ("spectrum", None, "products")
+    line = lines_of(capsys, Clock(11, works), *begins)[0]
+    assert line == "0:10  all: 1 net-step, 0.1 net-steps/s; spectrum: 12 products, 1.2 products/s"
+    begins = (("words " * 20).strip(), None, "others"), ("its spectrum", None, "products")
+    line = lines_of(capsys, Clock(11, works), *begins)[0]
+    assert len(line) == 80
+    assert line.endswith("…")
 
 
 @pytest.mark.usefixtures("as_ever")

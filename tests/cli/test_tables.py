@@ -171,3 +171,25 @@ def test_rows_that_say_the_same_are_folded_and_the_next_step_is_last(capsys, mon
     assert [row[:2] for row in told if row[:1] == ["body.3"]] == [["body.3", "3"]]
     assert ["body.0", "to", "body.4", "(5)", "0"] in told
     assert ["body.6", "to", "body.8", "(3)", "0"] in told
+
+
+class Listed(torch.nn.Module):
+    """Two layers in a list of Python, with an activation between them; or registered."""
+
+    def __init__(self, registered):
+        super().__init__()
+        body = [torch.nn.Linear(6, 12), torch.nn.ReLU(), torch.nn.Sequential(torch.nn.Linear(12, 12))]
+        self.body = torch.nn.ModuleList(body) if registered else body
+        self.head = torch.nn.Linear(12, 3)
+
+    def forward(self, x):
+        for layer in self.body:
+            x = layer(x)
+        return self.head(x)
+
+
+@pytest.mark.parametrize("registered", [True, False])
+def test_layers_that_are_not_registered_are_missed_in_words(capsys, registered):
+    data = [(torch.randn(32, 6), torch.arange(32) % 3)]
+    print_diagnosis(ns.diagnose(Listed(registered), F.cross_entropy, data, curvature=False))
+    assert ("no row here: 2 modules not registered" in capsys.readouterr().out) != registered

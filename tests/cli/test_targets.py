@@ -409,7 +409,7 @@ def test_spectrum_command_stops_where_it_is_told(source, tmp_path, capsys):
     arguments += ["--replace"]
     assert cli.run([*arguments, "--seconds", "1e-9"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "stopped early" in said
+    assert "stopped early (1e-09 s were up; --seconds gives it more)" in said
     assert "stopped early" in json.loads((tmp_path / "spectrum.json").read_text())["stopped"]
     stopped = spectrum(H, method="lanczos", seconds=1e-9)
     assert "stopped early" in density({"mine": stopped}).axes[0].get_legend_handles_labels()[1][0]

@@ -398,7 +398,7 @@ def test_moments_chance_intervals_cover():
 def test_an_early_end_is_said_and_still_covers():
     A = symmetric(network_like(400, 60))
     s = spectrum(A, 0.1, "lanczos", seconds=1e-3, error=0.01)
-    assert "stopped early (0.001 s were up)" in s.stopped
+    assert "stopped early (0.001 s were up; seconds= gives it more)" in s.stopped
     assert s.stopped in s.how
     _, _, above = counts(network_like(400, 60))
     assert s.positive.interval[0] <= above <= s.positive.interval[1]

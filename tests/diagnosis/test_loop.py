@@ -546,6 +546,14 @@ def test_a_script_that_trains_nothing_is_told_so_in_one_line(tmp_path):
     assert status == 2
 
 
+def test_a_script_that_refuses_its_arguments_has_said_so_itself(tmp_path):
+    (tmp_path / "other.py").write_text("import argparse\np = argparse.ArgumentParser()\np.parse_args()\n")
+    status, out, said = processes.run(["watch", "other.py", "--", "--rate"], tmp_path, tmp_path, COLUMNS="200")
+    assert out.strip() == "other.py ended before it trained anything: its status is 2"
+    assert "unrecognized arguments: --rate" in said
+    assert status == 2
+
+
 def test_json_is_all_that_is_printed(tmp_path):
     status, out, said = command(tmp_path, "--steps", "7", "--json", ending="import os; os.system('echo from a child')")
     document = json.loads(out)

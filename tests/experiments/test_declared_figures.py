@@ -508,3 +508,12 @@ def test_between_two_sums():
         outside = inside.measure.effect(results(a=0.5, b=0.9, c=far))
         assert inside.region.verdict(outside) == "fails"
     assert outside.note == "above"
+
+
+@pytest.mark.parametrize(("id", "least"), [("li2018/fig9", 2), ("li2018/fig2", 1), ("orhan2018/fig3", 1)])
+def test_fewer_epochs_than_can_be_drawn_are_refused_by_the_options_name(id, least):
+    found = registry.experiment(id)
+    assert make_spec(found, "smoke", Overrides(epochs=least)).training.epochs == least
+    with pytest.raises(InputError, match=rf"{id}: --epochs must be at least {least}\b.*, got {least - 1}$") as refused:
+        make_spec(found, "smoke", Overrides(epochs=least - 1))
+    assert "\n" not in str(refused.value)

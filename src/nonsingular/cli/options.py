@@ -146,6 +146,7 @@ _IN_PYTHON = {
     "give smaller batches, or microbatch=": "give smaller batches",
     "use method='lanczos'": "use --method lanczos",
     "use method='exact' or 'lanczos'": "use --method exact or lanczos",
+    "seconds= gives it more": "--seconds gives it more",
     "say which by form='output' or form='model', or name its arguments so": "name its arguments so",
 }
 """Advice of the library, and the same in the words of the commands."""

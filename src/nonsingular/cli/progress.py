@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
 
@@ -22,6 +22,8 @@ from nonsingular.words import duration
 
 SECONDS = 10.0
 """Between two lines."""
+WIDTH = 80
+"""Characters of such a line at most."""
 BAR_LEAST, BAR_MOST = 8, 40
 """Characters of a bar."""
 LONG = 300.0
@@ -142,7 +144,8 @@ class Bar:
         while not self._wait(SECONDS):
             now = self._clock()
             told = [s.line(now) for s in list(self._stretches)] or ["working"]
-            line = f"{_duration(now - began)}  {'; '.join(told)}" + (f", last: {self._note}" if self._note else "")
+            last = [f"last: {self._note}"] if self._note else []
+            line = _fitting([f"{_duration(now - began)}  {told[0]}", *told[1:], *last])
             with suppress(OSError, ValueError):  # nobody reads it, or it is closed
                 sys.stderr.write(line + "\n")
                 sys.stderr.flush()
@@ -211,6 +214,15 @@ class _Stretch:
             if self.total is not None:
                 parts.append(_left(max(0, self.total - done) / rate, self.more))
         return ", ".join(parts)
+
+
+def _fitting(parts: Sequence[str]) -> str:
+    """The first of some parts, cut where it is too long, and those of the others for which there is room."""
+    line = parts[0] if len(parts[0]) <= WIDTH else f"{parts[0][: WIDTH - 1]}…"
+    for part in parts[1:]:
+        if len(line) + len("; ") + len(part) <= WIDTH:
+            line = f"{line}; {part}"
+    return line
 
 
 def _left(seconds: float, more: bool) -> str:

@@ -258,7 +258,7 @@ def _why_stopped(reached: float, error: float, clock: _Clock, max_probes: int) -
     if reached <= error:
         return ""
     why = (
-        f"{clock.seconds:g} s were up"
+        f"{clock.seconds:g} s were up; seconds= gives it more"
         if clock.left <= 0.05 * clock.seconds
         else f"at most {counted(max_probes, 'further random vector')}, or more would not help"
     )

@@ -34,6 +34,7 @@ class Experiment:
         differs: what it does otherwise than the paper at every scale, or chooses where the paper is silent, each in a
             sentence. What a scale changes of the paper's numbers is told from the specs.
         labels: variable -> its axis label, ``name (unit)``, for variables that are not an instrument's.
+        fewest_epochs: without which there is nothing to draw or to judge; fewer are refused before anything is trained.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Experiment:
     scales: tuple[str, ...] = field(default=SCALES)
     differs: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    fewest_epochs: int = 1
 
     @property
     def paper(self) -> str:

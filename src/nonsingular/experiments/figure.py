@@ -49,6 +49,7 @@ class Figure(Experiment):
         reads: what makes of results that an earlier version kept in another shape what this one keeps.
         labels: as ``Experiment``.
         interactive: as ``Experiment``.
+        fewest_epochs: as ``Experiment``.
         examples: +1 -> results such as the claims describe, -1 -> the opposite, to show that its judges can hold and
             fail: of figures whose claims no random results of their instruments decide (``tests/experiments``).
 
@@ -103,6 +104,7 @@ class Figure(Experiment):
         reads: View | None = None,
         labels: Mapping[str, str] | None = None,
         interactive: Callable[[xr.Dataset], Mapping[str, PlotlyFigure]] | None = None,
+        fewest_epochs: int = 1,
         examples: Callable[[int], xr.Dataset] | None = None,
     ) -> None:
         def made(scale: str, data: str | None = None) -> Spec:
@@ -141,7 +143,10 @@ class Figure(Experiment):
         whole = [declared.claim(f"{id}/{name}", source, needs) for name, declared in (claims or {}).items()]
         if reads:
             whole = [replace(c, effect=_reading(reads, c.effect)) for c in whole]
-        super().__init__(id, title, spec, run, pictures, tuple(whole), interactive, differs=told, labels=labels or {})
+        super().__init__(
+            id, title, spec, run, pictures, tuple(whole), interactive, differs=told, labels=labels or {},
+            fewest_epochs=fewest_epochs,
+        )  # fmt: skip
         object.__setattr__(self, "declared", dict(claims or {}))
         object.__setattr__(self, "examples", examples)
 

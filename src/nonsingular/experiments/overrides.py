@@ -45,6 +45,10 @@ def make_spec(experiment: Experiment, scale: str, overrides: Overrides) -> Spec:
     asked = [n for n in ("data", "scaling", "epochs", "networks", "precision") if getattr(overrides, n)]
     if not trains and (asked or overrides.epochs is not None):
         raise InputError(f"{experiment.id} trains nothing on images: --{(asked or ['epochs'])[0]} does not apply")
+    if overrides.epochs is not None and overrides.epochs < experiment.fewest_epochs:
+        least, got = experiment.fewest_epochs, overrides.epochs
+        why = ", without which it has nothing to draw" if least > 1 else ""
+        raise InputError(f"{experiment.id}: --epochs must be at least {least}{why}, got {got}")
     if overrides.precision and "precisions" in spec.settings:
         both = " and ".join(spec.settings["precisions"])
         raise InputError(f"{experiment.id} compares {both} and trains in each: --precision does not apply")

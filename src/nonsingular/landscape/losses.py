@@ -186,7 +186,7 @@ class Losses:
         """Which of the fast ways are taken."""
         ways = [self.precision]
         if self._vectorised:
-            ways.append(f"{counted(self._points_at_once(), 'point')} a call")
+            ways.append(f"up to {counted(self._points_at_once(), 'point')} side by side")
         if self._folded is not None:
             ways.append("batch normalisation folded")
         if self._shared is not None:

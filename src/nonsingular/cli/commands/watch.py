@@ -53,5 +53,5 @@ def command(
     if json_:
         print_json({**found.to_json(), "script": str(script), "status": status})
     else:
-        print_loop(found, str(script))
+        print_loop(found, str(script), ran.status if ran is not None else 0)
     return status

@@ -12,6 +12,7 @@ from rich.markup import escape
 from nonsingular.cli.tables.proof import print_learns, print_next, print_proof
 from nonsingular.cli.terminal import Column, console, in_words, number, numbers, print_table
 from nonsingular.diagnosis import Diagnosis, Finding
+from nonsingular.diagnosis.contract.registered import MODULES
 from nonsingular.words import counted
 
 if TYPE_CHECKING:
@@ -91,6 +92,10 @@ def _print_layers(to: Console, found: Diagnosis) -> None:
         "condition: of the responses (inf: fewer directions than units); around: whether a connection leads around "
         "the layer.[/]"
     )
+    for finding in found.findings:
+        if finding.kind == "unregistered-parameters":
+            modules = sum(int(e["value"]) for e in finding.evidence if e["measure"] == MODULES)
+            to.print(f"[yellow]no row here:[/] {counted(modules, 'module') if modules else 'weights'} not registered")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -20,6 +20,15 @@ AT = {
 }
 
 
+ROUGHNESS = (
+    "nonconvex: share of points where the loss curves down in some direction of the plane; excess variation: ups and "
+    "downs along grid lines that a single minimum does not have (0 for any bowl); minima: local ones, shallow ones "
+    "left out; guidance: mean cosine of the ways downhill and to the lowest point (1 for a round bowl); elongation: "
+    "length over breadth of the valley; total variation: of log loss along grid lines, no roughness by itself; "
+    "sharpness: mean rise of the loss near the centre."
+)
+
+
 def print_landscape(numbers: Mapping[str, Any], data: Mapping[str, object]) -> None:
     """What was evaluated, on which data, with what error, and how rough the surface is."""
     to = console()
@@ -53,6 +62,7 @@ def print_landscape(numbers: Mapping[str, Any], data: Mapping[str, object]) -> N
             for name, row in numbers["roughness"].items()
         ]
         print_table(to, [Column("roughness", least=16), *columns_of("mean", "deviation over planes")], rows)
+        to.print(f"[dim]{ROUGHNESS}[/]")
 
 
 def _four(value: float | None) -> str:

@@ -14,12 +14,14 @@ from nonsingular.diagnosis.loop import Rehearsal
 from nonsingular.words import counted
 
 
-def print_loop(found: Rehearsal, script: str) -> None:
-    """What the loop did, in three lines, and what is wrong with it."""
+def print_loop(found: Rehearsal, script: str, status: int = 0) -> None:
+    """What the loop did, in three lines, and what is wrong with it; or that the script ended before there was one."""
     to, seen = console(), found.summary()
     if found.empty:
         to.print(
-            f"\n[yellow]{escape(script)} trained nothing that was seen[/]: no backward pass and no step of an "
+            f"\n[yellow]{escape(script)} ended before it trained anything[/]: its status is {status}"
+            if status
+            else f"\n[yellow]{escape(script)} trained nothing that was seen[/]: no backward pass and no step of an "
             "optimiser; give the script that trains, with its arguments"
         )
         _print_notes(to, found)

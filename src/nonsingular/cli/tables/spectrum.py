@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from nonsingular.cli.options import options_words
 from nonsingular.cli.terminal import Column, console, in_words, numbers, print_table
 from nonsingular.curvature import Spectrum
 from nonsingular.words import counted, significant
@@ -28,6 +29,6 @@ def print_spectrum(found: Spectrum, record: Mapping[str, Any]) -> None:
         rows.append([words, f"{count.count:,.0f}", interval, significant(count.percent, 4)])
     to = console()
     print_table(to, [Column("eigenvalues", least=20), *numbers("count", "95 % interval", "%")], rows)
-    to.print(f"{counted(found.parameters, 'parameter')}; {found.how}.")
+    to.print(f"{counted(found.parameters, 'parameter')}; {options_words(found.how)}.")
     to.print(f"loss: {record['loss']:.4g}, {escape(record['loss_fn'])}; mode: {record['mode']}")
     to.print(f"data: {escape(in_words(record['data']))}")

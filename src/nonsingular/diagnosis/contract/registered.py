@@ -13,6 +13,7 @@ from nonsingular.diagnosis import paths
 from nonsingular.diagnosis.contract.scene import Scene
 from nonsingular.diagnosis.records import Statistic
 
+MODULES = "modules that are not registered"
 DEEP = 4  # levels of lists, dictionaries and objects that are searched for a name
 
 
@@ -28,6 +29,8 @@ def unregistered(scene: Scene) -> Statistic:
     size = sum(t.numel() for t in leaves.values())
     names = _names(scene.task.model, strays)
     evidence = [{"measure": "weights outside model.parameters()", "value": sum(t.numel() for t in strays)}]
+    if modules := _modules(scene.task.model, names):
+        evidence.append({"measure": MODULES, "value": modules})
     if strays and not names:
         where = _lines(scene, strays)
         remedy = "Make modules and parameters once, in __init__, as attributes of the module: these are made elsewhere."
@@ -79,6 +82,11 @@ def _names(model: nn.Module, strays: list[Tensor]) -> list[str]:
             if key not in registered and not key.startswith(("_forward", "_backward", "_state_dict", "_load")):
                 search(value, f"{prefix}.{key}" if prefix else key, DEEP)
     return [found[id(t)] for t in strays if id(t) in found]
+
+
+def _modules(model: nn.Module, names: list[str]) -> int:
+    """How many modules these weights are of that are not found below the model."""
+    return len({name.rpartition(".")[0] for name in names} - {name for name, _ in model.named_modules()})
 
 
 def _lines(scene: Scene, strays: list[Tensor]) -> str:

@@ -44,6 +44,7 @@ FIGURE = Figure(
     sizes=vgg9.sizes(grid=(9, 21, 31, 51)),
     study=vgg9.study,
     run=paths.run,
+    fewest_epochs=2,  # a plane through a path takes three points, the start among them
     draw={"paths": drawings.paths, "crossing": drawings.crossing},
     interactive=drawings.each_path,
     claims={
