@@ -28,7 +28,7 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
         InputError: fewer than two runs, which have no best and worst.
     """
     if spec.runs < 2:
-        raise InputError(f"{spec.experiment} compares its best with its worst runs: runs must be at least 2, got 1")
+        raise InputError(f"{spec.experiment} compares its best with its worst runs: --runs must be at least 2, got 1")
     return run_study(spec, workspace)
 
 
