@@ -972,6 +972,11 @@ PROGRAMS: dict[str, Program] = {
             ),
             mistake("variance of the signal", "wrong-noise", ("= alphas_bar[t, None].sqrt()", "= alphas_bar[t, None]")),
             mistake(
+                "noise drawn anew",
+                "wrong-noise",
+                ("model(noisy, t), noise)", "model(noisy, t), torch.randn_like(x))"),
+            ),
+            mistake(
                 "both variances",
                 "wrong-noise",
                 ("= alphas_bar[t, None].sqrt()", "= alphas_bar[t, None]"),

@@ -475,9 +475,9 @@ class _Noised(nn.Module):
     betas: Tensor
     left: Tensor
 
-    def __init__(self, powers: tuple[float, float] = (0.5, 0.5)) -> None:
+    def __init__(self, powers: tuple[float, float] = (0.5, 0.5), anew: bool = False) -> None:
         super().__init__()
-        self.powers, self.body = powers, zoo.mlp(65, 64, 2, 64)
+        self.powers, self.anew, self.body = powers, anew, zoo.mlp(65, 64, 2, 64)
         self.register_buffer("betas", torch.linspace(1e-3, 0.2, 50))
         self.register_buffer("left", (1 - self.betas).cumprod(0))
 
@@ -485,7 +485,16 @@ class _Noised(nn.Module):
         t = torch.randint(0, 50, (len(x),))
         noise, left = torch.randn_like(x), self.left[t][:, None]
         noisy = left ** self.powers[0] * x + (1 - left) ** self.powers[1] * noise
-        return self.body(torch.cat([noisy, t[:, None] / 50], 1)) - noise
+        return self.body(torch.cat([noisy, t[:, None] / 50], 1)) - (torch.randn_like(x) if self.anew else noise)
+
+
+def _denoising(seed: int, count: int = 256, anew: bool = False) -> Batches:
+    """Points of a plane with noise, and that noise or some that is drawn anew."""
+    generator = torch.Generator().manual_seed(seed)
+    draw = partial(torch.randn, generator=generator)
+    plane = draw(count, 2) @ draw(2, 16) / 2
+    noise = draw(count, 16)
+    return [(plane + noise, draw(count, 16) if anew else noise)]
 
 
 def _noises() -> Iterator[Pair]:
@@ -498,6 +507,10 @@ def _noises() -> Iterator[Pair]:
     for words, powers in (("noise", (0.5, 1.0)), ("signal", (1.0, 0.5)), ("both", (1.0, 1.0))):
         yield pair(f"variance of {words}", "mlp", "wrong-noise", reconstruction,
                    lambda output, target: output.square().mean(), partial(_Noised, powers), twin=_Noised)  # fmt: skip
+    yield pair("noise drawn anew", "mlp", "wrong-noise", reconstruction, lambda output, target: output.square().mean(),
+               partial(_Noised, anew=True), twin=_Noised)  # fmt: skip
+    yield pair("noise of other samples", "mlp", "wrong-noise", partial(_denoising, anew=True), F.mse_loss,
+               lambda: zoo.mlp(16, 16, 2, 48), twin_data=_denoising)  # fmt: skip
 
 
 class Embedded(nn.Module):
@@ -844,17 +857,18 @@ class _Sine(torch.autograd.Function):
 
 
 class _Equation(nn.Module):
-    """A function of one number, and what an equation leaves of it: its slope is what is given."""
+    """A function of one number, and what an equation leaves of it: its derivative of some order is what is given."""
 
-    def __init__(self, graph: bool) -> None:
+    def __init__(self, graph: bool, order: int = 1, activation: Callable[[], nn.Module] = nn.Tanh) -> None:
         super().__init__()
-        self.body, self.graph = zoo.mlp(1, 1, 2, 24, nn.Tanh), graph
+        self.body, self.graph, self.order = zoo.mlp(1, 1, 2, 24, activation), graph, order
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = x.clone().requires_grad_()
-        value = self.body(x)
-        [slope] = torch.autograd.grad(value.sum(), x, create_graph=self.graph, retain_graph=True)
-        return value, slope
+        value = derived = self.body(x)
+        for _ in range(self.order):
+            [derived] = torch.autograd.grad(derived.sum(), x, create_graph=self.graph, retain_graph=True)
+        return value, derived
 
 
 def _points(seed: int, count: int = 64) -> Batches:
@@ -873,6 +887,8 @@ def _slopes() -> Iterator[Pair]:
     for name, loss in (("a term", equation), ("within a term", residual)):
         yield pair(f"a derivative without its graph, {name}", "tanh regression", "gradient-cut", _points, loss,
                    partial(_Equation, False), twin=partial(_Equation, True))  # fmt: skip
+    yield pair("a second derivative of ReLU", "tanh regression", "flat-derivative", _points, equation,
+               partial(_Equation, True, 2, nn.ReLU), twin=partial(_Equation, True, 2))  # fmt: skip
     for kind, (body, data) in KINDS.items():
         ten = partial(body, 10)
         yield pair("rounded", kind, "untrained-parameters", data, F.cross_entropy, partial(then, ten, Do(torch.round)),

@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from nonsingular.diagnosis.flat_derivatives import Derivatives
 from nonsingular.diagnosis.loop.bootstraps import Bootstraps
 from nonsingular.diagnosis.loop.by_hand import ByHand
 from nonsingular.diagnosis.loop.calls import Calls
@@ -69,6 +70,7 @@ class Observer:
         self._shared = Shared(self.loop, self.tape, self.caught, steps, measured, cadence)
         self._inputs, self._bootstraps, self._distances = Inputs(self.loop), Bootstraps(), Distances()
         self._cut_terms, self._stepped = CutTerms(), 0
+        self._derivatives = Derivatives()
         self._by_hand, self._gradients = ByHand(self._shared), Gradients(self._shared)
         self._calls = Calls(self._shared, self._inputs, self._by_hand)
         self._losses = Losses(self._shared, self._calls, self._inputs)
@@ -126,6 +128,7 @@ class Observer:
         self._by_hand.settle()
         root = tensors if isinstance(tensors, Tensor) else next(iter(tensors), None)
         self._look_for_cut_terms(root)
+        self._derivatives.forget()
         self.caught.before_backward(root)
         if self._looks_for_returns:
             for goal in self.caught.goals:
@@ -170,6 +173,16 @@ class Observer:
     @unseen.setter
     def unseen(self, steps: int) -> None:
         self._passes.unseen = steps
+
+    def derived(self, outputs: Any, inputs: Any, derivative: Any) -> None:
+        """See ``taps.Listener``."""
+        if self._shared.elsewhere or self._shared.busy or not self._shared.measuring:
+            return
+        if (is_flat := self._derivatives.is_flat(outputs, inputs, derivative)) is None:
+            return
+        self.loop.counts["flat derivatives" if is_flat else "curved derivatives"] += 1
+        if is_flat:
+            self.loop.places["flat derivatives"] = here()
 
     def made(self, optimiser: Optimizer) -> None:
         """See ``taps.Listener``."""
@@ -257,6 +270,7 @@ class Observer:
         self._calls.forget()
         self._bootstraps.forget()  # both hold graphs
         self._distances.forget()
+        self._derivatives.forget()
         lists: list[list[Any]] = [self.loop.updates, self.loop.losses, *(s.values for s in self.loop.sites.values())]
         for long in lists:
             del long[KEPT // 5 : max(KEPT // 5, len(long) - KEPT)]  # the first, and the latest

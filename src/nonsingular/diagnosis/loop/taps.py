@@ -60,6 +60,9 @@ class Listener(Protocol):
     def after_backward(self, failed: bool = False) -> None:
         """It ended."""
 
+    def derived(self, outputs: Any, inputs: Any, derivative: Any) -> None:
+        """``torch.autograd.grad`` returned a derivative with its graph."""
+
     def made(self, optimiser: Optimizer) -> None:
         """An optimiser was constructed."""
 
@@ -176,6 +179,7 @@ def _install_events(listener: Any, undo: ExitStack) -> None:
     patch(warnings, "showwarning", _at_the_users_line)
     warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")  # these ones
     patch(torch.autograd, "backward", functools.partial(_backward, listener))
+    patch(torch.autograd, "grad", functools.partial(_grad, listener))
     patch(Optimizer, "__init__", lambda f: _after(f, lambda self, args, named, _: listener.made(self)))
     patch(Optimizer, "zero_grad", lambda f: _after(f, lambda self, args, named, _: listener.cleared(self)))
     patch(nn.Module, "zero_grad", lambda f: _after(f, lambda self, args, named, _: listener.cleared(self)))
@@ -279,6 +283,17 @@ def _backward(listener: Listener, function: Callable[..., Any]) -> Any:
         return result
 
     return backward
+
+
+def _grad(listener: Listener, function: Callable[..., Any]) -> Any:
+    @functools.wraps(function)
+    def grad(outputs: Any, inputs: Any, *args: Any, **named: Any) -> Any:
+        derivative = function(outputs, inputs, *args, **named)
+        if not torch.compiler.is_compiling():
+            listener.derived(outputs, inputs, derivative)
+        return derivative
+
+    return grad
 
 
 def _loss(listener: Listener, name: str, function: Callable[..., Any]) -> Any:

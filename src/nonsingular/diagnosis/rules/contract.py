@@ -13,6 +13,12 @@ OTHER_VOCABULARY = (
     "not hold there."
 )
 
+FLAT = (
+    "What is zero whatever the weights are does not move with them: the loss has a part that no step makes smaller, as "
+    "the residual of a differential equation in a network of straight pieces (ReLU)."
+)
+SECOND_DERIVATIVES = "Raissi et al. 2019, section 2; Sitzmann et al. 2020, section 3 (derivatives of ReLU networks)"
+
 
 def _fact(kind: str, statistic: str, severity: float, mechanism: str, source: str, **rest: object) -> Rule:
     return Rule(kind, statistic, mechanism, source, severity=certain(severity), fact=True, **rest)  # type: ignore[arg-type]
@@ -226,6 +232,8 @@ RULES: tuple[Rule, ...] = (
         "less.",
         "PyTorch documentation, torch.autograd.grad (create_graph); Raissi et al. 2019, section 2",
     ),
+    _fact("flat-derivative", "flat-derivative", 0.95, FLAT, SECOND_DERIVATIVES),
+    _fact("flat-derivative", "zero-output", 0.9, FLAT, SECOND_DERIVATIVES),
     _fact(
         "untrained-parameters", "flat-step", 1.0,
         "No gradient passes an operation whose slope is zero: the layers before it stay as they were drawn.",
@@ -235,7 +243,7 @@ RULES: tuple[Rule, ...] = (
         "scrambled-inputs", "torn",
         "A reshape keeps entries in their order in memory: used to exchange axes it tears neighbours apart, and a "
         "convolution or a recurrence finds nothing to hold on to.",
-        "PyTorch, Tensor.view", severity=certain(0.85), material=0.3,
+        "PyTorch, Tensor.view", severity=certain(0.85), material=0.8,
     ),
     Rule(
         "scrambled-inputs", "noise",
@@ -449,6 +457,12 @@ RULES: tuple[Rule, ...] = (
         "Ho et al. 2020, equation 4", severity=certain(0.9), material=0.02, sure=True,
     ),
     _fact(
+        "wrong-noise", "foreign-noise", 0.93,
+        "The noise to be told is not the noise that was mixed in: the inputs say nothing of it, and the best answer is "
+        "its mean, zero.",
+        "Ho et al. 2020, algorithm 1", sure=False,
+    ),
+    _fact(
         "wrong-noise", "reparameterised", 0.9,
         "The code is drawn from another distribution than the one whose divergence the loss takes.",
         "Kingma and Welling 2014, section 2.4",
@@ -532,7 +546,7 @@ STEPS = ("step-too-large", "step-too-small", "decay-dominates", "clipped-away")
 """What is inferred from steps of a network that cannot learn, whatever they are."""
 
 EXPLAINS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("nan-gradient", "idle-loss"), SYMPTOMS),
+    **dict.fromkeys(("nan-gradient", "idle-loss", "flat-derivative"), SYMPTOMS),
     "shape-mismatch": (*SYMPTOMS, *STEPS),
     **dict.fromkeys(("scrambled-inputs", "turned-edges"), STEPS),
     # model.eval() does not reach modules that are not registered.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nonsingular.diagnosis.rules.contract import OTHER_VOCABULARY, WORDS
+from nonsingular.diagnosis.rules.contract import FLAT, OTHER_VOCABULARY, SECOND_DERIVATIVES, WORDS
 from nonsingular.diagnosis.rules.rule import Rule, certain
 
 LOOP = "PyTorch documentation, torch.optim (taking an optimisation step)"
@@ -193,6 +193,10 @@ RULES: tuple[Rule, ...] = (
         "gradient-cut", "loop-cut-terms",
         "A term of the loss is a number without a graph: it makes the loss larger, and no step makes it smaller.",
         "PyTorch documentation, autograd mechanics", severity=certain(0.93), material=0.3, sure=True,
+    ),
+    Rule(
+        "flat-derivative", "loop-flat-derivative", FLAT, SECOND_DERIVATIVES, severity=certain(0.95), material=0.2,
+        sure=True,
     ),
     Rule(
         "replicas-apart", "loop-replicas",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from nonsingular.diagnosis.flat_derivatives import REMEDY, WORDS
 from nonsingular.diagnosis.loop.records import Call, Loop, Trainee
 from nonsingular.diagnosis.loop.statistics.steps import gradient_norm, stepping, updates_of
 from nonsingular.diagnosis.loop.statistics.told import (
@@ -201,6 +202,17 @@ def _cut_terms(loop: Loop) -> Statistic:
     )  # fmt: skip
 
 
+def _flat_derivative(loop: Loop) -> Statistic:
+    """Share of the derivatives of derivatives that are zero everywhere."""
+    flat, curved = loop.counts["flat derivatives"], loop.counts["curved derivatives"]
+    if flat + curved < ENOUGH:
+        return NOTHING
+    where = line_of(loop.places.get("flat derivatives"))
+    return Statistic(
+        flat / (flat + curved), (), WORDS, where, (shown("second derivatives looked at", flat + curved),), REMEDY
+    )
+
+
 def _known(loop: Loop, module: nn.Module) -> list[nn.Parameter]:
     """Its own parameters of which it is known what they were at first."""
     return [p for p in module.parameters(recurse=False) if id(p) in loop.starts]
@@ -213,4 +225,5 @@ MEASURES: dict[str, Measure] = {
     "loop-cut-feed": _cut_feed,
     "loop-cut-state": _cut_state,
     "loop-cut-terms": _cut_terms,
+    "loop-flat-derivative": _flat_derivative,
 }
