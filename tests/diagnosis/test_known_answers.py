@@ -11,7 +11,7 @@ from torch.distributions import Normal, kl_divergence
 
 import nonsingular as ns
 from nonsingular.diagnosis.batches import problem
-from nonsingular.diagnosis.bench import data_mistakes
+from nonsingular.diagnosis.bench import data_mistakes, patients, zoo
 from nonsingular.diagnosis.contract import (
     floor,
     latents,
@@ -496,3 +496,40 @@ def test_what_came_of_the_plain_steps_is_told(rate, said):
     assert re.search(r"rehearsed 100 plain steps of your optimiser: loss [\d.]+ at first, [\d.e-]+ at last", told[-1])
     assert said in told[-1]
     assert told[-1] in found.look.notes
+
+
+def test_large_outputs_are_laid_to_the_embeddings_that_make_them():
+    torch.manual_seed(0)
+    (x, y) = patients.ratings(0)[0]
+    model = zoo.Factors(100, 1.0)
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    both = [ns.diagnose(model, F.mse_loss, [(x, y)], curvature=False)]
+    both.append(ns.diagnose(Wide(model), F.mse_loss, [(x, y[:, None])], curvature=False))
+    for found, prefix in zip(both, ("", "inner."), strict=True):
+        assert (found.look.outputs.task, found.look.outputs.outputs) == ("regressor", 1)
+        first = found.findings[0]
+        assert first.kind == "saturated-output"
+        assert first.layers == (f"{prefix}users", f"{prefix}items")
+        assert "shrink_embeddings" in first.treatments
+        assert f"{prefix}users.weight, std=0." in first.remedy
+    assert both[0].look.outputs.excess == pytest.approx(both[1].look.outputs.excess)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+    # Behind a normalisation their scale is not the cause.
+    torch.manual_seed(0)
+    other = nn.Sequential(nn.Embedding(30, 16), nn.Flatten(), nn.LayerNorm(32), nn.Linear(32, 1), nn.Flatten(0))
+    with torch.no_grad():
+        other[2].weight.mul_(20)
+    found = ns.diagnose(other, F.mse_loss, [(x, y)], curvature=False).findings[0]
+    assert found.kind == "saturated-output"
+    assert "embeddings (" not in found.remedy
+
+
+class Wide(nn.Module):
+    """The same numbers as a column."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)[:, None]

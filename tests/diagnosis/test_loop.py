@@ -1097,3 +1097,36 @@ def test_a_layer_that_is_put_in_later_is_the_models_and_one_that_never_is_a_stra
     [trainee] = [t for t in observer.loop.trainees if t.module is model]
     assert list(trainee.strangers.values()) == [apart]
     assert trainee.reached == {id(p) for p in (*model.parameters(), *apart.parameters())}
+
+
+NUMBERS = """import torch
+import torch.nn.functional as F
+
+torch.manual_seed(0)
+x = torch.randn(192, 5)
+y = torch.rand(192, 3) ** 2 + torch.tensor([0.0, 4.0, -4.0])
+model = torch.nn.Linear(5, 3)
+opt = torch.optim.SGD(model.parameters(), 1e-3)
+for i in range(24):
+    rows = slice(24 * (i % 8), 24 * (i % 8) + 24)
+    opt.zero_grad()
+    LOSS.backward()
+    opt.step()
+"""
+
+
+@pytest.mark.parametrize(
+    "loss", [F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, lambda a, b: F.smooth_l1_loss(a, b, beta=0.1)],
+    ids=["mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "smooth_l1_loss, beta=0.1"],
+)  # fmt: skip
+def test_the_best_constant_is_one_a_number_of_the_target_for_any_loss(loss, tmp_path, request):
+    name, _, options = request.node.callspec.id.partition(",")
+    _, found = watched(tmp_path, NUMBERS.replace("LOSS", f"F.{name}(model(x[rows]), y[rows],{options})"), look=False)
+    torch.manual_seed(0)
+    torch.randn(192, 5)
+    y = torch.rand(192, 3) ** 2 + torch.tensor([0.0, 4.0, -4.0])
+    grid = torch.linspace(0, 1, 2001)
+    best = sum(
+        min(float(loss((a + shift).expand(192), y[:, i])) for a in grid) for i, shift in enumerate((0.0, 4.0, -4.0))
+    )
+    assert found.summary()["constant_loss"] == pytest.approx(best / 3, rel=2e-3)

@@ -18,6 +18,7 @@ from nonsingular.diagnosis.contract import refusals
 from nonsingular.diagnosis.contract.lookups import looked_up
 from nonsingular.diagnosis.contract.refusals import Refusal, refusal
 from nonsingular.diagnosis.contract.scene import traced
+from nonsingular.diagnosis.contract.tables import of_embeddings
 from nonsingular.diagnosis.contract.targets import lenient
 from nonsingular.diagnosis.flatness import with_spectrum
 from nonsingular.diagnosis.look import Budget, look
@@ -77,6 +78,8 @@ def examine(
     if math.isnan(numbers["large-targets"].value) or not math.isnan(numbers["small-targets"].value):
         # Outputs are too large against targets only where a distance compares them and the targets are ordinary.
         found["output-scale"] = replace(found["output-scale"], value=math.nan)
+    for name in ("output", "output-scale"):
+        found[name] = of_embeddings(scene, found[name], seen.outputs)
     if numbers["at-floor"].value > 0:  # that no gradient comes is told, or all there is to learn is learnt
         found["untrained"] = replace(found["untrained"], value=math.nan)
     return seen, found

@@ -52,7 +52,7 @@ class Outputs:
         """One piece's output and loss."""
         self.samples += batch.samples
         self.loss += float(loss.detach()) * batch.samples
-        out = _logits(output)
+        out = numbers(output)
         targets = [t for t in tree_leaves(batch.target) if isinstance(t, Tensor)]
         if out is None or len(targets) != 1:
             return
@@ -106,5 +106,9 @@ def _class_axis(out: Tensor, target: Tensor) -> int | None:
     return 1 if out.ndim > 1 and (*out.shape[:1], *out.shape[2:]) == tuple(target.shape) else None
 
 
-def _logits(output: Any) -> Tensor | None:
-    return getattr(output, "logits", None) if hasattr(output, "logits") else response(output)
+def numbers(output: Any) -> Tensor | None:
+    """The outputs ``[sample, ...]``; of a model that squeezes its only number away ``[sample]``."""
+    if hasattr(output, "logits"):
+        return getattr(output, "logits", None)
+    alone = isinstance(output, Tensor) and output.is_floating_point() and output.ndim == 1
+    return output if alone else response(output)

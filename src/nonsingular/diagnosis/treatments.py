@@ -351,6 +351,9 @@ def shrink_branches(model: nn.Module, inputs: Any, *, factor: float | None = Non
 def zero_readout(model: nn.Module, inputs: Any = None) -> Treated:
     """Set the last layer to zero, so that training starts at equal odds (or at zero); its gradient is not zero.
 
+    Raises:
+        InputError: the model has no layer, as products of embeddings have none.
+
     >>> import torch
     >>> import nonsingular as ns
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
@@ -358,7 +361,10 @@ def zero_readout(model: nn.Module, inputs: Any = None) -> Treated:
     0.0
     """
     treated = _copied(model, inputs)
-    name, module = list(layers(treated).items())[-1]
+    named = list(layers(treated).items())
+    if not named:
+        raise InputError("the model has no layer that could be its readout")
+    name, module = named[-1]
     with torch.no_grad():
         for p in module.parameters():
             p.zero_()

@@ -26,7 +26,9 @@ def command(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(help="Stop the script after so many steps of its optimiser.", show_default="at its end"),
+        typer.Option(
+            help="Stop the script after so many steps of each optimiser that trains on.", show_default="at its end"
+        ),
     ] = None,
     json_: Json = False,
 ) -> int:

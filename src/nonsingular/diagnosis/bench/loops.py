@@ -992,6 +992,19 @@ PROGRAMS: dict[str, Program] = {
             mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),
         ),
     ),
+    "boxes": Program(
+        scripts.BOXES,
+        (
+            mistake("rate", "step-too-large", ("lr=3e-3", "lr=0.1")),
+            mistake(
+                "rate, squared errors",
+                "step-too-large",
+                ("lr=3e-3", "lr=0.1"),
+                ("nn.SmoothL1Loss(beta=0.1)", "nn.MSELoss()"),
+            ),
+        ),
+    ),
+    "student": Program(scripts.STUDENT, (mistake("no zero_grad", "gradients-accumulate", (ZERO, "")),)),
     "texts": Program(
         scripts.TEXTS,
         (

@@ -17,6 +17,7 @@ from nonsingular.diagnosis.bench.patients import (
     flat,
     images,
     next_token,
+    ratings,
     reconstruction,
     regression,
     sequences,
@@ -98,6 +99,7 @@ def _of_numbers() -> list[Case]:
         Case("ages", partial(mlp, 8, 1, 2, 64), relabelled(regression, lambda y: 35 + 5 * y), F.mse_loss),
         Case("image regression", partial(convolutional, 1), relabelled(images, _numbers), F.mse_loss),
         Case("forecast", _Forecast, _waves, F.mse_loss),
+        Case("factors", partial(zoo.Factors, 32, 0.1), ratings, F.mse_loss),
         Case("sines", _Sines, _field, F.mse_loss),
         Case("field of coordinates", partial(mlp, 2, 1, 3, 64, nn.Tanh), _field, F.mse_loss),
     ]  # fmt: skip

@@ -99,6 +99,14 @@ def reconstruction(seed: int, count: int = 256) -> Batches:
     return [(x, x) for x, _ in flat(seed, count)]
 
 
+def ratings(seed: int, count: int = 512) -> Batches:
+    """Pairs of a user and an item, and what the one gives the other: 1 to 5, a number ``[sample]``."""
+    random = torch.Generator().manual_seed(seed)
+    users, items = torch.randn(20, 3, generator=random), torch.randn(30, 3, generator=random)
+    user, item = (torch.randint(n, (count,), generator=random) for n in (20, 30))
+    return [(torch.stack([user, item], 1), (3 + 0.6 * (users[user] * items[item]).sum(1)).clamp(1, 5))]
+
+
 def unscaled(seed: int, count: int = 256) -> Batches:
     """The regression with its inputs in thousandths of their unit."""
     return [(1e3 * x, y) for x, y in regression(seed, count)]
@@ -202,6 +210,12 @@ def sick() -> list[Case]:
         _sizes(
             "unscaled regression inputs", lambda w: he(mlp(8, 1, 3, w)), (32, 128),
             unscaled, "saturated-output", loss=F.mse_loss,
+        )
+    )  # fmt: skip
+    add(
+        _sizes(
+            "factors drawn from N(0, 1)", lambda rank: zoo.Factors(rank, 1.0), (32, 100), ratings, "saturated-output",
+            loss=F.mse_loss,
         )
     )  # fmt: skip
     add(_sizes("singular weights", lambda w: zoo.low_rank(wide(w), 4), (64, 256), flat, "linear-dependence"))

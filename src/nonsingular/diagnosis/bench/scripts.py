@@ -1739,3 +1739,68 @@ for epoch in range(4):
     with torch.no_grad():
         right = sum(int((model(x).argmax(1) == y).sum()) for x, y in tests) / 256
 """
+
+BOXES = """
+import torch
+import torch.nn as nn
+
+torch.manual_seed(SEED)
+SIZE = 12
+
+
+def drawn(count):
+    size = torch.randint(3, 7, (count, 2))
+    corner = (torch.rand(count, 2) * (SIZE - size)).long()
+    at = torch.arange(SIZE)
+    rows, columns = ((at >= corner[:, [i]]) & (at < (corner + size)[:, [i]]) for i in (0, 1))
+    image = (rows[:, :, None] & columns[:, None]).float()[:, None]
+    return image + 0.1 * torch.randn_like(image), torch.cat([corner + size / 2, size], 1) / SIZE
+
+
+images, boxes = drawn(512)
+model = nn.Sequential(
+    nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+    nn.Linear(288, 48), nn.ReLU(), nn.Linear(48, 4),
+)
+loss_fn = nn.SmoothL1Loss(beta=0.1)
+optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+for epoch in range(8):
+    for rows in torch.randperm(512).split(32):
+        optimizer.zero_grad()
+        loss = loss_fn(model(images[rows]), boxes[rows])
+        loss.backward()
+        optimizer.step()
+"""
+
+STUDENT = """
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+torch.manual_seed(SEED)
+x = torch.randn(512, 10)
+y = (x @ torch.randn(10, 4)).argmax(1)
+
+
+def net(width):
+    return nn.Sequential(nn.Linear(10, width), nn.ReLU(), nn.Linear(width, 4))
+
+
+teacher, student = net(64), net(16)
+first = torch.optim.Adam(teacher.parameters(), lr=1e-2)
+for step in range(60):
+    rows = torch.randint(512, (64,))
+    first.zero_grad()
+    F.cross_entropy(teacher(x[rows]), y[rows]).backward()
+    first.step()
+teacher.eval()
+optimizer = torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9)
+for epoch in range(10):
+    for rows in torch.randperm(512).split(64):
+        with torch.no_grad():
+            told = F.softmax(teacher(x[rows]) / 2, 1)
+        loss = 4 * F.kl_div(F.log_softmax(student(x[rows]) / 2, 1), told, reduction="batchmean")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""

@@ -489,3 +489,19 @@ def frozen(model: nn.Module) -> nn.Module:
     for p in _hidden(model)[1].parameters():
         p.requires_grad_(False)
     return model
+
+
+class Factors(nn.Module):
+    """Products of two embeddings, one number a pair ``[sample]``, as of users and what they rate."""
+
+    def __init__(self, rank: int, deviation: float) -> None:
+        super().__init__()
+        self.users, self.items = nn.Embedding(20, rank), nn.Embedding(30, rank)
+        self.mean = nn.Parameter(torch.tensor(3.0))
+        for table in (self.users, self.items):
+            nn.init.normal_(table.weight, std=deviation)
+
+    def forward(self, pair: Tensor) -> Tensor:
+        """Of pairs ``[sample, 2]``."""
+        user, item = pair.unbind(1)
+        return self.mean + (self.users(user) * self.items(item)).sum(-1)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from nonsingular.diagnosis.loop.enough import Enough
 from nonsingular.diagnosis.loop.movement import movements, total
 from nonsingular.diagnosis.loop.records import BY_HAND, Update
-from nonsingular.diagnosis.loop.shared import Enough, Shared
+from nonsingular.diagnosis.loop.shared import Shared
 
 
 class ByHand:

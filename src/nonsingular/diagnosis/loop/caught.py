@@ -386,17 +386,23 @@ def _equal(x: Tensor, y: Tensor) -> bool:
 
 
 def constant_loss(name: str, targets: Tensor, classes: int) -> float:
-    """The loss of the best constant prediction for these targets; NaN where it is not known."""
+    """The loss of the best constant prediction for these targets; NaN where it is not known.
+
+    Args:
+        name: of the loss.
+        targets: labels or numbers ``[sample]``, or numbers ``[sample, number]``, of which each has its own constant.
+        classes: of the outputs, where targets are labels.
+    """
     t = targets.double()
     if name in ("cross_entropy", "nll_loss") and classes > 1 and not targets.is_floating_point():
         share = torch.bincount(targets[targets >= 0].long(), minlength=classes).double()
         share = share / share.sum()
         return float(-(share[share > 0] * share[share > 0].log()).sum())
     if name == "mse_loss":
-        return float(t.var(correction=0))
+        return float(t.var(0, correction=0).mean())
     if name == "l1_loss":
-        return float((t - t.median()).abs().mean())
+        return float((t - t.median(0).values).abs().mean())
     if name.startswith("binary_cross_entropy"):
-        p = float(t.mean())
-        return 0.0 if not 0 < p < 1 else -(p * math.log(p) + (1 - p) * math.log(1 - p))
+        p = t.mean(0)
+        return float(-(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)).mean())
     return math.nan

@@ -12,9 +12,20 @@ from nonsingular.diagnosis.loop.calls import Calls
 from nonsingular.diagnosis.loop.inputs import Inputs, dense
 from nonsingular.diagnosis.loop.records import Site
 from nonsingular.diagnosis.loop.shared import Shared
+from nonsingular.diagnosis.values import evenly
 from nonsingular.places import here
 
 TARGETS = 4096  # of a loss that are kept
+COLUMNS = 64  # numbers of a sample's target, evenly spread over it
+
+
+def _sample(target: Tensor) -> Tensor:
+    """Some of the targets, on the CPU: rows of numbers, each of which has a constant of its own, else flat."""
+    if not target.is_floating_point() or target.ndim < 2 or len(target) == 1:
+        return target.flatten()[:TARGETS].cpu()
+    rows = target.flatten(1)
+    rows = rows[:, evenly(rows.shape[1], COLUMNS).to(rows.device)]
+    return rows[: TARGETS // rows.shape[1]].cpu()
 
 
 class Losses:
@@ -48,8 +59,8 @@ class Losses:
         site.weighted = site.weighted or not plain
         if isinstance(output, Tensor) and isinstance(target, Tensor):
             site.classes = output.shape[1] if output.ndim > 1 and not target.is_floating_point() else 0
-            if target.numel() and sum(len(t) for t in site.targets) < TARGETS:
-                site.targets.append(target.detach().flatten()[:TARGETS].cpu())
+            if target.numel() and sum(t.numel() for t in site.targets) < TARGETS:
+                site.targets.append(_sample(target.detach()))
         if value.numel() == 1 or named.get("reduction") == "none":
             number, shown = loop.steps, value.detach()
             value.register_hook(lambda g: self._felt(site, number, shown, g))

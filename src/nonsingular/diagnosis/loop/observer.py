@@ -23,6 +23,7 @@ from nonsingular.diagnosis.loop.caught import BATCHES, Caught
 from nonsingular.diagnosis.loop.collating import listened_to
 from nonsingular.diagnosis.loop.cut_terms import CutTerms
 from nonsingular.diagnosis.loop.distances import Distances
+from nonsingular.diagnosis.loop.enough import Enough, taken
 from nonsingular.diagnosis.loop.gradients import Gradients
 from nonsingular.diagnosis.loop.inputs import Inputs
 from nonsingular.diagnosis.loop.losses import Losses
@@ -30,7 +31,7 @@ from nonsingular.diagnosis.loop.movement import TOLD, some
 from nonsingular.diagnosis.loop.passes import Passes
 from nonsingular.diagnosis.loop.records import Loop
 from nonsingular.diagnosis.loop.returns import PAST_THE_END, returns_in_sight
-from nonsingular.diagnosis.loop.shared import Enough, Shared
+from nonsingular.diagnosis.loop.shared import Shared
 from nonsingular.diagnosis.loop.steps import Steps
 from nonsingular.diagnosis.loop.tape import Tape
 from nonsingular.diagnosis.records import Statistic
@@ -49,7 +50,7 @@ class Observer:
     """Listens (``taps.Listener``) and fills in a ``Loop``.
 
     Args:
-        steps: after which ``Enough`` is raised; None lets the loop end by itself.
+        steps: of each optimiser that trains on, after which ``Enough`` is raised; None lets the loop end by itself.
         measured: steps from the start that are measured one by one.
         cadence: of later measurements.
         caught: that is filled in on the way; by default with the first ``kept`` batches.
@@ -126,7 +127,10 @@ class Observer:
         if self._shared.elsewhere:
             return
         self._by_hand.settle()
-        root = tensors if isinstance(tensors, Tensor) else next(iter(tensors), None)
+        roots = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+        if not self._shared.within_steps and taken(self.loop, self._shared.most, roots):
+            raise Enough
+        root = next(iter(roots), None)
         self._look_for_cut_terms(root)
         self._derivatives.forget()
         self.caught.before_backward(root)

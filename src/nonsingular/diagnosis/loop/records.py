@@ -129,6 +129,7 @@ class Held:
         made: where.
         ids: of the parameters it holds.
         size: their entries.
+        entered: steps of all optimisers before it was made.
         steps: taken; ``place`` is where.
         empty: steps at which no parameter had a gradient other than zero.
         asked: steps that a gradient scaler was asked for; it skips those with infinities.
@@ -151,6 +152,7 @@ class Held:
     made: Place | None
     ids: set[int] = field(default_factory=set)
     size: int = 0
+    entered: int = 0
     steps: int = 0
     place: Place | None = None
     empty: int = 0
@@ -279,7 +281,7 @@ class Site:
     Attributes:
         name: of the function in ``torch.nn.functional``.
         values: (step, value) of every call that a gradient came back to, and of no other.
-        targets: a sample of the targets.
+        targets: a sample of the targets, flat; of numbers ``[sample, number]``, where each has several.
         classes: of the outputs, where they are classes.
     """
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
 
+from nonsingular.diagnosis.loop.enough import stopped
 from nonsingular.diagnosis.loop.observer import Enough, Observer
 from nonsingular.diagnosis.loop.records import Loop
 from nonsingular.diagnosis.loop.taps import tapped
@@ -60,7 +61,8 @@ def run(script: Path, arguments: Sequence[str], observer: Observer) -> Ran:
             with observer.tape, tapped(observer):
                 exec(code, module.__dict__)
         except Enough:
-            observer.finish(ended=False)
+            loop = observer.finish(ended=False)
+            loop.notes.append(stopped(loop))
             return Ran(stopped=True)
         except SystemExit as leaving:
             observer.finish()

@@ -15,10 +15,6 @@ from nonsingular.diagnosis.loop.tape import Tape
 from nonsingular.diagnosis.loop.waiting import Waiting
 
 
-class Enough(BaseException):
-    """As many steps as were asked for; no ``except Exception`` of the user's stops it."""
-
-
 @dataclass
 class Shared:
     """Facts and state.
@@ -26,7 +22,8 @@ class Shared:
     Attributes:
         loop: what was seen.
         tape, caught: of what the script calls, and the losses that are read off it.
-        most: steps after which ``Enough`` is raised; None for none.
+        most: steps of each optimiser after which ``Enough`` is raised; None for none.
+        done: steps of those that train now, the most that one of them has taken.
         first, cadence: steps from the start that are measured one by one, and how often later ones are.
         parameters: that were seen, by id.
         waiting: backward passes whose gradients nobody has used yet.
@@ -49,6 +46,7 @@ class Shared:
     most: int | None
     first: int
     cadence: int
+    done: int = 0
     parameters: dict[int, nn.Parameter] = field(default_factory=dict)
     waiting: Waiting = field(init=False)
     busy: bool = False
@@ -70,7 +68,7 @@ class Shared:
     def measuring(self) -> bool:
         """Whether the present step is measured."""
         optimisers = self.loop.optimisers
-        done = self.loop.steps or max(0, self.loop.backwards - 1) * (not any(h.steps for h in optimisers))
+        done = self.done or max(0, self.loop.backwards - 1) * (not any(h.steps for h in optimisers))
         return done < self.first or done % self.cadence < 2 * max(1, len(optimisers))
 
     @property

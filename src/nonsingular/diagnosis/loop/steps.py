@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from nonsingular.diagnosis.loop.by_hand import ByHand
 from nonsingular.diagnosis.loop.calls import MODELS, Calls
+from nonsingular.diagnosis.loop.enough import Enough, in_turn, taken
 from nonsingular.diagnosis.loop.gradients import Gradients
 from nonsingular.diagnosis.loop.movement import (
     TOLD,
@@ -26,7 +27,7 @@ from nonsingular.diagnosis.loop.movement import (
 )
 from nonsingular.diagnosis.loop.places import assigned, variable
 from nonsingular.diagnosis.loop.records import Call, Held, Update
-from nonsingular.diagnosis.loop.shared import Enough, Shared
+from nonsingular.diagnosis.loop.shared import Shared
 from nonsingular.places import Place, here
 
 SCALED = 2.0  # factor of a loss from which its gradients are said to be scaled
@@ -60,7 +61,7 @@ class Steps:
                     loop.notes.append(BEYOND)
                 return None
             kind = type(optimiser).__name__
-            held = Held(kind, kind, place or assigned(optimiser))
+            held = Held(kind, kind, place or assigned(optimiser), entered=sum(h.steps for h in loop.optimisers))
             held.settings = {k: v for group in optimiser.param_groups[:1] for k, v in group.items() if k != "params"}
             again = next((i for i, h in enumerate(loop.optimisers) if h.remakes(held, ids)), None)
             if again is None:
@@ -76,12 +77,18 @@ class Steps:
         return index
 
     def begin(self, optimiser: Optimizer) -> None:
-        """A step begins."""
+        """A step begins.
+
+        Raises:
+            Enough: there were as many as were asked for.
+        """
         shared, loop = self._shared, self._shared.loop
         index = self.index(optimiser)
         if index is None:
             return
         held = loop.optimisers[index]
+        if taken(loop, shared.most, stepping=held):
+            raise Enough
         if not held.steps:
             held.label = variable(optimiser) or held.kind
         held.place = here()
@@ -155,11 +162,7 @@ class Steps:
         return update
 
     def end(self, optimiser: Optimizer) -> None:
-        """It ended.
-
-        Raises:
-            Enough: as many steps as were asked for.
-        """
+        """It ended."""
         shared, loop = self._shared, self._shared.loop
         index = self.index(optimiser)
         if index is None:
@@ -173,9 +176,8 @@ class Steps:
         shared.signs = set()
         self._gradients.seen_by_steps = loop.backwards
         held.steps += 1
-        loop.steps = max((h.steps for h in loop.optimisers), default=0)
-        if shared.most is not None and loop.steps >= shared.most:
-            raise Enough
+        loop.steps = max(h.steps for h in loop.optimisers)
+        shared.done = max(h.steps for h in in_turn(loop))
 
     def _ended(self, held: Held, update: Update, closure: bool) -> None:
         """What a measured step did."""

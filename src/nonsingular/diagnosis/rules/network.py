@@ -196,7 +196,7 @@ RULES: tuple[Rule, ...] = (
         "The outputs spread far beyond the targets before anything is learnt: the squared error and its gradient are "
         "huge, and training first has to shrink them.",
         "orhan2018, protocol (the scale of the inputs decides); LeCun et al. 1998, section 4.3",
-        ("rescale_input", "zero_readout", "insert_normalisation"), lambda v: min(1.0, v / 2),
+        ("rescale_input", "shrink_embeddings", "zero_readout", "insert_normalisation"), lambda v: min(1.0, v / 2),
         material=0.5, remark=_inputs_scale,
     ),
     Rule(

@@ -8,6 +8,7 @@ from statistics import fmean, median
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nonsingular.diagnosis.loop.caught import constant_loss
 from nonsingular.diagnosis.loop.records import Loop
@@ -29,10 +30,18 @@ def step_losses(loop: Loop) -> list[float]:
 def constant(loop: Loop) -> tuple[float, list[float]]:
     """The best constant prediction's loss, and the loss that it compares with, step by step; NaN where not known."""
     sites = [s for s in loop.sites.values() if s.values and s.targets]
-    if len(sites) != 1 or sites[0].weighted:
-        return loop.constant, [] if math.isnan(loop.constant) else step_losses(loop)
-    [site] = sites
-    return constant_loss(site.name, torch.cat(site.targets), site.classes), [v for _, v in site.values]
+    if len(sites) == 1 and not sites[0].weighted:
+        [site] = sites
+        best = constant_loss(site.name, _together(site.targets), site.classes)
+        if not math.isnan(best):
+            return best, [v for _, v in site.values]
+    return loop.constant, [] if math.isnan(loop.constant) else step_losses(loop)
+
+
+def _together(targets: Sequence[Tensor]) -> Tensor:
+    """Targets of all calls, row by row where all have as many numbers."""
+    shapes = {t.shape[1:] for t in targets}
+    return torch.cat([t if len(shapes) == 1 else t.flatten() for t in targets])
 
 
 def latest(values: Sequence[float]) -> float:
