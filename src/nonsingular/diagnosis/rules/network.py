@@ -76,6 +76,7 @@ GRADIENT = ("gradient norm", lambda layer: layer.gradient)
 HALF_A_DECADE = (
     0.5  # of a first loss, which a readout undoes in its first steps, as of sums over the neighbours in a graph
 )
+FIVE_TIMES = 0.7  # decades of spread, which products of a dozen factors drawn from N(0, 1) stay below, and learn
 
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -197,7 +198,7 @@ RULES: tuple[Rule, ...] = (
         "huge, and training first has to shrink them.",
         "orhan2018, protocol (the scale of the inputs decides); LeCun et al. 1998, section 4.3",
         ("rescale_input", "shrink_embeddings", "zero_readout", "insert_normalisation"), lambda v: min(1.0, v / 2),
-        material=0.5, remark=_inputs_scale,
+        material=FIVE_TIMES, remark=_inputs_scale,
     ),
     Rule(
         "untrained-parameters", "untrained",
