@@ -1130,3 +1130,22 @@ def test_the_best_constant_is_one_a_number_of_the_target_for_any_loss(loss, tmp_
         min(float(loss((a + shift).expand(192), y[:, i])) for a in grid) for i, shift in enumerate((0.0, 4.0, -4.0))
     )
     assert found.summary()["constant_loss"] == pytest.approx(best / 3, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda out: out[:1, 0].detach().numpy(),
+        lambda out: out[:1, :1].detach().numpy(),
+        lambda out: torch.fft.fft(out.detach(), dim=1)[0, 0].item(),
+        lambda out: float(out.detach()[0, :1].sum()),
+    ],
+    ids=["numpy-axis", "numpy-axes", "complex", "float"],
+)
+def test_numbers_that_are_read_off_outputs_do_not_stop_the_training(read, recwarn):
+    model, tape = nn.Linear(4, 3), Tape()
+    out = model(torch.randn(16, 4))
+    tape.begin(out)
+    with tape:
+        read(out)
+    assert not recwarn.list

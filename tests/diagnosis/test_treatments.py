@@ -250,10 +250,16 @@ def test_sigmoids_between_layers_are_replaced_and_those_that_end_in_gates_or_out
             return x * self.gate(x)
 
     block = nn.Sequential(nn.Linear(6, 6), nn.Sigmoid())
-    model = nn.Sequential(nn.Linear(4, 6), nn.Sigmoid(), block, Gated(), nn.Linear(6, 1), nn.Sigmoid())
+
+    class Squeezed(nn.Sequential):
+        def forward(self, x):
+            return x * super().forward(x)
+
+    gates = Gated(), Squeezed(nn.Linear(6, 6), nn.Sigmoid())
+    model = nn.Sequential(nn.Linear(4, 6), nn.Sigmoid(), block, *gates, nn.Linear(6, 1), nn.Sigmoid())
     treated = treatments.replace_sigmoids(model)
     assert treated.layers == ("1", "2.1", "3.gate.1")
-    assert [n for n, m in treated.model.named_modules() if isinstance(m, nn.Sigmoid)] == ["3.gate.3", "5"]
+    assert [n for n, m in treated.model.named_modules() if isinstance(m, nn.Sigmoid)] == ["3.gate.3", "4.1", "6"]
     assert not any(isinstance(m, nn.ReLU) for m in model.modules())
     with pytest.raises(InputError, match=r"no nn\.Sigmoid"):
         treatments.replace_sigmoids(treated.model)
@@ -292,6 +298,14 @@ def test_no_message_prints_the_numbers_of_a_tensor(plain, given):
         assert len(str(error.value)) < 200
         assert "\n" not in str(error.value)
         assert not re.search(r"\d\.\d", str(error.value))
+
+
+def test_one_sigmoid_in_many_places_is_replaced_where_layers_follow():
+    shared = nn.Sigmoid()
+    model = nn.Sequential(nn.Linear(4, 6), shared, nn.Linear(6, 6), shared, nn.Linear(6, 1), shared)
+    treated = treatments.replace_sigmoids(model)
+    assert treated.layers == ("1", "3")
+    assert [type(m) for m in treated.model][1::2] == [nn.ReLU, nn.ReLU, nn.Sigmoid]
 
 
 def test_a_stack_of_sigmoids_is_named_and_their_replacement_comes_first():

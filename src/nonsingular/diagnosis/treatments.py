@@ -256,7 +256,8 @@ def replace_sigmoids(model: nn.Module, inputs: Any = None) -> Treated:
     ['Linear', 'ReLU', 'Linear', 'Sigmoid']
     """
     treated = _copied(model, inputs)
-    names = [n for n, m in treated.named_modules() if type(m) is nn.Sigmoid and _precedes_layer(treated, n)]
+    places = treated.named_modules(remove_duplicate=False)  # one sigmoid may stand in many
+    names = [n for n, m in places if type(m) is nn.Sigmoid and _precedes_layer(treated, n)]
     if not names:
         raise InputError("there is no nn.Sigmoid with a layer after it in an nn.Sequential")
     for name in names:
@@ -565,9 +566,9 @@ def _precedes_layer(model: nn.Module, name: str) -> bool:
     """Whether a layer comes later in the ``nn.Sequential`` that holds this module, or in those around that one."""
     parent, _, child = name.rpartition(".")
     owner = model.get_submodule(parent)
-    if not name or not isinstance(owner, nn.Sequential):
-        return False
-    later = list(owner)[[n for n, _ in owner.named_children()].index(child) + 1 :]
+    if not name or not isinstance(owner, nn.Sequential) or type(owner).forward is not nn.Sequential.forward:
+        return False  # one that adds or multiplies something of its own may be a gate
+    later = list(owner)[list(owner._modules).index(child) + 1 :]
     return any(layers(module) for module in later) or _precedes_layer(model, parent)
 
 

@@ -169,8 +169,8 @@ class Tape(TorchFunctionMode):
         if self._begun and not self._paused and threading.get_ident() == self._thread:
             if _tensors(out):
                 self._keep(Called(_own(func), tuple(args), dict(kwargs or {}), out, here()))
-            elif getattr(func, "__name__", "") in READING and args[0].numel() == 1:
-                self._begun[-1].numbers.append(ReadOff(float(out), args[0], here()))
+            elif getattr(func, "__name__", "") in READING and args[0].numel() == 1 and not args[0].is_complex():
+                self._begun[-1].numbers.append(ReadOff(float(args[0].detach().reshape(())), args[0], here()))
         return out
 
     def _keep(self, call: Called) -> None:
