@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -111,6 +112,12 @@ def drawn(p: Tensor) -> bool:
     )
     ranks = torch.arange(1, len(x) + 1, dtype=torch.float64) / len(x)
     return min(float((way - ranks).abs().max()) for way in ways) < 1.95 / len(x) ** 0.5
+
+
+def fresh(modules: Iterable[nn.Module]) -> bool:
+    """Whether weights look as initialisations draw them."""
+    weights = [p for m in modules for p in m.parameters(recurse=False) if telling(p)]
+    return not weights or sum(map(drawn, weights)) >= 0.5 * len(weights)
 
 
 def trained(p: Tensor, module: nn.Module) -> bool:

@@ -254,6 +254,7 @@ class Trainee:
         told: how often the user's code called its ``train()``.
         tests: calls without autograd, of whose inputs the size is kept.
         tested: weights at one of the latest tests, which were made between ``between`` different steps.
+        ready: whether it was loaded or trained before steps that train one model to be like another.
     """
 
     label: str
@@ -272,6 +273,7 @@ class Trainee:
     tested: Tested | None = None
     between: set[int] = field(default_factory=set)
     latest: weakref.ref[Tensor] | None = None
+    ready: bool = False
 
 
 @dataclass

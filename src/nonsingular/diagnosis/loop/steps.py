@@ -28,6 +28,7 @@ from nonsingular.diagnosis.loop.movement import (
 from nonsingular.diagnosis.loop.places import assigned, variable
 from nonsingular.diagnosis.loop.records import Call, Held, Update
 from nonsingular.diagnosis.loop.shared import Shared
+from nonsingular.diagnosis.weights import fresh
 from nonsingular.places import Place, here
 
 SCALED = 2.0  # factor of a loss from which its gradients are said to be scaled
@@ -121,6 +122,8 @@ class Steps:
             loop.counts["drawn together"] += 1
             loop.places["drawn together"] = loop.places.get("backward")
         if shared.taught & held.ids:
+            if not loop.counts["taught"]:
+                self._look_who_is_ready()
             loop.taught |= shared.taught & held.ids
             loop.counts["taught"] += 1
             loop.places["taught"] = loop.places.get("backward")
@@ -130,6 +133,13 @@ class Steps:
             loop.counts["cut terms"] += 1
             loop.places["cut terms"] = cut.place
         self._snapshot = {id(p): p.detach().clone() for p in own}
+
+    def _look_who_is_ready(self) -> None:
+        """Later, students look trained too."""
+        loop = self._shared.loop
+        for trainee in loop.trainees:
+            modules = list(trainee.module.modules())
+            trainee.ready = any(m in loop.loaded for m in modules) or not fresh(modules)
 
     def _begun(
         self, optimiser: Optimizer, index: int, group: dict[str, Any], own: list[nn.Parameter], bound: float

@@ -17,13 +17,13 @@ from nonsingular.diagnosis.loop.statistics.told import (
     NOTHING,
     Measure,
     entries_of,
-    fresh,
     line_of,
     names_of,
     reached_by_gradients,
     shown,
 )
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.diagnosis.weights import fresh
 
 TIMES = 4  # calls of a model in one step from where they are a recurrence
 CHANCES = 7  # steps for each part that takes turns, after which one in a thousand (e^-7) has had none

@@ -12,7 +12,6 @@ from nonsingular.diagnosis.loop.statistics.told import (
     ENOUGH,
     NOTHING,
     Measure,
-    fresh,
     held_by_optimisers,
     is_moved,
     line_of,
@@ -22,7 +21,7 @@ from nonsingular.diagnosis.loop.statistics.told import (
     trains_here,
 )
 from nonsingular.diagnosis.records import Statistic
-from nonsingular.diagnosis.weights import drawn, telling
+from nonsingular.diagnosis.weights import drawn, fresh, telling
 
 
 def _missed(loop: Loop) -> Statistic:

@@ -8,8 +8,9 @@ from typing import Any
 
 from nonsingular.diagnosis.loop.records import Held, Loop
 from nonsingular.diagnosis.loop.statistics.steps import stepping
-from nonsingular.diagnosis.loop.statistics.told import NOTHING, Measure, fresh, line_of, shown
+from nonsingular.diagnosis.loop.statistics.told import NOTHING, Measure, line_of, shown
 from nonsingular.diagnosis.records import Statistic
+from nonsingular.diagnosis.weights import fresh
 
 LARGE = 0.5  # what a dampening, a decay or an eps is not, and a momentum or an average's share usually is
 SMALL = 0.01  # what a momentum is not, and a decay usually is

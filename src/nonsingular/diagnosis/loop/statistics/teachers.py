@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from nonsingular.diagnosis.loop.movement import running_statistics
-from nonsingular.diagnosis.loop.records import Loop, Tested, Trainee
+from nonsingular.diagnosis.loop.records import Call, Loop, Tested, Trainee
 from nonsingular.diagnosis.loop.statistics.told import (
     ENOUGH,
     NOTHING,
     Measure,
     entries_of,
-    fresh,
     line_of,
     names_of,
     shown,
@@ -166,20 +165,21 @@ def _taught(loop: Loop) -> Statistic:
     """Share of the steps that move a teacher, which other terms of the loss do not train, to be like its student.
 
     A model that is drawn at random and learns to be like another is a student itself, and one that is given other
-    inputs is another view.
+    inputs is another view. Where both are ready, as after a resumption, and in one mode, nobody knows who teaches.
     """
     words = "share of the steps that train a teacher to be like its student"
     if loop.counts["taught"] < ENOUGH or not loop.updates:
         return NOTHING
     for teacher in loop.trainees:
-        own = {id(m): m for m in teacher.module.modules()}
-        others = [t for t in loop.trainees if t is not teacher]
-        seen = {(c.number, c.sample) for t in others for c in t.calls if c.graded and c.sample is not None}
-        calls = [c for c in teacher.calls if c.graded and (c.number, c.sample) in seen]
+        others = [t for t in loop.trainees if t is not teacher and not teacher.ids & t.ids]
+        given = [(c, t) for t in others for c in t.calls if c.graded and c.sample is not None]
+        calls = [c for c in teacher.calls if c.graded and any(_same_sample(c, other) for other, _ in given)]
+        beside = [(c, t) for c, t in given if any(_same_sample(c, one) for one in calls)]
         if not teacher.ids & loop.taught or not calls:
             continue
-        ready = any(m in loop.loaded for m in own.values()) or not fresh(own.values())
-        if not ready and any(c.training for c in calls):
+        by_weights = teacher.ready and not any(t.ready for _, t in beside)
+        by_mode = not any(c.training for c in calls) and all(c.training for c, _ in beside)
+        if not by_weights and not by_mode:
             continue
         return Statistic(
             min(1.0, loop.counts["taught"] / len(loop.updates)), names_of(loop, teacher.ids & loop.taught), words,
@@ -188,6 +188,11 @@ def _taught(loop: Loop) -> Statistic:
             "of the optimiser.",
         )  # fmt: skip
     return NOTHING
+
+
+def _same_sample(one: Call, other: Call) -> bool:
+    """Whether two calls of one step were given the same."""
+    return (one.number, one.sample) == (other.number, other.sample)
 
 
 MEASURES: dict[str, Measure] = {

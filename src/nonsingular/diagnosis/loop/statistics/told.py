@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from nonsingular.diagnosis.loop.movement import TOLD, some
 from nonsingular.diagnosis.loop.records import Loop, Trainee
 from nonsingular.diagnosis.records import Statistic
-from nonsingular.diagnosis.weights import drawn, telling
 from nonsingular.places import Place
 
 ENOUGH = 3  # steps before anything is said
@@ -37,12 +36,6 @@ def held_by_optimisers(loop: Loop) -> set[int]:
 def entries_of(loop: Loop, p: nn.Parameter) -> Tensor:
     """Some entries of a parameter, as ``loop.starts`` has them: at the end of the loop, or now where it goes on."""
     return loop.ends[id(p)] if id(p) in loop.ends else some(p, TOLD)
-
-
-def fresh(modules: Iterable[nn.Module]) -> bool:
-    """Whether weights look as initialisations draw them."""
-    weights = [p for m in modules for p in m.parameters(recurse=False) if telling(p)]
-    return not weights or sum(map(drawn, weights)) >= 0.5 * len(weights)
 
 
 def is_moved(loop: Loop, trainee: Trainee) -> bool:
