@@ -1,5 +1,7 @@
 """Parts of a loss that change with the weights and have no gradient, and what is held fixed on purpose."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -213,7 +215,51 @@ def test_terms_that_a_loop_adds_without_their_graph(cut):
     assert cut_in_a_loop(added(cut)) > 0.5
 
 
-@pytest.mark.parametrize("loss", [error, shown, weighed, averaged_codes, shifted, moving, twice, logged, of_targets])
+def at_risk(model, batch):  # the mean of the worst fifth, whose derivative by the quantile is zero
+    losses = (model(batch[0]) - batch[1]).square()
+    q = torch.quantile(losses, 0.8).item()
+    return q + (losses - q).clamp(min=0).mean() / 0.2
+
+
+def at_half_risk(model, batch):
+    losses = (model(batch[0]) - batch[1]).square()
+    q = torch.quantile(losses, 0.8).item()
+    return 0.5 * q + (losses - q).clamp(min=0).mean() / 0.4
+
+
+def shifted_by_number(model, batch):
+    z = model(batch[0])
+    m = z.max().item()
+    return error(model, batch) + 0.01 * (m + (z - m).exp().mean().log())
+
+
+def counted(model, batch):  # the value of a count, the gradient of a soft one that is computed twice
+    out = model(batch[0])
+    soft = torch.sigmoid(out)
+    return F.mse_loss(out, batch[1]) + 0.01 * (soft.sum() + ((soft > 0.5).float().sum() - soft.sum()).detach())
+
+
+def in_turn(model, batch, turns=itertools.count()):  # noqa: B008
+    out = model(batch[0])
+    a, b = F.mse_loss(out, batch[1]), out.abs().mean()
+    return a + b.detach() if next(turns) % 2 else a.detach() + b
+
+
+def later(model, batch, steps=itertools.count()):  # noqa: B008
+    out = model(batch[0])
+    size = out.abs().mean()
+    if next(steps) < 4:
+        size = size.detach()
+    return F.mse_loss(out, batch[1]) + size
+
+
+ON_PURPOSE = [
+    error, shown, weighed, averaged_codes, shifted, moving, twice, logged, of_targets, at_risk, at_half_risk,
+    shifted_by_number, counted, in_turn, later,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", ON_PURPOSE)
 def test_what_a_loop_adds_without_a_graph_on_purpose(loss):
     assert not cut_in_a_loop(loss) > 0
 
@@ -223,3 +269,20 @@ def test_a_term_of_what_the_optimiser_does_not_hold_is_none_of_its_loss():
     features = lambda model, batch: error(model, batch) + 0.1 * model[0](batch[0]).abs().mean().detach()  # noqa: E731
     assert cut_in_a_loop(features) > 0.5
     assert not cut_in_a_loop(features, last) > 0
+
+
+def test_a_term_whose_own_weights_have_another_pass_is_not_cut():
+    torch.manual_seed(0)
+    trunk, one, other, observer = built()[:2], nn.Linear(8, 1), nn.Linear(8, 1), Observer()
+    with observer.tape, tapped(observer):
+        optimisers = [torch.optim.Adam([*trunk.parameters(), *head.parameters()]) for head in (one, other)]
+        for x in torch.randn(8, 32, 2):
+            h = trunk(x)
+            for optimiser in optimisers:
+                optimiser.zero_grad()
+            (F.mse_loss(one(h), x[:, :1]) + F.mse_loss(other(h), x[:, 1:]).detach()).backward()
+            optimisers[0].step()
+            optimisers[1].zero_grad()
+            F.mse_loss(other(trunk(x)), x[:, 1:]).backward()
+            optimisers[1].step()
+    assert not MEASURES["loop-cut-terms"](observer.finish()).value > 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from nonsingular.diagnosis.arithmetic import ADDED, SCALED, in_place
+from nonsingular.diagnosis.loop.records import Cut
 from nonsingular.diagnosis.loop.tape import Called, ReadOff, comes_back_to
 from nonsingular.diagnosis.paths import behind, leaves
 from nonsingular.places import Place
@@ -28,21 +29,6 @@ SCALING = SCALED | in_place(SCALED) | PLAIN | {"__imul__", "__itruediv__"}
 PASSES = 3  # in which a number is the same multiple of another, from where it is made of that one
 SAME = 1e-4  # of a multiple; numbers that a script has read off are rounded to float32
 NUMBERS = 16  # that are read off in one pass and each held against a loss
-
-
-@dataclass(eq=False)
-class Cut:
-    """A term of a loss without its graph.
-
-    Attributes:
-        behind: ids of the parameters that its value hangs on.
-        place: of the call that adds it.
-        graded: whether a gradient came back, by another way, to what it was made of.
-    """
-
-    behind: set[int]
-    place: Place | None
-    graded: bool = False
 
 
 def _is_number(x: Any) -> bool:
@@ -72,6 +58,8 @@ class CutTerms:
 
     def __init__(self) -> None:
         self._multiples: defaultdict[Any, list[tuple[float, float]]] = defaultdict(list)
+        self._cuts: dict[Any, Cut] = {}
+        self._graded: set[_Step] = set()
 
     def of(self, root: Any, calls: Sequence[Called], numbers: Sequence[ReadOff]) -> list[Cut]:
         """The terms of this loss that are cut.
@@ -84,6 +72,7 @@ class CutTerms:
         if not isinstance(root, Tensor) or root.grad_fn is None:
             return []
         chain = _Chain(root, calls)
+        self._look_elsewhere(root, chain)
         found, unknown = list[Cut](), list[_Term]()
         for term in chain.terms:
             sources, made = chain.cut(term.value, term.at)
@@ -92,18 +81,40 @@ class CutTerms:
             elif chain.is_part_of(sources):
                 return []  # x - x.detach(): what the loss is and what its gradient is are two things here
             elif chain.is_new(sources) and not chain.is_used(made, term.at):
-                found.append(_cut(sources, calls[term.at].place))
+                found.append(self._cut(sources, made, chain, term.at))
         return found + (self._by_number(unknown, chain, chain.read(numbers)) if unknown else [])
 
     def _by_number(self, terms: Sequence[_Term], chain: _Chain, numbers: Sequence[_Number]) -> list[Cut]:
         """Terms that have been the same multiple of numbers that were read off, in so many passes."""
-        found = []
+        found, used = [], chain.numbers()
+        for (u, value), (k, read) in itertools.product(used.items(), enumerate(numbers)):
+            self._multiples[u, k, read.place].append((value, read.value))
         for (i, term), (k, read) in itertools.product(enumerate(terms), enumerate(numbers)):
             place = chain.calls[term.at].place
             seen = self._multiples[i, place, k, read.place]
             seen.append((float(term.value), read.value))
-            if _is_multiple(seen):
-                found.append(_cut(read.sources, place))
+            if _is_multiple(seen) and not any(_is_multiple(self._multiples[u, k, read.place]) for u in used):
+                found.append(self._cut(read.sources, {}, chain, term.at))
+        return found
+
+    def _look_elsewhere(self, root: Tensor, chain: _Chain) -> None:
+        """Earlier terms that this backward pass trains are not cut: they take turns, or have passes of their own."""
+        self._graded |= chain.graded()
+        reached = {id(v) for v in leaves([root.grad_fn])} if self._cuts else set()
+        for cut in self._cuts.values():
+            cut.graded |= not self._graded.isdisjoint(cut.made_by) or bool(cut.own and cut.own <= reached)
+
+    def _cut(self, sources: Sequence[Tensor], made: Mapping[int, Tensor], chain: _Chain, at: int) -> Cut:
+        """The same object for the same term of another pass."""
+        nodes = [s.grad_fn for s in sources if s.grad_fn is not None]
+        ids = {id(v) for v in leaves(nodes)} | {id(s) for s in sources if s.grad_fn is None}
+        made_by = chain.steps_of([*sources, *made.values()])
+        found = self._cuts.setdefault((chain.step(at), frozenset(made_by)), Cut(chain.calls[at].place, made_by))
+        found.behind, found.own = ids, ids - chain.leaves()
+        found.graded |= not self._graded.isdisjoint(made_by)
+        for s in sources:
+            if s.grad_fn is not None and s.numel() == 1:
+                s.register_hook(lambda _: setattr(found, "graded", True))
         return found
 
 
@@ -121,13 +132,8 @@ def _is_multiple(pairs: Sequence[tuple[float, float]]) -> bool:
     return differ and size > 0 and max(ratios) - min(ratios) <= SAME * size
 
 
-def _cut(sources: Sequence[Tensor], place: Place | None) -> Cut:
-    nodes = [s.grad_fn for s in sources if s.grad_fn is not None]
-    found = Cut({id(v) for v in leaves(nodes)} | {id(s) for s in sources if s.grad_fn is None}, place)
-    for s in sources:
-        if s.grad_fn is not None and s.numel() == 1:
-            s.register_hook(lambda _: setattr(found, "graded", True))
-    return found
+_Step = tuple[str, Place | None, int]
+"""A call of every backward pass anew: its name, its line, and how many of that name the line has made before."""
 
 
 class _Chain:
@@ -144,8 +150,14 @@ class _Chain:
         for i, call in enumerate(calls):
             for t in call.returned:
                 self._makers[id(t)].append(i)
+        self._root, self._values = root, list[float]()
         self.terms, self._parts = self._added(root)
-        self._reached = comes_back_to(root) if self.terms else set()
+        self._reached = comes_back_to(root)
+        times = Counter[Any]()
+        self._steps = list[_Step]()
+        for call in calls:
+            self._steps.append((call.name, call.place, times[call.name, call.place]))
+            times[call.name, call.place] += 1
 
     def maker(self, tensor: Tensor, before: int) -> int | None:
         """Which call made a tensor as it was before another one."""
@@ -158,6 +170,7 @@ class _Chain:
             tensor, before = stack.pop()
             if tensor.numel() == 1:
                 parts.add(tensor.grad_fn)
+                self._values.append(float(tensor.detach().real))
             i = self.maker(tensor, before)
             if i is None:
                 continue
@@ -190,8 +203,52 @@ class _Chain:
         return found
 
     def is_part_of(self, sources: Sequence[Tensor]) -> bool:
-        """Whether a part of the loss that has its graph is among what these were made of."""
-        return not self._parts.isdisjoint(behind(s.grad_fn for s in sources))
+        """Whether a part of the loss that has its graph is among what these were made of, or was computed twice."""
+        return not self._parts.isdisjoint(behind(s.grad_fn for s in sources)) or any(
+            math.isclose(value, part, rel_tol=1e-6) for value in self._sums(sources) for part in self._values
+        )
+
+    def _sums(self, sources: Sequence[Tensor]) -> list[float]:
+        """Numbers, apart from zeros, that these are or were made of by calls on numbers."""
+        found, stack, seen = list[float](), [(s, len(self.calls)) for s in sources], set[int]()
+        while stack:
+            tensor, before = stack.pop()
+            if tensor.numel() > 1 or not tensor.requires_grad or id(tensor) in seen:
+                continue
+            seen.add(id(tensor))
+            if value := float(tensor.detach().real):
+                found.append(value)
+            if (i := self.maker(tensor, before)) is not None:
+                stack += [(t, i) for t in self.calls[i].given]
+        return found
+
+    def step(self, i: int) -> _Step:
+        """Which call it is in every pass."""
+        return self._steps[i]
+
+    def steps_of(self, tensors: Sequence[Tensor]) -> set[_Step]:
+        """The calls that made the numbers among these."""
+        return {self._steps[i] for t in tensors if t.numel() == 1 for i in self._makers.get(id(t), [])}
+
+    def graded(self) -> set[_Step]:
+        """The calls that made numbers to which a gradient comes back."""
+        trained = lambda t: t.numel() == 1 and t.requires_grad and t.grad_fn in self._reached  # noqa: E731
+        return {step for step, call in zip(self._steps, self.calls, strict=True) if any(map(trained, call.returned))}
+
+    def leaves(self) -> set[int]:
+        """Ids of the parameters that the backward pass comes to."""
+        return {id(v) for v in leaves([self._root.grad_fn])}
+
+    def numbers(self) -> dict[Any, float]:
+        """Numbers that calls in the graph are given and do not add as terms, by call and position."""
+        terms = {term.at for term in self.terms}
+        return {
+            (self._steps[i], k): float(x)
+            for i, call in enumerate(self.calls)
+            if i not in terms and any(t.requires_grad and t.grad_fn in self._reached for t in call.returned)
+            for k, x in enumerate((*call.args, *call.kwargs.values()))
+            if _is_number(x) and (not isinstance(x, Tensor) or (x.numel() == 1 and not x.is_complex()))
+        }
 
     def is_new(self, sources: Sequence[Tensor]) -> bool:
         """Whether numbers among these were made since the models returned: others had a backward pass of their own."""

@@ -233,6 +233,25 @@ class Tested:
     stepped: dict[int, Tensor]
 
 
+@dataclass(eq=False)
+class Cut:
+    """A term of a loss without its graph.
+
+    Attributes:
+        place: of the call that adds it.
+        made_by: the calls that made it and what it was made of, each as name, line and how many of them came before.
+        behind: ids of the parameters that its value hangs on.
+        own: those of them that the rest of its loss does not hang on.
+        graded: whether a gradient came back, by another way or in another pass, to what it was made of.
+    """
+
+    place: Place | None
+    made_by: set[tuple[str, Place | None, int]]
+    behind: set[int] = field(default_factory=set)
+    own: set[int] = field(default_factory=set)
+    graded: bool = False
+
+
 @dataclass
 class Trainee:
     """A model that the user's code called.
@@ -350,6 +369,7 @@ class Loop:
         steps, backwards: how many.
         drawn_together: ids of the parameters behind both ends of a distance that is all of a loss, where a step moved
             both; None where none did.
+        cuts: terms without their graph -> steps on a loss with them.
         taught: ids of the parameters that steps have moved for nothing but to be like a model with other losses too.
         broken: the first number that is not finite.
         sharpness: largest eigenvalue of the Hessian at the start; NaN where it was not computed.
@@ -386,6 +406,7 @@ class Loop:
     steps: int = 0
     backwards: int = 0
     drawn_together: tuple[set[int], set[int]] | None = None
+    cuts: Counter[Cut] = field(default_factory=Counter)
     taught: set[int] = field(default_factory=set)
     broken: Broken | None = None
     sharpness: float = math.nan

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from nonsingular.diagnosis.loop.caught import Caught
-from nonsingular.diagnosis.loop.cut_terms import Cut
-from nonsingular.diagnosis.loop.records import Loop
+from nonsingular.diagnosis.loop.records import Cut, Loop
 from nonsingular.diagnosis.loop.tape import Tape
 from nonsingular.diagnosis.loop.waiting import Waiting
 

@@ -128,10 +128,7 @@ class Steps:
             loop.counts["taught"] += 1
             loop.places["taught"] = loop.places.get("backward")
         loop.counts["terms looked at"] += shared.cut is not None
-        cut = next((c for c in shared.cut or [] if c.behind & held.ids and not c.graded), None)
-        if cut is not None:
-            loop.counts["cut terms"] += 1
-            loop.places["cut terms"] = cut.place
+        loop.cuts.update(dict.fromkeys((c for c in shared.cut or [] if c.behind & held.ids), 1))
         self._snapshot = {id(p): p.detach().clone() for p in own}
 
     def _look_who_is_ready(self) -> None:

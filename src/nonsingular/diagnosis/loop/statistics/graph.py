@@ -191,12 +191,13 @@ def _is_cut_recurrence(calls: Sequence[Call]) -> bool:
 def _cut_terms(loop: Loop) -> Statistic:
     """Share of the losses looked at with a term that a model's parameters make and that has no graph."""
     words = "share of the losses with a term that hangs on the weights and sends no gradient back"
-    cut, looked = loop.counts["cut terms"], loop.counts["terms looked at"]
-    if cut < ENOUGH:
+    cut = max((c for c in loop.cuts if not c.graded), key=loop.cuts.__getitem__, default=None)
+    if cut is None or (steps := loop.cuts[cut]) < ENOUGH:
         return NOTHING
-    where = line_of(loop.places.get("cut terms"))
+    where = line_of(cut.place)
     return Statistic(
-        min(1.0, cut / looked), (), words, where, (shown("steps on such a loss", cut),),
+        min(1.0, steps / loop.counts["terms looked at"]), (), words, where,
+        (shown("steps on such a loss", steps),),
         f"Add this term with its graph{f' ({where})' if where else ''}: no .item(), .data, .detach(), numpy, no_grad() "
         "and no counting (argmax, comparisons) on its way.",
     )  # fmt: skip
