@@ -112,6 +112,71 @@ class WrongForwards(torch.autograd.Function):
         return 2 * tangent
 
 
+class Asserted(Sine):
+    """A kernel for some precisions."""
+
+    @staticmethod
+    def forward(ctx, x):
+        assert x.dtype in (torch.float16, torch.float32)
+        ctx.save_for_backward(x)
+        return x.sin()
+
+
+class Chosen(Sine):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return {torch.float32: torch.sin}[x.dtype](x)
+
+
+class Bfloat(Sine):
+    """Computes in 16 bits."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.bfloat16().sin().to(x.dtype)
+
+
+class Half(Bfloat):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.half().sin().to(x.dtype)
+
+
+class BothBfloat(Bfloat):
+    @staticmethod
+    def backward(ctx, g):
+        return g * ctx.saved_tensors[0].bfloat16().cos().to(g.dtype)
+
+
+class DoubledBfloat(Bfloat):
+    @staticmethod
+    def backward(ctx, g):
+        return 2 * g * ctx.saved_tensors[0].cos()
+
+
+class Quantised(Steps):
+    """A straight-through estimate with narrow steps."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return (40 * x).round() / 40
+
+
+class Clipped(Reversed):
+    """Gradient clipping."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, g):
+        return g.clamp(-1, 1)
+
+
 class Applied(nn.Module):
     def __init__(self, function):
         super().__init__()
@@ -141,7 +206,10 @@ OPERATORS = {
 FALSE = {
     Doubled: r"Doubled.backward is not the derivative of its forward: .* (\S+) instead of (\S+);",
     Steps: "Steps.backward is not the derivative of its forward: .* instead of 0;",
-    Reversed: "Reversed.backward is not the derivative",
+    Quantised: "Quantised.backward is not the derivative",
+    DoubledBfloat: "DoubledBfloat.backward is not the derivative",
+    Reversed: "Reversed.backward is not the derivative .* changes gradients on purpose",
+    Clipped: "Clipped.backward .* changes gradients on purpose",
     ThroughNumPy: "ThroughNumPy.backward has no derivative of its own",
 }
 
@@ -207,6 +275,27 @@ def test_sides_of_a_derivative_are_held_against_one_another_without_a_function_o
         A = OPERATORS[kind](*problem(Hooked()), linearise=False)
         with pytest.raises(InputError, match="not the same forwards and backwards"):
             A @ torch.ones(A.shape[1])
+
+
+@pytest.mark.filterwarnings("ignore:the model cannot be linearised")
+@pytest.mark.parametrize("function", [Asserted, Chosen, Bfloat, Half, BothBfloat], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("kind", OPERATORS)
+def test_functions_of_few_precisions_are_not_refused(kind, function):
+    """Float64 copies of one fail, or are rounded to 16 bits, where small steps change nothing."""
+    plain = Applied(type("Plain", (), {"apply": staticmethod(torch.sin)}))
+    got, expected = (OPERATORS[kind](*problem(m, torch.float32)) for m in (Applied(function), plain))
+    v = torch.randn(got.shape[1], generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(got @ v, expected @ v, rtol=0.02, atol=0.02 * float((expected @ v).norm()))
+
+
+@pytest.mark.filterwarnings("ignore:the model cannot be linearised")
+@pytest.mark.parametrize("linearise", [True, False])
+@pytest.mark.parametrize("kind", ["GaussNewton", "Jacobian"])
+def test_who_cannot_be_differentiated_from_both_sides_is_named(kind, linearise):
+    model = nn.Sequential(nn.EmbeddingBag(20, 8), nn.Linear(8, 3))
+    A = OPERATORS[kind](model, torch.randint(20, (16, 5)), torch.arange(16) % 3, linearise=linearise)
+    with pytest.raises(InputError, match=r"module 0 \(EmbeddingBag\)"):
+        A @ torch.ones(A.shape[1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

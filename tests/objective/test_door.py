@@ -497,6 +497,37 @@ def test_batch_normalisation_in_training_does_not_hide_what_batches_weigh():
     assert found.mode == "train"
 
 
+@pytest.mark.parametrize("between", ["nothing", "BatchNorm1d", "Dropout", "function"])
+def test_what_batches_weigh_is_that_of_the_mode(between):
+    """A loss that averages otherwise in training: dropout and normalisation are calmed, and the mode is left."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(6, 5), nn.Linear(5, 3)
+            self.between = {"BatchNorm1d": nn.BatchNorm1d(5), "Dropout": nn.Dropout()}.get(between, nn.Identity())
+
+        def forward(self, x):
+            h = self.between(self.first(x))
+            return self.last(F.dropout(h, training=self.training) if between == "function" else h)
+
+    def weighed(model, batch):
+        return CE(model(batch[0]), batch[1], weight=weight if model.training else None)
+
+    def added(model, batch):
+        return CE(model(batch[0]), batch[1], reduction="sum" if model.training else "mean")
+
+    torch.manual_seed(0)
+    model, weight = Net().double(), torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
+    x, y = torch.randn(8, 6, dtype=torch.float64), torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])
+    for mode, expected in {"train": [0.2, 0.8], "eval": [0.5, 0.5]}.items():
+        found = Objective(model, weighed, cut(x, y, 4), mode=mode, seed=0).weights
+        torch.testing.assert_close(torch.tensor(found), torch.tensor(expected))
+    with pytest.raises(InputError, match="adds up over samples"):
+        Objective(model, added, cut(x, y, 2), mode="train", seed=0)
+    assert Objective(model, added, cut(x, y, 2), mode="eval").weights == [0.25, 0.75]
+
+
 def test_losses_that_add_up_are_told():
     with pytest.raises(InputError, match="give reduction='sum'"):
         Objective(network(), nn.CrossEntropyLoss(reduction="sum"), PARTS)

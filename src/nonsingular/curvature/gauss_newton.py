@@ -59,7 +59,8 @@ class GaussNewton(Curvature):
 
     def _check_symmetry(self) -> None:
         """Where all of a derivative is left out on one side, the product of both is zero, and symmetric."""
-        refuse_disagreement(self.problem, lambda problem, params, batch: floats(problem.output(params, batch)))
+        with self.in_words(self.problem.batches[0]):
+            refuse_disagreement(self.problem, lambda problem, params, batch: floats(problem.output(params, batch)))
         super()._check_symmetry()
 
     def _outputs_curvature(self, output: Any, batch: Batch) -> Curved:

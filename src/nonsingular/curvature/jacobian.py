@@ -241,7 +241,8 @@ class _Forwards(_Side):
         fresh = not self._maps
         maps = super()._linear_maps()
         if fresh:
-            refuse_disagreement(self.problem, self._meant)
+            with self.in_words(self.problem.batches[0]):
+                refuse_disagreement(self.problem, self._meant)
         return maps
 
     def _split(self, batch: Batch, v: Tensor) -> Params:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -130,9 +131,14 @@ class Recorded(ABC):
 
     def _recompute(self, batch: Batch, direction: Params) -> Sequence[Tensor]:
         """What ``_recomputed`` gives, with its failures in words."""
+        with self.in_words(batch), torch.enable_grad():
+            return self._recomputed(batch, direction)
+
+    @contextmanager
+    def in_words(self, batch: Batch) -> Iterator[None]:
+        """Within: what cannot be differentiated is refused, and named."""
         try:
-            with torch.enable_grad():
-                return self._recomputed(batch, direction)
+            yield
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise out_of_memory(batch) from error

@@ -17,6 +17,10 @@ from nonsingular.objective.trees import tensors
 STEP = 1e-5
 APART = 1e-2
 """Share of their size that inputs are moved by first: many lie on a kink, as padding does, and none of them then."""
+LARGER = (1e-2, 3e-2, 1e-1)
+"""Steps as shares of the inputs' size: some digits of 16 bits."""
+ROUGH = 0.3
+"""Share of a sum's usual size by which rounding to 16 bits may change its difference quotient."""
 SMOOTH = 1e-3
 """Change of a difference quotient with its step, as a part of the usual one, beyond which there is a jump or kink."""
 
@@ -93,14 +97,26 @@ class Probe:
             self._weights = [self._draw(q) * s for q, s in zip(found, _smooth(found, finer), strict=True)]
             self.identity = any(torch.equal(self._args[i], o) for i in places for o in self._outs(0.0))
             pass_ = self._backward(0.0)
+        self._used = pass_.used
         self.told = float(pass_.slope)
-        self.found = sum(float((found[i] * self._weights[i]).sum()) for i in pass_.used)
+        self.found = sum(float((found[i] * self._weights[i]).sum()) for i in self._used)
 
     def forwards(self) -> float:
         """The sum's slope by the derivative of the backward pass, which is linear: 0 where it has none."""
         with _saying_nothing():
             back = self._backward(0.0, graph=True)
             return float(_dot(back.derivative(back.weights), back.weights).detach())
+
+    def rounds(self) -> bool:
+        """Whether the function computes in 16 bits, and has the slope that is told in steps larger than their digits.
+
+        Smaller ones change nothing. Steps of another kind differ for inputs that are rounded first.
+        """
+        with _saying_nothing():
+            if not any(self._blind_to(dtype) for dtype in (torch.bfloat16, torch.float16)):
+                return False
+            size = max(float(self._args[i].square().mean().sqrt()) for i in self._ways)
+            return any(self._agrees(step * size) for step in LARGER)
 
     def bends(self) -> tuple[float, float]:
         """The slope of that slope along the same direction: by the backward pass's own derivative, and by differences.
@@ -112,9 +128,26 @@ class Probe:
             back = self._backward(0.0, graph=True)
             told = float(_dot(back.derivative(back.points), self._ways.values()))
             found, finer = (self._bend(step) for step in (STEP, STEP / 10))
+            if found == finer == 0 != told:  # a backward pass in 16 bits, if larger steps change it
+                found, finer = (self._bend(step) for step in (LARGER[-1], LARGER[0]))
         if not abs(found - finer) <= SMOOTH * (abs(finer) + abs(self.told)):
             raise NothingToSay
         return told, found
+
+    def _blind_to(self, dtype: torch.dtype) -> bool:
+        """Whether inputs that are rounded to a precision give the same."""
+        rounded = [a.to(dtype).double() if i in self._ways else a for i, a in enumerate(self._args)]
+        return all(map(torch.equal, self._of(rounded), self._outs(0.0)))
+
+    def _agrees(self, step: float) -> bool:
+        """Whether quotients hardly depend on the step, as those across a few jumps do, and their sum is what is told.
+
+        But for rounding, which is measured by what such a sum usually is.
+        """
+        whole, half = self._quotients(step), self._quotients(step / 2)
+        terms, finer = (torch.cat([(q[i] * self._weights[i]).flatten() for i in self._used]) for q in (whole, half))
+        rough = ROUGH * float(terms.norm())
+        return float((terms - finer).norm()) <= rough and abs(float(terms.sum()) - self.told) <= rough
 
     def _draw(self, t: Tensor) -> Tensor:
         return torch.randn(t.shape, generator=self._random, dtype=torch.float64).to(t.device)
@@ -123,8 +156,11 @@ class Probe:
         return [a + step * self._ways[i] if i in self._ways else a for i, a in enumerate(self._args)]
 
     def _outs(self, step: float) -> list[Tensor]:
+        return self._of(self._moved(step))
+
+    def _of(self, args: list[Any]) -> list[Tensor]:
         with torch.no_grad():
-            return [t for t in tensors(self._function.apply(*self._moved(step))) if t.is_floating_point()]
+            return [t for t in tensors(self._function.apply(*args)) if t.is_floating_point()]
 
     def _quotients(self, step: float) -> list[Tensor]:
         """Central differences of all that the function returns."""
@@ -173,7 +209,7 @@ class NothingToSay(Exception):
 def _saying_nothing() -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # it may take no float64: an assertion, a table of precisions
         raise NothingToSay from error
 
 

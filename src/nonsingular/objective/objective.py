@@ -19,6 +19,7 @@ from nonsingular import checks
 from nonsingular.checks import checked
 from nonsingular.errors import BadData, InputError
 from nonsingular.objective import randomness
+from nonsingular.objective.calm import MIXING, Calm
 from nonsingular.objective.data import Batch, read, valid
 from nonsingular.objective.differentiable import TwiceDifferentiable
 from nonsingular.objective.failures import FAILURES, is_out_of_memory, out_of_memory, told
@@ -156,6 +157,7 @@ class Objective:
             raise BadData("no batches: give at least one (inputs, target) pair")
         self._written: set[str] = set()  # buffers
         self._writes_data = False
+        self._calm = False
         self.channels_last = False
         self.form = said(inner, loss_fn, form) or self._tried()
         self._evaluated = Evaluated(self.model, self.loss_fn, self.form)
@@ -221,7 +223,8 @@ class Objective:
             m.training = training
         try:
             # Losses that differentiate by inputs need gradients, whoever switched them off.
-            with torch.enable_grad(), evaluating(self.model), randomness.seeded(seed, self.device):
+            calm = Calm() if self._calm else nullcontext()
+            with torch.enable_grad(), evaluating(self.model), calm, randomness.seeded(seed, self.device):
                 yield
         finally:
             for m, training in changed:
@@ -283,13 +286,17 @@ class Objective:
         ids = {id(m) for m in modules}
         return self._in([(m, mode or id(m) in ids) for m, mode in self._modes])
 
-    def calm(self) -> Objective:
-        """The same objective in evaluation mode, where samples do not influence one another, if it has a loss there."""
-        other = self._in([(m, False) for m, _ in self._modes])
-        try:
-            return other if bool(torch.isfinite(other.loss({}, self.batches[0]))) else self
-        except FAILURES:
-            return self
+    def calm(self) -> Objective | None:
+        """The same objective, but that samples do not influence one another; None where no module is in train mode.
+
+        Every module stays in its mode, by which a loss may go. Dropout and batch normalisation alone do as in
+        evaluation mode.
+        """
+        if not any(mode for _, mode in self._modes):
+            return None
+        other = self._in([(m, mode and not isinstance(m, MIXING)) for m, mode in self._modes])
+        other._calm = True
+        return other
 
     def _in(self, modes: Modes) -> Objective:
         other = copy.copy(self)

@@ -96,29 +96,54 @@ def determine(objective: Objective, wanted: str | Callable[[Any], float] | None)
     known = rules(objective)
     if wanted is not None:
         return _usable([known[wanted](b) for b in batches], f"{wanted!r}"), known[wanted]
-    with trying():  # what a batch weighs does not depend on the mode
-        return _proved(objective if objective.form == "output" else objective.calm(), known)
+    with trying():
+        evidence = _evidence(objective, known)
+        if not evidence.proves and (calm := objective.calm()) is not None:  # samples of a union mix in train mode
+            other = _evidence(calm, known)
+            evidence = other if other.unions else evidence
+        return evidence.measured or _concluded(evidence, known)
 
 
-def _proved(objective: Objective, known: dict[str, Rule]) -> tuple[list[float], Rule | None]:
-    batches = objective.batches
+@dataclass(frozen=True)
+class _Evidence:
+    """What unions tell of an objective in its mode: which rules they obey, or else the weights, and that rule."""
+
+    objective: Objective
+    unions: list[Union]
+    across: bool  # whether they are of batches, not of parts of one
+    obeyed: list[str]
+    measured: tuple[list[float], None] | None = None
+
+    @property
+    def proves(self) -> bool:
+        """Whether there is a rule, or weights, that they tell."""
+        return bool(self.obeyed or self.measured)
+
+
+def _evidence(objective: Objective, known: dict[str, Rule]) -> _Evidence:
     unions = across = list(_across(objective, 1))
-    if len(across) < len(batches) - 1:  # some cannot be joined
+    if len(across) < len(objective.batches) - 1:  # some cannot be joined
         unions = across = []
     obeyed = _obeyed(known, across)
     if across and not obeyed and (measured := _measured(across, list(_across(objective, 2)))) is not None:
-        return measured, None
+        return _Evidence(objective, unions, True, [], (measured, None))
     if not obeyed and not any(u.of_rows for u in across):
         unions = list(_within(objective))
         obeyed = _obeyed(known, unions)
     if unions and all(u.allows(sum(u.losses)) for u in unions) and not obeyed:
         raise InputError("the loss adds up over samples instead of averaging: give reduction='sum'")
+    return _Evidence(objective, unions, bool(across), obeyed)
+
+
+def _concluded(evidence: _Evidence, known: dict[str, Rule]) -> tuple[list[float], Rule | None]:
+    objective, obeyed = evidence.objective, evidence.obeyed
+    batches = objective.batches
     shares = {n: c for n in (obeyed or known) if (c := _shares([known[n](b) for b in batches])) is not None}
     if obeyed:
-        shares = _narrowed(objective, known, shares, across=bool(across))
+        shares = _narrowed(objective, known, shares, evidence.across)
     first = next(iter(shares), "")
     agree = _agree(shares)
-    no_mean = bool(unions and not obeyed)
+    no_mean = bool(evidence.unions and not obeyed)
     if len(batches) == 1:
         return [1.0], known[first] if agree and not no_mean else None
     if agree and (not no_mean or _close(shares[first], [1 / len(batches)] * len(batches))):
