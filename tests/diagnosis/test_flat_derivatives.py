@@ -8,6 +8,7 @@ from torch import nn
 from nonsingular.diagnosis.batches import problem
 from nonsingular.diagnosis.contract import scene
 from nonsingular.diagnosis.contract.curvature import flat, zero_output
+from nonsingular.diagnosis.flat_derivatives import Derivatives
 from nonsingular.diagnosis.loop import Observer, tapped
 from nonsingular.diagnosis.loop.statistics import MEASURES
 
@@ -119,3 +120,28 @@ def test_an_output_that_is_zero_whatever_the_weights_is_told(how):
     seen = looked(Handed(nn.Tanh, how), both)
     assert not flat(seen).value > 0
     assert not zero_output(seen).value > 0
+
+
+def test_what_is_linear_in_an_input_on_purpose_is_not_flat_by_its_activation():
+    kept, net = Derivatives(), built(nn.Tanh)
+    x, y = torch.randn(8, 2).requires_grad_(), torch.randn(8, 1).requires_grad_()
+    u = net(x) + y * net(x + 1)
+    first = derivative(u, y)
+    assert kept.is_flat(u, y, first) is None
+    assert kept.is_flat(first, y, derivative(first, y, materialize_grads=True)) is False
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
+def test_derivatives_within_vmap_are_passed_over(activation):
+    kept, net = Derivatives(), built(activation)
+    x = torch.randn(8, 2).requires_grad_()
+    u = net(x)
+    [g] = torch.autograd.grad(u.sum(), x, create_graph=True)
+    kept.is_flat(u, x, g)
+
+    def row(v):
+        [second] = torch.autograd.grad(g, x, v.expand_as(g), create_graph=True)
+        assert kept.is_flat(g, x, second) is None
+        return second
+
+    assert torch.vmap(row)(torch.eye(2)).shape == (2, 8, 2)

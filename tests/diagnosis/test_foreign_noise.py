@@ -75,3 +75,21 @@ def test_noise_that_a_loss_draws_is_followed(anew):
     found = foreign(scene(problem(nn.Linear(4, 4), lambda model, batch: within(model, batch, anew), [(x, x)], 512)))
     assert (found.value == 1) == anew
     assert not anew or found.where.startswith("test_foreign_noise.py:")
+
+
+@pytest.mark.parametrize("kind", ["surface", "images"])
+def test_a_little_noise_beside_inputs_on_a_surface_is_not_foreign(kind):
+    torch.manual_seed(0)
+    if kind == "surface":
+        clean = torch.randn(512, 4) @ torch.randn(4, 32)
+    else:
+        clean = F.interpolate(torch.randn(512, 1, 3, 3), 7, mode="bicubic").flatten(1)
+    noise = torch.randn_like(clean)
+    assert not value(clean + 0.03 * noise, noise) > 0
+
+
+def test_noise_drawn_anew_beside_inputs_on_a_surface_is_foreign():
+    torch.manual_seed(0)
+    clean = torch.randn(512, 4) @ torch.randn(4, 32)
+    inputs = clean + 0.03 * torch.randn_like(clean)
+    assert sum(value(inputs, torch.randn_like(clean)) == 1 for _ in range(3)) >= 2  # its tests err now and then

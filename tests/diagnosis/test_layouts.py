@@ -88,3 +88,11 @@ def _repeated(channels, axes):
 @pytest.mark.parametrize("name", STRAIGHT)
 def test_axes_that_are_right_are_not_accused(name):
     assert not looked(STRAIGHT[name]()).value > 0
+
+
+@pytest.mark.parametrize(("patches", "length", "period"), [(48, 16, 48), (48, 16, 47), (12, 20, 12), (24, 10, 24)])
+def test_one_signal_cut_in_patches_is_not_torn_whatever_its_period(patches, length, period):
+    time = torch.arange(float(patches * length))
+    phase = 6.28 * torch.rand(48, 1, generator=generator())
+    x = (6.2832 * time / period + phase).sin() + 0.05 * torch.randn(48, len(time), generator=generator())
+    assert not looked(x.reshape(48, patches, length)).value > 0

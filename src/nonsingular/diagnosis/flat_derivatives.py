@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.utils._pytree import tree_leaves
 
 from nonsingular.diagnosis.paths import leaves
 from nonsingular.objective.graph import behind
 
 KEPT = 16  # latest derivatives, of which others may be derivatives
+PIECES = ("Relu", "relu", "Threshold", "Hardtanh", "Clamp", "Abs", "Maximum", "Minimum")  # in names of a graph's nodes
 WORDS = "a derivative of a derivative by the inputs is zero everywhere, and no gradient comes back from it"
 REMEDY = (
     "Take an activation that is curved: tanh, sine, softplus or SiLU. ReLU, LeakyReLU and Hardtanh are made of "
@@ -52,15 +54,19 @@ class Derivatives:
             derivative: what it returned.
 
         Returns:
-            None where it is no derivative of a derivative, or one of what is zero itself.
+            None where it is no derivative of a derivative, or one of what is zero itself; False of networks without
+            activations of straight pieces, which may be linear in an input on purpose.
         """
         of, by, found = _tensors(outputs), _tensors(inputs), _tensors(derivative)
+        if any(is_functorch_wrapped_tensor(t) for t in (*of, *by, *found)):  # within vmap nobody can ask for values
+            return None
         graph = {node for t in of if t.grad_fn is not None for node in behind([t.grad_fn])}
         second = any(node in graph for node in self._made)
         self._made.extend(t.grad_fn for t in found if t.grad_fn is not None)
         if not second or not found or _are_of_weights(by) or not any(bool(t.any()) for t in of):
             return None
-        return not any(bool(t.any()) for t in found) and not sends_back(found, by)
+        bent = any(piece in node.name() for node in graph for piece in PIECES)
+        return bent and not any(bool(t.any()) for t in found) and not sends_back(found, by)
 
 
 def sends_back(found: Iterable[Tensor], without: Iterable[Tensor] = ()) -> bool:

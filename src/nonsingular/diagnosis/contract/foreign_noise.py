@@ -29,6 +29,8 @@ APART = 0.1  # correlation of targets and inputs within which the interval lies 
 PERMUTATIONS = 99
 BLOCKS = 4  # of samples among which neighbours are looked for
 RELATED = 0.01  # p-value up to which neighbours have like targets
+FITTED = 3  # samples an unknown of a linear fit, from where its error on others tells whether there is one
+EXPLAINED = 0.02  # part of the targets' variance on other samples, from where a linear fit explains some
 
 
 def foreign(scene: Scene) -> Statistic:
@@ -61,7 +63,9 @@ def foreign(scene: Scene) -> Statistic:
             continue
         correlations = [_correlation(x, target) for x in same]
         apart = all(abs(r) + error < APART for r, error in correlations)
-        if not apart or any(_are_related(x, target) for x in same) or _are_alike(batch, given, target):
+        if not apart or any(_are_related(x, target) or _is_explained(x, target) for x in same):
+            continue
+        if _are_alike(batch, given, target):
             continue
         r, error = max(correlations, key=lambda c: abs(c[0]))
         evidence = (
@@ -165,6 +169,22 @@ def _are_related(x: Tensor, y: Tensor) -> bool:
     generator = torch.Generator().manual_seed(0)
     orders = [torch.randperm(len(b), generator=generator).to(b.device) for _ in range(PERMUTATIONS)]
     return relation(b) > max(relation(b[order]) for order in orders)
+
+
+def _is_explained(x: Tensor, y: Tensor) -> bool:
+    """Whether a linear fit of half of the samples explains others' targets; so, too, where they are too few to tell.
+
+    A little noise beside inputs on a surface is hardly correlated with any of their entries, and yet plain to see.
+    """
+    a, b = x.detach().flatten(1).double().cpu(), y.detach().flatten(1)[:, :WIDE].double().cpu()
+    half = len(a) // 2
+    if half < FITTED * (a.shape[1] + 1) or a.shape[1] > MOST // half:
+        return True
+    a = torch.cat([a, torch.ones_like(a[:, :1])], 1)
+    fit = torch.linalg.lstsq(a[:half], b[:half]).solution
+    error = float((b[half:] - a[half:] @ fit).square().mean())
+    of_fit = 1 + a.shape[1] / half  # what fitting so many numbers adds where there is nothing to explain
+    return error < (1 - EXPLAINED) * of_fit * float(b.var(0).mean())
 
 
 def _are_alike(batch: Batch, given: list[Tensor], target: Tensor) -> bool:

@@ -74,7 +74,7 @@ def torn(scene: Scene) -> Statistic:
         gain = gains[best]
         share = float((gain > 0).double().mean())
         nothing = Statistic(0.0, (), words)
-        if float(gain.mean()) < GAIN or share < NEARLY_ALL or not _has_no_seams(best, x):
+        if float(gain.mean()) < GAIN or share < NEARLY_ALL or not _has_no_seams(best, x) or _is_one_signal(x):
             continue
         evidence = (
             {"measure": "bits a number, told by its neighbours, as it is given", "value": float(as_it_is.mean())},
@@ -110,6 +110,19 @@ def _readings(shape: tuple[int, ...]) -> tuple[list[Reading], list[Reading]]:
         others += [Reading((b, a, c), 2, f"{b}, {a}, {c}", "permute(0, 2, 1, 3)", b * c)] if c <= COLOURS else []
     same = [(r.memory, r.channels) for r in natural]
     return [r for r in natural if r.is_long], [r for r in others if r.is_long and (r.memory, r.channels) not in same]
+
+
+def _is_one_signal(x: Tensor) -> bool:
+    """Whether sequences are pieces of one smooth signal, cut one after another: then a period looks like an axis.
+
+    Rows of an image that lie in memory one after another have seams at their ends.
+    """
+    if x.ndim != 3:
+        return False
+    steps = x.flatten(1).diff(dim=1).square()
+    across = torch.arange(1, x[0].numel(), device=x.device) % x.shape[1] == 0  # ends of the rows that it would have
+    inner, ends = float(steps[:, ~across].mean()), float(steps[:, across].mean())
+    return ends < 2 * inner and inner < float(x.flatten(1).var(1).mean())  # of numbers without relation twice that
 
 
 def _bits(reading: Reading, x: Tensor) -> Tensor:
