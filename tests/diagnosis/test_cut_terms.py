@@ -79,7 +79,14 @@ def rewarded(model, batch):
     return -(value * (batch[1] - value.detach())).mean()
 
 
-@pytest.mark.parametrize("loss", [no_graph, within, without, of_data])
+def uncertain(model, batch):  # the same probabilities have a graph in the other term
+    out = model(batch[0])
+    logits, fixed = torch.cat([out, -out], 1), torch.cat([out, -out], 1).detach()
+    p, q = logits.softmax(1), fixed.softmax(1)
+    return F.nll_loss(p.log(), (batch[1][:, 0] > 0).long()) + 0.1 * (q * q.log()).sum(1).mean()
+
+
+@pytest.mark.parametrize("loss", [no_graph, within, without, of_data, uncertain])
 def test_what_changes_with_the_weights_and_has_no_gradient(loss):
     found, model = looked(loss)
     assert found.value == 1

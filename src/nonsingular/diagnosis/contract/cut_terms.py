@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from nonsingular.diagnosis.arithmetic import ADDED
+from nonsingular.diagnosis.arithmetic import ADDED, SCALED
 from nonsingular.diagnosis.contract.scene import Scene, traced
 from nonsingular.diagnosis.contract.terms import SCALES
 from nonsingular.diagnosis.contract.trace import TRANSPOSES, VIEWS, Op
@@ -94,8 +94,14 @@ def _terms(scene: Scene) -> Iterator[Op]:
 
 
 def _is_elsewhere(scene: Scene, op: Op) -> bool:
-    """Whether the loss has the same numbers with their graph too, as codes that are averages are held to outputs."""
-    out = op.out
+    """Whether the loss has the same numbers with their graph too, as codes that are averages are held to outputs.
+
+    Where they are multiplied by others of the weights, the term is another function than they are.
+    """
+    out, known = op.out, _of_weights(scene)
+    factors = [o.tensors for o in scene.trace.ops if o.name in SCALED and any(t is out for t in o.tensors)]
+    if any(t.numel() > 1 and id(t) in known for given in factors if len(given) > 1 for t in given):
+        return False
     return isinstance(out, Tensor) and any(
         isinstance(t := other.out, Tensor)
         and t.requires_grad
