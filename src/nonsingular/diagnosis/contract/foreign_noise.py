@@ -184,7 +184,8 @@ def _is_explained(x: Tensor, y: Tensor) -> bool:
     fit = torch.linalg.lstsq(a[:half], b[:half]).solution
     error = float((b[half:] - a[half:] @ fit).square().mean())
     of_fit = 1 + a.shape[1] / half  # what fitting so many numbers adds where there is nothing to explain
-    return error < (1 - EXPLAINED) * of_fit * float(b.var(0).mean())
+    chance = NORMAL * math.sqrt(2 / b[half:].numel())  # by which the others' variance differs by itself
+    return error < (1 - max(EXPLAINED, chance)) * of_fit * float(b.var(0).mean())
 
 
 def _are_alike(batch: Batch, given: list[Tensor], target: Tensor) -> bool:
