@@ -215,7 +215,8 @@ def _finding(rule: Rule, statistic: Statistic, value: float, edge: float, look: 
             evidence += [{"measure": words, "layer": name, "value": measure(by_name[name])}]
     return Finding(
         rule.kind, rule.severity(value), statistic.layers, tuple(evidence), rule.mechanism, rule.source,
-        rule.treatments, remark=rule.remark(look) if rule.remark is not None and look is not None else "",
+        network.treatments_for(rule, look),
+        remark=rule.remark(look) if rule.remark is not None and look is not None else "",
         where=statistic.where, remedy=statistic.remedy or rule.remedy, certain=rule.certain,
     )  # fmt: skip
 

@@ -46,11 +46,13 @@ def foreign(scene: Scene) -> Statistic:
         "the input is made of x and noise, the target is noise)."
     )
     for op in _compared_with_other_noise(scene):
-        return Statistic(1.0, op.layers, words, op.where, remedy=remedy)
+        entries = sum(t.numel() for t in op.tensors if not t.requires_grad)
+        drawn = {"measure": "numbers compared that are drawn anew", "value": entries}
+        return Statistic(1.0, op.layers, words, op.where, (drawn,), remedy)
     nothing = Statistic(math.nan, (), words)
     try:
         batch = joined(scene.task.batches)
-    except InputError:
+    except (InputError, ValueError):  # batches of unlike structure are not compared
         return nothing
     given = [t for t in tree_leaves(batch.inputs) if isinstance(t, Tensor) and t.ndim and len(t) == batch.samples]
     dense = [t for t in tree_leaves(batch.target) if isinstance(t, Tensor) and t.is_floating_point()]

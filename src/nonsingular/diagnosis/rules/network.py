@@ -50,6 +50,12 @@ def _killers(look: Look) -> str:
     return f"{plain} of {len(look.layers)} layers have no connection that leads around them."
 
 
+def treatments_for(rule: Rule, look: Look | None) -> tuple[str, ...]:
+    """Those of a rule's that there is something to treat for: sigmoids are replaced where there are any."""
+    sigmoids = look is not None and any(layer.activation == "sigmoid" for layer in look.layers[:-1])
+    return tuple(t for t in rule.treatments if sigmoids or t != "replace_sigmoids")
+
+
 def _squashed(look: Look) -> str:
     hidden = look.layers[:-1]
     sigmoids = sum(layer.activation == "sigmoid" for layer in hidden)
