@@ -23,12 +23,13 @@ from nonsingular.diagnosis import rules
 from nonsingular.diagnosis.bench.loops import PROGRAMS
 from nonsingular.diagnosis.contract.finite import given
 from nonsingular.diagnosis.contract.meanings import held_out_ids, held_out_meaning
+from nonsingular.diagnosis.course import joined
 from nonsingular.diagnosis.loop import Observer, judged, script, tapped
 from nonsingular.diagnosis.loop.between import Output
 from nonsingular.diagnosis.loop.distances import Distances
 from nonsingular.diagnosis.loop.movement import movements
 from nonsingular.diagnosis.loop.tape import Tape
-from nonsingular.errors import InputError
+from nonsingular.errors import BadData, InputError
 from nonsingular.objective import Batch
 
 CASES = [
@@ -1039,6 +1040,8 @@ def test_targets_may_be_one_tensor_in_a_batch_and_several_in_another():
         return F.mse_loss(output, target if isinstance(target, torch.Tensor) else sum(target))
 
     ns.diagnose(nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)), loss, batches)
+    with pytest.raises(BadData, match="they hold 2 and 3 entries"):
+        joined([Batch(x, y, 32) for x, y in batches])
 
 
 def test_token_ids_without_a_place_have_no_meaning():

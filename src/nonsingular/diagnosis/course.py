@@ -323,10 +323,17 @@ class _Enough(Exception):
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """All batches as one; what does not count samples is the first batch's."""
+    """All batches as one; what does not count samples is the first batch's.
+
+    Raises:
+        BadData: they are of different structures, or shapes.
+    """
     if len(batches) == 1:
         return batches[0]
     leaves = [tree_leaves((b.inputs, b.target)) for b in batches]
+    if len(sizes := {len(entries) for entries in leaves}) > 1:
+        found = " and ".join(map(str, sorted(sizes)))
+        raise BadData(f"the batches cannot be joined: they hold {found} entries; give all of them one structure")
     total = sum(b.samples for b in batches)
     parts: list[Any] = []
     made: dict[int, Any] = {}  # a target that is an entry of the inputs stays one

@@ -52,7 +52,7 @@ def foreign(scene: Scene) -> Statistic:
     nothing = Statistic(math.nan, (), words)
     try:
         batch = joined(scene.task.batches)
-    except (InputError, ValueError):  # batches of unlike structure are not compared
+    except InputError:
         return nothing
     given = [t for t in tree_leaves(batch.inputs) if isinstance(t, Tensor) and t.ndim and len(t) == batch.samples]
     dense = [t for t in tree_leaves(batch.target) if isinstance(t, Tensor) and t.is_floating_point()]

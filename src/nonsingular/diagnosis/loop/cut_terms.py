@@ -20,7 +20,8 @@ from torch import Tensor
 from nonsingular.diagnosis.arithmetic import ADDED, SCALED, in_place
 from nonsingular.diagnosis.loop.records import Cut
 from nonsingular.diagnosis.loop.tape import Called, ReadOff, comes_back_to
-from nonsingular.diagnosis.paths import behind, leaves
+from nonsingular.diagnosis.paths import leaves
+from nonsingular.objective.graph import behind
 from nonsingular.places import Place
 
 PLAIN = {"mean", "sum", "squeeze", "view", "reshape", "float", "double", "to", "clone"}

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from nonsingular.diagnosis.loop.records import Held, Loop
-from nonsingular.objective.graph import behind
+from nonsingular.diagnosis.paths import leaves
 from nonsingular.words import counted
 
 TURN = 20  # latest steps of all optimisers, among which is one of each that trains in turn with others
@@ -40,7 +40,8 @@ def taken(loop: Loop, most: int | None, roots: Iterable[Any] = (), stepping: Hel
         return True
     if any(h.steps < most for h in in_turn(loop)):
         return False
-    reached = stepping.ids if stepping is not None else _parameters(roots)
+    nodes = (t.grad_fn for t in roots if isinstance(t, Tensor))
+    reached = stepping.ids if stepping is not None else {id(v) for v in leaves(nodes)}
     return not any(
         h.ids & reached - {i for f in full if f.latest >= h.entered for i in f.ids}
         for h in loop.optimisers
@@ -70,8 +71,3 @@ def _told(loop: Loop, held: Held) -> str:
     name = held.kind if held.label == held.kind else f"{held.label} ({held.kind})"
     at = f", made at {held.made}" if held.made is not None else ""
     return f"{counted(held.steps, 'step')} of {name}{of}{at}"
-
-
-def _parameters(roots: Iterable[Any]) -> set[int]:
-    nodes = behind(t.grad_fn for t in roots if isinstance(t, Tensor))
-    return {id(n.variable) for n in nodes if hasattr(n, "variable")}

@@ -52,17 +52,21 @@ def _killers(look: Look) -> str:
 
 def treatments_for(rule: Rule, look: Look | None) -> tuple[str, ...]:
     """Those of a rule's that there is something to treat for: sigmoids are replaced where there are any."""
-    sigmoids = look is not None and any(layer.activation == "sigmoid" for layer in look.layers[:-1])
-    return tuple(t for t in rule.treatments if sigmoids or t != "replace_sigmoids")
+    replaceable = look is not None and _sigmoids(look) > 0
+    return tuple(t for t in rule.treatments if replaceable or t != "replace_sigmoids")
+
+
+def _sigmoids(look: Look) -> int:
+    """How many hidden layers end in one."""
+    return sum(layer.activation == "sigmoid" for layer in look.layers[:-1])
 
 
 def _squashed(look: Look) -> str:
-    hidden = look.layers[:-1]
-    sigmoids = sum(layer.activation == "sigmoid" for layer in hidden)
-    if 2 * sigmoids <= len(hidden):
+    hidden, sigmoids = len(look.layers) - 1, _sigmoids(look)
+    if 2 * sigmoids <= hidden:
         return _killers(look)
     return (
-        f"{sigmoids} of {len(hidden)} hidden layers end in a sigmoid, whose slope is at most 1/4 and whose outputs all "
+        f"{sigmoids} of {hidden} hidden layers end in a sigmoid, whose slope is at most 1/4 and whose outputs all "
         f"have one sign: rectifiers (nn.ReLU) between layers pass on more. {_killers(look)}"
     )
 
