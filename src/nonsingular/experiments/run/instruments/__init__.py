@@ -62,7 +62,8 @@ def _input_norm(s: Snapshot) -> dict[str, Tensor]:
 def _skip_matrices(s: Snapshot) -> dict[str, Tensor]:
     """Of ``SKIP_LAYERS`` of the layers with a skip matrix; the others are NaN.
 
-    The matrices are in float32, and so is what is told of them.
+    The matrices are in float32, and so is what is told of them, but for moduli: how far they are from 1 is less than
+    float32 tells.
     """
     with_skip = [number for number, skip in enumerate(s.skips) if skip is not None]
     places = torch.linspace(0, len(with_skip) - 1, min(SKIP_LAYERS, len(with_skip))).round().long().tolist()
@@ -77,7 +78,8 @@ def _skip_matrices(s: Snapshot) -> dict[str, Tensor]:
         rows["skip_angle"].append(none if skip is None else values.angle())
         rows["eigenvector_correlation"].append(none if skip is None else measures.eigenvector_correlations(skip))
         rows["skip_correlation"].append(none if skip is None else measures.row_correlations(skip))
-    return {name: torch.stack([x.float().cpu() for x in by_layer], dim=1) for name, by_layer in rows.items()}
+    kept = {name: torch.stack(by_layer, dim=1).cpu() for name, by_layer in rows.items()}
+    return {name: values if name == "skip_modulus" else values.float() for name, values in kept.items()}
 
 
 SKIP_LAYERS = 4
