@@ -107,7 +107,9 @@ def test_eigenvalues_of_trained_networks_skips_lie_on_the_unit_circle(reproduced
     moduli = start.skip_modulus.sel(layer=looked_at)
     off = np.abs(moduli - 1).max(["layer", "mode"])
     assert 0 < float(off.min()) <= float(off.max()) < 1e-6
-    assert len(np.unique(off)) == off.size, "kept in float32 distances of many runs were the same multiple of its rounding"
+    assert len(np.unique(off)) == off.size, (
+        "kept in float32 distances of many runs were the same multiple of its rounding"
+    )
     assert moduli.notnull().all()
     tau = fig8.TAUS["tau=0.025"]
     of = start.sel(network="tau=0.025", layer=looked_at)

@@ -26,6 +26,7 @@ from nonsingular.experiments.effects import per_run
 from nonsingular.experiments.quantities import Quantity
 from nonsingular.experiments.run.instruments.representations import WEIGHT_QUANTILES
 from nonsingular.experiments.verbs import Measure
+from nonsingular.intervals import wilson
 from nonsingular.networks.residual import LAYERS_A_BLOCK
 from nonsingular.words import counted, percentage
 
@@ -107,18 +108,21 @@ def relative_onset(results: xr.Dataset, matrix: str) -> Effect:
     return Effect(found.value / expected, found.low / expected, found.high / expected, found.runs, note)
 
 
-@of_matrix("number of ResNet's layers with an infinite condition number at the end", "layers")
+@of_matrix("share of runs in which any of ResNet's layers has an infinite condition number at the end", "% of the runs")
 def never_infinite(results: xr.Dataset, matrix: str) -> Effect:
-    """How many layers of the ResNet have an infinite condition number.
+    """In how many runs the ResNet has a layer with an infinite condition number, with Wilson's interval.
+
+    Not how many layers: of those, runs without any say little, since another might have all of them.
 
     Raises:
-        NotMeasured: none, but none of the PlainNet either.
+        NotMeasured: none has, but no PlainNet either.
     """
-    both = [infinite(results, name, matrix) for name in NETWORKS]
-    plain, residual = (where.sum("layer") for where in both)
+    plain, residual = (infinite(results, name, matrix).any("layer").values for name in NETWORKS)
     if not residual.any() and not plain.any():
         raise NotMeasured("PlainNet has no infinite condition number either, which tells nothing of skips")
-    return mean(residual, note=f"PlainNet: {float(plain.mean()):.3g}", within=(0, both[1].sizes["layer"]))
+    low, high = (100 * end for end in wilson(int(residual.sum()), residual.size))
+    note = f"ResNet in {residual.sum()} of {counted(residual.size, 'run')}, PlainNet in {plain.sum()}"
+    return Effect(100 * float(residual.mean()), low, high, residual.size, note)
 
 
 @of_matrix("share of layers with an infinite condition number, PlainNet minus ResNet", "percent of the layers")
