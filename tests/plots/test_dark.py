@@ -16,8 +16,7 @@ pytestmark = pytest.mark.drawn
 GREY = re.compile(r"(?:fill|stroke): #([0-9a-f]{2})\1\1")
 
 
-@pytest.fixture(scope="module")
-def drawing():
+def drawn():
     """Of black, grey, white and coloured marks, on a figure with its own ground."""
     with style():
         figure = new_figure(3, 2)
@@ -27,6 +26,16 @@ def drawing():
         ax.axhline(2, color="white", lw=2)
         ax.set_xlabel("a label")
         return svg(figure)
+
+
+@pytest.fixture(scope="module")
+def drawing():
+    return drawn()
+
+
+def test_what_is_drawn_again_is_the_same_file(drawing):
+    assert drawn() == drawing
+    assert "<dc:date>" not in drawing
 
 
 def test_the_drawing_itself_is_unchanged_but_for_one_style(drawing):

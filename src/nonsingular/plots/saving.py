@@ -17,8 +17,11 @@ DOTS = 200
 """Of pictures in dots, an inch: for print."""
 
 
-PLAIN_NUMBERS: dict[Any, Any] = {"axes.formatter.min_exponent": 3}
-"""On logarithmic axes 0.4, 4 and 40 instead of powers of ten; read when a figure is written, not when it is made."""
+WRITTEN: dict[Any, Any] = {"axes.formatter.min_exponent": 3, "svg.hashsalt": "nonsingular"}
+"""On logarithmic axes 0.4, 4 and 40 instead of powers of ten; one drawing is one file, without names drawn at random.
+
+Read when a figure is written, not when it is made.
+"""
 
 
 def write_figure(folder: Path, name: str, figure: Figure) -> Path:
@@ -33,14 +36,14 @@ def write_figure(folder: Path, name: str, figure: Figure) -> Path:
 def svg(figure: Figure) -> str:
     """The drawing as text of an SVG file, which follows light and dark pages (``plots.dark``)."""
     content = io.StringIO()
-    _put(figure, content, format="svg")
+    _put(figure, content, format="svg", metadata={"Date": None})
     return dark_aware(content.getvalue())
 
 
 def _put(figure: Figure, content: IO[Any], **how: Any) -> None:
     import matplotlib as mpl
 
-    with mpl.rc_context(PLAIN_NUMBERS):
+    with mpl.rc_context(WRITTEN):
         _arrange(figure)
         figure.savefig(content, **how)
 
