@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from nonsingular.experiments.run import archive
+from nonsingular.papers.registry import experiment
+
 ROOT = Path(__file__).parents[2]
 _SPEC = importlib.util.spec_from_file_location("results_pages", ROOT / "docs" / "results.py")
 results_pages = importlib.util.module_from_spec(_SPEC)
@@ -21,6 +24,19 @@ def test_tables_are_those_of_the_claims(page):
 def test_every_folder_says_how_it_came_about():
     for page in PAGES:
         assert len(page.read_text().split(results_pages.MARK)[0].splitlines()) > 2, f"{page} has no words of its own"
+
+
+FOUND = results_pages.finished.find([ROOT / "results"])
+
+
+@pytest.mark.parametrize("found", FOUND, ids=lambda found: f"{found.paper}-{found.folder.name}")
+def test_claims_are_those_that_the_code_declares_today(found):
+    """A claim that was worded or judged anew since is told by ``nonsingular judge``, from the measured data."""
+    if not (found.folder / "measured.nc.gz").exists():
+        pytest.skip("measured data were not kept: to be run again")
+    archive.read(found.folder)
+    declared = {claim.id: claim.statement for claim in experiment(found.id).claims}
+    assert {row["id"]: row["statement"] for row in found.claims} == declared
 
 
 def test_a_headline_without_a_result_is_an_error():
