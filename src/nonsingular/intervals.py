@@ -282,7 +282,8 @@ def _resampled(sums: np.ndarray, sizes: np.ndarray, seed: int) -> _Resampled:
     # Sums over each resample, whose first row is the sample itself: how often a cluster was drawn, times what it has.
     units, shift, own, both, sized = (_counts(n, seed) @ np.stack([sizes, left, left**2, left * sizes, sizes**2], 1)).T
     moved = shift / units
-    square = np.maximum(own - 2 * moved * both + moved**2 * sized, 0)
+    square = own - 2 * moved * both + moved**2 * sized
+    square = np.where(square > 1e-12 * own, square, 0)  # equal clusters have no error; rounding would make one of it
     errors = np.sqrt(n / (n - 1) * square) / units
     return _Resampled(float(value), float(errors[0]), n, value + moved[1:], errors[1:])
 

@@ -143,6 +143,17 @@ def test_intervals_of_skewed_runs_cover(draw, truth):
     assert np.mean(covered) > COVERAGE
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-7, 3e5])
+def test_an_interval_of_runs_that_are_mostly_equal_has_an_end_or_none(scale):
+    """Resamples without spread have no error at all; one of rounding made the end millions of times the largest run."""
+    values = scale * np.array([0.1] * 13 + [0.15, 0.7, 0.4])
+    found = mean(values)
+    assert found.high == math.inf
+    assert 0 < found.low < found.value
+    assert mean(values, within=(0, 1e7)).high == 1e7
+    assert mean([*values, *values, *values]).high < scale
+
+
 def test_intervals_over_dependent_units_cover():
     """Runs with different numbers of epochs, which are the same network a little later."""
     rng = np.random.default_rng(0)

@@ -116,6 +116,16 @@ def test_bars_stay_within_what_is_possible_and_mean_something_on_log_axes(wide):
         assert at == pytest.approx(np.exp(np.log(row).mean()) if wide else row.mean())
 
 
+def test_an_interval_without_an_end_goes_up_to_the_runs_with_an_arrow():
+    values = np.array([[0.1] * 13 + [0.15, 0.7, 0.4], np.linspace(0.1, 0.9, 16)])
+    one = xr.Dataset(
+        {"sharpness": (("network", "run"), values)}, {"network": ["resnet-8", "plainnet-8"], "run": range(16)}
+    )
+    ax = plots.roughness(one, {"sharpness": "rise"}, "t", {"sharpness": (0.0, np.inf)}).axes[0]
+    assert ax.get_ylim()[1] < 1
+    assert [line.get_ydata()[0] for line in ax.lines if line.get_marker() == "^"] == [0.9]
+
+
 def test_a_surface_to_turn_lies_within_its_window_at_any_width(browser, tmp_path):
     """Nothing is cut at the edges, titles of axes least of all; a page that was narrowed is that of a narrow one."""
     pytest.importorskip("plotly")

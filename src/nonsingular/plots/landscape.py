@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from nonsingular.intervals import mean
+from nonsingular.intervals import Effect, mean
 from nonsingular.landscape.metrics import beside
 from nonsingular.plots.landscape_parts import DEEP, Scale, across, bar, eigenvalue_ratios, filled, frames, how
 from nonsingular.plots.style import (
@@ -27,6 +28,7 @@ from nonsingular.plots.style import (
 from nonsingular.words import counted
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _RADIUS = "multiple of the direction"
@@ -317,17 +319,25 @@ def roughness(
                     ax.plot(k - 0.12, value, "o", color=_colour(name), ms=4, alpha=0.6, **_marker(one.isel(run=run)))
                 if len(values) > 1:
                     effect = mean(np.log(values) if log else values, within=_possible(within[variable], log))
-                    at, low, high = (np.exp(x) if log else x for x in (effect.value, effect.low, effect.high))
-                    ends = np.maximum([[at - low], [high - at]], 0)  # of equal runs rounding could make it negative
-                    ax.errorbar(k + 0.12, at, ends, fmt="_", color=_colour(name), ms=10, mew=2, capsize=3)
+                    _bar(ax, k + 0.12, effect, log, float(finite.max()), _colour(name))
             ax.set_xticks(range(len(names)), labels=[_called(n) for n in names], rotation=45, ha="right")
             ax.set_xlim(-0.6, len(names) - 0.4)
             ax.set_ylabel(label)
         runs = results.sizes["run"]
         hollow = "" if _trained(results) else "; hollow: not trained"
-        told = f"{counted(runs, 'run')} each; bars: mean (on log axes geometric) and 95 % interval{hollow}"
+        told = f"{counted(runs, 'run')} each; bars: mean (on log axes geometric), 95 % interval (arrow: no end){hollow}"
         figure.suptitle(f"{title}\n{told}", fontsize=10)
         return figure
+
+
+def _bar(ax: Axes, x: float, effect: Effect, log: bool, top: float, colour: str) -> None:
+    """A mean and its interval; one without an upper end goes up to ``top``, with an arrow there."""
+    at, low, high = (float(np.exp(v)) if log else v for v in (effect.value, effect.low, effect.high))
+    if open_end := math.isinf(high):
+        high = max(top, at)
+        ax.plot(x, high, "^", color=colour, ms=5)
+    ends = np.maximum([[at - low], [high - at]], 0)  # of equal runs rounding could make it negative
+    ax.errorbar(x, at, ends, fmt="_", color=colour, ms=10, mew=2, capsize=0 if open_end else 3)
 
 
 def _possible(within: tuple[float, float], log: bool) -> tuple[float, float]:
