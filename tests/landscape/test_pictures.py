@@ -126,6 +126,14 @@ def test_an_interval_without_an_end_goes_up_to_the_runs_with_an_arrow():
     assert [line.get_ydata()[0] for line in ax.lines if line.get_marker() == "^"] == [0.9]
 
 
+@pytest.mark.parametrize("last", [1.0, np.nan])
+def test_lines_that_end_say_why(last):
+    loss = xr.DataArray([[[2.0, 1.0, last]]], dims=("pair", "run", "x"), coords={"pair": ["a"], "x": [0.0, 0.5, 1.5]})
+    attrs = {"samples": 9, "total_samples": 9, "how": "float32"}
+    title = plots.lines(xr.Dataset({"loss": loss}, attrs=attrs), "t").get_suptitle()
+    assert ("lines end where extrapolated variances are negative" in title) == np.isnan(last)
+
+
 def test_a_surface_to_turn_lies_within_its_window_at_any_width(browser, tmp_path):
     """Nothing is cut at the edges, titles of axes least of all; a page that was narrowed is that of a narrow one."""
     pytest.importorskip("plotly")

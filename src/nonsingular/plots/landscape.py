@@ -204,6 +204,8 @@ def _off(surface: xr.Dataset) -> str:
 def lines(results: xr.Dataset, title: str) -> Figure:
     """Losses along lines, a panel for each pair of solutions and a line for each run.
 
+    Beyond both ends variances of batch normalisation are extrapolated; where they are negative there is no loss.
+
     Args:
         results: ``loss`` over ``pair``, ``run`` and ``x``; 0 and 1 are the solutions.
         title: above all.
@@ -219,7 +221,8 @@ def lines(results: xr.Dataset, title: str) -> Figure:
             ax.set_title(str(pair))
             ax.set_xlabel("from the first solution (0) to the second (1)")
         axes[0].set_ylabel("loss (log scale)")
-        figure.suptitle(f"{title}\none line a run; {how([results])}", fontsize=10)
+        ends = "; lines end where extrapolated variances are negative" if results.loss.isnull().any() else ""
+        figure.suptitle(f"{title}\none line a run; {how([results])}{ends}", fontsize=10)
         return figure
 
 
