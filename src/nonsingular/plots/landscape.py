@@ -16,9 +16,7 @@ from nonsingular.plots.style import (
     BLACK,
     BLUE,
     GREY,
-    ORANGE,
     SEQUENTIAL,
-    SKY,
     VERMILION,
     colour,
     heading,
@@ -375,7 +373,7 @@ def flatness(results: xr.Dataset, label: str, title: str) -> Figure:
 
 def crossing(results: xr.Dataset, title: str) -> Figure:
     """How steeply the steps of each path cross the isocurves, over training; mean and standard error of the runs."""
-    colours = dict(zip(map(str, results.network.values), (BLUE, VERMILION, SKY, ORANGE), strict=False))
+    colours = {name: colour(name) for name in map(str, results.network.values)}
     with style():
         figure = new_figure(6.4, 3.6)
         ax = figure.subplots()

@@ -68,6 +68,10 @@ _COLOURS = {
     "vgg-16-warm": ORANGE,
     "best": BLUE,
     "worst": VERMILION,
+    "small-batch": BLUE,
+    "small-batch-decay": VERMILION,
+    "large-batch": SKY,
+    "large-batch-decay": ORANGE,
 }
 # Skip matrices, the less orthogonal the lighter, as in orhan2018 figures 7 and 8.
 _SERIES = (
