@@ -158,19 +158,20 @@ class FullyConnected(nn.Module):
         x = x.flatten(1)
         if self.earlier is None:
             for layer in self.layers:
-                x = layer(x)
-                if self.dropout:
-                    x = F.dropout(x, self.dropout, self.training)
+                x = self._dropped(layer(x))
         else:
             x = self._hyper_residual(x, self.earlier)
         return self.readout(x)
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
 
     def _hyper_residual(self, x: Tensor, Q: Tensor) -> Tensor:
         # Q_k depends on the sender alone, so the sum over earlier layers grows by one term a layer.
         total: Tensor | None = None
         for l, layer in enumerate(self.layers):  # noqa: E741
             sender = x
-            x = layer(x, None if total is None else total / (l - 1))
+            x = self._dropped(layer(x, None if total is None else total / (l - 1)))
             if 1 <= l <= len(Q):  # the last layer sends nothing on
                 term = sender @ Q[l - 1].mT
                 total = term if total is None else total + term

@@ -14,11 +14,7 @@ from nonsingular import checks
 from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.measures import capture, layer_names
-
-
-def structure(network: nn.Module) -> tuple[object, ...]:
-    """What two networks must share to be stacked: their modules, and the shapes of parameters and buffers."""
-    return (repr(network), *((name, tuple(t.shape)) for name, t in network.state_dict().items()))
+from nonsingular.training.alike import difference, structure
 
 
 def replaced(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
@@ -49,7 +45,8 @@ def _abstract(network: nn.Module) -> nn.Module:
 class Population:
     """R networks of equal structure whose parameters are stacked.
 
-    They may differ in every number: weights, and fixed skip matrices (which are buffers).
+    They may differ in every parameter and buffer, such as weights and fixed skip matrices, and in nothing else that
+    their modules hold.
 
     Args:
         networks: the members; they are copied.
@@ -85,7 +82,9 @@ class Population:
             raise InputError("a population needs at least one network")
         kinds = {structure(n) for n in networks}
         if len(kinds) > 1:
-            raise InputError(f"a population needs networks of equal structure, got {len(kinds)} kinds")
+            raise InputError(
+                f"a population needs networks of equal structure, got {len(kinds)} kinds{difference(networks)}"
+            )
         parameters, buffers = stack_module_state(list(networks))
         self.parameters: dict[str, Tensor] = {
             k: nn.Parameter(_channels_last(v.detach().to(place)), requires_grad=v.requires_grad)

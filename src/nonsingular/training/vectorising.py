@@ -29,24 +29,37 @@ from 7e7 on (benchmarks/test_convolutional_training.py).
 def vectorises(networks: Sequence[nn.Module], task: Task, spec: TrainingSpec, device: torch.device) -> bool:
     """Whether the steps of these networks are vectorised unless asked otherwise.
 
-    On a GPU all are (for convolutions that is not measured), and so are networks without convolutions. On a CPU several
-    convolutional networks are if their convolutions are small, in float32 (torch's automatic casts do not reach
-    vectorised convolutions), and if they draw no random numbers: a run's dropout shall not depend on its neighbours.
-    Two samples are tried, so that networks which a vectorised call cannot compute stay apart.
+    On a GPU all are (for convolutions that is not measured). On a CPU those are not that draw random numbers: a run's
+    dropout shall not depend on its neighbours. Of the others networks without convolutions are, and several with small
+    ones, in float32 (torch's automatic casts do not reach vectorised convolutions). Two samples are tried, so that
+    networks which a vectorised call cannot compute stay apart.
     """
-    if device.type == "cuda" or not convolves(networks[0]):
+    if device.type == "cuda":
         return True
+    if not convolves(networks[0]):
+        seen = _tried(networks[:1], task, device, vectorised=False)
+        return seen is None or not seen.random
     if len(networks) == 1 or spec.precision == "bfloat16":
         return False
-    pair, samples, seen = Population(networks[:2], device, vectorised=True), task.train_inputs[:2], _Seen()
-    pair.train()
+    seen = _tried(networks[:2], task, device, vectorised=True)
+    if seen is None or seen.random or not seen.work:
+        return False
+    return sum(seen.work) / len(seen.work) * spec.batch / (2 * SAMPLES) <= MOST_WORK
+
+
+SAMPLES = 2
+
+
+def _tried(networks: Sequence[nn.Module], task: Task, device: torch.device, vectorised: bool) -> _Seen | None:
+    """What a step of copies of these networks calls, or None where they cannot be computed so."""
+    some, samples, seen = Population(networks, device, vectorised), task.train_inputs[:SAMPLES], _Seen()
+    some.train()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), seen:
-            pair(samples.expand(2, *samples.shape))
+            some(samples, shared=True)
     except (RuntimeError, TypeError, ValueError):  # a network that looks at its own numbers, say
-        return False
-    work = sum(seen.work) / max(len(seen.work), 1) * spec.batch / (len(pair) * len(samples))
-    return bool(seen.work) and not seen.random and work <= MOST_WORK
+        return None
+    return seen
 
 
 class _Seen(Dispatch):
