@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import functional_call, vmap
 
 from nonsingular import checks
 from nonsingular.checks import checked
 from nonsingular.errors import InputError
 from nonsingular.measures import capture, layer_names
-from nonsingular.training.alike import difference, structure
+from nonsingular.training.alike import one_code, structure
 
 
 def replaced(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
@@ -45,8 +46,8 @@ def _abstract(network: nn.Module) -> nn.Module:
 class Population:
     """R networks of equal structure whose parameters are stacked.
 
-    They may differ in every parameter and buffer, such as weights and fixed skip matrices, and in nothing else that
-    their modules hold.
+    They may differ in every number: weights, and fixed skip matrices (which are buffers). Those that differ in more,
+    such as a share of dropout, are computed one after another, each by its own code.
 
     Args:
         networks: the members; they are copied.
@@ -59,7 +60,7 @@ class Population:
         parameters: name -> stacked parameter, a leaf that an optimiser can take. Weights of two-dimensional
             convolutions lie channels-last in memory.
         buffers: name -> stacked buffer.
-        skeleton: a member without numbers.
+        skeletons: the members without numbers, one object where one's code stands for all.
         convolves: whether the networks have convolutions.
         layers: names of the hidden layers.
 
@@ -82,20 +83,25 @@ class Population:
             raise InputError("a population needs at least one network")
         kinds = {structure(n) for n in networks}
         if len(kinds) > 1:
-            raise InputError(
-                f"a population needs networks of equal structure, got {len(kinds)} kinds{difference(networks)}"
-            )
-        parameters, buffers = stack_module_state(list(networks))
+            raise InputError(f"a population needs networks of equal structure, got {len(kinds)} kinds")
         self.parameters: dict[str, Tensor] = {
-            k: nn.Parameter(_channels_last(v.detach().to(place)), requires_grad=v.requires_grad)
-            for k, v in parameters.items()
+            name: nn.Parameter(_channels_last(_stacked(every).to(place)), requires_grad=every[0].requires_grad)
+            for name, every in _by_name([dict(n.named_parameters()) for n in networks])
         }
-        self.buffers: dict[str, Tensor] = {k: v.detach().to(place) for k, v in buffers.items()}
-        self.skeleton = _abstract(networks[0])
+        self.buffers: dict[str, Tensor] = {
+            name: _stacked(every).to(place) for name, every in _by_name([dict(n.named_buffers()) for n in networks])
+        }
+        one = one_code(networks)
+        self.skeletons = [_abstract(networks[0])] * len(networks) if one else [_abstract(n) for n in networks]
         self.layers = layer_names(self.skeleton)
         self.convolves = convolves(self.skeleton)
         on_cpu = place.type != "cuda"
-        self.vectorised = not (self.convolves and on_cpu) if vectorised is None else vectorised
+        self.vectorised = one and (not (self.convolves and on_cpu) if vectorised is None else vectorised)
+
+    @property
+    def skeleton(self) -> nn.Module:
+        """The first member without numbers."""
+        return self.skeletons[0]
 
     def __len__(self) -> int:
         return len(next(iter(self.parameters.values())))
@@ -110,8 +116,8 @@ class Population:
             shared: whether all runs see the same batch.
         """
         if not self.vectorised:
-            members = zip(self.members(), [inputs] * len(self) if shared else inputs, strict=True)
-            return torch.stack([functional_call(self.skeleton, member, (x,)) for member, x in members])
+            each = zip(self.skeletons, self.members(), [inputs] * len(self) if shared else inputs, strict=True)
+            return torch.stack([functional_call(skeleton, member, (x,)) for skeleton, member, x in each])
 
         def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
             return functional_call(self.skeleton, (parameters, buffers), (x,))
@@ -145,35 +151,40 @@ class Population:
         """
 
         def one(
-            parameters: dict[str, Tensor], buffers: dict[str, Tensor], offset: dict[str, Tensor] | None
+            skeleton: nn.Module,
+            parameters: dict[str, Tensor],
+            buffers: dict[str, Tensor],
+            offset: dict[str, Tensor] | None,
         ) -> tuple[Tensor, dict[str, Tensor]]:
-            with capture(self.skeleton, self.layers if layers is None else layers, offset) as seen:
-                output = functional_call(self.skeleton, (parameters, buffers), (inputs,))
+            with capture(skeleton, self.layers if layers is None else layers, offset) as seen:
+                output = functional_call(skeleton, (parameters, buffers), (inputs,))
             return output, seen.activations
 
         self.train(training)
         buffers = {k: v.clone() for k, v in self.buffers.items()} if training else self.buffers
         if not self.vectorised:
             every = [
-                one(_run(self.parameters, r), _run(buffers, r), None if offsets is None else _run(offsets, r))
-                for r in range(len(self))
+                one(skeleton, _run(self.parameters, r), _run(buffers, r), None if offsets is None else _run(offsets, r))
+                for r, skeleton in enumerate(self.skeletons)
             ]
             outputs = torch.stack([output for output, _ in every])
             return outputs, {name: torch.stack([seen[name] for _, seen in every]) for name in every[0][1]}
-        return vmap(one, in_dims=(0, 0, None if offsets is None else 0), randomness="different")(
+        of_all = partial(one, self.skeleton)
+        return vmap(of_all, in_dims=(0, 0, None if offsets is None else 0), randomness="different")(
             self.parameters, buffers, offsets
         )
 
     def train(self, mode: bool = True) -> None:
         """Put the networks in training mode, or with False in evaluation mode."""
-        self.skeleton.train(mode)
+        for skeleton in self.skeletons:
+            skeleton.train(mode)
 
     def network(self, run: int) -> nn.Module:
         """A copy of one member as an ordinary module on the CPU."""
         numbers: dict[str, Tensor] = {
             name: nn.Parameter(_copy(p[run]), requires_grad=p.requires_grad) for name, p in self.parameters.items()
         }
-        return replaced(self.skeleton, numbers | {name: _copy(b[run]) for name, b in self.buffers.items()})
+        return replaced(self.skeletons[run], numbers | {name: _copy(b[run]) for name, b in self.buffers.items()})
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """All numbers of the population, for a checkpoint."""
@@ -192,6 +203,14 @@ def _channels_last(stacked: Tensor) -> Tensor:
     if stacked.ndim != 5:
         return stacked
     return stacked.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+
+
+def _by_name(members: Sequence[Mapping[str, Tensor]]) -> Iterator[tuple[str, list[Tensor]]]:
+    return ((name, [member[name] for member in members]) for name in members[0])
+
+
+def _stacked(members: Sequence[Tensor]) -> Tensor:
+    return torch.stack([member.detach() for member in members])
 
 
 def _run(stacked: Mapping[str, Tensor], run: int) -> dict[str, Tensor]:

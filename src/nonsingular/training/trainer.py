@@ -258,7 +258,7 @@ class Trainer:
         rest = {k: v[run] for k, v in (self.population.parameters | self.population.buffers).items() if k not in leaves}
         with self._breakers[run].mode():
             with self._autocast():
-                output = functional_call(self.population.skeleton, leaves | rest, (x,))
+                output = functional_call(self.population.skeletons[run], leaves | rest, (x,))
             loss = targets.loss(self.loss, _full(output))
             gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         for p, gradient in zip(stacked.values(), gradients, strict=True):

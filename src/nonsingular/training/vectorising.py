@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nonsingular.data import Task
 from nonsingular.dispatch import Dispatch
+from nonsingular.networks.own import seeded
 from nonsingular.training.population import Population, convolves
 from nonsingular.training.spec import TrainingSpec
 
@@ -31,33 +32,30 @@ def vectorises(networks: Sequence[nn.Module], task: Task, spec: TrainingSpec, de
 
     On a GPU all are (for convolutions that is not measured). On a CPU those are not that draw random numbers: a run's
     dropout shall not depend on its neighbours. Of the others networks without convolutions are, and several with small
-    ones, in float32 (torch's automatic casts do not reach vectorised convolutions). Two samples are tried, so that
-    networks which a vectorised call cannot compute stay apart.
+    ones, in float32 (torch's automatic casts do not reach vectorised convolutions). They are tried, so that those
+    which a vectorised call cannot compute stay apart.
     """
     if device.type == "cuda":
         return True
     if not convolves(networks[0]):
-        seen = _tried(networks[:1], task, device, vectorised=False)
+        seen = _tried(networks[:1], task, min(spec.batch, len(task.train_labels)), device)
         return seen is None or not seen.random
     if len(networks) == 1 or spec.precision == "bfloat16":
         return False
-    seen = _tried(networks[:2], task, device, vectorised=True)
+    seen = _tried(networks[:2], task, 2, device)
     if seen is None or seen.random or not seen.work:
         return False
-    return sum(seen.work) / len(seen.work) * spec.batch / (2 * SAMPLES) <= MOST_WORK
+    return sum(seen.work) / len(seen.work) * spec.batch / 4 <= MOST_WORK  # of two networks on two samples
 
 
-SAMPLES = 2
-
-
-def _tried(networks: Sequence[nn.Module], task: Task, device: torch.device, vectorised: bool) -> _Seen | None:
+def _tried(networks: Sequence[nn.Module], task: Task, samples: int, device: torch.device) -> _Seen | None:
     """What a step of copies of these networks calls, or None where they cannot be computed so."""
-    some, samples, seen = Population(networks, device, vectorised), task.train_inputs[:SAMPLES], _Seen()
+    some, seen = Population(networks, device, vectorised=len(networks) > 1), _Seen()
     some.train()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), seen:
-            some(samples, shared=True)
-    except (RuntimeError, TypeError, ValueError):  # a network that looks at its own numbers, say
+        with torch.no_grad(), seeded(0), seen:
+            some(task.train_inputs[:samples], shared=True)
+    except Exception:  # a network that looks at its own numbers, say; what is wrong with others is told when they train
         return None
     return seen
 

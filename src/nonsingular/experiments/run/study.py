@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor
 
 from nonsingular.data import DataSpec, Task, prepare
 from nonsingular.errors import InputError
@@ -29,7 +29,7 @@ from nonsingular.files import write_whole
 from nonsingular.measures import layer_names
 from nonsingular.networks import Architecture, OwnNetwork, build
 from nonsingular.training import Store, TrainingSpec, runs_that_fit
-from nonsingular.training.alike import structure
+from nonsingular.training.alike import settings, structure
 from nonsingular.training.store import load_checkpoint
 
 DIMENSIONS = {name: dims for instrument in INSTRUMENTS.values() for name, dims in instrument.variables.items()}
@@ -155,28 +155,17 @@ def _chunks(spec: Spec, task: Task, training: TrainingSpec, workspace: Workspace
     for n, member in enumerate(spec.networks):
         mine = spec.of_member(n)
         own = mine.training or training
-        for network, rows in _of_one_structure(member.network, task, n, spec):
-            kind = (mine.data, structure(network), own, rows[0].run)
-            kinds.setdefault(kind, []).extend(rows)
-            if kind not in fits:
-                fits[kind] = workspace.runs_at_once or runs_that_fit(network, task, own, workspace.device)
+        network = build(member.network, task.shape, task.classes, spec.seed)
+        kind = (mine.data, structure(network), settings(network), own)
+        kinds.setdefault(kind, []).extend(Row(n, r) for r in range(spec.runs))
+        if kind not in fits:
+            fits[kind] = workspace.runs_at_once or runs_that_fit(network, task, own, workspace.device)
     sizes = {kind: min(fits[kind], math.ceil(len(rows) / workers)) for kind, rows in kinds.items()}
     chunks = [rows[i : i + sizes[kind]] for kind, rows in kinds.items() for i in range(0, len(rows), sizes[kind])]
     plan = workspace.folder / "checkpoints" / "plan.json"
     plan.parent.mkdir(parents=True, exist_ok=True)
     write_whole(plan, json.dumps([[(row.network, row.run) for row in chunk] for chunk in chunks]))
     return chunks
-
-
-def _of_one_structure(network: Architecture, task: Task, n: int, spec: Spec) -> Iterator[tuple[nn.Module, list[Row]]]:
-    """The rows of a network, with a module of theirs; each apart if a user's class draws more than numbers."""
-    rows = [Row(n, r) for r in range(spec.runs)]
-    drawn = rows if isinstance(network, OwnNetwork) else rows[:1]
-    modules = [build(network, task.shape, task.classes, spec.seed + row.run) for row in drawn]
-    if len({structure(module) for module in modules}) == 1:
-        yield modules[0], rows
-    else:
-        yield from ((module, [row]) for module, row in zip(modules, rows, strict=True))
 
 
 def _write(store: Store, rows: Sequence[Row], epoch: int, measured: Measured) -> None:
