@@ -16,6 +16,7 @@ from nonsingular.experiments.report import finished
 from nonsingular.experiments.report.finished import Finished
 from nonsingular.experiments.report.pages import SAID, count
 from nonsingular.experiments.report.papers import paper
+from nonsingular.experiments.run import archive
 from nonsingular.experiments.spec import SCALES
 from nonsingular.words import percentage
 
@@ -116,7 +117,8 @@ def _headline(id: str, words: str, overturns: str, found: Sequence[Finished]) ->
     where, row = _shown(id, found)
     around = f" ({seen})" if (seen := interval_in_words(row, "")) else ""
     share = (row.get("share") or {}).get("steps")
-    steps = "not kept" if share is None else percentage(share, 3)
+    untold = "no training" if (where.folder / archive.FILE).exists() else "not kept"
+    steps = untold if share is None else percentage(share, 3)
     link = f"[{words}]({where.paper}/{where.folder.name}/README.md)"
     verdict = f"**{row['verdict']}**" + _otherwise(row, found)
     return f"| {link} | {verdict} | {measured(row)}{around} | {row['runs']} | {steps} | {overturns} |"
