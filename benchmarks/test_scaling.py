@@ -78,7 +78,8 @@ def training_step(depth: int, width: int, runs: int, batch: int) -> dict[str, fl
     with contextlib.suppress(OSError, AttributeError):
         held = in_memory("VmHWM")
     size = {"depth": depth, "width": width, "runs": runs, "batch": batch, "parameters": parameters}
-    return {**size, "seconds": seconds, "bytes": held - before}
+    # Pages are counted: what a small step takes may have been there.
+    return {**size, "seconds": seconds, "bytes": held - before if held > before else math.nan}
 
 
 def fit(rows: list[dict[str, float]], what: str, terms: Terms) -> tuple[np.ndarray, float]:
