@@ -67,7 +67,7 @@ class OwnNetwork:
         Raises:
             InputError: it cannot be built, is no module, or does not give one number a class for such inputs.
         """
-        with seeded(seed):
+        with _seeded(seed):
             try:
                 network = self.factory(*(self._arguments(shape, classes) or ()))
             except Exception as error:
@@ -108,7 +108,7 @@ class OwnNetwork:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def _seeded(seed: int) -> Iterator[None]:
     """All generators that a factory may draw from begin at ``seed``, and are afterwards as they were."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what users' factories draw from)
     with torch.random.fork_rng(devices=[]):

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from nonsingular.weights import aliases
+
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 _HOOKS = tuple(name for name in _OF_EVERY_MODULE if name.endswith("_hooks"))
@@ -88,8 +90,7 @@ class _Pair:
             return True
         try:
             places = [dict(n.named_modules(remove_duplicate=False)) for n in (a, b)]
-            tied = [[own[id(t)] for _, t in _numbers(n)] for own, n in zip(self.own, (a, b), strict=True)]
-            same = places[0].keys() == places[1].keys() and tied[0] == tied[1]
+            same = places[0].keys() == places[1].keys() and aliases(a) == aliases(b)
             return same and all(self._modules(m, places[1][name]) for name, m in places[0].items())
         except Exception:  # a user's object that does not like to be looked at
             return False
@@ -134,7 +135,7 @@ class _Pair:
             return True  # streams of numbers may differ as numbers do
         if isinstance(a, nn.Module):  # one that is hidden from the network
             return repr(a) == repr(b) and self._equal(dict(_numbers(a)), dict(_numbers(b))) and one_code([a, b])
-        if isinstance(vars(a) if hasattr(a, "__dict__") else None, dict) and not hasattr(type(a), "__slots__"):
+        if isinstance(getattr(a, "__dict__", None), dict) and not hasattr(type(a), "__slots__"):
             return self._equal(vars(a), vars(b))
         return (a == b) is True
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nonsingular.data import Task
 from nonsingular.dispatch import Dispatch
-from nonsingular.networks.own import seeded
+from nonsingular.objective.randomness import seeded
 from nonsingular.training.population import Population, convolves
 from nonsingular.training.spec import TrainingSpec
 
@@ -53,7 +53,7 @@ def _tried(networks: Sequence[nn.Module], task: Task, samples: int, device: torc
     some, seen = Population(networks, device, vectorised=len(networks) > 1), _Seen()
     some.train()
     try:
-        with torch.no_grad(), seeded(0), seen:
+        with torch.no_grad(), seeded(0, device), seen:
             some(task.train_inputs[:samples], shared=True)
     except Exception:  # a network that looks at its own numbers, say; what is wrong with others is told when they train
         return None
