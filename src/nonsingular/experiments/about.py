@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,12 @@ def asked(name: str, overrides: Overrides) -> About:
     """How an experiment is asked for now."""
     given = {k: v for k, v in vars(overrides).items() if v not in (None, ())}
     return About(name=name, asked=given)
+
+
+def of_runs(found: About, seeds: Sequence[int]) -> About:
+    """The same with these runs: what was asked for of a part is not what the whole holds."""
+    begins = {"seed": min(seeds)} if min(seeds) else {}
+    return replace(found, asked={k: v for k, v in found.asked.items() if k != "seed"} | {"runs": len(seeds)} | begins)
 
 
 def update(folder: Path, experiment: Experiment, now: About | None = None) -> None:
