@@ -1,5 +1,6 @@
 """Verdicts of oyedotun2021 on synthetic results, the studies that several figures share, and the warm start."""
 
+import dataclasses
 import json
 import shutil
 
@@ -352,6 +353,18 @@ def test_remedies():
     half = remedied((0.9, 0.1, 0.1), (0.9, 0.6, 0.1), (0.9, 0.9, 0.3), fine)
     half.train_accuracy.loc["plainnet-norm-110", ::2] = 0.9
     assert verdicts(id, half)["beyond-some-depth-nothing-does"] == "inconclusive"
+
+
+def test_all_networks_train_at_the_rate_found_for_the_donor(tmp_path):
+    figure = experiment("oyedotun2021/vgg-warm-start")
+    spec = make_spec(figure, "smoke", Overrides(runs=1, epochs=1, data="digits"))
+    spec = dataclasses.replace(spec, settings={"rates": {"tried": [1e-4, 0.01], "epochs": 1}})
+    found = figure.run(spec, Workspace(tmp_path))
+    rates = found.learning_rate.values
+    assert rates[0] in (1e-4, 0.01)
+    assert (rates == rates[0]).all()
+    assert np.isfinite(found.tried_loss.sel(network="vgg-11")).all()
+    assert np.isnan(found.tried_loss.sel(network="vgg-16-warm")).all()
 
 
 @pytest.mark.parametrize("layers", [13, 16])

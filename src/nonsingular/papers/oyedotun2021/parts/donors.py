@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -95,7 +95,15 @@ def run(spec: Spec, workspace: Workspace) -> xr.Dataset:
         there = replace(workspace, folder=workspace.folder / "warm")
         studies.append(run_study(replace(spec, networks=started), there))
     results = xr.concat([study.drop_dims("layer") for study in studies], "network", combine_attrs="drop_conflicts")
-    return results.reindex(network=names).assign(searched.variables if donor is not None else {})
+    return results.reindex(network=names).assign(_of_all(searched, names).variables)
+
+
+def _of_all(searched: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
+    """What the search for one network found, for all that train at its rate; the others' own losses are nowhere."""
+    if not searched:
+        return searched
+    found = searched.reindex(network=names)
+    return found.assign(learning_rate=found.learning_rate.fillna(searched.learning_rate.item()))
 
 
 def _donors(spec: Spec, workspace: Workspace, inside: Workspace, number: int) -> Donors:
