@@ -34,6 +34,7 @@ from nonsingular.experiments.verbs import (
     mean_value,
     regrouped,
     slope,
+    slopes,
     smallest_of,
     smallest_value,
     weighted_sum,
@@ -288,6 +289,11 @@ def test_slopes_follow_a_series():
     assert found.unit == "percentage points a step"
     assert found.effect(data).value == pytest.approx(20, abs=0.1)
     assert found.effect(data).runs == 10
+
+
+def test_the_slope_of_equal_values_is_nothing():
+    equal = xr.DataArray(np.full((2, 3), 0.1), dims=("run", "network"))
+    assert slopes(equal, [0, 1, 2.3]).tolist() == [0, 0]
 
 
 def test_correlations_are_over_runs():

@@ -320,7 +320,12 @@ def slopes(values: xr.DataArray, places: Sequence[float]) -> np.ndarray:
     """Of each run the least-squares slope along the networks in which it is finite; NaN of fewer than two."""
     x = np.asarray(places, float)
     rows = values.transpose("run", "network").values
-    return np.array([np.polyfit(x[ok], y[ok], 1)[0] if (ok := np.isfinite(y)).sum() > 1 else np.nan for y in rows])
+    return np.array([_slope(x[ok], y[ok]) if (ok := np.isfinite(y)).sum() > 1 else np.nan for y in rows])
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> float:
+    """That of equal values is exactly 0: they are told by it."""
+    return float(np.polyfit(x, y - y[0], 1)[0])
 
 
 @checked
