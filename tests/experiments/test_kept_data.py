@@ -12,7 +12,6 @@ import xarray as xr
 from nonsingular import cli
 from nonsingular.data import DataSpec
 from nonsingular.errors import InputError
-from nonsingular.experiments import about
 from nonsingular.experiments.claims import Claim
 from nonsingular.experiments.experiment import Experiment
 from nonsingular.experiments.report import merging
@@ -150,7 +149,6 @@ def test_parts_merge_to_the_whole(whole, tmp_path):
         made(tmp_path / name, part)
     merge([tmp_path / "c", tmp_path / "a", tmp_path / "b"], tmp_path / "all", lambda _: KEPT)  # b's run is c's too
     assert_same(tmp_path / "all", whole)
-    assert about.read(tmp_path / "all").asked == {"runs": 4}
 
 
 def test_what_another_put_there_before_the_folder_was_held_is_kept(whole, tmp_path, monkeypatch):

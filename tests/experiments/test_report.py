@@ -421,6 +421,11 @@ def test_the_command_repeats_the_run(scale, changes):
     assert make_spec(found, scale, Overrides(**options, **numbers, networks=networks)) == spec
 
 
+def test_the_runs_that_were_asked_for_are_told_by_the_spec_alone():
+    """Those of a part are not those of what it was merged into."""
+    assert asked("x", Overrides(runs=3, seed=2, precision="float32")).asked == {"precision": "float32"}
+
+
 def test_every_experiment_has_a_command():
     for found in experiments():
         for scale in found.scales:

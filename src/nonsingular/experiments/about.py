@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ class About:
         title: one line; empty where nothing was kept.
         differs: as ``Experiment``.
         name: what ``nonsingular reproduce`` was given: an id, or ``FILE.py:NAME``; empty where that was not kept.
-        asked: what was asked for instead of the scale's own: fields of ``Overrides``.
+        asked: what was asked for instead of the scale's own: fields of ``Overrides`` but for the runs.
     """
 
     title: str = ""
@@ -59,15 +59,9 @@ def write(folder: Path, about: About) -> None:
 
 
 def asked(name: str, overrides: Overrides) -> About:
-    """How an experiment is asked for now."""
-    given = {k: v for k, v in vars(overrides).items() if v not in (None, ())}
+    """How an experiment is asked for now; its runs are the spec's, of all that are added and merged."""
+    given = {k: v for k, v in vars(replace(overrides, runs=None, seed=None)).items() if v not in (None, ())}
     return About(name=name, asked=given)
-
-
-def of_runs(found: About, seeds: Sequence[int]) -> About:
-    """The same with these runs: what was asked for of a part is not what the whole holds."""
-    begins = {"seed": min(seeds)} if min(seeds) else {}
-    return replace(found, asked={k: v for k, v in found.asked.items() if k != "seed"} | {"runs": len(seeds)} | begins)
 
 
 def update(folder: Path, experiment: Experiment, now: About | None = None) -> None:

@@ -56,7 +56,7 @@ def merge(folders: Sequence[Path], out: Path, experiment: Callable[[str], Experi
         if looked:  # the whole is a further look
             looks.write(out, max(looked, key=lambda found: len(found.runs)))
             looks.note(out, len(seeds), begin=True)
-        about.write(out, about.of_runs(about.read(folders[0]), seeds))
+        about.write(out, about.read(folders[0]))
         finished.write_machines(out, [folder for folder, _, _ in parts])
         outcome = publish(experiment(str(spec["experiment"])), archive.read(out), out)
         (out / MERGING).unlink()
