@@ -94,17 +94,25 @@ def on_site(target: Path) -> str | None:
 
 
 def relink(app: Any, page: str, source: list[str]) -> None:
-    """Links of a page to files of the repository become links to pages of the site, or the names of what it lacks."""
+    """A page about to be read, with its links made the site's."""
     here = (DOCS / page).parent
+    source[0] = relinked(source[0], here, here)
+
+
+def relinked(text: str, written: Path, shown: Path) -> str:
+    """Links to files of the repository as links to pages of the site, or the names of what it lacks.
+
+    `written` is the folder that the links start from, `shown` the folder of the page that the text is shown on.
+    """
 
     def link(found: re.Match[str]) -> str:
-        target = (here / found[2]).resolve()
+        target = (written / found[2]).resolve()
         if target.is_relative_to(DOCS) or target.suffix not in ("", ".md"):
             return found[0]
         place = on_site(target)
-        return f"{found[1]}({os.path.relpath(DOCS / place, here)})" if place else f"{found[1][1:-1]} (`{_of(target)}`)"
+        return f"{found[1]}({os.path.relpath(DOCS / place, shown)})" if place else f"{found[1][1:-1]} (`{_of(target)}`)"
 
-    source[0] = re.sub(r"(?<!!)(\[[^\]]*\])\((\.[^)\s#]*)(?:#[^)\s]*)?\)", link, source[0])
+    return re.sub(r"(?<!!)(\[[^\]]*\])\((\.[^)\s#]*)(?:#[^)\s]*)?\)", link, text)
 
 
 def _of(target: Path) -> str:
@@ -167,7 +175,8 @@ def _words(found: Finished) -> str:
     """What its folder's README says of it in words, between the command and the table of claims."""
     page = found.folder / "README.md"
     kept = page.read_text().split(MARK)[0] if page.exists() else ""
-    return "\n\n".join(part for part in kept.strip().split("\n\n")[1:] if not part.startswith("`nonsingular"))
+    words = "\n\n".join(part for part in kept.strip().split("\n\n")[1:] if not part.startswith("`nonsingular"))
+    return relinked(words, found.folder, DOCS / "gallery")
 
 
 def evidence(found: Sequence[Finished]) -> str:

@@ -50,6 +50,27 @@ def test_what_a_page_links_to_in_a_clone_is_on_the_site(page, generate):
         assert inside or picture, link
 
 
+def test_links_in_the_words_of_a_result_are_there_in_a_clone_and_on_the_site(generate):
+    for found in _results(generate):
+        words = (found.folder / "README.md").read_text()
+        missing = [x for x in re.findall(r"\]\((\.[^)\s#]*)", words) if not (found.folder / x).exists()]
+        assert missing == [], found.folder
+        shown = generate._words(found)
+        anchors = re.findall(r"\]\(\w+\.md#([^)\s]*)", shown)
+        assert "](../" not in shown
+        assert set(anchors) <= {f"{f.paper}-{f.folder.name}".lower() for f in _results(generate)}
+
+
+def test_words_of_a_result_link_to_the_section_of_another(generate):
+    text = "As in [another](../fig5-unit/README.md)."
+    shown = generate.relinked(text, ROOT / "results" / "orhan2018" / "fig6-unit", DOCS / "gallery")
+    assert shown == "As in [another](orhan2018.md#orhan2018-fig5-unit)."
+
+
+def _results(generate):
+    return generate.finished.find([ROOT / "results"])
+
+
 def _place(target):
     return target.relative_to(DOCS).as_posix()
 
@@ -77,7 +98,7 @@ def test_the_reference_has_every_package(generate):
 
 
 def test_the_board_is_what_the_results_hold(generate):
-    found = generate.finished.find([ROOT / "results"])
+    found = _results(generate)
     kept = [row for path in (ROOT / "results").rglob("claims.json") for row in json.loads(path.read_text())]
     board = generate.evidence(found)
     shown = Counter(re.findall(r"<tr class='(\w+)'>", board))
@@ -90,7 +111,7 @@ def test_the_board_is_what_the_results_hold(generate):
 
 
 def test_the_gallery_shows_every_figure(generate):
-    found = generate.finished.find([ROOT / "results"])
+    found = _results(generate)
     pages = "".join(generate.chapter(paper, [f for f in found if f.paper == paper]) for paper in generate.PAPERS)
     drawn = {p.with_suffix("") for p in (ROOT / "results").glob("*/*/figures/*.png")}
     known = {p.with_suffix("") for p in drawn if (p.parents[1] / "claims.json").exists()}
