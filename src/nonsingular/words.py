@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 
 PLURALS = (
@@ -36,6 +37,15 @@ def plural(noun: str) -> str:
     ('boxes', 'arrays', 'properties', 'axes', 'skip matrices')
     """
     return next(re.sub(end, plural_end, noun) for end, plural_end in PLURALS if re.search(end, noun))
+
+
+def joined(words: Sequence[str]) -> str:
+    """One or more things in a sentence.
+
+    >>> joined(["smoke"]), joined(["smoke", "laptop", "paper"])
+    ('smoke', 'smoke, laptop and paper')
+    """
+    return " and ".join([", ".join(words[:-1])] * (len(words) > 1) + [words[-1]])
 
 
 def duration(seconds: float) -> str:

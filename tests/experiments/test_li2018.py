@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from matplotlib.colors import to_hex
 
 from nonsingular import landscape
 from nonsingular.data import DataSpec
@@ -18,6 +19,7 @@ from nonsingular.networks import VGGSpec
 from nonsingular.papers.li2018 import fig1, fig2, fig5, fig6, fig7, fig9
 from nonsingular.papers.li2018.parts import curvature, drawings, lines
 from nonsingular.papers.li2018.parts.comparisons import ROUGHNESS
+from nonsingular.plots import style
 from nonsingular.training import Store
 from nonsingular.training.store import load_checkpoint
 
@@ -393,6 +395,13 @@ def test_titles_tell_the_depths_that_there_are(id, results):
         title = figure.get_suptitle()
         assert {"li2018/fig1": "ResNet-14 with", "li2018/fig5": "ResNet-8 and ResNet-14 with",
                 "li2018/fig6": "Wide-ResNet-14,"}[id] in title  # fmt: skip
+
+
+def test_a_densenet_is_no_resnet_and_has_its_own_colour(results):
+    figures = EXPERIMENTS["li2018/fig7"].draw(results["li2018/fig7"][2])
+    assert "ResNet-8 with and without skip connections, DenseNet-10;" in figures["contours"].get_suptitle()
+    drawn = {to_hex(line.get_color()).upper() for line in figures["share"].axes[0].lines if line.get_marker() == "o"}
+    assert drawn == {style.colour(name).upper() for name in ("resnet", "plainnet", "densenet")}
 
 
 def test_what_has_not_trained_is_marked_in_figures(results):

@@ -416,4 +416,6 @@ def _called(name: str) -> str:
 
 
 def _colour(name: str) -> str:
-    return colour({"resnet": "residual", "plainnet": "plain"}.get(name.split("-")[0], name))
+    """Of a network by its kind: ``resnet-20``, ``densenet-22``; of any other name its own."""
+    kind = name.rpartition("-")[0]
+    return colour(kind if kind in ("resnet", "plainnet", "densenet") else name)

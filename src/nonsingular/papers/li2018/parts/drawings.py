@@ -19,8 +19,8 @@ def _title(results: xr.Dataset) -> str:
     """What is drawn: the networks, and the data."""
     wide = any("-k" in str(name) for name in results.network.values)
     layers = int(results.layers.values[0])
-    of = f"Wide-ResNet-{layers}, k times as many channels," if wide else surfaces.title(results)
-    return plots.caption(f"{of} with and without skip connections", results)
+    of_widths = f"Wide-ResNet-{layers}, k times as many channels, with and without skip connections"
+    return plots.caption(of_widths if wide else surfaces.title(results), results)
 
 
 def _first(results: xr.Dataset) -> xr.Dataset:

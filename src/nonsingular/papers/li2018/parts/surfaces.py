@@ -22,6 +22,7 @@ from nonsingular.experiments.spec import Spec
 from nonsingular.networks import ResidualSpec
 from nonsingular.papers.li2018.parts import protocol
 from nonsingular.training import Member
+from nonsingular.words import joined
 
 DEEP = 56
 """Layers from which on a plain network starts at a tenth of the learning rate at the paper's scale (section 5)."""
@@ -151,6 +152,9 @@ def how(surface: xr.Dataset) -> dict[str, Any]:
 
 
 def title(results: xr.Dataset) -> str:
-    """The residual networks' names with the depths that they have: ``ResNet-20 and ResNet-56``."""
-    layers = sorted({int(d) for d in results.layers.values})
-    return " and ".join([", ".join(f"ResNet-{d}" for d in layers[:-1])] * (len(layers) > 1) + [f"ResNet-{layers[-1]}"])
+    """What is compared: ``ResNet-20 and ResNet-56 with and without skip connections``, and a DenseNet beside them."""
+    depths = {str(n): int(d) for n, d in zip(results.network.values, results.layers.values, strict=True)}
+    dense = [f"DenseNet-{depth}" for name, depth in depths.items() if name.startswith("densenet")]
+    pairs = sorted({depth for name, depth in depths.items() if not name.startswith("densenet")})
+    kinds = f"{joined([f'ResNet-{depth}' for depth in pairs])} with and without skip connections" if pairs else ""
+    return ", ".join(filter(None, [kinds, *dense]))

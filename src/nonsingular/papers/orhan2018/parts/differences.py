@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from nonsingular.experiments.run.instruments import EVALUATED, PROBE_SAMPLES
 from nonsingular.experiments.run.instruments.hessian import FEW_STEPS, MOMENT_PROBES
 from nonsingular.experiments.spec import LAST, SCALES, Spec
+from nonsingular.words import joined
 
 
 def _thousands(count: int) -> str:
@@ -26,7 +27,9 @@ def scaled(spec: Callable[[str], Spec]) -> str:
         data = spec(scale).data
         assert data is not None
         at.setdefault(SCALED.get(data.scaling, f"are {data.scaling}"), []).append(scale)
-    told = "; ".join(f"they {how}" + (f" at {_and(scales)} scale" if len(at) > 1 else "") for how, scales in at.items())
+    told = "; ".join(
+        f"they {how}" + (f" at {joined(scales)} scale" if len(at) > 1 else "") for how, scales in at.items()
+    )
     return f"The paper does not say how it scaled its images: here {told}. (--scaling takes another.)"
 
 
@@ -34,21 +37,17 @@ def both_data_sets(spec: Callable[[str], Spec]) -> str:
     """Of figures that the paper draws for CIFAR-10 and CIFAR-100: which one is run, and how to run the other."""
     at = {scale: data.name for scale in SCALES if (data := spec(scale).data)}
     by_data = {name: [scale for scale, other in at.items() if other == name] for name in dict.fromkeys(at.values())}
-    told = ", ".join(f"{name} at {_and(scales)} scale" for name, scales in by_data.items())
+    told = ", ".join(f"{name} at {joined(scales)} scale" for name, scales in by_data.items())
     return (
         f"The paper shows CIFAR-10 and CIFAR-100. One data set is trained on at a time: {told}; another with "
         f"nonsingular reproduce {spec('paper').experiment} --data cifar100 or --data cifar10."
     )
 
 
-def _and(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1])] * (len(words) > 1) + [words[-1]])
-
-
 def damped(spec: Callable[[str], Spec]) -> str:
     """What a norm of 1 does to the gradients of deep plain networks, and at which of a figure's scales."""
     at = [scale for scale in SCALES if (data := spec(scale).data) and data.scaling == "unit"]
-    where = "" if len(at) == len(SCALES) else f" ({_and(at)} scale)"
+    where = "" if len(at) == len(SCALES) else f" ({joined(at)} scale)"
     return (
         f"At a norm of 1{where} most weight gradients of plain 30-layer networks are below Adam's epsilon of 1e-8 at "
         "the start, so that their first steps are damped: 97 % or more of them (three networks on CIFAR-10; root mean "
@@ -79,12 +78,12 @@ def estimated_after(spec: Callable[[str], Spec]) -> str:
         both = {name: made.get(f"hessian_{key}") for name, key in (("moments", "moments"), ("Lanczos", "few_lanczos"))}
         told = ", ".join(f"{name} {_epochs(when) if when else 'at none'}" for name, when in both.items())
         at.setdefault(told, []).append(scale)
-    told = "; ".join(f"{what} ({_and(scales)})" for what, scales in at.items())
+    told = "; ".join(f"{what} ({joined(scales)})" for what, scales in at.items())
     return f"A claim takes of each estimate the mean over its own epochs after the start: {told}."
 
 
 def _epochs(when: Sequence[int]) -> str:
-    return _and(["the last" if epoch == LAST else str(epoch) for epoch in when])
+    return joined(["the last" if epoch == LAST else str(epoch) for epoch in when])
 
 
 ESTIMATED = (
