@@ -16,7 +16,6 @@ from nonsingular.experiments.report import finished
 from nonsingular.experiments.report.finished import Finished
 from nonsingular.experiments.report.pages import SAID, count
 from nonsingular.experiments.report.papers import paper
-from nonsingular.experiments.run import archive
 from nonsingular.experiments.spec import SCALES
 from nonsingular.words import percentage
 
@@ -96,7 +95,11 @@ def measured(row: dict[str, Any]) -> str:
 def _board(found: Sequence[Finished], results: Path) -> str:
     headlines = json.loads((results / "headlines.json").read_text())
     chapters = [_chapter(name, rows, [f for f in found if f.paper == name]) for name, rows in headlines.items()]
-    return "\n".join([*chapters, _licence(results, results)])
+    ids = [f"{name}/{claim}" for name, rows in headlines.items() for claim, *_ in rows]
+    verdicts = [_shown(id, found)[1]["verdict"] for id in ids]
+    decided = sum(verdict != "inconclusive" for verdict in verdicts)
+    told = f"{decided} of {len(ids)} headlines are decided.\n"
+    return "\n".join([told, *chapters, _licence(results, results)])
 
 
 def _chapter(name: str, headlines: Sequence[tuple[str, str, str]], found: Sequence[Finished]) -> str:
@@ -117,8 +120,7 @@ def _headline(id: str, words: str, overturns: str, found: Sequence[Finished]) ->
     where, row = _shown(id, found)
     around = f" ({seen})" if (seen := interval_in_words(row, "")) else ""
     share = (row.get("share") or {}).get("steps")
-    untold = "no training" if (where.folder / archive.FILE).exists() else "not kept"
-    steps = untold if share is None else percentage(share, 3)
+    steps = "no training" if share is None else percentage(share, 3)
     link = f"[{words}]({where.paper}/{where.folder.name}/README.md)"
     verdict = f"**{row['verdict']}**" + _otherwise(row, found)
     return f"| {link} | {verdict} | {measured(row)}{around} | {row['runs']} | {steps} | {overturns} |"

@@ -1,6 +1,7 @@
 """The pages of ``results/`` say what its claims say."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,15 @@ FOUND = results_pages.finished.find([ROOT / "results"])
 @pytest.mark.parametrize("found", FOUND, ids=lambda found: f"{found.paper}-{found.folder.name}")
 def test_claims_are_those_that_the_code_declares_today(found):
     """A claim that was worded or judged anew since is told by ``nonsingular judge``, from the measured data."""
-    if not (found.folder / "measured.nc.gz").exists():
-        pytest.skip("measured data were not kept: to be run again")
-    archive.read(found.folder)
+    archive.read(found.folder)  # measured data are kept with every result
     declared = {claim.id: claim.statement for claim in experiment(found.id).claims}
     assert {row["id"]: row["statement"] for row in found.claims} == declared
+
+
+def test_the_board_counts_the_headlines_that_its_rows_show_as_decided():
+    board = PAGES[ROOT / "results" / "README.md"]
+    verdicts = re.findall(r"^\| \[[^|]*\| \*\*(\w+)\*\*", board, re.M)
+    assert f"{len(verdicts) - verdicts.count('inconclusive')} of {len(verdicts)} headlines are decided." in board
 
 
 def test_a_headline_without_a_result_is_an_error():
