@@ -51,14 +51,16 @@ def test_what_a_page_links_to_in_a_clone_is_on_the_site(page, generate):
 
 
 def test_links_in_the_words_of_a_result_are_there_in_a_clone_and_on_the_site(generate):
-    for found in _results(generate):
+    every = _results(generate)
+    sections = {f"{f.paper}-{f.folder.name}".lower() for f in every}
+    for found in every:
         words = (found.folder / "README.md").read_text()
         missing = [x for x in re.findall(r"\]\((\.[^)\s#]*)", words) if not (found.folder / x).exists()]
         assert missing == [], found.folder
         shown = generate._words(found)
         anchors = re.findall(r"\]\(\w+\.md#([^)\s]*)", shown)
         assert "](../" not in shown
-        assert set(anchors) <= {f"{f.paper}-{f.folder.name}".lower() for f in _results(generate)}
+        assert set(anchors) <= sections
 
 
 def test_words_of_a_result_link_to_the_section_of_another(generate):
